@@ -1,0 +1,32 @@
+"""What goes wrong on the user's side, said in one message."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Something that the user can put right: the message names what was found, what is allowed and what to do next."""
+
+
+class DataError(UserError):
+    """A file that cannot be used as it is; every run on the same files would fail alike."""
+
+
+def near(name: str, choices: Iterable[str]) -> str:
+    """The choices nearest to a misspelt name, as the end of an error message.
+
+    Args:
+        name: What the user wrote.
+        choices: What there is.
+
+    Returns:
+        "Did you mean a or b?", or "There are: a, b, c." where nothing is near.
+
+    >>> near("kagle", ["decals", "kaggle"])
+    'Did you mean kaggle?'
+    >>> near("nope", ["decals", "kaggle"])
+    'There are: decals, kaggle.'
+    """
+    choices = sorted(choices)
+    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.7)
+    return f"Did you mean {' or '.join(close)}?" if close else f"There are: {', '.join(choices)}."

@@ -1,0 +1,134 @@
+"""What a decision tree asks, and in which order, read from a YAML file."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from galaxyml.errors import UserError, near
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a tree.
+
+    Attributes:
+        name: Its name in the campaign, such as `Class7`.
+        text: What volunteers are asked.
+        answers: What they can answer.
+        columns: The column of each answer, in the order of the answers.
+        after: The columns of the answers that lead here; none for a question that everyone is asked.
+    """
+
+    name: str
+    text: str
+    answers: tuple[str, ...]
+    columns: tuple[str, ...]
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DecisionTree:
+    """The questions of a campaign; columns, groups and parents follow from them.
+
+    Attributes:
+        name: Name of its file, such as `kaggle`.
+        title: Campaign.
+        questions: Each comes after the questions whose answers lead to it.
+    """
+
+    name: str
+    title: str
+    questions: tuple[Question, ...]
+
+    @classmethod
+    def load(cls, name: str | Path) -> "DecisionTree":
+        """Reads a tree that comes with the package, by name, or one from a YAML file of your own, by path.
+
+        Args:
+            name: `kaggle`, or a path that ends in `.yaml`.
+
+        Raises:
+            UserError: If there is no such tree, or its file breaks a rule (the message says which).
+        """
+        known = {path.stem: path for path in FOLDER.glob("*.yaml")}
+        path = Path(name) if str(name).endswith((".yaml", ".yml")) else known.get(str(name))
+        if path is None or not path.is_file():
+            raise UserError(f"No decision tree '{name}'. {near(str(name), known)} A file of your own ends in .yaml.")
+        return cls.parse(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+
+    @classmethod
+    def parse(cls, name: str, content: dict[str, Any], where: str) -> "DecisionTree":
+        """Builds a tree from the content of its YAML file.
+
+        Args:
+            name: Name of the tree.
+            content: `title`, `column` (how a column is called: a format of `name`, `number` and `answer`) and
+                `questions` (each with `name`, `answers`, and where they apply `text` and `after`).
+            where: The file, for error messages.
+
+        Raises:
+            UserError: If a key is missing, a name occurs twice, or a question comes before what leads to it.
+        """
+        try:
+            pattern, entries = content["column"], content["questions"]
+            questions = tuple(_question(entry, pattern) for entry in entries)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{where}: {error} is missing or not a mapping; see {FOLDER / 'kaggle.yaml'}.") from error
+        seen: set[str] = set()
+        for question in questions:
+            if unknown := [column for column in question.after if column not in seen]:
+                raise UserError(f"{where}: {question.name} comes after {unknown[0]}, which no earlier question has.")
+            if twice := [column for column in question.columns if column in seen]:
+                raise UserError(f"{where}: {question.name} names the column {twice[0]} a second time.")
+            seen.update(question.columns)
+        return cls(name, content.get("title", name), questions)
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """All answers' columns, question by question."""
+        return [column for question in self.questions for column in question.columns]
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """What a column means, for figures: `Class7.1` -> `completely round` or `spiral arm pattern? yes`."""
+        plain = {"yes", "no"}
+        return {
+            column: f"{question.text} {answer}" if answer in plain or len(answer) < 3 else answer
+            for question in self.questions
+            for column, answer in zip(question.columns, question.answers, strict=True)
+        }
+
+    @cached_property
+    def question_of(self) -> list[int]:
+        """Index of the question that each column answers, K integers."""
+        return [number for number, question in enumerate(self.questions) for _ in question.columns]
+
+    @cached_property
+    def leads(self) -> list[list[int]]:
+        """For each question, the indices of the columns that lead there; empty for a question that everyone is asked."""
+        return [[self.columns.index(column) for column in question.after] for question in self.questions]
+
+    @cached_property
+    def depth(self) -> int:
+        """Questions on the longest path."""
+        depths: list[int] = []
+        for leads in self.leads:
+            depths.append(1 + max((depths[self.question_of[lead]] for lead in leads), default=0))
+        return max(depths)
+
+
+def _question(entry: dict[str, Any], pattern: str) -> Question:
+    answers = tuple(str(answer) for answer in entry["answers"])
+    columns = tuple(
+        pattern.format(name=entry["name"], number=number, answer=answer)
+        for number, answer in enumerate(answers, start=1)
+    )
+    after = entry.get("after", ())
+    return Question(
+        entry["name"], entry.get("text", entry["name"]), answers, columns, (after,) if isinstance(after, str) else tuple(after)
+    )
