@@ -1,7 +1,7 @@
 """What goes wrong on the user's side, said in one message."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
@@ -10,6 +10,16 @@ class UserError(ValueError):
 
 class DataError(UserError):
     """A file that cannot be used as it is; every run on the same files would fail alike."""
+
+
+def some(items: Sequence[object], separator: str = ", ", shown: int = 5) -> str:
+    """The first few of many, as part of a message.
+
+    >>> some([1, 2, 3], shown=2)
+    '1, 2 and 1 more'
+    """
+    rest = len(items) - shown
+    return separator.join(map(str, items[:shown])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def near(name: str, choices: Iterable[str]) -> str:

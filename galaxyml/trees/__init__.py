@@ -1,6 +1,6 @@
 """Decision trees of Galaxy Zoo: the questions as data (one YAML file a campaign), the rules in code."""
 
 from galaxyml.trees.rules import TreeHead, constrain, gaps, violation
-from galaxyml.trees.tree import DecisionTree, Question
+from galaxyml.trees.tree import DecisionTree, Question, columns
 
-__all__ = ["DecisionTree", "Question", "TreeHead", "constrain", "gaps", "violation"]
+__all__ = ["DecisionTree", "Question", "TreeHead", "columns", "constrain", "gaps", "violation"]

@@ -132,3 +132,8 @@ def _question(entry: dict[str, Any], pattern: str) -> Question:
     return Question(
         entry["name"], entry.get("text", entry["name"]), answers, columns, (after,) if isinstance(after, str) else tuple(after)
     )
+
+
+def columns(tree: str) -> list[str]:
+    """All answers' columns of a tree, by its name."""
+    return DecisionTree.load(tree).columns

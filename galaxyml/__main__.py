@@ -1,0 +1,67 @@
+"""The command: `python -m galaxyml task=galaxyzoo model=resnet50 -m fold=0,1,2,3,4`.
+
+Nothing heavy is imported before the configuration is composed, so that help and typing errors answer at once.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from galaxyml import commandline
+from galaxyml.errors import DataError, UserError
+
+log = logging.getLogger("galaxyml")
+
+
+def main() -> None:
+    """Runs the command line."""
+    try:
+        sys.argv[1:] = commandline.prepare(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    if commandline.wants_help(sys.argv[1:]):
+        print(commandline.help_text())
+        return
+
+    import hydra
+
+    import galaxyml.sweep  # noqa: F401 - registers the name of a run's folder
+
+    command = hydra.main(version_base="1.3", config_path=str(commandline.CONF), config_name="config")(job)
+    try:
+        command()
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command with the same name=… carries on from the last epoch.", file=sys.stderr)
+        sys.exit(130)
+
+
+def job(config: "DictConfig") -> float | None:  # noqa: F821 - omegaconf is imported later
+    """One run of a sweep. What fails is told at once, and the other runs go on; bad files end all of them."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    try:
+        from galaxyml import experiment
+
+        return experiment.run(config, folder, list(hydra_config.overrides.task))
+    except Exception as error:
+        told = _user_error(error)
+        if told is None:
+            log.exception("%s failed", folder.name)
+            return None
+        log.error("error: %s", told)
+        if isinstance(told, DataError):
+            sys.exit(1)
+    return None
+
+
+def _user_error(error: BaseException | None) -> UserError | None:
+    """The user's part in an error; Hydra wraps what a constructor raises."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__
+    return error
+
+
+if __name__ == "__main__":
+    main()

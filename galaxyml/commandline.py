@@ -1,0 +1,161 @@
+"""What the user typed, made ready for Hydra: flags first, names checked, any net of timm by its name."""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+from galaxyml.errors import UserError, near
+
+_PACKED = Path(__file__).parent / "conf"  # in an installed wheel
+CONF = _PACKED if _PACKED.is_dir() else Path(__file__).parents[1] / "conf"
+
+VALUED = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--info", "-i",
+          "--experimental-rerun", "--shell-completion", "-sc"}  # Hydra's flags that take a value
+GROUPS = ("task", "model", "source", "scale", "optim", "loss", "head", "trainer", "experiment")
+
+EXAMPLES = """\
+  python -m galaxyml task=galaxyzoo model=tiny scale=smoke
+      one fold on the simulated sky, in a minute
+  python -m galaxyml task=galaxyzoo model=resnet50 -m fold=0,1,2,3,4
+      five folds, joined to out-of-fold predictions and a submission
+  python -m galaxyml task=galaxyzoo data_dir=~/data name=mine fold=0 epochs=50 optim.lr=3e-4
+      real files in ~/data/galaxyzoo; the same command carries on where it was stopped"""
+
+
+def prepare(args: list[str]) -> list[str]:
+    """The user's arguments as Hydra takes them.
+
+    Raises:
+        UserError: If a key, or a choice of a group, does not exist; the message has near ones.
+    """
+    flags, rest = _flags_apart(args)
+    given = {key: value for arg in rest if (found := _OVERRIDE.match(arg)) for key, value in [found.groups()]}
+    keys = known_keys()
+    for key, value in given.items():
+        if key in GROUPS:
+            for choice in _choices(value):
+                _check_choice(key, choice)
+        elif (first := key.split(".")[0].split("/")[0].split("@")[0]) not in keys:
+            raise UserError(f"There is no key '{first}' ({key}={value}). {near(first, keys)} A new one takes a +: +{key}=…")
+    if not given or wants_help(flags):
+        return flags + rest
+    # Only what is swept, besides the fold, belongs into the name of a run's folder.
+    fixed = [key for key, value in given.items() if key == "fold" or not _is_swept(value)]
+    names = ",".join(f"'{key}'" for key in fixed if not key.startswith("hydra."))
+    return [*flags, *rest, f"hydra.job.config.override_dirname.exclude_keys=[{names}]"]
+
+
+def wants_help(args: list[str]) -> bool:
+    """Whether the user asks for help."""
+    return bool({"-h", "--help"} & set(args))
+
+
+def help_text() -> str:
+    """What a person needs to know to begin."""
+    lines = [
+        "galaxyml trains, judges and compares models of galaxies.",
+        "",
+        "usage: python -m galaxyml [task=TASK] [model=MODEL] [key=value …] [-m key=value,value …]",
+        "",
+        "examples:",
+        EXAMPLES,
+        "",
+        "choices:",
+    ]
+    for group in GROUPS:
+        for place, path in enumerate(sorted((CONF / group).glob("*.yaml"))):
+            lines.append(f"  {group if not place else '':<11}{path.stem:<12} {_description(path)}")
+    lines += ["", "keys (defaults):"]
+    for key, value, comment in _root_keys():
+        lines.append(f"  {key:<13}{value:<12} {comment}")
+    lines += [
+        "",
+        "-m sweeps over every value that is given with commas. Results: multirun/<task>/<name>/report.md",
+        "--cfg job prints the whole configuration; any key of it can be given. --hydra-help: Hydra's own flags.",
+    ]
+    return "\n".join(lines)
+
+
+def known_keys() -> set[str]:
+    """First parts of all keys that a command may give."""
+    keys = {*GROUPS, "hydra", *(key for key, _, _ in _root_keys())}
+    for path in (*CONF.glob("task/*.yaml"), *CONF.glob("scale/*.yaml"), *CONF.glob("experiment/*.yaml")):
+        keys.update(re.findall(r"^(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE))
+    return keys - {"defaults"}
+
+
+def _flags_apart(args: list[str]) -> tuple[list[str], list[str]]:
+    """Flags (with their values) and overrides: Hydra 1.3 reads no override after a flag (facebookresearch/hydra#3053)."""
+    flags, rest, waiting = [], [], list(args)
+    while waiting:
+        arg = waiting.pop(0)
+        if not arg.startswith("-"):
+            rest.append(arg)
+            continue
+        flags.append(arg)
+        if arg in VALUED and waiting and "=" not in waiting[0]:
+            flags.append(waiting.pop(0))
+    if {"--cfg", "-c", "--info", "-i", "--run", "--shell-completion", "-sc"} & set(flags):
+        flags = [flag for flag in flags if flag not in ("-m", "--multirun")]  # Hydra takes only one of them
+    return flags, rest
+
+
+_OVERRIDE = re.compile(r"([\w/.@]+)=(.*)", re.DOTALL)
+
+
+def _root_keys() -> list[tuple[str, str, str]]:
+    """Key, default and comment of the root's own keys."""
+    found = re.findall(
+        r"^(\w+): *([^#\n]*?) *(?:# *(.*))?$", (CONF / "config.yaml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    names = {"${now:%Y-%m-%d_%H-%M-%S}": "the time", "${oc.env:GALAXYML_CACHE,'~/.cache/galaxyml'}": "~/.cache/…"}
+    return [(key, names.get(value, value), comment) for key, value, comment in found if key not in ("defaults", "hydra")]
+
+
+def _description(path: Path) -> str:
+    """The first comment of a configuration file that is no directive of Hydra's."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next((line[2:] for line in lines if line.startswith("# ") and not line.startswith("# @")), "")
+
+
+def _choices(value: str) -> list[str]:
+    """The names in `a`, `a,b` or `choice(a,b)`; none for what only Hydra can read."""
+    inside = re.fullmatch(r"choice\((.*)\)", value)
+    value = inside.group(1) if inside else value
+    return [] if re.search(r"[()\[\]{}$'\"]", value) else [name.strip() for name in value.split(",") if name.strip()]
+
+
+def _is_swept(value: str) -> bool:
+    """Whether Hydra takes a value as several."""
+    return bool(re.match(r"(choice|range|interval|glob|shuffle|sort|tag)\(", value)) or "," in re.sub(
+        r"\[.*\]|\{.*\}|\(.*\)|'[^']*'|\"[^\"]*\"", "", value
+    )
+
+
+def _check_choice(group: str, choice: str) -> None:
+    choices = {path.stem for path in (CONF / group).glob("*.yaml")}
+    if choice in choices or (choice == "null" and group == "experiment"):
+        return
+    if group == "model":
+        nets = _timm_names()
+        if choice.split(".")[0] in nets:
+            _add_model(choice)
+            return
+        choices = choices | nets if near(choice, choices | nets).startswith("Did") else choices
+    more = " Any net of timm goes by its own name." if group == "model" else ""
+    raise UserError(f"There is no {group} '{choice}'. {near(choice, choices)}{more}")
+
+
+def _timm_names() -> set[str]:
+    """Names of timm's nets, read from its source: importing it takes seconds."""
+    spec = find_spec("timm")
+    assert spec is not None
+    assert spec.origin is not None
+    files = (Path(spec.origin).parent / "models").glob("*.py")
+    return {name for path in files for name in re.findall(r"@register_model\s+def (\w+)\(", path.read_text("utf-8"))}
+
+
+def _add_model(name: str) -> None:
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(group="model", name=name, node={"defaults": ["timm", "_self_"], "name": name})

@@ -1,0 +1,73 @@
+"""Batches by one gather: rows of a catalog in, a dict of tensors out."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from galaxyml.data.images import ImageStore
+from galaxyml.seeds import generator
+
+
+class ImageBatches(Dataset[dict[str, Tensor]]):
+    """A batch for a list of rows: `index` (B,), `image` (B, side, side, 3) uint8 and `target` (B, K).
+
+    Args:
+        store: Pictures, in the catalog's order.
+        targets: What is known of each, shape (N, K); rows of NaN where nothing is.
+    """
+
+    def __init__(self, store: ImageStore, targets: Tensor) -> None:
+        self.store = store
+        self.targets = targets
+
+    def __getitem__(self, rows: Tensor) -> dict[str, Tensor]:
+        return {"index": rows, "image": self.store.gather(rows), "target": self.targets[rows]}
+
+
+class RowSampler(Sampler[Tensor]):
+    """Deals rows into batches; the order follows from the seed and the epoch alone, so a resumed run meets the same.
+
+    Args:
+        rows: Rows of the catalog, shape (N,).
+        batch_size: Rows a batch; the last one may have fewer.
+        seed: Seed of the order; None keeps the order as it is.
+    """
+
+    def __init__(self, rows: Tensor, batch_size: int, seed: int | None = None) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Tensor]:
+        rows = self.rows
+        if self.seed is not None:
+            rows = rows[torch.randperm(len(rows), generator=generator(self.seed, "order", self.epoch))]
+        return iter(rows.split(self.batch_size))
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+
+def loader(batches: Dataset[dict[str, Tensor]], sampler: RowSampler, workers: int) -> DataLoader[dict[str, Tensor]]:
+    """A DataLoader whose items are whole batches.
+
+    Args:
+        batches: Gives a batch for a tensor of rows.
+        sampler: Which rows, in which order.
+        workers: Processes that gather ahead; 0 gathers in this one, which is fastest without a GPU.
+    """
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=sampler,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+    )

@@ -1,0 +1,174 @@
+"""Pictures decoded once: a store of uint8 pixels on disk, mapped into memory, that all folds and sweeps share."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from galaxyml.errors import DataError, UserError, some
+from galaxyml.files import digest, whole, write_json
+from galaxyml.progress import track
+
+VERSION = 1  # of what a store holds; raise it when the pixels of the same pictures would change
+_AHEAD = 256  # pictures decoded before the first of them is written
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Which part of a picture is kept, and how finely.
+
+    Attributes:
+        size: Side in pixels of what the net sees.
+        crop: Side of what the net sees as a fraction of the picture's shorter side, in (0, 1]; SDSS cutouts of Galaxy
+            Zoo hold the galaxy in about the central half.
+        margin: Side of what is stored, relative to what the net sees, at least 1. The rim lets a rotated or shifted
+            view show true sky; it ends at the picture's own edge.
+    """
+
+    size: int
+    crop: float = 1.0
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, ok, allowed in (
+            ("size", self.size >= 1, "at least 1 px"),
+            ("crop", 0 < self.crop <= 1, "a fraction in (0, 1]"),
+            ("margin", self.margin >= 1, "at least 1"),
+        ):
+            if not ok:
+                raise UserError(f"data.{name} is {getattr(self, name)}; it must be {allowed}.")
+
+    @property
+    def side(self) -> int:
+        """Side in pixels of what is stored: `size` plus an even rim."""
+        return self.size + 2 * round(self.size * (min(self.margin, 1 / self.crop) - 1) / 2)
+
+    def read(self, path: Path) -> np.ndarray:
+        """Decodes one picture, crops its centre and resizes that; uint8 of shape (side, side, 3)."""
+        with Image.open(path) as picture:
+            box = self.box(*picture.size)
+            part = picture.convert("RGB").resize((self.side, self.side), Image.Resampling.BICUBIC, box=box)
+        return np.asarray(part)
+
+    def box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """What is stored of a picture of the given size in pixels: left, upper, right, lower."""
+        half = min(width, height) * self.crop * self.side / self.size / 2
+        half = min(half, min(width, height) / 2)
+        return width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half
+
+
+class ImageStore:
+    """Pictures as one array of pixels.
+
+    Attributes:
+        pixels: uint8, shape (N, side, side, 3), mapped from disk.
+        digests: One number a picture; equal numbers mean equal pixels. Shape (N,), uint64.
+    """
+
+    def __init__(self, folder: Path, count: int, framing: Framing) -> None:
+        side = framing.side
+        self.framing = framing
+        self.pixels = torch.from_file(
+            str(folder / "pixels.u8"), shared=False, size=count * side * side * 3, dtype=torch.uint8
+        ).view(count, side, side, 3)
+        self.digests: np.ndarray = np.load(folder / "digests.npy")
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Pixels of some pictures, one copy; rows (B,) -> uint8 (B, side, side, 3)."""
+        return self.pixels.index_select(0, rows)
+
+
+def open_store(root: Path, images: Sequence[str], framing: Framing, cache: Path) -> ImageStore:
+    """Opens the store of some pictures; decodes them first if that has not been done yet.
+
+    A store is known by its pictures' paths, sizes and times of change, and by the framing. It appears whole or not at
+    all, so a half-written one is never opened.
+
+    Args:
+        root: Folder of the pictures.
+        images: Their paths in it, in the order wanted; N of them.
+        framing: What is kept of each.
+        cache: Folder of all stores.
+
+    Raises:
+        DataError: If pictures are missing, are no pictures or are cut off (all are tried, and the first few named), or
+            if the store cannot be written.
+    """
+    stats = _stats(root, images)
+    name = digest([VERSION, root.resolve(), *astuple(framing), *zip(images, stats, strict=True)])
+    folder = cache / "images" / name
+    if not (folder / "store.json").is_file():
+        _build(root, images, framing, folder)
+    return ImageStore(folder, len(images), framing)
+
+
+def _stats(root: Path, images: Sequence[str]) -> list[tuple[int, int]]:
+    found, missing = [], []
+    for image in images:
+        try:
+            stat = os.stat(root / image)
+            found.append((stat.st_size, stat.st_mtime_ns))
+        except FileNotFoundError:
+            missing.append(image)
+    if missing:
+        raise DataError(
+            f"{root}: {len(missing)} of {len(images)} pictures are missing: {some(missing)}. "
+            "Put them there, or take their rows out of the table."
+        )
+    return found
+
+
+def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) -> None:
+    advice = "Free some space, or choose another folder with cache_dir=..., then run the same command."
+    count, side = len(images), framing.side
+    _check_space(folder, count * side * side * 3, advice)
+    bad: list[str] = []
+    with whole(folder, advice) as draft:
+        draft.mkdir()
+        digests = np.zeros(count, np.uint64)
+        with (draft / "pixels.u8").open("wb") as file:
+            for row, pixels in enumerate(track(_decode(root, images, framing), "Decoding images", count)):
+                if isinstance(pixels, str):
+                    bad.append(pixels)
+                else:
+                    content = pixels.tobytes()
+                    file.write(content)
+                    digests[row] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
+        if bad:
+            raise DataError(
+                f"{root}: {len(bad)} of {count} pictures cannot be read: {some(bad, '; ')}. "
+                "Fetch them again, or take them and their rows out."
+            )
+        np.save(draft / "digests.npy", digests)
+        write_json(draft / "store.json", {"root": str(root), "pictures": count, "side": side, **asdict(framing)})
+
+
+def _decode(root: Path, images: Sequence[str], framing: Framing) -> Iterator[np.ndarray | str]:
+    """Decodes in threads (Pillow works outside Python's lock), a bounded number ahead; a failure gives its reason."""
+
+    def read(image: str) -> np.ndarray | str:
+        try:
+            return framing.read(root / image)
+        except UnidentifiedImageError:
+            return f"{image} is not a picture"
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return f"{image}: {error}"
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(images), _AHEAD):
+            yield from pool.map(read, images[start : start + _AHEAD])
+
+
+def _check_space(folder: Path, needed: int, advice: str) -> None:
+    there = next(parent for parent in folder.parents if parent.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise DataError(f"{folder} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free. {advice}")

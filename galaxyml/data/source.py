@@ -1,0 +1,70 @@
+"""Where a task's files come from: a folder of real ones, or the simulated sky."""
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import galaxyml
+from galaxyml.files import digest
+
+log = logging.getLogger(__name__)
+
+
+class Real:
+    """Files that the user has.
+
+    Args:
+        task: Name of the task, which is the name of its folder.
+        data_dir: Folder of all tasks' folders; None for `data` in the working folder.
+    """
+
+    def __init__(self, task: str, data_dir: str | None) -> None:
+        self.path = Path(data_dir or "data").expanduser() / task
+
+    def folder(self) -> Path:
+        """The task's folder; whether it holds the right files is the task's to say."""
+        return self.path
+
+
+class Simulated:
+    """Files that the simulated sky writes, once, in the layout of the real ones.
+
+    Args:
+        write: Takes a folder and writes the files there; its arguments decide what is drawn.
+        cache_dir: Folder of all simulated skies.
+    """
+
+    def __init__(self, write: partial[None], cache_dir: str) -> None:
+        # Known by the code that draws it, so that a changed sky is never taken for the old one.
+        code = sorted((Path(galaxyml.__file__).parent / "sky").glob("*.py"))
+        texts = [path.read_text(encoding="utf-8") for path in code]
+        name = digest([*texts, write.func.__qualname__, *sorted(write.keywords.items())])
+        self.path = Path(cache_dir).expanduser() / "sky" / name
+        self.write = write
+
+    def folder(self) -> Path:
+        """The folder, drawn first if it is not there."""
+        if not self.path.is_dir():
+            self.write(self.path)
+        return self.path
+
+
+class Auto:
+    """Real files if a folder is given or `data/` has them, otherwise the simulated sky, and says so.
+
+    Args:
+        real: Where real files would be.
+        simulated: What to use without them.
+        data_dir: The folder that the user gave, or None.
+    """
+
+    def __init__(self, real: Real, simulated: Simulated, data_dir: str | None) -> None:
+        self.real, self.simulated = real, simulated
+        self.given = data_dir is not None
+
+    def folder(self) -> Path:
+        """The real files' folder, or the simulated sky's."""
+        if self.given or self.real.path.is_dir():
+            return self.real.folder()
+        log.info("No data_dir is given and there is no %s here: this is the simulated sky.", self.real.path)
+        return self.simulated.folder()

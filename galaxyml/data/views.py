@@ -1,0 +1,133 @@
+"""What the net sees of stored pictures: a plain central view, or a random one, for a whole batch in one resampling."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_CHUNK = 4  # pictures worked on at a time on a CPU, so that what lies between stays in its cache
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How far random views may differ from the plain one.
+
+    Attributes:
+        flip: Whether to draw one of the 8 symmetries of the square (quarter turns and mirror images).
+        rotate: Whether to turn by any angle; the sky has no up.
+        zoom: Largest factor of enlargement and of reduction, at least 1.
+        shift: Largest shift along each axis, as a fraction of the view's side.
+        colour: Largest relative change of brightness, and half as much of each channel by itself.
+    """
+
+    flip: bool = True
+    rotate: bool = True
+    zoom: float = 1.0
+    shift: float = 0.0
+    colour: float = 0.0
+
+    def __call__(self, pixels: Tensor, size: int) -> Tensor:
+        """Draws one view of each picture from torch's global random numbers.
+
+        Args:
+            pixels: Stored pictures, uint8 of shape (N, side, side, 3).
+            size: Side in pixels of the views, at most `side`.
+
+        Returns:
+            Views in [0, 1] (a little above where `colour` brightens), shape (N, 3, size, size), channels last.
+        """
+        count = len(pixels)
+        gains = None
+        if self.colour:
+            spread = torch.tensor([self.colour, *[self.colour / 2] * 3])
+            drawn = 1 + spread * (2 * torch.rand(count, 4) - 1)
+            gains = (drawn[:, :1] * drawn[:, 1:]).to(pixels.device)
+        if not (self.rotate or self.zoom > 1 or self.shift):
+            symmetries = torch.randint(8, (count,)) if self.flip else torch.zeros(count, dtype=torch.long)
+            return dihedral(pixels, size, symmetries, gains)
+        return resample(pixels, size, self._draw(count).to(pixels.device), gains)
+
+    def _draw(self, count: int) -> Tensor:
+        """Matrices that map a view's coordinates to the plain view's, both from -1 to 1; shape (N, 2, 3)."""
+        angle = 2 * math.pi * torch.rand(count) if self.rotate else torch.zeros(count)
+        mirror = 1 - 2 * torch.randint(2, (count,)) if self.flip else torch.ones(count)
+        if self.flip and not self.rotate:
+            angle = math.pi / 2 * torch.randint(4, (count,))
+        scale = torch.exp(math.log(self.zoom) * (2 * torch.rand(count) - 1))
+        shift = 2 * self.shift * (2 * torch.rand(count, 2) - 1)
+        cos, sin = scale * angle.cos(), scale * angle.sin()
+        return torch.stack([cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1]], dim=1).view(count, 2, 3)
+
+
+def plain(pixels: Tensor, size: int) -> Tensor:
+    """The central view: uint8 (N, side, side, 3) -> [0, 1] (N, 3, size, size), channels last."""
+    return dihedral(pixels, size, torch.zeros(len(pixels), dtype=torch.long))
+
+
+def dihedral(pixels: Tensor, size: int, symmetries: Tensor, gains: Tensor | None = None) -> Tensor:
+    """Central views under the symmetries of the square: a copy, without resampling.
+
+    Args:
+        pixels: Stored pictures, uint8 of shape (N, side, side, 3).
+        size: Side of the views in pixels.
+        symmetries: For each picture 0 to 7: bit 0 mirrors rows, bit 1 mirrors columns, then bit 2 exchanges the axes.
+        gains: Factors of the channels, shape (N, 3).
+
+    Returns:
+        Views, shape (N, 3, size, size), channels last.
+    """
+    centre = _centre(pixels, size)
+    scale = _scale(gains, pixels)
+    views = torch.empty(len(pixels), size, size, 3, device=pixels.device)
+    for rows in _chunks(pixels):
+        part, drawn = centre[rows], symmetries[rows].to(pixels.device)
+        for symmetry in drawn.unique().tolist():
+            chosen = drawn == symmetry
+            same = part if chosen.all() else part[chosen]
+            axes = [axis for axis, bit in ((1, 1), (2, 2)) if symmetry & bit]
+            same = same.flip(axes) if axes else same
+            views[rows][chosen] = (same.transpose(1, 2) if symmetry & 4 else same).float()
+        views[rows].mul_(scale[rows, None, None, :])
+    return views.permute(0, 3, 1, 2)
+
+
+def resample(pixels: Tensor, size: int, matrices: Tensor, gains: Tensor | None = None) -> Tensor:
+    """Views under any affine map, each by one bilinear resampling of the stored pixels.
+
+    Args:
+        pixels: Stored pictures, uint8 of shape (N, side, side, 3).
+        size: Side of the views in pixels.
+        matrices: Map from a view's coordinates to the plain view's; -1 and 1 are the outer edges; shape (N, 2, 3).
+        gains: Factors of the channels, shape (N, 3).
+
+    Returns:
+        Views, shape (N, 3, size, size), channels last; what lies beyond the stored rim repeats its last pixel.
+    """
+    # grid_sample's coordinates span what is stored, the matrices' the plain view.
+    matrices = matrices * (size / pixels.shape[1])
+    scale = _scale(gains, pixels)
+    views = torch.empty((len(pixels), 3, size, size), device=pixels.device, memory_format=torch.channels_last)
+    for rows in _chunks(pixels):
+        part = pixels[rows].permute(0, 3, 1, 2).float()
+        grid = F.affine_grid(matrices[rows], [len(part), 3, size, size], align_corners=False)
+        part = F.grid_sample(part, grid, padding_mode="border", align_corners=False)
+        torch.mul(part, scale[rows, :, None, None], out=views[rows])
+    return views
+
+
+def _centre(pixels: Tensor, size: int) -> Tensor:
+    rim = (pixels.shape[1] - size) // 2
+    return pixels[:, rim : rim + size, rim : rim + size]
+
+
+def _scale(gains: Tensor | None, pixels: Tensor) -> Tensor:
+    """Factors from bytes to views, shape (N, 3)."""
+    return torch.full((len(pixels), 3), 1 / 255, device=pixels.device) if gains is None else gains / 255
+
+
+def _chunks(pixels: Tensor) -> Iterator[slice]:
+    step = _CHUNK if pixels.device.type == "cpu" else max(len(pixels), 1)
+    return (slice(start, start + step) for start in range(0, len(pixels), step))

@@ -1,0 +1,82 @@
+"""Files and folders that appear whole or not at all."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from galaxyml.errors import DataError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "you may not write there",
+    errno.EPERM: "you may not write there",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a part of that path is a file, not a folder",
+    errno.EEXIST: "a part of that path is a file, not a folder",
+}
+
+
+@contextmanager
+def whole(path: Path, advice: str = "Free some space or choose another folder, then run the same command.") -> Iterator[Path]:
+    """Gives a path to write to; what was written takes the name `path` when the block ends well, and goes otherwise.
+
+    Args:
+        path: Final file or folder. A file is replaced; a folder that another process has put there meanwhile is kept.
+        advice: What the user can do if it cannot be written.
+
+    Yields:
+        A path beside `path` that does not exist yet.
+
+    Raises:
+        DataError: If the disk is full or the folder cannot be written.
+    """
+    draft: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)) / path.name
+        yield draft
+        try:
+            os.replace(draft, path)
+        except OSError:
+            if not (draft.is_dir() and path.is_dir()):
+                raise
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        raise DataError(f"{path} cannot be written: {_REASONS[error.errno]}. {advice}") from error
+    finally:
+        if draft is not None:
+            shutil.rmtree(draft.parent, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with whole(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def digest(parts: Iterable[object]) -> str:
+    """A short name for a list of values: the first 16 hexadecimal digits of the SHA-256 of their text."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(f"{part}\0".encode())
+    return found.hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,42 @@
+"""Small convolutional nets, trained from scratch."""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+
+class GalaxyCNN(nn.Module):
+    """The published baseline of the vote-fraction task: four 3x3 convolutions, three max pools, an average pool and a
+    hidden layer of 512 units. The input's size is free.
+
+    Args:
+        outputs: Number of outputs, K.
+        channels: Channels of the four convolutions.
+        hidden: Units of the hidden layer.
+        dropout: Probability of leaving a hidden unit out.
+        batch_norm: Whether to normalise after each convolution (the baseline does not).
+    """  # noqa: D205 - one sentence
+
+    def __init__(
+        self,
+        outputs: int,
+        channels: tuple[int, ...] = (32, 64, 128, 256),
+        hidden: int = 512,
+        dropout: float = 0.5,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for depth, (before, after) in enumerate(pairwise((3, *channels))):
+            layers += [nn.MaxPool2d(2)] if depth else []
+            layers += [nn.Conv2d(before, after, 3, padding=1, bias=not batch_norm)]
+            layers += [nn.BatchNorm2d(after)] if batch_norm else []
+            layers += [nn.ReLU(inplace=True)]
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Sequential(
+            nn.Linear(channels[-1], hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, outputs)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images in [0, 1], shape (N, 3, H, W), H and W at least 8 -> scores (N, K)."""
+        return self.head(self.features(images))

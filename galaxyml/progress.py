@@ -1,0 +1,52 @@
+"""How long work shows itself: a bar in a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+def bar() -> Progress:
+    """A progress bar as all of galaxyml shows it; nothing is drawn where the output is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        disable=not sys.stdout.isatty(),
+    )
+
+
+def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+    """Passes items through while showing how many of them are done.
+
+    Args:
+        items: What is worked on.
+        description: What is done, such as `Decoding images`.
+        total: How many items there are.
+
+    Yields:
+        The items.
+    """
+    if sys.stdout.isatty():
+        with bar() as shown:
+            task = shown.add_task(description, total=total, note="")
+            for item in items:
+                yield item
+                shown.advance(task)
+        return
+    start = told = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - told > SECONDS_BETWEEN_LINES and done < total:
+            told = time.monotonic()
+            left = (told - start) / done * (total - done)
+            print(f"{description}: {done} of {total}, about {left:.0f} s left", flush=True)

@@ -1,0 +1,274 @@
+"""A run's folder: every file in it is read and written here and nowhere else."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from galaxyml.errors import UserError, some
+from galaxyml.files import whole, write_json, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What may differ when a run is carried on: where it runs and where its files lie, not what it computes.
+PLACES = ("data_dir", "cache_dir", "trainer", "hydra", "data.workers")
+PACKAGES = ("galaxyml", "torch", "lightning", "timm", "torchvision", "torchmetrics", "hydra-core", "numpy", "pandas")
+
+
+class RunDir:
+    """The folder of a run, or of a sweep whose folds were joined.
+
+    Args:
+        path: The folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder, such as `fold-0`."""
+        return self.path.name
+
+    # --- what was asked for
+
+    @property
+    def started(self) -> bool:
+        """Whether a run has ever begun here."""
+        return self._config_file.is_file()
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether there is anything here that another configuration would spoil."""
+        return self.started and (self.finished or self.last_checkpoint is not None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is complete: its metrics are written last."""
+        return (self.path / "metrics.json").is_file()
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The configuration that the run began with."""
+        if not self.started:
+            raise UserError(f"{self.path} is not the folder of a run: it has no .hydra/config.yaml.")
+        loaded = OmegaConf.load(self._config_file)
+        assert isinstance(loaded, DictConfig)
+        return loaded
+
+    def start(self, config: DictConfig, overrides: list[str]) -> None:
+        """Keeps the configuration; on carrying on, makes sure that it is still the same.
+
+        Raises:
+            UserError: If it is not; the message names the keys that differ, and nothing is changed.
+        """
+        if self.worth_keeping:
+            check_same(self, config)
+            return
+        write_text(self.path / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
+        write_text(self._config_file, OmegaConf.to_yaml(config))
+
+    def adopt(self, runs: Sequence["RunDir"]) -> None:
+        """Takes over the configuration of runs that are joined here."""
+        write_text(self._config_file, OmegaConf.to_yaml(runs[0].config))
+
+    @property
+    def _config_file(self) -> Path:
+        return self.path / ".hydra" / "config.yaml"
+
+    # --- what is known about its making
+
+    def provenance(self) -> dict[str, Any]:
+        """Seed, versions, commit, device, and the data's folder, digests and notes."""
+        return self._json("provenance.json")
+
+    def write_provenance(self, seed: int, device: str, data: dict[str, Any], joined: Sequence["RunDir"] = ()) -> None:
+        """Keeps what is needed to repeat the run; of a sweep also which runs were joined.
+
+        Raises:
+            UserError: If the run was begun on tables that have changed since.
+        """
+        path = self.path / "provenance.json"
+        if self.worth_keeping and (before := self.provenance()["data"]["sha256"]) != data["sha256"]:
+            changed = [name for name in {**before, **data["sha256"]} if before.get(name) != data["sha256"].get(name)]
+            raise UserError(
+                f"{self.path} was begun on other data: {some(sorted(changed))} changed since. "
+                "Choose another name=…, or delete the folder to start anew."
+            )
+        content = {
+            "seed": seed,
+            "command": _typed(),
+            "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+            **_commit(),
+            "device": device,
+            "data": data,
+            "joined": [os.path.relpath(run.path, self.path) for run in joined],
+        }
+        write_json(path, content)
+
+    # --- its tables
+
+    def catalog(self) -> pd.DataFrame:
+        """One row an object: `id`, `image`, `split`, `fold` and the targets."""
+        return pd.read_parquet(self._there("catalog.parquet"))
+
+    def write_catalog(self, catalog: pd.DataFrame) -> None:
+        """Keeps the split, by object id."""
+        self._parquet("catalog.parquet", catalog)
+
+    def predictions(self, split: str, by: str = "") -> pd.DataFrame | None:
+        """Predictions of one split: `id` and one column an output; None if there are none.
+
+        Args:
+            split: `val` or `test`.
+            by: `net` for what the net itself said, before any stage.
+        """
+        path = self.path / "predictions" / by / f"{split}.parquet"
+        return pd.read_parquet(path) if path.is_file() else None
+
+    def write_predictions(self, split: str, predictions: pd.DataFrame, by: str = "") -> None:
+        """Keeps predictions; arguments as for `predictions`."""
+        self._parquet(f"predictions/{by}/{split}.parquet", predictions)
+
+    def history(self) -> pd.DataFrame | None:
+        """One row an epoch: `epoch` and what was logged; None for a sweep."""
+        path = self.path / "history.csv"
+        return pd.read_csv(path) if path.is_file() else None
+
+    def write_history(self, rows: list[dict[str, float]]) -> None:
+        """Keeps what was logged so far."""
+        with whole(self.path / "history.csv") as draft:
+            pd.DataFrame(rows).to_csv(draft, index=False)
+
+    def metrics(self) -> dict[str, Any]:
+        """Numbers by `<split>/<metric>[/<column>]`; a sweep's also have `folds`."""
+        return self._json("metrics.json")
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Marks the run as finished."""
+        write_json(self.path / "metrics.json", metrics)
+
+    # --- everything else
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """Where to carry on from; None at the beginning."""
+        path = self.checkpoints / "last.ckpt"
+        return path if path.is_file() else None
+
+    def figures(self) -> list[Path]:
+        """All figures, in the order of their names."""
+        return sorted((self.path / "figures").glob("*.png"))
+
+    def write_figure(self, name: str, figure: "Figure") -> None:
+        """Keeps a figure as PNG under its name."""
+        with whole(self.path / "figures" / f"{name}.png") as draft:
+            figure.savefig(draft, dpi=110, bbox_inches="tight")
+
+    def picture(self, image: str) -> Path:
+        """An object's original picture."""
+        return Path(self.provenance()["data"]["folder"]) / image
+
+    def source(self, name: str) -> Path:
+        """A table that the run was made from."""
+        return Path(self.provenance()["data"]["folder"]) / name
+
+    def write_table(self, name: str, text: str) -> Path:
+        """Keeps a text file, such as a submission or a report, and tells where."""
+        write_text(self.path / name, text)
+        return self.path / name
+
+    def members(self) -> list["RunDir"]:
+        """The runs that were joined here; none for a run by itself."""
+        return [RunDir(self.path / name) for name in self.provenance()["joined"]]
+
+    def children(self) -> list["RunDir"]:
+        """The runs in this folder, if it is a sweep's."""
+        return [RunDir(path.parents[1]) for path in sorted(self.path.glob("*/.hydra/config.yaml"))]
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return json.loads(self._there(name).read_text(encoding="utf-8"))
+
+    def _parquet(self, name: str, table: pd.DataFrame) -> None:
+        with whole(self.path / name) as draft:
+            table.to_parquet(draft, index=False)
+
+    def _there(self, name: str) -> Path:
+        if not (self.path / name).is_file():
+            raise UserError(f"{self.path} has no {name}: the run is not finished, or this is not a run's folder.")
+        return self.path / name
+
+
+def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -> None:
+    """Makes sure that a run was made with the same configuration.
+
+    Args:
+        run: A run that has begun.
+        config: The configuration to compare with.
+        besides: More keys that may differ, such as `fold`.
+
+    Raises:
+        UserError: If any other key differs.
+    """
+    before, now = _flat(run.config), _flat(config)
+    may = (*PLACES, *besides)
+    changed = [
+        key
+        for key in sorted(before | now)
+        if before.get(key) != now.get(key) and not any(key == place or key.startswith(f"{place}.") for place in may)
+    ]
+    if changed:
+        shown = some([f"{key} ({before.get(key, 'not there')} then, {now.get(key, 'not there')} now)" for key in changed])
+        raise UserError(
+            f"{run.path} holds a run of another configuration: {shown}. "
+            "Choose another name=…, give the same keys to carry it on, or delete the folder."
+        )
+
+
+def _flat(config: DictConfig) -> dict[str, Any]:
+    """Every value under its dotted key, interpolations left as they are."""
+    found: dict[str, Any] = {}
+
+    def visit(key: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for name, part in value.items():
+                visit(f"{key}.{name}" if key else str(name), part)
+        else:
+            found[key] = value
+
+    visit("", OmegaConf.to_container(config, resolve=False))
+    return found
+
+
+def _typed() -> list[str]:
+    """What the user typed after the name of the command."""
+    rest = sys.orig_argv[1:]
+    return rest[2:] if rest[:1] == ["-m"] else rest[1:]
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of the code that runs, if it lies in a repository of its own."""
+    folder = Path(__file__).parents[1]
+    if not (folder / ".git").exists():
+        return {"commit": None, "dirty": None}
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=False).stdout
+
+    return {"commit": git("rev-parse", "HEAD").strip() or None, "dirty": bool(git("status", "--porcelain").strip())}

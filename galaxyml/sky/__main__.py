@@ -1,0 +1,20 @@
+"""Writes a contact sheet of the simulated sky: `python -m galaxyml.sky FILE`."""
+
+import argparse
+from pathlib import Path
+
+from galaxyml.sky.sheet import contact_sheet
+
+
+def main() -> None:
+    """Reads the command line and writes the sheet."""
+    parser = argparse.ArgumentParser(prog="python -m galaxyml.sky", description="Writes a picture with galaxies of every kind.")
+    parser.add_argument("file", type=Path, help="a .jpg or .png that will be written")
+    parser.add_argument("--seed", type=int, default=0, help="of the galaxies (default: 0)")
+    arguments = parser.parse_args()
+    contact_sheet(arguments.file, arguments.seed)
+    print(f"Wrote {arguments.file}")
+
+
+if __name__ == "__main__":
+    main()

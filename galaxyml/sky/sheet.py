@@ -1,0 +1,66 @@
+"""A contact sheet: galaxies of every kind in one picture, to see whether they look like galaxies."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from galaxyml.files import whole
+from galaxyml.sky.population import population
+from galaxyml.sky.render import render
+
+CROP = 256  # central pixels of the 424
+TILE = 128
+COLUMNS = 8
+LABEL = 104
+# Row of the sheet: its kind, the condition for a galaxy to be in it, and the column that it is ordered by.
+ROWS = {
+    "smooth, round": ("smooth", "axis_ratio > 0.88", "r90"),
+    "smooth,\nin between": ("smooth", "0.5 < axis_ratio < 0.75", "r90"),
+    "smooth, cigar": ("smooth", "axis_ratio < 0.36", "r90"),
+    "disk, by bulge": ("disk", "bar == 0 and inclination < 68", "bulge"),
+    "barred": ("spiral", "bar > 0.14 and inclination < 52 and arms == 2 and contrast > 0.4", "pitch_angle"),
+    "one arm": ("spiral", "arms == 1 and inclination < 55 and contrast > 0.5", "pitch_angle"),
+    "two arms,\ntight to loose": ("spiral", "arms == 2 and inclination < 50 and contrast > 0.5 and bar == 0", "pitch_angle"),
+    "three arms": ("spiral", "arms == 3 and inclination < 50 and contrast > 0.5", "pitch_angle"),
+    "four arms": ("spiral", "arms == 4 and inclination < 50 and contrast > 0.5", "pitch_angle"),
+    "more arms": ("spiral", "arms > 4 and inclination < 50 and contrast > 0.5", "pitch_angle"),
+    "edge-on,\nrounded bulge": ("edge-on", "bulge > 0.15 and boxiness == 2", "dust"),
+    "edge-on,\nboxy bulge": ("edge-on", "boxiness > 2", "dust"),
+    "edge-on,\nno bulge": ("edge-on", "bulge == 0", "dust"),
+    "ring": ("ring", "inclination < 60", "r90"),
+    "merger": ("merger", "companion > 0", "tails"),
+    "disturbed": ("disturbed", "inclination < 60", "shells"),
+    "irregular": ("irregular", "r90 > 0", "r90"),
+    "dust lane": ("dust lane", "r90 > 0", "dust"),
+    "lensed arc": ("lensed arc", "r90 > 0", "arc_angle"),
+    "star, trail,\nbad frame": ("artifact", "r90 > 0", "blemish"),
+}
+
+
+def contact_sheet(path: Path, seed: int = 0) -> None:
+    """Writes a picture with a row of galaxies for each kind, resolved well enough to tell what they are.
+
+    Args:
+        path: Ends in .jpg or .png.
+        seed: Of the galaxies.
+    """
+    sheet = Image.new("RGB", (LABEL + COLUMNS * TILE, len(ROWS) * TILE), (16, 16, 20))
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for row, (label, (kind, condition, order)) in enumerate(ROWS.items()):
+        shown = _chosen(kind, condition, order, seed + row)
+        pen.multiline_text((6, row * TILE + TILE // 2), label, (225, 225, 225), font, anchor="lm")
+        for column, pixels in enumerate(render(shown, seed=seed).numpy()):
+            edge = (pixels.shape[0] - CROP) // 2
+            tile = Image.fromarray(pixels[edge : edge + CROP, edge : edge + CROP]).resize((TILE, TILE), Image.Resampling.LANCZOS)
+            sheet.paste(tile, (LABEL + column * TILE, row * TILE))
+    with whole(path) as draft:
+        sheet.save(draft, quality=88)
+
+
+def _chosen(kind: str, condition: str, order: str, seed: int) -> pd.DataFrame:
+    """The first galaxies of a kind that meet a condition and are at least of middling size, in order."""
+    drawn = population(600, seed, kind).assign(pitch_angle=lambda table: np.abs(table.pitch))
+    fitting = drawn.query(f"({condition}) and 6 < r90 < 22")
+    return fitting.head(COLUMNS).sort_values(order, kind="stable")

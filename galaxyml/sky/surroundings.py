@@ -1,0 +1,114 @@
+"""What else is in the field: foreground stars, other galaxies, bright stars, trails and bad frames."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from galaxyml.sky.survey import Frame
+
+# A square arcminute down to 22.5 mag in r, towards the poles of the Galaxy and outside clusters.
+STARS, GALAXIES = 1.6, 3.5
+SECTIONS = 23
+
+
+def add_surroundings(frame: Frame, crowding: float, rng: np.random.Generator) -> None:
+    """Adds stars and galaxies in numbers that a random field has.
+
+    Args:
+        frame: Field to add to.
+        crowding: Their density over the usual one.
+        rng: Source of their places and brightness.
+    """
+    field = frame.pixel * frame.x.shape[0]
+    area = (field / 60) ** 2
+    stars, galaxies = rng.poisson(STARS * crowding * area), rng.poisson(GALAXIES * crowding * area)
+    frame.add_points(*_places(stars, field, rng), _star_fluxes(stars, rng))
+    _add_galaxies(frame, galaxies, field, rng)
+
+
+def _places(number: int, field: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    x, y = rng.uniform(-field / 2, field / 2, (2, number))
+    return x, y
+
+
+def _fluxes(magnitude: NDArray, g_r: NDArray, r_i: NDArray) -> NDArray:
+    return 10 ** (0.4 * (22.5 - np.stack([magnitude + g_r, magnitude, magnitude - r_i])))
+
+
+def _star_fluxes(number: int, rng: np.random.Generator) -> NDArray:
+    # Counts grow as 10 ** 0.2 m; about half are M dwarfs, g - r near 1.4 whatever their r - i (Covey et al. 2007).
+    magnitude = np.maximum(22.3 + np.log10(rng.uniform(1e-9, 1, number)) / 0.22, 15.5)
+    dwarf = rng.random(number) < 0.33
+    g_r = np.where(dwarf, rng.normal(1.4, 0.08, number), rng.uniform(0.2, 1.0, number))
+    r_i = np.where(dwarf, rng.uniform(0.6, 1.6, number), 0.4 * g_r)
+    return _fluxes(magnitude, g_r, r_i)
+
+
+def _add_galaxies(frame: Frame, number: int, field: float, rng: np.random.Generator) -> None:
+    """Small exponential galaxies, drawn on stamps all at once."""
+    if not number:
+        return
+    x, y = _places(number, field, rng)
+    magnitude = np.maximum(22.0 + np.log10(rng.uniform(1e-9, 1, number)) / 0.33, 17.0)
+    g_r = np.clip(rng.normal(0.95, 0.4, number), 0.2, 1.7)
+    half = frame.pixel * (SECTIONS - 1) / 2
+    scale = np.minimum(0.55 * rng.lognormal(0, 0.3, number) * 10 ** (0.12 * (21 - magnitude)), half / 4)
+    angle, ratio = rng.uniform(0, math.pi, number), rng.uniform(0.3, 1, number)
+    across = frame.x.shape[0]
+    corner = np.floor(np.stack([x, y]) / frame.pixel + (across - 1) / 2).astype(np.int64) - SECTIONS // 2
+    steps = np.arange(SECTIONS)
+    dx = ((corner[0][:, None] + steps - (across - 1) / 2) * frame.pixel - x[:, None])[:, None, :]
+    dy = ((corner[1][:, None] + steps - (across - 1) / 2) * frame.pixel - y[:, None])[:, :, None]
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    radius = np.hypot(dx * cos + dy * sin, (dy * cos - dx * sin) / ratio[:, None, None])
+    stamp = np.exp(-radius / scale[:, None, None])
+    stamp /= stamp.sum((1, 2), keepdims=True)
+    column, row = np.broadcast_arrays((corner[0][:, None] + steps)[:, None, :], (corner[1][:, None] + steps)[:, :, None])
+    inside = (column >= 0) & (row >= 0) & (column < across) & (row < across)
+    places = torch.from_numpy((row * across + column)[inside])
+    for band, flux in enumerate(_fluxes(magnitude, g_r, 0.03 + 0.48 * g_r)):
+        light = (stamp * flux[:, None, None])[inside].astype(np.float32)
+        frame.light[band].view(-1).index_add_(0, places, torch.from_numpy(light))
+
+
+def add_bright_star(frame: Frame, x: float, y: float, magnitude: float, color: float, rng: np.random.Generator) -> None:
+    """Adds a saturated star: its halo and the four spikes of the secondary mirror's vanes.
+
+    Args:
+        frame: Field to add to.
+        x: Arcsec from the centre.
+        y: Likewise.
+        magnitude: In r.
+        color: g - r.
+        rng: Source of the direction of the spikes.
+    """
+    dx, dy = frame.x - x, frame.y - y
+    square = dx.square() + dy.square()
+    halo = 0.02 * (1 + square / 4) ** -1.35
+    turn = rng.uniform(-0.15, 0.15) + math.pi / 4
+    u, v = dx * math.cos(turn) + dy * math.sin(turn), dy * math.cos(turn) - dx * math.sin(turn)
+    for across, along in ((u, v), (v, u)):
+        halo += 2.5e-3 * torch.exp(-0.5 * (across / 0.5) ** 2) / (1 + along.abs() / 3) ** 1.5
+    halo += 0.55 * torch.exp(-0.5 * square / 0.8)
+    frame.add(halo, 10 ** (0.4 * (22.5 - magnitude)), color)
+
+
+def add_trail(frame: Frame, rng: np.random.Generator) -> None:
+    """Adds the trail of a satellite or aeroplane, in one band alone: the bands are exposed one after the other."""
+    turn, offset = rng.uniform(0, math.pi), rng.normal(0, 0.06) * frame.pixel * frame.side
+    across = frame.x * math.sin(turn) - frame.y * math.cos(turn) - offset
+    band = int(rng.integers(0, 3))
+    frame.light[band] += float(rng.uniform(0.3, 1.5)) * torch.exp(-0.5 * (across / float(rng.uniform(0.6, 1.1))) ** 2)
+
+
+def add_bad_frame(frame: Frame, rng: np.random.Generator) -> None:
+    """Adds a frame gone wrong: scattered light or a ghost, with an edge, strong in one band."""
+    turn, offset = rng.uniform(0, 2 * math.pi), rng.uniform(-0.2, 0.25) * frame.pixel * frame.side
+    along = frame.x * math.cos(turn) + frame.y * math.sin(turn) - offset
+    reach = 0.5 * frame.pixel * frame.side
+    glow = torch.exp(-along.abs() / reach) * (along > 0)
+    strong = int(rng.integers(0, 3))
+    for band in range(3):
+        frame.light[band] += (0.3 if band == strong else 0.03) * float(rng.uniform(0.4, 1.6)) * glow

@@ -1,0 +1,148 @@
+"""What the Sloan Digital Sky Survey makes of the light: pixels, seeing, noise and the colours of its pictures."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+# Arcsec; the camera's pixels (Gunn et al. 1998, AJ 116, 3040).
+CAMERA_PIXEL = 0.396
+# A cutout's pixel in units of the galaxy's Petrosian radius R90, and its side (Willett et al. 2013, section 2.2).
+PIXEL_PER_R90 = 0.02
+CUTOUT = 424
+# Noise of the sky a camera pixel in g, r, i, nanomaggies: 5 sigma for a point of 23.2, 22.8, 22.4 mag.
+SKY_NOISE = (0.021, 0.029, 0.043)
+# Variance that a nanomaggie of light adds, nanomaggies (its photons).
+PHOTON_NOISE = 0.004
+# Red, green, blue are i, r, g (Lupton et al. 2004, PASP 116, 133), weighed so that the colours are SkyServer's.
+WEIGHTS = (1.0, 1.2, 1.8)
+SOFTENING = 0.10
+RANGE = 6.4
+PEDESTAL = 0.010
+
+
+@dataclass
+class Frame:
+    """A field of the sky on camera pixels, before the atmosphere.
+
+    Attributes:
+        pixel: Side of a pixel, arcsec.
+        side: Pixels across the picture.
+        x: Arcsec from the centre, shape (P, P); P is larger than the side, so that light from outside comes in.
+        y: Likewise, downwards.
+        light: Nanomaggies a pixel in g, r, i, shape (3, P, P).
+    """
+
+    pixel: float
+    side: int
+    x: Tensor
+    y: Tensor
+    light: Tensor
+
+    @classmethod
+    def of(cls, field: float) -> "Frame":
+        """An empty frame.
+
+        Args:
+            field: Side of the picture, arcsec. No picture has more pixels than a cutout.
+        """
+        side = min(CUTOUT, math.ceil(field / CAMERA_PIXEL))
+        pixel = field / side
+        padded = next_fast_len(side + 12, real=True)
+        line = (torch.arange(padded, dtype=torch.float32) - (padded - 1) / 2) * pixel
+        y, x = torch.meshgrid(line, line, indexing="ij")
+        return cls(pixel, side, x, y, torch.zeros(3, padded, padded))
+
+    def add(self, brightness: Tensor, flux: float, color: float) -> None:
+        """Adds light of one colour.
+
+        Args:
+            brightness: Surface brightness per square arcsec for a flux of 1, shape (P, P).
+            flux: Flux in r, nanomaggies.
+            color: g - r, magnitudes.
+        """
+        for band, part in enumerate(band_fluxes(flux, color)):
+            self.light[band].add_(brightness, alpha=part * self.pixel**2)
+
+    def add_points(self, x: NDArray, y: NDArray, fluxes: NDArray) -> None:
+        """Adds points, each shared by the four pixels about it.
+
+        Args:
+            x: Arcsec from the centre, shape (K,).
+            y: Likewise, shape (K,).
+            fluxes: Nanomaggies in g, r, i, shape (3, K).
+        """
+        across = self.x.shape[0]
+        column, row = (np.asarray(line) / self.pixel + (across - 1) / 2 for line in (x, y))
+        inside = (column > 0) & (row > 0) & (column < across - 1) & (row < across - 1)
+        column, row, fluxes = column[inside], row[inside], fluxes[:, inside]
+        left, top = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
+        right, low = column - left, row - top
+        flat = self.light.view(3, -1)
+        for dx, dy, share in ((0, 0, (1 - right) * (1 - low)), (1, 0, right * (1 - low)), (0, 1, (1 - right) * low), (1, 1, right * low)):
+            places = torch.from_numpy((top + dy) * across + left + dx)
+            flat.index_add_(1, places, torch.from_numpy((fluxes * share).astype(np.float32)))
+
+    def obscure(self, depth: Tensor) -> None:
+        """Puts dust before all light so far; its optical depth in r is `depth`, shape (P, P)."""
+        # g and i relative to r (Schlafly & Finkbeiner 2011, table 6, R_V = 3.1).
+        for band, ratio in enumerate((1.44, 1.0, 0.74)):
+            self.light[band].mul_(torch.exp(-ratio * depth))
+
+
+def band_fluxes(flux: float, color: float) -> tuple[float, float, float]:
+    """Fluxes of a galaxy in g, r, i from that in r and g - r; r - i follows from the sequence of galaxies."""
+    return flux * 10 ** (-0.4 * color), flux, flux * 10 ** (0.4 * (0.03 + 0.48 * color))
+
+
+def blur(light: Tensor, pixel: float, widths: tuple[float, float, float], shifts: NDArray) -> Tensor:
+    """Seeing: two Gaussians, the second with 10 percent of the light and 2.8 times as wide (Stoughton et al. 2002, AJ 123,
+    485, section 4.3 fits the like), and the bands' errors of registration.
+
+    Args:
+        light: Nanomaggies a pixel in g, r, i, shape (3, P, P).
+        pixel: Arcsec.
+        widths: Full width at half maximum in each band, arcsec.
+        shifts: Displacement (x, y) of each band, arcsec, shape (3, 2).
+
+    Returns:
+        The same flux, shape (3, P, P).
+    """  # noqa: D205 - one sentence
+    across = light.shape[-1]
+    down = torch.fft.fftfreq(across)[:, None]
+    right = torch.fft.rfftfreq(across)[None]
+    square = down.square() + right.square()
+    spectrum = torch.fft.rfft2(light)
+    for band, width in enumerate(widths):
+        spread = 2 * (math.pi * width / 2.355 / pixel) ** 2
+        transfer = 0.9 * torch.exp(-spread * square) + 0.1 * torch.exp(-(spread * 2.8**2) * square)
+        move = -2 * math.pi / pixel * (shifts[band, 0] * right + shifts[band, 1] * down)
+        spectrum[band] *= torch.polar(transfer, move.to(torch.float32))
+    return torch.fft.irfft2(spectrum, s=(across, across))
+
+
+def expose(light: Tensor, depth: float, rng: np.random.Generator) -> Tensor:
+    """Adds the noise of the sky and of the light itself; both of shape (3, P, P), `depth` scales the sky's noise."""
+    sky = torch.tensor(SKY_NOISE).view(3, 1, 1) * depth
+    noise = torch.from_numpy(rng.standard_normal(tuple(light.shape), dtype=np.float32))
+    return light + noise * (sky.square() + PHOTON_NOISE * light.clamp_min(0)).sqrt()
+
+
+def stretch(light: Tensor) -> Tensor:
+    """The picture: brightness by an asinh, colour kept where it saturates (Lupton et al. 2004, section 2).
+
+    Args:
+        light: Nanomaggies a camera pixel in g, r, i, shape (3, H, W).
+
+    Returns:
+        Red, green and blue in [0, 1], shape (H, W, 3).
+    """
+    colors = ((light.flip(0) - PEDESTAL) * torch.tensor(WEIGHTS).view(3, 1, 1)).clamp_min_(0)
+    mean = colors.mean(0).clamp_min_(1e-6)
+    colors *= torch.asinh(mean / SOFTENING) / (RANGE * mean)
+    colors /= colors.amax(0).clamp_min_(1.0)
+    return colors.permute(1, 2, 0)

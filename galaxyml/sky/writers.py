@@ -1,0 +1,65 @@
+"""Writes simulated galaxies in the files of the Kaggle Galaxy Zoo challenge."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from galaxyml.files import whole
+from galaxyml.progress import track
+from galaxyml.sky.population import population
+from galaxyml.sky.render import QUALITY, THREADS, picture, rows
+from galaxyml.sky.votes import turnout, vote
+from galaxyml.trees import DecisionTree
+
+LOWEST, HIGHEST = 100_000, 999_999  # GalaxyIDs
+
+
+def write_galaxyzoo(folder: Path, galaxies: int, test_galaxies: int, seed: int, size: int = 424) -> None:
+    """Writes a folder as the Kaggle challenge has it, and what there is known besides: the test votes and the truth.
+
+    Files: `images_training_rev1/{GalaxyID}.jpg`, `images_test_rev1/{GalaxyID}.jpg`, `training_solutions_rev1.csv`,
+    `all_zeros_benchmark.csv`, and beyond Kaggle's `test_solutions_rev1.csv` and `truth.csv` (parameters of all galaxies,
+    the number of `volunteers` and the `split`).
+
+    Args:
+        folder: Appears when all is written, or not at all.
+        galaxies: In the training set.
+        test_galaxies: In the test set.
+        seed: Of all of it.
+        size: Side of the pictures, pixels.
+    """
+    tree = DecisionTree.load("kaggle")
+    drawn = population(galaxies + test_galaxies, seed)
+    drawn.insert(0, "GalaxyID", galaxy_ids(len(drawn), seed))
+    drawn.insert(1, "split", np.where(np.arange(len(drawn)) < galaxies, "training", "test"))
+    drawn = drawn.sort_values("GalaxyID", ignore_index=True)
+    fractions = pd.DataFrame(vote(drawn, tree, seed), columns=tree.columns)
+    fractions.insert(0, "GalaxyID", drawn.GalaxyID)
+    test = fractions[drawn.split == "test"]
+    with whole(folder) as draft:
+        for split in ("training", "test"):
+            (draft / f"images_{split}_rev1").mkdir(parents=True)
+        # Nine decimals keep each question within 1e-8 of the answer that leads there.
+        fractions[drawn.split == "training"].to_csv(draft / "training_solutions_rev1.csv", index=False, float_format="%.9f")
+        test.to_csv(draft / "test_solutions_rev1.csv", index=False, float_format="%.9f")
+        test.assign(**dict.fromkeys(tree.columns, 0)).to_csv(draft / "all_zeros_benchmark.csv", index=False)
+        drawn.assign(volunteers=turnout(drawn, seed)).to_csv(draft / "truth.csv", index=False)
+        _write_pictures(draft, drawn, seed, size)
+
+
+def galaxy_ids(n: int, seed: int) -> NDArray[np.int64]:
+    """Distinct numbers of six digits, in random order."""
+    return np.random.default_rng([seed, 2]).choice(np.arange(LOWEST, HIGHEST + 1), n, replace=False)
+
+
+def _write_pictures(folder: Path, galaxies: pd.DataFrame, seed: int, size: int) -> None:
+    def write(galaxy) -> None:
+        path = folder / f"images_{galaxy.split}_rev1" / f"{galaxy.GalaxyID}.jpg"
+        picture(galaxy, size, seed).save(path, quality=QUALITY)
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        for _ in track(threads.map(write, rows(galaxies)), "Drawing galaxies", len(galaxies)):
+            pass

@@ -1,0 +1,57 @@
+"""Several runs made into one: folds joined to out-of-fold predictions, test predictions averaged."""
+
+import numpy as np
+import pandas as pd
+
+from galaxyml.errors import UserError
+from galaxyml.runs import RunDir
+
+
+def ensemble(runs: list[RunDir], into: RunDir) -> None:
+    """Writes the catalog and the predictions of all runs together.
+
+    Validation predictions are joined, each object predicted by the run that has not seen it; test predictions are
+    averaged. Averages of fractions that obey a tree obey it too.
+
+    Args:
+        runs: Finished runs of one sweep, each with its own fold.
+        into: Where the joined files go.
+
+    Raises:
+        UserError: If the runs hold different objects or folds, or hold an object out twice.
+    """
+    catalogs = [run.catalog() for run in runs]
+    first = catalogs[0].copy()
+    for run, catalog in zip(runs, catalogs, strict=True):
+        if not (catalog["id"].equals(first["id"]) and catalog["fold"].equals(first["fold"])):
+            raise UserError(f"{run.path} has other objects or other folds than {runs[0].path}; they cannot be joined.")
+    held_out = np.stack([(catalog["split"] == "val").to_numpy() for catalog in catalogs])
+    if (held_out.sum(axis=0) > 1).any():
+        raise UserError(f"{into.path}: two runs hold out the same objects; a sweep joins each fold once.")
+    first["split"] = np.where(held_out.any(axis=0), "val", np.where(first["split"] == "test", "test", "train"))
+    into.write_catalog(first)
+    made = runs[0].provenance()
+    into.write_provenance(made["seed"], made["device"], made["data"], joined=runs)
+    for split in ("val", "test"):
+        tables = [table for run in runs if (table := run.predictions(split, by="net")) is not None]
+        if not tables:
+            continue
+        joined = pd.concat(tables, ignore_index=True).groupby("id", sort=False).mean()
+        order = first.loc[first["split"] == split, "id"]
+        joined = joined.loc[order].reset_index()
+        into.write_predictions(split, joined, by="net")
+        into.write_predictions(split, joined)
+
+
+def spread(runs: list[RunDir]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation over runs of every metric that they share; the latter is 0 for a single run."""
+    metrics = [run.metrics() for run in runs]
+    shared = [name for name in metrics[0] if all(name in other for other in metrics)]
+    return {
+        name: {
+            "mean": float(np.mean(values := [found[name] for found in metrics])),
+            "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+            "runs": len(values),
+        }
+        for name in shared
+    }

@@ -1,0 +1,97 @@
+"""Figures of predicted fractions: against the baseline, against the truth, over the epochs, and galaxy by galaxy."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from galaxyml.metrics import column_rmse
+from galaxyml.plots import MODEL, bars, loss_curves, picture_grid
+from galaxyml.runs import RunDir
+from galaxyml.stages.score import column_means
+from galaxyml.trees import DecisionTree
+SHOWN = 8  # galaxies among the best and among the worst
+
+
+class FractionFigures:
+    """Draws what a person looks at first.
+
+    Args:
+        tree: Name of the decision tree whose columns were predicted.
+        main: Columns whose predictions are shown against the truth.
+    """
+
+    def __init__(self, tree: str, main: list[str]) -> None:
+        self.tree = DecisionTree.load(tree)
+        self.main = list(main)
+
+    def __call__(self, run: RunDir) -> dict[str, float]:
+        """Writes the figures; has no numbers of its own."""
+        catalog, predictions = run.catalog(), run.predictions("val")
+        assert predictions is not None
+        rows = pd.Index(catalog["id"]).get_indexer(predictions["id"])
+        columns = self.tree.columns
+        outputs, targets = predictions[columns].to_numpy(), catalog[columns].to_numpy()[rows]
+        means = column_means(catalog, columns, rows)
+        names = [f"{self.tree.labels[column]}  {column}" for column in columns]
+        errors, trivial = column_rmse(outputs, targets), column_rmse(means, targets)
+        run.write_figure("1_rmse_by_column", bars(names, errors, trivial, "RMSE of the vote fraction"))
+        run.write_figure("2_predicted_against_true", self._scatter(outputs, targets))
+        histories = {child.name: child.history() for child in (run.members() or [run])}
+        run.write_figure("3_loss_curves", loss_curves({k: v for k, v in histories.items() if v is not None}))
+        each = np.sqrt(((outputs - targets) ** 2).mean(axis=1))
+        order = np.argsort(each)
+        for name, title, chosen in (
+            ("4_best_galaxies", "Predicted best", order[:SHOWN]),
+            ("5_worst_galaxies", "Predicted worst", order[::-1][:SHOWN]),
+        ):
+            pictures = [centre(run, catalog["image"].iloc[rows[at]]) for at in chosen]
+            captions = [
+                f"{predictions['id'].iloc[at]}, RMSE {each[at]:.3f}\n"
+                f"true: {path_said(targets[at], self.tree)}\nsaid: {path_said(outputs[at], self.tree)}"
+                for at in chosen
+            ]
+            run.write_figure(name, picture_grid(pictures, captions, title))
+        return {}
+
+    def _scatter(self, outputs: np.ndarray, targets: np.ndarray) -> Figure:
+        wide = min(4, len(self.main))
+        high = -(-len(self.main) // wide)
+        figure = Figure(figsize=(3 * wide, 3.2 * high), layout="constrained")
+        for place, column in enumerate(self.main, start=1):
+            at = self.tree.columns.index(column)
+            axes = figure.add_subplot(high, wide, place)
+            axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
+            axes.scatter(targets[:, at], outputs[:, at], s=6, alpha=min(1.0, 300 / len(outputs) + 0.05), color=MODEL, linewidths=0)
+            axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"{column}\n{self.tree.labels[column]}")
+            axes.title.set_fontsize(9)
+        figure.supxlabel("true vote fraction")
+        figure.supylabel("predicted vote fraction")
+        return figure
+
+
+def path_said(values: np.ndarray, tree: DecisionTree) -> str:
+    """The path down the tree that most would take, such as `features or disk, not edge-on, ...`, with its fraction.
+
+    >>> tree = DecisionTree.load("kaggle")
+    >>> values = np.zeros(37)
+    >>> values[[0, 15, 14]] = 0.9
+    >>> path_said(values, tree)
+    'smooth 0.90, completely round 0.90'
+    """
+    said, question, at = [], 0, None
+    while question is not None:
+        columns = [tree.columns.index(column) for column in tree.questions[question].columns]
+        at = max(columns, key=lambda column: values[column])
+        said.append(f"{tree.labels[tree.columns[at]]} {values[at]:.2f}")
+        following = [number for number, leads in enumerate(tree.leads) if at in leads]
+        question = following[0] if following and values[at] > 0 and len(said) < 4 else None
+    return ", ".join(said)
+
+
+def centre(run: RunDir, image: str, fraction: float = 0.5) -> np.ndarray:
+    """The central part of an object's original picture, uint8 of shape (H, W, 3)."""
+    with Image.open(run.picture(image)) as picture:
+        width, height = picture.size
+        left, upper = width * (1 - fraction) / 2, height * (1 - fraction) / 2
+        return np.asarray(picture.convert("RGB").crop((int(left), int(upper), int(width - left), int(height - upper))))

@@ -1,0 +1,81 @@
+"""Numbers that say how good predicted fractions are, each beside the trivial predictor's."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+
+from galaxyml import metrics
+from galaxyml.errors import UserError
+from galaxyml.runs import RunDir
+from galaxyml.trees import DecisionTree, violation
+
+
+def column_means(catalog: pd.DataFrame, columns: list[str], rows: np.ndarray) -> np.ndarray:
+    """What a predictor that knows only averages says of some objects.
+
+    Args:
+        catalog: With `fold`, -1 for objects that are in no fold.
+        columns: The targets.
+        rows: Positions in the catalog, shape (N,).
+
+    Returns:
+        For each object the mean over the labelled objects of all other folds, shape (N, K).
+    """
+    fold = catalog["fold"].to_numpy()
+    targets = catalog[columns].to_numpy()
+    means = {number: targets[(fold >= 0) & (fold != number)].mean(axis=0) for number in np.unique(fold[rows])}
+    return np.stack([means[number] for number in fold[rows]])
+
+
+class ScoreFractions:
+    """RMSE, Pearson's correlation and tree violation, after the constraints, before them, and of the column means.
+
+    Args:
+        tree: Name of the decision tree whose columns were predicted.
+    """
+
+    def __init__(self, tree: str) -> None:
+        self.tree = DecisionTree.load(tree)
+
+    def __call__(self, run: RunDir) -> dict[str, float]:
+        """Keys are `<split>/<metric>[/<column>]`; `net_` marks a metric before the constraints, `mean_` the column
+        means'.
+
+        Raises:
+            UserError: If a prediction is not finite.
+        """  # noqa: D205 - one sentence
+        found: dict[str, float] = {}
+        columns = self.tree.columns
+        catalog = run.catalog()
+        for split in ("val", "test"):
+            final, net = run.predictions(split), run.predictions(split, by="net")
+            if final is None or net is None:
+                continue
+            rows = pd.Index(catalog["id"]).get_indexer(final["id"])
+            targets = catalog[columns].to_numpy()[rows]
+            if np.isnan(targets).all():
+                continue  # the challenge keeps the test set's fractions to itself
+            for prefix, outputs in (
+                ("", final[columns].to_numpy()),
+                ("net_", net[columns].to_numpy()),
+                ("mean_", column_means(catalog, columns, rows)),
+            ):
+                if not np.isfinite(outputs).all():
+                    raise UserError(
+                        f"{run.path}: the net's predictions are not finite, so training has diverged. "
+                        "Lower optim.lr, or set trainer.gradient_clip_val=1."
+                    )
+                found |= {f"{split}/{prefix}{name}": value for name, value in self._score(outputs, targets)}
+        return found
+
+    def _score(self, outputs: np.ndarray, targets: np.ndarray) -> Iterator[tuple[str, float]]:
+        yield "rmse", metrics.rmse(outputs, targets)
+        yield "pearson", float(metrics.pearson(outputs, targets).mean())
+        yield "violation", float(violation(torch.from_numpy(outputs.astype(np.float64)), self.tree))
+        for name, values in (
+            ("rmse", metrics.column_rmse(outputs, targets)),
+            ("pearson", metrics.pearson(outputs, targets)),
+        ):
+            yield from ((f"{name}/{column}", float(value)) for column, value in zip(self.tree.columns, values, strict=True))

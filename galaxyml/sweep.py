@@ -1,0 +1,102 @@
+"""The end of a sweep: its folds joined, one table printed. Imports nothing heavy before there is something to join."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from galaxyml.runs import RunDir
+
+log = logging.getLogger(__name__)
+
+
+def run_folder(fold: int, overrides: str) -> str:
+    """Name of a run's folder in its sweep: the fold, then whatever else was swept."""
+    return f"fold-{fold}" + (f"_{overrides.replace('/', '-')}" if overrides else "")
+
+
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+
+
+class Finish(Callback):
+    """Hydra's callback: when all runs of a command have ended, joins them and prints what came out."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Counts the runs that gave no number."""
+        self.failed += job_return.return_value is None
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Exits with status 1 if a run has failed; nothing is joined then."""
+        from galaxyml.runs import RunDir
+
+        sweep = RunDir(Path(config.hydra.sweep.dir))
+        unfinished = [run.name for run in sweep.children() if not run.finished]
+        if self.failed or unfinished:
+            print(
+                f"\n{sweep.path}: {', '.join(unfinished) or self.failed} did not finish, so nothing was joined. "
+                "The same command carries on with them and keeps the others.",
+                file=sys.stderr,
+            )
+            sys.exit(1)
+        for folder in join(sweep):
+            show(folder)
+
+
+def join(sweep: "RunDir") -> list["RunDir"]:
+    """Joins the folds of a sweep; where more than the fold was swept, those of each combination by themselves.
+
+    Args:
+        sweep: Folder of the runs, all finished.
+
+    Returns:
+        The folders of the joined runs.
+    """
+    from galaxyml import report
+    from galaxyml.experiment import run_stages
+    from galaxyml.runs import RunDir
+    from galaxyml.stages.ensemble import ensemble, spread
+
+    groups: dict[str, list[RunDir]] = {}
+    for run in sweep.children():
+        groups.setdefault(run.name.partition("_")[2], []).append(run)
+    joined = []
+    for group, runs in groups.items():
+        into = RunDir(sweep.path / "joined" / group) if len(groups) > 1 else sweep
+        into.adopt(runs)
+        ensemble(runs, into)
+        metrics: dict[str, Any] = run_stages(runs[0].config, into)
+        into.write_metrics(metrics | {"folds": spread(runs)})
+        report.write(into)
+        joined.append(into)
+    return joined
+
+
+def show(run: "RunDir") -> None:
+    """Prints a finished run's numbers and where its files are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from galaxyml import report
+
+    metrics = run.metrics()
+    console = Console(highlight=False)
+    for split, title in report.TITLES.items():
+        if rows := report.summary(metrics, split):
+            table = Table(title=title, title_justify="left")
+            for place, name in enumerate(rows[0]):
+                table.add_column(name, justify="right" if place else "left")
+            for row in rows[1:]:
+                table.add_row(*row)
+            console.print(table)
+    print(f"report      {run.path / 'report.md'}")
+    print(f"figures     {run.path / 'figures'}/")
+    if (run.path / "submission.csv").is_file():
+        print(f"submission  {run.path / 'submission.csv'}")

@@ -1,0 +1,186 @@
+"""The Kaggle Galaxy Zoo challenge: its folder of pictures and tables, read and checked."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from galaxyml.data.module import ImageData
+from galaxyml.errors import DataError, near, some
+from galaxyml.stages.figures import path_said
+from galaxyml.trees import DecisionTree, gaps
+
+TRAINING, TEST = "images_training_rev1", "images_test_rev1"
+SOLUTIONS, BENCHMARK, TEST_SOLUTIONS = "training_solutions_rev1.csv", "all_zeros_benchmark.csv", "test_solutions_rev1.csv"
+REFUSED_GAP, REPORTED_GAP = 0.05, 0.001  # real catalogues are off by up to 0.02, by rounding
+
+WHERE = (
+    "The files are those of https://www.kaggle.com/c/galaxy-zoo-the-galaxy-challenge/data (free account): put "
+    f"{TRAINING}/, {TEST}/, {SOLUTIONS} and {BENCHMARK} into a folder galaxyzoo/ and give the folder above it as "
+    "data_dir=… Without them, source=simulated runs on the simulated sky."
+)
+
+
+class GalaxyZooData(ImageData):
+    """Pictures of the Kaggle Galaxy Zoo challenge with their 37 vote fractions.
+
+    Args:
+        tree: Name of the decision tree whose columns the tables have.
+        **options: As for ImageData.
+    """
+
+    tables = (SOLUTIONS, BENCHMARK, TEST_SOLUTIONS)
+
+    def __init__(self, tree: str = "kaggle", **options: Any) -> None:
+        super().__init__(**options)
+        self.tree = DecisionTree.load(tree)
+        self.targets = self.tree.columns
+
+    def caption(self, said: np.ndarray, true: np.ndarray) -> str:
+        return f"true: {path_said(true, self.tree)}\nsaid: {path_said(said, self.tree)}"
+
+    def load_tables(self, root: Path) -> pd.DataFrame:
+        """Labelled galaxies, then those of the test set in the benchmark's order."""
+        _check_folder(root)
+        labelled = read_votes(root / SOLUTIONS, self.tree, self.notes)
+        labelled.insert(1, "image", _pictures(root, TRAINING, labelled["id"], SOLUTIONS, self.notes))
+        labelled.insert(2, "split", "train")
+        if not (root / BENCHMARK).is_file():
+            self.notes.append(f"{BENCHMARK} is not there: no test galaxies are predicted and no submission is written.")
+            return labelled
+        test = read_table(root / BENCHMARK, self.tree.columns)[["id"]]
+        if both := set(test["id"]) & set(labelled["id"]):
+            raise DataError(
+                f"{root / BENCHMARK}: {len(both)} ids are in {SOLUTIONS} too: {some(sorted(both))}. "
+                "A galaxy is either labelled or tested; take it out of one of them."
+            )
+        test["image"] = _pictures(root, TEST, test["id"], BENCHMARK, self.notes)
+        test["split"] = "test"
+        if (root / TEST_SOLUTIONS).is_file():
+            truth = read_votes(root / TEST_SOLUTIONS, self.tree, self.notes)
+            test = test.merge(truth, on="id", how="left", validate="one_to_one")
+        return pd.concat([labelled, test], ignore_index=True)
+
+
+def read_votes(path: Path, tree: DecisionTree, notes: list[str]) -> pd.DataFrame:
+    """Reads a table of vote fractions: `id` and the tree's columns.
+
+    Args:
+        path: A CSV with GalaxyID and the tree's columns.
+        tree: The decision tree.
+        notes: Gets a sentence if groups are off by more than rounding of the sixth digit, but within rounding of
+            real catalogues.
+
+    Raises:
+        DataError: If the table breaks a rule; the message names the row, the galaxy, and what is allowed.
+    """
+    table = read_table(path, tree.columns)
+    values = table[tree.columns].to_numpy(np.float64)
+    if (bad := np.argwhere(~((values >= 0) & (values <= 1)))).size:
+        row, column = bad[0]
+        more = f" ({len(bad)} such values in all)" if len(bad) > 1 else ""
+        raise DataError(
+            f"{path}, {_place(table, row)}: {tree.columns[column]} is {values[row, column]:g}; "
+            f"fractions lie in [0, 1]{more}. Correct the value or take the row out."
+        )
+    off = gaps(torch.from_numpy(values), tree).numpy()
+    if (np.abs(off) > REFUSED_GAP).any():
+        row, number = (int(found[0]) for found in np.nonzero(np.abs(off) > REFUSED_GAP))
+        question = tree.questions[number]
+        parent = " + ".join(question.after) or "1"
+        raise DataError(
+            f"{path}, {_place(table, row)}: {question.columns[0]} to {question.columns[-1]} sum to "
+            f"{off[row, number] + _leading(values[row], tree, number):.4f}, but {parent} is "
+            f"{_leading(values[row], tree, number):.4f}; they may differ by {REFUSED_GAP}. "
+            f"The values must be fractions of paths (each question times the answer that leads to it)."
+        )
+    if count := int((np.abs(off) > REPORTED_GAP).sum()):
+        notes.append(
+            f"{path.name}: {count:,} of {off.size:,} sums differ from their parent by more than {REPORTED_GAP} "
+            f"(at most {np.abs(off).max():.3f}); taken as they are."
+        )
+    return table
+
+
+def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Reads a CSV with the header GalaxyID and the given columns, as `id` (int64) and float64 columns.
+
+    Raises:
+        DataError: If the file is missing or is no such table, an id is no whole number or occurs twice, or a value is
+            no number.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"GalaxyID": str}, encoding="utf-8-sig", keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing. {WHERE}") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a CSV table that can be read: {str(error).strip()}. Fetch it again.") from None
+    except PermissionError:
+        raise DataError(f"{path} may not be read by you. Change its permissions.") from None
+    _check_header(path, list(table.columns), ["GalaxyID", *columns])
+    if table.empty:
+        raise DataError(f"{path} has a header and no rows. Fetch it again.")
+    ids = table["GalaxyID"].astype(str).str.strip()
+    if not (whole := ids.str.fullmatch(r"\d{1,18}")).all():
+        row = int(np.flatnonzero(~whole)[0])
+        raise DataError(f"{path}, line {row + 2}: GalaxyID is '{ids[row]}'; it must be a whole number.")
+    table["GalaxyID"] = ids.astype(np.int64)
+    if (twice := table["GalaxyID"].duplicated()).any():
+        row = int(np.flatnonzero(twice)[0])
+        raise DataError(f"{path}, {_place(table, row)} occurs a second time. Each galaxy has one row; take one out.")
+    for column in columns:
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        if (bad := numbers.isna()).any():
+            row = int(np.flatnonzero(bad)[0])
+            found = "empty" if pd.isna(table[column][row]) else f"'{table[column][row]}'"
+            raise DataError(f"{path}, {_place(table, row)}: {column} is {found}; it must be a number in [0, 1].")
+        table[column] = numbers.astype(np.float64)
+    return table.rename(columns={"GalaxyID": "id"})[["id", *columns]]
+
+
+def _check_header(path: Path, found: list[str], wanted: list[str]) -> None:
+    unknown = [name for name in found if name not in wanted]
+    if missing := [name for name in wanted if name not in found]:
+        hint = f" It has {some(unknown)}, which this table does not know." if unknown else ""
+        close = near(missing[0], unknown) if unknown else ""
+        hint += f" {close}" if close.startswith("Did") else ""
+        raise DataError(
+            f"{path}: {len(missing)} columns are missing: {some(missing)}.{hint} "
+            f"The header must be {wanted[0]},{wanted[1]},…,{wanted[-1]}."
+        )
+
+
+def _check_folder(root: Path) -> None:
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}. {WHERE}")
+    if not any(root.iterdir()):
+        raise DataError(f"The folder {root} is empty. {WHERE}")
+    if missing := [name for name in (SOLUTIONS, TRAINING) if not (root / name).exists()]:
+        raise DataError(f"{root} has no {' and no '.join(missing)}. {WHERE}")
+
+
+def _pictures(root: Path, folder: str, ids: pd.Series, table: str, notes: list[str]) -> list[str]:
+    """Paths of the galaxies' pictures; notes pictures without a row, refuses rows without a picture."""
+    there = {path.stem for path in (root / folder).glob("*.jpg")} if (root / folder).is_dir() else set()
+    wanted = [str(number) for number in ids]
+    if missing := [name for name in wanted if name not in there]:
+        raise DataError(
+            f"{root / folder}: {len(missing)} of {len(wanted)} galaxies of {table} have no picture here: "
+            f"{some([name + '.jpg' for name in missing])}. Put them there, or take their rows out of {table}."
+        )
+    if extra := sorted(there - set(wanted)):
+        notes.append(f"{folder}: {len(extra):,} pictures have no row in {table} and are left out: {some(extra)}.")
+    return [f"{folder}/{name}.jpg" for name in wanted]
+
+
+def _place(table: pd.DataFrame, row: int) -> str:
+    column = "id" if "id" in table else "GalaxyID"
+    return f"line {row + 2}, galaxy {table[column].iloc[row]}"
+
+
+def _leading(values: np.ndarray, tree: DecisionTree, question: int) -> float:
+    leads: Iterable[int] = tree.leads[question]
+    return float(values[list(leads)].sum()) if leads else 1.0

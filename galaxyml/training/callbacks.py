@@ -1,0 +1,109 @@
+"""What happens beside the fitting: seeds, checkpoints, history and progress."""
+
+import sys
+import time
+from typing import Any
+
+import lightning.pytorch as lightning
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from galaxyml.progress import SECONDS_BETWEEN_LINES, bar
+from galaxyml.runs import RunDir
+from galaxyml.seeds import seed_all
+
+
+class EpochSeeds(Callback):
+    """Starts all random numbers anew with each epoch, so that a resumed run draws what an unbroken one would.
+
+    Args:
+        seed: The run's seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        seed_all(self.seed, "epoch", trainer.current_epoch, trainer.global_rank)
+
+
+class History(Callback):
+    """Keeps one row an epoch of what was logged, in the run's folder and in its checkpoints.
+
+    Args:
+        run: The run's folder.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.count("/") == 1}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.rows.append({"epoch": trainer.current_epoch, **logged, "learning_rate": float(rate)})
+        if trainer.is_global_zero:
+            self.run.write_history(self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = state_dict["rows"]
+
+
+class EpochProgress(Callback):
+    """One bar over all epochs in a terminal; a plain line now and then elsewhere.
+
+    Args:
+        name: What is fitted, such as `fold-0`.
+        monitor: The metric that is shown.
+    """
+
+    def __init__(self, name: str, monitor: str) -> None:
+        self.name, self.monitor = name, monitor
+        self.shown = bar()
+        self.told = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.shown = bar()
+        steps = int(trainer.estimated_stepping_batches)
+        self.task = self.shown.add_task(f"{self.name}: training", total=steps, completed=trainer.global_step, note="")
+        self.shown.start()
+        self.began, self.first = time.monotonic(), trainer.current_epoch
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self.shown.update(self.task, completed=trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
+        value = trainer.callback_metrics.get(self.monitor)
+        note = f"{self.monitor} {float(value):.4f}" if value is not None else ""
+        self.shown.update(self.task, note=note)
+        now = time.monotonic()
+        if not sys.stdout.isatty() and (done == total or now - self.told > SECONDS_BETWEEN_LINES):
+            self.told = now
+            left = (now - self.began) / (done - self.first) * (total - done)
+            print(f"{self.name}: epoch {done} of {total}, {note}, about {left:.0f} s left", flush=True)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.shown.stop()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        self.shown.stop()
+
+
+def checkpoints(run: RunDir, monitor: str, mode: str) -> list[ModelCheckpoint]:
+    """Two checkpoints: the best epoch's, and the last one's to carry on from.
+
+    Args:
+        run: The run's folder.
+        monitor: The metric that decides which epoch is best.
+        mode: Whether it is to be `min` or `max`.
+    """
+    folder = run.checkpoints
+    best = ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
+    # save_last of the first would write only when a best is saved.
+    last = ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True)
+    return [best, last]

@@ -1,0 +1,52 @@
+"""What TensorBoard shows beside curves: galaxies with what the net says of them, and each column's error."""
+
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from matplotlib.figure import Figure
+
+from galaxyml.plots import bars, picture_grid
+
+SHOWN = 8
+
+
+class Pictures(Callback):
+    """Draws at most 10 times a run, and at its end, so that looking costs little.
+
+    Args:
+        times: How often figures are drawn.
+    """
+
+    def __init__(self, times: int = 10) -> None:
+        self.times = times
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        every = max((trainer.max_epochs or 1) // self.times, 1)
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if not trainer.is_global_zero or (trainer.current_epoch % every and not last):
+            return
+        board = trainer.logger.experiment  # type: ignore[union-attr]
+        step = trainer.global_step
+        errors = {
+            name.split("/")[-1]: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("val/rmse/")
+        }
+        if errors:
+            board.add_figure("val/rmse by column", bars(list(errors), np.array(list(errors.values()))), step)
+        board.add_figure("val/galaxies", self._galaxies(trainer, pl_module), step)
+
+    @torch.no_grad()
+    def _galaxies(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> Figure:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        rows = data.rows("val")[:SHOWN]
+        batch = trainer.strategy.batch_to_device(data.batches[rows], pl_module.device)
+        with trainer.precision_plugin.forward_context():
+            outputs = pl_module(batch["image"]).float().cpu().numpy()
+        targets = batch["target"].cpu().numpy()
+        pictures = batch["image"].permute(0, 2, 3, 1).clamp(0, 1).mul(255).byte().cpu().numpy()
+        captions = [data.caption(said, true) for said, true in zip(outputs, targets, strict=True)]
+        return picture_grid(list(pictures), captions)
