@@ -8,7 +8,9 @@ from galaxyml.sky.sheet import contact_sheet
 
 def main() -> None:
     """Reads the command line and writes the sheet."""
-    parser = argparse.ArgumentParser(prog="python -m galaxyml.sky", description="Writes a picture with galaxies of every kind.")
+    parser = argparse.ArgumentParser(
+        prog="python -m galaxyml.sky", description="Writes a picture with galaxies of every kind."
+    )
     parser.add_argument("file", type=Path, help="a .jpg or .png that will be written")
     parser.add_argument("--seed", type=int, default=0, help="of the galaxies (default: 0)")
     arguments = parser.parse_args()

@@ -1,11 +1,17 @@
 """Which galaxies there are: kinds, sizes, brightness, colours and the anatomy of each."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from galaxyml.errors import UserError, near
 from galaxyml.sky.dice import Column, Dice
 from galaxyml.sky.survey import PIXEL_PER_R90
+
+# A row of a population, its columns as attributes.
+Galaxy = Any
 
 # Share of each kind: about that of Galaxy Zoo 2 (Willett et al. 2013, table 4), the odd ones more frequent.
 MIX = {
@@ -78,12 +84,19 @@ def population(n: int, seed: int, kind: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def rows(galaxies: pd.DataFrame) -> Iterator[Galaxy]:
+    """The galaxies of a table, one by one, columns as attributes."""
+    return galaxies.itertuples(index=False, name="Galaxy")
+
+
 def _is(table: dict[str, Column], *kinds: str) -> np.ndarray:
     return np.isin(table["kind"], kinds)
 
 
 def _appearance(table: dict[str, Column], dice: Dice) -> None:
-    size, size_scatter, bright, bright_scatter, old, young = np.array([LOOKS[kind] for kind in table["kind"]]).reshape(-1, 6).T
+    size, size_scatter, bright, bright_scatter, old, young = (
+        np.array([LOOKS[kind] for kind in table["kind"]]).reshape(-1, 6).T
+    )
     r90 = np.clip(size * np.exp(size_scatter * dice.normal()), 3.2, 40)
     # Larger galaxies of a sample limited in brightness are fainter a square arcsec.
     within = bright - 0.15 + bright_scatter * dice.normal() + 0.8 * np.log10(r90 / 8)
@@ -97,40 +110,63 @@ def _appearance(table: dict[str, Column], dice: Dice) -> None:
 
 def _spheroid(table: dict[str, Column], dice: Dice) -> None:
     # Ellipticals from round to E7; the cigars of Galaxy Zoo are mostly lenticulars seen from their side.
-    flat = dice.choice([0.40, 0.43, 0.17])
+    flat = dice.choice([0.38, 0.41, 0.21])
     ratio = np.choose(flat, [dice.uniform(0.82, 1.0), dice.uniform(0.5, 0.85), dice.uniform(0.22, 0.5)])
     own = _is(table, "smooth", "dust lane", "lensed arc", "artifact", "merger", "irregular", "disturbed")
     table["axis_ratio"] = np.where(own, ratio, 0.0)
-    table["axis_ratio"] = np.where(_is(table, "irregular", "dust lane", "merger"), np.clip(ratio, 0.5, 0.95), table["axis_ratio"])
+    table["axis_ratio"] = np.where(
+        _is(table, "irregular", "dust lane", "merger"), np.clip(ratio, 0.5, 0.95), table["axis_ratio"]
+    )
     index = np.clip(dice.lognormal(2.6, 0.35), 0.8, 6.0)
     table["sersic"] = np.where(own, np.where(ratio < 0.5, np.clip(index, 1.0, 3.0), index), 0.0)
 
 
 def _disk(table: dict[str, Column], dice: Dice) -> None:
-    disk, spiral, edge, ring = _is(table, *DISKS), _is(table, "spiral", "disturbed"), _is(table, "edge-on"), _is(table, "ring")
+    disk, spiral, edge, ring = (
+        _is(table, *DISKS),
+        _is(table, "spiral", "disturbed"),
+        _is(table, "edge-on"),
+        _is(table, "ring"),
+    )
     # Random directions: the cosine is uniform; edge-on is what is beyond about 80 degrees.
     inclined = np.degrees(np.arccos(dice.uniform(np.where(ring | spiral, 0.38, 0.28), 1.0)))
     table["inclination"] = np.where(disk, np.where(edge, 90 - np.abs(dice.normal(0, 3.0)), inclined), 0.0)
     table["thickness"] = np.where(disk, np.clip(dice.lognormal(np.where(edge, 0.13, 0.2), 0.22), 0.07, 0.32), 0.0)
-    table["scale"] = np.where(disk, table["r90"] / np.clip(dice.normal(3.1, 0.2), 2.7, 3.6) * (1.2 - 0.2 * np.cos(np.radians(table["inclination"]))), 0.0)
+    table["scale"] = np.where(
+        disk,
+        table["r90"]
+        / np.clip(dice.normal(3.1, 0.2), 2.7, 3.6)
+        * (1.2 - 0.2 * np.cos(np.radians(table["inclination"]))),
+        0.0,
+    )
 
     size = np.where(_is(table, "disk"), dice.choice([0.06, 0.24, 0.42, 0.28]), dice.choice([0.10, 0.42, 0.38, 0.10]))
     shape = dice.choice([0.55, 0.15, 0.30])  # of an edge-on disk's bulge: rounded, boxy, none
     size = np.where(edge, np.where(shape == 2, 0, np.maximum(size, 2)), np.where(ring, 2, size))
     share = np.array(BULGES)[size] * np.exp(0.18 * dice.normal())
     table["bulge"] = np.where(disk, share, 0.0)
-    table["bulge_radius"] = np.where(disk, table["scale"] * np.clip(0.22 + 0.75 * share, 0.2, 0.6) * dice.lognormal(1.0, 0.15), 0.0)
+    table["bulge_radius"] = np.where(
+        disk, table["scale"] * np.clip(0.22 + 0.75 * share, 0.2, 0.6) * dice.lognormal(1.0, 0.15), 0.0
+    )
     table["bulge_ratio"] = np.where(disk, dice.uniform(0.65, 0.9), 0.0)
     table["boxiness"] = np.where(disk, np.where(edge & (shape == 1), dice.uniform(3.6, 5.0), 2.0), 0.0)
 
-    barred = (spiral & (dice.uniform() < 0.36)) | (_is(table, "disk") & (dice.uniform() < 0.24)) | (ring & (dice.uniform() < 0.3))
+    barred = (
+        (spiral & (dice.uniform() < 0.36))
+        | (_is(table, "disk") & (dice.uniform() < 0.24))
+        | (ring & (dice.uniform() < 0.3))
+    )
     table["bar"] = np.where(barred, dice.uniform(0.10, 0.28), 0.0)
     table["bar_length"] = np.where(barred, table["r90"] * dice.uniform(0.26, 0.48), 0.0)
     table["bar_angle"] = np.where(barred, dice.uniform(0, 180), 0.0)
 
     arms = np.choose(dice.choice([0.05, 0.56, 0.15, 0.08, 0.16]), [1, 2, 3, 4, 5 + dice.whole(3)])
     table["arms"] = np.where(spiral, arms, 0)
-    pitch = np.clip(np.choose(dice.choice([0.38, 0.38, 0.24]), [dice.normal(10, 1.8), dice.normal(18, 3), dice.normal(31, 5)]), 6.5, 45)
+    pitch = np.clip(
+        np.choose(dice.choice([0.38, 0.38, 0.24]), [dice.normal(10, 1.8), dice.normal(18, 3), dice.normal(31, 5)]),
+        6.5,
+        45,
+    )
     # Many arms are never wound so tightly that they could be told apart only by a computer.
     pitch = np.maximum(pitch, np.where(arms > 2, 8 + 1.5 * arms, 0))
     table["pitch"] = np.where(spiral, pitch * np.where(dice.uniform() < 0.5, 1, -1), 0.0)
@@ -151,7 +187,9 @@ def _encounter(table: dict[str, Column], dice: Dice) -> None:
     table["companion"] = np.where(merger, dice.uniform(0.22, 0.5), 0.0)
     table["separation"] = np.where(merger, table["r90"] * dice.uniform(0.45, 1.25), 0.0)
     table["separation_angle"] = np.where(merger, dice.uniform(0, 360), 0.0)
-    table["tails"] = np.where(merger, dice.choice([0.35, 0.3, 0.35]), np.where(disturbed, 1 + dice.choice([0.6, 0.4]), 0))
+    table["tails"] = np.where(
+        merger, dice.choice([0.35, 0.3, 0.35]), np.where(disturbed, 1 + dice.choice([0.6, 0.4]), 0)
+    )
     table["tail_light"] = np.where(table["tails"] > 0, dice.uniform(0.35, 0.9), 0.0)
     table["shells"] = np.where(disturbed, dice.choice([0.5, 0.2, 0.3]), 0)
     table["arc"] = np.where(lens, dice.uniform(0.05, 0.12), 0.0)

@@ -36,7 +36,9 @@ def sersic(radius: Tensor, half_light: float, index: float, axis_ratio: float = 
         Surface brightness per square unit of the radius; integrated over the plane it is 1.
     """
     b = 2 * index - 1 / 3 + 4 / (405 * index) + 46 / (25515 * index**2)
-    log_total = math.log(2 * math.pi * index * half_light**2 * axis_ratio) - 2 * index * math.log(b) + math.lgamma(2 * index)
+    log_total = (
+        math.log(2 * math.pi * index * half_light**2 * axis_ratio) - 2 * index * math.log(b) + math.lgamma(2 * index)
+    )
     return torch.exp(-b * (radius / half_light) ** (1 / index) - log_total)
 
 

@@ -1,7 +1,6 @@
 """Pictures of galaxies as volunteers and nets see them."""
 
 import io
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from galaxyml.sky.galaxies import Galaxy, draw
+from galaxyml.sky.galaxies import draw
+from galaxyml.sky.population import Galaxy, rows
 from galaxyml.sky.surroundings import add_surroundings
 from galaxyml.sky.survey import CAMERA_PIXEL, CUTOUT, Frame, blur, expose, stretch
 
@@ -38,11 +38,6 @@ def render(galaxies: pd.DataFrame, size: int = CUTOUT, seed: int = 0) -> torch.T
         for number, pixels in enumerate(drawn):
             pictures[number] = torch.from_numpy(pixels.copy())
     return pictures
-
-
-def rows(galaxies: pd.DataFrame) -> Iterator[Galaxy]:
-    """The galaxies of a table, one by one, columns as attributes."""
-    return galaxies.itertuples(index=False, name="Galaxy")
 
 
 def picture(galaxy: Galaxy, size: int = CUTOUT, seed: int = 0) -> Image.Image:

@@ -10,7 +10,7 @@ from galaxyml.files import whole
 from galaxyml.sky.population import population
 from galaxyml.sky.render import render
 
-CROP = 256  # central pixels of the 424
+CROP = 212  # central pixels of the 424: what is usually cut out for a net
 TILE = 128
 COLUMNS = 8
 LABEL = 104
@@ -22,7 +22,11 @@ ROWS = {
     "disk, by bulge": ("disk", "bar == 0 and inclination < 68", "bulge"),
     "barred": ("spiral", "bar > 0.14 and inclination < 52 and arms == 2 and contrast > 0.4", "pitch_angle"),
     "one arm": ("spiral", "arms == 1 and inclination < 55 and contrast > 0.5", "pitch_angle"),
-    "two arms,\ntight to loose": ("spiral", "arms == 2 and inclination < 50 and contrast > 0.5 and bar == 0", "pitch_angle"),
+    "two arms,\ntight to loose": (
+        "spiral",
+        "arms == 2 and inclination < 50 and contrast > 0.5 and bar == 0",
+        "pitch_angle",
+    ),
     "three arms": ("spiral", "arms == 3 and inclination < 50 and contrast > 0.5", "pitch_angle"),
     "four arms": ("spiral", "arms == 4 and inclination < 50 and contrast > 0.5", "pitch_angle"),
     "more arms": ("spiral", "arms > 4 and inclination < 50 and contrast > 0.5", "pitch_angle"),
@@ -53,7 +57,9 @@ def contact_sheet(path: Path, seed: int = 0) -> None:
         pen.multiline_text((6, row * TILE + TILE // 2), label, (225, 225, 225), font, anchor="lm")
         for column, pixels in enumerate(render(shown, seed=seed).numpy()):
             edge = (pixels.shape[0] - CROP) // 2
-            tile = Image.fromarray(pixels[edge : edge + CROP, edge : edge + CROP]).resize((TILE, TILE), Image.Resampling.LANCZOS)
+            tile = Image.fromarray(pixels[edge : edge + CROP, edge : edge + CROP]).resize(
+                (TILE, TILE), Image.Resampling.LANCZOS
+            )
             sheet.paste(tile, (LABEL + column * TILE, row * TILE))
     with whole(path) as draft:
         sheet.save(draft, quality=88)

@@ -65,7 +65,9 @@ def _add_galaxies(frame: Frame, number: int, field: float, rng: np.random.Genera
     radius = np.hypot(dx * cos + dy * sin, (dy * cos - dx * sin) / ratio[:, None, None])
     stamp = np.exp(-radius / scale[:, None, None])
     stamp /= stamp.sum((1, 2), keepdims=True)
-    column, row = np.broadcast_arrays((corner[0][:, None] + steps)[:, None, :], (corner[1][:, None] + steps)[:, :, None])
+    column, row = np.broadcast_arrays(
+        (corner[0][:, None] + steps)[:, None, :], (corner[1][:, None] + steps)[:, :, None]
+    )
     inside = (column >= 0) & (row >= 0) & (column < across) & (row < across)
     places = torch.from_numpy((row * across + column)[inside])
     for band, flux in enumerate(_fluxes(magnitude, g_r, 0.03 + 0.48 * g_r)):
@@ -111,4 +113,4 @@ def add_bad_frame(frame: Frame, rng: np.random.Generator) -> None:
     glow = torch.exp(-along.abs() / reach) * (along > 0)
     strong = int(rng.integers(0, 3))
     for band in range(3):
-        frame.light[band] += (0.3 if band == strong else 0.03) * float(rng.uniform(0.4, 1.6)) * glow
+        frame.light[band] += (0.2 if band == strong else 0.03) * float(rng.uniform(0.4, 1.6)) * glow

@@ -83,7 +83,12 @@ class Frame:
         left, top = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
         right, low = column - left, row - top
         flat = self.light.view(3, -1)
-        for dx, dy, share in ((0, 0, (1 - right) * (1 - low)), (1, 0, right * (1 - low)), (0, 1, (1 - right) * low), (1, 1, right * low)):
+        for dx, dy, share in (
+            (0, 0, (1 - right) * (1 - low)),
+            (1, 0, right * (1 - low)),
+            (0, 1, (1 - right) * low),
+            (1, 1, right * low),
+        ):
             places = torch.from_numpy((top + dy) * across + left + dx)
             flat.index_add_(1, places, torch.from_numpy((fluxes * share).astype(np.float32)))
 

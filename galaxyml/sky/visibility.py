@@ -80,4 +80,8 @@ def bar(galaxies: pd.DataFrame) -> Values:
 def ring(galaxies: pd.DataFrame) -> Values:
     """Contrast of a ring as it is left by inclination, seeing and noise."""
     flat = np.cos(np.radians(galaxies.inclination.to_numpy()))
-    return galaxies.ring.to_numpy() * transfer(galaxies, 1.3 * galaxies.ring_radius.to_numpy() * np.sqrt(flat)) * signal(galaxies) ** 0.5
+    return (
+        galaxies.ring.to_numpy()
+        * transfer(galaxies, 1.3 * galaxies.ring_radius.to_numpy() * np.sqrt(flat))
+        * signal(galaxies) ** 0.5
+    )

@@ -28,7 +28,9 @@ def expected_fractions(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
     Returns:
         Fractions of paths, shape (N, 37), columns in the tree's order.
     """
-    return (1 - CLICKERS) * down_the_tree(answers(galaxies, tree), tree) + CLICKERS * down_the_tree(at_random(tree), tree)
+    return (1 - CLICKERS) * down_the_tree(answers(galaxies, tree), tree) + CLICKERS * down_the_tree(
+        at_random(tree), tree
+    )
 
 
 def down_the_tree(shares: list[Values], tree: DecisionTree) -> Values:
@@ -85,14 +87,15 @@ def _smooth_or_features(galaxies: pd.DataFrame) -> Values:
     is_disk = (galaxies.inclination > 0).to_numpy(float)
     sharp = visibility.transfer(galaxies, 0.7 * galaxies.r90.to_numpy()) * visibility.signal(galaxies)
     score = (
-        -1.9
+        -1.65
         + 8.5 * visibility.arms(galaxies)
         + 1.8 * visibility.bar(galaxies)
         + 7.0 * visibility.ring(galaxies)
         + 2.6 * visibility.edge_on(galaxies) * (0.35 + 0.65 * is_disk)
-        + 1.5 * is_disk * sharp * (1 - 1.6 * galaxies.bulge.to_numpy())
+        + 2.0 * is_disk * sharp * (1 - 1.6 * galaxies.bulge.to_numpy())
         + 0.6 * rises(-ratio, -0.5, 0.1)
-        + sharp * (3.0 * _kind(galaxies, "irregular") + 2.6 * _kind(galaxies, "disturbed") + 1.9 * _kind(galaxies, "merger"))
+        + sharp
+        * (3.0 * _kind(galaxies, "irregular") + 2.6 * _kind(galaxies, "disturbed") + 1.9 * _kind(galaxies, "merger"))
         + sharp * (1.2 * galaxies.dust.to_numpy() + 2.0 * _kind(galaxies, "lensed arc"))
     )
     features = _logistic(score)
@@ -118,7 +121,9 @@ def _spiral(galaxies: pd.DataFrame) -> Values:
 
 def _bulge(galaxies: pd.DataFrame) -> Values:
     seen = np.where(galaxies.inclination > 0, np.sqrt(galaxies.bulge), 0.62)
-    seen = np.where(galaxies.kind == "irregular", 0.05, seen) + 0.08 * (1 - visibility.transfer(galaxies, galaxies.r90.to_numpy()))
+    seen = np.where(galaxies.kind == "irregular", 0.05, seen) + 0.08 * (
+        1 - visibility.transfer(galaxies, galaxies.r90.to_numpy())
+    )
     return _shares(*(np.exp(-0.5 * ((seen - at) / 0.13) ** 2) for at in (0.0, 0.29, 0.52, 0.80)))
 
 
@@ -129,7 +134,8 @@ def _odd(galaxies: pd.DataFrame) -> Values:
     score = (
         -2.7
         + 6.5 * visibility.ring(galaxies)
-        + _kind(galaxies, "merger") * (2.6 + 1.8 * rises(galaxies.separation.to_numpy() / galaxies.r90.to_numpy(), 0.5, 0.12) + galaxies.tail_light)
+        + _kind(galaxies, "merger")
+        * (2.6 + 1.8 * rises(galaxies.separation.to_numpy() / galaxies.r90.to_numpy(), 0.5, 0.12) + galaxies.tail_light)
         + _kind(galaxies, "disturbed", "spiral") * sharp * 3.6 * tides
         + _kind(galaxies, "irregular") * (1.4 + 2.6 * sharp)
         + _kind(galaxies, "dust lane") * 1.9 * galaxies.dust.to_numpy() * sharp

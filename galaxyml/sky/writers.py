@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from galaxyml.files import whole
 from galaxyml.progress import track
-from galaxyml.sky.population import population
-from galaxyml.sky.render import QUALITY, THREADS, picture, rows
+from galaxyml.sky.population import population, rows
+from galaxyml.sky.render import QUALITY, THREADS, picture
 from galaxyml.sky.votes import turnout, vote
 from galaxyml.trees import DecisionTree
 
@@ -43,7 +43,9 @@ def write_galaxyzoo(folder: Path, galaxies: int, test_galaxies: int, seed: int, 
         for split in ("training", "test"):
             (draft / f"images_{split}_rev1").mkdir(parents=True)
         # Nine decimals keep each question within 1e-8 of the answer that leads there.
-        fractions[drawn.split == "training"].to_csv(draft / "training_solutions_rev1.csv", index=False, float_format="%.9f")
+        fractions[drawn.split == "training"].to_csv(
+            draft / "training_solutions_rev1.csv", index=False, float_format="%.9f"
+        )
         test.to_csv(draft / "test_solutions_rev1.csv", index=False, float_format="%.9f")
         test.assign(**dict.fromkeys(tree.columns, 0)).to_csv(draft / "all_zeros_benchmark.csv", index=False)
         drawn.assign(volunteers=turnout(drawn, seed)).to_csv(draft / "truth.csv", index=False)

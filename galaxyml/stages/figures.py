@@ -1,5 +1,7 @@
 """Figures of predicted fractions: against the baseline, against the truth, over the epochs, and galaxy by galaxy."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -47,8 +49,7 @@ class FractionFigures:
         ):
             pictures = [centre(run, catalog["image"].iloc[rows[at]]) for at in chosen]
             captions = [
-                f"{predictions['id'].iloc[at]}, RMSE {each[at]:.3f}\n"
-                f"true: {path_said(targets[at], self.tree)}\nsaid: {path_said(outputs[at], self.tree)}"
+                f"{predictions['id'].iloc[at]}, RMSE {each[at]:.3f}\n{caption(outputs[at], targets[at], self.tree)}"
                 for at in chosen
             ]
             run.write_figure(name, picture_grid(pictures, captions, title))
@@ -70,8 +71,14 @@ class FractionFigures:
         return figure
 
 
+def caption(said: np.ndarray, true: np.ndarray, tree: DecisionTree) -> str:
+    """The true and the predicted path of one galaxy in a few short lines; both of shape (K,)."""
+    parts = ("true: " + path_said(true, tree), "said: " + path_said(said, tree))
+    return "\n".join(textwrap.fill(part, 44, subsequent_indent="  ") for part in parts)
+
+
 def path_said(values: np.ndarray, tree: DecisionTree) -> str:
-    """The path down the tree that most would take, such as `features or disk, not edge-on, ...`, with its fraction.
+    """The path down the tree that most would take, with the fraction of each answer.
 
     >>> tree = DecisionTree.load("kaggle")
     >>> values = np.zeros(37)

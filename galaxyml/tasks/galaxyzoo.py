@@ -10,7 +10,7 @@ import torch
 
 from galaxyml.data.module import ImageData
 from galaxyml.errors import DataError, near, some
-from galaxyml.stages.figures import path_said
+from galaxyml.stages.figures import caption
 from galaxyml.trees import DecisionTree, gaps
 
 TRAINING, TEST = "images_training_rev1", "images_test_rev1"
@@ -40,7 +40,7 @@ class GalaxyZooData(ImageData):
         self.targets = self.tree.columns
 
     def caption(self, said: np.ndarray, true: np.ndarray) -> str:
-        return f"true: {path_said(true, self.tree)}\nsaid: {path_said(said, self.tree)}"
+        return caption(said, true, self.tree)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         """Labelled galaxies, then those of the test set in the benchmark's order."""

@@ -21,6 +21,7 @@ class Question:
         text: What volunteers are asked.
         answers: What they can answer.
         columns: The column of each answer, in the order of the answers.
+        labels: What figures call each answer, such as `edge-on` for a `yes`.
         after: The columns of the answers that lead here; none for a question that everyone is asked.
     """
 
@@ -28,6 +29,7 @@ class Question:
     text: str
     answers: tuple[str, ...]
     columns: tuple[str, ...]
+    labels: tuple[str, ...]
     after: tuple[str, ...] = ()
 
 
@@ -68,7 +70,7 @@ class DecisionTree:
         Args:
             name: Name of the tree.
             content: `title`, `column` (how a column is called: a format of `name`, `number` and `answer`) and
-                `questions` (each with `name`, `answers`, and where they apply `text` and `after`).
+                `questions` (each with `name` and `answers`, and where wanted `text`, `labels` and `after`).
             where: The file, for error messages.
 
         Raises:
@@ -95,12 +97,11 @@ class DecisionTree:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """What a column means, for figures: `Class7.1` -> `completely round` or `spiral arm pattern? yes`."""
-        plain = {"yes", "no"}
+        """What figures call a column, such as `edge-on`."""
         return {
-            column: f"{question.text} {answer}" if answer in plain or len(answer) < 3 else answer
+            column: label
             for question in self.questions
-            for column, answer in zip(question.columns, question.answers, strict=True)
+            for column, label in zip(question.columns, question.labels, strict=True)
         }
 
     @cached_property
@@ -128,10 +129,10 @@ def _question(entry: dict[str, Any], pattern: str) -> Question:
         pattern.format(name=entry["name"], number=number, answer=answer)
         for number, answer in enumerate(answers, start=1)
     )
+    labels = tuple(str(label) for label in entry.get("labels", answers))
     after = entry.get("after", ())
-    return Question(
-        entry["name"], entry.get("text", entry["name"]), answers, columns, (after,) if isinstance(after, str) else tuple(after)
-    )
+    after = (after,) if isinstance(after, str) else tuple(after)
+    return Question(entry["name"], entry.get("text", entry["name"]), answers, columns, labels, after)
 
 
 def columns(tree: str) -> list[str]:

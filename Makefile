@@ -1,0 +1,61 @@
+# galaxyml by make: each target brings what it needs.
+UV := $(shell command -v uv 2>/dev/null || echo .venv-uv/bin/uv)
+PYTHON := .venv/bin/python
+RUN := $(PYTHON) -m galaxyml
+
+.PHONY: help setup demo test test-all lint train sweep report tensorboard bench clean lock
+.DEFAULT_GOAL := help
+
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
+
+setup: .venv/.ready  ## make .venv from requirements.lock; then .venv/bin/python -m galaxyml is the command
+
+demo: setup      ## a five-fold sweep on the simulated sky: table, report, figures, submission (about 4 minutes)
+	$(RUN) task=galaxyzoo model=tiny source=simulated scale=demo name=demo -m fold=0,1,2,3,4
+
+test: setup      ## the tests (minutes)
+	$(PYTHON) -m pytest -q -n auto -m "not slow"
+
+test-all: setup  ## the tests and the slow ones
+	$(PYTHON) -m pytest -q -n auto
+
+lint: setup      ## ruff, its formatter, and mypy
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+ARGS ?=
+train: setup     ## one run: make train ARGS="task=galaxyzoo model=resnet50 fold=0"
+	$(RUN) $(ARGS)
+
+FOLDS ?= 0,1,2,3,4
+sweep: setup     ## all folds: make sweep ARGS="task=galaxyzoo model=resnet50 name=mine"
+	$(RUN) $(ARGS) -m fold=$(FOLDS)
+
+FOLDER ?= multirun/galaxyzoo/demo
+report: setup    ## write a report again: make report FOLDER=multirun/galaxyzoo/mine
+	$(PYTHON) -m galaxyml.report $(FOLDER)
+
+tensorboard: setup  ## curves, figures and galaxies of all runs, at http://localhost:6006
+	$(PYTHON) -m tensorboard.main --logdir multirun --load_fast=false
+
+bench: setup     ## measure the data path and the sky
+	for script in benchmarks/*.py; do $(PYTHON) $$script || exit 1; done
+
+clean:           ## remove what the targets made, but not your runs (multirun/)
+	rm -rf .venv .venv-uv dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: $(UV)      ## bring requirements.lock up to date with pyproject.toml
+	$(UV) lock --upgrade
+	$(UV) export -q --format requirements-txt --all-extras --no-emit-project --no-annotate --no-header -o requirements.lock
+
+.venv/.ready: requirements.lock pyproject.toml | $(UV)
+	$(UV) venv -q --allow-existing --python ">=3.11,<3.14" .venv
+	$(UV) pip sync -q --require-hashes --python .venv requirements.lock
+	$(UV) pip install -q --no-deps --python .venv --editable .
+	touch $@
+
+.venv-uv/bin/uv:
+	python3 -m venv .venv-uv && .venv-uv/bin/python -m pip install -q uv || python3 -m pip install -q --target .venv-uv uv

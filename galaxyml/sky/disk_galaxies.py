@@ -1,0 +1,129 @@
+"""Disk galaxies: face-on to edge-on, with arms, bars, rings and bulges."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from galaxyml.sky import encounters, patterns
+from galaxyml.sky.population import Galaxy
+from galaxyml.sky.profiles import edge_on_disk, fall
+from galaxyml.sky.spheroids import spheroid, unit
+from galaxyml.sky.survey import Frame, band_fluxes
+
+
+def draw_disk(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
+    angle = math.radians(galaxy.angle)
+    x, y = frame.x, frame.y
+    radius, azimuth = patterns.disk_plane(x, y, angle, galaxy.inclination, galaxy.thickness)
+    flat = patterns.disk_axis_ratio(galaxy.inclination, galaxy.thickness)
+    body = torch.exp(-radius / galaxy.scale) * fall(radius, 1.25 * galaxy.r90, 0.12 * galaxy.r90)
+    if galaxy.lopsided:
+        body = body * (
+            1
+            + galaxy.lopsided * torch.cos(azimuth - rng.uniform(0, 2 * math.pi)) * (radius / galaxy.r90).clamp_max(1.3)
+        )
+    body = unit(body, frame)
+    disk_flux = flux * (1 - galaxy.bulge)
+    spread = galaxy.color - galaxy.young_color
+    disk_color = galaxy.color - 0.75 * spread
+    if galaxy.arms:
+        _arms(galaxy, frame, body, radius, azimuth, disk_flux, rng)
+    elif galaxy.ring:
+        band = patterns.ring(radius, galaxy.ring_radius, float(rng.uniform(0.09, 0.17)) * galaxy.ring_radius)
+        uneven = 1 + float(rng.uniform(0, 0.4)) * torch.cos(azimuth - float(rng.uniform(0, 2 * math.pi)))
+        band = unit(band * uneven * torch.exp(0.35 * patterns.patches(radius, azimuth, 20.0, rng)), frame)
+        frame.add(
+            body * (1 - 0.75 * patterns.ring(radius, 0.62 * galaxy.ring_radius, 0.2 * galaxy.ring_radius)),
+            (1 - galaxy.ring) * disk_flux,
+            disk_color,
+        )
+        frame.add(band, galaxy.ring * disk_flux, galaxy.young_color + 0.05)
+        at = galaxy.ring_radius * rng.normal(1, 0.07, int(galaxy.knots))
+        add_knots(galaxy, frame, at, rng.uniform(0, 2 * math.pi, len(at)), 0.08 * disk_flux, flat, rng)
+    else:
+        frame.add(body, (1 - galaxy.bar) * disk_flux, disk_color)
+    if galaxy.bar:
+        shape = patterns.bar(radius, azimuth, math.radians(galaxy.bar_angle), galaxy.bar_length, 0.3)
+        frame.add(unit(shape, frame), galaxy.bar * disk_flux, galaxy.color - 0.02)
+    if galaxy.bulge:
+        ratio = max(galaxy.bulge_ratio, flat)
+        bulge = spheroid(frame, galaxy.bulge_radius, 1.0 + 4 * galaxy.bulge, min(ratio, 1.0), angle)
+        frame.add(bulge, galaxy.bulge * flux, galaxy.color + 0.05)
+
+
+def _arms(
+    galaxy: Galaxy, frame: Frame, body: Tensor, radius: Tensor, azimuth: Tensor, flux: float, rng: np.random.Generator
+) -> None:
+    """The disk's light with a part of it moved into arms, and knots of young stars along these."""
+    start = galaxy.bar_length or 0.22 * galaxy.r90
+    first = math.radians(galaxy.bar_angle) if galaxy.bar else rng.uniform(0, 2 * math.pi)
+    field = patterns.patches(radius, azimuth, galaxy.pitch, rng)
+    phase = (
+        patterns.arm_phase(radius, azimuth - first, int(galaxy.arms), galaxy.pitch, start)
+        + 0.3 * galaxy.patchiness * field
+    )
+    pattern = patterns.arm_pattern(phase, galaxy.sharpness)
+    pattern = pattern * torch.exp(galaxy.patchiness * (0.8 * field - 0.3 * galaxy.patchiness))
+    reach = (1 - fall(radius, start, 0.16 * start)) * fall(radius, 1.05 * galaxy.r90, 0.12 * galaxy.r90)
+    share = galaxy.contrast * reach
+    spread = galaxy.color - galaxy.young_color
+    frame.add(body * (1 - share), flux * (1 - galaxy.bar), galaxy.color - 0.5 * spread)
+    lit = body * share * pattern * torch.exp(0.35 * (radius - start).clamp_min(0) / galaxy.r90)
+    frame.add(lit, flux * (1 - galaxy.bar), galaxy.young_color)
+    # Dust on the inner edges of the arms.
+    lane = patterns.arm_pattern(phase + math.copysign(0.7, galaxy.pitch), 6.0) * share
+    frame.obscure(0.10 * lane)
+    at = start + (galaxy.r90 - start) * rng.beta(1.3, 1.6, int(galaxy.knots))
+    turn = np.log(at / start) / math.tan(math.radians(galaxy.pitch)) + first
+    turn = turn + 2 * math.pi * (rng.integers(0, galaxy.arms, len(at)) + rng.normal(0, 0.11, len(at))) / galaxy.arms
+    flat = patterns.disk_axis_ratio(galaxy.inclination, galaxy.thickness)
+    add_knots(galaxy, frame, at, turn, 0.10 * galaxy.contrast * flux, flat, rng)
+
+
+def add_knots(
+    galaxy: Galaxy,
+    frame: Frame,
+    radius: np.ndarray,
+    azimuth: np.ndarray,
+    flux: float,
+    flat: float,
+    rng: np.random.Generator,
+) -> None:
+    """Clusters of young stars at places in the disk, which share a flux."""
+    if not len(radius):
+        return
+    angle = math.radians(galaxy.angle)
+    u, v = radius * np.cos(azimuth), flat * radius * np.sin(azimuth)
+    each = rng.lognormal(0, 0.8, len(radius)) * np.exp(-radius / (1.5 * galaxy.r90))
+    colors = np.array(band_fluxes(1.0, galaxy.young_color - 0.15))[:, None]
+    frame.add_points(
+        u * math.cos(angle) - v * math.sin(angle),
+        u * math.sin(angle) + v * math.cos(angle),
+        colors * flux * each / each.sum(),
+    )
+
+
+def draw_edge_on(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
+    angle = math.radians(galaxy.angle)
+    x, z = patterns.turned(frame.x, frame.y, angle)
+    # An outer warp, as most disks have it.
+    z = z - rng.normal(0, 0.025) * galaxy.r90 * torch.tanh(x / galaxy.r90) ** 3
+    scale = 1.15 * galaxy.scale
+    height = scale * (0.5 * galaxy.thickness + 0.5 * math.cos(math.radians(galaxy.inclination))) * 1.6
+    body = edge_on_disk(x, z, scale, height) * fall(x.abs(), 1.2 * galaxy.r90, 0.16 * galaxy.r90)
+    thin = edge_on_disk(x, z, 1.1 * scale, 0.5 * height) * fall(x.abs(), 1.2 * galaxy.r90, 0.16 * galaxy.r90)
+    patchy = torch.exp(0.25 * encounters.clouds(x, 3 * z, 0.35 * galaxy.r90, rng))
+    frame.add(body, 0.6 * (1 - galaxy.bulge) * flux, galaxy.color - 0.05)
+    frame.add(unit(thin * patchy, frame), 0.4 * (1 - galaxy.bulge) * flux, galaxy.young_color)
+    if galaxy.bulge:
+        ratio = galaxy.bulge_ratio if galaxy.boxiness == 2 else 0.66
+        radius = galaxy.bulge_radius * (1.25 if galaxy.boxiness == 2 else 1.6)
+        index = 1.6 if galaxy.boxiness == 2 else 0.6
+        bulge = spheroid(frame, radius, index, ratio, angle, boxiness=galaxy.boxiness)
+        frame.add(unit(bulge, frame), galaxy.bulge * flux, galaxy.color + 0.06)
+    if galaxy.dust:
+        off = height * 0.9 * math.cos(math.radians(galaxy.inclination)) / 0.1
+        lane = torch.exp(-x.abs() / (1.6 * scale)) * torch.exp(-0.5 * ((z - 0.2 * off) / (0.5 * height)) ** 2)
+        frame.obscure(galaxy.dust * lane * torch.exp(0.3 * encounters.clouds(x, 2 * z, 0.2 * galaxy.r90, rng)))
