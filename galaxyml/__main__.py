@@ -31,7 +31,7 @@ def main() -> None:
     try:
         command()
     except KeyboardInterrupt:
-        print("\nInterrupted. The same command with the same name=… carries on from the last epoch.", file=sys.stderr)
+        print("Interrupted.", file=sys.stderr)
         sys.exit(130)
 
 
@@ -45,6 +45,9 @@ def job(config: "DictConfig") -> float | None:  # noqa: F821 - omegaconf is impo
         from galaxyml import experiment
 
         return experiment.run(config, folder, list(hydra_config.overrides.task))
+    except KeyboardInterrupt:
+        print(f"\nThe same command with name={config.name} carries on from the last finished epoch.", file=sys.stderr)
+        raise
     except Exception as error:
         told = _user_error(error)
         if told is None:

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from omegaconf import DictConfig
 from galaxyml import report
 from galaxyml.data.module import ImageData
 from galaxyml.errors import UserError
-from galaxyml.runs import RunDir, check_same
+from galaxyml.runs import RunDir, check_same, flat
 from galaxyml.seeds import seed_all
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
 from galaxyml.training.pictures import Pictures
@@ -63,6 +65,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     metrics = run_stages(config, here)
     here.write_metrics(metrics)
     report.write(here)
+    _log_hyperparameters(trainer, config, metrics[config.monitor])
     return metrics[config.monitor]
 
 
@@ -143,10 +146,22 @@ def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, data: Im
         log.info("%s: carries on from its last checkpoint.", here.name)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
-    except SystemExit as error:  # Lightning's answer to Ctrl-C
+    except SystemExit as error:  # Lightning's answer to a signal; its own status would be 0 for SIGTERM
+        if trainer.received_sigterm:
+            sys.exit(128 + signal.SIGTERM)
         if trainer.interrupted:
             raise KeyboardInterrupt from error
         raise
+
+
+def _log_hyperparameters(trainer: lightning.Trainer, config: DictConfig, reached: float) -> None:
+    """Fills TensorBoard's table of runs: every number and word of the configuration, and what it led to."""
+    values = {key: value for key, value in flat(config).items() if isinstance(value, int | float | str | bool)}
+    own = {key: value for key, value in values.items() if "${" not in str(value) and "_target_" not in key}
+    board = trainer.logger
+    assert isinstance(board, TensorBoardLogger)
+    board.log_hyperparams(own, {config.monitor: reached})
+    board.finalize("success")
 
 
 def _device(trainer: lightning.Trainer) -> str:

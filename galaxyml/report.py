@@ -65,7 +65,7 @@ def summary(metrics: dict[str, Any], split: str) -> list[list[str]]:
     for name in names:
         values = [_number(metrics.get(f"{split}/{variant}{name}")) for variant in VARIANTS]
         found = folds.get(f"{split}/{name}")
-        over = [f"{_number(found['mean'])} ± {_number(found['std'])} ({found['runs']})"] if found else [""] * bool(folds)
+        over = [_over_folds(found)] if folds else []
         rows.append([name, *values, *over])
     return rows
 
@@ -79,6 +79,14 @@ def by_column(metrics: dict[str, Any], split: str) -> list[list[str]]:
     return [["column", *keys]] + [
         [column, *(_number(metrics.get(f"{split}/{key}/{column}")) for key in keys.values())] for column in columns
     ]
+
+
+def _over_folds(found: dict[str, float] | None) -> str:
+    if found is None:
+        return ""
+    if found["runs"] == 1:
+        return f"{_number(found['mean'])} (one fold)"
+    return f"{_number(found['mean'])} ± {_number(found['std'])} ({found['runs']})"
 
 
 def _what(run: RunDir) -> str:

@@ -226,7 +226,7 @@ def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -
     Raises:
         UserError: If any other key differs.
     """
-    before, now = _flat(run.config), _flat(config)
+    before, now = flat(run.config), flat(config)
     may = (*PLACES, *besides)
     changed = [
         key
@@ -241,8 +241,8 @@ def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -
         )
 
 
-def _flat(config: DictConfig) -> dict[str, Any]:
-    """Every value under its dotted key, interpolations left as they are."""
+def flat(config: DictConfig) -> dict[str, Any]:
+    """Every value of a configuration under its dotted key, interpolations left as they are."""
     found: dict[str, Any] = {}
 
     def visit(key: str, value: Any) -> None:

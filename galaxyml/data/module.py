@@ -156,7 +156,8 @@ class ImageData(lightning.LightningDataModule):
             return catalog
         shuffled = catalog.sample(frac=1, random_state=derive(self.seed, "limit"))
         kept = shuffled.groupby("split").head(self.limit).sort_index()
-        self.notes.append(f"limit={self.limit}: {len(kept):,} of {len(catalog):,} objects are used.")
+        if len(kept) < len(catalog):
+            self.notes.append(f"limit={self.limit}: {len(kept):,} of {len(catalog):,} objects are used.")
         return kept.reset_index(drop=True)
 
     def _report_twins(self, catalog: pd.DataFrame, pictures: np.ndarray) -> None:

@@ -44,7 +44,7 @@ def ensemble(runs: list[RunDir], into: RunDir) -> None:
 
 
 def spread(runs: list[RunDir]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over runs of every metric that they share; the latter is 0 for a single run."""
+    """Mean and standard deviation over runs of every metric that they share; the latter is 0 for one run."""
     metrics = [run.metrics() for run in runs]
     shared = [name for name in metrics[0] if all(name in other for other in metrics)]
     return {

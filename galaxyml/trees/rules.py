@@ -56,7 +56,7 @@ def constrain(values: Tensor, tree: DecisionTree) -> Tensor:
     positive = values.clamp_min(0)
     sums = _sums(positive, tree)[:, tree.question_of]
     sizes = torch.bincount(torch.tensor(tree.question_of)).to(values)[tree.question_of]
-    shares = torch.where(sums > 0, positive / sums.clamp_min(torch.finfo(values.dtype).tiny), 1 / sizes)
+    shares = torch.where(sums > 0, positive / torch.where(sums > 0, sums, 1), 1 / sizes)
     return _walk(shares, tree)
 
 

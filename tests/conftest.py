@@ -1,0 +1,72 @@
+"""What several tests need: a small simulated sky on disk, real files where there are any, and the command in-process."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+mpl.use("Agg")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched in tests
+
+GALAXIES, TEST_GALAXIES = 60, 12
+
+
+@pytest.fixture(scope="session")
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `data/galaxyzoo` in the Kaggle layout; to be copied before it is changed."""
+    from galaxyml.sky import write_galaxyzoo
+
+    folder = tmp_path_factory.mktemp("data") / "galaxyzoo"
+    write_galaxyzoo(folder, galaxies=GALAXIES, test_galaxies=TEST_GALAXIES, seed=1, size=64)
+    return folder
+
+
+@pytest.fixture
+def files(sky: Path, tmp_path: Path) -> Path:
+    """A copy of the small sky that a test may spoil."""
+    return Path(shutil.copytree(sky, tmp_path / "data" / "galaxyzoo"))
+
+
+@pytest.fixture
+def real() -> Path:
+    """Folder of small real data sets."""
+    if not (path := os.environ.get("GALAXYML_REAL_DATA")):
+        pytest.skip("set GALAXYML_REAL_DATA to the folder of small real data sets")
+    return Path(path)
+
+
+SMALL = ("task=galaxyzoo", "model=tiny", "size=16", "epochs=2", "batch_size=16", "trainer=cpu")
+
+
+@pytest.fixture
+def command(
+    sky: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, str]]:
+    """Runs `python -m galaxyml` in this process and in an empty folder; gives its exit status and all that it printed."""
+    from galaxyml.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GALAXYML_CACHE", str(sky.parent / "cache"))
+
+    def run(*args: str) -> tuple[int, str]:
+        given = [arg.split("=")[0] for arg in args]
+        small = [arg for arg in SMALL if arg.split("=")[0] not in given]
+        data = [] if {"source", "data_dir"} & set(given) else [f"data_dir={sky.parent}"]
+        monkeypatch.setattr(sys, "argv", ["galaxyml", *small, *data, *args])
+        capfd.readouterr()
+        try:
+            main()
+            status = 0
+        except SystemExit as ending:
+            status = ending.code if isinstance(ending.code, int) else 1
+            if isinstance(ending.code, str):
+                print(ending.code)
+        said = capfd.readouterr()
+        return status, said.out + said.err
+
+    return run

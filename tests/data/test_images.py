@@ -1,0 +1,138 @@
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from galaxyml.data import images
+from galaxyml.data.images import Framing, open_store
+from galaxyml.errors import DataError, UserError
+
+FRAMING = Framing(size=16, crop=0.5, margin=1.5)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in "abcd":
+        noise = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8))
+        noise.resize((64, 64), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+    return folder
+
+
+NAMES = ["b.png", "a.png", "d.png", "c.png"]
+
+
+def test_stores_the_cropped_and_resized_centre(root: Path, tmp_path: Path) -> None:
+    store = open_store(root, NAMES, FRAMING, tmp_path / "cache")
+    assert FRAMING.side == 24
+    assert store.pixels.shape == (4, 24, 24, 3)
+    for row, name in enumerate(NAMES):
+        # The net's view is the central 32 px of 64; half as much again is stored: 48 px, at 8 / 12.
+        expected = Image.open(root / name).crop((8, 8, 56, 56)).resize((24, 24), Image.Resampling.BICUBIC)
+        # The edge differs: the store's filter sees what lies beyond the crop.
+        np.testing.assert_array_equal(store.pixels[row, 2:-2, 2:-2].numpy(), np.asarray(expected)[2:-2, 2:-2])
+
+
+def test_gather_copies_the_rows_asked_for(root: Path, tmp_path: Path) -> None:
+    store = open_store(root, NAMES, FRAMING, tmp_path / "cache")
+    torch.testing.assert_close(store.gather(torch.tensor([3, 0])), store.pixels[[3, 0]])
+
+
+def test_a_picture_smaller_than_the_margin_is_stored_whole(root: Path) -> None:
+    assert Framing(size=16, crop=1.0, margin=1.42).side == 16
+    assert Framing(size=16, crop=0.8, margin=1.42).box(64, 64) == pytest.approx((0, 0, 64, 64), abs=1.7)
+
+
+def test_grey_and_transparent_pictures_become_rgb(tmp_path: Path) -> None:
+    for mode in ("L", "RGBA", "P"):
+        Image.new(mode, (20, 20)).save(tmp_path / f"{mode}.png")
+        assert Framing(size=8).read(tmp_path / f"{mode}.png").shape == (8, 8, 3)
+
+
+def test_is_decoded_once(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_store(root, NAMES, FRAMING, tmp_path / "cache")
+    monkeypatch.setattr(Framing, "read", lambda *_: pytest.fail("decoded again"))
+    second = open_store(root, NAMES, FRAMING, tmp_path / "cache")
+    assert torch.equal(first.pixels, second.pixels)
+
+
+@pytest.mark.parametrize("change", ["picture", "order", "framing"])
+def test_a_change_makes_another_store(root: Path, tmp_path: Path, change: str) -> None:
+    open_store(root, NAMES, FRAMING, tmp_path / "cache")
+    names, framing = NAMES, FRAMING
+    if change == "picture":
+        Image.new("RGB", (64, 64), "red").save(root / "b.png")
+    elif change == "order":
+        names = NAMES[::-1]
+    else:
+        framing = Framing(size=16, crop=0.25, margin=1.5)
+    store = open_store(root, names, framing, tmp_path / "cache")
+    assert len(list((tmp_path / "cache" / "images").iterdir())) == 2
+    for row, name in enumerate(names):
+        np.testing.assert_array_equal(store.pixels[row].numpy(), framing.read(root / name))
+
+
+def test_equal_pixels_have_equal_digests(root: Path, tmp_path: Path) -> None:
+    (root / "e.png").write_bytes((root / "a.png").read_bytes())
+    digests = open_store(root, [*NAMES, "e.png"], FRAMING, tmp_path / "cache").digests
+    assert digests[4] == digests[1]
+    assert len(set(digests.tolist())) == 4
+
+
+def left(cache: Path) -> list[Path]:
+    return [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_all_bad_pictures_are_named(root: Path, tmp_path: Path) -> None:
+    (root / "a.png").write_bytes((root / "a.png").read_bytes()[:-400])
+    (root / "d.png").write_text("<html>not found</html>")
+    with pytest.raises(DataError, match=r"2 of 4 pictures cannot be read: a.png: .*[Tt]runcated.*; d.png is not a picture"):
+        open_store(root, NAMES, FRAMING, tmp_path / "cache")
+    assert left(tmp_path / "cache") == []
+
+
+def test_an_empty_file_is_named(root: Path, tmp_path: Path) -> None:
+    (root / "c.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"c\.png is not a picture"):
+        open_store(root, NAMES, FRAMING, tmp_path / "cache")
+
+
+def test_missing_pictures_are_named(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"2 of 6 pictures are missing: x.png, y.png"):
+        open_store(root, [*NAMES, "x.png", "y.png"], FRAMING, tmp_path / "cache")
+
+
+def test_a_disk_that_fills_up_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(images.np, "save", full)
+    with pytest.raises(DataError, match=r"cannot be written: the disk is full.*cache_dir="):
+        open_store(root, NAMES, FRAMING, tmp_path / "cache")
+    assert left(tmp_path / "cache") == []
+    monkeypatch.undo()
+    assert len(open_store(root, NAMES, FRAMING, tmp_path / "cache").pixels) == 4
+
+
+def test_a_disk_too_small_is_told_before_the_work(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
+    with pytest.raises(DataError, match=r"needs 0\.0 GB, and 0\.0 GB are free"):
+        open_store(root, NAMES, FRAMING, tmp_path / "cache")
+
+
+def test_a_folder_that_cannot_be_written_is_named(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    with pytest.raises(DataError, match=r"cannot be written: a part of that path is a file"):
+        open_store(root, NAMES, FRAMING, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("options", [{"size": 0}, {"size": 8, "crop": 0}, {"size": 8, "crop": 1.5}, {"size": 8, "margin": 0.5}])
+def test_impossible_framings_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=r"data\.(size|crop|margin) is"):
+        Framing(**options)  # type: ignore[arg-type]

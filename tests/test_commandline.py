@@ -1,0 +1,84 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from galaxyml import commandline
+from galaxyml.errors import UserError
+
+EXCLUDE = "hydra.job.config.override_dirname.exclude_keys="
+
+
+def prepared(line: str) -> list[str]:
+    return commandline.prepare(line.split())
+
+
+def test_flags_come_before_overrides() -> None:
+    found = prepared("task=galaxyzoo model=resnet50 -m fold=0,1,2,3,4")
+    assert found[:4] == ["-m", "task=galaxyzoo", "model=resnet50", "fold=0,1,2,3,4"]
+
+
+def test_flags_keep_their_values() -> None:
+    assert prepared("task=galaxyzoo --cfg job --package hydra -m")[:5] == ["--cfg", "job", "--package", "hydra", "task=galaxyzoo"]
+
+
+@pytest.mark.parametrize(
+    ("line", "fixed"),
+    [
+        ("fold=0,1 optim.lr=1e-3,1e-4 seed=1", "'fold','seed'"),
+        ("fold=2 model=tiny", "'fold','model'"),
+        ("seed=range(0,3) model=choice(tiny,galaxycnn) name=a", "'name'"),
+        ("model.channels=[8,16,32,64]", "'model.channels'"),
+    ],
+)
+def test_only_what_is_swept_names_the_folder(line: str, fixed: str) -> None:
+    assert prepared(line)[-1] == f"{EXCLUDE}[{fixed}]"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("task=galaxyzo", "There is no task 'galaxyzo'. Did you mean galaxyzoo"),
+        ("task=galaxyzoo,spiral", "There is no task 'spiral'. There are: "),
+        ("model=resnet5", "There is no model 'resnet5'. Did you mean .*resnet50"),
+        ("model=nothing_like_it", "There is no model 'nothing_like_it'. There are: galaxycnn, .*Any net of timm"),
+        ("modle=resnet50", "There is no key 'modle' .*Did you mean .*model"),
+        ("source=fake", "There is no source 'fake'. There are: auto, real, simulated"),
+    ],
+)
+def test_misspelt_names_are_answered_with_near_ones(line: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        prepared(line)
+
+
+def test_any_timm_net_is_a_model() -> None:
+    from hydra import compose, initialize_config_dir
+
+    prepared("model=convnext_tiny")
+    with initialize_config_dir(str(commandline.CONF), version_base="1.3"):
+        found = compose("config", ["model=convnext_tiny"])
+    assert found.model.name == "convnext_tiny"
+    assert found.model.outputs == 37
+
+
+def test_help_names_every_choice_and_key() -> None:
+    text = commandline.help_text()
+    for group in ("task", "model", "source", "scale", "trainer"):
+        for path in (commandline.CONF / group).glob("*.yaml"):
+            assert path.stem in text
+    for key in ("name", "fold", "folds", "seed", "data_dir"):
+        assert f"\n  {key} " in text
+    assert text.count("python -m galaxyml task=") == 3
+
+
+def test_help_and_configuration_answer_without_torch(tmp_path: Path) -> None:
+    for args in (["--help"], ["task=galaxyzoo", "--cfg", "job"], ["task=galaxyzo"]):
+        found = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "galaxyml", *args],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )
+        imported = {line.split("|")[-1].strip() for line in found.stderr.splitlines() if "import time:" in line}
+        assert not imported & {"torch", "lightning", "pandas", "timm", "matplotlib"}
+        assert "galaxyzoo" in found.stdout + found.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+import galaxyml.sweep  # noqa: F401 - registers the resolver of folder names
+from galaxyml import commandline
+from galaxyml.data.module import ImageData
+
+GROUPS = [
+    (path.parent.name, path.stem)
+    for group in commandline.GROUPS
+    for path in sorted((commandline.CONF / group).glob("*.yaml"))
+]
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(commandline.CONF), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+@pytest.mark.parametrize(("group", "name"), GROUPS)
+def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -> None:
+    overrides = [f"{group}={name}", f"cache_dir={tmp_path}"]
+    overrides += ["model.name=test_resnet"] if (group, name) == ("model", "timm") else []
+    overrides += ["model=tiny"] if group != "model" else []
+    config = composed(*overrides)
+    instantiate(config.module)
+    assert isinstance(instantiate(config.data), ImageData)
+    assert len(instantiate(config.stages)) == len(config.stages)
+    if not (group == "trainer" and name == "gpu"):
+        instantiate(config.trainer, max_epochs=1, logger=False, enable_checkpointing=False)
+
+
+def test_every_file_says_what_it_is() -> None:
+    for group, name in GROUPS:
+        path = commandline.CONF / group / f"{name}.yaml"
+        assert commandline._description(path), path
+
+
+def test_keys_that_others_rely_on_are_there() -> None:
+    config = composed()
+    assert {"task", "model", "source", "name", "fold", "folds", "seed", "data_dir", "trainer"} <= set(config)
+    assert (config.fold, config.folds, config.seed) == (0, 5, 0)
