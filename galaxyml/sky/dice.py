@@ -1,10 +1,12 @@
 """Random numbers that stay the same for the first galaxies, however many are drawn."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-Column = NDArray[np.float64]
+Column = NDArray[Any]
 
 
 class Dice:

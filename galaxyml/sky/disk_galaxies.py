@@ -14,36 +14,23 @@ from galaxyml.sky.survey import Frame, band_fluxes
 
 
 def draw_disk(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
+    """Adds a disk that is not seen from its side: plain, with arms or with a ring; with its bar and its bulge."""
     angle = math.radians(galaxy.angle)
     x, y = frame.x, frame.y
     radius, azimuth = patterns.disk_plane(x, y, angle, galaxy.inclination, galaxy.thickness)
     flat = patterns.disk_axis_ratio(galaxy.inclination, galaxy.thickness)
     body = torch.exp(-radius / galaxy.scale) * fall(radius, 1.25 * galaxy.r90, 0.12 * galaxy.r90)
     if galaxy.lopsided:
-        body = body * (
-            1
-            + galaxy.lopsided * torch.cos(azimuth - rng.uniform(0, 2 * math.pi)) * (radius / galaxy.r90).clamp_max(1.3)
-        )
+        side = torch.cos(azimuth - float(rng.uniform(0, 2 * math.pi)))
+        body = body * (1 + galaxy.lopsided * side * (radius / galaxy.r90).clamp_max(1.3))
     body = unit(body, frame)
     disk_flux = flux * (1 - galaxy.bulge)
-    spread = galaxy.color - galaxy.young_color
-    disk_color = galaxy.color - 0.75 * spread
     if galaxy.arms:
-        _arms(galaxy, frame, body, radius, azimuth, disk_flux, rng)
+        _add_arms(galaxy, frame, body, radius, azimuth, (1 - galaxy.bar) * disk_flux, rng)
     elif galaxy.ring:
-        band = patterns.ring(radius, galaxy.ring_radius, float(rng.uniform(0.09, 0.17)) * galaxy.ring_radius)
-        uneven = 1 + float(rng.uniform(0, 0.4)) * torch.cos(azimuth - float(rng.uniform(0, 2 * math.pi)))
-        band = unit(band * uneven * torch.exp(0.35 * patterns.patches(radius, azimuth, 20.0, rng)), frame)
-        frame.add(
-            body * (1 - 0.75 * patterns.ring(radius, 0.62 * galaxy.ring_radius, 0.2 * galaxy.ring_radius)),
-            (1 - galaxy.ring) * disk_flux,
-            disk_color,
-        )
-        frame.add(band, galaxy.ring * disk_flux, galaxy.young_color + 0.05)
-        at = galaxy.ring_radius * rng.normal(1, 0.07, int(galaxy.knots))
-        add_knots(galaxy, frame, at, rng.uniform(0, 2 * math.pi, len(at)), 0.08 * disk_flux, flat, rng)
+        _add_ring(galaxy, frame, body, radius, azimuth, (1 - galaxy.bar) * disk_flux, rng)
     else:
-        frame.add(body, (1 - galaxy.bar) * disk_flux, disk_color)
+        frame.add(body, (1 - galaxy.bar) * disk_flux, _disk_color(galaxy))
     if galaxy.bar:
         shape = patterns.bar(radius, azimuth, math.radians(galaxy.bar_angle), galaxy.bar_length, 0.3)
         frame.add(unit(shape, frame), galaxy.bar * disk_flux, galaxy.color - 0.02)
@@ -53,33 +40,53 @@ def draw_disk(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generato
         frame.add(bulge, galaxy.bulge * flux, galaxy.color + 0.05)
 
 
-def _arms(
+def _disk_color(galaxy: Galaxy) -> float:
+    """Colour (g - r) of a disk outside its arms: three quarters of the way from old to young stars."""
+    return float(galaxy.color - 0.75 * (galaxy.color - galaxy.young_color))
+
+
+def _add_ring(
+    galaxy: Galaxy, frame: Frame, body: Tensor, radius: Tensor, azimuth: Tensor, flux: float, rng: np.random.Generator
+) -> None:
+    """The disk with a gap, and around it the ring and its knots of young stars."""
+    at, width = galaxy.ring_radius, float(rng.uniform(0.09, 0.17)) * galaxy.ring_radius
+    uneven = 1 + float(rng.uniform(0, 0.4)) * torch.cos(azimuth - float(rng.uniform(0, 2 * math.pi)))
+    band = patterns.ring(radius, at, width) * uneven
+    band = unit(band * torch.exp(0.35 * patterns.patches(radius, azimuth, 20.0, rng)), frame)
+    gap = 1 - 0.75 * patterns.ring(radius, 0.62 * at, 0.2 * at)
+    frame.add(unit(body * gap, frame), (1 - galaxy.ring) * flux, _disk_color(galaxy))
+    frame.add(band, 0.92 * galaxy.ring * flux, galaxy.young_color + 0.05)
+    places = at * rng.normal(1, 0.07, int(galaxy.knots))
+    add_knots(galaxy, frame, places, rng.uniform(0, 2 * math.pi, len(places)), 0.08 * galaxy.ring * flux, rng)
+
+
+def _add_arms(
     galaxy: Galaxy, frame: Frame, body: Tensor, radius: Tensor, azimuth: Tensor, flux: float, rng: np.random.Generator
 ) -> None:
     """The disk's light with a part of it moved into arms, and knots of young stars along these."""
     start = galaxy.bar_length or 0.22 * galaxy.r90
     first = math.radians(galaxy.bar_angle) if galaxy.bar else rng.uniform(0, 2 * math.pi)
     field = patterns.patches(radius, azimuth, galaxy.pitch, rng)
-    phase = (
-        patterns.arm_phase(radius, azimuth - first, int(galaxy.arms), galaxy.pitch, start)
-        + 0.3 * galaxy.patchiness * field
-    )
+    phase = patterns.arm_phase(radius, azimuth - first, int(galaxy.arms), galaxy.pitch, start)
+    phase = phase + 0.3 * galaxy.patchiness * field
     pattern = patterns.arm_pattern(phase, galaxy.sharpness)
     pattern = pattern * torch.exp(galaxy.patchiness * (0.8 * field - 0.3 * galaxy.patchiness))
     reach = (1 - fall(radius, start, 0.16 * start)) * fall(radius, 1.05 * galaxy.r90, 0.12 * galaxy.r90)
     share = galaxy.contrast * reach
     spread = galaxy.color - galaxy.young_color
-    frame.add(body * (1 - share), flux * (1 - galaxy.bar), galaxy.color - 0.5 * spread)
+    knots = 0.10 * galaxy.contrast
+    left = flux * (1 - knots)
+    frame.add(body * (1 - share), left, galaxy.color - 0.5 * spread)
     lit = body * share * pattern * torch.exp(0.35 * (radius - start).clamp_min(0) / galaxy.r90)
-    frame.add(lit, flux * (1 - galaxy.bar), galaxy.young_color)
+    in_arms = float((body * share).sum()) * frame.pixel**2
+    frame.add(unit(lit, frame), in_arms * left, galaxy.young_color)
     # Dust on the inner edges of the arms.
-    lane = patterns.arm_pattern(phase + math.copysign(0.7, galaxy.pitch), 6.0) * share
+    lane = patterns.arm_pattern(phase - math.copysign(0.7, galaxy.pitch), 6.0) * share
     frame.obscure(0.10 * lane)
     at = start + (galaxy.r90 - start) * rng.beta(1.3, 1.6, int(galaxy.knots))
     turn = np.log(at / start) / math.tan(math.radians(galaxy.pitch)) + first
     turn = turn + 2 * math.pi * (rng.integers(0, galaxy.arms, len(at)) + rng.normal(0, 0.11, len(at))) / galaxy.arms
-    flat = patterns.disk_axis_ratio(galaxy.inclination, galaxy.thickness)
-    add_knots(galaxy, frame, at, turn, 0.10 * galaxy.contrast * flux, flat, rng)
+    add_knots(galaxy, frame, at, turn, knots * flux, rng)
 
 
 def add_knots(
@@ -88,12 +95,21 @@ def add_knots(
     radius: np.ndarray,
     azimuth: np.ndarray,
     flux: float,
-    flat: float,
     rng: np.random.Generator,
 ) -> None:
-    """Clusters of young stars at places in the disk, which share a flux."""
+    """Adds clusters of young stars at places in a disk, which share a flux.
+
+    Args:
+        galaxy: Its disk and the colour of its stars.
+        frame: Field to add to.
+        radius: In the disk, arcsec, shape (K,).
+        azimuth: Radians, shape (K,).
+        flux: Of all of them in r, nanomaggies.
+        rng: Source of their brightness.
+    """
     if not len(radius):
         return
+    flat = galaxy.axis_ratio or patterns.disk_axis_ratio(galaxy.inclination, galaxy.thickness)
     angle = math.radians(galaxy.angle)
     u, v = radius * np.cos(azimuth), flat * radius * np.sin(azimuth)
     each = rng.lognormal(0, 0.8, len(radius)) * np.exp(-radius / (1.5 * galaxy.r90))
@@ -106,12 +122,13 @@ def add_knots(
 
 
 def draw_edge_on(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
+    """Adds a disk seen from its side: thick and thin disk, bulge, and the dust in its plane."""
     angle = math.radians(galaxy.angle)
     x, z = patterns.turned(frame.x, frame.y, angle)
     # An outer warp, as most disks have it.
     z = z - rng.normal(0, 0.025) * galaxy.r90 * torch.tanh(x / galaxy.r90) ** 3
-    scale = 1.15 * galaxy.scale
-    height = scale * (0.5 * galaxy.thickness + 0.5 * math.cos(math.radians(galaxy.inclination))) * 1.6
+    scale = galaxy.scale
+    height = scale * (0.5 * galaxy.thickness + 0.5 * math.cos(math.radians(galaxy.inclination))) * 1.8
     body = edge_on_disk(x, z, scale, height) * fall(x.abs(), 1.2 * galaxy.r90, 0.16 * galaxy.r90)
     thin = edge_on_disk(x, z, 1.1 * scale, 0.5 * height) * fall(x.abs(), 1.2 * galaxy.r90, 0.16 * galaxy.r90)
     patchy = torch.exp(0.25 * encounters.clouds(x, 3 * z, 0.35 * galaxy.r90, rng))
@@ -119,11 +136,11 @@ def draw_edge_on(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Gener
     frame.add(unit(thin * patchy, frame), 0.4 * (1 - galaxy.bulge) * flux, galaxy.young_color)
     if galaxy.bulge:
         ratio = galaxy.bulge_ratio if galaxy.boxiness == 2 else 0.66
-        radius = galaxy.bulge_radius * (1.25 if galaxy.boxiness == 2 else 1.6)
+        radius = galaxy.bulge_radius * (1.25 if galaxy.boxiness == 2 else 1.55)
         index = 1.6 if galaxy.boxiness == 2 else 0.6
         bulge = spheroid(frame, radius, index, ratio, angle, boxiness=galaxy.boxiness)
         frame.add(unit(bulge, frame), galaxy.bulge * flux, galaxy.color + 0.06)
     if galaxy.dust:
         off = height * 0.9 * math.cos(math.radians(galaxy.inclination)) / 0.1
-        lane = torch.exp(-x.abs() / (1.6 * scale)) * torch.exp(-0.5 * ((z - 0.2 * off) / (0.5 * height)) ** 2)
+        lane = torch.exp(-x.abs() / (1.6 * scale)) * torch.exp(-0.5 * ((z - 0.2 * off) / (0.6 * height)) ** 2)
         frame.obscure(galaxy.dust * lane * torch.exp(0.3 * encounters.clouds(x, 2 * z, 0.2 * galaxy.r90, rng)))

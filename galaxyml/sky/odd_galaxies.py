@@ -15,15 +15,16 @@ from galaxyml.sky.survey import Frame
 
 
 def draw_merger(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
+    """Adds two galaxies that overlap, the bridge between them, and their tidal tails."""
     turn = math.radians(galaxy.separation_angle)
     away = np.array([math.cos(turn), math.sin(turn)]) * galaxy.separation
     # The survey centres on the brighter of the two more often than between them.
     places = (-away * galaxy.companion * 0.6, away * (1 - 0.6 * galaxy.companion))
     for number, (share, place) in enumerate(zip((1 - galaxy.companion, galaxy.companion), places, strict=True)):
-        radius = 0.75 * half_light_radius(galaxy.r90, 1.5) * math.sqrt(share / 0.6)
-        index = float(rng.uniform(1.2, 2.8))
-        ratio = float(rng.uniform(0.5, 0.95))
-        angle = math.radians(galaxy.angle) if number == 0 else rng.uniform(0, math.pi)
+        radius = 0.85 * half_light_radius(galaxy.r90, 1.5) * math.sqrt(share / 0.6)
+        index = galaxy.sersic if number == 0 else float(rng.uniform(1.2, 2.8))
+        ratio = galaxy.axis_ratio if number == 0 else float(rng.uniform(0.5, 0.95))
+        angle = math.radians(galaxy.angle) if number == 0 else float(rng.uniform(0, math.pi))
         x, y = frame.x - float(place[0]), frame.y - float(place[1])
         clumps = torch.exp(0.22 * encounters.clouds(x, y, 0.5 * galaxy.r90, rng))
         core = spheroid(frame, radius, index, ratio, angle, *map(float, place))
@@ -34,11 +35,10 @@ def draw_merger(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Genera
         if number < galaxy.tails:
             # A tail leaves on the side away from the other galaxy.
             leave = turn + (math.pi if number == 0 else 0) + rng.normal(0, 0.5)
-            light = encounters.tail(
-                x, y, 1.2 * radius, 1.5 * galaxy.r90, leave, float(rng.uniform(28, 50)) * rng.choice((-1, 1))
-            )
+            pitch = float(rng.uniform(28, 50)) * rng.choice((-1, 1))
+            light = encounters.tail(x, y, 1.2 * radius, 1.5 * galaxy.r90, leave, pitch)
             frame.add(light / (2 * math.pi * radius**2 * ratio), 0.18 * galaxy.tail_light * share * flux, mixed - 0.12)
-    bridge_u, bridge_v = patterns.turned(frame.x - float(places[0].mean() * 0), frame.y, turn)
+    bridge_u, bridge_v = patterns.turned(frame.x, frame.y, turn)
     middle = float(np.dot(places[0] + places[1], away) / (2 * galaxy.separation))
     bridge = torch.exp(
         -0.5 * ((bridge_u - middle) / (0.4 * galaxy.separation)) ** 2 - 0.5 * (bridge_v / (0.13 * galaxy.r90)) ** 2
@@ -47,19 +47,14 @@ def draw_merger(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Genera
 
 
 def draw_disturbed(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
+    """Adds a lopsided disk with tidal tails and shells."""
     draw_disk(galaxy, frame, 0.85 * flux, rng)
     radius = torch.hypot(frame.x, frame.y)
     azimuth = torch.atan2(frame.y, frame.x)
     peak = flux / (2 * math.pi * galaxy.scale**2)
     for _ in range(int(galaxy.tails)):
-        light = encounters.tail(
-            frame.x,
-            frame.y,
-            0.55 * galaxy.r90,
-            1.9 * galaxy.r90,
-            rng.uniform(0, 2 * math.pi),
-            float(rng.uniform(25, 45)) * rng.choice((-1, 1)),
-        )
+        leave, pitch = rng.uniform(0, 2 * math.pi), float(rng.uniform(25, 45)) * rng.choice((-1, 1))
+        light = encounters.tail(frame.x, frame.y, 0.55 * galaxy.r90, 1.9 * galaxy.r90, leave, pitch)
         frame.add(light, 0.17 * galaxy.tail_light * peak, galaxy.young_color + 0.1)
     side = rng.uniform(0, 2 * math.pi)
     for number in range(int(galaxy.shells)):
@@ -69,13 +64,12 @@ def draw_disturbed(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Gen
 
 
 def draw_irregular(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
+    """Adds a bent, clumpy body with complexes of young stars off its centre."""
     angle = math.radians(galaxy.angle)
     u, v = patterns.turned(frame.x, frame.y, angle)
     bent = encounters.clouds(frame.x, frame.y, 1.1 * galaxy.r90, rng, waves=8)
-    u, v = (
-        u + 0.16 * galaxy.r90 * bent,
-        v + 0.13 * galaxy.r90 * encounters.clouds(frame.x, frame.y, 0.9 * galaxy.r90, rng, waves=8),
-    )
+    aside = encounters.clouds(frame.x, frame.y, 0.9 * galaxy.r90, rng, waves=8)
+    u, v = u + 0.16 * galaxy.r90 * bent, v + 0.13 * galaxy.r90 * aside
     radius = torch.hypot(u, v / galaxy.axis_ratio)
     body = torch.exp(-((radius / (0.48 * galaxy.r90)) ** 1.3))
     body = body * torch.exp(0.32 * encounters.clouds(frame.x, frame.y, 0.55 * galaxy.r90, rng))
@@ -85,10 +79,11 @@ def draw_irregular(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Gen
     where = rng.integers(0, 4, int(galaxy.knots))
     u_knots, v_knots = complexes[:, where] + rng.normal(0, 0.13 * galaxy.r90, (2, len(where)))
     azimuth = np.arctan2(v_knots, u_knots)
-    add_knots(galaxy, frame, np.hypot(u_knots, v_knots), azimuth, 0.15 * flux, galaxy.axis_ratio, rng)
+    add_knots(galaxy, frame, np.hypot(u_knots, v_knots), azimuth, 0.15 * flux, rng)
 
 
 def draw_dust_lane(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
+    """Adds an elliptical with a lane of dust before it."""
     draw_smooth(galaxy, frame, flux, rng)
     u, v = patterns.turned(frame.x, frame.y, math.radians(galaxy.angle) + rng.normal(0, 0.15))
     # The near half of a thin ring of dust that is seen almost from its side.
@@ -101,6 +96,7 @@ def draw_dust_lane(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Gen
 
 
 def draw_lensed_arc(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
+    """Adds a red elliptical, the blue arc of a galaxy behind it, and that galaxy's second image."""
     draw_smooth(galaxy, frame, flux, rng)
     side = rng.uniform(-math.pi, math.pi)
     u, v = patterns.turned(frame.x, frame.y, side)
@@ -116,6 +112,7 @@ def draw_lensed_arc(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Ge
 
 
 def draw_artifact(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
+    """Adds a star in a galaxy's place, or a galaxy with a trail across it or in a bad frame."""
     if galaxy.blemish == "star":
         add_bright_star(frame, 0.0, 0.0, float(rng.uniform(12.0, 14.5)), float(rng.uniform(0.2, 1.2)), rng)
         return

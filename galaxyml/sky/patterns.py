@@ -54,7 +54,7 @@ def arm_phase(radius: Tensor, azimuth: Tensor, number: int, pitch: float, start:
 
 
 def arm_pattern(phase: Tensor, sharpness: float) -> Tensor:
-    """Density across arms, as a von Mises distribution: its mean over the phase is 1, its width is 1 / sqrt(sharpness)."""
+    """Density across arms, as a von Mises distribution: its mean is 1, its width 1 / sqrt(sharpness) in phase."""
     level = math.log(float(torch.special.i0e(torch.tensor(sharpness, dtype=torch.float64))))
     return torch.exp(sharpness * (torch.cos(phase) - 1) - level)
 

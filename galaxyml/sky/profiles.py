@@ -13,7 +13,8 @@ def elliptical_radius(x: Tensor, y: Tensor, axis_ratio: float, boxiness: float =
         x: Coordinates along the major axis.
         y: Coordinates along the minor axis.
         axis_ratio: Minor over major axis.
-        boxiness: Exponent of the generalised ellipse (Athanassoula et al. 1990, MNRAS 245, 130): 2 is an ellipse, more is boxy.
+        boxiness: Exponent of the generalised ellipse (Athanassoula et al. 1990, MNRAS 245, 130);
+            2 is an ellipse, more is boxy.
 
     Returns:
         The radius, in the unit and shape of the coordinates.
@@ -24,7 +25,7 @@ def elliptical_radius(x: Tensor, y: Tensor, axis_ratio: float, boxiness: float =
 
 
 def sersic(radius: Tensor, half_light: float, index: float, axis_ratio: float = 1.0) -> Tensor:
-    """Sersic profile (Graham & Driver 2005, PASA 22, 118, eqs. 1 and 4; b from Ciotti & Bertin 1999, eq. 18).
+    """Sersic profile (Graham & Driver 2005, PASA 22, 118, eqs. 1 and 2; b from Ciotti & Bertin 1999, eq. 18).
 
     Args:
         radius: Major-axis radius, any shape.
@@ -43,7 +44,7 @@ def sersic(radius: Tensor, half_light: float, index: float, axis_ratio: float = 
 
 
 def edge_on_disk(x: Tensor, z: Tensor, scale: float, height: float) -> Tensor:
-    """Exponential disk seen from its side (van der Kruit & Searle 1981, A&A 95, 105, eq. 5).
+    """Exponential disk seen from its side (van der Kruit & Searle 1981, A&A 95, 105).
 
     Args:
         x: Distance from the axis.

@@ -1,7 +1,10 @@
 """Pictures of galaxies as volunteers and nets see them."""
 
 import io
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -14,15 +17,16 @@ from galaxyml.sky.population import Galaxy, rows
 from galaxyml.sky.surroundings import add_surroundings
 from galaxyml.sky.survey import CAMERA_PIXEL, CUTOUT, Frame, blur, expose, stretch
 
-THREADS = 2
+MOST_THREADS = 4
 QUALITY = 75  # of the cutouts of the Kaggle challenge
 
 
 def render(galaxies: pd.DataFrame, size: int = CUTOUT, seed: int = 0) -> torch.Tensor:
     """Pictures of galaxies, each the same whatever else is in the table.
 
-    A galaxy is drawn on the camera's pixels and then resampled, as the survey's cutouts are, so it costs less time than
-    its picture has pixels. Galaxies are drawn one by one, in threads: a frame fits the cache of a core, where a batch does not.
+    A galaxy is drawn on the camera's pixels and then resampled, as the survey's cutouts are, so that it costs less than
+    its picture has pixels. Galaxies are drawn one by one, in threads: the camera's frames differ in size, and one fits
+    the cache of a core where a batch of them does not.
 
     Args:
         galaxies: Rows of a `population`.
@@ -32,12 +36,26 @@ def render(galaxies: pd.DataFrame, size: int = CUTOUT, seed: int = 0) -> torch.T
     Returns:
         Red, green and blue, uint8, shape (N, size, size, 3).
     """
-    pictures = torch.empty((len(galaxies), size, size, 3), dtype=torch.uint8)
-    with ThreadPoolExecutor(THREADS) as threads:
-        drawn = threads.map(lambda galaxy: np.asarray(picture(galaxy, size, seed)), rows(galaxies))
-        for number, pixels in enumerate(drawn):
-            pictures[number] = torch.from_numpy(pixels.copy())
-    return pictures
+    pictures = np.empty((len(galaxies), size, size, 3), dtype=np.uint8)
+
+    def fill(number: int, galaxy: Galaxy) -> None:
+        pictures[number] = np.asarray(picture(galaxy, size, seed))
+
+    with pool() as threads:
+        list(threads.map(fill, range(len(galaxies)), rows(galaxies)))
+    return torch.from_numpy(pictures)
+
+
+@contextmanager
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads that draw a galaxy each; torch's own threads rest meanwhile, as they would be in each other's way."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as threads:
+            yield threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def picture(galaxy: Galaxy, size: int = CUTOUT, seed: int = 0) -> Image.Image:

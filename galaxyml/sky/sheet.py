@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
+from galaxyml.errors import UserError
 from galaxyml.files import whole
 from galaxyml.sky.population import population
 from galaxyml.sky.render import render
@@ -21,15 +22,15 @@ ROWS = {
     "smooth, cigar": ("smooth", "axis_ratio < 0.36", "r90"),
     "disk, by bulge": ("disk", "bar == 0 and inclination < 68", "bulge"),
     "barred": ("spiral", "bar > 0.14 and inclination < 52 and arms == 2 and contrast > 0.4", "pitch_angle"),
-    "one arm": ("spiral", "arms == 1 and inclination < 55 and contrast > 0.5", "pitch_angle"),
+    "one arm": ("spiral", "arms == 1 and inclination < 55 and contrast > 0.6", "pitch_angle"),
     "two arms,\ntight to loose": (
         "spiral",
-        "arms == 2 and inclination < 50 and contrast > 0.5 and bar == 0",
+        "arms == 2 and inclination < 50 and contrast > 0.6 and bar == 0",
         "pitch_angle",
     ),
-    "three arms": ("spiral", "arms == 3 and inclination < 50 and contrast > 0.5", "pitch_angle"),
-    "four arms": ("spiral", "arms == 4 and inclination < 50 and contrast > 0.5", "pitch_angle"),
-    "more arms": ("spiral", "arms > 4 and inclination < 50 and contrast > 0.5", "pitch_angle"),
+    "three arms": ("spiral", "arms == 3 and inclination < 50 and contrast > 0.6", "pitch_angle"),
+    "four arms": ("spiral", "arms == 4 and inclination < 50 and contrast > 0.6", "pitch_angle"),
+    "more arms": ("spiral", "arms > 4 and inclination < 50 and contrast > 0.6", "pitch_angle"),
     "edge-on,\nrounded bulge": ("edge-on", "bulge > 0.15 and boxiness == 2", "dust"),
     "edge-on,\nboxy bulge": ("edge-on", "boxiness > 2", "dust"),
     "edge-on,\nno bulge": ("edge-on", "bulge == 0", "dust"),
@@ -49,7 +50,12 @@ def contact_sheet(path: Path, seed: int = 0) -> None:
     Args:
         path: Ends in .jpg or .png.
         seed: Of the galaxies.
+
+    Raises:
+        UserError: If the file is to be of another format.
     """
+    if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise UserError(f"A contact sheet is a .jpg or a .png, not '{path.name}'.")
     sheet = Image.new("RGB", (LABEL + COLUMNS * TILE, len(ROWS) * TILE), (16, 16, 20))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for row, (label, (kind, condition, order)) in enumerate(ROWS.items()):
@@ -66,7 +72,7 @@ def contact_sheet(path: Path, seed: int = 0) -> None:
 
 
 def _chosen(kind: str, condition: str, order: str, seed: int) -> pd.DataFrame:
-    """The first galaxies of a kind that meet a condition and are at least of middling size, in order."""
+    """The first galaxies of a kind that meet a condition and are at least of more than middling size, in order."""
     drawn = population(600, seed, kind).assign(pitch_angle=lambda table: np.abs(table.pitch))
-    fitting = drawn.query(f"({condition}) and 6 < r90 < 22")
+    fitting = drawn.query(f"({condition}) and 8 < r90 < 22")
     return fitting.head(COLUMNS).sort_values(order, kind="stable")

@@ -11,18 +11,24 @@ from galaxyml.sky.population import Galaxy
 from galaxyml.sky.profiles import elliptical_radius, sersic
 from galaxyml.sky.survey import Frame
 
-# R90 in units of the half-light radius for Sersic indices 0.5, 1, 2, 3, 4, 6, within the Petrosian aperture
-# (Graham et al. 2005, AJ 130, 1535, table 1: R90 = concentration x R50).
-R90_OVER_RE = ((0.5, 1.0, 2.0, 3.0, 4.0, 6.0), (1.6, 1.95, 2.2, 2.2, 2.1, 1.9))
+# Sersic indices, and the Petrosian R90 of round galaxies over their half-light radius: the radius of 90 percent of the
+# light within two Petrosian radii (ratio 0.2; Blanton et al. 2001, AJ 121, 2358).
+R90_OVER_RE = ((0.5, 1.0, 2.0, 3.0, 4.0, 6.0), (1.82, 2.27, 2.67, 2.62, 2.39, 1.81))
 
 
-def half_light_radius(r90: float, index: float) -> float:
-    """Half-light radius of a Sersic galaxy from its Petrosian R90, same unit."""
-    return r90 / float(np.interp(index, *R90_OVER_RE))
+def half_light_radius(r90: float, index: float, axis_ratio: float = 1.0) -> float:
+    """Half-light radius of a Sersic galaxy along its major axis.
+
+    Args:
+        r90: Petrosian radius of 90 percent of the light, which the survey measures in circles.
+        index: Sersic index.
+        axis_ratio: Minor over major axis.
+    """
+    return r90 / float(np.interp(index, *R90_OVER_RE)) / math.sqrt((1 + axis_ratio**2) / 2)
 
 
 def softened(radius: Tensor, frame: Frame) -> Tensor:
-    """The radius, never below what a pixel averages over; without it a cusp depends on where the pixel's centre lies."""
+    """The radius, never below what a pixel averages over, lest a cusp depend on where a pixel's centre lies."""
     return torch.sqrt(radius.square() + (0.3 * frame.pixel) ** 2)
 
 
@@ -41,12 +47,25 @@ def spheroid(
     y: float = 0.0,
     boxiness: float = 2.0,
 ) -> Tensor:
+    """Surface brightness of a Sersic body for a flux of 1, shape (P, P).
+
+    Args:
+        frame: Whose pixels it is drawn on.
+        radius: Half-light radius along the major axis, arcsec.
+        index: Sersic index.
+        ratio: Minor over major axis.
+        angle: Of the major axis, radians.
+        x: Of its centre, arcsec.
+        y: Likewise.
+        boxiness: Exponent of the ellipses, 2 for plain ones.
+    """
     u, v = turned(frame.x - x, frame.y - y, angle)
     return sersic(softened(elliptical_radius(u, v, ratio, boxiness), frame), radius, index, ratio)
 
 
 def draw_smooth(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
-    radius = half_light_radius(galaxy.r90, galaxy.sersic)
+    """Adds an elliptical galaxy."""
+    radius = half_light_radius(galaxy.r90, galaxy.sersic, galaxy.axis_ratio)
     light = spheroid(frame, radius, galaxy.sersic, galaxy.axis_ratio, math.radians(galaxy.angle))
     # Ellipticals grow bluer outwards: half of the light is bluer and more extended.
     wide = spheroid(frame, 1.25 * radius, galaxy.sersic, galaxy.axis_ratio, math.radians(galaxy.angle))

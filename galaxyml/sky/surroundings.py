@@ -10,7 +10,7 @@ from galaxyml.sky.survey import Frame
 
 # A square arcminute down to 22.5 mag in r, towards the poles of the Galaxy and outside clusters.
 STARS, GALAXIES = 1.6, 3.5
-SECTIONS = 23
+STAMP = 23  # pixels across the stamp that a small galaxy is drawn on
 
 
 def add_surroundings(frame: Frame, crowding: float, rng: np.random.Generator) -> None:
@@ -38,7 +38,8 @@ def _fluxes(magnitude: NDArray, g_r: NDArray, r_i: NDArray) -> NDArray:
 
 
 def _star_fluxes(number: int, rng: np.random.Generator) -> NDArray:
-    # Counts grow as 10 ** 0.2 m; about half are M dwarfs, g - r near 1.4 whatever their r - i (Covey et al. 2007).
+    # Counts grow as 10 ** 0.22 m. A third are M dwarfs, whose g - r is near 1.4 whatever their r - i
+    # (Covey et al. 2007, AJ 134, 2398).
     magnitude = np.maximum(22.3 + np.log10(rng.uniform(1e-9, 1, number)) / 0.22, 15.5)
     dwarf = rng.random(number) < 0.33
     g_r = np.where(dwarf, rng.normal(1.4, 0.08, number), rng.uniform(0.2, 1.0, number))
@@ -53,12 +54,12 @@ def _add_galaxies(frame: Frame, number: int, field: float, rng: np.random.Genera
     x, y = _places(number, field, rng)
     magnitude = np.maximum(22.0 + np.log10(rng.uniform(1e-9, 1, number)) / 0.33, 17.0)
     g_r = np.clip(rng.normal(0.95, 0.4, number), 0.2, 1.7)
-    half = frame.pixel * (SECTIONS - 1) / 2
+    half = frame.pixel * (STAMP - 1) / 2
     scale = np.minimum(0.55 * rng.lognormal(0, 0.3, number) * 10 ** (0.12 * (21 - magnitude)), half / 4)
     angle, ratio = rng.uniform(0, math.pi, number), rng.uniform(0.3, 1, number)
     across = frame.x.shape[0]
-    corner = np.floor(np.stack([x, y]) / frame.pixel + (across - 1) / 2).astype(np.int64) - SECTIONS // 2
-    steps = np.arange(SECTIONS)
+    corner = np.floor(np.stack([x, y]) / frame.pixel + (across - 1) / 2).astype(np.int64) - STAMP // 2
+    steps = np.arange(STAMP)
     dx = ((corner[0][:, None] + steps - (across - 1) / 2) * frame.pixel - x[:, None])[:, None, :]
     dy = ((corner[1][:, None] + steps - (across - 1) / 2) * frame.pixel - y[:, None])[:, :, None]
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
@@ -88,7 +89,7 @@ def add_bright_star(frame: Frame, x: float, y: float, magnitude: float, color: f
     """
     dx, dy = frame.x - x, frame.y - y
     square = dx.square() + dy.square()
-    halo = 0.02 * (1 + square / 4) ** -1.35
+    halo = 0.012 * (1 + square / 4) ** -1.35
     turn = rng.uniform(-0.15, 0.15) + math.pi / 4
     u, v = dx * math.cos(turn) + dy * math.sin(turn), dy * math.cos(turn) - dx * math.sin(turn)
     for across, along in ((u, v), (v, u)):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 # Arcsec; the camera's pixels (Gunn et al. 1998, AJ 116, 3040).
 CAMERA_PIXEL = 0.396
-# A cutout's pixel in units of the galaxy's Petrosian radius R90, and its side (Willett et al. 2013, section 2.2).
+# A cutout's pixel in units of the galaxy's Petrosian radius R90, and its side (Willett et al. 2013, MNRAS 435, 2835).
 PIXEL_PER_R90 = 0.02
 CUTOUT = 424
 # Noise of the sky a camera pixel in g, r, i, nanomaggies: 5 sigma for a point of 23.2, 22.8, 22.4 mag.
@@ -21,7 +21,7 @@ PHOTON_NOISE = 0.004
 # Red, green, blue are i, r, g (Lupton et al. 2004, PASP 116, 133), weighed so that the colours are SkyServer's.
 WEIGHTS = (1.0, 1.2, 1.8)
 SOFTENING = 0.10
-RANGE = 6.4
+RANGE = 6.5
 PEDESTAL = 0.010
 
 
@@ -94,7 +94,7 @@ class Frame:
 
     def obscure(self, depth: Tensor) -> None:
         """Puts dust before all light so far; its optical depth in r is `depth`, shape (P, P)."""
-        # g and i relative to r (Schlafly & Finkbeiner 2011, table 6, R_V = 3.1).
+        # g and i relative to r (Schlafly & Finkbeiner 2011, ApJ 737, 103, table 6, R_V = 3.1).
         for band, ratio in enumerate((1.44, 1.0, 0.74)):
             self.light[band].mul_(torch.exp(-ratio * depth))
 
@@ -105,8 +105,10 @@ def band_fluxes(flux: float, color: float) -> tuple[float, float, float]:
 
 
 def blur(light: Tensor, pixel: float, widths: tuple[float, float, float], shifts: NDArray) -> Tensor:
-    """Seeing: two Gaussians, the second with 10 percent of the light and 2.8 times as wide (Stoughton et al. 2002, AJ 123,
-    485, section 4.3 fits the like), and the bands' errors of registration.
+    """Blurs as the seeing does, and moves each band by its error of registration.
+
+    The PSF is two Gaussians, as the survey's is fitted (Stoughton et al. 2002, AJ 123, 485); here the second has
+    10 percent of the light and 2.8 times the width.
 
     Args:
         light: Nanomaggies a pixel in g, r, i, shape (3, P, P).
@@ -116,7 +118,7 @@ def blur(light: Tensor, pixel: float, widths: tuple[float, float, float], shifts
 
     Returns:
         The same flux, shape (3, P, P).
-    """  # noqa: D205 - one sentence
+    """
     across = light.shape[-1]
     down = torch.fft.fftfreq(across)[:, None]
     right = torch.fft.rfftfreq(across)[None]
@@ -138,7 +140,7 @@ def expose(light: Tensor, depth: float, rng: np.random.Generator) -> Tensor:
 
 
 def stretch(light: Tensor) -> Tensor:
-    """The picture: brightness by an asinh, colour kept where it saturates (Lupton et al. 2004, section 2).
+    """The picture: brightness by an asinh, colour kept where it saturates (Lupton et al. 2004, PASP 116, 133).
 
     Args:
         light: Nanomaggies a camera pixel in g, r, i, shape (3, H, W).

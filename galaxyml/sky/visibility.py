@@ -29,7 +29,7 @@ def transfer(galaxies: pd.DataFrame, spacing: Values) -> Values:
 
 
 def signal(galaxies: pd.DataFrame) -> Values:
-    """How far a galaxy stands above the noise: half-way to 1 where its mean light a resolved patch is 12 times the noise."""
+    """How far a galaxy stands above the noise: one half where a resolved patch of it is 12 times the noise."""
     within = galaxies.magnitude + 2.5 * np.log10(np.pi * galaxies.r90**2)
     patch = 4 * (galaxies.seeing / 2.355) ** 2 * np.pi
     flux = 10 ** (0.4 * (22.5 - within)) * patch
@@ -45,6 +45,9 @@ def apparent_axis_ratio(galaxies: pd.DataFrame) -> Values:
     # A bulge makes the middle of an inclined disk rounder.
     disk = disk + 0.45 * galaxies.bulge * (1 - disk)
     ratio = np.where(galaxies.axis_ratio > 0, galaxies.axis_ratio, disk)
+    # Two galaxies side by side look as flat as they are far apart.
+    spread = galaxies.companion * (1 - galaxies.companion) * (galaxies.separation / galaxies.r90 / 0.42) ** 2
+    ratio = ratio / np.sqrt(1 + spread)
     extent, blur = (0.42 * galaxies.r90) ** 2, (galaxies.seeing / 2.355) ** 2
     return np.asarray(np.sqrt((ratio**2 * extent + blur) / (extent + blur)))
 

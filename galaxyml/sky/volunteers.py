@@ -1,6 +1,6 @@
 """What volunteers say: the probability of every answer, from what a galaxy is and how well that can be seen.
 
-The measures in `visibility` carry the physics. The numbers here are the volunteers' habits, chosen so that the means and
+The measures in `visibility` carry the physics. The numbers here are the volunteers' habits, chosen so that means and
 spreads of the fractions are near those of Galaxy Zoo 2; they are the truth of the simulated sky, not a measurement.
 """
 
@@ -34,7 +34,7 @@ def expected_fractions(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
 
 
 def down_the_tree(shares: list[Values], tree: DecisionTree) -> Values:
-    """Fractions of paths from the share of each answer among those who are asked: a list of (N, answers), one a question."""
+    """Fractions of paths, from the shares of the answers among those who are asked: (N, answers), one a question."""
     fractions: list[Values] = []
     for share, leads in zip(shares, tree.leads, strict=True):
         before = sum(fractions[lead] for lead in leads) if leads else np.ones(len(share))
@@ -79,7 +79,7 @@ def _logistic(score: Values) -> Values:
 
 
 def _kind(galaxies: pd.DataFrame, *kinds: str) -> Values:
-    return galaxies.kind.isin(kinds).to_numpy(float)
+    return np.asarray(galaxies.kind.isin(kinds), dtype=np.float64)
 
 
 def _smooth_or_features(galaxies: pd.DataFrame) -> Values:
@@ -133,14 +133,14 @@ def _odd(galaxies: pd.DataFrame) -> Values:
     tides = galaxies.tail_light.to_numpy() + 0.4 * galaxies.shells.to_numpy() + galaxies.lopsided.to_numpy()
     score = (
         -2.7
-        + 6.5 * visibility.ring(galaxies)
+        + 7.5 * visibility.ring(galaxies)
         + _kind(galaxies, "merger")
         * (2.6 + 1.8 * rises(galaxies.separation.to_numpy() / galaxies.r90.to_numpy(), 0.5, 0.12) + galaxies.tail_light)
         + _kind(galaxies, "disturbed", "spiral") * sharp * 3.6 * tides
         + _kind(galaxies, "irregular") * (1.4 + 2.6 * sharp)
-        + _kind(galaxies, "dust lane") * 1.9 * galaxies.dust.to_numpy() * sharp
+        + _kind(galaxies, "dust lane") * 2.8 * galaxies.dust.to_numpy() * sharp
         + _kind(galaxies, "edge-on") * 0.5 * galaxies.dust.to_numpy() * sharp
-        + 3.0 * arc
+        + 4.0 * arc
         + 2.2 * _kind(galaxies, "artifact")
         + 0.25 * np.log(galaxies.crowding)
     )

@@ -1,16 +1,16 @@
 """Writes simulated galaxies in the files of the Kaggle Galaxy Zoo challenge."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from galaxyml.errors import UserError
 from galaxyml.files import whole
 from galaxyml.progress import track
-from galaxyml.sky.population import population, rows
-from galaxyml.sky.render import QUALITY, THREADS, picture
+from galaxyml.sky.population import Galaxy, population, rows
+from galaxyml.sky.render import QUALITY, picture, pool
 from galaxyml.sky.votes import turnout, vote
 from galaxyml.trees import DecisionTree
 
@@ -21,11 +21,11 @@ def write_galaxyzoo(folder: Path, galaxies: int, test_galaxies: int, seed: int, 
     """Writes a folder as the Kaggle challenge has it, and what there is known besides: the test votes and the truth.
 
     Files: `images_training_rev1/{GalaxyID}.jpg`, `images_test_rev1/{GalaxyID}.jpg`, `training_solutions_rev1.csv`,
-    `all_zeros_benchmark.csv`, and beyond Kaggle's `test_solutions_rev1.csv` and `truth.csv` (parameters of all galaxies,
-    the number of `volunteers` and the `split`).
+    `all_zeros_benchmark.csv`, and beyond Kaggle's `test_solutions_rev1.csv` and `truth.csv` (parameters of all
+    galaxies, the number of `volunteers` and the `split`).
 
     Args:
-        folder: Appears when all is written, or not at all.
+        folder: Appears when all is written, or not at all; one that exists already is kept as it is.
         galaxies: In the training set.
         test_galaxies: In the test set.
         seed: Of all of it.
@@ -53,15 +53,21 @@ def write_galaxyzoo(folder: Path, galaxies: int, test_galaxies: int, seed: int, 
 
 
 def galaxy_ids(n: int, seed: int) -> NDArray[np.int64]:
-    """Distinct numbers of six digits, in random order."""
+    """Distinct numbers of six digits, in random order, shape (n,).
+
+    Raises:
+        UserError: If there are not as many.
+    """
+    if n > HIGHEST + 1 - LOWEST:
+        raise UserError(f"GalaxyIDs have six digits, so there are at most {HIGHEST + 1 - LOWEST} galaxies; found {n}.")
     return np.random.default_rng([seed, 2]).choice(np.arange(LOWEST, HIGHEST + 1), n, replace=False)
 
 
 def _write_pictures(folder: Path, galaxies: pd.DataFrame, seed: int, size: int) -> None:
-    def write(galaxy) -> None:
+    def write(galaxy: Galaxy) -> None:
         path = folder / f"images_{galaxy.split}_rev1" / f"{galaxy.GalaxyID}.jpg"
         picture(galaxy, size, seed).save(path, quality=QUALITY)
 
-    with ThreadPoolExecutor(THREADS) as threads:
+    with pool() as threads:
         for _ in track(threads.map(write, rows(galaxies)), "Drawing galaxies", len(galaxies)):
             pass

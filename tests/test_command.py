@@ -1,0 +1,207 @@
+"""The command as users type it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from galaxyml.metrics import rmse
+from galaxyml.trees import DecisionTree, violation
+
+Command = Callable[..., tuple[int, str]]
+COLUMNS = DecisionTree.load("kaggle").columns
+
+
+def typed(line: str, folder: Path, sky: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "galaxyml", *line.split()],
+        cwd=folder,
+        env={**os.environ, "GALAXYML_CACHE": str(sky.parent / "cache"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def metrics(folder: Path) -> dict[str, float]:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_the_command_of_the_readme_sweeps_five_folds(sky: Path, tmp_path: Path) -> None:
+    line = "task=galaxyzoo model=resnet50 -m fold=0,1,2,3,4"
+    smaller = f"scale=smoke size=32 epochs=1 data_dir={sky.parent} name=literal"
+    done = typed(f"{line} {smaller}", tmp_path, sky)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    sweep = tmp_path / "multirun" / "galaxyzoo" / "literal"
+    assert sorted(path.name for path in sweep.glob("fold-*")) == [f"fold-{k}" for k in range(5)]
+    assert str(Path("multirun/galaxyzoo/literal/report.md")) in done.stdout
+
+    solutions = pd.read_csv(sky / "training_solutions_rev1.csv").set_index("GalaxyID")[COLUMNS]
+    out_of_fold = pd.read_parquet(sweep / "predictions" / "val.parquet").set_index("id")[COLUMNS]
+    assert sorted(out_of_fold.index) == sorted(solutions.index)
+    found = metrics(sweep)
+    assert found["val/rmse"] == pytest.approx(rmse(out_of_fold.to_numpy(), solutions.loc[out_of_fold.index].to_numpy()))
+    assert np.isfinite([value for name, value in found.items() if name != "folds"]).all()
+    assert violation(torch.tensor(out_of_fold.to_numpy()), DecisionTree.load("kaggle")) < 1e-6
+
+    folds = [pd.read_parquet(sweep / f"fold-{k}" / "predictions" / "net" / "test.parquet") for k in range(5)]
+    mean = np.mean([fold[COLUMNS].to_numpy(float) for fold in folds], axis=0)
+    joined = pd.read_parquet(sweep / "predictions" / "net" / "test.parquet")
+    np.testing.assert_allclose(joined[COLUMNS], mean, atol=1e-6)
+    over = [metrics(sweep / f"fold-{k}")["val/rmse"] for k in range(5)]
+    assert found["folds"]["val/rmse"]["mean"] == pytest.approx(np.mean(over))  # type: ignore[index]
+    assert found["folds"]["val/rmse"]["std"] == pytest.approx(np.std(over, ddof=1))  # type: ignore[index]
+
+    submission, benchmark = (pd.read_csv(path) for path in (sweep / "submission.csv", sky / "all_zeros_benchmark.csv"))
+    assert list(submission.columns) == list(benchmark.columns)
+    assert submission["GalaxyID"].tolist() == benchmark["GalaxyID"].tolist()
+
+
+INTERRUPTIBLE = "callbacks={stop:{_target_:interrupting.InterruptAt,epoch:2}} epochs=5"
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGKILL", -signal.SIGKILL), ("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
+    command: Command, sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, status: int
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "training"))
+    assert command(INTERRUPTIBLE.split()[0], "epochs=5", "name=unbroken")[0] == 0
+    line = f"task=galaxyzoo model=tiny size=16 batch_size=16 trainer=cpu data_dir={sky.parent} name=broken {INTERRUPTIBLE}"
+    path = f"{Path(__file__).parent / 'training'}"
+    stopped = typed(line, tmp_path, sky, INTERRUPT_WITH=name, PYTHONPATH=path)
+    assert stopped.returncode == status, stopped.stderr
+    if name == "SIGINT":
+        assert "name=broken carries on" in stopped.stderr
+        assert "Traceback" not in stopped.stderr
+    broken, unbroken = (tmp_path / "multirun" / "galaxyzoo" / run / "fold-0" for run in ("broken", "unbroken"))
+    assert not (broken / "metrics.json").exists()
+    assert len(pd.read_csv(broken / "history.csv")) == 2
+
+    again, said = command(INTERRUPTIBLE.split()[0], "epochs=5", "name=broken")
+    assert again == 0, said
+    assert "carries on from its last checkpoint" in said
+    assert metrics(broken) == metrics(unbroken)  # to the last bit
+    pd.testing.assert_frame_equal(pd.read_csv(broken / "history.csv"), pd.read_csv(unbroken / "history.csv"))
+    weights = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (broken, unbroken)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_the_same_command_keeps_what_is_finished(command: Command, tmp_path: Path) -> None:
+    assert command("name=twice", "-m", "fold=0,1")[0] == 0
+    run = tmp_path / "multirun" / "galaxyzoo" / "twice"
+    times = {path: path.stat().st_mtime_ns for path in run.glob("fold-*/checkpoints/*")}
+    status, said = command("name=twice", "-m", "fold=0,1,2")
+    assert status == 0
+    assert "fold-0: finished before, kept." in said
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert len(pd.read_parquet(run / "predictions" / "val.parquet")) > 24
+
+
+def test_a_changed_configuration_is_refused_with_its_keys(command: Command, tmp_path: Path) -> None:
+    assert command("name=same")[0] == 0
+    files = tmp_path / "multirun" / "galaxyzoo" / "same"
+    before = {path: path.read_bytes() for path in files.rglob("*") if path.suffix in (".json", ".parquet", ".ckpt", ".yaml", ".csv")}
+    status, said = command("name=same", "optim.lr=0.1", "seed=1")
+    assert status == 1
+    assert "holds a run of another configuration: optim.lr (0.001 then, 0.1 now), seed (0 then, 1 now)" in said
+    assert "Choose another name=" in said
+    changed = [path for path, content in before.items() if path.read_bytes() != content and path.name != "multirun.yaml"]
+    assert not changed
+    status, said = command("name=same", "fold=1", "epochs=3")  # would be joined with fold 0
+    assert status == 1
+    assert "epochs (2 then, 3 now)" in said
+    status, said = command("name=same", "data.workers=0")  # where it runs may change
+    assert status == 0
+
+
+def test_changed_tables_under_the_same_name_are_refused(command: Command, files: Path) -> None:
+    assert command("name=tables", f"data_dir={files.parent}", "epochs=1")[0] == 0
+    (files.parents[1] / "multirun/galaxyzoo/tables/fold-0/metrics.json").unlink()
+    table = files / "training_solutions_rev1.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(lines[:-1]))
+    status, said = command("name=tables", f"data_dir={files.parent}", "epochs=1")
+    assert status == 1
+    assert "begun on other data: training_solutions_rev1.csv changed since" in said
+
+
+def test_other_swept_keys_join_by_themselves(command: Command, tmp_path: Path) -> None:
+    status, said = command("name=grid", "epochs=1", "-m", "fold=0,1", "optim.lr=1e-3,1e-4")
+    assert status == 0, said
+    grid = tmp_path / "multirun" / "galaxyzoo" / "grid"
+    runs = sorted(path.name for path in grid.glob("fold-*"))
+    assert runs == [f"fold-{k}_optim.lr-{lr}" for k in (0, 1) for lr in ("0.0001", "0.001")]
+    assert sorted(path.name for path in (grid / "joined").iterdir()) == ["optim.lr-0.0001", "optim.lr-0.001"]
+    assert (grid / "joined" / "optim.lr-0.001" / "submission.csv").is_file()
+
+
+def test_one_broken_fold_leaves_the_others_and_joins_nothing(command: Command, tmp_path: Path) -> None:
+    status, said = command("name=broken", "-m", "fold=0,9,1")
+    assert status == 1
+    assert "fold=9: with folds=5 it must be a whole number from 0 to 4" in said
+    assert "nothing was joined" in said
+    broken = tmp_path / "multirun" / "galaxyzoo" / "broken"
+    assert (broken / "fold-0" / "metrics.json").is_file()
+    assert (broken / "fold-1" / "metrics.json").is_file()
+    assert not (broken / "metrics.json").exists()
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["fold=seven"], "fold=seven: with folds=5 it must be a whole number from 0 to 4"),
+        (["seed=-1"], "seed=-1: it must be a whole number, 0 or more"),
+        (["predict_with=first"], "predict_with=first: it must be best or last"),
+        (["folds=1"], "fold=0: with folds=1|folds=1 cannot be dealt"),
+        (["folds=100"], "folds=100 cannot be dealt from 60 different objects"),
+        (["data_dir=/nowhere"], "There is no folder /nowhere/galaxyzoo.*source=simulated"),
+        (["model=timm", "model.name=resnet500"], "timm has no such net"),
+        (["model=resnet18", "model.weights=/nowhere.pth"], "model.weights=/nowhere.pth: there is no such file"),
+        (["crop=2"], r"data.crop is 2; it must be a fraction in \(0, 1\]"),
+    ],
+)
+def test_wrong_input_is_answered_in_one_sentence(command: Command, args: list[str], message: str) -> None:
+    status, said = command(*args)
+    assert status == 1
+    assert "Traceback" not in said
+    assert re.search(message, said), said
+
+
+def test_seed_decides_the_result(command: Command, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert command(f"name={name}", f"seed={seed}")[0] == 0
+    a, b, c = (metrics(tmp_path / "multirun" / "galaxyzoo" / name / "fold-0")["val/rmse"] for name in "abc")
+    assert a == b != c
+
+
+def test_tensorboard_has_curves_figures_and_hyperparameters(command: Command, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert command("name=board", "epochs=3")[0] == 0
+    board = EventAccumulator(str(tmp_path / "multirun" / "galaxyzoo" / "board" / "fold-0" / "tensorboard"))
+    board.Reload()
+    tags = board.Tags()
+    assert {"train/loss", "val/loss", "val/rmse", "val/pearson", "learning_rate"} <= set(tags["scalars"])
+    assert set(tags["images"]) == {"val/rmse by column", "val/galaxies"}
+    history = pd.read_csv(tmp_path / "multirun" / "galaxyzoo" / "board" / "fold-0" / "history.csv")
+    np.testing.assert_allclose([event.value for event in board.Scalars("val/rmse")], history["val/rmse"], rtol=1e-5)
+    content = str(board.summary_metadata["_hparams_/session_start_info"])
+    assert "optim.lr" in content
+
+
+def test_pretrained_weights_from_a_file(command: Command, real: Path) -> None:
+    weights = real / "weights" / "tf_efficientnet_lite0.pth"
+    status, said = command("model=tf_efficientnet_lite0", f"model.weights={weights}", "size=32", "epochs=1")
+    assert status == 0, said
