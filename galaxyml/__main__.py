@@ -6,9 +6,13 @@ Nothing heavy is imported before the configuration is composed, so that help and
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from galaxyml import commandline
 from galaxyml.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 log = logging.getLogger("galaxyml")
 
@@ -35,7 +39,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def job(config: "DictConfig") -> float | None:  # noqa: F821 - omegaconf is imported later
+def job(config: "DictConfig") -> float | None:
     """One run of a sweep. What fails is told at once, and the other runs go on; bad files end all of them."""
     from hydra.core.hydra_config import HydraConfig
 

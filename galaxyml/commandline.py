@@ -9,8 +9,23 @@ from galaxyml.errors import UserError, near
 _PACKED = Path(__file__).parent / "conf"  # in an installed wheel
 CONF = _PACKED if _PACKED.is_dir() else Path(__file__).parents[1] / "conf"
 
-VALUED = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--info", "-i",
-          "--experimental-rerun", "--shell-completion", "-sc"}  # Hydra's flags that take a value
+VALUED = {
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+    "--info",
+    "-i",
+    "--experimental-rerun",
+    "--shell-completion",
+    "-sc",
+}  # Hydra's flags that take a value
 GROUPS = ("task", "model", "source", "scale", "optim", "loss", "head", "trainer", "experiment")
 
 EXAMPLES = """\
@@ -36,7 +51,9 @@ def prepare(args: list[str]) -> list[str]:
             for choice in _choices(value):
                 _check_choice(key, choice)
         elif (first := key.split(".")[0].split("/")[0].split("@")[0]) not in keys:
-            raise UserError(f"There is no key '{first}' ({key}={value}). {near(first, keys)} A new one takes a +: +{key}=…")
+            raise UserError(
+                f"There is no key '{first}' ({key}={value}). {near(first, keys)} A new one takes a +: +{key}=…"
+            )
     if not given or wants_help(flags):
         return flags + rest
     # Only what is swept, besides the fold, belongs into the name of a run's folder.
@@ -85,7 +102,10 @@ def known_keys() -> set[str]:
 
 
 def _flags_apart(args: list[str]) -> tuple[list[str], list[str]]:
-    """Flags (with their values) and overrides: Hydra 1.3 reads no override after a flag (facebookresearch/hydra#3053)."""
+    """Flags with their values, and overrides.
+
+    Hydra 1.3 reads no override after a flag (facebookresearch/hydra#3053).
+    """
     flags, rest, waiting = [], [], list(args)
     while waiting:
         arg = waiting.pop(0)
@@ -109,7 +129,9 @@ def _root_keys() -> list[tuple[str, str, str]]:
         r"^(\w+): *([^#\n]*?) *(?:# *(.*))?$", (CONF / "config.yaml").read_text(encoding="utf-8"), re.MULTILINE
     )
     names = {"${now:%Y-%m-%d_%H-%M-%S}": "the time", "${oc.env:GALAXYML_CACHE,'~/.cache/galaxyml'}": "~/.cache/…"}
-    return [(key, names.get(value, value), comment) for key, value, comment in found if key not in ("defaults", "hydra")]
+    return [
+        (key, names.get(value, value), comment) for key, value, comment in found if key not in ("defaults", "hydra")
+    ]
 
 
 def _description(path: Path) -> str:

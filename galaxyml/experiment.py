@@ -21,6 +21,7 @@ from galaxyml.errors import UserError
 from galaxyml.runs import RunDir, check_same, flat
 from galaxyml.seeds import seed_all
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
+from galaxyml.training.hardware import keep_memory
 from galaxyml.training.pictures import Pictures
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
         UserError: If something that the user gave cannot be used.
     """
     quiet()
+    keep_memory()
     here = RunDir(folder)
     if not isinstance(config.seed, int) or config.seed < 0:
         raise UserError(f"seed={config.seed}: it must be a whole number, 0 or more.")

@@ -25,7 +25,9 @@ _REASONS = {
 
 
 @contextmanager
-def whole(path: Path, advice: str = "Free some space or choose another folder, then run the same command.") -> Iterator[Path]:
+def whole(
+    path: Path, advice: str = "Free some space or choose another folder, then run the same command."
+) -> Iterator[Path]:
     """Gives a path to write to; what was written takes the name `path` when the block ends well, and goes otherwise.
 
     Args:

@@ -57,7 +57,9 @@ def summary(metrics: dict[str, Any], split: str) -> list[list[str]]:
     names = [
         name
         for key in metrics
-        if key.startswith(f"{split}/") and key.count("/") == 1 and not (name := key.split("/")[1]).startswith(("net_", "mean_"))
+        if key.startswith(f"{split}/")
+        and key.count("/") == 1
+        and not (name := key.split("/")[1]).startswith(("net_", "mean_"))
     ]
     if not names:
         return []
@@ -72,7 +74,9 @@ def summary(metrics: dict[str, Any], split: str) -> list[list[str]]:
 
 def by_column(metrics: dict[str, Any], split: str) -> list[list[str]]:
     """A table of one split's metrics column by column, header first; empty if there are none."""
-    columns = list(dict.fromkeys(key.split("/")[2] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 2))
+    columns = list(
+        dict.fromkeys(key.split("/")[2] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 2)
+    )
     if not columns:
         return []
     keys = {"RMSE": "rmse", "column mean's": "mean_rmse", "Pearson": "pearson"}

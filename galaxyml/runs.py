@@ -234,7 +234,9 @@ def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -
         if before.get(key) != now.get(key) and not any(key == place or key.startswith(f"{place}.") for place in may)
     ]
     if changed:
-        shown = some([f"{key} ({before.get(key, 'not there')} then, {now.get(key, 'not there')} now)" for key in changed])
+        shown = some(
+            [f"{key} ({before.get(key, 'not there')} then, {now.get(key, 'not there')} now)" for key in changed]
+        )
         raise UserError(
             f"{run.path} holds a run of another configuration: {shown}. "
             "Choose another name=…, give the same keys to carry it on, or delete the folder."

@@ -1,4 +1,4 @@
-"""What several tests need: a small simulated sky on disk, real files where there are any, and the command in-process."""
+"""What several tests need: a small simulated sky on disk, real files where there are any, the command in-process."""
 
 import os
 import shutil
@@ -44,10 +44,13 @@ SMALL = ("task=galaxyzoo", "model=tiny", "size=16", "epochs=2", "batch_size=16",
 
 @pytest.fixture
 def command(
-    sky: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch,
+    sky: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, str]]:
-    """Runs `python -m galaxyml` in this process and in an empty folder; gives its exit status and all that it printed."""
+    """Runs `python -m galaxyml` in this process and in an empty folder; gives its status and all that it printed."""
     from galaxyml.__main__ import main
 
     monkeypatch.chdir(tmp_path)

@@ -77,7 +77,9 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "training"))
     assert command(INTERRUPTIBLE.split()[0], "epochs=5", "name=unbroken")[0] == 0
-    line = f"task=galaxyzoo model=tiny size=16 batch_size=16 trainer=cpu data_dir={sky.parent} name=broken {INTERRUPTIBLE}"
+    line = (
+        f"task=galaxyzoo model=tiny size=16 batch_size=16 trainer=cpu data_dir={sky.parent} name=broken {INTERRUPTIBLE}"
+    )
     path = f"{Path(__file__).parent / 'training'}"
     stopped = typed(line, tmp_path, sky, INTERRUPT_WITH=name, PYTHONPATH=path)
     assert stopped.returncode == status, stopped.stderr
@@ -93,7 +95,9 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
     assert "carries on from its last checkpoint" in said
     assert metrics(broken) == metrics(unbroken)  # to the last bit
     pd.testing.assert_frame_equal(pd.read_csv(broken / "history.csv"), pd.read_csv(unbroken / "history.csv"))
-    weights = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (broken, unbroken)]
+    weights = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (broken, unbroken)
+    ]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
@@ -111,12 +115,18 @@ def test_the_same_command_keeps_what_is_finished(command: Command, tmp_path: Pat
 def test_a_changed_configuration_is_refused_with_its_keys(command: Command, tmp_path: Path) -> None:
     assert command("name=same")[0] == 0
     files = tmp_path / "multirun" / "galaxyzoo" / "same"
-    before = {path: path.read_bytes() for path in files.rglob("*") if path.suffix in (".json", ".parquet", ".ckpt", ".yaml", ".csv")}
+    before = {
+        path: path.read_bytes()
+        for path in files.rglob("*")
+        if path.suffix in (".json", ".parquet", ".ckpt", ".yaml", ".csv")
+    }
     status, said = command("name=same", "optim.lr=0.1", "seed=1")
     assert status == 1
     assert "holds a run of another configuration: optim.lr (0.001 then, 0.1 now), seed (0 then, 1 now)" in said
     assert "Choose another name=" in said
-    changed = [path for path, content in before.items() if path.read_bytes() != content and path.name != "multirun.yaml"]
+    changed = [
+        path for path, content in before.items() if path.read_bytes() != content and path.name != "multirun.yaml"
+    ]
     assert not changed
     status, said = command("name=same", "fold=1", "epochs=3")  # would be joined with fold 0
     assert status == 1

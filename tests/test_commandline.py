@@ -20,7 +20,13 @@ def test_flags_come_before_overrides() -> None:
 
 
 def test_flags_keep_their_values() -> None:
-    assert prepared("task=galaxyzoo --cfg job --package hydra -m")[:5] == ["--cfg", "job", "--package", "hydra", "task=galaxyzoo"]
+    assert prepared("task=galaxyzoo --cfg job --package hydra -m")[:5] == [
+        "--cfg",
+        "job",
+        "--package",
+        "hydra",
+        "task=galaxyzoo",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +82,10 @@ def test_help_and_configuration_answer_without_torch(tmp_path: Path) -> None:
     for args in (["--help"], ["task=galaxyzoo", "--cfg", "job"], ["task=galaxyzo"]):
         found = subprocess.run(
             [sys.executable, "-X", "importtime", "-m", "galaxyml", *args],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         imported = {line.split("|")[-1].strip() for line in found.stderr.splitlines() if "import time:" in line}
         assert not imported & {"torch", "lightning", "pandas", "timm", "matplotlib"}

@@ -60,7 +60,9 @@ def test_unknown_targets_count_nowhere(pair: tuple[np.ndarray, np.ndarray]) -> N
     metric.update(torch.tensor(outputs), torch.tensor(gaps))
     assert metric.compute()["rmse"] == pytest.approx(metrics.rmse(outputs[:50], targets[:50]))
     loss = MSELoss()(torch.tensor(outputs), torch.tensor(gaps))
-    torch.testing.assert_close(loss, torch.nn.functional.mse_loss(torch.tensor(outputs[:50]), torch.tensor(targets[:50])))
+    torch.testing.assert_close(
+        loss, torch.nn.functional.mse_loss(torch.tensor(outputs[:50]), torch.tensor(targets[:50]))
+    )
 
 
 def test_nothing_measured_is_no_nan() -> None:

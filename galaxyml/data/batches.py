@@ -46,10 +46,11 @@ class RowSampler(Sampler[Tensor]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Tensor]:
+        # A generator, as Lightning makes the iterator of a resumed run before it knows the epoch.
         rows = self.rows
         if self.seed is not None:
             rows = rows[torch.randperm(len(rows), generator=generator(self.seed, "order", self.epoch))]
-        return iter(rows.split(self.batch_size))
+        yield from rows.split(self.batch_size)
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -70,4 +71,5 @@ def loader(batches: Dataset[dict[str, Tensor]], sampler: RowSampler, workers: in
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # of its own: a resumed run must not draw from the global one more often
     )

@@ -44,5 +44,3 @@ def assign_folds(targets: np.ndarray, folds: int, seed: int, groups: np.ndarray 
         for number, (_, held_out) in enumerate(splitter.split(one_each, indicators)):
             fold[held_out] = number
     return fold[position[member]]
-
-

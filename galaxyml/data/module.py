@@ -164,8 +164,8 @@ class ImageData(lightning.LightningDataModule):
         """Notes pictures that occur twice: folds keep them together, but the test split is given."""
         twins = catalog.assign(picture=pictures)[pd.Series(pictures).duplicated(keep=False).to_numpy()]
         pairs = twins.groupby("picture")
-        leaked = [part["id"].tolist() for _, part in pairs if part["split"].nunique() > 1]
-        inside = [part["id"].tolist() for _, part in pairs if part["split"].nunique() == 1]
+        leaked = [part["id"].tolist() for _, part in pairs if len(set(part["split"])) > 1]
+        inside = [part["id"].tolist() for _, part in pairs if len(set(part["split"])) == 1]
         if leaked:
             shown = some([" = ".join(map(str, ids)) for ids in leaked])
             self.notes.append(f"{len(leaked)} pictures are in training and in test at once: {shown}.")

@@ -1,0 +1,1 @@
+"""Nets: images in [0, 1] to scores."""

@@ -1,4 +1,4 @@
-"""Any net of timm, by name, from scratch or from weights (Wightman 2019, github.com/huggingface/pytorch-image-models)."""
+"""Any net of timm by name, from scratch or from weights (Wightman 2019, doi:10.5281/zenodo.4414861)."""
 
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def timm_net(
     if not timm.is_model(name):
         raise UserError(f"model.name={name}: timm has no such net. {near(name, timm.list_models())[:300]}")
     try:
-        net = timm.create_model(name, pretrained=pretrained and weights is None, num_classes=outputs, **options)
+        net: Any = timm.create_model(name, pretrained=pretrained and weights is None, num_classes=outputs, **options)
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise

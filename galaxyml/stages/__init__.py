@@ -1,0 +1,1 @@
+"""What follows the net: tables to metrics, files and figures."""

@@ -12,6 +12,7 @@ from galaxyml.plots import MODEL, bars, loss_curves, picture_grid
 from galaxyml.runs import RunDir
 from galaxyml.stages.score import column_means
 from galaxyml.trees import DecisionTree
+
 SHOWN = 8  # galaxies among the best and among the worst
 
 
@@ -63,7 +64,14 @@ class FractionFigures:
             at = self.tree.columns.index(column)
             axes = figure.add_subplot(high, wide, place)
             axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
-            axes.scatter(targets[:, at], outputs[:, at], s=6, alpha=min(1.0, 300 / len(outputs) + 0.05), color=MODEL, linewidths=0)
+            axes.scatter(
+                targets[:, at],
+                outputs[:, at],
+                s=6,
+                alpha=min(1.0, 300 / len(outputs) + 0.05),
+                color=MODEL,
+                linewidths=0,
+            )
             axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"{column}\n{self.tree.labels[column]}")
             axes.title.set_fontsize(9)
         figure.supxlabel("true vote fraction")
@@ -78,7 +86,7 @@ def caption(said: np.ndarray, true: np.ndarray, tree: DecisionTree) -> str:
 
 
 def path_said(values: np.ndarray, tree: DecisionTree) -> str:
-    """The path down the tree that most would take, with the fraction of each answer.
+    """The first three steps down the tree that most would take, with the fraction of each answer.
 
     >>> tree = DecisionTree.load("kaggle")
     >>> values = np.zeros(37)
@@ -86,13 +94,13 @@ def path_said(values: np.ndarray, tree: DecisionTree) -> str:
     >>> path_said(values, tree)
     'smooth 0.90, completely round 0.90'
     """
-    said, question, at = [], 0, None
-    while question is not None:
-        columns = [tree.columns.index(column) for column in tree.questions[question].columns]
-        at = max(columns, key=lambda column: values[column])
+    said: list[str] = []
+    following = [0]
+    while following and len(said) < 3:
+        answers = [tree.columns.index(column) for column in tree.questions[following[0]].columns]
+        at = max(answers, key=lambda column: values[column])
         said.append(f"{tree.labels[tree.columns[at]]} {values[at]:.2f}")
-        following = [number for number, leads in enumerate(tree.leads) if at in leads]
-        question = following[0] if following and values[at] > 0 and len(said) < 4 else None
+        following = [number for number, leads in enumerate(tree.leads) if at in leads and values[at] > 0]
     return ", ".join(said)
 
 

@@ -78,4 +78,6 @@ class ScoreFractions:
             ("rmse", metrics.column_rmse(outputs, targets)),
             ("pearson", metrics.pearson(outputs, targets)),
         ):
-            yield from ((f"{name}/{column}", float(value)) for column, value in zip(self.tree.columns, values, strict=True))
+            yield from (
+                (f"{name}/{column}", float(value)) for column, value in zip(self.tree.columns, values, strict=True)
+            )

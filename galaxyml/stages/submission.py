@@ -41,15 +41,21 @@ class Submission:
         if predictions is None:
             return {}
         benchmark = run.source(self.benchmark)
-        header = benchmark.open(encoding="utf-8-sig").readline().strip().split(",")
+        header = list(pd.read_csv(benchmark, nrows=0, encoding="utf-8-sig").columns)
         wanted = pd.read_csv(benchmark, usecols=[self.id_column], encoding="utf-8-sig")[self.id_column].to_numpy()
         if len(predictions) < len(wanted):
-            log.info("note: only %s of %s test galaxies were predicted (limit=…), so there is no submission.",
-                     f"{len(predictions):,}", f"{len(wanted):,}")
+            log.info(
+                "note: only %s of %s test galaxies were predicted (limit=…), so there is no submission.",
+                f"{len(predictions):,}",
+                f"{len(wanted):,}",
+            )
             return {}
         table = predictions.rename(columns={"id": self.id_column}).set_index(self.id_column).loc[wanted, header[1:]]
         with whole(run.path / "submission.csv") as draft:
-            columns = [pa.array(wanted), *(pa.array(np.round(table[name].to_numpy(float), DECIMALS)) for name in header[1:])]
+            columns = [
+                pa.array(wanted),
+                *(pa.array(np.round(table[name].to_numpy(float), DECIMALS)) for name in header[1:]),
+            ]
             with draft.open("wb") as file:
                 file.write((",".join(header) + "\n").encode())
                 pa.csv.write_csv(
@@ -82,4 +88,6 @@ def check(written: pd.DataFrame, ids: np.ndarray, header: list[str], tree: Decis
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError("submission.csv has values outside [0, 1]; add the stage Constrain before Submission.")
     if (gap := float(violation(torch.from_numpy(values), tree))) > 1e-6:
-        raise ValueError(f"submission.csv has sums that are off by {gap:.1e}; add the stage Constrain before Submission.")
+        raise ValueError(
+            f"submission.csv has sums that are off by {gap:.1e}; add the stage Constrain before Submission."
+        )

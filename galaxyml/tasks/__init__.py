@@ -1,0 +1,1 @@
+"""What only one task needs: its tables and its files."""

@@ -14,7 +14,11 @@ from galaxyml.stages.figures import caption
 from galaxyml.trees import DecisionTree, gaps
 
 TRAINING, TEST = "images_training_rev1", "images_test_rev1"
-SOLUTIONS, BENCHMARK, TEST_SOLUTIONS = "training_solutions_rev1.csv", "all_zeros_benchmark.csv", "test_solutions_rev1.csv"
+SOLUTIONS, BENCHMARK, TEST_SOLUTIONS = (
+    "training_solutions_rev1.csv",
+    "all_zeros_benchmark.csv",
+    "test_solutions_rev1.csv",
+)
 REFUSED_GAP, REPORTED_GAP = 0.05, 0.001  # real catalogues are off by up to 0.02, by rounding
 
 WHERE = (

@@ -1,0 +1,1 @@
+"""Modules that fit nets, and what happens beside the fitting."""

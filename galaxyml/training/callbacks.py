@@ -39,8 +39,10 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.count("/") == 1}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.rows.append({"epoch": trainer.current_epoch, **logged, "learning_rate": float(rate)})
+        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self.rows.append({"epoch": trainer.current_epoch, **logged, "learning_rate": rate})
+        for logger in trainer.loggers:
+            logger.log_metrics({"learning_rate": rate}, step=trainer.global_step)
         if trainer.is_global_zero:
             self.run.write_history(self.rows)
 

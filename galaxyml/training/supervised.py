@@ -53,7 +53,11 @@ class SupervisedModule(lightning.LightningModule):
         self.log("val/loss", self.loss(outputs, batch["target"]), batch_size=len(batch["index"]))
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({f"val/{name}": value for name, value in self.metrics.compute().items()})
+        found = {f"val/{name}": value for name, value in self.metrics.compute().items()}
+        self.log_dict({name: value for name, value in found.items() if name.count("/") == 1})
+        self.log_dict(
+            {name: value for name, value in found.items() if name.count("/") > 1}, logger=False
+        )  # for figures
         self.metrics.reset()
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:

@@ -111,7 +111,7 @@ class DecisionTree:
 
     @cached_property
     def leads(self) -> list[list[int]]:
-        """For each question, the indices of the columns that lead there; empty for a question that everyone is asked."""
+        """For each question the indices of the columns that lead there; none if everyone is asked."""
         return [[self.columns.index(column) for column in question.after] for question in self.questions]
 
     @cached_property

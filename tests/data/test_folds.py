@@ -24,7 +24,9 @@ def test_same_seed_same_folds(targets: np.ndarray) -> None:
 
 def test_folds_are_more_alike_than_random_ones(targets: np.ndarray) -> None:
     def unlike(fold: np.ndarray) -> float:
-        return float(np.std([(targets[fold == k] > np.quantile(targets, 0.9, axis=0)).mean(0) for k in range(5)], axis=0).mean())
+        return float(
+            np.std([(targets[fold == k] > np.quantile(targets, 0.9, axis=0)).mean(0) for k in range(5)], axis=0).mean()
+        )
 
     rng = np.random.default_rng(1)
     random = np.mean([unlike(rng.permutation(400) % 5) for _ in range(20)])

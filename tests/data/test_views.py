@@ -74,13 +74,21 @@ def test_any_rotation_is_scipys() -> None:
 
 def test_gains_multiply_channels(pixels: torch.Tensor) -> None:
     gains = torch.tensor([[1.0, 0.5, 2.0]]).expand(9, 3)
-    for view in (resample(pixels, SIZE, matrix(), gains), dihedral(pixels, SIZE, torch.zeros(9, dtype=torch.long), gains)):
+    for view in (
+        resample(pixels, SIZE, matrix(), gains),
+        dihedral(pixels, SIZE, torch.zeros(9, dtype=torch.long), gains),
+    ):
         torch.testing.assert_close(view, plain(pixels, SIZE) * gains[:, :, None, None], atol=2e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
     "augment",
-    [Augment(), Augment(rotate=False, colour=0.1), Augment(rotate=False, shift=0.1), Augment(zoom=1.3, shift=0.1, colour=0.2)],
+    [
+        Augment(),
+        Augment(rotate=False, colour=0.1),
+        Augment(rotate=False, shift=0.1),
+        Augment(zoom=1.3, shift=0.1, colour=0.2),
+    ],
 )
 def test_views_are_drawn_per_picture_from_torchs_seed(augment: Augment) -> None:
     same = torch.randint(0, 256, (1, SIDE, SIDE, 3), dtype=torch.uint8).repeat(40, 1, 1, 1)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -34,7 +35,7 @@ def test_any_timm_net_gets_a_new_last_layer() -> None:
 
 def test_images_are_normalised_as_the_weights_expect() -> None:
     torch.manual_seed(0)
-    net = timm_net(SMALL, outputs=3).eval()
+    net: Any = timm_net(SMALL, outputs=3).eval()
     mean, std = (torch.tensor(net.net.pretrained_cfg[key])[:, None, None] for key in ("mean", "std"))
     images = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(net(images), net.net((images - mean) / std))
@@ -53,7 +54,9 @@ def test_weights_from_a_file_fill_all_but_the_last_layer(tmp_path: Path, suffix:
     assert set(state) - set(same) == {"fc.weight", "fc.bias"}
 
 
-@pytest.mark.parametrize(("name", "file"), [("resnet50", "resnet50.pth"), ("tf_efficientnet_lite0", "tf_efficientnet_lite0.pth")])
+@pytest.mark.parametrize(
+    ("name", "file"), [("resnet50", "resnet50.pth"), ("tf_efficientnet_lite0", "tf_efficientnet_lite0.pth")]
+)
 def test_real_imagenet_weights_load(real: Path, name: str, file: str) -> None:
     net = timm_net(name, outputs=37, weights=str(real / "weights" / file)).eval()
     assert torch.isfinite(net(torch.rand(1, 3, 96, 96))).all()
@@ -80,5 +83,5 @@ def test_weights_that_cannot_be_fetched_say_what_to_do() -> None:
 
 
 def test_unknown_nets_are_refused_with_near_names() -> None:
-    with pytest.raises(UserError, match="timm has no such net. Did you mean .*resnet50"):
+    with pytest.raises(UserError, match=r"timm has no such net\. Did you mean .*resnet50"):
         timm_net("resnet500", outputs=5)

@@ -108,7 +108,7 @@ def test_a_question_may_follow_several_answers() -> None:
 
 
 def test_errors_say_what_there_is() -> None:
-    with pytest.raises(UserError, match="No decision tree 'kagle'. Did you mean kaggle"):
+    with pytest.raises(UserError, match=r"No decision tree 'kagle'\. Did you mean kaggle"):
         DecisionTree.load("kagle")
     with pytest.raises(UserError, match=r"has 37 columns.*found \(2, 36\)"):
         constrain(torch.zeros(2, 36), TREE)
