@@ -87,7 +87,7 @@ def check(written: pd.DataFrame, ids: np.ndarray, header: list[str], tree: Decis
     values = written[tree.columns].to_numpy(np.float64)
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError("submission.csv has values outside [0, 1]; add the stage Constrain before Submission.")
-    if (gap := float(violation(torch.from_numpy(values), tree))) > 1e-6:
+    if (gap := float(violation(torch.tensor(values), tree))) > 1e-6:
         raise ValueError(
             f"submission.csv has sums that are off by {gap:.1e}; add the stage Constrain before Submission."
         )

@@ -90,7 +90,7 @@ def read_votes(path: Path, tree: DecisionTree, notes: list[str]) -> pd.DataFrame
             f"{path}, {_place(table, row)}: {tree.columns[column]} is {values[row, column]:g}; "
             f"fractions lie in [0, 1]{more}. Correct the value or take the row out."
         )
-    off = gaps(torch.from_numpy(values), tree).numpy()
+    off = gaps(torch.tensor(values), tree).numpy()
     if (np.abs(off) > REFUSED_GAP).any():
         row, number = (int(found[0]) for found in np.nonzero(np.abs(off) > REFUSED_GAP))
         question = tree.questions[number]
