@@ -27,7 +27,7 @@ def write(run: RunDir) -> Path:
         "```",
         "",
         f"{counts['train'] + counts['val']:,} labelled galaxies and {counts['test']:,} to predict, from "
-        f"`{provenance['data']['folder']}`.",
+        f"{provenance['data']['source']} (`{provenance['data']['folder']}`).",
         *(f"- {note}" for note in provenance["data"]["notes"]),
     ]
     for split in TITLES:
@@ -95,7 +95,7 @@ def _over_folds(found: dict[str, float] | None) -> str:
 
 def _what(run: RunDir) -> str:
     members = run.members()
-    return f"{len(members)} folds joined" if members else run.name
+    return f"{len(members)} fold{'s' * (len(members) > 1)} joined" if members else run.name
 
 
 def _command(argv: list[str]) -> str:

@@ -88,6 +88,7 @@ def show(run: "RunDir") -> None:
 
     metrics = run.metrics()
     console = Console(highlight=False)
+    print(f"\n{run.path}, on {run.provenance()['data']['source']}\n")
     for split, title in report.TITLES.items():
         if rows := report.summary(metrics, split):
             table = Table(title=title, title_justify="left")

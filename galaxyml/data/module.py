@@ -27,6 +27,10 @@ SPLITS = ("train", "val", "test")
 class Source(Protocol):
     """Where the files of a task come from: a folder of real ones, or the simulated sky."""
 
+    @property
+    def name(self) -> str:
+        """What the files are, in words."""
+
     def folder(self) -> Path:
         """The folder that holds the task's files; a simulated sky is drawn first if it is not there."""
 
@@ -149,7 +153,8 @@ class ImageData(lightning.LightningDataModule):
         assert self.catalog is not None
         digests = {name: file_digest(self.root / name) for name in self.tables if (self.root / name).is_file()}
         counts = {split: int((self.catalog["split"] == split).sum()) for split in SPLITS}
-        return {"folder": str(self.root.resolve()), "sha256": digests, "objects": counts, "notes": self.notes}
+        files = {"source": self.source.name, "folder": str(self.root.resolve())}
+        return {**files, "sha256": digests, "objects": counts, "notes": self.notes}
 
     def _limited(self, catalog: pd.DataFrame) -> pd.DataFrame:
         if self.limit is None:

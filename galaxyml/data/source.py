@@ -18,6 +18,8 @@ class Real:
         data_dir: Folder of all tasks' folders; None for `data` in the working folder.
     """
 
+    name = "real files"
+
     def __init__(self, task: str, data_dir: str | None) -> None:
         self.path = Path(data_dir or "data").expanduser() / task
 
@@ -33,6 +35,8 @@ class Simulated:
         write: Takes a folder and writes the files there; its arguments decide what is drawn.
         cache_dir: Folder of all simulated skies.
     """
+
+    name = "the simulated sky"
 
     def __init__(self, write: partial[None], cache_dir: str) -> None:
         # Known by the code that draws it, so that a changed sky is never taken for the old one.
@@ -62,9 +66,18 @@ class Auto:
         self.real, self.simulated = real, simulated
         self.given = data_dir is not None
 
+    @property
+    def chosen(self) -> Real | Simulated:
+        """Which of the two it is."""
+        return self.real if self.given or self.real.path.is_dir() else self.simulated
+
+    @property
+    def name(self) -> str:
+        """What the files are, in words."""
+        return self.chosen.name
+
     def folder(self) -> Path:
         """The real files' folder, or the simulated sky's."""
-        if self.given or self.real.path.is_dir():
-            return self.real.folder()
-        log.info("No data_dir is given and there is no %s here: this is the simulated sky.", self.real.path)
-        return self.simulated.folder()
+        if self.chosen is self.simulated:
+            log.info("No data_dir is given and there is no %s here: this is the simulated sky.", self.real.path)
+        return self.chosen.folder()

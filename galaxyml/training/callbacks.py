@@ -54,7 +54,7 @@ class History(Callback):
 
 
 class EpochProgress(Callback):
-    """One bar over all epochs in a terminal; a plain line now and then elsewhere.
+    """One bar over all epochs, and one while predicting, in a terminal; a plain line now and then elsewhere.
 
     Args:
         name: What is fitted, such as `fold-0`.
@@ -88,6 +88,18 @@ class EpochProgress(Callback):
             print(f"{self.name}: epoch {done} of {total}, {note}, about {left:.0f} s left", flush=True)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.shown.stop()
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.shown = bar()
+        total = sum(int(count) for count in trainer.num_predict_batches)
+        self.task = self.shown.add_task(f"{self.name}: predicting", total=total, note="")
+        self.shown.start()
+
+    def on_predict_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self.shown.advance(self.task)
+
+    def on_predict_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.shown.stop()
 
     def on_exception(

@@ -46,7 +46,9 @@ def made_up(path: Path, catalog: pd.DataFrame, fold: int) -> RunDir:
     benchmark = catalog.loc[catalog["split"] == "test", ["id"]].rename(columns={"id": "GalaxyID"})
     benchmark.reindex(columns=["GalaxyID", *COLUMNS], fill_value=0).to_csv(path / BENCHMARK, index=False)
     counts = {"train": 10, "val": 10, "test": 6}
-    run.write_provenance(0, "CPU", {"folder": str(path), "sha256": {}, "objects": counts, "notes": []})
+    run.write_provenance(
+        0, "CPU", {"source": "made up", "folder": str(path), "sha256": {}, "objects": counts, "notes": []}
+    )
     rng = np.random.default_rng(fold)
     for split in ("val", "test"):
         ids = catalog.loc[catalog["split"] == split, "id"].to_numpy()
