@@ -11,6 +11,7 @@ import pytest
 
 mpl.use("Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched in tests
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
 
 GALAXIES, TEST_GALAXIES = 60, 12
 

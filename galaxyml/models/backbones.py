@@ -63,6 +63,10 @@ def timm_net(
         ) from error
     if weights is not None:
         _load(net, name, Path(weights).expanduser())
+    if pretrained or weights is not None:
+        # A random last layer would begin far from any fraction, and its first gradients would spoil the features.
+        for layer in _classifiers(net):
+            nn.init.zeros_(net.get_submodule(layer).weight)
     return Normalised(net, net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
 
 
