@@ -50,7 +50,7 @@ def job(config: "DictConfig") -> float | None:
 
         return experiment.run(config, folder, list(hydra_config.overrides.task))
     except KeyboardInterrupt:
-        print(f"\nThe same command with name={config.name} carries on from the last finished epoch.", file=sys.stderr)
+        print(f"\nThe same command with name={config.name} carries on.", file=sys.stderr)
         raise
     except Exception as error:
         told = _user_error(error)

@@ -44,8 +44,9 @@ def prepare(args: list[str]) -> list[str]:
         UserError: If a key, or a choice of a group, does not exist; the message has near ones.
     """
     flags, rest = _flags_apart(args)
-    given = {key: value for arg in rest if (found := _OVERRIDE.match(arg)) for key, value in [found.groups()]}
-    keys = known_keys()
+    found = [match.groups() for arg in rest if (match := _OVERRIDE.fullmatch(arg))]
+    given = {key: value for _, key, value in found}
+    keys = known_keys() | {key.split(".")[0] for sign, key, _ in found if sign}
     for key, value in given.items():
         if key in GROUPS:
             for choice in _choices(value):
@@ -56,6 +57,8 @@ def prepare(args: list[str]) -> list[str]:
             )
     if not given or wants_help(flags):
         return flags + rest
+    if {"--cfg", "-c"} & set(flags) and (swept := [key for key, value in given.items() if _is_swept(value)]):
+        raise UserError(f"--cfg shows the configuration of one run; give {swept[0]} a single value.")
     # Only what is swept, besides the fold, belongs into the name of a run's folder.
     fixed = [key for key, value in given.items() if key == "fold" or not _is_swept(value)]
     names = ",".join(f"'{key}'" for key in fixed if not key.startswith("hydra."))
@@ -120,7 +123,7 @@ def _flags_apart(args: list[str]) -> tuple[list[str], list[str]]:
     return flags, rest
 
 
-_OVERRIDE = re.compile(r"([\w/.@]+)=(.*)", re.DOTALL)
+_OVERRIDE = re.compile(r"([+~]{0,2})([\w/.@]+)=(.*)", re.DOTALL)
 
 
 def _root_keys() -> list[tuple[str, str, str]]:

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from galaxyml import report
@@ -44,18 +45,20 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     quiet()
     keep_memory()
     here = RunDir(folder)
-    if not isinstance(config.seed, int) or config.seed < 0:
-        raise UserError(f"seed={config.seed}: it must be a whole number, 0 or more.")
+    _check(config)
     _check_siblings(here, config)
-    here.start(config, overrides)
-    if here.finished:
-        log.info("%s: finished before, kept.", here.name)
-        return here.metrics()[config.monitor]
     seed_all(config.seed, "weights")
     module = instantiate(config.module)  # before the data: missing weights show at once
     data: ImageData = instantiate(config.data)
+    here.start(config, overrides)
+    if here.finished:
+        if data.source.path.is_dir():
+            here.check_data(data.source.name, data.digests())
+        log.info("%s: finished before, kept.", here.name)
+        return _reached(here.metrics(), config, here)
     data.setup()
     assert data.catalog is not None
+    _probe(module, data, config)
     trainer = _trainer(config, here)
     here.write_provenance(config.seed, _device(trainer), data.provenance())
     here.write_catalog(data.catalog)
@@ -65,10 +68,11 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     load_weights(module, here, config.predict_with)
     predict(trainer, module, data, here)
     metrics = run_stages(config, here)
-    here.write_metrics(metrics)
-    report.write(here)
-    _log_hyperparameters(trainer, config, metrics[config.monitor])
-    return metrics[config.monitor]
+    reached = _reached(metrics, config, here)
+    report.write(here, metrics)
+    _log_hyperparameters(trainer, config, reached)
+    here.write_metrics(metrics)  # last: it marks the run as finished
+    return reached
 
 
 def run_stages(config: DictConfig, here: RunDir) -> dict[str, float]:
@@ -81,8 +85,6 @@ def run_stages(config: DictConfig, here: RunDir) -> dict[str, float]:
 
 def load_weights(module: lightning.LightningModule, here: RunDir, which: str) -> None:
     """Gives a module the weights of a run's `best` or `last` epoch."""
-    if which not in ("best", "last"):
-        raise UserError(f"predict_with={which}: it must be best or last.")
     state = torch.load(here.checkpoints / f"{which}.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(state["state_dict"])
 
@@ -119,12 +121,52 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
+def _check(config: DictConfig) -> None:
+    """Refuses impossible values before any work is done."""
+    for key, lowest in {"seed": 0, "folds": 2, "epochs": 1, "batch_size": 1, "size": 1, "limit": 1}.items():
+        value = config[key]
+        if key == "limit" and value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+            raise UserError(f"{key}={value}: it must be a whole number, {lowest} or more.")
+    for key, choices in {"predict_with": ("best", "last"), "mode": ("min", "max")}.items():
+        if config[key] not in choices:
+            raise UserError(f"{key}={config[key]}: it must be {' or '.join(choices)}.")
+    name = str(config.name or "")
+    if not name.strip("./ ") or ".." in name.split("/") or name.startswith("/"):
+        raise UserError(f"name={name}: it must be a name for a folder, such as name=baseline.")
+    if config.callbacks is not None and not isinstance(config.callbacks, DictConfig):
+        raise UserError("callbacks must be a mapping, such as callbacks={stop: {_target_: …}}.")
+
+
 def _check_siblings(here: RunDir, config: DictConfig) -> None:
     """Folds that will be joined must be made alike."""
-    group = here.name.partition("_")[2]
     for sibling in RunDir(here.path.parent).children():
-        if sibling.worth_keeping and sibling.name != here.name and sibling.name.partition("_")[2] == group:
+        if sibling.worth_keeping and sibling.name != here.name and sibling.group == here.group:
             check_same(sibling, config, besides=("fold",))
+
+
+@torch.no_grad()
+def _probe(module: lightning.LightningModule, data: ImageData, config: DictConfig) -> None:
+    """Makes sure that the net takes pictures of the given size and says as much as there is to predict."""
+    images = torch.zeros(2, 3, config.size, config.size)
+    try:
+        outputs = module.eval()(images)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"size={config.size}: this model cannot take it ({reason}). Choose another size=….") from error
+    finally:
+        module.train()
+    if outputs.shape[1] != len(data.targets):
+        raise UserError(f"outputs={outputs.shape[1]}: this task predicts {len(data.targets)} columns.")
+
+
+def _reached(metrics: dict[str, Any], config: DictConfig, here: RunDir) -> float:
+    """The monitored metric: a stage's, or else what the last epoch logged."""
+    history = here.history()
+    if config.monitor in metrics or history is None:
+        return metrics[config.monitor]
+    return float(history[config.monitor].iloc[-1])
 
 
 def _trainer(config: DictConfig, here: RunDir) -> lightning.Trainer:
@@ -143,17 +185,22 @@ def _trainer(config: DictConfig, here: RunDir) -> lightning.Trainer:
 
 
 def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, data: ImageData, here: RunDir) -> None:
+    if here.fitted.is_file():
+        return
     resume = here.last_checkpoint
     if resume is not None:
         log.info("%s: carries on from its last checkpoint.", here.name)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+    except MisconfigurationException as error:  # a monitored metric that nobody logs, most of all
+        raise UserError(str(error)) from error
     except SystemExit as error:  # Lightning's answer to a signal; its own status would be 0 for SIGTERM
         if trainer.received_sigterm:
             sys.exit(128 + signal.SIGTERM)
         if trainer.interrupted:
             raise KeyboardInterrupt from error
         raise
+    here.fitted.touch()
 
 
 def _log_hyperparameters(trainer: lightning.Trainer, config: DictConfig, reached: float) -> None:

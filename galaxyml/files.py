@@ -45,6 +45,7 @@ def whole(
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)) / path.name
         yield draft
+        _flush(draft)
         try:
             os.replace(draft, path)
         except OSError:
@@ -57,6 +58,14 @@ def whole(
     finally:
         if draft is not None:
             shutil.rmtree(draft.parent, ignore_errors=True)
+
+
+def _flush(draft: Path) -> None:
+    """Makes sure that a power cut after the renaming cannot leave empty files."""
+    for path in draft.iterdir() if draft.is_dir() else [draft]:
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

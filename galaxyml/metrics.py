@@ -66,7 +66,7 @@ class FractionMetrics(Metric):
 
     def compute(self) -> dict[str, float]:
         """`rmse`, `pearson` (mean over columns) and `rmse/<column>`."""
-        squared, *sums = self.sums.cpu().numpy()
+        squared, *sums = np.nan_to_num(self.sums.cpu().numpy(), nan=np.inf)
         count = max(float(self.known), 1.0)
         found = {"rmse": float(np.sqrt(squared.mean() / count)), "pearson": float(_correlation(count, *sums).mean())}
         columns = np.sqrt(squared / count)
@@ -77,6 +77,8 @@ def _correlation(
     count: float, x: np.ndarray, y: np.ndarray, xx: np.ndarray, yy: np.ndarray, xy: np.ndarray
 ) -> np.ndarray:
     """Pearson's correlation from sums; variances below rounding count as 0."""
+    if not np.isfinite([x, y, xx, yy, xy]).all():  # of a net that has diverged
+        return np.zeros_like(x)
     x_variance, y_variance = xx - x * x / count, yy - y * y / count
     varies = (x_variance > 1e-12 * np.maximum(xx, 1e-300)) & (y_variance > 1e-12 * np.maximum(yy, 1e-300))
     scale = np.sqrt(np.where(varies, x_variance * y_variance, 1.0))

@@ -15,9 +15,9 @@ TITLES = {
 VARIANTS = {"": "model", "net_": "before the constraints", "mean_": "column mean"}
 
 
-def write(run: RunDir) -> Path:
-    """Writes `report.md` of a finished run or sweep, and tells where it is."""
-    metrics, provenance = run.metrics(), run.provenance()
+def write(run: RunDir, metrics: dict[str, Any]) -> Path:
+    """Writes `report.md` of a run or sweep with its numbers, and tells where it is."""
+    provenance = run.provenance()
     counts = provenance["data"]["objects"]
     lines = [
         f"# {run.config.task}: {run.path.parent.name if run.name.startswith('fold') else run.name}, {_what(run)}",
@@ -119,7 +119,8 @@ def main() -> None:
         sys.exit("usage: python -m galaxyml.report FOLDER…   writes FOLDER/report.md again")
     try:
         for folder in sys.argv[1:]:
-            print(write(RunDir(folder)))
+            run = RunDir(folder)
+            print(write(run, run.metrics()))
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -2,12 +2,7 @@
 
 import json
 import os
-import platform
-import subprocess
-import sys
 from collections.abc import Sequence
-from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from galaxyml.errors import UserError, some
 from galaxyml.files import whole, write_json, write_text
+from galaxyml.provenance import origin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # What may differ when a run is carried on: where it runs and where its files lie, not what it computes.
-PLACES = ("data_dir", "cache_dir", "trainer", "hydra", "data.workers")
-PACKAGES = ("galaxyml", "torch", "lightning", "timm", "torchvision", "torchmetrics", "hydra-core", "numpy", "pandas")
+PLACES = ("name", "data_dir", "cache_dir", "hydra", "data.workers")
+HARDWARE = ("_target_", "accelerator", "devices", "num_nodes", "strategy")  # of the trainer
 
 
 class RunDir:
@@ -40,6 +36,11 @@ class RunDir:
     def name(self) -> str:
         """Name of the folder, such as `fold-0`."""
         return self.path.name
+
+    @property
+    def group(self) -> str:
+        """What was swept besides the fold, such as `seed-1`; runs that differ in the fold alone share it."""
+        return self.name.partition("_")[2]
 
     # --- what was asked for
 
@@ -58,7 +59,7 @@ class RunDir:
         """Whether the run is complete: its metrics are written last."""
         return (self.path / "metrics.json").is_file()
 
-    @cached_property
+    @property
     def config(self) -> DictConfig:
         """The configuration that the run began with."""
         if not self.started:
@@ -99,23 +100,28 @@ class RunDir:
         Raises:
             UserError: If the run was begun on tables that have changed since.
         """
-        path = self.path / "provenance.json"
-        if self.worth_keeping and (before := self.provenance()["data"]["sha256"]) != data["sha256"]:
-            changed = [name for name in {**before, **data["sha256"]} if before.get(name) != data["sha256"].get(name)]
+        if self.worth_keeping:
+            self.check_data(data["source"], data["sha256"])
+        content = origin(seed, device) | {"data": data}
+        content["joined"] = [os.path.relpath(run.path, self.path) for run in joined]
+        write_json(self.path / "provenance.json", content)
+
+    def check_data(self, source: str, digests: dict[str, str]) -> None:
+        """Makes sure that the run was made from the same tables.
+
+        Raises:
+            UserError: If it was not.
+        """
+        before = self.provenance()["data"]
+        names = {**before["sha256"], **digests}
+        changed = sorted(name for name in names if before["sha256"].get(name) != digests.get(name))
+        if before["source"] != source:
+            changed = [f"{before['source']} then, {source} now"]
+        if changed:
             raise UserError(
-                f"{self.path} was begun on other data: {some(sorted(changed))} changed since. "
+                f"{self.path} was made from other data: {some(changed)} changed since. "
                 "Choose another name=…, or delete the folder to start anew."
             )
-        content = {
-            "seed": seed,
-            "command": _typed(),
-            "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-            **_commit(),
-            "device": device,
-            "data": data,
-            "joined": [os.path.relpath(run.path, self.path) for run in joined],
-        }
-        write_json(path, content)
 
     # --- its tables
 
@@ -167,6 +173,11 @@ class RunDir:
         return self.path / "checkpoints"
 
     @property
+    def fitted(self) -> Path:
+        """A file that is there once the fit has come to its end."""
+        return self.checkpoints / "fitted"
+
+    @property
     def last_checkpoint(self) -> Path | None:
         """Where to carry on from; None at the beginning."""
         path = self.checkpoints / "last.ckpt"
@@ -200,7 +211,7 @@ class RunDir:
 
     def children(self) -> list["RunDir"]:
         """The runs in this folder, if it is a sweep's."""
-        return [RunDir(path.parents[1]) for path in sorted(self.path.glob("*/.hydra/config.yaml"))]
+        return [RunDir(path.parents[1]) for path in sorted(self.path.glob("fold-*/.hydra/config.yaml"))]
 
     def _json(self, name: str) -> dict[str, Any]:
         return json.loads(self._there(name).read_text(encoding="utf-8"))
@@ -219,7 +230,7 @@ def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -
     """Makes sure that a run was made with the same configuration.
 
     Args:
-        run: A run that has begun.
+        run: A run that is worth keeping.
         config: The configuration to compare with.
         besides: More keys that may differ, such as `fold`.
 
@@ -227,7 +238,7 @@ def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -
         UserError: If any other key differs.
     """
     before, now = flat(run.config), flat(config)
-    may = (*PLACES, *besides)
+    may = (*PLACES, *(f"trainer.{key}" for key in HARDWARE), *besides)
     changed = [
         key
         for key in sorted(before | now)
@@ -256,21 +267,3 @@ def flat(config: DictConfig) -> dict[str, Any]:
 
     visit("", OmegaConf.to_container(config, resolve=False))
     return found
-
-
-def _typed() -> list[str]:
-    """What the user typed after the name of the command."""
-    rest = sys.orig_argv[1:]
-    return rest[2:] if rest[:1] == ["-m"] else rest[1:]
-
-
-def _commit() -> dict[str, Any]:
-    """The commit of the code that runs, if it lies in a repository of its own."""
-    folder = Path(__file__).parents[1]
-    if not (folder / ".git").exists():
-        return {"commit": None, "dirty": None}
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=False).stdout
-
-    return {"commit": git("rev-parse", "HEAD").strip() or None, "dirty": bool(git("status", "--porcelain").strip())}

@@ -9,6 +9,8 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from galaxyml.errors import UserError
+
 if TYPE_CHECKING:
     from galaxyml.runs import RunDir
 
@@ -27,34 +29,39 @@ class Finish(Callback):
     """Hydra's callback: when all runs of a command have ended, joins them and prints what came out."""
 
     def __init__(self) -> None:
-        self.failed = 0
+        self.failed: list[str] = []
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Counts the runs that gave no number."""
-        self.failed += job_return.return_value is None
+        """Keeps the names of the runs that gave no number."""
+        if job_return.return_value is None:
+            self.failed.append(Path(job_return.working_dir or "").name)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Exits with status 1 if a run has failed; nothing is joined then."""
+        """Exits with status 1 if a run has failed, in which case nothing is joined, or if the runs cannot be joined."""
         from galaxyml.runs import RunDir
 
         sweep = RunDir(Path(config.hydra.sweep.dir))
-        unfinished = [run.name for run in sweep.children() if not run.finished]
-        if self.failed or unfinished:
-            print(
-                f"\n{sweep.path}: {', '.join(unfinished) or self.failed} did not finish, so nothing was joined. "
-                "The same command carries on with them and keeps the others.",
-                file=sys.stderr,
-            )
+        if self.failed:
+            again = [name for name in self.failed if RunDir(sweep.path / name).last_checkpoint]
+            more = " The same command carries on with them and keeps the others." if again == self.failed else ""
+            sys.exit(f"\n{sweep.path}: failed: {', '.join(self.failed)}; nothing was joined.{more}")
+        try:
+            for folder in join(sweep):
+                show(folder)
+        except UserError as error:
+            sys.exit(f"error: {error}")
+        except Exception:  # Hydra would turn it into a warning, and the status into 0
+            log.exception("%s: the runs are finished, but joining them failed", sweep.path)
             sys.exit(1)
-        for folder in join(sweep):
-            show(folder)
+        if unfinished := [run.name for run in sweep.children() if run.worth_keeping and not run.finished]:
+            print(f"not joined, as not finished: {', '.join(unfinished)}")
 
 
 def join(sweep: "RunDir") -> list["RunDir"]:
     """Joins the folds of a sweep; where more than the fold was swept, those of each combination by themselves.
 
     Args:
-        sweep: Folder of the runs, all finished.
+        sweep: Folder of the runs; those that are not finished are left out.
 
     Returns:
         The folders of the joined runs.
@@ -66,15 +73,17 @@ def join(sweep: "RunDir") -> list["RunDir"]:
 
     groups: dict[str, list[RunDir]] = {}
     for run in sweep.children():
-        groups.setdefault(run.name.partition("_")[2], []).append(run)
+        if run.finished:
+            groups.setdefault(run.group, []).append(run)
     joined = []
     for group, runs in groups.items():
-        into = RunDir(sweep.path / "joined" / group) if len(groups) > 1 else sweep
+        into = RunDir(sweep.path / "joined" / (group or "no-other-key")) if len(groups) > 1 else sweep
         into.adopt(runs)
         ensemble(runs, into)
         metrics: dict[str, Any] = run_stages(runs[0].config, into)
-        into.write_metrics(metrics | {"folds": spread(runs)})
-        report.write(into)
+        metrics["folds"] = spread(runs)
+        report.write(into, metrics)
+        into.write_metrics(metrics)
         joined.append(into)
     return joined
 

@@ -40,7 +40,7 @@ def real() -> Path:
     return Path(path)
 
 
-SMALL = ("task=galaxyzoo", "model=tiny", "size=16", "epochs=2", "batch_size=16", "trainer=cpu")
+SMALL = ("task=galaxyzoo", "model=tiny", "size=32", "epochs=2", "batch_size=16", "trainer=cpu")
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "training"))
     assert command(INTERRUPTIBLE.split()[0], "epochs=5", "name=unbroken")[0] == 0
     line = (
-        f"task=galaxyzoo model=tiny size=16 batch_size=16 trainer=cpu data_dir={sky.parent} name=broken {INTERRUPTIBLE}"
+        f"task=galaxyzoo model=tiny size=32 batch_size=16 trainer=cpu data_dir={sky.parent} name=broken {INTERRUPTIBLE}"
     )
     path = f"{Path(__file__).parent / 'training'}"
     stopped = typed(line, tmp_path, sky, INTERRUPT_WITH=name, PYTHONPATH=path)
@@ -135,15 +135,61 @@ def test_a_changed_configuration_is_refused_with_its_keys(command: Command, tmp_
     assert status == 0
 
 
+def test_a_trainer_that_computes_otherwise_is_another_configuration(command: Command) -> None:
+    assert command("name=clip", "epochs=1")[0] == 0
+    status, said = command("name=clip", "epochs=1", "trainer.gradient_clip_val=0.1")
+    assert status == 1
+    assert "trainer.gradient_clip_val (None then, 0.1 now)" in said
+
+
+def test_a_misspelt_fold_does_not_spoil_the_name(command: Command) -> None:
+    assert command("name=typo", "fold=9", "epochs=1")[0] == 1
+    assert command("name=typo", "fold=0", "epochs=1")[0] == 0
+
+
+def test_the_name_that_an_unnamed_run_got_carries_on(command: Command, tmp_path: Path) -> None:
+    assert command("epochs=1")[0] == 0
+    (run,) = (tmp_path / "multirun" / "galaxyzoo").iterdir()
+    status, said = command("epochs=1", f"name={run.name}")
+    assert status == 0
+    assert "finished before, kept" in said
+
+
+def test_a_join_that_fails_is_told_and_fails_the_command(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from galaxyml.errors import UserError
+    from galaxyml.stages import ensemble
+
+    def refuse(*_: object) -> None:
+        raise UserError("these do not belong together")
+
+    monkeypatch.setattr(ensemble, "ensemble", refuse)
+    status, said = command("name=apart", "epochs=1")
+    assert status == 1
+    assert "error: these do not belong together" in said
+
+
+def test_a_fit_that_ended_early_is_not_taken_up_again(command: Command, tmp_path: Path) -> None:
+    stop = "{_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/rmse,patience:0,min_delta:1}"
+    line = ("name=early", "epochs=6", f"callbacks={{stop:{stop}}}")
+    assert command(*line)[0] == 0
+    run = tmp_path / "multirun" / "galaxyzoo" / "early" / "fold-0"
+    before = metrics(run)
+    assert len(pd.read_csv(run / "history.csv")) < 6
+    (run / "metrics.json").unlink()  # as if it had been killed while predicting
+    assert command(*line)[0] == 0
+    assert metrics(run) == before
+
+
 def test_changed_tables_under_the_same_name_are_refused(command: Command, files: Path) -> None:
     assert command("name=tables", f"data_dir={files.parent}", "epochs=1")[0] == 0
-    (files.parents[1] / "multirun/galaxyzoo/tables/fold-0/metrics.json").unlink()
     table = files / "training_solutions_rev1.csv"
     lines = table.read_text().splitlines(keepends=True)
     table.write_text("".join(lines[:-1]))
     status, said = command("name=tables", f"data_dir={files.parent}", "epochs=1")
     assert status == 1
-    assert "begun on other data: training_solutions_rev1.csv changed since" in said
+    assert "made from other data: training_solutions_rev1.csv changed since" in said
 
 
 def test_other_swept_keys_join_by_themselves(command: Command, tmp_path: Path) -> None:
@@ -174,12 +220,21 @@ def test_one_broken_fold_leaves_the_others_and_joins_nothing(command: Command, t
         (["fold=seven"], "fold=seven: with folds=5 it must be a whole number from 0 to 4"),
         (["seed=-1"], "seed=-1: it must be a whole number, 0 or more"),
         (["predict_with=first"], "predict_with=first: it must be best or last"),
-        (["folds=1"], "fold=0: with folds=1|folds=1 cannot be dealt"),
+        (["folds=1"], "folds=1: it must be a whole number, 2 or more"),
+        (["folds=2.5"], "folds=2.5: it must be a whole number, 2 or more"),
+        (["epochs=0"], "epochs=0: it must be a whole number, 1 or more"),
+        (["batch_size=0"], "batch_size=0: it must be a whole number, 1 or more"),
+        (["limit=-1"], "limit=-1: it must be a whole number, 1 or more"),
+        (["mode=mini"], "mode=mini: it must be min or max"),
+        (["name=../x"], "name=../x: it must be a name for a folder"),
+        (["size=2"], r"size=2: this model cannot take it \(.*Choose another size"),
+        (["monitor=val/nothing"], "monitor='val/nothing'"),
+        (["--cfg", "job", "fold=0,1"], "--cfg shows the configuration of one run; give fold a single value"),
         (["folds=100"], "folds=100 cannot be dealt from 60 different objects"),
         (["data_dir=/nowhere"], "There is no folder /nowhere/galaxyzoo.*source=simulated"),
         (["model=timm", "model.name=resnet500"], "timm has no such net"),
         (["model=resnet18", "model.weights=/nowhere.pth"], "model.weights=/nowhere.pth: there is no such file"),
-        (["crop=2"], r"data.crop is 2; it must be a fraction in \(0, 1\]"),
+        (["crop=2"], r"crop=2: it must be a fraction in \(0, 1\]"),
     ],
 )
 def test_wrong_input_is_answered_in_one_sentence(command: Command, args: list[str], message: str) -> None:

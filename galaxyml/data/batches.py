@@ -31,7 +31,7 @@ class RowSampler(Sampler[Tensor]):
 
     Args:
         rows: Rows of the catalog, shape (N,).
-        batch_size: Rows a batch; the last one may have fewer.
+        batch_size: Rows a batch; the last one may have fewer, or one more.
         seed: Seed of the order; None keeps the order as it is.
     """
 
@@ -50,10 +50,16 @@ class RowSampler(Sampler[Tensor]):
         rows = self.rows
         if self.seed is not None:
             rows = rows[torch.randperm(len(rows), generator=generator(self.seed, "order", self.epoch))]
-        yield from rows.split(self.batch_size)
+        yield from rows.split(self._sizes())
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return len(self._sizes())
+
+    def _sizes(self) -> list[int]:
+        """Rows of each batch. A single one at the end joins the batch before: batch norm cannot train on it."""
+        whole, rest = divmod(len(self.rows), self.batch_size)
+        sizes = [self.batch_size] * whole + [rest] * (rest > 0)
+        return [*sizes[:-2], sizes[-2] + 1] if rest == 1 and whole else sizes
 
 
 def loader(batches: Dataset[dict[str, Tensor]], sampler: RowSampler, workers: int) -> DataLoader[dict[str, Tensor]]:

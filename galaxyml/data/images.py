@@ -44,7 +44,7 @@ class Framing:
             ("margin", self.margin >= 1, "at least 1"),
         ):
             if not ok:
-                raise UserError(f"data.{name} is {getattr(self, name)}; it must be {allowed}.")
+                raise UserError(f"{name}={getattr(self, name)}: it must be {allowed}.")
 
     @property
     def side(self) -> int:
@@ -120,7 +120,7 @@ def _stats(root: Path, images: Sequence[str]) -> list[tuple[int, int]]:
             missing.append(image)
     if missing:
         raise DataError(
-            f"{root}: {len(missing)} of {len(images)} pictures are missing: {some(missing)}. "
+            f"{root}: pictures are missing ({len(missing)} of {len(images)}): {some(missing)}. "
             "Put them there, or take their rows out of the table."
         )
     return found
@@ -144,7 +144,7 @@ def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) ->
                     digests[row] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
         if bad:
             raise DataError(
-                f"{root}: {len(bad)} of {count} pictures cannot be read: {some(bad, '; ')}. "
+                f"{root}: pictures cannot be read ({len(bad)} of {count}): {some(bad, '; ')}. "
                 "Fetch them again, or take them and their rows out."
             )
         np.save(draft / "digests.npy", digests)

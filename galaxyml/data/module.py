@@ -31,6 +31,10 @@ class Source(Protocol):
     def name(self) -> str:
         """What the files are, in words."""
 
+    @property
+    def path(self) -> Path:
+        """Their folder, which a simulated sky may still have to be drawn into."""
+
     def folder(self) -> Path:
         """The folder that holds the task's files; a simulated sky is drawn first if it is not there."""
 
@@ -148,13 +152,17 @@ class ImageData(lightning.LightningDataModule):
         view = self.augment if training and self.augment is not None else plain
         return {**batch, "image": view(batch["image"], self.framing.size)}
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each of the task's tables that is there."""
+        paths = {name: self.source.path / name for name in self.tables}
+        return {name: file_digest(path) for name, path in paths.items() if path.is_file()}
+
     def provenance(self) -> dict[str, Any]:
         """What a run must know of its data to be repeated."""
         assert self.catalog is not None
-        digests = {name: file_digest(self.root / name) for name in self.tables if (self.root / name).is_file()}
         counts = {split: int((self.catalog["split"] == split).sum()) for split in SPLITS}
         files = {"source": self.source.name, "folder": str(self.root.resolve())}
-        return {**files, "sha256": digests, "objects": counts, "notes": self.notes}
+        return {**files, "sha256": self.digests(), "objects": counts, "notes": self.notes}
 
     def _limited(self, catalog: pd.DataFrame) -> pd.DataFrame:
         if self.limit is None:
@@ -173,7 +181,7 @@ class ImageData(lightning.LightningDataModule):
         inside = [part["id"].tolist() for _, part in pairs if len(set(part["split"])) == 1]
         if leaked:
             shown = some([" = ".join(map(str, ids)) for ids in leaked])
-            self.notes.append(f"{len(leaked)} pictures are in training and in test at once: {shown}.")
+            self.notes.append(f"pictures that are in training and in test at once ({len(leaked)}): {shown}.")
         if inside:
             shown = some([" = ".join(map(str, ids)) for ids in inside])
-            self.notes.append(f"{len(inside)} pictures occur under several ids ({shown}); each stays within one fold.")
+            self.notes.append(f"pictures under several ids ({len(inside)}): {shown}; each stays within one fold.")

@@ -40,7 +40,8 @@ class Simulated:
 
     def __init__(self, write: partial[None], cache_dir: str) -> None:
         # Known by the code that draws it, so that a changed sky is never taken for the old one.
-        code = sorted((Path(galaxyml.__file__).parent / "sky").glob("*.py"))
+        package = Path(galaxyml.__file__).parent
+        code = sorted(path for part in ("sky", "trees") for path in (package / part).glob("*.*") if path.is_file())
         texts = [path.read_text(encoding="utf-8") for path in code]
         name = digest([*texts, write.func.__qualname__, *sorted(write.keywords.items())])
         self.path = Path(cache_dir).expanduser() / "sky" / name
@@ -75,6 +76,11 @@ class Auto:
     def name(self) -> str:
         """What the files are, in words."""
         return self.chosen.name
+
+    @property
+    def path(self) -> Path:
+        """Their folder."""
+        return self.chosen.path
 
     def folder(self) -> Path:
         """The real files' folder, or the simulated sky's."""

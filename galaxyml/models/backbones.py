@@ -35,13 +35,19 @@ class Normalised(nn.Module):
 
 
 def timm_net(
-    name: str, outputs: int, pretrained: bool = False, weights: str | None = None, **options: Any
+    name: str,
+    outputs: int,
+    size: int | None = None,
+    pretrained: bool = False,
+    weights: str | None = None,
+    **options: Any,
 ) -> Normalised:
     """A net of timm with a new last layer.
 
     Args:
         name: Its name in timm, such as `resnet50` or `vit_small_patch14_dinov2`.
         outputs: Number of outputs, K.
+        size: Side of the images in pixels, for nets that must know it (ViT, Swin).
         pretrained: Whether to start from timm's weights, which come from the Hugging Face hub.
         weights: A file with weights to start from instead: a state dict, `.pth` or `.safetensors`; its last layer is
             left out if it has another number of outputs.
@@ -52,6 +58,9 @@ def timm_net(
     """
     if not timm.is_model(name):
         raise UserError(f"model.name={name}: timm has no such net. {near(name, timm.list_models())[:300]}")
+    known = timm.get_pretrained_cfg(name)
+    if size is not None and known is not None and known.fixed_input_size:
+        options = {"img_size": size} | options
     try:
         net: Any = timm.create_model(name, pretrained=pretrained and weights is None, num_classes=outputs, **options)
     except (OSError, RuntimeError) as error:

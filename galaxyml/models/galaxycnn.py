@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 
 class GalaxyCNN(nn.Module):
-    """The published baseline of the vote-fraction task: four 3x3 convolutions, three max pools, an average pool and a
-    hidden layer of 512 units. The input's size is free.
+    """The published baseline of the vote-fraction task.
+
+    Four 3x3 convolutions, three max pools, an average pool and a hidden layer of 512 units; the input's size is free.
 
     Args:
         outputs: Number of outputs, K.
@@ -16,7 +17,7 @@ class GalaxyCNN(nn.Module):
         dropout: Probability of leaving a hidden unit out.
         batch_norm: Whether to normalise after each convolution (the baseline does not).
         stride: Step of the first convolution (the baseline's is 1); 4 makes it ten times faster.
-    """  # noqa: D205 - one sentence
+    """
 
     def __init__(
         self,
@@ -42,5 +43,5 @@ class GalaxyCNN(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images in [0, 1], shape (N, 3, H, W), H and W at least 8 -> scores (N, K)."""
+        """Images in [0, 1], shape (N, 3, H, W), H and W at least 8 strides -> scores (N, K)."""
         return self.head(self.features(images))

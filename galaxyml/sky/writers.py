@@ -30,7 +30,18 @@ def write_galaxyzoo(folder: Path, galaxies: int, test_galaxies: int, seed: int, 
         test_galaxies: In the test set.
         seed: Of all of it.
         size: Side of the pictures, pixels.
+
+    Raises:
+        UserError: If a number is too small.
     """
+    for name, value, lowest in (
+        ("galaxies", galaxies, 1),
+        ("test_galaxies", test_galaxies, 1),
+        ("seed", seed, 0),
+        ("size", size, 8),
+    ):
+        if value < lowest:
+            raise UserError(f"simulate.{name}={value}: it must be a whole number, {lowest} or more.")
     tree = DecisionTree.load("kaggle")
     drawn = population(galaxies + test_galaxies, seed)
     drawn.insert(0, "GalaxyID", galaxy_ids(len(drawn), seed))

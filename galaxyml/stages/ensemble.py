@@ -11,7 +11,7 @@ def ensemble(runs: list[RunDir], into: RunDir) -> None:
     """Writes the catalog and the predictions of all runs together.
 
     Validation predictions are joined, each object predicted by the run that has not seen it; test predictions are
-    averaged. Averages of fractions that obey a tree obey it too.
+    averaged. Both are what the nets said; the stages follow.
 
     Args:
         runs: Finished runs of one sweep, each with its own fold.

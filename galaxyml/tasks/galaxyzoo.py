@@ -1,6 +1,5 @@
 """The Kaggle Galaxy Zoo challenge: its folder of pictures and tables, read and checked."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from galaxyml.stages.figures import caption
 from galaxyml.trees import DecisionTree, gaps
 
 TRAINING, TEST = "images_training_rev1", "images_test_rev1"
+SUFFIXES = (".jpg", ".jpeg")
 SOLUTIONS, BENCHMARK, TEST_SOLUTIONS = (
     "training_solutions_rev1.csv",
     "all_zeros_benchmark.csv",
@@ -55,10 +55,10 @@ class GalaxyZooData(ImageData):
         if not (root / BENCHMARK).is_file():
             self.notes.append(f"{BENCHMARK} is not there: no test galaxies are predicted and no submission is written.")
             return labelled
-        test = read_table(root / BENCHMARK, self.tree.columns)[["id"]]
+        test = read_table(root / BENCHMARK, self.tree.columns)[["GalaxyID"]].rename(columns={"GalaxyID": "id"})
         if both := set(test["id"]) & set(labelled["id"]):
             raise DataError(
-                f"{root / BENCHMARK}: {len(both)} ids are in {SOLUTIONS} too: {some(sorted(both))}. "
+                f"{root / BENCHMARK}: ids that are in {SOLUTIONS} too ({len(both)}): {some(sorted(both))}. "
                 "A galaxy is either labelled or tested; take it out of one of them."
             )
         test["image"] = _pictures(root, TEST, test["id"], BENCHMARK, self.notes)
@@ -84,65 +84,78 @@ def read_votes(path: Path, tree: DecisionTree, notes: list[str]) -> pd.DataFrame
     table = read_table(path, tree.columns)
     values = table[tree.columns].to_numpy(np.float64)
     if (bad := np.argwhere(~((values >= 0) & (values <= 1)))).size:
-        row, column = bad[0]
-        more = f" ({len(bad)} such values in all)" if len(bad) > 1 else ""
+        row, column = (int(number) for number in bad[0])
         raise DataError(
-            f"{path}, {_place(table, row)}: {tree.columns[column]} is {values[row, column]:g}; "
-            f"fractions lie in [0, 1]{more}. Correct the value or take the row out."
+            f"{path}, {_place(table, row)}: {tree.columns[column]} is {float(values[row, column])}; "
+            f"fractions lie in [0, 1]{_more(len(bad))}. Correct the value or take the row out."
         )
     off = gaps(torch.tensor(values), tree).numpy()
-    if (np.abs(off) > REFUSED_GAP).any():
-        row, number = (int(found[0]) for found in np.nonzero(np.abs(off) > REFUSED_GAP))
-        question = tree.questions[number]
-        parent = " + ".join(question.after) or "1"
+    if (wrong := np.argwhere(np.abs(off) > REFUSED_GAP)).size:
+        row, number = (int(found) for found in wrong[0])
+        question, leads = tree.questions[number], tree.leads[number]
+        parent = float(values[row, leads].sum()) if leads else 1.0
         raise DataError(
             f"{path}, {_place(table, row)}: {question.columns[0]} to {question.columns[-1]} sum to "
-            f"{off[row, number] + _leading(values[row], tree, number):.4f}, but {parent} is "
-            f"{_leading(values[row], tree, number):.4f}; they may differ by {REFUSED_GAP}. "
-            f"The values must be fractions of paths (each question times the answer that leads to it)."
+            f"{off[row, number] + parent:.4f}, but {' + '.join(question.after) or 'the whole'} is {parent:.4f}; "
+            f"they may differ by {REFUSED_GAP}{_more(len(wrong))}. Give fractions of paths: each question's fractions "
+            "times the answer that leads to it."
         )
     if count := int((np.abs(off) > REPORTED_GAP).sum()):
         notes.append(
             f"{path.name}: {count:,} of {off.size:,} sums differ from their parent by more than {REPORTED_GAP} "
             f"(at most {np.abs(off).max():.3f}); taken as they are."
         )
-    return table
+    return table.rename(columns={"GalaxyID": "id"}).reset_index(drop=True)
 
 
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Reads a CSV with the header GalaxyID and the given columns, as `id` (int64) and float64 columns.
+    """Reads a CSV with the header GalaxyID and the given columns, as int64 and float64; its index counts lines.
 
     Raises:
         DataError: If the file is missing or is no such table, an id is no whole number or occurs twice, or a value is
             no number.
     """
     try:
-        table = pd.read_csv(path, dtype={"GalaxyID": str}, encoding="utf-8-sig", keep_default_na=False, na_values=[""])
+        table = pd.read_csv(
+            path,
+            dtype={"GalaxyID": str},
+            encoding="utf-8-sig",
+            index_col=False,
+            keep_default_na=False,
+            na_values=[""],
+            skip_blank_lines=False,
+        )
     except FileNotFoundError:
         raise DataError(f"{path} is missing. {WHERE}") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a CSV table that can be read: {str(error).strip()}. Fetch it again.") from None
-    except PermissionError:
-        raise DataError(f"{path} may not be read by you. Change its permissions.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. It must be a CSV file that you may read.") from None
     _check_header(path, list(table.columns), ["GalaxyID", *columns])
+    table = table.dropna(how="all")
     if table.empty:
         raise DataError(f"{path} has a header and no rows. Fetch it again.")
-    ids = table["GalaxyID"].astype(str).str.strip()
+    ids = table["GalaxyID"].fillna("").str.strip()
     if not (whole := ids.str.fullmatch(r"\d{1,18}")).all():
         row = int(np.flatnonzero(~whole)[0])
-        raise DataError(f"{path}, line {row + 2}: GalaxyID is '{ids[row]}'; it must be a whole number.")
-    table["GalaxyID"] = ids.astype(np.int64)
+        raise DataError(
+            f"{path}, line {table.index[row] + 2}: GalaxyID is '{ids.iloc[row]}'; it must be a whole number. "
+            "Correct it or take the row out."
+        )
+    table = table.assign(GalaxyID=ids.astype(np.int64))
     if (twice := table["GalaxyID"].duplicated()).any():
         row = int(np.flatnonzero(twice)[0])
         raise DataError(f"{path}, {_place(table, row)} occurs a second time. Each galaxy has one row; take one out.")
-    for column in columns:
-        numbers = pd.to_numeric(table[column], errors="coerce")
-        if (bad := numbers.isna()).any():
-            row = int(np.flatnonzero(bad)[0])
-            found = "empty" if pd.isna(table[column][row]) else f"'{table[column][row]}'"
-            raise DataError(f"{path}, {_place(table, row)}: {column} is {found}; it must be a number in [0, 1].")
-        table[column] = numbers.astype(np.float64)
-    return table.rename(columns={"GalaxyID": "id"})[["id", *columns]]
+    numbers = table[columns].apply(pd.to_numeric, errors="coerce")
+    if (bad := np.argwhere(numbers.isna().to_numpy())).size:
+        row, column = (int(number) for number in bad[0])
+        value: Any = table[columns].iloc[row, column]
+        found = "empty" if pd.isna(value) else f"'{value}'"
+        raise DataError(
+            f"{path}, {_place(table, row)}: {columns[column]} is {found}; it must be a number in [0, 1]"
+            f"{_more(len(bad))}. Correct the value or take the row out."
+        )
+    return numbers.astype(np.float64).assign(GalaxyID=table["GalaxyID"])[["GalaxyID", *columns]]
 
 
 def _check_header(path: Path, found: list[str], wanted: list[str]) -> None:
@@ -152,8 +165,8 @@ def _check_header(path: Path, found: list[str], wanted: list[str]) -> None:
         close = near(missing[0], unknown) if unknown else ""
         hint += f" {close}" if close.startswith("Did") else ""
         raise DataError(
-            f"{path}: {len(missing)} columns are missing: {some(missing)}.{hint} "
-            f"The header must be {wanted[0]},{wanted[1]},…,{wanted[-1]}."
+            f"{path}: missing columns ({len(missing)}): {some(missing)}.{hint} "
+            f"The header must be {wanted[0]},{wanted[1]},…,{wanted[-1]}, with commas."
         )
 
 
@@ -168,23 +181,23 @@ def _check_folder(root: Path) -> None:
 
 def _pictures(root: Path, folder: str, ids: pd.Series, table: str, notes: list[str]) -> list[str]:
     """Paths of the galaxies' pictures; notes pictures without a row, refuses rows without a picture."""
-    there = {path.stem for path in (root / folder).glob("*.jpg")} if (root / folder).is_dir() else set()
+    there: dict[str, str] = {}
+    if (root / folder).is_dir():
+        there = {path.stem: path.name for path in (root / folder).iterdir() if path.suffix.lower() in SUFFIXES}
     wanted = [str(number) for number in ids]
-    if missing := [name for name in wanted if name not in there]:
+    if missing := [f"{name}.jpg" for name in wanted if name not in there]:
         raise DataError(
-            f"{root / folder}: {len(missing)} of {len(wanted)} galaxies of {table} have no picture here: "
-            f"{some([name + '.jpg' for name in missing])}. Put them there, or take their rows out of {table}."
+            f"{root / folder}: galaxies of {table} without a picture here ({len(missing)} of {len(wanted)}): "
+            f"{some(missing)}. Put them there, or take their rows out of {table}."
         )
-    if extra := sorted(there - set(wanted)):
-        notes.append(f"{folder}: {len(extra):,} pictures have no row in {table} and are left out: {some(extra)}.")
-    return [f"{folder}/{name}.jpg" for name in wanted]
+    if extra := sorted(there.keys() - set(wanted)):
+        notes.append(f"{folder}: pictures without a row in {table}, left out ({len(extra):,}): {some(extra)}.")
+    return [f"{folder}/{there[name]}" for name in wanted]
 
 
 def _place(table: pd.DataFrame, row: int) -> str:
-    column = "id" if "id" in table else "GalaxyID"
-    return f"line {row + 2}, galaxy {table[column].iloc[row]}"
+    return f"line {table.index[row] + 2}, galaxy {table['GalaxyID'].iloc[row]}"
 
 
-def _leading(values: np.ndarray, tree: DecisionTree, question: int) -> float:
-    leads: Iterable[int] = tree.leads[question]
-    return float(values[list(leads)].sum()) if leads else 1.0
+def _more(count: int) -> str:
+    return f" ({count:,} such places in all)" if count > 1 else ""

@@ -1,5 +1,6 @@
 """What happens beside the fitting: seeds, checkpoints, history and progress."""
 
+import math
 import sys
 import time
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from galaxyml.errors import UserError
 from galaxyml.progress import SECONDS_BETWEEN_LINES, bar
 from galaxyml.runs import RunDir
 from galaxyml.seeds import seed_all
@@ -39,6 +41,11 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.count("/") == 1}
+        if not math.isfinite(logged.get("train/loss", 0.0)):
+            raise UserError(
+                f"{self.run.path}: the loss of epoch {trainer.current_epoch + 1} is not finite: training has diverged. "
+                "Lower optim.lr or set trainer.gradient_clip_val=1."
+            )
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         self.rows.append({"epoch": trainer.current_epoch, **logged, "learning_rate": rate})
         for logger in trainer.loggers:

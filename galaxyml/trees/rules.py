@@ -40,10 +40,11 @@ def violation(values: Tensor, tree: DecisionTree) -> Tensor:
 
 
 def constrain(values: Tensor, tree: DecisionTree) -> Tensor:
-    """Divisive normalisation down the tree: negatives become 0, then the answers of each question are scaled to sum to
-    the answer that leads there (Dieleman et al. 2015, MNRAS 450, 1441, section 5.1; there inside the net).
+    """Divisive normalisation down the tree.
 
-    A question whose answers are all 0 or below shares its parent's value equally. Consistent values stay as they are.
+    Negatives become 0, then the answers of each question are scaled to sum to the answer that leads there (Dieleman et
+    al. 2015, MNRAS 450, 1441, do it inside the net). A question whose answers are all 0 or below shares its parent's
+    value equally. Consistent values stay as they are.
 
     Args:
         values: Any numbers, shape (N, K), columns in the tree's order.
@@ -51,7 +52,7 @@ def constrain(values: Tensor, tree: DecisionTree) -> Tensor:
 
     Returns:
         Fractions in [0, 1] without violation, shape (N, K).
-    """  # noqa: D205 - one sentence
+    """
     _check(values, tree)
     positive = values.clamp_min(0)
     sums = _sums(positive, tree)[:, tree.question_of]

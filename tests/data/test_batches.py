@@ -21,5 +21,11 @@ def test_the_order_follows_from_seed_and_epoch() -> None:
     assert not torch.equal(rows(sampler, 4), rows(RowSampler(torch.arange(50), 8, seed=4), 4))
 
 
+def test_no_batch_is_left_with_a_single_row() -> None:
+    assert [len(batch) for batch in RowSampler(torch.arange(13), 4)] == [4, 4, 5]
+    assert [len(batch) for batch in RowSampler(torch.arange(14), 4)] == [4, 4, 4, 2]
+    assert [len(batch) for batch in RowSampler(torch.arange(1), 4)] == [1]
+
+
 def test_without_a_seed_rows_keep_their_order() -> None:
     assert rows(RowSampler(torch.tensor([7, 3, 5]), 2), 9).tolist() == [7, 3, 5]

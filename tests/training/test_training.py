@@ -10,7 +10,7 @@ from galaxyml.experiment import quiet
 from galaxyml.losses import MSELoss
 from galaxyml.metrics import FractionMetrics
 from galaxyml.seeds import derive, generator, seed_all
-from galaxyml.training.hardware import best_precision, keep_memory
+from galaxyml.training.hardware import best_precision
 from galaxyml.training.schedules import warmup_cosine
 from galaxyml.training.supervised import SupervisedModule
 
@@ -90,8 +90,3 @@ def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has_bf16=has_bf16: has_bf16)
         assert best_precision("auto") == expected
     assert best_precision("cpu") == "32-true"
-
-
-def test_keeping_memory_changes_no_result() -> None:
-    keep_memory()
-    assert torch.ones(3_000_000).sum() == 3_000_000

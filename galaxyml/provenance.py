@@ -1,0 +1,39 @@
+"""Where a result came from: the command, the seed, the versions, the commit and the machine."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("galaxyml", "torch", "lightning", "timm", "torchvision", "torchmetrics", "hydra-core", "numpy", "pandas")
+
+
+def origin(seed: int, device: str) -> dict[str, Any]:
+    """What is needed to repeat a run, besides its configuration and its data.
+
+    Args:
+        seed: The run's seed.
+        device: What it ran on, in words.
+    """
+    versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+    return {"seed": seed, "command": _typed(), "versions": versions, **_commit(), "device": device}
+
+
+def _typed() -> list[str]:
+    """What the user typed after the name of the command."""
+    rest = sys.orig_argv[1:]
+    return rest[2:] if rest[:1] == ["-m"] else rest[1:]
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of the code that runs, if it lies in a repository of its own."""
+    folder = Path(__file__).parents[1]
+    if not (folder / ".git").exists():
+        return {"commit": None, "dirty": None}
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=False).stdout
+
+    return {"commit": git("rev-parse", "HEAD").strip() or None, "dirty": bool(git("status", "--porcelain").strip())}
