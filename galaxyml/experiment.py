@@ -1,5 +1,6 @@
 """One run: a catalog, a module fitted to it, predictions, and the stages that turn them into numbers and figures."""
 
+import copy
 import logging
 import os
 import signal
@@ -47,10 +48,11 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     here = RunDir(folder)
     _check(config)
     _check_siblings(here, config)
+    asked = copy.deepcopy(config)  # instantiate puts values in the place of interpolations
     seed_all(config.seed, "weights")
     module = instantiate(config.module)  # before the data: missing weights show at once
     data: ImageData = instantiate(config.data)
-    here.start(config, overrides)
+    here.start(asked, overrides)
     if here.finished:
         if data.source.path.is_dir():
             here.check_data(data.source.name, data.digests())
@@ -209,7 +211,7 @@ def _log_hyperparameters(trainer: lightning.Trainer, config: DictConfig, reached
     own = {key: value for key, value in values.items() if "${" not in str(value) and "_target_" not in key}
     board = trainer.logger
     assert isinstance(board, TensorBoardLogger)
-    board.log_hyperparams(own, {config.monitor: reached})
+    board.log_hyperparams(own, {f"reached/{config.monitor}": reached})
     board.finalize("success")
 
 

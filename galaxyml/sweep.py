@@ -34,7 +34,7 @@ class Finish(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Keeps the names of the runs that gave no number."""
         if job_return.return_value is None:
-            self.failed.append(Path(job_return.working_dir or "").name)
+            self.failed.append(Path(config.hydra.runtime.output_dir).name)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Exits with status 1 if a run has failed, in which case nothing is joined, or if the runs cannot be joined."""

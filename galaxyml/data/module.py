@@ -122,7 +122,7 @@ class ImageData(lightning.LightningDataModule):
         catalog.insert(3, "fold", fold)
         catalog.loc[fold == self.fold, "split"] = "val"
         self.catalog = catalog
-        targets = torch.from_numpy(catalog[self.targets].to_numpy(np.float32))
+        targets = torch.tensor(catalog[self.targets].to_numpy(np.float32))
         self.batches = ImageBatches(self.store, targets)
         for note in self.notes:
             log.info("note: %s", note)
