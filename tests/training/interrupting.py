@@ -21,4 +21,6 @@ class InterruptAt(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
         name = os.environ.get("INTERRUPT_WITH")
         if name and trainer.current_epoch == self.epoch and arguments[-1] == 1:
+            if name == "SIGINT":  # a shell's background jobs inherit that it is ignored; a person's terminal does not
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             os.kill(os.getpid(), getattr(signal, name))
