@@ -8,12 +8,15 @@ All are run alternately in one process, and medians are compared, so that a nois
 (b) the limit: one constant batch in memory.
 """
 
+import os
 import statistics
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does
 
 import torch
 from PIL import Image

@@ -1,8 +1,9 @@
 """What the net sees of stored pictures: a plain central view, or a random one, for a whole batch in one resampling."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -80,17 +81,23 @@ def dihedral(pixels: Tensor, size: int, symmetries: Tensor, gains: Tensor | None
         Views, shape (N, 3, size, size), channels last.
     """
     centre = _centre(pixels, size)
-    scale = _scale(gains, pixels)
     views = torch.empty(len(pixels), size, size, 3, device=pixels.device)
-    for rows in _chunks(pixels):
-        part, drawn = centre[rows], symmetries[rows].to(pixels.device)
-        for symmetry in drawn.unique().tolist():
-            chosen = drawn == symmetry
-            same = part if chosen.all() else part[chosen]
-            axes = [axis for axis, bit in ((1, 1), (2, 2)) if symmetry & bit]
-            same = same.flip(axes) if axes else same
-            views[rows][chosen] = (same.transpose(1, 2) if symmetry & 4 else same).float()
-        views[rows].mul_(scale[rows, None, None, :])
+    one_by_one = pixels.device.type == "cpu"  # each stays in the cache; a GPU takes all of a symmetry at once
+    alike: Iterable[tuple[Any, int]] = (
+        ((slice(row, row + 1), symmetry) for row, symmetry in enumerate(symmetries.tolist()))
+        if one_by_one
+        else (((symmetries == symmetry).nonzero()[:, 0].to(pixels.device), symmetry) for symmetry in range(8))
+    )
+    for rows, symmetry in alike:
+        same = centre[rows]
+        axes = [axis for axis, bit in ((1, 1), (2, 2)) if symmetry & bit]
+        same = same.flip(axes) if axes else same
+        same = same.transpose(1, 2) if symmetry & 4 else same
+        scale = 1 / 255 if gains is None else gains[rows, None, None] / 255
+        if one_by_one:
+            views[rows].copy_(same).mul_(scale)
+        else:
+            views[rows] = same.float() * scale
     return views.permute(0, 3, 1, 2)
 
 
@@ -108,7 +115,7 @@ def resample(pixels: Tensor, size: int, matrices: Tensor, gains: Tensor | None =
     """
     # grid_sample's coordinates span what is stored, the matrices' the plain view.
     matrices = matrices * (size / pixels.shape[1])
-    scale = _scale(gains, pixels)
+    scale = torch.full((len(pixels), 3), 1 / 255, device=pixels.device) if gains is None else gains / 255
     views = torch.empty((len(pixels), 3, size, size), device=pixels.device, memory_format=torch.channels_last)
     for rows in _chunks(pixels):
         part = pixels[rows].permute(0, 3, 1, 2).float()
@@ -121,11 +128,6 @@ def resample(pixels: Tensor, size: int, matrices: Tensor, gains: Tensor | None =
 def _centre(pixels: Tensor, size: int) -> Tensor:
     rim = (pixels.shape[1] - size) // 2
     return pixels[:, rim : rim + size, rim : rim + size]
-
-
-def _scale(gains: Tensor | None, pixels: Tensor) -> Tensor:
-    """Factors from bytes to views, shape (N, 3)."""
-    return torch.full((len(pixels), 3), 1 / 255, device=pixels.device) if gains is None else gains / 255
 
 
 def _chunks(pixels: Tensor) -> Iterator[slice]:
