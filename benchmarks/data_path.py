@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does
 
 import torch
 from PIL import Image

@@ -20,9 +20,9 @@ log = logging.getLogger("galaxyml")
 
 def main() -> None:
     """Runs the command line."""
-    # Before torch is imported: on a machine that does anything else, threads that spin while they wait slow a training
-    # step down up to fifty times (2 cores).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch is imported: on a machine that does anything else, threads that spin for long while they wait slow
+    # a training step down up to ten times (2 cores).
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         sys.argv[1:] = commandline.prepare(sys.argv[1:])
     except UserError as error:

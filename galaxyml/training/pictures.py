@@ -14,13 +14,13 @@ SHOWN = 8
 
 
 class Pictures(Callback):
-    """Draws at most 10 times a run, and at its end, so that looking costs little.
+    """Draws about 5 times a run, and at its end, so that looking costs little.
 
     Args:
         times: How often figures are drawn.
     """
 
-    def __init__(self, times: int = 10) -> None:
+    def __init__(self, times: int = 5) -> None:
         self.times = times
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
