@@ -44,7 +44,7 @@ def write(run: RunDir, metrics: dict[str, Any]) -> Path:
     if commit:
         lines += [f"- commit {commit}{' with uncommitted changes' if provenance['dirty'] else ''}"]
     lines += [f"- `{name}`: SHA-256 `{digest}`" for name, digest in provenance["data"]["sha256"].items()]
-    return run.write_table("report.md", "\n".join(lines) + "\n")
+    return run.write_report("\n".join(lines) + "\n")
 
 
 def summary(metrics: dict[str, Any], split: str) -> list[list[str]]:

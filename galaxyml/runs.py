@@ -200,10 +200,10 @@ class RunDir:
         """A table that the run was made from."""
         return Path(self.provenance()["data"]["folder"]) / name
 
-    def write_table(self, name: str, text: str) -> Path:
-        """Keeps a text file, such as a submission or a report, and tells where."""
-        write_text(self.path / name, text)
-        return self.path / name
+    def write_report(self, text: str) -> Path:
+        """Keeps the report, in Markdown, and tells where."""
+        write_text(self.path / "report.md", text)
+        return self.path / "report.md"
 
     def members(self) -> list["RunDir"]:
         """The runs that were joined here; none for a run by itself."""

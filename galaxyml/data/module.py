@@ -100,11 +100,11 @@ class ImageData(lightning.LightningDataModule):
         Raises:
             DataError: If a table cannot be used.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each task has its own tables
 
     def caption(self, said: np.ndarray, true: np.ndarray) -> str:
         """A few lines about one object, from its outputs and targets, each of shape (K,)."""
-        raise NotImplementedError
+        raise NotImplementedError  # each task has its own words
 
     def setup(self, stage: str | None = None) -> None:
         if self.catalog is not None:

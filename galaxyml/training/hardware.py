@@ -20,7 +20,7 @@ def keep_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
-def best_precision(accelerator: str) -> str:
+def best_precision(accelerator: str) -> Any:
     """bf16-mixed on GPUs that have it, 16-mixed on older ones, and single precision elsewhere.
 
     Half precision loses on a CPU: 16.7 s against 3.4 s for the same epochs.
@@ -30,7 +30,7 @@ def best_precision(accelerator: str) -> str:
     return "32-true"
 
 
-def trainer(accelerator: str = "auto", precision: str = "auto", **options: Any) -> lightning.Trainer:
+def trainer(accelerator: str = "auto", precision: Any = "auto", **options: Any) -> lightning.Trainer:
     """Lightning's trainer with the precision that the hardware is best at.
 
     Args:
@@ -40,7 +40,7 @@ def trainer(accelerator: str = "auto", precision: str = "auto", **options: Any) 
     """
     return lightning.Trainer(
         accelerator=accelerator,
-        precision=best_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
+        precision=best_precision(accelerator) if precision == "auto" else precision,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         enable_progress_bar=False,

@@ -28,7 +28,8 @@ class Pictures(Callback):
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if not trainer.is_global_zero or (trainer.current_epoch % every and not last):
             return
-        board = trainer.logger.experiment  # type: ignore[union-attr]
+        logger: Any = trainer.logger
+        board = logger.experiment
         step = trainer.global_step
         errors = {
             name.split("/")[-1]: float(value)
@@ -41,7 +42,8 @@ class Pictures(Callback):
 
     @torch.no_grad()
     def _galaxies(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> Figure:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        attached: Any = trainer  # Lightning sets its datamodule without declaring it
+        data = attached.datamodule
         rows = data.rows("val")[:SHOWN]
         batch = trainer.strategy.batch_to_device(data.batches[rows], pl_module.device)
         with trainer.precision_plugin.forward_context():

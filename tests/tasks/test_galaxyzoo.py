@@ -1,7 +1,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -284,8 +284,8 @@ def test_without_real_files_the_sky_is_simulated(tmp_path: Path, monkeypatch: py
             return tmp_path / "sky"
 
     monkeypatch.chdir(tmp_path)
-    there = Real("galaxyzoo", None)
-    assert Auto(there, Sky(), None).folder() == tmp_path / "sky"  # type: ignore[arg-type]
-    assert Auto(there, Sky(), "given").folder() == Path("data/galaxyzoo")  # type: ignore[arg-type]
+    there, sky = Real("galaxyzoo", None), cast("Any", Sky())
+    assert Auto(there, sky, None).folder() == tmp_path / "sky"
+    assert Auto(there, sky, "given").folder() == Path("data/galaxyzoo")
     (tmp_path / "data" / "galaxyzoo").mkdir(parents=True)
-    assert Auto(there, Sky(), None).folder() == Path("data/galaxyzoo")  # type: ignore[arg-type]
+    assert Auto(there, sky, None).folder() == Path("data/galaxyzoo")
