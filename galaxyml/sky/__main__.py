@@ -1,9 +1,11 @@
-"""Writes a contact sheet of the simulated sky: `python -m galaxyml.sky FILE`."""
+"""Writes a contact sheet of the simulated sky: `python -m galaxyml.sky FILE [--survey decals]`."""
 
 import argparse
 from pathlib import Path
 
-from galaxyml.sky.sheet import contact_sheet
+from galaxyml.sky.sheet import contact_sheet, galaxy10_sheet
+
+SHEETS = {"sdss": contact_sheet, "decals": galaxy10_sheet}
 
 
 def main() -> None:
@@ -13,8 +15,9 @@ def main() -> None:
     )
     parser.add_argument("file", type=Path, help="a .jpg or .png that will be written")
     parser.add_argument("--seed", type=int, default=0, help="of the galaxies (default: 0)")
+    parser.add_argument("--survey", choices=SHEETS, default="sdss", help="whose pictures they are (default: sdss)")
     arguments = parser.parse_args()
-    contact_sheet(arguments.file, arguments.seed)
+    SHEETS[arguments.survey](arguments.file, arguments.seed)
     print(f"Wrote {arguments.file}")
 
 

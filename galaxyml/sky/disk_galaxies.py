@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from galaxyml.sky import encounters, patterns
+from galaxyml.sky.camera import Frame
 from galaxyml.sky.population import Galaxy
 from galaxyml.sky.profiles import edge_on_disk, fall
 from galaxyml.sky.spheroids import spheroid, unit
-from galaxyml.sky.survey import Frame, band_fluxes
 
 
 def draw_disk(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
@@ -113,7 +113,7 @@ def add_knots(
     angle = math.radians(galaxy.angle)
     u, v = radius * np.cos(azimuth), flat * radius * np.sin(azimuth)
     each = rng.lognormal(0, 0.8, len(radius)) * np.exp(-radius / (1.5 * galaxy.r90))
-    colors = np.array(band_fluxes(1.0, galaxy.young_color - 0.15))[:, None]
+    colors = np.array(frame.survey.fluxes(1.0, galaxy.young_color - 0.15))[:, None]
     frame.add_points(
         u * math.cos(angle) - v * math.sin(angle),
         u * math.sin(angle) + v * math.cos(angle),

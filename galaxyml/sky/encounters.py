@@ -44,7 +44,8 @@ def shell(radius: Tensor, azimuth: Tensor, at: float, angle: float, opening: flo
         opening: Half of its angle, radians.
     """
     turn = torch.remainder(azimuth - angle + math.pi, 2 * math.pi) - math.pi
-    inside = torch.exp((radius - at) / (0.16 * at)) * fall(radius, at, 0.015 * at)
+    # Far outside, where nothing is left, the exponential alone would overflow.
+    inside = torch.exp(((radius - at) / (0.16 * at)).clamp_max(20)) * fall(radius, at, 0.015 * at)
     return inside * torch.exp(-((turn / opening) ** 4))
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 
 from galaxyml.sky import odd_galaxies
+from galaxyml.sky.camera import Frame
 from galaxyml.sky.disk_galaxies import draw_disk, draw_edge_on
 from galaxyml.sky.population import Galaxy
 from galaxyml.sky.spheroids import draw_smooth
-from galaxyml.sky.survey import Frame
 
 
 def draw(galaxy: Galaxy, frame: Frame, rng: np.random.Generator) -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from galaxyml.sky import encounters, patterns
+from galaxyml.sky.camera import Frame
 from galaxyml.sky.disk_galaxies import add_knots, draw_disk
 from galaxyml.sky.population import Galaxy
 from galaxyml.sky.profiles import fall
 from galaxyml.sky.spheroids import draw_smooth, half_light_radius, spheroid, unit
 from galaxyml.sky.surroundings import add_bad_frame, add_bright_star, add_trail
-from galaxyml.sky.survey import Frame
 
 
 def draw_merger(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from galaxyml.errors import UserError, near
 from galaxyml.sky import anatomy
 from galaxyml.sky.dice import Column, Dice
-from galaxyml.sky.survey import PIXEL_PER_R90
+from galaxyml.sky.survey import SDSS
 
 # A row of a population, its columns as attributes.
 Galaxy = Any
@@ -44,13 +44,16 @@ LOOKS: dict[str, tuple[float, float, float, float, float, float]] = {
     "artifact": (6.5, 0.40, 21.90, 0.60, 0.80, 0.60),
 }
 
+# Columns in arcsec that belong to the galaxy, not to the telescope.
+LENGTHS = ("r90", "pixel", "scale", "bulge_radius", "bar_length", "ring_radius", "separation", "arc_radius")
+
 
 def population(n: int, seed: int, kind: str | None = None) -> pd.DataFrame:
     """Draws galaxies.
 
     The first m rows of `population(n, seed)` are `population(m, seed)`. Parameters that a kind does not have are 0.
     Columns: `kind`; `texture` (seed of what is random in its picture); `r90` (radius of 90 percent of the light,
-    arcsec); `pixel` (of its cutout, arcsec: Galaxy Zoo 2 scales every cutout to the galaxy); `magnitude` (r); `color`
+    arcsec); `pixel` (of its cutout in SDSS, arcsec); `magnitude` (r); `color`
     and `young_color` (g - r of old and young stars); `angle` (degrees); `axis_ratio`; `sersic`; `inclination`
     (degrees); `thickness`; `scale` (of the disk, arcsec); `bulge` (share of the light), `bulge_radius` (arcsec),
     `bulge_ratio`, `boxiness` (exponent, 2 is round); `bar` (share), `bar_length` (arcsec), `bar_angle` (degrees in
@@ -83,6 +86,12 @@ def population(n: int, seed: int, kind: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def farther(galaxies: pd.DataFrame, factor: float) -> pd.DataFrame:
+    """The same galaxies at `factor` times the distance: smaller and fainter, and as bright a square arcsec."""
+    changed = {name: galaxies[name] / factor for name in LENGTHS}
+    return galaxies.assign(**changed, magnitude=galaxies.magnitude + 5 * np.log10(factor))
+
+
 def rows(galaxies: pd.DataFrame) -> Iterator[Galaxy]:
     """The galaxies of a table, one by one, columns as attributes."""
     return galaxies.itertuples(index=False, name="Galaxy")
@@ -96,7 +105,7 @@ def _appearance(table: dict[str, Column], dice: Dice) -> None:
     # Larger galaxies of a sample limited in brightness are fainter a square arcsec.
     within = bright - 0.35 + bright_scatter * dice.normal() + 0.8 * np.log10(r90 / 8)
     redder = 0.07 * dice.normal()
-    table["r90"], table["pixel"] = r90, PIXEL_PER_R90 * r90
+    table["r90"], table["pixel"] = r90, SDSS.pixel_per_r90 * r90
     table["magnitude"] = within - 2.5 * np.log10(np.pi * r90**2 / 0.9)
     table["color"] = old + redder
     table["young_color"] = np.clip(young + redder + 0.09 * dice.normal(), 0.05, 1.2)

@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from galaxyml.sky.camera import Frame, blur, expose, stretch
 from galaxyml.sky.galaxies import draw
 from galaxyml.sky.population import Galaxy, rows
 from galaxyml.sky.surroundings import add_surroundings
-from galaxyml.sky.survey import CAMERA_PIXEL, CUTOUT, Frame, blur, expose, stretch
+from galaxyml.sky.survey import SDSS, Survey
 
 MOST_THREADS = 4
-QUALITY = 75  # of the cutouts of the Kaggle challenge
 
 
-def render(galaxies: pd.DataFrame, size: int = CUTOUT, seed: int = 0) -> torch.Tensor:
+def render(galaxies: pd.DataFrame, size: int = SDSS.cutout, seed: int = 0, survey: Survey = SDSS) -> torch.Tensor:
     """Pictures of galaxies, each the same whatever else is in the table.
 
     A galaxy is drawn on the camera's pixels and then resampled, as the survey's cutouts are, so that it costs less than
@@ -32,6 +32,7 @@ def render(galaxies: pd.DataFrame, size: int = CUTOUT, seed: int = 0) -> torch.T
         galaxies: Rows of a `population`.
         size: Side of a picture, pixels; the field of view is the same for all sizes.
         seed: Of noise, surroundings and what a galaxy's parameters leave open.
+        survey: That takes the pictures.
 
     Returns:
         Red, green and blue, uint8, shape (N, size, size, 3).
@@ -39,7 +40,7 @@ def render(galaxies: pd.DataFrame, size: int = CUTOUT, seed: int = 0) -> torch.T
     pictures = np.empty((len(galaxies), size, size, 3), dtype=np.uint8)
 
     def fill(number: int, galaxy: Galaxy) -> None:
-        pictures[number] = np.asarray(picture(galaxy, size, seed))
+        pictures[number] = np.asarray(picture(galaxy, size, seed, survey))
 
     with pool() as threads:
         list(threads.map(fill, range(len(galaxies)), rows(galaxies)))
@@ -58,43 +59,44 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(before)
 
 
-def picture(galaxy: Galaxy, size: int = CUTOUT, seed: int = 0) -> Image.Image:
+def picture(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: Survey = SDSS) -> Image.Image:
     """The picture of one galaxy.
 
     Args:
         galaxy: A row of a `population`.
         size: Side in pixels.
         seed: As for `render`.
+        survey: Likewise.
     """
     rng = np.random.default_rng([seed, galaxy.texture])
-    frame = scene(galaxy, rng)
+    frame = scene(galaxy, rng, survey)
     add_surroundings(frame, galaxy.crowding, rng)
     light = observe(galaxy, frame, rng)
-    # SkyServer keeps its frames as JPEG and cuts out of these, so what volunteers see went through JPEG twice.
+    # SkyServer keeps its frames as JPEG and cuts out of these, so what volunteers see went through JPEG twice; the
+    # Legacy Survey viewer's cutouts are JPEG, which Galaxy10 has decoded.
     kept = io.BytesIO()
-    Image.fromarray(levels(light)).save(kept, "JPEG", quality=QUALITY)
+    Image.fromarray(levels(light, survey)).save(kept, "JPEG", quality=survey.quality)
     return Image.open(kept).resize((size, size), Image.Resampling.BICUBIC)
 
 
-def scene(galaxy: Galaxy, rng: np.random.Generator) -> Frame:
+def scene(galaxy: Galaxy, rng: np.random.Generator, survey: Survey = SDSS) -> Frame:
     """The galaxy alone, before atmosphere and noise."""
-    frame = Frame.of(CUTOUT * galaxy.pixel)
+    frame = Frame.of(survey.cutout * survey.cutout_pixel(galaxy.r90), survey)
     draw(galaxy, frame, rng)
     return frame
 
 
 def observe(galaxy: Galaxy, frame: Frame, rng: np.random.Generator) -> torch.Tensor:
-    """What the camera records: nanomaggies a camera pixel in g, r, i, shape (3, side, side)."""
+    """What the camera records: nanomaggies a camera pixel in each band, shape (3, side, side)."""
     shifts = np.array([[galaxy.shift_g_x, galaxy.shift_g_y], [0, 0], [galaxy.shift_i_x, galaxy.shift_i_y]])
-    # Seeing is better in red light (Kolmogorov: wavelength to the power -1/5).
-    widths = (1.06 * galaxy.seeing, galaxy.seeing, 0.96 * galaxy.seeing)
-    blurred = blur(frame.light, frame.pixel, widths, shifts)
+    blue, middle, red = (factor * galaxy.seeing for factor in frame.survey.seeing)
+    blurred = blur(frame.light, frame.pixel, (blue, middle, red), frame.survey.registration * shifts)
     edge = (blurred.shape[-1] - frame.side) // 2
     inner = slice(edge, edge + frame.side)
-    binned = CAMERA_PIXEL / frame.pixel
-    return expose(blurred[:, inner, inner] * binned**2, galaxy.depth * binned, rng)
+    binned = frame.survey.camera_pixel / frame.pixel
+    return expose(blurred[:, inner, inner] * binned**2, galaxy.depth * binned, rng, frame.survey)
 
 
-def levels(light: torch.Tensor) -> NDArray[np.uint8]:
+def levels(light: torch.Tensor, survey: Survey = SDSS) -> NDArray[np.uint8]:
     """The stretched picture in 256 levels, shape (H, W, 3)."""
-    return np.ascontiguousarray((stretch(light) * 255 + 0.5).to(torch.uint8).numpy())
+    return np.ascontiguousarray((stretch(light, survey) * 255 + 0.5).to(torch.uint8).numpy())

@@ -8,10 +8,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from galaxyml.errors import UserError
 from galaxyml.files import whole
+from galaxyml.sky.galaxy10 import CLASSES, members
 from galaxyml.sky.population import population
 from galaxyml.sky.render import render
+from galaxyml.sky.survey import DECALS, SDSS, Survey
 
-CROP = 212  # central pixels of the 424: what is usually cut out for a net
+CROP = {"SDSS": 212, "DECaLS": 180}  # central pixels that are shown
 TILE = 128
 COLUMNS = 8
 LABEL = 104
@@ -54,21 +56,46 @@ def contact_sheet(path: Path, seed: int = 0) -> None:
     Raises:
         UserError: If the file is to be of another format.
     """
+    shown = {
+        label: _chosen(kind, condition, order, seed + row)
+        for row, (label, (kind, condition, order)) in enumerate(ROWS.items())
+    }
+    _write(path, shown, seed, SDSS)
+
+
+def galaxy10_sheet(path: Path, seed: int = 0) -> None:
+    """Writes a picture with a row of galaxies for each class of Galaxy10, as DECaLS sees them.
+
+    Args:
+        path: Ends in .jpg or .png.
+        seed: Of the galaxies.
+
+    Raises:
+        UserError: If the file is to be of another format.
+    """
+    _write(path, {_two_lines(name): members(name, COLUMNS, seed) for name in CLASSES}, seed, DECALS)
+
+
+def _write(path: Path, shown: dict[str, pd.DataFrame], seed: int, survey: Survey) -> None:
     if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise UserError(f"A contact sheet is a .jpg or a .png, not '{path.name}'.")
-    sheet = Image.new("RGB", (LABEL + COLUMNS * TILE, len(ROWS) * TILE), (16, 16, 20))
+    sheet = Image.new("RGB", (LABEL + COLUMNS * TILE, len(shown) * TILE), (16, 16, 20))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for row, (label, (kind, condition, order)) in enumerate(ROWS.items()):
-        shown = _chosen(kind, condition, order, seed + row)
+    for row, (label, galaxies) in enumerate(shown.items()):
         pen.multiline_text((6, row * TILE + TILE // 2), label, (225, 225, 225), font, anchor="lm")
-        for column, pixels in enumerate(render(shown, seed=seed).numpy()):
-            edge = (pixels.shape[0] - CROP) // 2
-            tile = Image.fromarray(pixels[edge : edge + CROP, edge : edge + CROP]).resize(
+        for column, pixels in enumerate(render(galaxies, survey.cutout, seed, survey).numpy()):
+            edge = (pixels.shape[0] - CROP[survey.name]) // 2
+            tile = Image.fromarray(pixels[edge : edge + CROP[survey.name], edge : edge + CROP[survey.name]]).resize(
                 (TILE, TILE), Image.Resampling.LANCZOS
             )
             sheet.paste(tile, (LABEL + column * TILE, row * TILE))
     with whole(path) as draft:
         sheet.save(draft, quality=88)
+
+
+def _two_lines(name: str) -> str:
+    first, *rest = name.split(" ")
+    return f"{first}\n{' '.join(rest)}"
 
 
 def _chosen(kind: str, condition: str, order: str, seed: int) -> pd.DataFrame:

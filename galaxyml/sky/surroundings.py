@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from galaxyml.sky.survey import Frame
+from galaxyml.sky.camera import Frame
+from galaxyml.sky.survey import Survey
 
 # A square arcminute down to 22.5 mag in r, towards the poles of the Galaxy and outside clusters.
 STARS, GALAXIES = 1.6, 3.5
+STAR_SLOPE, GALAXY_SLOPE = 0.22, 0.33  # of the logarithm of their numbers against magnitude
 STAMP = 23  # pixels across the stamp that a small galaxy is drawn on
 
 
@@ -23,8 +25,10 @@ def add_surroundings(frame: Frame, crowding: float, rng: np.random.Generator) ->
     """
     field = frame.pixel * frame.x.shape[0]
     area = (field / 60) ** 2
-    stars, galaxies = rng.poisson(STARS * crowding * area), rng.poisson(GALAXIES * crowding * area)
-    frame.add_points(*_places(stars, field, rng), _star_fluxes(stars, rng))
+    deeper = frame.survey.deeper
+    stars = rng.poisson(STARS * 10 ** (STAR_SLOPE * deeper) * crowding * area)
+    galaxies = rng.poisson(GALAXIES * 10 ** (GALAXY_SLOPE * deeper) * crowding * area)
+    frame.add_points(*_places(stars, field, rng), _star_fluxes(stars, frame.survey, rng))
     _add_galaxies(frame, galaxies, field, rng)
 
 
@@ -33,17 +37,18 @@ def _places(number: int, field: float, rng: np.random.Generator) -> tuple[NDArra
     return x, y
 
 
-def _fluxes(magnitude: NDArray, g_r: NDArray, r_i: NDArray) -> NDArray:
-    return 10 ** (0.4 * (22.5 - np.stack([magnitude + g_r, magnitude, magnitude - r_i])))
+def _fluxes(magnitude: NDArray, first: NDArray, second: NDArray) -> NDArray:
+    """Nanomaggies in the three bands from the magnitude in the middle one and the two colours, shape (3, K)."""
+    return 10 ** (0.4 * (22.5 - np.stack([magnitude + first, magnitude, magnitude - second])))
 
 
-def _star_fluxes(number: int, rng: np.random.Generator) -> NDArray:
-    # Counts grow as 10 ** 0.22 m. A third are M dwarfs, whose g - r is near 1.4 whatever their r - i
+def _star_fluxes(number: int, survey: Survey, rng: np.random.Generator) -> NDArray:
+    # A third are M dwarfs, whose g - r is near 1.4 whatever their r - i
     # (Covey et al. 2007, AJ 134, 2398).
-    magnitude = np.maximum(22.3 + np.log10(rng.uniform(1e-9, 1, number)) / 0.22, 15.5)
+    magnitude = np.maximum(22.3 + survey.deeper + np.log10(rng.uniform(1e-9, 1, number)) / STAR_SLOPE, 15.5)
     dwarf = rng.random(number) < 0.33
     g_r = np.where(dwarf, rng.normal(1.4, 0.08, number), rng.uniform(0.2, 1.0, number))
-    r_i = np.where(dwarf, rng.uniform(0.6, 1.6, number), 0.4 * g_r)
+    r_i = np.where(dwarf, survey.dwarf_color * rng.uniform(0.6, 1.6, number), survey.star_color * g_r)
     return _fluxes(magnitude, g_r, r_i)
 
 
@@ -52,7 +57,7 @@ def _add_galaxies(frame: Frame, number: int, field: float, rng: np.random.Genera
     if not number:
         return
     x, y = _places(number, field, rng)
-    magnitude = np.maximum(22.0 + np.log10(rng.uniform(1e-9, 1, number)) / 0.33, 17.0)
+    magnitude = np.maximum(22.0 + frame.survey.deeper + np.log10(rng.uniform(1e-9, 1, number)) / GALAXY_SLOPE, 17.0)
     g_r = np.clip(rng.normal(0.95, 0.4, number), 0.2, 1.7)
     half = frame.pixel * (STAMP - 1) / 2
     scale = np.minimum(0.55 * rng.lognormal(0, 0.3, number) * 10 ** (0.12 * (21 - magnitude)), half / 4)
@@ -71,7 +76,8 @@ def _add_galaxies(frame: Frame, number: int, field: float, rng: np.random.Genera
     )
     inside = (column >= 0) & (row >= 0) & (column < across) & (row < across)
     places = torch.from_numpy((row * across + column)[inside])
-    for band, flux in enumerate(_fluxes(magnitude, g_r, 0.03 + 0.48 * g_r)):
+    zero, slope = frame.survey.field_color
+    for band, flux in enumerate(_fluxes(magnitude, g_r, zero + slope * g_r)):
         light = (stamp * flux[:, None, None])[inside].astype(np.float32)
         frame.light[band].view(-1).index_add_(0, places, torch.from_numpy(light))
 

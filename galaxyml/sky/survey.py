@@ -1,155 +1,122 @@
-"""What the Sloan Digital Sky Survey makes of the light: pixels, seeing, noise and the colours of its pictures."""
+"""Surveys as data: what a camera, its site and its pictures are like."""
 
 import math
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from scipy.fft import next_fast_len
-from torch import Tensor
 
-# Arcsec; the camera's pixels (Gunn et al. 1998, AJ 116, 3040).
-CAMERA_PIXEL = 0.396
-# A cutout's pixel in units of the galaxy's Petrosian radius R90, and its side (Willett et al. 2013, MNRAS 435, 2835).
-PIXEL_PER_R90 = 0.02
-CUTOUT = 424
-# Noise of the sky a camera pixel in g, r, i, nanomaggies: 5 sigma for a point of 23.2, 22.8, 22.4 mag.
-SKY_NOISE = (0.021, 0.029, 0.043)
-# Variance that a nanomaggie of light adds, nanomaggies (its photons).
-PHOTON_NOISE = 0.004
-# Red, green, blue are i, r, g (Lupton et al. 2004, PASP 116, 133), weighed so that the colours are SkyServer's.
-WEIGHTS = (1.0, 1.2, 1.8)
-SOFTENING = 0.10
-RANGE = 6.5
-PEDESTAL = 0.010
-
-
-@dataclass
-class Frame:
-    """A field of the sky on camera pixels, before the atmosphere.
+@dataclass(frozen=True)
+class Survey:
+    """A survey in three bands; what has three numbers has one a band, from blue to red.
 
     Attributes:
-        pixel: Side of a pixel, arcsec.
-        side: Pixels across the picture.
-        x: Arcsec from the centre, shape (P, P); P is larger than the side, so that light from outside comes in.
-        y: Likewise, downwards.
-        light: Nanomaggies a pixel in g, r, i, shape (3, P, P).
+        name: As people call it.
+        bands: The middle one is r-like: a galaxy's magnitude is its magnitude there.
+        camera_pixel: Side of a pixel, arcsec.
+        cutout: Side of a picture, pixels.
+        pixel: Of a cutout, arcsec, where all cutouts have the same; else 0.
+        pixel_per_r90: Of a cutout, in units of the galaxy's R90, where a cutout is scaled to its galaxy; else 0.
+        seeing: Full width at half maximum in units of the `seeing` of a population's galaxy (median 1.25 arcsec).
+        registration: Error between the bands in units of that of a population's galaxy.
+        sky_noise: Of the sky in a camera pixel, nanomaggies.
+        noise_mixed: Share of a pixel's noise that is its neighbour's, in each direction, where pictures are resampled.
+        photon_noise: Variance that a nanomaggie of light adds, nanomaggies squared.
+        extinction: Of dust, in units of that in r.
+        red_color: Zero and slope of a galaxy's second colour (r minus the reddest band) against g - r.
+        field_color: Likewise, of the far galaxies in the field.
+        star_color: Slope of a star's second colour against g - r.
+        dwarf_color: The second colour of an M dwarf in units of its r - i.
+        deeper: How much fainter than in SDSS the faintest stars and galaxies of a field are, magnitudes.
+        weights: Of red, green and blue, which are the bands from red to blue.
+        pedestal: Taken from the light of red, green and blue, nanomaggies; where negative, the sky is not black.
+        softening: Weighed light where the picture turns from linear to logarithmic.
+        range: Value of the asinh that is white.
+        keeps_hue: Whether a pixel too bright for one colour is dimmed in all; else the colours are cut off one by one.
+        quality: Of the JPEG that the survey hands out, 0 to 100.
     """
 
+    name: str
+    bands: tuple[str, str, str]
+    camera_pixel: float
+    cutout: int
     pixel: float
-    side: int
-    x: Tensor
-    y: Tensor
-    light: Tensor
+    pixel_per_r90: float
+    seeing: tuple[float, float, float]
+    registration: float
+    sky_noise: tuple[float, float, float]
+    noise_mixed: float
+    photon_noise: float
+    extinction: tuple[float, float, float]
+    red_color: tuple[float, float]
+    field_color: tuple[float, float]
+    star_color: float
+    dwarf_color: float
+    deeper: float
+    weights: tuple[float, float, float]
+    pedestal: tuple[float, float, float]
+    softening: float
+    range: float
+    keeps_hue: bool
+    quality: int
 
-    @classmethod
-    def of(cls, field: float) -> "Frame":
-        """An empty frame.
+    def cutout_pixel(self, r90: float) -> float:
+        """Side of a pixel of the cutout around a galaxy with that R90, both in arcsec."""
+        return self.pixel + self.pixel_per_r90 * r90
 
-        Args:
-            field: Side of the picture, arcsec. No picture has more pixels than a cutout.
-        """
-        side = min(CUTOUT, math.ceil(field / CAMERA_PIXEL))
-        pixel = field / side
-        padded = next_fast_len(side + 12, real=True)
-        line = (torch.arange(padded, dtype=torch.float32) - (padded - 1) / 2) * pixel
-        y, x = torch.meshgrid(line, line, indexing="ij")
-        return cls(pixel, side, x, y, torch.zeros(3, padded, padded))
-
-    def add(self, brightness: Tensor, flux: float, color: float) -> None:
-        """Adds light of one colour.
-
-        Args:
-            brightness: Surface brightness per square arcsec for a flux of 1, shape (P, P).
-            flux: Flux in r, nanomaggies.
-            color: g - r, magnitudes.
-        """
-        for band, part in enumerate(band_fluxes(flux, color)):
-            self.light[band].add_(brightness, alpha=part * self.pixel**2)
-
-    def add_points(self, x: NDArray, y: NDArray, fluxes: NDArray) -> None:
-        """Adds points, each shared by the four pixels about it.
-
-        Args:
-            x: Arcsec from the centre, shape (K,).
-            y: Likewise, shape (K,).
-            fluxes: Nanomaggies in g, r, i, shape (3, K).
-        """
-        across = self.x.shape[0]
-        column, row = (np.asarray(line) / self.pixel + (across - 1) / 2 for line in (x, y))
-        inside = (column > 0) & (row > 0) & (column < across - 1) & (row < across - 1)
-        column, row, fluxes = column[inside], row[inside], fluxes[:, inside]
-        left, top = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
-        right, low = column - left, row - top
-        flat = self.light.view(3, -1)
-        for dx, dy, share in (
-            (0, 0, (1 - right) * (1 - low)),
-            (1, 0, right * (1 - low)),
-            (0, 1, (1 - right) * low),
-            (1, 1, right * low),
-        ):
-            places = torch.from_numpy((top + dy) * across + left + dx)
-            flat.index_add_(1, places, torch.from_numpy((fluxes * share).astype(np.float32)))
-
-    def obscure(self, depth: Tensor) -> None:
-        """Puts dust before all light so far; its optical depth in r is `depth`, shape (P, P)."""
-        # g and i relative to r (Schlafly & Finkbeiner 2011, ApJ 737, 103, table 6, R_V = 3.1).
-        for band, ratio in enumerate((1.44, 1.0, 0.74)):
-            self.light[band].mul_(torch.exp(-ratio * depth))
+    def fluxes(self, flux: float, color: float) -> tuple[float, float, float]:
+        """Fluxes of a galaxy in the three bands from that in r and g - r; the second colour follows from the first."""
+        zero, slope = self.red_color
+        return flux * 10 ** (-0.4 * color), flux, flux * 10 ** (0.4 * (zero + slope * color))
 
 
-def band_fluxes(flux: float, color: float) -> tuple[float, float, float]:
-    """Fluxes of a galaxy in g, r, i from that in r and g - r; r - i follows from the sequence of galaxies."""
-    return flux * 10 ** (-0.4 * color), flux, flux * 10 ** (0.4 * (0.03 + 0.48 * color))
-
-
-def blur(light: Tensor, pixel: float, widths: tuple[float, float, float], shifts: NDArray) -> Tensor:
-    """Blurs as the seeing does, and moves each band by its error of registration.
-
-    The PSF is two Gaussians, as the survey's is fitted (Stoughton et al. 2002, AJ 123, 485); here the second has
-    10 percent of the light and 2.8 times the width.
-
-    Args:
-        light: Nanomaggies a pixel in g, r, i, shape (3, P, P).
-        pixel: Arcsec.
-        widths: Full width at half maximum in each band, arcsec.
-        shifts: Displacement (x, y) of each band, arcsec, shape (3, 2).
-
-    Returns:
-        The same flux, shape (3, P, P).
-    """
-    across = light.shape[-1]
-    down = torch.fft.fftfreq(across)[:, None]
-    right = torch.fft.rfftfreq(across)[None]
-    square = down.square() + right.square()
-    spectrum = torch.fft.rfft2(light)
-    for band, width in enumerate(widths):
-        spread = 2 * (math.pi * width / 2.355 / pixel) ** 2
-        transfer = 0.9 * torch.exp(-spread * square) + 0.1 * torch.exp(-(spread * 2.8**2) * square)
-        move = -2 * math.pi / pixel * (shifts[band, 0] * right + shifts[band, 1] * down)
-        spectrum[band] *= torch.polar(transfer, move.to(torch.float32))
-    return torch.fft.irfft2(spectrum, s=(across, across))
-
-
-def expose(light: Tensor, depth: float, rng: np.random.Generator) -> Tensor:
-    """Adds the noise of the sky and of the light itself; both of shape (3, P, P), `depth` scales the sky's noise."""
-    sky = torch.tensor(SKY_NOISE).view(3, 1, 1) * depth
-    noise = torch.from_numpy(rng.standard_normal(tuple(light.shape), dtype=np.float32))
-    return light + noise * (sky.square() + PHOTON_NOISE * light.clamp_min(0)).sqrt()
-
-
-def stretch(light: Tensor) -> Tensor:
-    """The picture: brightness by an asinh, colour kept where it saturates (Lupton et al. 2004, PASP 116, 133).
-
-    Args:
-        light: Nanomaggies a camera pixel in g, r, i, shape (3, H, W).
-
-    Returns:
-        Red, green and blue in [0, 1], shape (H, W, 3).
-    """
-    colors = ((light.flip(0) - PEDESTAL) * torch.tensor(WEIGHTS).view(3, 1, 1)).clamp_min_(0)
-    mean = colors.mean(0).clamp_min_(1e-6)
-    colors *= torch.asinh(mean / SOFTENING) / (RANGE * mean)
-    colors /= colors.amax(0).clamp_min_(1.0)
-    return colors.permute(1, 2, 0)
+SDSS = Survey(
+    name="SDSS",
+    bands=("g", "r", "i"),
+    camera_pixel=0.396,  # Gunn et al. 1998, AJ 116, 3040
+    cutout=424,  # this and the scale: Willett et al. 2013, MNRAS 435, 2835
+    pixel=0.0,
+    pixel_per_r90=0.02,
+    seeing=(1.06, 1.0, 0.96),  # better in red light (Kolmogorov: wavelength to the power -1/5)
+    registration=1.0,
+    sky_noise=(0.021, 0.029, 0.043),  # 5 sigma for a point of 23.2, 22.8, 22.4 mag
+    noise_mixed=0.0,
+    photon_noise=0.004,
+    extinction=(1.44, 1.0, 0.74),  # Schlafly & Finkbeiner 2011, ApJ 737, 103, table 6, R_V = 3.1
+    red_color=(0.03, 0.48),
+    field_color=(0.03, 0.48),
+    star_color=0.4,
+    dwarf_color=1.0,
+    deeper=0.0,
+    weights=(1.0, 1.2, 1.8),  # so that the colours are SkyServer's
+    pedestal=(0.010, 0.010, 0.010),
+    softening=0.10,
+    range=6.5,
+    keeps_hue=True,
+    quality=75,
+)
+DECALS = Survey(
+    name="DECaLS",
+    bands=("g", "r", "z"),
+    camera_pixel=0.262,  # Dey et al. 2019, AJ 157, 168
+    cutout=256,
+    pixel=0.262,
+    pixel_per_r90=0.0,
+    seeing=(1.03, 0.94, 0.89),  # medians of 1.29, 1.18, 1.11 arcsec: Dey et al. 2019
+    registration=0.3,
+    sky_noise=(0.0024, 0.0040, 0.0066),
+    noise_mixed=0.3,
+    photon_noise=0.0004,
+    extinction=(1.44, 1.0, 0.56),
+    red_color=(0.12, 0.52),
+    field_color=(-0.12, 0.82),
+    star_color=0.6,
+    dwarf_color=1.6,
+    deeper=1.5,
+    # The Legacy Survey viewer's (legacysurvey/imagine, sdss_rgb with the scales of dr2_rgb): 0.03 is added to the
+    # weighed light x, whose picture is asinh(20 x) / sqrt(20).
+    weights=(2.2, 3.4, 6.0),
+    pedestal=(-0.03 / 2.2, -0.03 / 3.4, -0.03 / 6.0),
+    softening=1 / 20,
+    range=math.sqrt(20),
+    keeps_hue=False,
+    quality=75,
+)

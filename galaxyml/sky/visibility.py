@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxyml.sky.survey import SKY_NOISE
+from galaxyml.sky.survey import SDSS
 
 Values = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ def signal(galaxies: pd.DataFrame) -> Values:
     within = galaxies.magnitude + 2.5 * np.log10(np.pi * galaxies.r90**2)
     patch = 4 * (galaxies.seeing / 2.355) ** 2 * np.pi
     flux = 10 ** (0.4 * (22.5 - within)) * patch
-    noise = SKY_NOISE[1] * galaxies.depth * np.sqrt(patch / 0.396**2)
+    noise = SDSS.sky_noise[1] * galaxies.depth * np.sqrt(patch / SDSS.camera_pixel**2)
     ratio = (flux / noise).to_numpy()
     return np.asarray(ratio / (ratio + 12))
 

@@ -1,5 +1,6 @@
-"""Writes simulated galaxies in the files of the Kaggle Galaxy Zoo challenge."""
+"""What the writers of all tasks' files share: the check of their numbers, and pictures on disk."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,78 +8,59 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from galaxyml.errors import UserError
-from galaxyml.files import whole
 from galaxyml.progress import track
-from galaxyml.sky.population import Galaxy, population, rows
-from galaxyml.sky.render import QUALITY, picture, pool
-from galaxyml.sky.votes import turnout, vote
-from galaxyml.trees import DecisionTree
-
-LOWEST, HIGHEST = 100_000, 999_999  # GalaxyIDs
+from galaxyml.sky.population import Galaxy, rows
+from galaxyml.sky.render import picture, pool
+from galaxyml.sky.survey import SDSS
 
 
-def write_galaxyzoo(folder: Path, galaxies: int, test_galaxies: int, seed: int, size: int = 424) -> None:
-    """Writes a folder as the Kaggle challenge has it, and what there is known besides: the test votes and the truth.
-
-    Files: `images_training_rev1/{GalaxyID}.jpg`, `images_test_rev1/{GalaxyID}.jpg`, `training_solutions_rev1.csv`,
-    `all_zeros_benchmark.csv`, and beyond Kaggle's `test_solutions_rev1.csv` and `truth.csv` (parameters of all
-    galaxies, the number of `volunteers` and the `split`).
+def check(**numbers: tuple[int, int]) -> None:
+    """Refuses numbers that are too small.
 
     Args:
-        folder: Appears when all is written, or not at all; one that exists already is kept as it is.
-        galaxies: In the training set.
-        test_galaxies: In the test set.
-        seed: Of all of it.
-        size: Side of the pictures, pixels.
+        numbers: By its name, each number and the least that it may be.
 
     Raises:
-        UserError: If a number is too small.
+        UserError: At the first that is less.
     """
-    for name, value, lowest in (
-        ("galaxies", galaxies, 1),
-        ("test_galaxies", test_galaxies, 1),
-        ("seed", seed, 0),
-        ("size", size, 8),
-    ):
+    for name, (value, lowest) in numbers.items():
         if value < lowest:
             raise UserError(f"simulate.{name}={value}: it must be a whole number, {lowest} or more.")
-    tree = DecisionTree.load("kaggle")
-    drawn = population(galaxies + test_galaxies, seed)
-    drawn.insert(0, "GalaxyID", galaxy_ids(len(drawn), seed))
-    drawn.insert(1, "split", np.where(np.arange(len(drawn)) < galaxies, "training", "test"))
-    drawn = drawn.sort_values("GalaxyID", ignore_index=True)
-    fractions = pd.DataFrame(vote(drawn, tree, seed), columns=tree.columns)
-    fractions.insert(0, "GalaxyID", drawn.GalaxyID)
-    test = fractions[drawn.split == "test"]
-    with whole(folder) as draft:
-        for split in ("training", "test"):
-            (draft / f"images_{split}_rev1").mkdir(parents=True)
-        # Nine decimals keep each question within 1e-8 of the answer that leads there.
-        fractions[drawn.split == "training"].to_csv(
-            draft / "training_solutions_rev1.csv", index=False, float_format="%.9f"
-        )
-        test.to_csv(draft / "test_solutions_rev1.csv", index=False, float_format="%.9f")
-        test.assign(**dict.fromkeys(tree.columns, 0)).to_csv(draft / "all_zeros_benchmark.csv", index=False)
-        drawn.assign(volunteers=turnout(drawn, seed)).to_csv(draft / "truth.csv", index=False)
-        _write_pictures(draft, drawn, seed, size)
 
 
-def galaxy_ids(n: int, seed: int) -> NDArray[np.int64]:
-    """Distinct numbers of six digits, in random order, shape (n,).
+def allot(total: int, weights: Sequence[float], least: int = 0) -> NDArray[np.int64]:
+    """Splits a number in proportion to weights, by largest remainders.
 
-    Raises:
-        UserError: If there are not as many.
+    Args:
+        total: What is split.
+        weights: One a part.
+        least: That each part gets, where the total allows it; the largest parts give it.
+
+    Returns:
+        Whole numbers that sum to the total, in the order of the weights.
     """
-    if n > HIGHEST + 1 - LOWEST:
-        raise UserError(f"GalaxyIDs have six digits, so there are at most {HIGHEST + 1 - LOWEST} galaxies; found {n}.")
-    return np.random.default_rng([seed, 2]).choice(np.arange(LOWEST, HIGHEST + 1), n, replace=False)
+    exact = total * np.asarray(weights) / np.sum(weights)
+    parts = np.floor(exact).astype(np.int64)
+    parts[np.argsort(parts - exact, kind="stable")[: total - parts.sum()]] += 1
+    while total >= least * len(parts) and parts.min() < least:
+        parts[parts.argmin()] += 1
+        parts[parts.argmax()] -= 1
+    return parts
 
 
-def _write_pictures(folder: Path, galaxies: pd.DataFrame, seed: int, size: int) -> None:
-    def write(galaxy: Galaxy) -> None:
-        path = folder / f"images_{galaxy.split}_rev1" / f"{galaxy.GalaxyID}.jpg"
-        picture(galaxy, size, seed).save(path, quality=QUALITY)
+def write_pictures(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size: int) -> None:
+    """Draws galaxies as SDSS sees them and writes each to its path, a JPEG of the quality that the survey has.
+
+    Args:
+        galaxies: Rows of a population.
+        paths: Of the files, in the order of the rows.
+        seed: As for `render`.
+        size: Side of the pictures, pixels.
+    """
+
+    def write(galaxy: Galaxy, path: Path) -> None:
+        picture(galaxy, size, seed).save(path, quality=SDSS.quality)
 
     with pool() as threads:
-        for _ in track(threads.map(write, rows(galaxies)), "Drawing galaxies", len(galaxies)):
+        for _ in track(threads.map(write, rows(galaxies), paths), "Drawing galaxies", len(galaxies)):
             pass

@@ -7,10 +7,11 @@ import torch
 
 from galaxyml.errors import UserError
 from galaxyml.sky import population, render
+from galaxyml.sky.camera import Frame
 from galaxyml.sky.patterns import arm_pattern, arm_phase, bar, disk_axis_ratio, disk_plane
-from galaxyml.sky.population import MIX, Galaxy, rows
+from galaxyml.sky.population import MIX, Galaxy, farther, rows
 from galaxyml.sky.render import scene
-from galaxyml.sky.survey import Frame
+from galaxyml.sky.survey import DECALS, SDSS
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +80,38 @@ def test_same_seed_same_pixels_whatever_the_batch():
     apart = torch.cat([render(galaxies.iloc[:4], 96, 2), render(galaxies.iloc[4:], 96, 2)])
     assert torch.equal(together, apart)
     assert not torch.equal(together, render(galaxies, 96, seed=3))
+
+
+def test_sdss_sees_what_it_saw_when_it_was_the_only_survey():
+    # Mean red, green and blue of each picture, recorded then.
+    before = [
+        [7.86, 6.43, 5.88],
+        [13.31, 10.26, 7.42],
+        [7.20, 5.80, 5.13],
+        [14.26, 10.90, 7.75],
+        [10.55, 8.57, 7.80],
+        [7.42, 5.79, 4.97],
+        [9.78, 7.31, 5.53],
+        [6.18, 4.82, 4.17],
+    ]
+    means = render(population(8, 0), 128, 0).double().mean((1, 2))
+    np.testing.assert_allclose(means.numpy(), before, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", MIX)
+def test_a_small_galaxy_in_a_wide_field_has_finite_light(kind):
+    for galaxy in rows(farther(population(12, 6, kind), 4.0)):
+        light = scene(galaxy, np.random.default_rng(0), DECALS).light
+        assert light.isfinite().all()
+        assert light.min() >= 0
+
+
+def test_surveys_see_the_same_galaxy_in_the_same_place():
+    galaxies = population(4, 3, "smooth")
+    for survey in (SDSS, DECALS):
+        pictures = render(galaxies, survey.cutout, 0, survey).float().mean(-1)
+        middle = survey.cutout // 2
+        assert (pictures[:, middle - 3 : middle + 3, middle - 3 : middle + 3].mean((1, 2)) > 120).all()
 
 
 def test_all_sizes_show_the_same_sky():

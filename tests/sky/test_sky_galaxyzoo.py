@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from galaxyml.errors import UserError
-from galaxyml.sky import contact_sheet, population, writers
-from galaxyml.sky.writers import galaxy_ids, write_galaxyzoo
+from galaxyml.sky import population, writers
+from galaxyml.sky.galaxyzoo import galaxy_ids, write_galaxyzoo
 from galaxyml.trees import DecisionTree, violation
 
 TREE = DecisionTree.load("kaggle")
@@ -15,7 +15,7 @@ TREE = DecisionTree.load("kaggle")
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sky") / "galaxyzoo"
-    write_galaxyzoo(folder, 12, 5, seed=1, size=64)
+    write_galaxyzoo(folder, 12, seed=1, test_galaxies=5, size=64)
     return folder
 
 
@@ -70,7 +70,7 @@ def test_the_truth_of_every_galaxy_is_kept(written):
 
 
 def test_the_same_seed_writes_the_same_files(written, tmp_path):
-    write_galaxyzoo(tmp_path / "again", 12, 5, seed=1, size=64)
+    write_galaxyzoo(tmp_path / "again", 12, seed=1, test_galaxies=5, size=64)
     for path in written.rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "again" / path.relative_to(written)).read_bytes()
 
@@ -86,7 +86,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(writers, "picture", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_galaxyzoo(tmp_path / "galaxyzoo", 12, 5, seed=1, size=64)
+        write_galaxyzoo(tmp_path / "galaxyzoo", 12, seed=1, test_galaxies=5, size=64)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -101,13 +101,3 @@ def test_galaxy_ids_have_six_digits_and_occur_once():
 def test_more_galaxies_than_numbers_are_refused():
     with pytest.raises(UserError, match="at most 900000 galaxies; found 900001"):
         galaxy_ids(900_001, 0)
-
-
-def test_a_contact_sheet_of_another_format_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"not 'sheet\.gif'"):
-        contact_sheet(tmp_path / "sheet.gif")
-
-
-def test_the_contact_sheet_is_small_enough_to_show(tmp_path):
-    contact_sheet(tmp_path / "sheet.jpg")
-    assert 100_000 < (tmp_path / "sheet.jpg").stat().st_size < 600_000

@@ -1,0 +1,249 @@
+"""Writes simulated galaxies in the file of Galaxy10 DECaLS."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from galaxyml.files import whole
+from galaxyml.progress import track
+from galaxyml.sky import visibility
+from galaxyml.sky.places import positions, redshifts
+from galaxyml.sky.population import Galaxy, farther, population, rows
+from galaxyml.sky.render import picture, pool
+from galaxyml.sky.survey import DECALS
+from galaxyml.sky.writers import allot, check
+
+FILE = "Galaxy10_DECals.h5"
+# Names in the order of their labels, and how many galaxies of each the original has (Zenodo 10845026).
+CLASSES = {
+    "Disturbed": 1081,
+    "Merging": 1853,
+    "Round Smooth": 2645,
+    "In-between Round Smooth": 2027,
+    "Cigar Shaped Smooth": 334,
+    "Barred Spiral": 2043,
+    "Unbarred Tight Spiral": 1829,
+    "Unbarred Loose Spiral": 2628,
+    "Edge-on without Bulge": 1423,
+    "Edge-on with Bulge": 1873,
+}
+# What each class is made of: share, kind of galaxy, and a condition in the terms of a population and of `perceived`.
+# Neighbouring classes share kinds, and their borders are perceived with errors, so that no net can tell all apart.
+MADE_OF = {
+    "Disturbed": [
+        (0.62, "disturbed", "arms_seen < 0.35"),
+        (0.28, "irregular", "r90 > 0"),
+        (0.10, "merger", "companion < 0.3"),
+    ],
+    "Merging": [(0.88, "merger", "r90 > 0"), (0.12, "disturbed", "tails > 1")],
+    "Round Smooth": [(0.86, "smooth", "flat > 0.8"), (0.14, "disk", "flat > 0.8 and bar_seen < 0.15")],
+    "In-between Round Smooth": [
+        (0.78, "smooth", "0.48 < flat < 0.8"),
+        (0.22, "disk", "0.48 < flat < 0.8 and bar_seen < 0.15"),
+    ],
+    "Cigar Shaped Smooth": [(0.72, "smooth", "flat < 0.48"), (0.28, "edge-on", "r90 < 8 and dust < 1")],
+    "Barred Spiral": [
+        (0.84, "spiral", "bar_seen > 0.4 and inclination < 62"),
+        (0.10, "disk", "bar_seen > 0.45"),
+        (0.06, "ring", "bar_seen > 0.45"),
+    ],
+    "Unbarred Tight Spiral": [
+        (0.94, "spiral", "bar_seen < 0.2 and arms_seen > 0.18 and winding < 17"),
+        (0.06, "ring", "bar_seen < 0.2"),
+    ],
+    "Unbarred Loose Spiral": [(1.0, "spiral", "bar_seen < 0.2 and arms_seen > 0.18 and winding > 17")],
+    "Edge-on without Bulge": [(1.0, "edge-on", "bulge_seen < 0.24 and r90 > 12 and color < 0.8")],
+    "Edge-on with Bulge": [(1.0, "edge-on", "bulge_seen > 0.24")],
+}
+# How many times farther the galaxies of a class are than a population's.
+AWAY = {
+    "Disturbed": 1.35,
+    "Merging": 0.75,
+    "Round Smooth": 1.8,
+    "In-between Round Smooth": 1.7,
+    "Cigar Shaped Smooth": 1.6,
+    "Barred Spiral": 0.7,
+    "Unbarred Tight Spiral": 1.1,
+    "Unbarred Loose Spiral": 1.1,
+    "Edge-on without Bulge": 0.5,
+    "Edge-on with Bulge": 0.85,
+}
+# What volunteers who err take a galaxy of a class for.
+MISTAKEN = {
+    "Disturbed": ("Merging", "Unbarred Loose Spiral"),
+    "Merging": ("Disturbed", "Round Smooth"),
+    "Round Smooth": ("In-between Round Smooth",),
+    "In-between Round Smooth": ("Round Smooth", "Cigar Shaped Smooth", "Unbarred Tight Spiral"),
+    "Cigar Shaped Smooth": ("In-between Round Smooth", "Edge-on with Bulge"),
+    "Barred Spiral": ("Unbarred Loose Spiral", "Unbarred Tight Spiral"),
+    "Unbarred Tight Spiral": ("Unbarred Loose Spiral", "Barred Spiral", "In-between Round Smooth"),
+    "Unbarred Loose Spiral": ("Unbarred Tight Spiral", "Barred Spiral", "Disturbed"),
+    "Edge-on without Bulge": ("Edge-on with Bulge",),
+    "Edge-on with Bulge": ("Edge-on without Bulge", "Cigar Shaped Smooth"),
+}
+WRONG = 0.04  # share of labels that are mistaken
+REPEATED = 0.005  # share of rows that show a galaxy of another row once more
+DIMMER = 0.6  # magnitudes a square arcsec
+NO_REDSHIFT = 0.03  # share of redshifts that are not known
+FAINTEST = 17.77  # magnitude in r of the galaxies that SDSS has spectra of (Strauss et al. 2002, AJ 124, 1810)
+SOUTH, NORTH = -18.0, 34.0  # declinations of DECaLS, degrees
+
+
+def write_galaxy10(folder: Path, galaxies: int, seed: int, size: int = DECALS.cutout) -> None:
+    """Writes `Galaxy10_DECals.h5` as the original is, and `truth.csv`.
+
+    Datasets: `images` (N, size, size, 3) uint8; `ans` (N,) uint8, labels in the order of `CLASSES`; `ra` and `dec`
+    (degrees), `redshift` (NaN where unknown) and `pxscale` (arcsec a pixel), float64. Objects are in no order;
+    some labels are wrong, and a few objects are there twice, as in the original. `truth.csv` has of each row the label
+    that it should have, the row that it repeats, and the parameters of its galaxy.
+
+    Args:
+        folder: Appears when all is written, or not at all; one that exists already is kept as it is.
+        galaxies: How many rows.
+        seed: Of all of it.
+        size: Side of the pictures, pixels; the field of view is the same for all sizes.
+
+    Raises:
+        UserError: If a number is too small.
+    """
+    check(galaxies=(galaxies, 1), seed=(seed, 0), size=(size, 8))
+    drawn = objects(galaxies, seed)
+    with whole(folder) as draft:
+        draft.mkdir()
+        drawn.to_csv(draft / "truth.csv", index=False)
+        with h5py.File(draft / FILE, "w") as file:
+            for name, kind in (("ans", "u1"), ("ra", "f8"), ("dec", "f8"), ("redshift", "f8")):
+                file.create_dataset(name, data=drawn[name].to_numpy(kind))
+            file.create_dataset("pxscale", data=np.full(galaxies, DECALS.pixel * DECALS.cutout / size))
+            _write_images(file, drawn, seed, size)
+
+
+def objects(n: int, seed: int) -> pd.DataFrame:
+    """The objects of a file: a population with `row`, `ans`, `label`, `repeat_of`, `ra`, `dec` and `redshift`.
+
+    Args:
+        n: How many.
+        seed: Of all of it.
+
+    Returns:
+        One row an object. `ans` is what volunteers say, with the frequencies of `CLASSES` and all classes there if n
+        is 10 or more; `label` is what they should say; `repeat_of` is the row whose galaxy this is once more, or NA.
+    """
+    rng = np.random.default_rng([seed, 10])
+    names = list(CLASSES)
+    ans = rng.permutation(np.repeat(np.arange(len(names)), allot(n, list(CLASSES.values()), least=1)))
+    label = np.where(rng.random(n) < WRONG, [names.index(rng.choice(MISTAKEN[names[said]])) for said in ans], ans)
+    parts = []
+    for number, name in enumerate(names):
+        where = np.flatnonzero(label == number)
+        parts.append(members(name, len(where), seed).set_index(where))
+    drawn = pd.concat(parts).sort_index()
+    ra, dec = positions(n, SOUTH, NORTH, rng)
+    known = np.where(rng.random(n) < NO_REDSHIFT, np.nan, 1.0)
+    sky = {"ra": ra, "dec": dec, "redshift": known * redshifts(drawn.r90.to_numpy(), rng)}
+    first = {"row": np.arange(n), "ans": ans, "label": label, "repeat_of": pd.array([pd.NA] * n, dtype="Int64"), **sky}
+    drawn = pd.concat([pd.DataFrame(first), drawn.assign(pixel=DECALS.pixel)], axis=1)
+    return _repeat(drawn, rng)
+
+
+def members(name: str, n: int, seed: int) -> pd.DataFrame:
+    """Galaxies of one class, in random order.
+
+    Args:
+        name: Of the class.
+        n: How many.
+        seed: Of the galaxies, which differ from class to class.
+    """
+    found = []
+    shares = allot(n, [share for share, _, _ in MADE_OF[name]])
+    for part, ((_, kind, condition), wanted) in enumerate(zip(MADE_OF[name], shares, strict=True)):
+        own = np.random.SeedSequence([seed, list(CLASSES).index(name), part]).generate_state(1)[0]
+        found.append(_fitting(kind, f"({condition}) and magnitude < {FAINTEST}", AWAY[name], wanted, int(own)))
+    return pd.concat(found).iloc[np.random.default_rng([seed, 11]).permutation(n)]
+
+
+def perceived(galaxies: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """What volunteers decide by, and about the borders of which they differ.
+
+    Args:
+        galaxies: Rows of a population.
+        seed: Of their errors.
+
+    Returns:
+        Columns `flat` (axis ratio), `winding` (pitch angle, degrees), `bulge_seen` (share of the light), `arms_seen`
+        and `bar_seen` (contrast), one row a galaxy.
+    """
+    rng = np.random.default_rng([seed, 12])
+    # Drawn row by row, so that more galaxies do not change the first ones.
+    errors = rng.standard_normal((len(galaxies), 5)).T
+    return pd.DataFrame(
+        {
+            "flat": visibility.apparent_axis_ratio(galaxies) + 0.035 * errors[0],
+            "winding": np.abs(galaxies.pitch) * np.exp(0.15 * errors[1]),
+            "bulge_seen": galaxies.bulge * np.exp(0.2 * errors[2]),
+            "arms_seen": visibility.arms(galaxies) + 0.05 * errors[3],
+            "bar_seen": visibility.bar(galaxies) + 0.05 * errors[4],
+        }
+    )
+
+
+def deeper(galaxies: pd.DataFrame) -> pd.DataFrame:
+    """The galaxies of a survey deeper than SDSS: dimmer a square arcsec, of more various colours and exposure."""
+    # Most are redder than the nearby ones, as their light is redshifted; the texture picks a few that are young.
+    color = galaxies.color - 0.4 * (galaxies.texture / 2**31) ** 3
+    young = galaxies.young_color + 0.4 * (galaxies.color - galaxies.young_color)
+    return galaxies.assign(
+        magnitude=galaxies.magnitude + DIMMER,
+        color=color,
+        young_color=np.minimum(young, color),
+        depth=galaxies.depth**1.5,
+        crowding=0.8 * galaxies.crowding,
+    )
+
+
+def _fitting(kind: str, condition: str, away: float, n: int, seed: int) -> pd.DataFrame:
+    """The first n galaxies of a kind that meet a condition on their parameters and on how they are perceived."""
+    tried = 40 + 4 * n
+    while True:
+        drawn = deeper(farther(population(tried, seed, kind), away))
+        fitting = drawn.join(perceived(drawn, seed)).query(condition).index
+        if len(fitting) >= n:
+            return drawn.loc[fitting[:n]]
+        tried *= 2
+
+
+def _repeat(drawn: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Puts objects in the place of a few others of their label, at most half an arcsec away."""
+    wanted = max(round(REPEATED * len(drawn)), 1 if len(drawn) >= 100 else 0)
+    alike = drawn.sample(frac=1, random_state=rng).groupby(["ans", "label"])["row"]
+    # Every second row of those alike can repeat the one before it, so that no row is in two pairs.
+    pairs = alike.shift()[alike.cumcount() % 2 == 1].head(wanted).astype(np.int64)
+    copies, sources = pairs.index.to_numpy(), pairs.to_numpy()
+    shown = np.arange(len(drawn))
+    shown[copies] = sources
+    table = drawn.iloc[shown].reset_index(drop=True).assign(row=drawn["row"])
+    table.loc[copies, "repeat_of"] = sources
+    table.loc[copies, "dec"] += rng.uniform(-0.5, 0.5, len(copies)) / 3600
+    # Half of the pairs are the same picture; the others differ a little in their noise.
+    table.loc[copies[::2], "depth"] *= 1.06
+    return table
+
+
+def _write_images(file: h5py.File, drawn: pd.DataFrame, seed: int, size: int) -> None:
+    """Draws the pictures and writes them in slabs of whole chunks: a chunk is then written once."""
+    images = file.create_dataset("images", (len(drawn), size, size, 3), "u1", chunks=True)
+    slab: list[NDArray[np.uint8]] = []
+    length = images.chunks[0] * max(1, 256 // images.chunks[0])
+
+    def draw(galaxy: Galaxy) -> NDArray[np.uint8]:
+        return np.asarray(picture(galaxy, size, seed, DECALS))
+
+    with pool() as threads:
+        for number, pixels in enumerate(track(threads.map(draw, rows(drawn)), "Drawing galaxies", len(drawn)), start=1):
+            slab.append(pixels)
+            if len(slab) == length or number == len(drawn):
+                images[number - len(slab) : number] = np.stack(slab)
+                slab.clear()

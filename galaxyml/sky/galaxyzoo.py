@@ -1,0 +1,71 @@
+"""Writes simulated galaxies in the files of the Kaggle Galaxy Zoo challenge."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from galaxyml.errors import UserError
+from galaxyml.files import whole
+from galaxyml.sky.population import population
+from galaxyml.sky.votes import turnout, vote
+from galaxyml.sky.writers import check, write_pictures
+from galaxyml.trees import DecisionTree
+
+LOWEST, HIGHEST = 100_000, 999_999  # GalaxyIDs
+
+
+def write_galaxyzoo(folder: Path, galaxies: int, seed: int, test_galaxies: int | None = None, size: int = 424) -> None:
+    """Writes a folder as the Kaggle challenge has it, and what there is known besides: the test votes and the truth.
+
+    Files: `images_training_rev1/{GalaxyID}.jpg`, `images_test_rev1/{GalaxyID}.jpg`, `training_solutions_rev1.csv`,
+    `all_zeros_benchmark.csv`, and beyond Kaggle's `test_solutions_rev1.csv` and `truth.csv` (parameters of all
+    galaxies, the number of `volunteers` and the `split`).
+
+    Args:
+        folder: Appears when all is written, or not at all; one that exists already is kept as it is.
+        galaxies: In the training set.
+        seed: Of all of it.
+        test_galaxies: In the test set; None for a fifth as many as in the training set.
+        size: Side of the pictures, pixels.
+
+    Raises:
+        UserError: If a number is too small.
+    """
+    test_galaxies = max(galaxies // 5, 1) if test_galaxies is None else test_galaxies
+    check(galaxies=(galaxies, 1), test_galaxies=(test_galaxies, 1), seed=(seed, 0), size=(size, 8))
+    tree = DecisionTree.load("kaggle")
+    drawn = population(galaxies + test_galaxies, seed)
+    drawn.insert(0, "GalaxyID", galaxy_ids(len(drawn), seed))
+    drawn.insert(1, "split", np.where(np.arange(len(drawn)) < galaxies, "training", "test"))
+    drawn = drawn.sort_values("GalaxyID", ignore_index=True)
+    fractions = pd.DataFrame(vote(drawn, tree, seed), columns=tree.columns)
+    fractions.insert(0, "GalaxyID", drawn.GalaxyID)
+    test = fractions[drawn.split == "test"]
+    with whole(folder) as draft:
+        for split in ("training", "test"):
+            (draft / f"images_{split}_rev1").mkdir(parents=True)
+        # Nine decimals keep each question within 1e-8 of the answer that leads there.
+        fractions[drawn.split == "training"].to_csv(
+            draft / "training_solutions_rev1.csv", index=False, float_format="%.9f"
+        )
+        test.to_csv(draft / "test_solutions_rev1.csv", index=False, float_format="%.9f")
+        test.assign(**dict.fromkeys(tree.columns, 0)).to_csv(draft / "all_zeros_benchmark.csv", index=False)
+        drawn.assign(volunteers=turnout(drawn, seed)).to_csv(draft / "truth.csv", index=False)
+        paths = [
+            draft / f"images_{split}_rev1" / f"{number}.jpg"
+            for split, number in zip(drawn.split, drawn.GalaxyID, strict=True)
+        ]
+        write_pictures(drawn, paths, seed, size)
+
+
+def galaxy_ids(n: int, seed: int) -> NDArray[np.int64]:
+    """Distinct numbers of six digits, in random order, shape (n,).
+
+    Raises:
+        UserError: If there are not as many.
+    """
+    if n > HIGHEST + 1 - LOWEST:
+        raise UserError(f"GalaxyIDs have six digits, so there are at most {HIGHEST + 1 - LOWEST} galaxies; found {n}.")
+    return np.random.default_rng([seed, 2]).choice(np.arange(LOWEST, HIGHEST + 1), n, replace=False)

@@ -1,0 +1,156 @@
+"""Writes simulated galaxies in the files of Galaxy Zoo 1's catalogue and Galaxy Zoo 2's pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from galaxyml.files import whole
+from galaxyml.sky.galaxyzoo1 import release
+from galaxyml.sky.places import positions, redshifts
+from galaxyml.sky.population import farther, population
+from galaxyml.sky.survey import SDSS
+from galaxyml.sky.writers import allot, check, write_pictures
+
+TABLE, MAPPING = "GalaxyZoo1_DR_table2.csv", "gz2_filename_mapping.csv"
+SOUTH, NORTH = -11.0, 68.0  # declinations of SDSS, degrees
+SAMPLES = {"original": 0.86, "extra": 0.09, "stripe82": 0.05}
+ASSETS = 355_990  # the numbers of Galaxy Zoo 2's pictures; here more where they do not suffice
+FEW = 0.01  # share of the pictures' objects with two pictures, with none on disk, or not in the table
+FARTHER = 1.8  # distance of the table's objects without a picture over that of the others
+# What kind of row of the mapping an object has beyond the usual.
+USUAL, TWICE, NOT_ON_DISK, NOT_IN_TABLE = "", "two pictures", "picture missing", "not in the table"
+
+
+def write_spirals(folder: Path, galaxies: int, seed: int, size: int = SDSS.cutout) -> None:
+    """Writes a folder with the table of Galaxy Zoo 1, pictures of Galaxy Zoo 2, and the mapping between the two.
+
+    Files: `GalaxyZoo1_DR_table2.csv` (Lintott et al. 2011, MNRAS 410, 166), sorted by right ascension, with about as
+    many objects again that have no picture; `gz2_filename_mapping.csv`, where a few objects have two pictures, a few
+    pictures are not on disk and a few objects are not in the table, as in the real one; `images/{asset_id}.jpg`; beyond
+    these `properties.csv` (Petrosian R90 in arcsec, magnitude in r, redshift) and `truth.csv` (parameters of all
+    galaxies and what is unusual about their rows).
+
+    Args:
+        folder: Appears when all is written, or not at all; one that exists already is kept as it is.
+        galaxies: How many pictures.
+        seed: Of all of it.
+        size: Side of the pictures, pixels.
+
+    Raises:
+        UserError: If a number is too small.
+    """
+    check(galaxies=(galaxies, 1), seed=(seed, 0), size=(size, 8))
+    objects = catalogue(galaxies, seed)
+    mapping = assets(objects, seed)
+    table = objects[objects.mapping != NOT_IN_TABLE].reset_index(drop=True)
+    positioned = pd.DataFrame({"OBJID": table.OBJID, "RA": hours(table.ra), "DEC": degrees(table.dec)})
+    shown = mapping[mapping.on_disk]
+    pictured = objects.set_index("OBJID").loc[shown.objid].reset_index()
+    # The second picture of an object is another exposure.
+    pictured["depth"] = np.where(shown.objid.duplicated(), 0.8, 1.0) * pictured.depth
+    with whole(folder) as draft:
+        (draft / "images").mkdir(parents=True)
+        positioned.join(release(table, seed)).to_csv(draft / TABLE, index=False)
+        mapping[["objid", "sample", "asset_id"]].to_csv(draft / MAPPING, index=False)
+        properties(table, seed).to_csv(draft / "properties.csv", index=False, float_format="%.4f")
+        objects.to_csv(draft / "truth.csv", index=False)
+        write_pictures(pictured, [draft / "images" / f"{number}.jpg" for number in shown.asset_id], seed, size)
+
+
+def catalogue(pictures: int, seed: int) -> pd.DataFrame:
+    """All objects: a population with `OBJID`, `ra`, `dec`, `redshift`, `sample` (empty if not mapped) and `mapping`.
+
+    Args:
+        pictures: How many pictures there are to be.
+        seed: Of all of it.
+
+    Returns:
+        One row an object, sorted by right ascension.
+    """
+    rng = np.random.default_rng([seed, 20])
+    few = min(max(round(FEW * pictures), 1), pictures // 4)
+    # Each object in two pictures is one less; each whose picture is missing is one more.
+    mapped, unmapped = pictures, pictures
+    drawn = population(mapped + unmapped, seed)
+    drawn = pd.concat([drawn.head(mapped), farther(drawn.tail(unmapped), FARTHER)], ignore_index=True)
+    unusual = [TWICE] * few + [NOT_ON_DISK] * few + [NOT_IN_TABLE] * few
+    mapping = rng.permutation(unusual + [USUAL] * (mapped - len(unusual)))
+    sample = rng.permutation(np.repeat(list(SAMPLES), allot(mapped, list(SAMPLES.values()))))
+    # What has two pictures has one in the deep stripe.
+    sample = np.where(mapping == TWICE, "original", sample)
+    ra, dec = positions(len(drawn), SOUTH, NORTH, rng)
+    drawn.insert(0, "OBJID", object_ids(len(drawn), seed))
+    drawn = drawn.assign(ra=ra, dec=dec, redshift=redshifts(drawn.r90.to_numpy(), rng))
+    drawn["sample"] = np.concatenate([sample, np.full(unmapped, "")])
+    drawn["mapping"] = np.concatenate([mapping, np.full(unmapped, "")])
+    return drawn.sort_values("ra", ignore_index=True)
+
+
+def assets(objects: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The mapping from objects to pictures: `objid`, `sample`, `asset_id` and whether the picture is `on_disk`.
+
+    Args:
+        objects: Rows of the `catalogue`.
+        seed: Of the numbers of the pictures, which grow with the object's number within each sample.
+    """
+    mapped = objects[objects["sample"] != ""]
+    again = mapped[mapped.mapping == TWICE].assign(sample="stripe82")
+    mapping = pd.concat([mapped, again])[["OBJID", "sample", "mapping"]].rename(columns={"OBJID": "objid"})
+    order = mapping["sample"].map({name: number for number, name in enumerate(SAMPLES)})
+    mapping = mapping.assign(order=order).sort_values(["order", "objid"], ignore_index=True)
+    numbers = np.random.default_rng([seed, 22]).choice(max(ASSETS, 2 * len(mapping)), len(mapping), replace=False)
+    return mapping.assign(asset_id=np.sort(numbers) + 1, on_disk=mapping.mapping != NOT_ON_DISK)
+
+
+def properties(objects: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """What the survey measures of each object: `OBJID`, `petroR90_r`, `petroMag_r`, `redshift`.
+
+    Args:
+        objects: Rows of the `catalogue`.
+        seed: Of the errors of measurement: 4 percent of the radius, 0.03 mag.
+    """
+    errors = np.random.default_rng([seed, 23]).standard_normal((2, len(objects)))
+    return pd.DataFrame(
+        {
+            "OBJID": objects.OBJID,
+            "petroR90_r": objects.r90 * np.exp(0.04 * errors[0]),
+            "petroMag_r": objects.magnitude + 0.03 * errors[1],
+            "redshift": objects.redshift,
+        }
+    )
+
+
+def object_ids(n: int, seed: int) -> NDArray[np.int64]:
+    """Distinct numbers of 18 digits as SDSS DR7 gives them, shape (n,).
+
+    From the highest bit: sky version, rerun, run, column of the camera, field, object in the field (SkyServer, objID).
+    """
+    rng = np.random.default_rng([seed, 24])
+    # More than needed: some will be there twice.
+    spare = 2 * n + 10
+    rerun, run, column = (
+        rng.choice([40, 41], spare, p=[0.8, 0.2]),
+        rng.integers(94, 8000, spare),
+        rng.integers(1, 7, spare),
+    )
+    field, number = rng.integers(11, 800, spare), rng.integers(1, 600, spare)
+    ids = (1 << 59) | (rerun << 48) | (run << 32) | (column << 29) | (field << 16) | number
+    return pd.unique(ids)[:n]
+
+
+def hours(ra: pd.Series) -> list[str]:
+    """Right ascensions in degrees as hours, minutes and seconds: `01:03:26.42`."""
+    hundredths = np.round(np.asarray(ra) * 24_000).astype(np.int64) % 8_640_000
+    return [f"{n // 360_000:02d}:{n // 6000 % 60:02d}:{n // 100 % 60:02d}.{n % 100:02d}" for n in hundredths]
+
+
+def degrees(dec: pd.Series) -> list[str]:
+    """Declinations in degrees as degrees, minutes and seconds: `-10:22:25.7`."""
+    tenths = np.round(np.abs(np.asarray(dec)) * 36_000).astype(np.int64)
+    signs = np.where(np.asarray(dec) < 0, "-", "+")
+    return [
+        f"{sign}{n // 36_000:02d}:{n // 600 % 60:02d}:{n // 10 % 60:02d}.{n % 10}"
+        for sign, n in zip(signs, tenths, strict=True)
+    ]
