@@ -33,6 +33,7 @@ from galaxyml.sky import write_galaxyzoo
 from galaxyml.training.hardware import keep_memory
 
 PICTURES, BATCH, ROUNDS = 384, 64, 5
+VOTES = torch.zeros(PICTURES, 37)
 DIHEDRAL, FREE = Augment(rotate=False), Augment(rotate=True)
 
 
@@ -84,13 +85,18 @@ def plain_epoch(
 
 
 def own_epoch(
-    paths: list[Path], size: int, augment: Augment, step: Callable[[Tensor, Tensor], None], cache: Path
+    paths: list[Path],
+    size: int,
+    augment: Augment,
+    step: Callable[[Tensor, Tensor], None],
+    cache: Path,
+    targets: Tensor = VOTES,
 ) -> Callable[[], None]:
     """An epoch from the store."""
     root = paths[0].parent
     store = open_store(root, [path.name for path in paths], Framing(size, crop=0.5, margin=1.42), cache)
     sampler = RowSampler(torch.arange(len(paths)), BATCH, seed=0)
-    batches = loader(ImageBatches(store, torch.zeros(len(paths), 37)), sampler, workers=0)
+    batches = loader(ImageBatches(store, targets), sampler, workers=0)
 
     def epoch() -> None:
         for batch in batches:
@@ -99,22 +105,21 @@ def own_epoch(
     return epoch
 
 
-def constant_epoch(size: int, step: Callable[[Tensor, Tensor], None]) -> Callable[[], None]:
+def constant_epoch(size: int, step: Callable[[Tensor, Tensor], None], targets: Tensor = VOTES) -> Callable[[], None]:
     """An epoch of one batch again and again."""
     images = torch.rand(BATCH, 3, size, size).contiguous(memory_format=torch.channels_last)
-    targets = torch.zeros(BATCH, 37)
 
     def epoch() -> None:
         for _ in range(PICTURES // BATCH):
-            step(images, targets)
+            step(images, targets[:BATCH])
 
     return epoch
 
 
-def training_step(net: nn.Module) -> Callable[[Tensor, Tensor], None]:
+def training_step(net: nn.Module, loss: nn.Module) -> Callable[[Tensor, Tensor], None]:
     """One step of AdamW."""
     net = net.to(memory_format=torch.channels_last)
-    optimizer, loss = torch.optim.AdamW(net.parameters()), MSELoss()
+    optimizer = torch.optim.AdamW(net.parameters())
 
     def step(images: Tensor, targets: Tensor) -> None:
         optimizer.zero_grad()
@@ -168,7 +173,7 @@ def main() -> None:
             ("Training a tiny net at 128 px", 128, tiny),
             ("Training GalaxyCNN at 128 px", 128, None),
         ):
-            steps = [training_step(net() if net else GalaxyCNN(37)) for _ in range(5)]
+            steps = [training_step(net() if net else GalaxyCNN(37), MSELoss()) for _ in range(5)]
             ways = {
                 "plain, 0 workers": plain_epoch(paths, size, 0, steps[0]),
                 "plain, 2 workers": plain_epoch(paths, size, 2, steps[1]),

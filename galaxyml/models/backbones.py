@@ -9,29 +9,40 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from galaxyml.errors import UserError, near, some
+from galaxyml.models.parts import TwoParts
 
 
-class Normalised(nn.Module):
-    """A net that takes images in [0, 1] and normalises them the way its weights expect.
+class Normalised(TwoParts):
+    """A net of timm that takes images in [0, 1] and normalises them the way its weights expect.
 
     Args:
         net: Takes normalised images.
         mean: Mean of each channel.
         std: Standard deviation of each channel.
+        head: Takes the place of the net's own last layer.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(
+        self, net: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], head: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.net = net
+        self.net: Any = net
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        self.new_head = head
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images in [0, 1], shape (N, 3, H, W) -> scores (N, K)."""
-        return self.net((images - self.mean) / self.std)
+    def features(self, images: Tensor) -> Tensor:
+        """What the last layer sees: images in [0, 1], shape (N, 3, H, W) -> (N, F)."""
+        normalised = (images - self.mean) / self.std
+        return self.net.forward_head(self.net.forward_features(normalised), pre_logits=True)
+
+    @property
+    def head(self) -> nn.Module:  # type: ignore[override]
+        """The last layer, or the layers in its place."""
+        return self.new_head if self.new_head is not None else self.net.get_classifier()
 
 
 def timm_net(
@@ -40,6 +51,8 @@ def timm_net(
     size: int | None = None,
     pretrained: bool = False,
     weights: str | None = None,
+    hidden: int | None = None,
+    dropout: float = 0.5,
     **options: Any,
 ) -> Normalised:
     """A net of timm with a new last layer.
@@ -51,6 +64,8 @@ def timm_net(
         pretrained: Whether to start from timm's weights, which come from the Hugging Face hub.
         weights: A file with weights to start from instead: a state dict, `.pth` or `.safetensors`; its last layer is
             left out if it has another number of outputs.
+        hidden: Units of a hidden layer before the outputs; None for a single linear layer.
+        dropout: Probability of leaving a hidden unit out.
         **options: More arguments of the net, such as `drop_path_rate`.
 
     Raises:
@@ -62,7 +77,9 @@ def timm_net(
     if size is not None and known is not None and known.fixed_input_size:
         options = {"img_size": size} | options
     try:
-        net: Any = timm.create_model(name, pretrained=pretrained and weights is None, num_classes=outputs, **options)
+        net: Any = timm.create_model(
+            name, pretrained=pretrained and weights is None, num_classes=0 if hidden else outputs, **options
+        )
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
@@ -72,6 +89,12 @@ def timm_net(
         ) from error
     if weights is not None:
         _load(net, name, Path(weights).expanduser())
+    if hidden:
+        width = getattr(net, "head_hidden_size", net.num_features)
+        head = nn.Sequential(
+            nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, outputs)
+        )
+        return Normalised(net, net.pretrained_cfg["mean"], net.pretrained_cfg["std"], head)
     if pretrained or weights is not None:
         # A random last layer would begin far from any fraction, and its first gradients would spoil the features.
         for layer in _classifiers(net):
@@ -91,7 +114,7 @@ def _load(net: nn.Module, name: str, path: Path) -> None:
     state = {
         key: value
         for key, value in state.items()
-        if not (key.startswith(classifier) and key in wanted and wanted[key].shape != value.shape)
+        if not (key.startswith(classifier) and (key not in wanted or wanted[key].shape != value.shape))
     }
     missing = [key for key in wanted if key not in state and not key.startswith(classifier)]
     unknown = [key for key in state if key not in wanted]

@@ -2,13 +2,16 @@
 
 from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
+
+from galaxyml.models.parts import TwoParts
 
 
-class GalaxyCNN(nn.Module):
+class GalaxyCNN(TwoParts):
     """The published baseline of the vote-fraction task.
 
-    Four 3x3 convolutions, three max pools, an average pool and a hidden layer of 512 units; the input's size is free.
+    Four 3x3 convolutions, three max pools, an average pool and a hidden layer of 512 units; the input's size is free,
+    from 8 strides up.
 
     Args:
         outputs: Number of outputs, K.
@@ -41,7 +44,3 @@ class GalaxyCNN(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(channels[-1], hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, outputs)
         )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images in [0, 1], shape (N, 3, H, W), H and W at least 8 strides -> scores (N, K)."""
-        return self.head(self.features(images))
