@@ -1,0 +1,305 @@
+"""How good predicted classes are: pure functions, and a metric that collects an epoch's outputs.
+
+Labels are integers from 0 to K - 1, shape (N,); -1 marks an object whose class is not known, which counts nowhere.
+Probabilities have shape (N, K) and rows that sum to 1.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import rankdata
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from galaxyml.calibration import confidence_bin, ece, reliability, softmax
+from galaxyml.class_plots import confusion_figure, f1_figure, reliability_figure
+
+BINS = 15  # of confidence, as in Guo et al. 2017
+WEIGHTS_AT_ONCE = 1_000_000  # of objects times resamples: a few arrays of 8 MB
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """How many objects of each true class (rows) were given each class (columns); int64 of shape (K, K).
+
+    Args:
+        labels: Shape (N,); -1 marks what is not known.
+        predicted: Shape (N,).
+        classes: K.
+    """
+    known = labels >= 0
+    cells = np.bincount(labels[known] * classes + predicted[known], minlength=classes * classes)
+    return cells.reshape(classes, classes)
+
+
+def rates(confusion: np.ndarray, undefined: float = 0.0) -> dict[str, np.ndarray]:
+    """What follows from a confusion matrix; all but `support` lie in [0, 1] and are best at 1.
+
+    - `accuracy`: share of objects given their own class.
+    - `balanced_accuracy`: mean recall of the classes that some object has.
+    - `macro_f1`: mean F1 of the classes that some object has or was given.
+    - `precision`: of the objects given a class, the share that has it.
+    - `recall`: of the objects that have a class, the share given it.
+    - `f1`: harmonic mean of precision and recall.
+    - `support`: how many objects have a class.
+
+    Args:
+        confusion: Rows true, columns predicted; shape (..., K, K).
+        undefined: What 0/0 is in the values of each class.
+
+    Returns:
+        The first three of shape (...,), the others of shape (..., K). All three are 0 for a matrix of zeros.
+    """
+    matrix = np.asarray(confusion, np.float64)
+    right = np.diagonal(matrix, axis1=-2, axis2=-1)
+    having, given = matrix.sum(-1), matrix.sum(-2)
+
+    def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.divide(part, whole, out=np.full_like(whole, undefined), where=whole > 0)
+
+    def mean(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
+        return np.where(counted, values, 0.0).sum(-1) / np.maximum(counted.sum(-1), 1)
+
+    recall, f1 = share(right, having), share(2 * right, having + given)
+    return {
+        "accuracy": right.sum(-1) / np.maximum(having.sum(-1), 1),
+        "balanced_accuracy": mean(recall, having > 0),
+        "macro_f1": mean(f1, having + given > 0),
+        "precision": share(right, given),
+        "recall": recall,
+        "f1": f1,
+        "support": having,
+    }
+
+
+def auc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each class against all others, in [0, 1]; chance is 0.5, the best value is 1.
+
+    The probability that an object of the class scores higher than another, ties counting half (Hanley & McNeil 1982).
+
+    Args:
+        labels: Shape (N,); -1 marks what is not known.
+        probabilities: Shape (N, K).
+
+    Returns:
+        Shape (K,); NaN where no object has the class, or every one.
+    """
+    known = labels >= 0
+    positive = labels[known, None] == np.arange(probabilities.shape[1])
+    ranks = rankdata(probabilities[known], axis=0)
+    n, others = positive.sum(0), (~positive).sum(0)
+    wins = np.where(positive, ranks, 0.0).sum(0) - n * (n + 1) / 2
+    return np.divide(wins, n * others, out=np.full(len(n), np.nan), where=n * others > 0)
+
+
+def macro_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean of `auc` over the classes where it is defined, in [0, 1]; NaN where it is for none. The best value is 1."""
+    return float(_mean_defined(auc(labels, probabilities)))
+
+
+def score(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    """Every number there is about predicted classes.
+
+    - `accuracy`, `balanced_accuracy`, `macro_f1` and, by class, `precision/<name>`, `recall/<name>`, `f1/<name>`,
+      `support/<name>`: see `rates`.
+    - `macro_auc`, `auc/<name>`: see `auc`; NaN where a class is absent or is all there is.
+    - `nll`: mean negative log-likelihood in nats, probabilities below 2.2e-16 counting as that. The best value is 0.
+    - `brier`: mean squared distance to the true class' corner (Brier 1950), in [0, 2]. The best value is 0.
+    - `ece`: expected calibration error in 15 bins, in [0, 1]. The best value is 0.
+
+    Args:
+        labels: Shape (N,); -1 marks what is not known.
+        probabilities: Shape (N, K).
+        names: Of the K classes.
+    """
+    known = labels >= 0
+    labels, probabilities = labels[known], np.asarray(probabilities, np.float64)[known]
+    found = rates(confusion(labels, probabilities.argmax(1), len(names)))
+    found["auc"] = auc(labels, probabilities)
+    found["macro_auc"] = _mean_defined(found["auc"])
+    losses = _losses(labels, probabilities)
+    found |= dict(zip(("nll", "brier"), losses.sum(1) / max(len(labels), 1), strict=True))
+    found["ece"] = np.array(ece(probabilities, labels, BINS))
+    return _flat(found, names)
+
+
+def bootstrap(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of `score`'s numbers, all but the support, over objects (Efron & Tibshirani 1993, ch. 13).
+
+    They say how far a number would move with other objects of the same kind, and nothing of how it would move with
+    another training. A class' number is left out of the resamples that do not define it, those without the class say,
+    and is (NaN, NaN) where none does; for rare classes the interval is that of the resamples that have one. A
+    resampled `ece` tends to be higher than the sample's, as noise adds to its gaps, so that the interval of a well
+    calibrated net may lie above its value.
+
+    Args:
+        labels: Shape (N,); -1 marks what is not known.
+        probabilities: Shape (N, K).
+        names: Of the K classes.
+        resamples: How many; a thousand gives each end of a 95 % interval a standard error of 2 % of its width.
+        level: Share of the resamples within the interval, between 0 and 1.
+        seed: Of the draws.
+
+    Returns:
+        Lower and upper ends, under the same keys as `score`'s.
+    """
+    known = labels >= 0
+    labels, probabilities = labels[known], np.asarray(probabilities, np.float64)[known]
+    count, classes = len(labels), len(names)
+    if not count:
+        return {key: (np.nan, np.nan) for key in score(labels, probabilities, names) if not key.startswith("support/")}
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
+    cells = labels * classes + predicted
+    gaps = np.zeros((BINS, count))  # row b holds right - confidence of the objects in bin b
+    gaps[confidence_bin(confidence, BINS), np.arange(count)] = (predicted == labels) - confidence
+    losses = _losses(labels, probabilities)
+
+    drawn: list[dict[str, np.ndarray]] = []
+    rng = np.random.default_rng(seed)
+    at_once = max(WEIGHTS_AT_ONCE // count, 1)
+    for start in range(0, resamples, at_once):
+        chunk = min(at_once, resamples - start)
+        rows = rng.integers(0, count, (chunk, count))
+        matrices = _histograms(cells[rows], classes * classes).reshape(chunk, classes, classes)
+        weights = _histograms(rows, count).T.astype(np.float64)  # how often each object was drawn, (N, chunk)
+        found = rates(matrices, undefined=np.nan)
+        found["auc"] = _weighted_auc(labels, probabilities, np.ascontiguousarray(weights))
+        found["macro_auc"] = _mean_defined(found["auc"])
+        found |= dict(zip(("nll", "brier"), losses @ weights / count, strict=True))
+        found["ece"] = np.abs(gaps @ weights).sum(0) / count
+        del found["support"]
+        drawn.append(found)
+    every = {key: np.concatenate([found[key] for found in drawn]) for key in drawn[0]}
+    ends = {key: _ends(values, level) for key, values in every.items()}
+    lower, upper = ({key: both[side] for key, both in ends.items()} for side in (0, 1))
+    flat = _flat(upper, names)
+    return {key: (low, flat[key]) for key, low in _flat(lower, names).items()}
+
+
+class ClassMetrics(Metric):
+    """Scores of predicted classes, from the outputs and targets of an epoch.
+
+    Logits that have no softmax, those of a net that has diverged, count as the worst answer there is: full certainty of
+    the class that follows the true one.
+
+    Args:
+        classes: Names of the K classes, two or more.
+    """
+
+    full_state_update = False
+    outputs: list[Tensor]
+    targets: list[Tensor]
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__()
+        self.classes = list(classes)
+        self.add_state("outputs", [], dist_reduce_fx="cat")
+        self.add_state("targets", [], dist_reduce_fx="cat")
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Adds a batch.
+
+        Args:
+            outputs: Logits, shape (N, K).
+            targets: Classes, int64 of shape (N,); -1 marks what is not known.
+        """
+        self.outputs.append(outputs.detach().float())
+        self.targets.append(targets)
+
+    def compute(self) -> dict[str, float]:
+        """`macro_f1`, `accuracy`, `balanced_accuracy`, `macro_auc`, `ece`, `nll` and `f1/<class>`; never NaN.
+
+        `macro_auc` is that of chance, 0.5, where no class has both objects and others; the rest is 0 without objects.
+        """
+        found = score(*self._collected(), self.classes)
+        if np.isnan(found["macro_auc"]):
+            found["macro_auc"] = 0.5
+        means = ("macro_f1", "accuracy", "balanced_accuracy", "macro_auc", "ece", "nll")
+        return {key: found[key] for key in (*means, *(f"f1/{name}" for name in self.classes))}
+
+    def figures(self) -> dict[str, Figure]:
+        """Figures of what this process collected so far, by title; none where no class is known."""
+        labels, probabilities = self._collected()
+        if not len(labels):
+            return {}
+        matrix = confusion(labels, probabilities.argmax(1), len(self.classes))
+        return {
+            "confusion": confusion_figure(matrix, self.classes),
+            "f1 by class": f1_figure(self.classes, rates(matrix)["f1"]),
+            "reliability": reliability_figure({"net": reliability(probabilities, labels, BINS)}),
+        }
+
+    def _collected(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and probabilities of the objects whose class is known."""
+        if not len(self.outputs):
+            return np.zeros(0, np.int64), np.zeros((0, len(self.classes)))
+        labels = dim_zero_cat(self.targets).cpu().numpy()
+        known = labels >= 0
+        labels, probabilities = labels[known], softmax(dim_zero_cat(self.outputs).cpu().numpy()[known])
+        broken = ~np.isfinite(probabilities).all(axis=1)
+        probabilities[broken] = np.eye(len(self.classes))[(labels[broken] + 1) % len(self.classes)]
+        return labels, probabilities
+
+
+def _mean_defined(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    defined = ~np.isnan(values)
+    count = defined.sum(-1)
+    return np.where(count > 0, np.where(defined, values, 0.0).sum(-1) / np.maximum(count, 1), np.nan)
+
+
+def _losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Negative log-likelihood and squared distance of each object, shape (2, N)."""
+    at_truth = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+    squared = (probabilities**2).sum(1) - 2 * at_truth + 1
+    return np.stack([-np.log(np.maximum(at_truth, np.finfo(np.float64).eps)), squared])
+
+
+def _histograms(values: np.ndarray, size: int) -> np.ndarray:
+    """How often each integer below `size` is in each row; (R, N) -> (R, size)."""
+    offsets = size * np.arange(len(values))[:, None]
+    return np.bincount((values + offsets).ravel(), minlength=size * len(values)).reshape(len(values), size)
+
+
+def _weighted_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`auc` with each object counted as often as `weights`, shape (N, R), says; shape (R, K)."""
+    found = np.full((weights.shape[1], probabilities.shape[1]), np.nan)
+    for k, scores in enumerate(probabilities.T):
+        order = np.argsort(scores)
+        first = np.diff(scores[order], prepend=np.nan) != 0  # False where a score equals the one before
+        groups = np.add.reduceat(weights[order], np.flatnonzero(first), axis=0)
+        up_to = groups.cumsum(axis=0)
+        positive = labels[order] == k
+        having, group = weights[order[positive]], first.cumsum()[positive] - 1
+        midranks = up_to[group] - groups[group] / 2
+        n = having.sum(0)
+        others = len(labels) - n
+        wins = np.einsum("nr,nr->r", having, midranks) - n * n / 2
+        np.divide(wins, n * others, out=found[:, k], where=n * others > 0)
+    return found
+
+
+def _ends(values: np.ndarray, level: float) -> np.ndarray:
+    """Ends of the interval that holds the middle of the resamples; (R,) or (R, K) -> (2,) or (2, K)."""
+    defined = ~np.isnan(values).all(axis=0)
+    ends = np.nanpercentile(np.where(defined, values, 0.0), [50 * (1 - level), 50 * (1 + level)], axis=0)
+    return np.where(defined, ends, np.nan)
+
+
+def _flat(found: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, float]:
+    """One number a key: `f1` of shape (K,) becomes `f1/<name>` for each class."""
+    means = {key: float(value) for key, value in found.items() if not np.ndim(value)}
+    return means | {
+        f"{key}/{name}": float(value)
+        for key, values in found.items()
+        if np.ndim(values)
+        for name, value in zip(names, values, strict=True)
+    }

@@ -1,0 +1,214 @@
+"""Figures of predicted classes, for reports and TensorBoard; drawn without a screen."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
+
+from galaxyml.calibration import Reliability
+from galaxyml.plots import BASELINE, MODEL
+
+COLOURS = (MODEL, "#d1603d", "#3a8f5c", "#8757a6", "#c9a227", "#4fb0c6", "#a63d57", "#7d8b2f", "#e58fb1", "#6b6b6b")
+
+
+def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:
+    """Counts in the cells, the share of the true class as colour and in percent.
+
+    Args:
+        confusion: Rows true, columns predicted; shape (K, K).
+        names: Of the K classes.
+    """
+    having = confusion.sum(axis=1, keepdims=True)
+    shares = confusion / np.maximum(having, 1)
+    side = max(0.62 * len(names), 2.0)
+    longest = max(map(len, names))
+    figure = Figure(figsize=(side + 0.075 * longest + 2.4, side + 0.055 * longest + 1.2), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.55 else "black" if confusion[row, column] else BASELINE
+        text = f"{confusion[row, column]:,.0f}" + (f"\n{share:.0%}" if having[row, 0] else "")
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7, linespacing=1.25)
+    at = np.arange(len(names))
+    axes.set_xticks(at, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_yticks(at, [f"{name} ({n:,.0f})" for name, n in zip(names, having[:, 0], strict=True)], fontsize=8)
+    axes.set(xlabel="predicted class", ylabel="true class (objects)")
+    axes.set_xticks(at[1:] - 0.5, minor=True)
+    axes.set_yticks(at[1:] - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.2)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, shrink=0.7, pad=0.02, format=PercentFormatter(1.0))
+    bar.set_label("share of the true class", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def roc_figure(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Figure:
+    """ROC curve of each class against all others, its area in the legend.
+
+    Of two classes the second alone is drawn, as the first's curve is its mirror image.
+
+    Args:
+        labels: Shape (N,); -1 marks what is not known.
+        probabilities: Shape (N, K).
+        names: Of the K classes; those without objects, or with all of them, have no curve.
+    """
+    figure = Figure(layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
+    for k, positive, scores in _curves(labels, probabilities):
+        if len(names) == 2 and k == 0:
+            continue
+        false, true, _ = roc_curve(positive, scores)
+        axes.plot(false, true, label=f"{names[k]}: AUC {auc(false, true):.3f}", **_line(k))
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")
+    _finish(figure, axes)
+    return figure
+
+
+def precision_recall_figure(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Figure:
+    """Precision against recall of each class, average precision in the legend.
+
+    A tick at the right edge and the legend say what share of the objects has the class: the precision of chance.
+
+    Args:
+        labels: Shape (N,); -1 marks what is not known.
+        probabilities: Shape (N, K).
+        names: Of the K classes; those without objects, or with all of them, have no curve.
+    """
+    figure = Figure(layout="constrained")
+    axes = figure.add_subplot()
+    for k, positive, scores in _curves(labels, probabilities):
+        precision, recall, _ = precision_recall_curve(positive, scores)
+        prevalence = positive.mean()
+        label = f"{names[k]}: AP {average_precision_score(positive, scores):.3f} (chance {prevalence:.3f})"
+        axes.step(recall, precision, where="post", label=label, **_line(k))
+        axes.plot([1.0, 1.025], [prevalence] * 2, color=COLOURS[k % len(COLOURS)], linewidth=2.5, clip_on=False)
+    axes.set(xlabel="recall", ylabel="precision")
+    _finish(figure, axes)
+    return figure
+
+
+def reliability_figure(curves: dict[str, Reliability]) -> Figure:
+    """Accuracy against confidence, with one standard error, above how many objects are that sure.
+
+    Args:
+        curves: By what the legend calls them.
+    """
+    figure = Figure(figsize=(5.2, 6.8), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    above.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
+    for k, (name, curve) in enumerate(curves.items()):
+        colour = COLOURS[k % len(COLOURS)]
+        error = np.sqrt(curve.accuracy * (1 - curve.accuracy) / np.maximum(curve.count, 1))
+        label = f"{name}: ECE {curve.ece:.3f}"
+        above.errorbar(
+            curve.confidence, curve.accuracy, error, color=colour, label=label, marker="o", markersize=4, linewidth=1.3
+        )
+        below.stairs(curve.count, curve.edges, color=colour, linewidth=1.3)
+        below.stairs(curve.count, curve.edges, color=colour, fill=True, alpha=0.15)
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", box_aspect=1)
+    above.legend(loc="upper left", frameon=False, fontsize=9)
+    below.set(xlabel="confidence (probability of the predicted class)", ylabel="objects", box_aspect=1 / 4)
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def f1_figure(
+    names: Sequence[str], f1: np.ndarray, intervals: np.ndarray | None = None, baseline: np.ndarray | None = None
+) -> Figure:
+    """One horizontal bar a class.
+
+    Args:
+        names: Of the K classes.
+        f1: Shape (K,).
+        intervals: Lower and upper ends, shape (K, 2); NaN where there are none.
+        baseline: F1 of the trivial predictor, shape (K,).
+    """
+    figure = Figure(figsize=(8, 0.32 * len(names) + 1.1), layout="constrained")
+    axes = figure.add_subplot()
+    at = np.arange(len(names))
+    axes.barh(at, f1, height=0.7, color=MODEL, label="model")
+    if baseline is not None:
+        axes.barh(at, baseline, height=0.3, color=BASELINE, label="trivial predictor")
+    ends = f1 if intervals is None else np.fmax(f1, intervals[:, 1])
+    if intervals is not None:
+        for colour, width in (("white", 3.2), ("black", 1.4)):  # to be seen on the bar and beside it
+            axes.hlines(at, intervals[:, 0], intervals[:, 1], color=colour, linewidth=width)
+    for place, (value, end) in enumerate(zip(f1, ends, strict=True)):
+        axes.text(end + 0.012, place, f"{value:.3f}", va="center", fontsize=8)
+    axes.set_yticks(at, names, fontsize=8)
+    axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel="F1")
+    axes.tick_params(axis="y", length=0)
+    if baseline is not None:
+        figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def by_property_figure(
+    title: str,
+    edges: np.ndarray,
+    values: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    counts: np.ndarray,
+    label: str,
+) -> Figure:
+    """A metric in bins of a property, with error bars, above how many objects each bin holds.
+
+    Args:
+        title: The property, with its unit, as the horizontal axis says it.
+        edges: Ends of the bins in units of the property, shape (B + 1,).
+        values: The metric in each bin, shape (B,); NaN where it is not known.
+        low: Lower ends of the error bars, shape (B,).
+        high: Upper ends of the error bars, shape (B,).
+        counts: Objects in each bin, shape (B,).
+        label: The metric, as the vertical axis says it.
+    """
+    figure = Figure(figsize=(6, 4.4), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    middle = (edges[:-1] + edges[1:]) / 2
+    above.hlines(values, edges[:-1], edges[1:], color=MODEL, linewidth=1.8)
+    above.vlines(middle, low, high, color=MODEL, linewidth=1.2)
+    above.plot(middle, values, color=MODEL, marker="o", markersize=4.5, linestyle="none")
+    above.set(ylabel=label)
+    below.stairs(counts, edges, color=BASELINE, fill=True)
+    below.set(xlabel=title, ylabel="objects", ylim=(0, None))
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _curves(labels: np.ndarray, probabilities: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Class, whether each object has it, and its probabilities, of the classes that some objects have and some not."""
+    known = labels >= 0
+    for k, scores in enumerate(probabilities[known].T):
+        positive = labels[known] == k
+        if 0 < positive.sum() < len(positive):
+            yield k, positive, scores
+
+
+def _line(k: int) -> dict[str, Any]:
+    """Colour of the class with index k; dashes tell those apart that share one."""
+    return {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.5, "linestyle": ("-", "--")[k // len(COLOURS) % 2]}
+
+
+def _finish(figure: Figure, axes: Axes) -> None:
+    """Axes from 0 to 1 both ways, and a legend beside them in a figure wide enough for it."""
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), box_aspect=1)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    labels = axes.get_legend_handles_labels()[1]
+    if labels:
+        figure.legend(loc="outside right center", frameon=False, fontsize=8.5)
+    figure.set_size_inches(5.4 + 0.075 * max(map(len, labels), default=0), 4.6)

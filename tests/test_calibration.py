@@ -1,0 +1,221 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy import special
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import log_loss
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from galaxyml import calibration
+from galaxyml.errors import UserError
+
+
+def drawn(count: int, classes: int = 4, seed: int = 0, spread: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, and labels drawn from exactly the probabilities that the logits state."""
+    rng = np.random.default_rng(seed)
+    logits = spread * rng.standard_normal((count, classes))
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    return logits, labels
+
+
+def test_softmax_is_scipys_and_survives_large_logits() -> None:
+    logits, _ = drawn(50)
+    np.testing.assert_allclose(calibration.softmax(logits, 2.5), special.softmax(logits / 2.5, axis=1))
+    np.testing.assert_array_equal(calibration.softmax(np.array([[1e30, 0.0], [-1e30, 0.0]])), [[1, 0], [0, 1]])
+    assert np.isnan(calibration.softmax(np.array([[np.inf, 0.0], [np.nan, 0.0]]))).all()
+
+
+@pytest.mark.parametrize("truth", [0.3, 1.0, 4.0])
+def test_temperature_recovers_the_constant_that_logits_were_multiplied_by(truth: float) -> None:
+    logits, labels = drawn(40_000)
+    assert calibration.fit_temperature(truth * logits, labels) == pytest.approx(truth, rel=0.03)
+
+
+def test_temperature_has_the_least_likelihood_of_all() -> None:
+    logits, labels = drawn(300)
+    labels[:100] = -1
+
+    def nll(temperature: float) -> float:
+        return log_loss(labels[100:], calibration.softmax(logits[100:], temperature), labels=range(4))
+
+    best = minimize_scalar(nll, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-8}).x
+    assert calibration.fit_temperature(logits, labels) == pytest.approx(best, rel=1e-4)
+
+
+def test_temperature_ends_at_its_bounds() -> None:
+    logits = np.eye(3)
+    right, wrong = np.arange(3), np.array([1, 2, 0])
+    assert calibration.fit_temperature(logits, right) == calibration.LOWEST
+    assert calibration.fit_temperature(logits, wrong) == calibration.HIGHEST
+    assert calibration.fit_temperature(logits[:1], right[:1]) == calibration.LOWEST
+    assert calibration.fit_temperature(np.zeros((5, 3)), np.zeros(5, np.int64)) == 1
+    assert calibration.fit_temperature(1e4 * logits, right) == 1  # a likelihood of 1 already
+
+
+def test_temperature_of_one_class_only_is_within_bounds() -> None:
+    logits, _ = drawn(30)
+    found = calibration.fit_temperature(logits, np.zeros(30, np.int64))
+    assert calibration.LOWEST <= found <= calibration.HIGHEST
+
+
+def test_temperature_says_what_is_missing() -> None:
+    logits, labels = drawn(10)
+    with pytest.raises(UserError, match="No object has a known class"):
+        calibration.fit_temperature(logits, np.full(10, -1))
+    logits[3] = np.nan
+    with pytest.raises(UserError, match="1 of 10 objects have logits that are NaN"):
+        calibration.fit_temperature(logits, labels)
+
+
+@given(
+    arrays.arrays(np.float64, (6, 4), elements=st.floats(-30, 30)),
+    arrays.arrays(np.int64, 6, elements=st.integers(0, 3)),
+)
+@settings(max_examples=100, deadline=None)
+def test_temperature_keeps_the_first_choice_and_never_raises_the_loss(logits: np.ndarray, labels: np.ndarray) -> None:
+    temperature = calibration.fit_temperature(logits, labels)
+    assert calibration.LOWEST <= temperature <= calibration.HIGHEST
+    before, after = special.log_softmax(logits, axis=1), special.log_softmax(logits / temperature, axis=1)
+    rows = np.arange(6)
+    assert -after[rows, labels].mean() <= -before[rows, labels].mean() + 1e-9
+    chosen = calibration.softmax(logits, temperature).argmax(axis=1)  # of near ties rounding may choose either
+    np.testing.assert_allclose(logits[rows, chosen], logits.max(axis=1), atol=1e-12)
+
+
+def test_no_object_calibrates_itself() -> None:
+    logits, labels = drawn(600)
+    parts = np.arange(600) % 3
+    probabilities, temperatures = calibration.cross_fitted(logits, labels, parts)
+    changed = labels.copy()
+    changed[parts == 1] = (labels[parts == 1] + 1) % 4
+    others, other_temperatures = calibration.cross_fitted(logits, changed, parts)
+    np.testing.assert_array_equal(probabilities[parts == 1], others[parts == 1])
+    assert (temperatures != other_temperatures)[parts != 1].all()
+    expected = calibration.fit_temperature(logits[parts != 1], labels[parts != 1])
+    np.testing.assert_array_equal(temperatures[parts == 1], expected)
+    np.testing.assert_allclose(probabilities[parts == 1], calibration.softmax(logits[parts == 1], expected))
+
+
+def test_one_part_is_halved() -> None:
+    logits, labels = drawn(100)
+    found, temperatures = calibration.cross_fitted(logits, labels, np.full(100, 7))
+    expected, _ = calibration.cross_fitted(logits, labels, np.arange(100) % 2)
+    np.testing.assert_array_equal(found, expected)
+    assert len(np.unique(temperatures)) == 2
+
+
+def test_a_part_without_others_is_refused() -> None:
+    logits, labels = drawn(20)
+    parts = np.repeat([0, 1], 10)
+    with pytest.raises(UserError, match="Part 0 cannot be calibrated"):
+        calibration.cross_fitted(logits, np.where(parts == 1, -1, labels), parts)
+
+
+def test_unknown_classes_are_scaled_too() -> None:
+    logits, labels = drawn(60)
+    labels[::3] = -1
+    probabilities, _ = calibration.cross_fitted(logits, labels, np.arange(60) % 2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("bins", [10, 15])
+def test_calibration_errors_are_torchmetrics(bins: int) -> None:
+    logits, labels = drawn(2000)
+    probabilities = calibration.softmax(3 * logits)
+    theirs = [
+        multiclass_calibration_error(torch.tensor(probabilities), torch.tensor(labels), 4, bins, norm).item()
+        for norm in ("l1", "max")
+    ]
+    ours = calibration.ece(probabilities, labels, bins), calibration.max_calibration_error(probabilities, labels, bins)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_calibration_errors_leave_unknown_classes_out() -> None:
+    logits, labels = drawn(200)
+    probabilities = calibration.softmax(logits)
+    gaps = np.where(np.arange(200) < 50, -1, labels)
+    assert calibration.ece(probabilities, gaps) == calibration.ece(probabilities[50:], labels[50:])
+    assert calibration.ece(probabilities, np.full(200, -1)) == 0
+
+
+def test_bins_hold_their_upper_end() -> None:
+    probabilities = np.array([[0.5, 0.5], [1.0, 0.0], [0.51, 0.49]])
+    found = calibration.reliability(probabilities, np.array([0, 0, 1]), bins=2)
+    np.testing.assert_array_equal(found.count, [1, 2])
+    np.testing.assert_allclose(found.confidence, [0.5, 0.755])
+    np.testing.assert_allclose(found.accuracy, [1, 0.5])
+    assert found.ece == pytest.approx((0.5 + 2 * 0.255) / 3)
+    assert found.max_calibration_error == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("method", ["lac", "aps"])
+@pytest.mark.parametrize("asked", [0.65, 0.85])  # where the correction for few objects matters
+def test_sets_cover_as_asked(method: str, asked: float) -> None:
+    calibrating, repeats, new = 9, 1500, 20
+    hits = []
+    for seed in range(repeats):
+        logits, labels = drawn(calibrating + new, seed=seed, spread=0.7)
+        probabilities = calibration.softmax(3 * logits)  # overconfident, which must not matter
+        threshold = calibration.conformal_threshold(
+            probabilities[:calibrating], labels[:calibrating], asked, method=method
+        )
+        sets = calibration.prediction_sets(probabilities[calibrating:], threshold, method=method)
+        hits.append(calibration.coverage(sets, labels[calibrating:]))
+    error = np.std(hits) / np.sqrt(repeats)
+    assert np.mean(hits) > asked - 3 * error
+    if method == "lac" and asked == 0.85:  # where the likeliest class is nearly always in by itself
+        assert np.mean(hits) < asked + 1 / (calibrating + 1) + 3 * error
+
+
+def test_threshold_is_the_corrected_quantile() -> None:
+    probabilities = np.stack([np.linspace(0.1, 0.9, 9), 1 - np.linspace(0.1, 0.9, 9)], axis=1)
+    labels = np.zeros(9, np.int64)
+    assert calibration.conformal_threshold(probabilities, labels, 0.9) == pytest.approx(0.9)  # all 9 scores
+    assert calibration.conformal_threshold(probabilities, labels, 0.85) == pytest.approx(0.9)
+    assert calibration.conformal_threshold(probabilities, labels, 0.7) == pytest.approx(0.7)
+    assert calibration.conformal_threshold(probabilities, labels, 0.95) == math.inf
+    assert calibration.prediction_sets(probabilities, math.inf).all()
+
+
+def test_adaptive_sets_hold_the_likeliest_classes_up_to_the_threshold() -> None:
+    probabilities = np.array([[0.1, 0.5, 0.25, 0.15]])
+    sets = calibration.prediction_sets(probabilities, 0.8, "aps")
+    np.testing.assert_array_equal(sets, [[False, True, True, False]])
+    labels = np.array([2])
+    assert calibration.conformal_threshold(probabilities, labels, 0.5, "aps") == pytest.approx(0.75)
+
+
+@given(
+    arrays.arrays(np.float64, (5, 3), elements=st.sampled_from([0.0, 1.0, 2.0])),
+    st.floats(0, 1),
+    st.sampled_from(["lac", "aps"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_no_set_is_empty_and_sets_grow_with_the_threshold(logits: np.ndarray, threshold: float, method: str) -> None:
+    probabilities = calibration.softmax(logits)
+    sets = calibration.prediction_sets(probabilities, threshold, method)
+    wider = calibration.prediction_sets(probabilities, threshold + 0.2, method)
+    assert sets[np.arange(5), probabilities.argmax(axis=1)].all()
+    assert (wider | ~sets).all()
+    assert 1 <= calibration.mean_size(sets) <= calibration.mean_size(wider) <= 3
+
+
+def test_coverage_leaves_unknown_classes_out() -> None:
+    sets = np.array([[True, False], [True, True], [False, True], [True, False]])
+    assert calibration.coverage(sets, np.array([0, 1, 0, -1])) == pytest.approx(2 / 3)
+    assert calibration.mean_size(sets) == 1.25
+
+
+def test_impossible_wishes_are_refused() -> None:
+    probabilities, labels = np.array([[0.5, 0.5]]), np.array([0])
+    with pytest.raises(UserError, match=r"coverage is 90; it lies between 0 and 1"):
+        calibration.conformal_threshold(probabilities, labels, 90)
+    with pytest.raises(UserError, match=r"There are: aps, lac\."):
+        calibration.conformal_threshold(probabilities, labels, 0.9, "nope")
+    with pytest.raises(UserError, match=r"Did you mean aps\?"):
+        calibration.prediction_sets(probabilities, 0.9, "apss")
