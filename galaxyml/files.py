@@ -91,3 +91,19 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_digest(path: Path, cache: Path) -> str:
+    """SHA-256 of a file's content, kept from the last time where its size and time of change are still the same.
+
+    Args:
+        path: The file.
+        cache: Folder where digests of large files are kept.
+    """
+    stat = path.stat()
+    if stat.st_size < 1e8:
+        return file_digest(path)
+    kept = cache / "digests" / digest([path.resolve(), stat.st_size, stat.st_mtime_ns])
+    if not kept.is_file():
+        write_text(kept, file_digest(path))
+    return kept.read_text(encoding="utf-8")

@@ -11,11 +11,11 @@ from galaxyml.seeds import generator
 
 
 class ImageBatches(Dataset[dict[str, Tensor]]):
-    """A batch for a list of rows: `index` (B,), `image` (B, side, side, 3) uint8 and `target` (B, K).
+    """A batch for a list of rows: `index` (B,), `image` (B, side, side, 3) uint8 and `target` (B, K) or (B,).
 
     Args:
         store: Pictures, in the catalog's order.
-        targets: What is known of each, shape (N, K); rows of NaN where nothing is.
+        targets: What is known of each: numbers (N, K), rows of NaN where nothing is, or classes (N,), -1 where none is.
     """
 
     def __init__(self, store: ImageStore, targets: Tensor) -> None:
@@ -26,6 +26,22 @@ class ImageBatches(Dataset[dict[str, Tensor]]):
         return {"index": rows, "image": self.store.gather(rows), "target": self.targets[rows]}
 
 
+class FeatureBatches(Dataset[dict[str, Tensor]]):
+    """A batch for a list of rows: `index` (B,), `features` (B, views, F) and `target`, as ImageBatches has them.
+
+    Args:
+        features: What a frozen backbone says of several views of each picture, shape (N, views, F).
+        targets: As for ImageBatches.
+    """
+
+    def __init__(self, features: Tensor, targets: Tensor) -> None:
+        self.features = features
+        self.targets = targets
+
+    def __getitem__(self, rows: Tensor) -> dict[str, Tensor]:
+        return {"index": rows, "features": self.features.index_select(0, rows), "target": self.targets[rows]}
+
+
 class RowSampler(Sampler[Tensor]):
     """Deals rows into batches; the order follows from the seed and the epoch alone, so a resumed run meets the same.
 
@@ -33,12 +49,15 @@ class RowSampler(Sampler[Tensor]):
         rows: Rows of the catalog, shape (N,).
         batch_size: Rows a batch; the last one may have fewer, or one more.
         seed: Seed of the order; None keeps the order as it is.
+        weights: How often a row is drawn relative to others, shape (N,); an epoch then draws N rows with replacement.
+            None deals each row once.
     """
 
-    def __init__(self, rows: Tensor, batch_size: int, seed: int | None = None) -> None:
+    def __init__(self, rows: Tensor, batch_size: int, seed: int | None = None, weights: Tensor | None = None) -> None:
         self.rows = rows
         self.batch_size = batch_size
         self.seed = seed
+        self.weights = weights
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -49,7 +68,11 @@ class RowSampler(Sampler[Tensor]):
         # A generator, as Lightning makes the iterator of a resumed run before it knows the epoch.
         rows = self.rows
         if self.seed is not None:
-            rows = rows[torch.randperm(len(rows), generator=generator(self.seed, "order", self.epoch))]
+            drawing = generator(self.seed, "order", self.epoch)
+            if self.weights is None:
+                rows = rows[torch.randperm(len(rows), generator=drawing)]
+            else:
+                rows = rows[torch.multinomial(self.weights, len(rows), replacement=True, generator=drawing)]
         yield from rows.split(self._sizes())
 
     def __len__(self) -> int:

@@ -6,13 +6,15 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from galaxyml.data.pictures import file_of, open_picture, read_pictures
 from galaxyml.errors import DataError, UserError, some
 from galaxyml.files import digest, whole, write_json
 from galaxyml.progress import track
@@ -52,11 +54,17 @@ class Framing:
         return self.size + 2 * round(self.size * (min(self.margin, 1 / self.crop) - 1) / 2)
 
     def read(self, path: Path) -> np.ndarray:
-        """Decodes one picture, crops its centre and resizes that; uint8 of shape (side, side, 3)."""
-        with Image.open(path) as picture:
-            box = self.box(*picture.size)
-            part = picture.convert("RGB").resize((self.side, self.side), Image.Resampling.BICUBIC, box=box)
-        return np.asarray(part)
+        """Decodes one picture, crops its centre and resizes that; uint8 of shape (side, side, 3).
+
+        Raises:
+            DataError: If it is no picture or cannot be read.
+        """
+        return self.frame(open_picture(path))
+
+    def frame(self, picture: Image.Image) -> np.ndarray:
+        """Crops an RGB picture's centre and resizes that; uint8 of shape (side, side, 3)."""
+        box = self.box(*picture.size)
+        return np.asarray(picture.resize((self.side, self.side), Image.Resampling.BICUBIC, box=box))
 
     def box(self, width: int, height: int) -> tuple[float, float, float, float]:
         """What is stored of a picture of the given size in pixels: left, upper, right, lower."""
@@ -69,12 +77,14 @@ class ImageStore:
     """Pictures as one array of pixels.
 
     Attributes:
+        name: Digest of its pictures and framing.
         pixels: uint8, shape (N, side, side, 3), mapped from disk.
         digests: One number a picture; equal numbers mean equal pixels. Shape (N,), uint64.
     """
 
     def __init__(self, folder: Path, count: int, framing: Framing) -> None:
         side = framing.side
+        self.name = folder.name
         self.framing = framing
         self.pixels = torch.from_file(
             str(folder / "pixels.u8"), shared=False, size=count * side * side * 3, dtype=torch.uint8
@@ -94,7 +104,7 @@ def open_store(root: Path, images: Sequence[str], framing: Framing, cache: Path)
 
     Args:
         root: Folder of the pictures.
-        images: Their paths in it, in the order wanted; N of them.
+        images: Their paths in it, or addresses of rows of an HDF5 file there, in the order wanted; N of them.
         framing: What is kept of each.
         cache: Folder of all stores.
 
@@ -112,9 +122,10 @@ def open_store(root: Path, images: Sequence[str], framing: Framing, cache: Path)
 
 def _stats(root: Path, images: Sequence[str]) -> list[tuple[int, int]]:
     found, missing = [], []
+    stat_of = lru_cache(maxsize=1)(os.stat)  # many pictures may lie in one file
     for image in images:
         try:
-            stat = os.stat(root / image)
+            stat = stat_of(root / file_of(image))
             found.append((stat.st_size, stat.st_mtime_ns))
         except FileNotFoundError:
             missing.append(image)
@@ -135,7 +146,7 @@ def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) ->
         draft.mkdir()
         digests = np.zeros(count, np.uint64)
         with (draft / "pixels.u8").open("wb") as file:
-            for row, pixels in enumerate(track(_decode(root, images, framing), "Decoding images", count)):
+            for row, pixels in enumerate(track(frame_all(root, images, framing), "Decoding images", count)):
                 if isinstance(pixels, str):
                     bad.append(pixels)
                 else:
@@ -151,20 +162,29 @@ def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) ->
         write_json(draft / "store.json", {"root": str(root), "pictures": count, "side": side, **asdict(framing)})
 
 
-def _decode(root: Path, images: Sequence[str], framing: Framing) -> Iterator[np.ndarray | str]:
-    """Decodes in threads (Pillow works outside Python's lock), a bounded number ahead; a failure gives its reason."""
+def frame_all(root: Path, images: Sequence[str], framing: Framing) -> Iterator[np.ndarray | str]:
+    """Decodes and frames pictures in threads (Pillow works outside Python's lock), a bounded number ahead.
 
-    def read(image: str) -> np.ndarray | str:
+    Args:
+        root: Folder of the pictures.
+        images: Their paths in it, or addresses of rows of an HDF5 file there.
+        framing: What is kept of each.
+
+    Yields:
+        For each picture its pixels, uint8 of shape (side, side, 3), or the reason why it cannot be read.
+    """
+
+    def read(named: tuple[str, Image.Image | None]) -> np.ndarray | str:
+        name, picture = named
         try:
-            return framing.read(root / image)
-        except UnidentifiedImageError:
-            return f"{image} is not a picture"
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            return f"{image}: {error}"
+            return framing.frame(picture) if picture is not None else framing.read(root / name)
+        except DataError as error:
+            return name.removesuffix(Path(name).name) + str(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(images), _AHEAD):
-            yield from pool.map(read, images[start : start + _AHEAD])
+        for part in read_pictures(root, images):
+            for start in range(0, len(part), _AHEAD):
+                yield from pool.map(read, part[start : start + _AHEAD])
 
 
 def _check_space(folder: Path, needed: int, advice: str) -> None:

@@ -1,46 +1,108 @@
-"""Which object is held out when: folds that look alike in every target."""
+"""Which object is held out when: parts of a sample that look alike in every target."""
 
-import warnings
+import math
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+from iterstrat.ml_stratifiers import IterativeStratification
 
 from galaxyml.errors import UserError
 
+TEST = -1  # the fold of objects that no run trains on or chooses by
 
-def assign_folds(targets: np.ndarray, folds: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-    """Deals objects into folds so that each fold has its share of high and of very high values of every target.
+
+class Split(Protocol):
+    """Deals objects into folds, one of which a run holds out for validation."""
+
+    folds: int
+
+    def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
+        """Each object's fold, or `TEST`; shapes as for `deal`."""
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Every object is held out once, by one of K runs.
+
+    Attributes:
+        folds: Number of folds, K; at least 2.
+    """
+
+    folds: int
+
+    def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
+        """Folds 0 to K - 1; arguments and errors as for `deal`."""
+        return deal(targets, [1 / self.folds] * self.folds, seed, groups)
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """A test part that no run sees, the same for all folds, and validation parts of a fixed share.
+
+    With 0.15 and 0.15 each run trains on 0.70. There is room for 5 validation parts that have nothing in common; what
+    is left over is trained on by all.
+
+    Attributes:
+        val: Share of a validation part, in (0, 1).
+        test: Share of the test part, in (0, 1).
+        folds: Number of validation parts; at most (1 - test) / val.
+    """
+
+    val: float
+    test: float
+    folds: int
+
+    def __post_init__(self) -> None:
+        for name, value in (("val", self.val), ("test", self.test)):
+            if not 0 < value < 1:
+                raise UserError(f"split.{name}={value}: it must be a share in (0, 1).")
+        room = math.floor((1 - self.test) / self.val + 1e-9)
+        if self.val + self.test >= 1 or not 1 <= self.folds <= room:
+            raise UserError(
+                f"folds={self.folds}: with split.val={self.val} and split.test={self.test} there is room for {room} "
+                "validation parts and something to train on. Choose fewer folds, smaller shares, or split=folds."
+            )
+
+    def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
+        """`TEST`, folds 0 to K - 1, and K for what all train on; arguments and errors as for `deal`."""
+        left = max(1 - self.test - self.folds * self.val, 0.0)
+        fold = deal(targets, [self.test, *[self.val] * self.folds, left], seed, groups)
+        return np.where(fold == 0, TEST, fold - 1)
+
+
+def deal(targets: np.ndarray, shares: list[float], seed: int, groups: np.ndarray | None = None) -> np.ndarray:
+    """Deals objects into parts so that each has its share of high and of very high values of every target.
 
     Iterative stratification (Sechidis et al. 2011) over two indicators a column: above its median, and above its 0.9
-    quantile.
+    quantile. With one column a class, 1 for its objects, each part has its share of every class.
 
     Args:
         targets: Shape (N, K), such as vote fractions.
-        folds: Number of folds, 2 to N.
-        seed: Same seed, same folds.
-        groups: Shape (N,); objects with equal numbers (such as copies of one picture) come into one fold.
+        shares: Of the parts; they sum to 1.
+        seed: Same seed, same parts.
+        groups: Shape (N,); objects with equal numbers (such as copies of one picture) come into one part.
 
     Returns:
-        Each object's fold, 0 to `folds` - 1, shape (N,).
+        Each object's part, 0 to len(shares) - 1, shape (N,).
 
     Raises:
-        UserError: If there are fewer groups than folds, or fewer than 2 folds.
+        UserError: If there are fewer groups than parts, or fewer than 2 parts.
     """
     count = len(targets)
     groups = np.arange(count) if groups is None else groups
     _, firsts, member = np.unique(groups, return_index=True, return_inverse=True)
-    if not 2 <= folds <= len(firsts):
+    if not 2 <= len(shares) <= len(firsts):
         raise UserError(
-            f"folds={folds} cannot be dealt from {len(firsts)} different objects; "
+            f"folds={len(shares)} cannot be dealt from {len(firsts)} different objects; "
             f"choose 2 to {max(len(firsts), 2)} folds, or give more objects."
         )
     one_each = targets[np.sort(firsts)]
     position = np.argsort(np.argsort(firsts))
     indicators = np.hstack([one_each > np.quantile(one_each, level, axis=0) for level in (0.5, 0.9)])
-    fold = np.empty(len(firsts), np.int64)
-    splitter = MultilabelStratifiedKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about targets that are constant; they need no stratification
-        for number, (_, held_out) in enumerate(splitter.split(one_each, indicators)):
-            fold[held_out] = number
-    return fold[position[member]]
+    rng = np.random.RandomState(seed)
+    order = np.arange(len(one_each))
+    rng.shuffle(order)
+    part = np.empty(len(order), np.int64)
+    part[order] = IterativeStratification(labels=indicators[order], r=np.array(shares), random_state=rng)
+    return part[position[member]]

@@ -29,3 +29,14 @@ def test_no_batch_is_left_with_a_single_row() -> None:
 
 def test_without_a_seed_rows_keep_their_order() -> None:
     assert rows(RowSampler(torch.tensor([7, 3, 5]), 2), 9).tolist() == [7, 3, 5]
+
+
+def test_weights_draw_rows_as_often_as_they_say() -> None:
+    labels = torch.tensor([0] * 900 + [1] * 100)
+    weights = 1 / torch.bincount(labels)[labels].double()
+    drawn = rows(RowSampler(torch.arange(1000), 50, seed=0, weights=weights), 0)
+    assert len(drawn) == 1000
+    assert abs(float(labels[drawn].float().mean()) - 0.5) < 0.05  # 3 standard deviations
+    again = RowSampler(torch.arange(1000), 50, seed=0, weights=weights)
+    assert torch.equal(drawn, rows(again, 0))
+    assert not torch.equal(drawn, rows(again, 1))

@@ -1,0 +1,78 @@
+"""Pictures of one class each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from galaxyml.data.module import ImageData
+from galaxyml.errors import DataError, UserError
+
+UNKNOWN = -1  # the label of an object whose class is not known
+
+
+class ClassData(ImageData):
+    """Pictures whose target is a class: the column `label`, 0 to K - 1.
+
+    Args:
+        classes: Names of the classes, K of them, in the order of the labels.
+        balance: How evenly classes are drawn for training: 0 deals each object once an epoch, 1 draws all classes
+            equally often, 0.5 lies between (each object's weight is its class's frequency to the power of -balance).
+        **options: As for ImageData.
+
+    Raises:
+        UserError: If `balance` is not in [0, 1].
+    """
+
+    def __init__(self, classes: Sequence[str], balance: float = 0.0, **options: Any) -> None:
+        super().__init__(**options)
+        if not 0 <= balance <= 1:
+            raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
+        self.targets, self.outputs = ["label"], list(classes)
+        self.balance = balance
+
+    def caption(self, said: np.ndarray, true: np.ndarray) -> str:
+        chances = np.exp(said - said.max())
+        chances /= chances.sum()
+        order = np.argsort(-chances)[:2]
+        said_of = ", ".join(f"{self.outputs[at]} {chances[at]:.2f}" for at in order)
+        name = self.outputs[int(true)] if true >= 0 else "not known"
+        return f"true: {name}\nsaid: {said_of}"
+
+    def alike(self, catalog: pd.DataFrame) -> np.ndarray:
+        """One column a class, 1 for its objects."""
+        return np.eye(len(self.outputs))[catalog["label"].to_numpy()]
+
+    def target_tensor(self, catalog: pd.DataFrame) -> Tensor:
+        """Labels, int64 of shape (N,)."""
+        return torch.tensor(catalog["label"].to_numpy(np.int64))
+
+    def row_weights(self, rows: Tensor) -> Tensor | None:
+        if not self.balance:
+            return None
+        labels = self.targets_of_rows[rows]
+        counts = torch.bincount(labels, minlength=len(self.outputs)).double()
+        return counts[labels] ** -self.balance
+
+    def check_counts(self, catalog: pd.DataFrame, where: str, advice: str) -> None:
+        """Makes sure that there is something to learn from.
+
+        Args:
+            catalog: The labelled objects.
+            where: The file that they come from.
+            advice: What the user can do.
+
+        Raises:
+            DataError: If there are no objects, or fewer than two classes have any.
+        """
+        if catalog.empty:
+            raise DataError(f"{where}: no galaxies are left after the cuts. {advice}")
+        counts = np.bincount(catalog["label"], minlength=len(self.outputs))
+        if (counts > 0).sum() < 2:
+            only = self.outputs[int(counts.argmax())]
+            raise DataError(f"{where}: all {len(catalog):,} galaxies that are left are of the class '{only}'. {advice}")
+        if missing := [name for name, count in zip(self.outputs, counts, strict=True) if not count]:
+            self.notes.append(f"no galaxy is of the class {', '.join(missing)}.")

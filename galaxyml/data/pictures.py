@@ -1,0 +1,199 @@
+"""Pictures of any kind as RGB: JPEG and PNG of any mode, FITS with one or more bands, rows of an HDF5 file."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from galaxyml.errors import DataError
+
+HDF5 = (".h5", ".hdf5")
+FITS = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", *FITS)
+KEY = "images"  # of an HDF5 file
+# Of the asinh stretch of FITS bands, in units of the sky's noise: chosen so that a sky of noise 1 looks as in SDSS's
+# own pictures, and what is a thousand times brighter is white.
+SOFTENING, STRETCH = 6.5, 22.0
+_SLICE = 64e6  # bytes of an HDF5 file that are read at a time
+
+
+def address(file: str, row: int) -> str:
+    """How a catalog names a picture inside an HDF5 file.
+
+    >>> address("Galaxy10_DECals.h5", 7)
+    'Galaxy10_DECals.h5#7'
+    """
+    return f"{file}#{row}"
+
+
+def file_of(image: str) -> str:
+    """The file that holds a picture.
+
+    >>> file_of("Galaxy10_DECals.h5#7"), file_of("images/3.jpg")
+    ('Galaxy10_DECals.h5', 'images/3.jpg')
+    """
+    name, mark, row = image.rpartition("#")
+    return name if mark and row.isdigit() and name.lower().endswith(HDF5) else image
+
+
+def has_suffix(path: Path, suffixes: Sequence[str]) -> bool:
+    """Whether a file's name ends in one of some suffixes, in upper or lower case."""
+    return path.name.lower().endswith(tuple(suffixes))
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Decodes a picture of any size and mode.
+
+    Transparent parts become black; 16-bit grey is scaled to 8 bits; floats and FITS bands get an asinh stretch.
+
+    Args:
+        path: A file, or a row of an HDF5 file (`address`).
+
+    Returns:
+        The picture, RGB.
+
+    Raises:
+        DataError: If it is no picture or cannot be read; the message begins with its name.
+    """
+    if (file := file_of(str(path))) != str(path):
+        row = int(str(path).rpartition("#")[2])
+        ((_, picture),) = read_rows(Path(file), [row])
+        return picture
+    try:
+        return _fits(path) if has_suffix(path, FITS) else _decoded(path)
+    except FileNotFoundError:
+        raise DataError(f"{path.name} is not there") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path.name} is not a picture") from None
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path.name}: {str(error) or type(error).__name__}") from None
+
+
+def read_pictures(root: Path, images: Sequence[str]) -> Iterator[list[tuple[str, Image.Image | None]]]:
+    """Parts of a list of pictures, in its order: files by their names alone, rows of HDF5 files decoded.
+
+    Rows of one file that follow each other are read in contiguous slices that respect its chunks: a file whose chunks
+    hold parts of many pictures is then decompressed once, not once a picture.
+
+    Args:
+        root: Folder of the pictures.
+        images: Paths in it, or addresses of rows.
+
+    Yields:
+        Names, with the picture where it lies in an HDF5 file.
+    """
+    for file, part in groupby(images, file_of):
+        names = list(part)
+        if names[0] == file:
+            yield [(name, None) for name in names]
+            continue
+        rows = [int(name.rpartition("#")[2]) for name in names]
+        found = read_rows(root / file, rows)
+        waiting = list(reversed(names))
+        batch: list[tuple[str, Image.Image | None]] = []
+        for _, picture in found:
+            batch.append((waiting.pop(), picture))
+            if len(batch) == 256:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+
+def read_rows(path: Path, rows: Sequence[int]) -> Iterator[tuple[int, Image.Image]]:
+    """Pictures of an HDF5 file (`images`, uint8, shape (N, H, W, 3)), in the order of `rows`.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    try:
+        with h5py.File(path) as file:
+            pixels = file[KEY]
+            for start, stop in _slices(rows, pixels):
+                part = rows[start:stop]
+                first = min(part)
+                block = pixels[first : max(part) + 1]
+                for row in part:
+                    yield row, Image.fromarray(block[row - first])
+    except (OSError, KeyError, IndexError, RuntimeError) as error:
+        raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}). Fetch it again.") from None
+
+
+def _slices(rows: Sequence[int], pixels: Any) -> Iterator[tuple[int, int]]:
+    """Runs of `rows` that lie within one slice of the file each, a whole number of chunks long."""
+    chunk = pixels.chunks[0] if pixels.chunks else 1
+    picture = int(np.prod(pixels.shape[1:]))
+    length = max(int(_SLICE / picture) // chunk, 1) * chunk
+    start = 0
+    for stop in range(1, len(rows) + 1):
+        if stop == len(rows) or rows[stop] // length != rows[start] // length:
+            yield start, stop
+            start = stop
+
+
+def _decoded(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        picture.load()
+    if picture.mode in ("RGB", "L", "YCbCr", "CMYK", "1"):
+        return picture.convert("RGB")
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = np.asarray(picture).astype(np.float64)
+        if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
+            return composite(values[None])
+        return Image.fromarray((values / 257 + 0.5).astype(np.uint8)).convert("RGB")
+    transparent = picture.convert("RGBA")
+    black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+    return Image.alpha_composite(black, transparent).convert("RGB")
+
+
+def _fits(path: Path) -> Image.Image:
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)  # about headers; the pixels are what counts
+        with fits.open(path, memmap=False) as units:
+            data = next((unit.data for unit in units if unit.is_image and unit.data is not None), None)
+            if data is None:
+                raise ValueError("it has no image")
+            values = np.asarray(data, dtype=np.float64)
+    if values.ndim == 2:
+        values = values[None]
+    if values.ndim != 3:
+        raise ValueError(f"its image has the shape {values.shape}; it must be (H, W) or (bands, H, W)")
+    return composite(values)
+
+
+def composite(bands: np.ndarray) -> Image.Image:
+    """A colour picture of bands by an asinh stretch that keeps colours (Lupton et al. 2004, PASP 116, 133).
+
+    The sky and its noise are estimated from the pixels (median, and median absolute deviation), so the unit is free.
+    The first row of FITS is the lowest of the picture.
+
+    Args:
+        bands: Brightness in each band from blue to red, shape (C, H, W); one gives grey, two are blue and red, and of
+            more than three the first, the middle and the last are taken. What is not finite counts as sky.
+
+    Returns:
+        The picture, RGB.
+    """
+    from astropy.visualization import make_lupton_rgb
+
+    count = len(bands)
+    chosen = bands[[0, count // 2, count - 1]] if count != 2 else np.stack([bands[0], bands.mean(0), bands[1]])
+    filled = np.empty(chosen.shape)
+    for number, band in enumerate(chosen):
+        known = band[np.isfinite(band)]
+        sky = float(np.median(known)) if known.size else 0.0
+        noise = 1.4826 * float(np.median(np.abs(known - sky))) if known.size else 0.0
+        noise = noise or float(np.ptp(known) / 1000 if known.size else 0.0) or 1.0
+        filled[number] = np.where(np.isfinite(band), (band - sky) / noise, 0.0)
+    blue, green, red = filled[:, ::-1]
+    with np.errstate(divide="ignore", invalid="ignore"):  # where there is no light at all
+        rgb = make_lupton_rgb(red, green, blue, minimum=0.0, stretch=STRETCH, Q=SOFTENING)
+    return Image.fromarray(rgb)

@@ -1,0 +1,146 @@
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from astropy.io import fits
+from PIL import Image
+
+from galaxyml.data.images import Framing, open_store
+from galaxyml.data.pictures import address, composite, file_of, open_picture, read_rows
+from galaxyml.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+def written(path: Path, pixels: np.ndarray, chunks: tuple[int, ...] | None) -> Path:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", data=pixels, chunks=chunks)
+    return path
+
+
+@pytest.mark.parametrize("chunks", [None, (1, 8, 8, 1), (7, 4, 4, 1), (64, 8, 8, 3)])
+def test_rows_are_those_of_the_file_whatever_its_chunks(tmp_path: Path, chunks: tuple[int, ...] | None) -> None:
+    pixels = RNG.integers(0, 256, (90, 8, 8, 3), np.uint8)
+    path = written(tmp_path / "a.h5", pixels, chunks)
+    asked = [3, 4, 5, 60, 61, 2, 89]
+    for row, picture in read_rows(path, asked):
+        np.testing.assert_array_equal(np.asarray(picture), pixels[row])
+    assert [row for row, _ in read_rows(path, asked)] == asked
+
+
+def test_a_store_of_rows_holds_the_framed_pictures(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 256, (30, 16, 16, 3), np.uint8)
+    written(tmp_path / "a.h5", pixels, (7, 4, 4, 1))
+    Image.fromarray(pixels[5]).save(tmp_path / "five.png")
+    framing = Framing(8, crop=0.5, margin=1.5)
+    names = [address("a.h5", row) for row in (5, 7, 29)] + ["five.png", address("a.h5", 5)]
+    store = open_store(tmp_path, names, framing, tmp_path / "cache")
+    for row, number in enumerate((5, 7, 29, 5, 5)):
+        np.testing.assert_array_equal(store.pixels[row].numpy(), framing.frame(Image.fromarray(pixels[number])))
+    assert store.digests[0] == store.digests[3] == store.digests[4]
+
+
+def test_addresses_name_their_file() -> None:
+    assert file_of(address("x/y.hdf5", 12)) == "x/y.hdf5"
+    assert file_of("a#1.jpg") == "a#1.jpg"
+    assert file_of("plain.png") == "plain.png"
+
+
+def test_a_truncated_file_of_rows_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.h5", RNG.integers(0, 256, (50, 16, 16, 3), np.uint8), (5, 16, 16, 3))
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(DataError, match=r"a\.h5 cannot be read \(.*\)\. Fetch it again"):
+        list(read_rows(path, [0, 49]))
+
+
+GREY = RNG.integers(0, 256, (12, 10), np.uint8)
+
+
+def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"):
+        suffix = "tif" if mode in ("CMYK", "YCbCr") else "png"
+        Image.fromarray(GREY).convert("RGB").convert(mode).save(tmp_path / f"{mode}.{suffix}")
+        found = open_picture(tmp_path / f"{mode}.{suffix}")
+        assert (found.mode, found.size) == ("RGB", (10, 12))
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
+    Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "deep.png")), np.stack([GREY] * 3, axis=-1))
+
+
+def test_transparent_parts_are_black(tmp_path: Path) -> None:
+    pixels = np.full((4, 4, 4), 200, np.uint8)
+    pixels[:2, :, 3], pixels[2:, :, 3] = 0, 255
+    Image.fromarray(pixels).save(tmp_path / "half.png")
+    found = np.asarray(open_picture(tmp_path / "half.png"))
+    assert (found[:2] == 0).all()
+    assert (found[2:] == 200).all()
+
+
+def blob(bands: int) -> np.ndarray:
+    """A galaxy over noise, brightest in the last band, right of the middle and low (small y)."""
+    y, x = np.mgrid[:64, :64]
+    light = 800 * np.exp(-np.hypot(x - 44, y - 20) / 4)
+    return np.stack([light * (1 + band) + RNG.normal(100, 2.0, (64, 64)) for band in range(bands)])
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 5])
+def test_fits_bands_become_a_picture(tmp_path: Path, bands: int) -> None:
+    values = blob(bands).astype(np.float32)
+    fits.writeto(tmp_path / "a.fits", values if bands > 1 else values[0])
+    found = np.asarray(open_picture(tmp_path / "a.fits")).astype(int)
+    assert found.shape == (64, 64, 3)
+    row, column = (axis.mean() for axis in np.nonzero(found.sum(2) > 0.8 * found.sum(2).max()))
+    assert abs(63 - row - 20) <= 1  # the first row of FITS is the lowest
+    assert abs(column - 44) <= 1
+    sky = np.median(found, axis=(0, 1))
+    assert (sky < 25).all()
+    at = found[43, 44]
+    assert at[0] == at[1] == at[2] if bands == 1 else at[0] > at[2]  # red is the last band
+
+
+def test_the_stretch_is_free_of_units() -> None:
+    values = blob(3)
+    one, other = (
+        np.asarray(composite(scale * values + offset)).astype(int) for scale, offset in ((1, 0), (1e-9, 5e-7))
+    )
+    assert np.abs(one - other).max() <= 1
+
+
+def test_gaps_in_fits_are_sky(tmp_path: Path) -> None:
+    values = blob(1)[0]
+    values[:10] = np.nan
+    fits.writeto(tmp_path / "a.fits", values)
+    found = np.asarray(open_picture(tmp_path / "a.fits"))
+    assert (found[-10:] <= 1).all()  # the sky's own level, which the stretch begins at
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.png", b"<html>", r"a\.png is not a picture"),
+        ("a.fits", b"<html>", r"a\.fits: "),
+        ("a.tif", b"", r"a\.tif is not a picture"),
+    ],
+)
+def test_what_is_no_picture_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        open_picture(tmp_path / name)
+
+
+def test_fits_without_an_image_is_named(tmp_path: Path) -> None:
+    table = fits.BinTableHDU.from_columns([fits.Column("x", "E", array=np.zeros(3))])
+    table.writeto(tmp_path / "table.fits")
+    with pytest.raises(DataError, match=r"table\.fits: it has no image"):
+        open_picture(tmp_path / "table.fits")
+    fits.writeto(tmp_path / "cube.fits", np.zeros((2, 2, 4, 4)))
+    with pytest.raises(DataError, match=r"cube\.fits: its image has the shape \(2, 2, 4, 4\)"):
+        open_picture(tmp_path / "cube.fits")
+
+
+def test_a_missing_picture_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.jpg is not there"):
+        open_picture(tmp_path / "gone.jpg")
