@@ -26,7 +26,7 @@ VALUED = {
     "--shell-completion",
     "-sc",
 }  # Hydra's flags that take a value
-GROUPS = ("task", "model", "source", "scale", "optim", "loss", "head", "trainer", "experiment")
+GROUPS = ("task", "model", "source", "scale", "split", "labels", "optim", "loss", "head", "trainer", "experiment")
 
 EXAMPLES = """\
   python -m galaxyml task=galaxyzoo model=tiny scale=smoke

@@ -18,15 +18,22 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from galaxyml import report
+from galaxyml.data.features import open_features
 from galaxyml.data.module import ImageData
 from galaxyml.errors import UserError
+from galaxyml.losses import ClassLoss
+from galaxyml.models.parts import TwoParts
+from galaxyml.novelty import Familiar
 from galaxyml.runs import RunDir, check_same, flat
 from galaxyml.seeds import seed_all
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
 from galaxyml.training.hardware import keep_memory
 from galaxyml.training.pictures import Pictures
+from galaxyml.training.supervised import SupervisedModule
 
 log = logging.getLogger(__name__)
+
+FLAGGED = 0.01  # share of validation pictures that `galaxyml.predict` would call unlike the training set
 
 
 def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
@@ -50,8 +57,9 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     _check_siblings(here, config)
     asked = copy.deepcopy(config)  # instantiate puts values in the place of interpolations
     seed_all(config.seed, "weights")
-    module = instantiate(config.module)  # before the data: missing weights show at once
+    module: SupervisedModule = instantiate(config.module)  # before the data: missing weights show at once
     data: ImageData = instantiate(config.data)
+    _check_weighing(module, data, config)
     here.start(asked, overrides)
     if here.finished:
         if data.source.path.is_dir():
@@ -61,11 +69,16 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     data.setup()
     assert data.catalog is not None
     _probe(module, data, config)
+    _weigh_classes(module, data)
     trainer = _trainer(config, here)
     here.write_provenance(config.seed, _device(trainer), data.provenance())
     here.write_catalog(data.catalog)
+    for name, table in data.made.items():
+        here.write_table(name, table)
     counts = data.catalog["split"].value_counts()
     log.info("%s: %s", here.name, ", ".join(f"{counts[split]:,} {split}" for split in counts.index))
+    if module.tune == "head":
+        _freeze(trainer, module, data, config, here)
     _fit(trainer, module, data, here)
     load_weights(module, here, config.predict_with)
     predict(trainer, module, data, here)
@@ -85,22 +98,48 @@ def run_stages(config: DictConfig, here: RunDir) -> dict[str, float]:
     return metrics
 
 
-def load_weights(module: lightning.LightningModule, here: RunDir, which: str) -> None:
+def load_weights(module: SupervisedModule, here: RunDir, which: str) -> None:
     """Gives a module the weights of a run's `best` or `last` epoch."""
     state = torch.load(here.checkpoints / f"{which}.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(state["state_dict"])
 
 
-def predict(trainer: lightning.Trainer, module: lightning.LightningModule, data: ImageData, here: RunDir) -> None:
-    """Writes what the net says of the validation and the test split."""
+def predict(trainer: lightning.Trainer, module: SupervisedModule, data: ImageData, here: RunDir) -> None:
+    """Writes what the net says of validation and test pictures, and keeps what the training set looks like to it."""
     assert data.catalog is not None
-    batches: Any = trainer.predict(module, datamodule=data)
-    rows = torch.cat([batch["index"] for batch in batches]).numpy()
-    table = pd.DataFrame(torch.cat([batch["output"] for batch in batches]).cpu().numpy(), columns=data.targets)
+    asked, seen = (gather(batches) for batches in trainer.predict(module, datamodule=data) or [])
+    rows = asked["index"].numpy()
+    table = pd.DataFrame(asked["output"].numpy(), columns=data.outputs)
     table.insert(0, "id", data.catalog["id"].to_numpy()[rows])
-    for split, part in table.groupby(data.catalog["split"].to_numpy()[rows]):
-        here.write_predictions(str(split), part.reset_index(drop=True), by="net")
-        here.write_predictions(str(split), part.reset_index(drop=True))
+    split = data.catalog["split"].to_numpy()[rows]
+    for name, part in table.groupby(split):
+        here.write_predictions(str(name), part.reset_index(drop=True), by="net")
+        here.write_predictions(str(name), part.reset_index(drop=True))
+    if "feature" in asked:
+        on_val = asked["feature"].numpy()[split == "val"]
+        here.write_arrays("familiar", Familiar.fit(seen["feature"].numpy(), on_val, FLAGGED).arrays())
+
+
+def gather(batches: Any) -> dict[str, torch.Tensor]:
+    """What `predict_step` said of all batches, on the CPU and in single precision."""
+    names = batches[0].keys()
+    return {name: torch.cat([batch[name].cpu() for batch in batches]) for name in names}
+
+
+def load_run(here: RunDir) -> SupervisedModule:
+    """The net of a finished run, with the weights that it predicted with.
+
+    Raises:
+        UserError: If the folder is no run's, or the run is not finished.
+    """
+    config = here.config
+    here.metrics()  # only of a finished run
+    for key in ("weights", "pretrained"):  # the run has its own weights
+        if key in (config.get("model") or {}):
+            config.model[key] = None if key == "weights" else False
+    module: SupervisedModule = instantiate(config.module)
+    load_weights(module, here, config.predict_with)
+    return module.eval()
 
 
 def quiet() -> None:
@@ -119,18 +158,23 @@ def quiet() -> None:
         ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",
         ".*was already called earlier.*",
         ".*GPU available but not used.*",
+        ".*module\\(s\\) in eval mode.*",  # of a frozen backbone, which is meant to be
     ):
         warnings.filterwarnings("ignore", message=message)
 
 
 def _check(config: DictConfig) -> None:
     """Refuses impossible values before any work is done."""
-    for key, lowest in {"seed": 0, "folds": 2, "epochs": 1, "batch_size": 1, "size": 1, "limit": 1}.items():
+    for key, lowest in {"seed": 0, "folds": 2, "epochs": 1, "batch_size": 1, "size": 1, "limit": 1, "top_k": 1}.items():
         value = config[key]
         if key == "limit" and value is None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
             raise UserError(f"{key}={value}: it must be a whole number, {lowest} or more.")
+    if config.views not in range(1, 9):
+        raise UserError(
+            f"views={config.views}: it must be a whole number from 1 (the plain view) to 8 (all symmetries)."
+        )
     for key, choices in {"predict_with": ("best", "last"), "mode": ("min", "max")}.items():
         if config[key] not in choices:
             raise UserError(f"{key}={config[key]}: it must be {' or '.join(choices)}.")
@@ -149,7 +193,7 @@ def _check_siblings(here: RunDir, config: DictConfig) -> None:
 
 
 @torch.no_grad()
-def _probe(module: lightning.LightningModule, data: ImageData, config: DictConfig) -> None:
+def _probe(module: SupervisedModule, data: ImageData, config: DictConfig) -> None:
     """Makes sure that the net takes pictures of the given size and says as much as there is to predict."""
     images = torch.zeros(2, 3, config.size, config.size)
     try:
@@ -159,8 +203,57 @@ def _probe(module: lightning.LightningModule, data: ImageData, config: DictConfi
         raise UserError(f"size={config.size}: this model cannot take it ({reason}). Choose another size=….") from error
     finally:
         module.train()
-    if outputs.shape[1] != len(data.targets):
-        raise UserError(f"outputs={outputs.shape[1]}: this task predicts {len(data.targets)} columns.")
+    if outputs.shape[1] != len(data.outputs):
+        raise UserError(f"outputs={outputs.shape[1]}: this task predicts {len(data.outputs)} columns.")
+
+
+def _check_weighing(module: SupervisedModule, data: ImageData, config: DictConfig) -> None:
+    """Refuses to make rare classes count twice."""
+    balance = getattr(data, "balance", 0.0)
+    if balance and getattr(module.loss, "reweights", False) and not config.allow_double_weighting:
+        raise UserError(
+            f"balance={balance} draws rare classes more often, and the loss weighs them more as well: they count "
+            "twice, and the net then sees them everywhere (recall 0.90 at precision 0.23 in a published run). Set "
+            f"balance=0, or loss.{module.loss.key}=null; allow_double_weighting=true insists."
+        )
+
+
+def _weigh_classes(module: SupervisedModule, data: ImageData) -> None:
+    """Gives a loss that balances classes the labels of the training split."""
+    if isinstance(module.loss, ClassLoss):
+        module.loss.balance(data.targets_of_rows[data.rows("train")], len(data.outputs))
+
+
+def _freeze(
+    trainer: lightning.Trainer, module: SupervisedModule, data: ImageData, config: DictConfig, here: RunDir
+) -> None:
+    """Puts features of the frozen backbone in the place of pictures."""
+    assert isinstance(module.net, TwoParts)
+    model = config.get("model") or {}
+    if not (model.get("weights") or model.get("pretrained")):
+        log.info(
+            "note: the backbone is frozen as it was drawn at random; give model.weights=FILE or model.pretrained=true."
+        )
+    tuned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    every = list(module.parameters())
+    log.info(
+        "%s: trains %s of %s tensors, %s of %s numbers; features of the others are computed once",
+        here.name,
+        len(tuned),
+        len(every),
+        *(f"{sum(p.numel() for p in part):,}" for part in (tuned, every)),
+    )
+    with trainer.precision_plugin.forward_context():
+        features = open_features(
+            data.store,
+            module.net,
+            config.size,
+            config.views,
+            data.cache,
+            trainer.strategy.root_device,
+            trainer.precision,
+        )
+    data.use_features(features)
 
 
 def _reached(metrics: dict[str, Any], config: DictConfig, here: RunDir) -> float:
@@ -178,7 +271,7 @@ def _trainer(config: DictConfig, here: RunDir) -> lightning.Trainer:
         EpochProgress(here.name, config.monitor),
         Pictures(),
         *instantiate(list((config.get("callbacks") or {}).values())),
-        *checkpoints(here, config.monitor, config.mode),
+        *checkpoints(here, config.monitor, config.mode, config.top_k),
     ]
     logger = TensorBoardLogger(here.path, name="", version="tensorboard", default_hp_metric=False)
     return instantiate(
@@ -186,7 +279,7 @@ def _trainer(config: DictConfig, here: RunDir) -> lightning.Trainer:
     )
 
 
-def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, data: ImageData, here: RunDir) -> None:
+def _fit(trainer: lightning.Trainer, module: SupervisedModule, data: ImageData, here: RunDir) -> None:
     if here.fitted.is_file():
         return
     resume = here.last_checkpoint

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics import Metric
+
+from galaxyml.plots import bars
 
 
 def rmse(outputs: np.ndarray, targets: np.ndarray) -> float:
@@ -71,6 +74,11 @@ class FractionMetrics(Metric):
         found = {"rmse": float(np.sqrt(squared.mean() / count)), "pearson": float(_correlation(count, *sums).mean())}
         columns = np.sqrt(squared / count)
         return found | {f"rmse/{name}": float(value) for name, value in zip(self.columns, columns, strict=True)}
+
+    def figures(self) -> dict[str, Figure]:
+        """The error of each column of what was collected so far, by title."""
+        found = {name.removeprefix("rmse/"): value for name, value in self.compute().items() if "/" in name}
+        return {"rmse by column": bars(list(found), np.array(list(found.values())))}
 
 
 def _correlation(

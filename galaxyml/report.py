@@ -1,6 +1,8 @@
 """A run's or a sweep's folder -> report.md with its figures: `python -m galaxyml.report FOLDER`."""
 
+import re
 import shlex
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,35 @@ TITLES = {
     "val": "Validation galaxies, each predicted by a model that has not seen it",
     "test": "Test galaxies",
 }
-VARIANTS = {"": "model", "net_": "before the constraints", "mean_": "column mean"}
+# Which metrics stand beside a run's own, by the beginning of their names.
+VARIANTS = {
+    "": "model",
+    "net_": "net alone",
+    "mean_": "column mean",
+    "majority_": "majority class",
+    "random_": "random classes",
+}
+TRIVIAL = tuple(VARIANTS)[1:]
+ENDS = ("_low", "_high")  # of a 95 % interval, by the end of a metric's name
+BY_COLUMN = {
+    "rmse": "RMSE",
+    "mean_rmse": "column mean's",
+    "pearson": "Pearson",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "auc": "AUC",
+    "support": "galaxies",
+}
+WHOLE = ("support",)  # metrics that are counts
 
 
 def write(run: RunDir, metrics: dict[str, Any]) -> Path:
     """Writes `report.md` of a run or sweep with its numbers, and tells where it is."""
     provenance = run.provenance()
-    counts = provenance["data"]["objects"]
+    data = provenance["data"]
+    counts = data["objects"]
+    tested = f" and {counts['test']:,} to test or predict" if counts["test"] else ""
     lines = [
         f"# {run.config.task}: {run.path.parent.name if run.name.startswith('fold') else run.name}, {_what(run)}",
         "",
@@ -26,63 +50,124 @@ def write(run: RunDir, metrics: dict[str, Any]) -> Path:
         _command(provenance["command"]),
         "```",
         "",
-        f"{counts['train'] + counts['val']:,} labelled galaxies and {counts['test']:,} to predict, from "
-        f"{provenance['data']['source']} (`{provenance['data']['folder']}`).",
-        *(f"- {note}" for note in provenance["data"]["notes"]),
+        f"{counts['train'] + counts['val']:,} galaxies to learn from{tested}, from {data['source']} "
+        f"(`{data['folder']}`).",
+        *(f"- {note}" for note in data["notes"]),
     ]
+    if steps := data.get("steps"):
+        rows = [[step["what"], f"{step['after']:,}", f"{step['before'] - step['after']:,}"] for step in steps]
+        lines += ["", "## From the tables to the sample", "", *_markdown([["step", "kept", "dropped"], *rows])]
     for split in TITLES:
         if table := summary(metrics, split):
             lines += ["", f"## {TITLES[split]}", "", *_markdown(table)]
+            if any(name.endswith(ENDS) for name in metrics):
+                lines += ["", "In brackets: 95 % of bootstrap resamples of the galaxies."]
     for split in TITLES:
         if table := by_column(metrics, split):
-            lines += ["", f"## Column by column ({split})", "", *_markdown(table)]
+            lines += ["", f"## One by one ({split})", "", *_markdown(table)]
     lines += ["", "## Figures", ""]
     lines += [f"![{path.stem}](figures/{path.name})" for path in run.figures()]
+    if tables := run.tables():
+        lines += ["", "## Tables", "", *(f"- [{path.stem}](tables/{path.name})" for path in tables)]
     versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
     commit = provenance["commit"]
     lines += ["", "## Provenance", "", f"- seed {provenance['seed']}; {provenance['device']}", f"- {versions}"]
     if commit:
         lines += [f"- commit {commit}{' with uncommitted changes' if provenance['dirty'] else ''}"]
-    lines += [f"- `{name}`: SHA-256 `{digest}`" for name, digest in provenance["data"]["sha256"].items()]
+    lines += [f"- `{name}`: SHA-256 `{digest}`" for name, digest in data["sha256"].items()]
     return run.write_report("\n".join(lines) + "\n")
 
 
-def summary(metrics: dict[str, Any], split: str) -> list[list[str]]:
+def summary(metrics: dict[str, Any], split: str, intervals: bool = True) -> list[list[str]]:
     """A table of one split's metrics over all columns, header first; empty if there are none.
 
-    The metrics that were also measured for the trivial predictor stand beside it; a sweep's have their mean and
-    standard deviation over folds.
+    The metrics that were also measured for a trivial predictor stand beside it, and come first; a sweep's have their
+    mean and standard deviation over folds.
+
+    Args:
+        metrics: Of a run or a sweep.
+        split: `val` or `test`.
+        intervals: Whether the intervals stand beside the numbers.
     """
     folds = metrics.get("folds", {})
-    names = [
-        name
-        for key in metrics
-        if key.startswith(f"{split}/")
-        and key.count("/") == 1
-        and not (name := key.split("/")[1]).startswith(("net_", "mean_"))
-    ]
+    every = [key.split("/")[1] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 1]
+    names = [name for name in every if not name.startswith(TRIVIAL) and not name.endswith(ENDS)]
     if not names:
         return []
-    rows = [["metric", *VARIANTS.values(), *(["folds: mean ± std"] if folds else [])]]
+    beside = [prefix for prefix in TRIVIAL if any(name.startswith(prefix) for name in every)]
+    names.sort(key=lambda name: not any(f"{split}/{prefix}{name}" in metrics for prefix in beside))
+    rows = [["metric", "model", *(VARIANTS[prefix] for prefix in beside), *(["folds: mean ± std"] if folds else [])]]
     for name in names:
-        values = [_number(metrics.get(f"{split}/{variant}{name}")) for variant in VARIANTS]
-        found = folds.get(f"{split}/{name}")
-        over = [_over_folds(found)] if folds else []
-        rows.append([name, *values, *over])
+        values = [_number(metrics.get(f"{split}/{prefix}{name}")) for prefix in beside]
+        over = [_over_folds(folds.get(f"{split}/{name}"))] if folds else []
+        own = _with_interval(metrics, f"{split}/{name}") if intervals else _number(metrics[f"{split}/{name}"])
+        rows.append([name, own, *values, *over])
     return rows
 
 
 def by_column(metrics: dict[str, Any], split: str) -> list[list[str]]:
-    """A table of one split's metrics column by column, header first; empty if there are none."""
+    """A table of one split's metrics column by column, or class by class, header first; empty if there are none."""
     columns = list(
         dict.fromkeys(key.split("/")[2] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 2)
     )
     if not columns:
         return []
-    keys = {"RMSE": "rmse", "column mean's": "mean_rmse", "Pearson": "pearson"}
-    return [["column", *keys]] + [
-        [column, *(_number(metrics.get(f"{split}/{key}/{column}")) for key in keys.values())] for column in columns
+    keys = [key for key in BY_COLUMN if any(f"{split}/{key}/{column}" in metrics for column in columns)]
+    header = ["class" if "f1" in keys else "column", *(BY_COLUMN[key] for key in keys)]
+    return [header] + [
+        [column, *(_with_interval(metrics, f"{split}/{key}/{column}") for key in keys)] for column in columns
     ]
+
+
+def compare(sweep: RunDir, joined: list[RunDir], monitor: str) -> Path:
+    """Writes the `report.md` of a sweep over more than folds: one row a combination, then over seeds.
+
+    Args:
+        sweep: The sweep's folder.
+        joined: What was joined, one for each combination.
+        monitor: The metric that the task is judged by, which comes first.
+    """
+    found = {run.name: run.metrics() for run in joined}
+    first = next(iter(found.values()))
+    keys = [
+        key
+        for key in first
+        if key.count("/") == 1 and not key.split("/")[1].startswith(TRIVIAL) and not key.endswith(ENDS)
+    ]
+    keys = sorted(
+        (key for key in keys if all(key in other for other in found.values())), key=lambda key: key != monitor
+    )
+    lines = [f"# {joined[0].config.task}: {sweep.name}, {len(joined)} combinations", ""]
+    rows = [[name, *(_with_interval(metrics, key) for key in keys)] for name, metrics in found.items()]
+    lines += _markdown([["combination", *keys], *rows])
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name, metrics in found.items():
+        groups.setdefault(_SEED.sub("", name).strip("_") or "all", []).append(metrics)
+    if any(len(members) > 1 for members in groups.values()):
+        lines += ["", "## Over seeds: mean ± standard deviation", ""]
+        rows = [[name, str(len(members)), *(_spread(members, key) for key in keys)] for name, members in groups.items()]
+        lines += _markdown([["combination", "seeds", *keys], *rows])
+    lines += ["", "In brackets: 95 % of bootstrap resamples of the galaxies.", ""]
+    lines += [f"- [{run.name}](joined/{run.name}/report.md)" for run in joined]
+    return sweep.write_report("\n".join(lines) + "\n")
+
+
+_SEED = re.compile(r"(^|_)seed-\d+(?=_|$)")
+
+
+def _spread(members: list[dict[str, Any]], key: str) -> str:
+    values = [metrics[key] for metrics in members]
+    return _number(statistics.mean(values)) + (f" ± {_number(statistics.stdev(values))}" if len(values) > 1 else "")
+
+
+def _with_interval(metrics: dict[str, Any], key: str) -> str:
+    """A number, with its interval in brackets where there is one."""
+    split, name, *column = key.split("/")
+    if name in WHOLE:
+        return f"{metrics[key]:,.0f}" if key in metrics else ""
+    ends = [metrics.get("/".join([split, name + end, *column])) for end in ENDS]
+    text = _number(metrics.get(key))
+    return text if None in ends or not text else f"{text} [{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
 def _over_folds(found: dict[str, float] | None) -> str:

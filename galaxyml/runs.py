@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
+from galaxyml.data.pictures import open_picture
 from galaxyml.errors import UserError, some
 from galaxyml.files import whole, write_json, write_text
 from galaxyml.provenance import origin
@@ -81,8 +84,10 @@ class RunDir:
         write_text(self._config_file, OmegaConf.to_yaml(config))
 
     def adopt(self, runs: Sequence["RunDir"]) -> None:
-        """Takes over the configuration of runs that are joined here."""
+        """Takes over the configuration of runs that are joined here, and the tables that they were made from alike."""
         write_text(self._config_file, OmegaConf.to_yaml(runs[0].config))
+        for name in runs[0].provenance()["data"].get("made", []):
+            self.write_table(name, pd.read_csv(runs[0].path / "tables" / f"{name}.csv", dtype=str))
 
     @property
     def _config_file(self) -> Path:
@@ -165,6 +170,38 @@ class RunDir:
         """Marks the run as finished."""
         write_json(self.path / "metrics.json", metrics)
 
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Keeps a table for people, `tables/<name>.csv`."""
+        with whole(self.path / "tables" / f"{name}.csv") as draft:
+            table.to_csv(draft, index=False)
+
+    def tables(self) -> list[Path]:
+        """All tables for people, in the order of their names."""
+        return sorted((self.path / "tables").glob("*.csv"))
+
+    # --- what its stages have learnt, for other pictures
+
+    def learnt(self, name: str) -> dict[str, Any]:
+        """Numbers that a stage has learnt from the validation split, such as `calibration`."""
+        return self._json(f"learnt/{name}.json")
+
+    def write_learnt(self, name: str, content: dict[str, Any]) -> None:
+        """Keeps what a stage has learnt."""
+        write_json(self.path / "learnt" / f"{name}.json", content)
+
+    def arrays(self, name: str) -> dict[str, np.ndarray] | None:
+        """Arrays that were learnt, such as `familiar`; None if there are none."""
+        path = self.path / "learnt" / f"{name}.npz"
+        if not path.is_file():
+            return None
+        with np.load(path) as file:
+            return dict(file)
+
+    def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Keeps arrays that were learnt."""
+        with whole(self.path / "learnt" / f"{name}.npz") as draft:
+            np.savez(draft, allow_pickle=False, **arrays)
+
     # --- everything else
 
     @property
@@ -192,9 +229,13 @@ class RunDir:
         with whole(self.path / "figures" / f"{name}.png") as draft:
             figure.savefig(draft, dpi=110, bbox_inches="tight")
 
-    def picture(self, image: str) -> Path:
-        """An object's original picture."""
-        return Path(self.provenance()["data"]["folder"]) / image
+    def picture(self, image: str) -> Image.Image:
+        """An object's original picture, RGB.
+
+        Raises:
+            DataError: If it is gone.
+        """
+        return open_picture(Path(self.provenance()["data"]["folder"]) / image)
 
     def source(self, name: str) -> Path:
         """A table that the run was made from."""

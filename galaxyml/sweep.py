@@ -85,6 +85,8 @@ def join(sweep: "RunDir") -> list["RunDir"]:
         report.write(into, metrics)
         into.write_metrics(metrics)
         joined.append(into)
+    if len(joined) > 1:
+        report.compare(sweep, joined, joined[0].config.monitor)
     return joined
 
 
@@ -99,7 +101,7 @@ def show(run: "RunDir") -> None:
     console = Console(highlight=False)
     print(f"\n{run.path}, on {run.provenance()['data']['source']}\n")
     for split, title in report.TITLES.items():
-        if rows := report.summary(metrics, split):
+        if rows := report.summary(metrics, split, intervals=False):
             table = Table(title=title, title_justify="left")
             for place, name in enumerate(rows[0]):
                 table.add_column(name, justify="right" if place else "left")

@@ -26,6 +26,26 @@ def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def galaxy10_sky(sky: Path) -> Path:
+    """A folder `data/galaxy10` beside the other one, with Galaxy10's file; to be copied before it is changed."""
+    from galaxyml.sky import write_galaxy10
+
+    folder = sky.parent / "galaxy10"
+    write_galaxy10(folder, galaxies=160, seed=1, size=64)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def spirals_sky(sky: Path) -> Path:
+    """A folder `data/spirals` beside the others, with Galaxy Zoo 1's tables; to be copied before it is changed."""
+    from galaxyml.sky import write_spirals
+
+    folder = sky.parent / "spirals"
+    write_spirals(folder, galaxies=160, seed=1, size=64)
+    return folder
+
+
 @pytest.fixture
 def files(sky: Path, tmp_path: Path) -> Path:
     """A copy of the small sky that a test may spoil."""

@@ -46,9 +46,9 @@ def test_only_what_is_swept_names_the_folder(line: str, fixed: str) -> None:
     ("line", "message"),
     [
         ("task=galaxyzo", "There is no task 'galaxyzo'. Did you mean galaxyzoo"),
-        ("task=galaxyzoo,spiral", "There is no task 'spiral'. There are: "),
+        ("task=galaxyzoo,spiral", "There is no task 'spiral'. Did you mean spirals"),
         ("model=resnet5", "There is no model 'resnet5'. Did you mean .*resnet50"),
-        ("model=nothing_like_it", "There is no model 'nothing_like_it'. There are: galaxycnn, .*Any net of timm"),
+        ("model=nothing_like_it", "There is no model 'nothing_like_it'. There are: astrocnn, .*Any net of timm"),
         ("modle=resnet50", "There is no key 'modle' .*Did you mean .*model"),
         ("source=fake", "There is no source 'fake'. There are: auto, real, simulated"),
     ],

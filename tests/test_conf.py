@@ -25,6 +25,7 @@ def composed(*overrides: str) -> DictConfig:
 def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -> None:
     overrides = [f"{group}={name}", f"cache_dir={tmp_path}"]
     overrides += ["model.name=test_resnet"] if (group, name) == ("model", "timm") else []
+    overrides += ["task=spirals"] if group == "labels" else []
     overrides += ["model=tiny"] if group != "model" else []
     config = composed(*overrides)
     instantiate(config.module)

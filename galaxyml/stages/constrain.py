@@ -1,5 +1,6 @@
 """Makes predicted fractions obey a decision tree."""
 
+import pandas as pd
 import torch
 
 from galaxyml.runs import RunDir
@@ -20,7 +21,10 @@ class Constrain:
         """Writes the constrained predictions of every split; has no numbers of its own."""
         for split in ("val", "test"):
             if (table := run.predictions(split, by="net")) is not None:
-                values = torch.tensor(table[self.tree.columns].to_numpy("float64"))
-                table[self.tree.columns] = constrain(values, self.tree).numpy()
-                run.write_predictions(split, table)
+                run.write_predictions(split, self.transform(run, table))
         return {}
+
+    def transform(self, run: RunDir, outputs: pd.DataFrame) -> pd.DataFrame:
+        """Fractions that obey the tree, in the place of what the net of a run said of any pictures."""
+        values = torch.tensor(outputs[self.tree.columns].to_numpy("float64"))
+        return outputs.assign(**dict(zip(self.tree.columns, constrain(values, self.tree).numpy().T, strict=True)))

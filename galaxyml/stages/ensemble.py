@@ -36,11 +36,22 @@ def ensemble(runs: list[RunDir], into: RunDir) -> None:
         tables = [table for run in runs if (table := run.predictions(split, by="net")) is not None]
         if not tables:
             continue
-        joined = pd.concat(tables, ignore_index=True).groupby("id", sort=False).mean()
         order = first.loc[first["split"] == split, "id"]
-        joined = joined.loc[order].reset_index()
+        joined = _mean(tables) if all(table["id"].equals(tables[0]["id"]) for table in tables) else pd.concat(tables)
+        joined = joined.set_index("id").loc[order].reset_index()
         into.write_predictions(split, joined, by="net")
         into.write_predictions(split, joined)
+
+
+def _mean(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    columns = [name for name in tables[0].columns if name != "id"]
+    values = mean_outputs([table[columns].to_numpy() for table in tables])
+    return pd.concat([tables[0][["id"]], pd.DataFrame(values, columns=columns)], axis=1)
+
+
+def mean_outputs(outputs: list[np.ndarray]) -> np.ndarray:
+    """Mean over nets of what they say of the same objects, rounded to single precision once; shape (N, K)."""
+    return np.stack(outputs).mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def spread(runs: list[RunDir]) -> dict[str, dict[str, float]]:

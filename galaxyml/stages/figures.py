@@ -5,7 +5,6 @@ import textwrap
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 
 from galaxyml.metrics import column_rmse
 from galaxyml.plots import MODEL, bars, loss_curves, picture_grid
@@ -106,7 +105,7 @@ def path_said(values: np.ndarray, tree: DecisionTree) -> str:
 
 def centre(run: RunDir, image: str, fraction: float = 0.5) -> np.ndarray:
     """The central part of an object's original picture, uint8 of shape (H, W, 3)."""
-    with Image.open(run.picture(image)) as picture:
-        width, height = picture.size
-        left, upper = width * (1 - fraction) / 2, height * (1 - fraction) / 2
-        return np.asarray(picture.convert("RGB").crop((int(left), int(upper), int(width - left), int(height - upper))))
+    picture = run.picture(image)
+    width, height = picture.size
+    left, upper = width * (1 - fraction) / 2, height * (1 - fraction) / 2
+    return np.asarray(picture.crop((int(left), int(upper), int(width - left), int(height - upper))))

@@ -8,11 +8,13 @@ import pandas as pd
 import torch
 
 from galaxyml.data.module import ImageData
-from galaxyml.errors import DataError, near, some
+from galaxyml.data.tables import check_range, more, place, read_table
+from galaxyml.errors import DataError, some
 from galaxyml.stages.figures import caption
 from galaxyml.trees import DecisionTree, gaps
 
 TRAINING, TEST = "images_training_rev1", "images_test_rev1"
+ID = "GalaxyID"
 SUFFIXES = (".jpg", ".jpeg")
 SOLUTIONS, BENCHMARK, TEST_SOLUTIONS = (
     "training_solutions_rev1.csv",
@@ -41,7 +43,7 @@ class GalaxyZooData(ImageData):
     def __init__(self, tree: str = "kaggle", **options: Any) -> None:
         super().__init__(**options)
         self.tree = DecisionTree.load(tree)
-        self.targets = self.tree.columns
+        self.targets = self.outputs = self.tree.columns
 
     def caption(self, said: np.ndarray, true: np.ndarray) -> str:
         return caption(said, true, self.tree)
@@ -55,7 +57,7 @@ class GalaxyZooData(ImageData):
         if not (root / BENCHMARK).is_file():
             self.notes.append(f"{BENCHMARK} is not there: no test galaxies are predicted and no submission is written.")
             return labelled
-        test = read_table(root / BENCHMARK, self.tree.columns)[["GalaxyID"]].rename(columns={"GalaxyID": "id"})
+        test = read_table(root / BENCHMARK, ID, self.tree.columns, where=WHERE)[[ID]].rename(columns={ID: "id"})
         if both := set(test["id"]) & set(labelled["id"]):
             raise DataError(
                 f"{root / BENCHMARK}: ids that are in {SOLUTIONS} too ({len(both)}): {some(sorted(both))}. "
@@ -81,23 +83,18 @@ def read_votes(path: Path, tree: DecisionTree, notes: list[str]) -> pd.DataFrame
     Raises:
         DataError: If the table breaks a rule; the message names the row, the galaxy, and what is allowed.
     """
-    table = read_table(path, tree.columns)
+    table = read_table(path, ID, tree.columns, where=WHERE)
+    check_range(path, table, ID, tree.columns)
     values = table[tree.columns].to_numpy(np.float64)
-    if (bad := np.argwhere(~((values >= 0) & (values <= 1)))).size:
-        row, column = (int(number) for number in bad[0])
-        raise DataError(
-            f"{path}, {_place(table, row)}: {tree.columns[column]} is {float(values[row, column])}; "
-            f"fractions lie in [0, 1]{_more(len(bad))}. Correct the value or take the row out."
-        )
     off = gaps(torch.tensor(values), tree).numpy()
     if (wrong := np.argwhere(np.abs(off) > REFUSED_GAP)).size:
         row, number = (int(found) for found in wrong[0])
         question, leads = tree.questions[number], tree.leads[number]
         parent = float(values[row, leads].sum()) if leads else 1.0
         raise DataError(
-            f"{path}, {_place(table, row)}: {question.columns[0]} to {question.columns[-1]} sum to "
+            f"{path}, {place(table, row, ID)}: {question.columns[0]} to {question.columns[-1]} sum to "
             f"{off[row, number] + parent:.4f}, but {' + '.join(question.after) or 'the whole'} is {parent:.4f}; "
-            f"they may differ by {REFUSED_GAP}{_more(len(wrong))}. Give fractions of paths: each question's fractions "
+            f"they may differ by {REFUSED_GAP}{more(len(wrong))}. Give fractions of paths: each question's fractions "
             "times the answer that leads to it."
         )
     if count := int((np.abs(off) > REPORTED_GAP).sum()):
@@ -105,69 +102,7 @@ def read_votes(path: Path, tree: DecisionTree, notes: list[str]) -> pd.DataFrame
             f"{path.name}: {count:,} of {off.size:,} sums differ from their parent by more than {REPORTED_GAP} "
             f"(at most {np.abs(off).max():.3f}); taken as they are."
         )
-    return table.rename(columns={"GalaxyID": "id"}).reset_index(drop=True)
-
-
-def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Reads a CSV with the header GalaxyID and the given columns, as int64 and float64; its index counts lines.
-
-    Raises:
-        DataError: If the file is missing or is no such table, an id is no whole number or occurs twice, or a value is
-            no number.
-    """
-    try:
-        table = pd.read_csv(
-            path,
-            dtype={"GalaxyID": str},
-            encoding="utf-8-sig",
-            index_col=False,
-            keep_default_na=False,
-            na_values=[""],
-            skip_blank_lines=False,
-        )
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing. {WHERE}") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a CSV table that can be read: {str(error).strip()}. Fetch it again.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. It must be a CSV file that you may read.") from None
-    _check_header(path, list(table.columns), ["GalaxyID", *columns])
-    table = table.dropna(how="all")
-    if table.empty:
-        raise DataError(f"{path} has a header and no rows. Fetch it again.")
-    ids = table["GalaxyID"].fillna("").str.strip()
-    if not (whole := ids.str.fullmatch(r"\d{1,18}")).all():
-        row = int(np.flatnonzero(~whole)[0])
-        raise DataError(
-            f"{path}, line {table.index[row] + 2}: GalaxyID is '{ids.iloc[row]}'; it must be a whole number. "
-            "Correct it or take the row out."
-        )
-    table = table.assign(GalaxyID=ids.astype(np.int64))
-    if (twice := table["GalaxyID"].duplicated()).any():
-        row = int(np.flatnonzero(twice)[0])
-        raise DataError(f"{path}, {_place(table, row)} occurs a second time. Each galaxy has one row; take one out.")
-    numbers = table[columns].apply(pd.to_numeric, errors="coerce")
-    if (bad := np.argwhere(numbers.isna().to_numpy())).size:
-        row, column = (int(number) for number in bad[0])
-        value: Any = table[columns].iloc[row, column]
-        found = "empty" if pd.isna(value) else f"'{value}'"
-        raise DataError(
-            f"{path}, {_place(table, row)}: {columns[column]} is {found}; it must be a number in [0, 1]"
-            f"{_more(len(bad))}. Correct the value or take the row out."
-        )
-    return numbers.astype(np.float64).assign(GalaxyID=table["GalaxyID"])[["GalaxyID", *columns]]
-
-
-def _check_header(path: Path, found: list[str], wanted: list[str]) -> None:
-    unknown = [name for name in found if name not in wanted]
-    if missing := [name for name in wanted if name not in found]:
-        hint = f" It has {some(unknown)}, which this table does not know." if unknown else ""
-        close = near(missing[0], unknown) if unknown else ""
-        hint += f" {close}" if close.startswith("Did") else ""
-        raise DataError(
-            f"{path}: missing columns ({len(missing)}): {some(missing)}.{hint} "
-            f"The header must be {wanted[0]},{wanted[1]},…,{wanted[-1]}, with commas."
-        )
+    return table.rename(columns={ID: "id"}).reset_index(drop=True)
 
 
 def _check_folder(root: Path) -> None:
@@ -193,11 +128,3 @@ def _pictures(root: Path, folder: str, ids: pd.Series, table: str, notes: list[s
     if extra := sorted(there.keys() - set(wanted)):
         notes.append(f"{folder}: pictures without a row in {table}, left out ({len(extra):,}): {some(extra)}.")
     return [f"{folder}/{there[name]}" for name in wanted]
-
-
-def _place(table: pd.DataFrame, row: int) -> str:
-    return f"line {table.index[row] + 2}, galaxy {table['GalaxyID'].iloc[row]}"
-
-
-def _more(count: int) -> str:
-    return f" ({count:,} such places in all)" if count > 1 else ""

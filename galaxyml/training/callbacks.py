@@ -115,16 +115,31 @@ class EpochProgress(Callback):
         self.shown.stop()
 
 
-def checkpoints(run: RunDir, monitor: str, mode: str) -> list[ModelCheckpoint]:
-    """Two checkpoints: the best epoch's, and the last one's to carry on from.
+class TopCheckpoints(ModelCheckpoint):
+    """Keeps the best epochs of a run besides the very best; a name of its own keeps its state apart from that one's."""
+
+    @property
+    def state_key(self) -> str:
+        return f"top {super().state_key}"
+
+
+def checkpoints(run: RunDir, monitor: str, mode: str, top_k: int = 1) -> list[ModelCheckpoint]:
+    """Checkpoints: the best epoch's, the last one's to carry on from, and where wanted the best few.
 
     Args:
         run: The run's folder.
         monitor: The metric that decides which epoch is best.
         mode: Whether it is to be `min` or `max`.
+        top_k: How many of the best are kept; more than one go to `checkpoints/top/`, named by epoch and metric.
     """
     folder = run.checkpoints
     best = ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
     # save_last of the first would write only when a best is saved.
     last = ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True)
-    return [best, last]
+    if top_k == 1:
+        return [best, last]
+    name = "epoch-{epoch:03d}_{" + monitor + ":.4f}"
+    top = TopCheckpoints(
+        folder / "top", name, monitor=monitor, mode=mode, save_top_k=top_k, auto_insert_metric_name=False
+    )
+    return [best, top, last]

@@ -1,14 +1,13 @@
-"""What TensorBoard shows beside curves: galaxies with what the net says of them, and each column's error."""
+"""What TensorBoard shows beside curves: the metric's figures, and galaxies with what the net says of them."""
 
 from typing import Any
 
 import lightning.pytorch as lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
 
-from galaxyml.plots import bars, picture_grid
+from galaxyml.plots import picture_grid
 
 SHOWN = 8
 
@@ -23,7 +22,7 @@ class Pictures(Callback):
     def __init__(self, times: int = 5) -> None:
         self.times = times
 
-    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         every = max((trainer.max_epochs or 1) // self.times, 1)
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if not trainer.is_global_zero or (trainer.current_epoch % every and not last):
@@ -31,13 +30,8 @@ class Pictures(Callback):
         logger: Any = trainer.logger
         board = logger.experiment
         step = trainer.global_step
-        errors = {
-            name.split("/")[-1]: float(value)
-            for name, value in trainer.callback_metrics.items()
-            if name.startswith("val/rmse/")
-        }
-        if errors:
-            board.add_figure("val/rmse by column", bars(list(errors), np.array(list(errors.values()))), step)
+        for name, figure in pl_module.metrics.figures().items():  # before the module resets what it collected
+            board.add_figure(f"val/{name}", figure, step)
         board.add_figure("val/galaxies", self._galaxies(trainer, pl_module), step)
 
     @torch.no_grad()
@@ -45,7 +39,7 @@ class Pictures(Callback):
         attached: Any = trainer  # Lightning sets its datamodule without declaring it
         data = attached.datamodule
         rows = data.rows("val")[:SHOWN]
-        batch = trainer.strategy.batch_to_device(data.batches[rows], pl_module.device)
+        batch = trainer.strategy.batch_to_device(data.pictures[rows], pl_module.device)
         with trainer.precision_plugin.forward_context():
             outputs = pl_module(batch["image"]).float().cpu().numpy()
         targets = batch["target"].cpu().numpy()

@@ -1,13 +1,18 @@
 """Fits a net to known targets; knows no task."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
+
+from galaxyml.errors import UserError
+from galaxyml.models.parts import TwoParts, in_parts
+
+TUNE = ("all", "head")
 
 
 class SupervisedModule(lightning.LightningModule):
@@ -16,10 +21,15 @@ class SupervisedModule(lightning.LightningModule):
     Args:
         net: (N, 3, H, W) -> (N, K).
         loss: (outputs, targets) -> scalar.
-        metrics: Collects outputs and targets of the validation split; computes a dict of numbers.
+        metrics: Collects outputs and targets of the validation split; computes a dict of numbers, and draws figures.
         optimizer: Takes parameter groups.
         schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
+        final: What makes outputs of the net's scores; None to take them as they are.
+        tune: `all` of the net, or its `head` alone: the rest stays as it is, in evaluation mode.
         channels_last: Whether convolutions see channels last, which is faster on CPUs and on tensor cores.
+
+    Raises:
+        UserError: If the head is to be tuned of a net that does not say what its head is.
     """
 
     def __init__(
@@ -29,6 +39,8 @@ class SupervisedModule(lightning.LightningModule):
         metrics: Metric,
         optimizer: Callable[..., Optimizer],
         schedule: Callable[..., Any] | None = None,
+        final: nn.Module | None = None,
+        tune: str = "all",
         channels_last: bool = True,
     ) -> None:
         super().__init__()
@@ -37,18 +49,44 @@ class SupervisedModule(lightning.LightningModule):
         self.metrics = metrics
         self.optimizer = optimizer
         self.schedule = schedule
+        self.final = final if final is not None else nn.Identity()
+        if tune not in TUNE:
+            raise UserError(f"tune={tune}: it must be {' or '.join(TUNE)}.")
+        self.tune = tune
+        if tune == "head":
+            if not isinstance(net, TwoParts):
+                raise UserError(f"tune=head: {type(net).__name__} does not say what its head is. Use tune=all.")
+            net.requires_grad_(False)
+            net.head.requires_grad_(True)
 
     def forward(self, images: Tensor) -> Tensor:
         """Outputs in single precision, shape (N, K)."""
-        return self.net(images).float()
+        return self.final(self.net(images)).float()
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Outputs in single precision, shape (N, K), of what the net's head sees, shape (N, F)."""
+        assert isinstance(self.net, TwoParts)
+        return self.final(self.net.head(features)).float()
+
+    def outputs(self, batch: dict[str, Tensor]) -> Tensor:
+        """Outputs for a batch of images, or of their features."""
+        return self.classify(batch["feature"]) if "feature" in batch else self(batch["image"])
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.tune == "head" and isinstance(self.net, TwoParts):
+            # In training mode batch norm would go on adapting, and dropout would blur what is to stay fixed.
+            self.net.eval()
+            self.net.head.train(mode)
+        return self
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        loss = self.loss(self(batch["image"]), batch["target"])
+        loss = self.loss(self.outputs(batch), batch["target"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["index"]))
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        outputs = self(batch["image"])
+        outputs = self.outputs(batch)
         self.metrics.update(outputs, batch["target"])
         self.log("val/loss", self.loss(outputs, batch["target"]), batch_size=len(batch["index"]))
 
@@ -60,8 +98,17 @@ class SupervisedModule(lightning.LightningModule):
         )  # for figures
         self.metrics.reset()
 
-    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        return {"index": batch["index"], "output": self(batch["image"])}
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Row by row the same, to the last bit, whichever rows share a batch.
+
+        Returns:
+            `index` (B,), `output` (B, K), and `feature` (B, F) of nets that have them.
+        """
+        if not isinstance(self.net, TwoParts):
+            return {"index": batch["index"], "output": in_parts(self, batch["image"])}
+        features = batch["feature"] if "feature" in batch else in_parts(self.net.features, batch["image"])
+        output = in_parts(self.classify, features)
+        return {"index": batch["index"], "output": output, "feature": features.float()}
 
     def configure_optimizers(self) -> Any:
         # Norms and biases are not weights to be made small.

@@ -10,6 +10,7 @@ from PIL import Image
 
 from galaxyml.data.images import Framing
 from galaxyml.data.source import Auto, Real
+from galaxyml.data.splits import Folds
 from galaxyml.errors import DataError, UserError
 from galaxyml.tasks.galaxyzoo import GalaxyZooData, read_votes
 from galaxyml.trees import DecisionTree
@@ -22,7 +23,7 @@ def data(folder: Path, **options: Any) -> GalaxyZooData:
     """The task's data from a folder `<data_dir>/galaxyzoo`."""
     given: dict[str, Any] = {
         "fold": 0,
-        "folds": 5,
+        "split": Folds(5),
         "seed": 0,
         "framing": Framing(16, crop=0.5),
         "batch_size": 8,

@@ -1,0 +1,128 @@
+"""A finished run that can be asked about other pictures."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+import galaxyml.sweep  # noqa: F401 - registers the resolver that a run's configuration uses
+from galaxyml.data.images import Framing, frame_all
+from galaxyml.data.views import plain
+from galaxyml.errors import DataError
+from galaxyml.experiment import gather, load_run, quiet
+from galaxyml.novelty import Familiar
+from galaxyml.progress import track
+from galaxyml.runs import RunDir
+from galaxyml.stages.ensemble import mean_outputs
+from galaxyml.training.hardware import keep_memory
+
+BATCH = 64
+PART = 1024  # pictures that are held at a time
+
+
+class Oracle:
+    """A finished run, or the joined folds of a sweep, whose nets say the mean.
+
+    Args:
+        folder: The run's folder, or the sweep's.
+
+    Raises:
+        UserError: If the folder is no run's, or the run is not finished.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        quiet()
+        keep_memory()
+        self.run = RunDir(folder)
+        config = self.run.config
+        self.run.metrics()
+        members = self.run.members() or [self.run]
+        self.nets = [load_run(member) for member in members]
+        self.familiar = [Familiar(**arrays) for member in members if (arrays := member.arrays("familiar"))]
+        self.framing: Framing = instantiate(config.data.framing)
+        self.columns = list(pd.read_parquet(members[0].path / "predictions" / "net" / "val.parquet").columns[1:])
+        self.stages = [stage for stage in instantiate(config.stages) if hasattr(stage, "transform")]
+        self.trainer: lightning.Trainer = instantiate(
+            config.trainer, logger=False, callbacks=[], enable_checkpointing=False
+        )
+
+    def predict(self, images: Sequence[str], bad: list[str] | None = None) -> pd.DataFrame:
+        """What the run says of pictures.
+
+        Args:
+            images: Paths, or addresses of rows of HDF5 files.
+            bad: Gets a sentence for each picture that cannot be read, which is then left out; None to raise.
+
+        Returns:
+            One row a picture: `path`; the run's outputs as its stages have them; `distance`, how unlike the training
+            set the net finds it (1 is what 1 % of validation pictures exceed), and `unlike`, whether it is above 1.
+
+        Raises:
+            DataError: If a picture cannot be read and `bad` is None.
+        """
+        names: list[str] = []
+        said: list[list[dict[str, np.ndarray]]] = []  # of each part what each net says
+        for part, pixels in self._parts(images, bad):
+            names += part
+            said.append([self._ask(net, pixels) for net in self.nets])
+        if not names:
+            return pd.DataFrame({"path": []})
+        nets = [
+            {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+            for parts in zip(*said, strict=True)
+        ]
+        table = pd.DataFrame(mean_outputs([net["output"] for net in nets]), columns=self.columns)
+        for stage in self.stages:
+            table = stage.transform(self.run, table)
+        table.insert(0, "path", names)
+        if self.familiar:
+            distances = [found.distance(net["feature"]) for found, net in zip(self.familiar, nets, strict=True)]
+            table["distance"] = np.mean(distances, axis=0)
+            table["unlike"] = table["distance"] > 1
+        return table
+
+    def _parts(self, images: Sequence[str], bad: list[str] | None) -> Iterator[tuple[list[str], Tensor]]:
+        """Names and framed pixels of the pictures that can be read, a bounded number at a time."""
+        framed = frame_all(Path(), images, self.framing)
+        names: list[str] = []
+        frames: list[np.ndarray] = []
+        for name, found in zip(images, track(framed, "Predicting", len(images)), strict=True):
+            if isinstance(found, str):
+                if bad is None:
+                    raise DataError(f"A picture cannot be read: {found}. --on-error skip leaves such pictures out.")
+                bad.append(found)
+                continue
+            names.append(name)
+            frames.append(found)
+            if len(names) == PART:
+                yield names, torch.from_numpy(np.stack(frames))
+                names, frames = [], []
+        if names:
+            yield names, torch.from_numpy(np.stack(frames))
+
+    def _ask(self, net: lightning.LightningModule, pixels: Tensor) -> dict[str, np.ndarray]:
+        batches: Any = DataLoader(PlainBatches(pixels, self.framing.size), batch_size=None)
+        return {key: value.numpy() for key, value in gather(self.trainer.predict(net, batches)).items()}
+
+
+class PlainBatches(Dataset[dict[str, Tensor]]):
+    """Batches of `index` and of the plain view as `image`, from framed pixels (N, side, side, 3)."""
+
+    def __init__(self, pixels: Tensor, size: int) -> None:
+        self.pixels = pixels
+        self.size = size
+        self.rows = torch.arange(len(pixels)).split(BATCH)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        rows = self.rows[number]
+        return {"index": rows, "image": plain(self.pixels[rows], self.size)}

@@ -1,0 +1,83 @@
+"""Numbers that say how good predicted classes are, beside those of predictors that see no picture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from galaxyml.calibration import softmax
+from galaxyml.class_metrics import bootstrap, confusion, rates, score
+from galaxyml.runs import RunDir
+from galaxyml.stages.classes import Judged, judged
+
+DRAWS = 200  # of the random predictor, whose mean is shown
+OVERALL = ("accuracy", "balanced_accuracy", "macro_f1")
+
+
+class ScoreClasses:
+    """Accuracy, F1, AUC and calibration, of the calibrated probabilities and of the net alone.
+
+    Beside them stand the predictor that says the most frequent class of the training galaxies (with their frequencies
+    as probabilities), and the one that draws classes at random with these frequencies.
+
+    Args:
+        classes: Names of the classes.
+        resamples: Bootstrap resamples of the intervals; 0 for none.
+    """
+
+    def __init__(self, classes: Sequence[str], resamples: int = 1000) -> None:
+        self.classes = list(classes)
+        self.resamples = resamples
+
+    def __call__(self, run: RunDir) -> dict[str, float]:
+        """Measures the predictions of every split whose truth is known.
+
+        Returns:
+            Numbers by `<split>/<metric>[/<class>]`; `net_` marks a metric before calibration, `majority_` and `random_`
+            those of the trivial predictors, and `_low` and `_high` the ends of a 95 % bootstrap interval. What is not
+            defined, such as the AUC of a class that no object has, is left out.
+        """
+        catalog = run.catalog()
+        found: dict[str, float] = {}
+        for split in ("val", "test"):
+            said = judged(run, split, self.classes, catalog)
+            if said is None:
+                continue
+            frequencies = self._frequencies(catalog, said)
+            for prefix, probabilities in (
+                ("", said.probabilities),
+                ("net_", softmax(said.logits)),
+                ("majority_", frequencies),
+            ):
+                numbers = score(said.labels, probabilities, self.classes)
+                shown = numbers if not prefix else {key: value for key, value in numbers.items() if "/" not in key}
+                found |= {f"{split}/{prefix}{key}": value for key, value in shown.items()}
+            # Joined over folds, what a constant says only anticorrelates with what it leaves out.
+            found[f"{split}/majority_macro_auc"] = 0.5
+            found |= {f"{split}/random_{key}": value for key, value in self._random(said, frequencies).items()}
+            if self.resamples:
+                ends = bootstrap(said.labels, said.probabilities, self.classes, self.resamples)
+                for key, both in ends.items():
+                    name, slash, column = key.partition("/")
+                    for end, value in zip(("low", "high"), both, strict=True):
+                        found[f"{split}/{name}_{end}{slash}{column}"] = value
+        return {key: float(value) for key, value in found.items() if np.isfinite(value)}
+
+    def _frequencies(self, catalog: pd.DataFrame, said: Judged) -> np.ndarray:
+        """For each object the class frequencies of the labelled objects in all other folds, shape (N, K)."""
+        fold, label = catalog["fold"].to_numpy(), catalog["label"].to_numpy()
+        rows = np.empty((len(said.labels), len(self.classes)))
+        for number in np.unique(said.fold):
+            counts = np.bincount(label[(fold >= 0) & (fold != number) & (label >= 0)], minlength=len(self.classes))
+            rows[said.fold == number] = counts / counts.sum()
+        return rows
+
+    def _random(self, said: Judged, frequencies: np.ndarray) -> dict[str, float]:
+        rng = np.random.default_rng(0)
+        edges = frequencies.cumsum(axis=1)
+        matrices = []
+        for _ in range(DRAWS):
+            drawn = (rng.random((len(edges), 1)) > edges).sum(axis=1).clip(max=len(self.classes) - 1)
+            matrices.append(confusion(said.labels, drawn, len(self.classes)))
+        means = rates(np.stack(matrices))
+        return {name: float(means[name].mean()) for name in OVERALL} | {"macro_auc": 0.5}

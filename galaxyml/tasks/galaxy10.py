@@ -1,0 +1,118 @@
+"""Galaxy10 DECaLS: its HDF5 file, or a folder a class, read and checked."""
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from galaxyml.data.classes import ClassData
+from galaxyml.data.pictures import KEY, SUFFIXES, address, has_suffix
+from galaxyml.errors import DataError, some
+from galaxyml.files import known_digest
+
+FILE = "Galaxy10_DECals.h5"
+COUNT = 17736
+SHA256 = "19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571"  # Zenodo 10845026
+LABELS = "ans"
+EXTRAS = ("ra", "dec", "redshift", "pxscale")
+WHERE = (
+    f"The file is {FILE} of https://doi.org/10.5281/zenodo.10845026 (2.5 GB): put it into a folder galaxy10/ and give "
+    "the folder above it as data_dir=… A folder a class, such as 0_Disturbed/, serves as well. Without them, "
+    "source=simulated runs on the simulated sky."
+)
+
+
+class Galaxy10Data(ClassData):
+    """The ten classes of Galaxy10 DECaLS; arguments as for ClassData."""
+
+    tables = (FILE,)
+
+    def load_tables(self, root: Path) -> pd.DataFrame:
+        """One row a picture of the HDF5 file, in its order; or of the class folders."""
+        if (root / FILE).is_file():
+            catalog = read_file(root / FILE, self.outputs)
+            self._check_release(root / FILE, len(catalog))
+        else:
+            catalog = read_folders(root, self.outputs)
+        self.check_counts(catalog, str(root), "Fetch the files again.")
+        return catalog
+
+    def _check_release(self, path: Path, count: int) -> None:
+        """Notes a file that is not the published one."""
+        if count != COUNT:
+            self.notes.append(f"{path.name} holds {count:,} pictures; the published file holds {COUNT:,}.")
+        elif known_digest(path, self.cache) != SHA256:
+            self.notes.append(
+                f"{path.name} has as many pictures as the published file (Zenodo 10845026) but another SHA-256: it was "
+                "changed or cut; scores may not compare."
+            )
+
+
+def read_file(path: Path, classes: list[str]) -> pd.DataFrame:
+    """Reads all of the HDF5 file but its pixels: `id` (the row), `image`, `split`, `label` and what else there is.
+
+    Args:
+        path: With `images` (N, H, W, 3) uint8 and `ans` (N,); `ra`, `dec` (degrees), `redshift` and `pxscale`
+            (arcsec) where it has them.
+        classes: Names of the classes; labels are 0 to K - 1.
+
+    Raises:
+        DataError: If the file is cut off, lacks a key, or a key has another shape, type or range.
+    """
+    try:
+        with h5py.File(path) as file:
+            if missing := [key for key in (KEY, LABELS) if key not in file]:
+                raise DataError(f"{path}: missing keys: {some(missing)}. It has {some(sorted(file))}. {WHERE}")
+            images = file[KEY]
+            if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
+                raise DataError(
+                    f"{path}: {KEY} is {images.dtype} of shape {images.shape}; it must be uint8 of shape (N, H, W, 3), "
+                    f"one picture or more. {WHERE}"
+                )
+            count = len(images)
+            found = {name: file[name][:] for name in (LABELS, *EXTRAS) if name in file}
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read as HDF5 ({str(error).splitlines()[0]}); the download may have been cut off. {WHERE}"
+        ) from None
+    for name, values in found.items():
+        if values.shape != (count,):
+            raise DataError(f"{path}: {name} has the shape {values.shape}, but there are {count:,} pictures. {WHERE}")
+        if values.dtype.kind not in "iuf":
+            raise DataError(f"{path}: {name} is {values.dtype}; it must be numbers. {WHERE}")
+    labels = found.pop(LABELS)
+    if (bad := np.flatnonzero(~np.isin(labels, np.arange(len(classes))))).size:
+        raise DataError(
+            f"{path}, row {bad[0]}: {LABELS} is {labels[bad[0]]}; labels are whole numbers from 0 to "
+            f"{len(classes) - 1} ({bad.size:,} such rows in all). {WHERE}"
+        )
+    catalog = pd.DataFrame({"id": np.arange(count), "image": [address(path.name, row) for row in range(count)]})
+    return catalog.assign(split="train", label=labels.astype(np.int64), **found)
+
+
+def read_folders(root: Path, classes: list[str]) -> pd.DataFrame:
+    """Lists the pictures of folders `0_Name`, `1_Name`, …: `id` (path), `image`, `split`, `label`.
+
+    Raises:
+        DataError: If there is no such folder, a number is no class, or none holds a picture.
+    """
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}. {WHERE}")
+    numbered = {path: match for path in sorted(root.iterdir()) if (match := re.match(r"(\d+)(_|$)", path.name))}
+    folders = {path: int(match.group(1)) for path, match in numbered.items() if path.is_dir()}
+    if not folders:
+        raise DataError(f"{root} has neither {FILE} nor folders such as 0_{classes[0].replace(' ', '_')}/. {WHERE}")
+    rows = []
+    for folder, label in folders.items():
+        if label >= len(classes):
+            raise DataError(
+                f"{folder}: {label} is no class; folders begin with 0 to {len(classes) - 1}. Rename it or move it away."
+            )
+        names = sorted(path.name for path in folder.iterdir() if has_suffix(path, SUFFIXES))
+        rows += [(f"{folder.name}/{name}", label) for name in names]
+    if not rows:
+        raise DataError(f"{root}: the class folders ({len(folders)}) hold no pictures. {WHERE}")
+    images, labels = zip(*rows, strict=True)
+    return pd.DataFrame({"id": images, "image": images, "split": "train", "label": np.array(labels, np.int64)})

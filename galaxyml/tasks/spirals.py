@@ -1,0 +1,223 @@
+"""Spiral or elliptical: the Galaxy Zoo 1 table joined to pictures, by votes, and read with its checks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from galaxyml.data.classes import UNKNOWN, ClassData
+from galaxyml.data.pictures import SUFFIXES, has_suffix
+from galaxyml.data.tables import check_range, degrees, place, read_table
+from galaxyml.errors import DataError, UserError, some
+
+ID = "OBJID"
+PROPERTIES = "properties.csv"
+ELLIPTICAL, SPIRAL = 0, 1
+SAMPLES = ("original", "extra")  # of an object with several pictures the first of these is taken
+WHERE = (
+    "The files are GalaxyZoo1_DR_table2.csv of https://data.galaxyzoo.org (Lintott et al. 2011), and "
+    "gz2_filename_mapping.csv and images_gz2.zip (unpacked as images/) of https://doi.org/10.5281/zenodo.3565489: put "
+    "them into a folder spirals/ and give the folder above it as data_dir=… Without them, source=simulated runs on the "
+    "simulated sky."
+)
+
+
+class Labels(Protocol):
+    """Says what a galaxy is, from its row in the table."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that are needed."""
+
+    @property
+    def what(self) -> str:
+        """The rule in words."""
+
+    def __call__(self, path: Path, table: pd.DataFrame) -> np.ndarray:
+        """0 elliptical, 1 spiral, -1 neither; shape (N,). Raises DataError for values that cannot be."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The release's own flags, of which exactly one is 1 (Lintott et al. 2011)."""
+
+    columns: tuple[str, ...] = ("SPIRAL", "ELLIPTICAL", "UNCERTAIN")
+    what: str = "flagged spiral or elliptical"
+
+    def __call__(self, path: Path, table: pd.DataFrame) -> np.ndarray:
+        """0 elliptical, 1 spiral, -1 uncertain."""
+        flags = table[list(self.columns)].to_numpy()
+        if (bad := np.flatnonzero(~(np.isin(flags, (0, 1)).all(1) & (flags.sum(1) == 1)))).size:
+            row = int(bad[0])
+            found = ", ".join(f"{name}={value:g}" for name, value in zip(self.columns, flags[row], strict=True))
+            raise DataError(
+                f"{path}, {place(table, row, ID)}: {found}; exactly one of the flags is 1 and the others 0. "
+                "Correct the row, or classify by votes with labels=debiased or labels=votes."
+            )
+        return np.select([flags[:, 0] == 1, flags[:, 1] == 1], [SPIRAL, ELLIPTICAL], UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Fractions:
+    """Vote fractions at or above a cut; a galaxy that reaches it for both or for neither is uncertain.
+
+    Attributes:
+        spiral: Column of the fraction for spirals.
+        elliptical: Column of the fraction for ellipticals.
+        cut: Smallest fraction that counts, in (0, 1].
+    """
+
+    spiral: str
+    elliptical: str
+    cut: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cut <= 1:
+            raise UserError(f"labels.cut={self.cut}: it must be a vote fraction in (0, 1], such as 0.8.")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that are needed."""
+        return self.spiral, self.elliptical
+
+    @property
+    def what(self) -> str:
+        """The rule in words."""
+        return f"{self.spiral} or {self.elliptical} at least {self.cut:g}"
+
+    def __call__(self, path: Path, table: pd.DataFrame) -> np.ndarray:
+        """0 elliptical, 1 spiral, -1 neither or both."""
+        check_range(path, table, ID, self.columns)
+        spiral, elliptical = table[self.spiral] >= self.cut, table[self.elliptical] >= self.cut
+        return np.select([spiral & ~elliptical, elliptical & ~spiral], [SPIRAL, ELLIPTICAL], UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """A column of class numbers, such as the largest raw vote.
+
+    Attributes:
+        column: Its name.
+        spiral: Numbers that count as spiral.
+        elliptical: Numbers that count as elliptical.
+    """
+
+    column: str
+    spiral: Sequence[int]
+    elliptical: Sequence[int]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that are needed."""
+        return (self.column,)
+
+    @property
+    def what(self) -> str:
+        """The rule in words."""
+        spiral, elliptical = (", ".join(map(str, numbers)) for numbers in (self.spiral, self.elliptical))
+        return f"{self.column} is {spiral} (spiral) or {elliptical} (elliptical)"
+
+    def __call__(self, path: Path, table: pd.DataFrame) -> np.ndarray:
+        """0 elliptical, 1 spiral, -1 any other number."""
+        numbers = table[self.column]
+        return np.select(
+            [numbers.isin(list(self.spiral)), numbers.isin(list(self.elliptical))], [SPIRAL, ELLIPTICAL], UNKNOWN
+        )
+
+
+class SpiralsData(ClassData):
+    """Galaxies that volunteers of Galaxy Zoo called spiral or elliptical.
+
+    Args:
+        labels: What makes a galaxy a spiral or an elliptical.
+        table: Name of the table with votes, one row an OBJID.
+        mapping: Name of the table from `objid` to `asset_id`, the names of pictures; None where pictures are named by
+            OBJID.
+        images: Name of the folder of pictures.
+        **options: As for ClassData.
+    """
+
+    def __init__(self, labels: Labels, table: str, mapping: str | None, images: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.labels = labels
+        self.table, self.mapping, self.images = table, mapping, images
+        self.tables = (table, *([mapping] if mapping else []), PROPERTIES)
+
+    def load_tables(self, root: Path) -> pd.DataFrame:
+        """One row a galaxy that is spiral or elliptical and has a picture; each step is counted."""
+        if not root.is_dir():
+            raise DataError(f"There is no folder {root}. {WHERE}")
+        path = root / self.table
+        table = read_table(path, ID, self.labels.columns, optional=("RA", "DEC"), where=WHERE, span="in its range")
+        table["label"] = self.labels(path, table)
+        if {"RA", "DEC"} <= set(table.columns):
+            table["ra"], table["dec"] = degrees(path, table, ID, "RA", "DEC")
+        self.kept(f"rows of {self.table}", len(table), len(table))
+        found = self._with_pictures(root, self._named(root, table))
+        certain = found[found["label"] != UNKNOWN]
+        self.kept(self.labels.what, len(found), len(certain))
+        found = certain
+        self.check_counts(
+            found,
+            str(path),
+            "Lower labels.cut, choose another rule with labels=flags, debiased or votes, or give "
+            "a table and pictures that belong together.",
+        )
+        found = found.sort_values(ID, ignore_index=True)
+        self.made["joined"] = found.assign(label=np.array(self.outputs)[found["label"]])
+        catalog = found.rename(columns={ID: "id"}).assign(split="train")
+        known = [name for name in ("ra", "dec") if name in catalog]
+        return self._with_properties(root, catalog[["id", "image", "split", "label", *known]])
+
+    def _named(self, root: Path, table: pd.DataFrame) -> pd.DataFrame:
+        """Adds the name of each galaxy's picture; the join by object id."""
+        if self.mapping is None:
+            return table.assign(picture=table[ID].astype(str))
+        path = root / self.mapping
+        mapping = read_table(path, "objid", texts=["asset_id"], optional=["sample"], where=WHERE, repeats=True)
+        if (bad := np.flatnonzero(~mapping["asset_id"].fillna("").str.fullmatch(r"\w+").to_numpy())).size:
+            row = int(bad[0])
+            raise DataError(
+                f"{path}, {place(mapping, row, 'objid')}: asset_id is '{mapping['asset_id'].iloc[row]}'; it must be "
+                "the name of a picture without its suffix. Correct it or take the row out."
+            )
+        both = table.merge(mapping, left_on=ID, right_on="objid", how="inner").drop(columns="objid")
+        without = (~mapping["objid"].isin(table[ID])).sum()
+        if without:
+            self.notes.append(
+                f"{self.mapping}: {without:,} of {len(mapping):,} rows are of galaxies not in {self.table}."
+            )
+        self.kept(f"OBJID is in {self.mapping}", len(table), int(table[ID].isin(mapping["objid"]).sum()))
+        rank = both["sample"].map({name: at for at, name in enumerate(SAMPLES)}) if "sample" in both else 0
+        order = both.assign(rank=rank).sort_values([ID, "rank", "asset_id"], na_position="last")
+        one = order.drop_duplicates(ID).drop(columns="rank").rename(columns={"asset_id": "picture"})
+        if len(one) < len(both):
+            self.notes.append(
+                f"{len(both) - len(one):,} second pictures of the same galaxy are left out (original before others)."
+            )
+        return one
+
+    def _with_pictures(self, root: Path, table: pd.DataFrame) -> pd.DataFrame:
+        """Those whose picture is there."""
+        folder = root / self.images
+        if not folder.is_dir():
+            raise DataError(f"There is no folder {folder}. {WHERE}")
+        files = (path.name for path in folder.iterdir() if has_suffix(path, SUFFIXES))
+        there = {name.partition(".")[0]: f"{self.images}/{name}" for name in files}
+        image = table["picture"].map(there)
+        if missing := table.loc[image.isna(), "picture"].tolist():
+            self.notes.append(f"{self.images}: pictures that are not there ({len(missing):,}): {some(missing)}.")
+        self.kept(f"its picture is in {self.images}/", len(table), int(image.notna().sum()))
+        return table.assign(image=image).drop(columns="picture")[image.notna()]
+
+    def _with_properties(self, root: Path, catalog: pd.DataFrame) -> pd.DataFrame:
+        """Adds the numbers of `properties.csv` (OBJID and any columns, such as redshift), where it is there."""
+        path = root / PROPERTIES
+        if not path.is_file():
+            return catalog
+        names = [name for name in pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns if name != ID]
+        numbers = read_table(path, ID, texts=names).set_index(ID).apply(pd.to_numeric, errors="coerce")
+        return catalog.join(numbers[[name for name in names if name not in catalog]], on="id")
