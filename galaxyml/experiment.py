@@ -171,10 +171,11 @@ def _check(config: DictConfig) -> None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
             raise UserError(f"{key}={value}: it must be a whole number, {lowest} or more.")
-    if config.views not in range(1, 9):
-        raise UserError(
-            f"views={config.views}: it must be a whole number from 1 (the plain view) to 8 (all symmetries)."
-        )
+    for key in ("views", "predict_views"):
+        if config[key] not in range(1, 9):
+            raise UserError(f"{key}={config[key]}: it must be a whole number from 1 (plain) to 8 (all symmetries).")
+    if config.tune == "head" and config.predict_views > config.views:
+        raise UserError(f"predict_views={config.predict_views}: with tune=head it may be at most views={config.views}.")
     for key, choices in {"predict_with": ("best", "last"), "mode": ("min", "max")}.items():
         if config[key] not in choices:
             raise UserError(f"{key}={config[key]}: it must be {' or '.join(choices)}.")

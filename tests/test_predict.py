@@ -63,7 +63,7 @@ def test_the_same_pictures_get_the_same_numbers_to_the_last_bit(
 def test_a_tuned_head_predicts_from_pictures_what_it_did_from_features(
     command: Command, ask: Command, spirals_sky: Path, tmp_path: Path
 ) -> None:
-    run = spirals(command, "tune=head", "views=2") / "fold-0"
+    run = spirals(command, "tune=head", "views=3", "predict_views=2") / "fold-0"
     assert ask(run, spirals_sky / "images", "--out", tmp_path / "p.csv")[0] == 0
     found = pd.read_csv(tmp_path / "p.csv").set_index("path")
     expected = pd.read_parquet(run / "predictions" / "test.parquet").set_index("id")

@@ -205,10 +205,9 @@ class ImageData(lightning.LightningDataModule):
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         training = self.trainer is not None and self.trainer.training
         if "features" in batch:
-            features = batch.pop("features")
-            rows = torch.arange(len(features))
-            chosen = torch.randint(features.shape[1], (len(features),)) if training else torch.zeros_like(rows)
-            return {**batch, "feature": features[rows.to(features.device), chosen.to(features.device)]}
+            every = batch["features"]
+            chosen = torch.randint(every.shape[1], (len(every),)) if training else torch.zeros(len(every)).long()
+            return {**batch, "feature": every[torch.arange(len(every)), chosen]}
         view = self.augment if training and self.augment is not None else plain
         return {**batch, "image": view(batch["image"], self.framing.size)}
 

@@ -101,6 +101,13 @@ def dihedral(pixels: Tensor, size: int, symmetries: Tensor, gains: Tensor | None
     return views.permute(0, 3, 1, 2)
 
 
+def symmetric(images: Tensor, symmetry: int) -> Tensor:
+    """Images under one symmetry of the square, numbered as in `dihedral`; (N, C, H, H) -> the same."""
+    axes = [axis for axis, bit in ((2, 1), (3, 2)) if symmetry & bit]
+    turned = images.flip(axes) if axes else images
+    return turned.transpose(2, 3) if symmetry & 4 else turned
+
+
 def resample(pixels: Tensor, size: int, matrices: Tensor, gains: Tensor | None = None) -> Tensor:
     """Views under any affine map, each by one bilinear resampling of the stored pixels.
 

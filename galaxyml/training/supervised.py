@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
+from galaxyml.data.views import symmetric
 from galaxyml.errors import UserError
 from galaxyml.models.parts import TwoParts, in_parts
 
@@ -26,6 +27,7 @@ class SupervisedModule(lightning.LightningModule):
         schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
         final: What makes outputs of the net's scores; None to take them as they are.
         tune: `all` of the net, or its `head` alone: the rest stays as it is, in evaluation mode.
+        predict_views: How many symmetries of the square predictions are averaged over, 1 (the plain view) to 8.
         channels_last: Whether convolutions see channels last, which is faster on CPUs and on tensor cores.
 
     Raises:
@@ -41,6 +43,7 @@ class SupervisedModule(lightning.LightningModule):
         schedule: Callable[..., Any] | None = None,
         final: nn.Module | None = None,
         tune: str = "all",
+        predict_views: int = 1,
         channels_last: bool = True,
     ) -> None:
         super().__init__()
@@ -53,6 +56,7 @@ class SupervisedModule(lightning.LightningModule):
         if tune not in TUNE:
             raise UserError(f"tune={tune}: it must be {' or '.join(TUNE)}.")
         self.tune = tune
+        self.predict_views = predict_views
         if tune == "head":
             if not isinstance(net, TwoParts):
                 raise UserError(f"tune=head: {type(net).__name__} does not say what its head is. Use tune=all.")
@@ -91,24 +95,28 @@ class SupervisedModule(lightning.LightningModule):
         self.log("val/loss", self.loss(outputs, batch["target"]), batch_size=len(batch["index"]))
 
     def on_validation_epoch_end(self) -> None:
-        found = {f"val/{name}": value for name, value in self.metrics.compute().items()}
-        self.log_dict({name: value for name, value in found.items() if name.count("/") == 1})
-        self.log_dict(
-            {name: value for name, value in found.items() if name.count("/") > 1}, logger=False
-        )  # for figures
+        self.log_dict({f"val/{name}": value for name, value in self.metrics.compute().items()})
         self.metrics.reset()
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Row by row the same, to the last bit, whichever rows share a batch.
 
+        Features are averaged over the views, which for a linear head is the same as averaging scores. Training
+        pictures, the second loader's, are only looked at plainly, to know what is familiar.
+
         Returns:
-            `index` (B,), `output` (B, K), and `feature` (B, F) of nets that have them.
+            `index` (B,), `output` (B, K), and of nets that have them `feature` (B, F), those of the plain view.
         """
+        views = range(1 if dataloader_idx else self.predict_views)
         if not isinstance(self.net, TwoParts):
-            return {"index": batch["index"], "output": in_parts(self, batch["image"])}
-        features = batch["feature"] if "feature" in batch else in_parts(self.net.features, batch["image"])
-        output = in_parts(self.classify, features)
-        return {"index": batch["index"], "output": output, "feature": features.float()}
+            outputs = [in_parts(self, symmetric(batch["image"], view)) for view in views]
+            return {"index": batch["index"], "output": torch.stack(outputs).mean(0)}
+        if "features" in batch:
+            every = [batch["features"][:, view] for view in views]
+        else:
+            every = [in_parts(self.net.features, symmetric(batch["image"], view)).float() for view in views]
+        output = in_parts(self.classify, torch.stack(every).mean(0))
+        return {"index": batch["index"], "output": output, "feature": every[0]}
 
     def configure_optimizers(self) -> Any:
         # Norms and biases are not weights to be made small.

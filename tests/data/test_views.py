@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from galaxyml.data.views import Augment, dihedral, plain, resample
+from galaxyml.data.views import Augment, dihedral, plain, resample, symmetric
 
 SIDE, SIZE = 22, 16
 
@@ -39,6 +39,13 @@ def test_the_eight_symmetries_are_numpys(pixels: torch.Tensor) -> None:
     views = [np.frombuffer(view, np.float32).reshape(3, SIZE, SIZE) for view in found]
     for view in all_views:
         assert any(np.allclose(view, other, atol=1e-6) for other in views)
+
+
+def test_symmetries_of_views_are_those_of_stored_pictures(pixels: torch.Tensor) -> None:
+    images = plain(pixels, SIZE)
+    for number in range(8):
+        expected = dihedral(pixels, SIZE, torch.full((len(pixels),), number))
+        assert torch.equal(symmetric(images, number), expected)
 
 
 def test_each_picture_gets_its_own_symmetry(pixels: torch.Tensor) -> None:
