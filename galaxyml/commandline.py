@@ -33,6 +33,10 @@ EXAMPLES = """\
       one fold on the simulated sky, in a minute
   python -m galaxyml task=galaxyzoo model=resnet50 -m fold=0,1,2,3,4
       five folds, joined to out-of-fold predictions and a submission
+  python -m galaxyml task=galaxy10 loss=focal name=focal -m fold=0,1,2,3,4 seed=0,1,2
+      ten classes; a table over seeds and folds
+  python -m galaxyml task=spirals model=resnet50 model.pretrained=true tune=head
+      spiral or elliptical; the backbone frozen, its features computed once
   python -m galaxyml task=galaxyzoo data_dir=~/data name=mine fold=0 epochs=50 optim.lr=3e-4
       real files in ~/data/galaxyzoo; the same command carries on where it was stopped"""
 
@@ -91,6 +95,7 @@ def help_text() -> str:
     lines += [
         "",
         "-m sweeps over every value that is given with commas. Results: multirun/<task>/<name>/report.md",
+        "python -m galaxyml.predict RUN PICTURES… --out predictions.csv: what a finished run says of other pictures.",
         "--cfg job prints the whole configuration; any key of it can be given. --hydra-help: Hydra's own flags.",
     ]
     return "\n".join(lines)

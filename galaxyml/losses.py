@@ -18,6 +18,11 @@ class MSELoss(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Outputs and targets of shape (N, K)."""
+        if outputs.shape != targets.shape:
+            raise UserError(
+                f"This loss compares numbers, but outputs have shape {tuple(outputs.shape)} and targets "
+                f"{tuple(targets.shape)}. For classes give loss=cross_entropy or loss=focal."
+            )
         known = ~targets.isnan()
         errors = torch.where(known, outputs - targets, 0)
         return errors.square().sum() / known.sum().clamp_min(1)

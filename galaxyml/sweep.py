@@ -104,11 +104,12 @@ def show(run: "RunDir") -> None:
         if rows := report.summary(metrics, split, intervals=False):
             table = Table(title=title, title_justify="left")
             for place, name in enumerate(rows[0]):
-                table.add_column(name, justify="right" if place else "left")
+                table.add_column(name, justify="right" if place else "left", no_wrap=not place)
             for row in rows[1:]:
                 table.add_row(*row)
             console.print(table)
     print(f"report      {run.path / 'report.md'}")
     print(f"figures     {run.path / 'figures'}/")
+    print(f"elsewhere   python -m galaxyml.predict {run.path} PICTURES… --out predictions.csv")
     if (run.path / "submission.csv").is_file():
         print(f"submission  {run.path / 'submission.csv'}")

@@ -24,7 +24,9 @@ Command = Callable[..., tuple[int, str]]
 
 def module(net: nn.Module, tune: str = "head") -> SupervisedModule:
     metrics: Metric = ClassMetrics(["a", "b"])
-    return SupervisedModule(net, CrossEntropyLoss(2), metrics, lambda groups: torch.optim.SGD(groups, lr=0.1), tune=tune)
+    return SupervisedModule(
+        net, CrossEntropyLoss(2), metrics, lambda groups: torch.optim.SGD(groups, lr=0.1), tune=tune
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,12 +84,17 @@ def test_parts_give_each_row_the_same_bits_whatever_its_company() -> None:
 def test_predictions_average_the_views_asked_for() -> None:
     torch.manual_seed(0)
     made = SupervisedModule(
-        AstroCNN(2), CrossEntropyLoss(2), ClassMetrics(["a", "b"]), lambda groups: torch.optim.SGD(groups), predict_views=8
+        AstroCNN(2),
+        CrossEntropyLoss(2),
+        ClassMetrics(["a", "b"]),
+        lambda groups: torch.optim.SGD(groups),
+        predict_views=8,
     ).eval()
     images = torch.rand(5, 3, 32, 32)
     with torch.no_grad():
         found, turned = (
-            made.predict_step({"index": torch.arange(5), "image": view}, 0) for view in (images, images.rot90(1, (2, 3)))
+            made.predict_step({"index": torch.arange(5), "image": view}, 0)
+            for view in (images, images.rot90(1, (2, 3)))
         )
         features = torch.stack([made.net.features(images.rot90(k, (2, 3))) for k in range(4)])
         mirrored = torch.stack([made.net.features(images.flip(2).rot90(k, (2, 3))) for k in range(4)])
@@ -132,7 +139,15 @@ def test_the_best_epochs_are_kept_and_figures_drawn(command: Command, galaxy10_s
 
 
 def test_rare_classes_do_not_count_twice(command: Command, galaxy10_sky: Path) -> None:
-    line = ("task=galaxy10", "model=astrocnn", "epochs=1", "balance=1", "loss=focal", "loss.alpha=balanced", "name=twice")
+    line = (
+        "task=galaxy10",
+        "model=astrocnn",
+        "epochs=1",
+        "balance=1",
+        "loss=focal",
+        "loss.alpha=balanced",
+        "name=twice",
+    )
     status, said = command(*line)
     assert status == 1
     assert "they count twice" in said

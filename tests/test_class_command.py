@@ -1,0 +1,85 @@
+"""The classification tasks by the command, as users type it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from galaxyml.sky.galaxy10 import CLASSES
+
+Command = Callable[..., tuple[int, str]]
+
+
+def test_folds_and_seeds_of_galaxy10_become_one_table(command: Command, galaxy10_sky: Path, tmp_path: Path) -> None:
+    status, said = command("task=galaxy10", "model=astrocnn", "epochs=1", "name=grid", "-m", "fold=0,1", "seed=0,1")
+    assert status == 0, said
+    assert "Warning" not in said
+    sweep = tmp_path / "multirun" / "galaxy10" / "grid"
+    values = []
+    for seed in (0, 1):
+        joined = sweep / "joined" / f"seed-{seed}"
+        found = json.loads((joined / "metrics.json").read_text())
+        catalog = pd.read_parquet(joined / "catalog.parquet").set_index("id")
+        for split, folds in (("val", {0, 1}), ("test", {-1})):
+            said_of = pd.read_parquet(joined / "predictions" / f"{split}.parquet").set_index("id")
+            assert set(catalog.loc[said_of.index, "fold"]) == folds
+            assert said_of.index.is_unique
+            labels, predicted = catalog.loc[said_of.index, "label"], said_of[list(CLASSES)].to_numpy().argmax(1)
+            assert found[f"{split}/macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
+        values.append(found["val/macro_f1"])
+    report = (sweep / "report.md").read_text()
+    assert "## Over seeds: mean ± standard deviation" in report
+    assert f"| all | 2 | {np.mean(values):.4f} ± {np.std(values, ddof=1):.4f} |" in report
+
+
+def test_spirals_reports_its_steps_and_carries_its_table(command: Command, spirals_sky: Path, tmp_path: Path) -> None:
+    status, said = command("task=spirals", "epochs=1", "name=run", "labels=debiased", "labels.cut=0.7")
+    assert status == 0, said
+    assert "P_CS_DEBIASED or P_EL_DEBIASED at least 0.7: " in said
+    sweep = tmp_path / "multirun" / "spirals" / "run"
+    for folder in (sweep, sweep / "fold-0"):
+        report = (folder / "report.md").read_text()
+        assert "## From the tables to the sample" in report
+        assert "| OBJID is in gz2_filename_mapping.csv |" in report
+        joined = pd.read_csv(folder / "tables" / "joined.csv")
+        assert sorted(joined["OBJID"]) == sorted(pd.read_parquet(folder / "catalog.parquet")["id"])
+
+
+@pytest.mark.parametrize("task", ["galaxy10", "spirals"])
+def test_the_simulated_sky_serves_each_task(command: Command, tmp_path: Path, task: str) -> None:
+    status, said = command(
+        f"task={task}", "source=simulated", "simulate.galaxies=60", "simulate.size=64", "epochs=1", "name=sky"
+    )
+    assert status == 0, said
+    assert "on the simulated sky" in said
+    assert (tmp_path / "multirun" / task / "sky" / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["task=galaxy10", "loss=mse"], r"This loss compares numbers.*loss=cross_entropy or loss=focal"),
+        (["task=galaxyzoo", "loss=focal"], r"This loss takes class indices.*such as loss=mse"),
+        (["task=galaxy10", "folds=6"], "there is room for 5 validation parts"),
+        (["task=galaxy10", "views=9"], r"views=9: it must be a whole number from 1 \(plain\) to 8"),
+        (["task=spirals", "tune=head", "views=2", "predict_views=8"], "with tune=head it may be at most views=2"),
+        (
+            ["task=spirals", "labels.cut=0.5", "labels=votes", "labels.cut=2"],
+            r"labels.cut=2: it must be a vote fraction",
+        ),
+        (["task=spirals", "table=nothing.csv"], r"nothing\.csv is missing\. The files are"),
+    ],
+)
+def test_wrong_input_is_answered_with_a_sentence(
+    command: Command, galaxy10_sky: Path, spirals_sky: Path, args: list[str], message: str
+) -> None:
+    import re
+
+    status, said = command(*args, "epochs=1", "name=wrong")
+    assert status == 1
+    assert "Traceback" not in said, said
+    assert re.search(message, said), said
