@@ -23,8 +23,10 @@ def softmax(logits: np.ndarray, temperature: float | np.ndarray = 1.0) -> np.nda
         logits: Shape (N, K). A row with NaN or +inf gives a row of NaN.
         temperature: Positive, one for all or of shape (N, 1); above 1 it makes the net less sure of itself.
     """
+    # In rows: numpy adds up columns of a table in another order, so a row's last bit would depend on its company.
+    rows = np.ascontiguousarray(logits, np.float64)
     with np.errstate(invalid="ignore"):  # inf - inf, of a net that has diverged
-        return special.softmax(np.asarray(logits, np.float64) / temperature, axis=1)
+        return special.softmax(rows / temperature, axis=1)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

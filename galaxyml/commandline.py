@@ -59,6 +59,7 @@ def prepare(args: list[str]) -> list[str]:
             raise UserError(
                 f"There is no key '{first}' ({key}={value}). {near(first, keys)} A new one takes a +: +{key}=…"
             )
+        _check_belongs(key.lstrip("+~").split(".")[0], given)
     if not given or wants_help(flags):
         return flags + rest
     if {"--cfg", "-c"} & set(flags) and (swept := [key for key, value in given.items() if _is_swept(value)]):
@@ -67,6 +68,27 @@ def prepare(args: list[str]) -> list[str]:
     fixed = [key for key, value in given.items() if key == "fold" or not _is_swept(value)]
     names = ",".join(f"'{key}'" for key in fixed if not key.startswith("hydra."))
     return [*flags, *rest, f"hydra.job.config.override_dirname.exclude_keys=[{names}]"]
+
+
+def _check_belongs(key: str, given: dict[str, str]) -> None:
+    """Refuses keys and groups that only other tasks have.
+
+    Raises:
+        UserError: If the tasks that the user names have no such key.
+    """
+    having = [path.stem for path in CONF.glob("task/*.yaml") if key in _keys_of(path)]
+    tasks = _choices(given.get("task", "galaxyzoo"))
+    if not having or "experiment" in given:  # an experiment may name the task
+        return
+    if lacking := [task for task in tasks if task not in having]:
+        raise UserError(f"task={lacking[0]} has no '{key}'; these tasks have it: {', '.join(sorted(having))}.")
+
+
+def _keys_of(path: Path) -> set[str]:
+    """Keys and groups that a task's file brings besides the root's."""
+    text = path.read_text(encoding="utf-8")
+    own = set(re.findall(r"^(\w+):", text, re.MULTILINE)) | set(re.findall(r"^ *- /(\w+):", text, re.MULTILINE))
+    return own - {"defaults", *(key for key, _, _ in _root_keys())}
 
 
 def wants_help(args: list[str]) -> bool:

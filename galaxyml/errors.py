@@ -12,6 +12,14 @@ class DataError(UserError):
     """A file that cannot be used as it is; every run on the same files would fail alike."""
 
 
+def diverged(path: object) -> UserError:
+    """The error of a run whose net says NaN or infinity."""
+    return UserError(
+        f"{path}: the net's predictions are not finite, so training has diverged. "
+        "Lower optim.lr or set trainer.gradient_clip_val=1, under another name=…."
+    )
+
+
 def some(items: Sequence[object], separator: str = ", ", shown: int = 5) -> str:
     """The first few of many, as part of a message.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
+import numpy as np
 import pandas as pd
 import torch
 from hydra.utils import instantiate
@@ -20,7 +21,7 @@ from omegaconf import DictConfig
 from galaxyml import report
 from galaxyml.data.features import open_features
 from galaxyml.data.module import ImageData
-from galaxyml.errors import UserError
+from galaxyml.errors import UserError, diverged
 from galaxyml.losses import ClassLoss
 from galaxyml.models.parts import TwoParts
 from galaxyml.novelty import Familiar
@@ -107,22 +108,24 @@ def load_weights(module: SupervisedModule, here: RunDir, which: str) -> None:
 def predict(trainer: lightning.Trainer, module: SupervisedModule, data: ImageData, here: RunDir) -> None:
     """Writes what the net says of validation and test pictures, and keeps what the training set looks like to it."""
     assert data.catalog is not None
-    asked, seen = (gather(batches) for batches in trainer.predict(module, datamodule=data) or [])
-    rows = asked["index"].numpy()
-    table = pd.DataFrame(asked["output"].numpy(), columns=data.outputs)
-    table.insert(0, "id", data.catalog["id"].to_numpy()[rows])
-    split = data.catalog["split"].to_numpy()[rows]
-    for name, part in table.groupby(split):
-        here.write_predictions(str(name), part.reset_index(drop=True), by="net")
-        here.write_predictions(str(name), part.reset_index(drop=True))
-    if "feature" in asked:
-        on_val = asked["feature"].numpy()[split == "val"]
-        here.write_arrays("familiar", Familiar.fit(seen["feature"].numpy(), on_val, FLAGGED).arrays())
+    val, train, test = (gather(batches) for batches in trainer.predict(module, datamodule=data) or [])
+    for split, said in (("val", val), ("test", test)):
+        if not said:
+            continue
+        table = pd.DataFrame(said["output"].numpy(), columns=data.outputs)
+        if not np.isfinite(table.to_numpy()).all():
+            raise diverged(here.path)
+        table.insert(0, "id", data.catalog["id"].to_numpy()[said["index"].numpy()])
+        here.write_predictions(split, table, by="net")
+        here.write_predictions(split, table)
+    if "feature" in val:
+        familiar = Familiar.fit(train["feature"].numpy(), val["feature"].numpy(), FLAGGED)
+        here.write_arrays("familiar", familiar.arrays())
 
 
 def gather(batches: Any) -> dict[str, torch.Tensor]:
-    """What `predict_step` said of all batches, on the CPU and in single precision."""
-    names = batches[0].keys()
+    """What `predict_step` said of all batches, on the CPU; nothing for no batches."""
+    names = batches[0].keys() if batches else ()
     return {name: torch.cat([batch[name].cpu() for batch in batches]) for name in names}
 
 
@@ -165,7 +168,7 @@ def quiet() -> None:
 
 def _check(config: DictConfig) -> None:
     """Refuses impossible values before any work is done."""
-    for key, lowest in {"seed": 0, "folds": 2, "epochs": 1, "batch_size": 1, "size": 1, "limit": 1, "top_k": 1}.items():
+    for key, lowest in {"seed": 0, "epochs": 1, "batch_size": 1, "size": 1, "limit": 1, "top_k": 1}.items():
         value = config[key]
         if key == "limit" and value is None:
             continue
@@ -199,7 +202,7 @@ def _probe(module: SupervisedModule, data: ImageData, config: DictConfig) -> Non
     images = torch.zeros(2, 3, config.size, config.size)
     try:
         outputs = module.eval()(images)
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"size={config.size}: this model cannot take it ({reason}). Choose another size=….") from error
     finally:
@@ -232,9 +235,8 @@ def _freeze(
     assert isinstance(module.net, TwoParts)
     model = config.get("model") or {}
     if not (model.get("weights") or model.get("pretrained")):
-        log.info(
-            "note: the backbone is frozen as it was drawn at random; give model.weights=FILE or model.pretrained=true."
-        )
+        advice = "give model.weights=FILE or model.pretrained=true" if "weights" in model else "tune=all trains it"
+        log.info("note: the backbone is frozen as it was drawn at random; %s.", advice)
     tuned = [parameter for parameter in module.parameters() if parameter.requires_grad]
     every = list(module.parameters())
     log.info(
@@ -254,7 +256,7 @@ def _freeze(
             trainer.strategy.root_device,
             trainer.precision,
         )
-    data.use_features(features)
+    data.use_features(features, config.predict_views)
 
 
 def _reached(metrics: dict[str, Any], config: DictConfig, here: RunDir) -> float:

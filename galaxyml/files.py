@@ -107,3 +107,20 @@ def known_digest(path: Path, cache: Path) -> str:
     if not kept.is_file():
         write_text(kept, file_digest(path))
     return kept.read_text(encoding="utf-8")
+
+
+def check_space(path: Path, needed: int, advice: str) -> None:
+    """Makes sure, before the work, that there is room for a file or folder.
+
+    Args:
+        path: It need not exist yet.
+        needed: Bytes.
+        advice: What the user can do if there is not.
+
+    Raises:
+        DataError: If the disk has fewer bytes free.
+    """
+    there = next(parent for parent in path.parents if parent.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise DataError(f"{path} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free. {advice}")

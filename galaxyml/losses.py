@@ -102,6 +102,7 @@ class ClassLoss(nn.Module):
         Raises:
             UserError: If the loss was made for another number of classes, or a class has no object.
         """
+        _check_classes(labels)
         if classes != self.classes:
             raise UserError(f"loss.classes={self.classes}, but the task has {classes} classes; make them equal.")
         if self.balanced:
@@ -113,11 +114,7 @@ class ClassLoss(nn.Module):
         Raises:
             UserError: If the targets are no class indices of shape (N,), or the weights wait for `balance`.
         """
-        if targets.shape != outputs.shape[:1] or targets.is_floating_point():
-            raise UserError(
-                f"This loss takes class indices, one an object, but the targets have shape {tuple(targets.shape)} and "
-                f"type {targets.dtype}. Give a loss for such targets, such as loss=mse."
-            )
+        _check_classes(targets)
         if outputs.shape[1] != self.classes:
             raise UserError(
                 f"loss.classes={self.classes}, but the net has {outputs.shape[1]} outputs; make them equal."
@@ -129,6 +126,14 @@ class ClassLoss(nn.Module):
             )
         scores = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         return scores, self.class_weights.to(scores.dtype)
+
+
+def _check_classes(targets: Tensor) -> None:
+    if targets.ndim != 1 or targets.is_floating_point():
+        raise UserError(
+            f"This loss takes class indices, one an object, but the targets have shape {tuple(targets.shape)} and "
+            f"type {targets.dtype}. Give a loss for such targets, such as loss=mse."
+        )
 
 
 def _numbers(weights: Sequence[Any], classes: int, key: str) -> list[float]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as lightning
 import numpy as np
 import pandas as pd
 import torch
@@ -20,8 +19,8 @@ from galaxyml.experiment import gather, load_run, quiet
 from galaxyml.novelty import Familiar
 from galaxyml.progress import track
 from galaxyml.runs import RunDir
-from galaxyml.stages.ensemble import mean_outputs
-from galaxyml.training.hardware import keep_memory
+from galaxyml.stages.ensemble import mean_table
+from galaxyml.training.hardware import keep_memory, trainer
 
 BATCH = 64
 PART = 1024  # pictures that are held at a time
@@ -48,10 +47,10 @@ class Oracle:
         self.familiar = [Familiar(**arrays) for member in members if (arrays := member.arrays("familiar"))]
         self.framing: Framing = instantiate(config.data.framing)
         self.columns = list(pd.read_parquet(members[0].path / "predictions" / "net" / "val.parquet").columns[1:])
-        self.stages = [stage for stage in instantiate(config.stages) if hasattr(stage, "transform")]
-        self.trainer: lightning.Trainer = instantiate(
-            config.trainer, logger=False, callbacks=[], enable_checkpointing=False
-        )
+        self.stages = [stage for stage in instantiate(config.stages) if hasattr(stage, "combine")]
+        # Of the run's trainer only what changes numbers: it may have run on other hardware, or on much more of it.
+        where = "cpu" if config.trainer.accelerator == "cpu" else "auto"
+        self.trainer = trainer(where, config.trainer.precision, logger=False, enable_checkpointing=False)
 
     def predict(self, images: Sequence[str], bad: list[str] | None = None) -> pd.DataFrame:
         """What the run says of pictures.
@@ -62,31 +61,14 @@ class Oracle:
 
         Returns:
             One row a picture: `path`; the run's outputs as its stages have them; `distance`, how unlike the training
-            set the net finds it (1 is what 1 % of validation pictures exceed), and `unlike`, whether it is above 1.
+            set its net finds it (1 is what 1 % of validation pictures exceed; of a sweep the mean of its nets'), and
+            `unlike`, whether it is above 1.
 
         Raises:
             DataError: If a picture cannot be read and `bad` is None.
         """
-        names: list[str] = []
-        said: list[list[dict[str, np.ndarray]]] = []  # of each part what each net says
-        for part, pixels in self._parts(images, bad):
-            names += part
-            said.append([self._ask(net, pixels) for net in self.nets])
-        if not names:
-            return pd.DataFrame({"path": []})
-        nets = [
-            {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-            for parts in zip(*said, strict=True)
-        ]
-        table = pd.DataFrame(mean_outputs([net["output"] for net in nets]), columns=self.columns)
-        for stage in self.stages:
-            table = stage.transform(self.run, table)
-        table.insert(0, "path", names)
-        if self.familiar:
-            distances = [found.distance(net["feature"]) for found, net in zip(self.familiar, nets, strict=True)]
-            table["distance"] = np.mean(distances, axis=0)
-            table["unlike"] = table["distance"] > 1
-        return table
+        tables = [self._ask(names, pixels) for names, pixels in self._parts(images, bad)]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"path": []})
 
     def _parts(self, images: Sequence[str], bad: list[str] | None) -> Iterator[tuple[list[str], Tensor]]:
         """Names and framed pixels of the pictures that can be read, a bounded number at a time."""
@@ -107,9 +89,19 @@ class Oracle:
         if names:
             yield names, torch.from_numpy(np.stack(frames))
 
-    def _ask(self, net: lightning.LightningModule, pixels: Tensor) -> dict[str, np.ndarray]:
+    def _ask(self, names: list[str], pixels: Tensor) -> pd.DataFrame:
         batches: Any = DataLoader(PlainBatches(pixels, self.framing.size), batch_size=None)
-        return {key: value.numpy() for key, value in gather(self.trainer.predict(net, batches)).items()}
+        said = [gather(self.trainer.predict(net, batches)) for net in self.nets]
+        outputs = [pd.DataFrame(net["output"].numpy(), columns=self.columns) for net in said]
+        table = mean_table(outputs)
+        for stage in self.stages:
+            table = stage.combine(self.run, outputs)
+        table.insert(0, "path", names)
+        if self.familiar:
+            distances = [found.distance(net["feature"].numpy()) for found, net in zip(self.familiar, said, strict=True)]
+            table["distance"] = np.mean(distances, axis=0)
+            table["unlike"] = table["distance"] > 1
+        return table
 
 
 class PlainBatches(Dataset[dict[str, Tensor]]):

@@ -162,14 +162,9 @@ def _rows(path: Path) -> Iterator[Found]:
 
 def _listed(path: Path) -> Iterator[Found]:
     """Pictures of a CSV; relative paths begin in its own folder."""
-    import pandas as pd
+    from galaxyml.data.tables import read_csv
 
-    try:
-        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing.") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a CSV table that can be read: {str(error).strip()}.") from None
+    table = read_csv(path, dtype=str)
     column = next((name for name in PATH_COLUMNS if name in table.columns), None)
     if column is None:
         raise UserError(f"{path} has no column {' or '.join(PATH_COLUMNS)}; it has {some(list(table.columns))}.")

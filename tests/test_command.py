@@ -230,7 +230,7 @@ def test_one_broken_fold_leaves_the_others_and_joins_nothing(command: Command, t
         (["size=2"], r"size=2: this model cannot take it \(.*Choose another size"),
         (["monitor=val/nothing"], "monitor='val/nothing'"),
         (["--cfg", "job", "fold=0,1"], "--cfg shows the configuration of one run; give fold a single value"),
-        (["folds=100"], "folds=100 cannot be dealt from 60 different objects"),
+        (["folds=100"], "100 parts of the split cannot be dealt from 60 different objects"),
         (["data_dir=/nowhere"], "There is no folder /nowhere/galaxyzoo.*source=simulated"),
         (["model=timm", "model.name=resnet500"], "timm has no such net"),
         (["model=resnet18", "model.weights=/nowhere.pth"], "model.weights=/nowhere.pth: there is no such file"),

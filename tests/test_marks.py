@@ -28,7 +28,15 @@ def test_real_galaxies_are_learnt_from_scratch(command: Command, real: Path, tmp
 @pytest.mark.slow
 def test_real_spirals_are_told_from_ellipticals(command: Command, real: Path, tmp_path: Path) -> None:
     weights = f"model.weights={real / 'weights' / 'tf_efficientnet_lite0.pth'}"
-    line = ("experiment=spirals_votes", "trainer=auto", f"data_dir={real}", weights, "name=votes", "-m", "fold=0,1,2,3,4")
+    line = (
+        "experiment=spirals_votes",
+        "trainer=auto",
+        f"data_dir={real}",
+        weights,
+        "name=votes",
+        "-m",
+        "fold=0,1,2,3,4",
+    )
     model = ("model=tf_efficientnet_lite0", "size=160", "epochs=10", "batch_size=32")
     status, said = command(*line, *model, "task=spirals")
     assert status == 0, said

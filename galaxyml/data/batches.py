@@ -27,19 +27,29 @@ class ImageBatches(Dataset[dict[str, Tensor]]):
 
 
 class FeatureBatches(Dataset[dict[str, Tensor]]):
-    """A batch for a list of rows: `index` (B,), `features` (B, views, F) and `target`, as ImageBatches has them.
+    """A batch for a list of rows: `index` (B,), `features` (B, V, F) and `target`, as ImageBatches has them.
 
     Args:
         features: What a frozen backbone says of several views of each picture, shape (N, views, F).
         targets: As for ImageBatches.
+        shown: How many views a batch has, V, the plain one first; None for one, drawn from torch's global random
+            numbers.
     """
 
-    def __init__(self, features: Tensor, targets: Tensor) -> None:
+    def __init__(self, features: Tensor, targets: Tensor, shown: int | None) -> None:
         self.features = features
         self.targets = targets
+        self.shown = shown
 
     def __getitem__(self, rows: Tensor) -> dict[str, Tensor]:
-        return {"index": rows, "features": self.features.index_select(0, rows), "target": self.targets[rows]}
+        count, views, width = self.features.shape
+        if self.shown is None:
+            chosen = torch.randint(views, (len(rows), 1))
+        else:
+            chosen = torch.arange(self.shown).expand(len(rows), -1)
+        flat = self.features.view(count * views, width)  # only what is shown is read from disk
+        found = flat.index_select(0, (rows[:, None] * views + chosen).flatten()).view(len(rows), -1, width)
+        return {"index": rows, "features": found, "target": self.targets[rows]}
 
 
 class RowSampler(Sampler[Tensor]):

@@ -4,14 +4,15 @@ import hashlib
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from galaxyml.data.images import ImageStore
 from galaxyml.data.views import dihedral
-from galaxyml.files import digest, whole
+from galaxyml.files import check_space, digest, whole
 from galaxyml.models.parts import TwoParts, in_parts
 from galaxyml.progress import track
 
+VERSION = 1  # of what is kept; raise it when the features of the same pictures would change
 PART = 256  # pictures between two steps of the progress bar
 
 
@@ -34,12 +35,14 @@ def open_features(
         Features, float32 of shape (N, views, F), mapped from disk.
     """
     net.eval()
-    name = digest([store.name, size, views, device.type, precision, _weights(net)])
+    name = digest([VERSION, store.name, size, views, device.type, precision, _weights(net)])
     path = cache / "features" / f"{name}.f32"
     count = len(store.pixels)
     if not path.is_file():
         net.to(device)
         advice = "Free some space, or choose another folder with cache_dir=..., then run the same command."
+        first = net.features(torch.zeros(1, 3, size, size, device=device))
+        check_space(path, count * views * first.shape[1] * 4, advice)
         with whole(path, advice) as draft, draft.open("wb") as file:
             for start in track(range(0, count, PART), "Features of the frozen backbone", -(-count // PART)):
                 pixels = store.gather(torch.arange(start, min(start + PART, count))).to(device)
@@ -54,10 +57,13 @@ def open_features(
 
 
 def _weights(net: TwoParts) -> str:
-    """A digest of all that the features depend on: layers, weights and statistics, but for the head."""
-    found = hashlib.blake2b(repr(net).encode(), digest_size=16)
-    of_head = {id(value) for value in net.head.state_dict(keep_vars=True).values()}
-    for key, value in net.state_dict(keep_vars=True).items():
-        if id(value) not in of_head:
-            found.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    """A digest of all that the features depend on: layers, weights and statistics, but for the head's."""
+    of_head = {id(part) for part in net.head.modules()}
+    found = hashlib.blake2b(digest_size=16)
+    for name, part in net.named_modules():
+        if id(part) in of_head or isinstance(part, nn.Identity):
+            continue
+        found.update(f"{name} {type(part).__name__} {part.extra_repr()}".encode())
+        for key, value in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+            found.update(key.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()

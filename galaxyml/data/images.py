@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from galaxyml.data.pictures import file_of, open_picture, read_pictures
 from galaxyml.errors import DataError, UserError, some
-from galaxyml.files import digest, whole, write_json
+from galaxyml.files import check_space, digest, whole, write_json
 from galaxyml.progress import track
 
 VERSION = 1  # of what a store holds; raise it when the pixels of the same pictures would change
@@ -140,7 +139,7 @@ def _stats(root: Path, images: Sequence[str]) -> list[tuple[int, int]]:
 def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) -> None:
     advice = "Free some space, or choose another folder with cache_dir=..., then run the same command."
     count, side = len(images), framing.side
-    _check_space(folder, count * side * side * 3, advice)
+    check_space(folder, count * side * side * 3, advice)
     bad: list[str] = []
     with whole(folder, advice) as draft:
         draft.mkdir()
@@ -174,8 +173,10 @@ def frame_all(root: Path, images: Sequence[str], framing: Framing) -> Iterator[n
         For each picture its pixels, uint8 of shape (side, side, 3), or the reason why it cannot be read.
     """
 
-    def read(named: tuple[str, Image.Image | None]) -> np.ndarray | str:
+    def read(named: tuple[str, Image.Image | str | None]) -> np.ndarray | str:
         name, picture = named
+        if isinstance(picture, str):
+            return picture
         try:
             return framing.frame(picture) if picture is not None else framing.read(root / name)
         except DataError as error:
@@ -185,10 +186,3 @@ def frame_all(root: Path, images: Sequence[str], framing: Framing) -> Iterator[n
         for part in read_pictures(root, images):
             for start in range(0, len(part), _AHEAD):
                 yield from pool.map(read, part[start : start + _AHEAD])
-
-
-def _check_space(folder: Path, needed: int, advice: str) -> None:
-    there = next(parent for parent in folder.parents if parent.exists())
-    free = shutil.disk_usage(there).free
-    if free < needed:
-        raise DataError(f"{folder} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free. {advice}")

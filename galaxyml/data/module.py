@@ -83,13 +83,13 @@ class ImageData(lightning.LightningDataModule):
         notes: What a user should know about these files, in sentences.
         made: Tables that a run keeps as CSV, by name.
         pictures: Batches of pictures.
-        batches: Batches that the net is trained on: pictures, or their features.
+        shown: Batches for training, and for validation and predictions: of pictures, or of their features.
     """
 
     targets: list[str]
     outputs: list[str]
     tables: tuple[str, ...] = ()  # files whose digests are kept with a run
-    batches: Dataset[dict[str, Tensor]]
+    shown: dict[bool, Dataset[dict[str, Tensor]]]  # by whether they are for training
 
     def __init__(
         self,
@@ -164,7 +164,8 @@ class ImageData(lightning.LightningDataModule):
         catalog.loc[fold == self.fold, "split"] = "val"
         self.catalog = catalog
         self.targets_of_rows = self.target_tensor(catalog)
-        self.batches = self.pictures = ImageBatches(self.store, self.targets_of_rows)
+        self.pictures = ImageBatches(self.store, self.targets_of_rows)
+        self.shown = {True: self.pictures, False: self.pictures}
         for note in self.notes:
             log.info("note: %s", note)
 
@@ -173,9 +174,18 @@ class ImageData(lightning.LightningDataModule):
         self.steps.append(Step(what, before, after))
         log.info("%s: %s of %s kept", what, f"{after:,}", f"{before:,}")
 
-    def use_features(self, features: Tensor) -> None:
-        """Trains and predicts on features of the pictures in their place, shape (N, views, F); the first is plain."""
-        self.batches = FeatureBatches(features, self.targets_of_rows)
+    def use_features(self, features: Tensor, predict_views: int) -> None:
+        """Trains and predicts on features of the pictures in their place.
+
+        Args:
+            features: Shape (N, views, F), the plain view first.
+            predict_views: How many views predictions are averaged over.
+        """
+        self.shown = {
+            training: FeatureBatches(features, self.targets_of_rows, None if training else predict_views)
+            for training in (True, False)
+        }
+        self.workers = 0  # a gather of so little is done faster than it is handed on
 
     def rows(self, split: str) -> Tensor:
         """Rows of the catalog in one split."""
@@ -185,29 +195,27 @@ class ImageData(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         rows = self.rows("train")
         seed = derive(self.seed, "batches", self.fold)
-        return loader(self.batches, RowSampler(rows, self.batch_size, seed, self.row_weights(rows)), self.workers)
+        return loader(self.shown[True], RowSampler(rows, self.batch_size, seed, self.row_weights(rows)), self.workers)
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return self.plain_loader("val")
 
     def predict_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        """What is to be predicted; then training objects, to know what the training set looks like to the net."""
-        return [self.plain_loader("val", "test"), self.plain_loader("train", limit=MOST)]
+        """Validation objects, training objects (to know what they look like to the net), and test objects."""
+        return [self.plain_loader("val"), self.plain_loader("train", limit=MOST), self.plain_loader("test")]
 
-    def plain_loader(self, *splits: str, limit: int | None = None) -> DataLoader[dict[str, Tensor]]:
-        """Objects of some splits in the catalog's order; of more than `limit` some that are drawn by the seed."""
-        rows = torch.cat([self.rows(split) for split in splits]).sort().values
+    def plain_loader(self, split: str, limit: int | None = None) -> DataLoader[dict[str, Tensor]]:
+        """Objects of a split in the catalog's order; of more than `limit` some that are drawn by the seed."""
+        rows = self.rows(split)
         if limit is not None and len(rows) > limit:
             drawing = torch.Generator().manual_seed(derive(self.seed, "some rows"))
             rows = rows[torch.randperm(len(rows), generator=drawing)[:limit]].sort().values
-        return loader(self.batches, RowSampler(rows, self.batch_size), self.workers)
+        return loader(self.shown[False], RowSampler(rows, self.batch_size), self.workers)
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        training = self.trainer is not None and self.trainer.training
         if "features" in batch:
-            every = batch["features"]
-            chosen = torch.randint(every.shape[1], (len(every),)) if training else torch.zeros(len(every)).long()
-            return {**batch, "feature": every[torch.arange(len(every)), chosen]}
+            return batch
+        training = self.trainer is not None and self.trainer.training
         view = self.augment if training and self.augment is not None else plain
         return {**batch, "image": view(batch["image"], self.framing.size)}
 

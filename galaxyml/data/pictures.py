@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ KEY = "images"  # of an HDF5 file
 # own pictures, and what is a thousand times brighter is white.
 SOFTENING, STRETCH = 6.5, 22.0
 _SLICE = 64e6  # bytes of an HDF5 file that are read at a time
+_AT_ONCE = 256  # pictures of an HDF5 file that are handed on together
+MOST_BANDS = 16
 
 
 def address(file: str, row: int) -> str:
@@ -61,20 +63,23 @@ def open_picture(path: Path) -> Image.Image:
         DataError: If it is no picture or cannot be read; the message begins with its name.
     """
     if (file := file_of(str(path))) != str(path):
-        row = int(str(path).rpartition("#")[2])
-        ((_, picture),) = read_rows(Path(file), [row])
-        return picture
+        (found,) = read_rows(Path(file), [int(str(path).rpartition("#")[2])])
+        if isinstance(found, str):
+            raise DataError(found)
+        return found
     try:
         return _fits(path) if has_suffix(path, FITS) else _decoded(path)
     except FileNotFoundError:
         raise DataError(f"{path.name} is not there") from None
     except UnidentifiedImageError:
         raise DataError(f"{path.name} is not a picture") from None
-    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path.name}: {str(error) or type(error).__name__}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise anything on broken files: KeyError, zlib.error, …
+        raise DataError(f"{path.name}: {error or type(error).__name__} ({type(error).__name__})") from None
 
 
-def read_pictures(root: Path, images: Sequence[str]) -> Iterator[list[tuple[str, Image.Image | None]]]:
+def read_pictures(root: Path, images: Sequence[str]) -> Iterator[list[tuple[str, Image.Image | str | None]]]:
     """Parts of a list of pictures, in its order: files by their names alone, rows of HDF5 files decoded.
 
     Rows of one file that follow each other are read in contiguous slices that respect its chunks: a file whose chunks
@@ -85,43 +90,45 @@ def read_pictures(root: Path, images: Sequence[str]) -> Iterator[list[tuple[str,
         images: Paths in it, or addresses of rows.
 
     Yields:
-        Names, with the picture where it lies in an HDF5 file.
+        Names, with the picture where it lies in an HDF5 file, or the reason why it cannot be read.
     """
     for file, part in groupby(images, file_of):
         names = list(part)
         if names[0] == file:
             yield [(name, None) for name in names]
             continue
-        rows = [int(name.rpartition("#")[2]) for name in names]
-        found = read_rows(root / file, rows)
-        waiting = list(reversed(names))
-        batch: list[tuple[str, Image.Image | None]] = []
-        for _, picture in found:
-            batch.append((waiting.pop(), picture))
-            if len(batch) == 256:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+        found = read_rows(root / file, [int(name.rpartition("#")[2]) for name in names])
+        for start in range(0, len(names), _AT_ONCE):
+            batch = names[start : start + _AT_ONCE]
+            yield list(zip(batch, islice(found, len(batch)), strict=True))
 
 
-def read_rows(path: Path, rows: Sequence[int]) -> Iterator[tuple[int, Image.Image]]:
+def read_rows(path: Path, rows: Sequence[int]) -> Iterator[Image.Image | str]:
     """Pictures of an HDF5 file (`images`, uint8, shape (N, H, W, 3)), in the order of `rows`.
 
-    Raises:
-        DataError: If the file cannot be read.
+    Yields:
+        Each picture, or the reason why it cannot be read.
     """
+    done = 0
     try:
         with h5py.File(path) as file:
             pixels = file[KEY]
             for start, stop in _slices(rows, pixels):
                 part = rows[start:stop]
-                first = min(part)
-                block = pixels[first : max(part) + 1]
+                there = [row for row in part if row < len(pixels)]
+                first = min(there, default=0)
+                block = pixels[first : max(there) + 1] if there else []
                 for row in part:
-                    yield row, Image.fromarray(block[row - first])
-    except (OSError, KeyError, IndexError, RuntimeError) as error:
-        raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}). Fetch it again.") from None
+                    done += 1
+                    if row < len(pixels):
+                        yield Image.fromarray(block[row - first])
+                    else:
+                        yield f"{path.name}#{row}: the file has {len(pixels):,} pictures, from #0 on"
+    except FileNotFoundError:
+        reason = f"{path.name} is not there"
+    except (OSError, KeyError, RuntimeError) as error:
+        reason = f"{path.name} cannot be read ({str(error).splitlines()[0]}); fetch it again"
+    yield from (reason for _ in rows[done:])
 
 
 def _slices(rows: Sequence[int], pixels: Any) -> Iterator[tuple[int, int]]:
@@ -157,15 +164,17 @@ def _fits(path: Path) -> Image.Image:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)  # about headers; the pixels are what counts
-        with fits.open(path, memmap=False) as units:
+        with path.open("rb") as file, fits.open(file, memmap=False) as units:  # it leaves broken files open otherwise
             data = next((unit.data for unit in units if unit.is_image and unit.data is not None), None)
             if data is None:
                 raise ValueError("it has no image")
             values = np.asarray(data, dtype=np.float64)
     if values.ndim == 2:
         values = values[None]
-    if values.ndim != 3:
-        raise ValueError(f"its image has the shape {values.shape}; it must be (H, W) or (bands, H, W)")
+    if values.ndim != 3 or len(values) > MOST_BANDS:
+        raise ValueError(
+            f"its image has the shape {values.shape}; it must be (H, W) or (bands, H, W), at most {MOST_BANDS} bands"
+        )
     return composite(values)
 
 

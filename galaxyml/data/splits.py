@@ -31,6 +31,9 @@ class Folds:
 
     folds: int
 
+    def __post_init__(self) -> None:
+        _check_folds(self.folds, 2)
+
     def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
         """Folds 0 to K - 1; arguments and errors as for `deal`."""
         return deal(targets, [1 / self.folds] * self.folds, seed, groups)
@@ -54,11 +57,12 @@ class Holdout:
     folds: int
 
     def __post_init__(self) -> None:
+        _check_folds(self.folds, 1)
         for name, value in (("val", self.val), ("test", self.test)):
             if not 0 < value < 1:
                 raise UserError(f"split.{name}={value}: it must be a share in (0, 1).")
         room = math.floor((1 - self.test) / self.val + 1e-9)
-        if self.val + self.test >= 1 or not 1 <= self.folds <= room:
+        if self.val + self.test >= 1 or self.folds > room:
             raise UserError(
                 f"folds={self.folds}: with split.val={self.val} and split.test={self.test} there is room for {room} "
                 "validation parts and something to train on. Choose fewer folds, smaller shares, or split=folds."
@@ -94,8 +98,8 @@ def deal(targets: np.ndarray, shares: list[float], seed: int, groups: np.ndarray
     _, firsts, member = np.unique(groups, return_index=True, return_inverse=True)
     if not 2 <= len(shares) <= len(firsts):
         raise UserError(
-            f"folds={len(shares)} cannot be dealt from {len(firsts)} different objects; "
-            f"choose 2 to {max(len(firsts), 2)} folds, or give more objects."
+            f"{len(shares)} parts of the split cannot be dealt from {len(firsts)} different objects. "
+            "Choose fewer folds=…, or give more objects."
         )
     one_each = targets[np.sort(firsts)]
     position = np.argsort(np.argsort(firsts))
@@ -106,3 +110,8 @@ def deal(targets: np.ndarray, shares: list[float], seed: int, groups: np.ndarray
     part = np.empty(len(order), np.int64)
     part[order] = IterativeStratification(labels=indicators[order], r=np.array(shares), random_state=rng)
     return part[position[member]]
+
+
+def _check_folds(folds: object, lowest: int) -> None:
+    if not isinstance(folds, int) or isinstance(folds, bool) or folds < lowest:
+        raise UserError(f"folds={folds}: it must be a whole number, {lowest} or more.")

@@ -19,6 +19,7 @@ def read_table(
     where: str = "",
     span: str | None = "in [0, 1]",
     repeats: bool = False,
+    otherwise: str = "",
 ) -> pd.DataFrame:
     """Reads a CSV with an id and the given columns; other columns are left out.
 
@@ -31,6 +32,7 @@ def read_table(
         where: Where the file can be had, for error messages.
         span: What the numbers must be, for error messages.
         repeats: Whether an id may occur in several rows.
+        otherwise: What else the user can do if columns are missing.
 
     Returns:
         The id as int64, numbers as float64, texts as str; the index counts the lines after the header.
@@ -39,25 +41,18 @@ def read_table(
         DataError: If the file is missing or is no such table, an id is no whole number or occurs twice, or a value is
             no number.
     """
-    try:
-        table = pd.read_csv(
-            path,
-            dtype={id_column: str, **dict.fromkeys((*texts, *optional), str)},
-            encoding="utf-8-sig",
-            index_col=False,
-            keep_default_na=False,
-            na_values=[""],
-            skip_blank_lines=False,
-            low_memory=False,
-        )
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing. {where}".strip()) from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a CSV table that can be read: {str(error).strip()}. Fetch it again.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. It must be a CSV file that you may read.") from None
+    table = read_csv(
+        path,
+        where,
+        dtype={id_column: str, **dict.fromkeys((*texts, *optional), str)},
+        index_col=False,
+        keep_default_na=False,
+        na_values=[""],
+        skip_blank_lines=False,
+        low_memory=False,
+    )
     wanted = [id_column, *numbers, *texts]
-    check_header(path, list(table.columns), wanted)
+    check_header(path, list(table.columns), wanted, otherwise)
     table = table[[*wanted, *(name for name in optional if name in table.columns)]].dropna(how="all")
     if table.empty:
         raise DataError(f"{path} has a header and no rows. Fetch it again.")
@@ -95,7 +90,37 @@ def check_range(path: Path, table: pd.DataFrame, id_column: str, columns: Sequen
         )
 
 
-def check_header(path: Path, found: list[str], wanted: list[str]) -> None:
+def header(path: Path) -> list[str]:
+    """Names of a table's columns.
+
+    Raises:
+        DataError: If it is no table.
+    """
+    return list(read_csv(path, nrows=0).columns)
+
+
+def read_csv(path: Path, where: str = "", **options: Any) -> pd.DataFrame:
+    """What pandas reads of a CSV file.
+
+    Args:
+        path: The file.
+        where: Where it can be had, for error messages.
+        **options: Of `pandas.read_csv`.
+
+    Raises:
+        DataError: If the file is missing or is no table.
+    """
+    try:
+        return pd.read_csv(path, encoding="utf-8-sig", **options)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing. {where}".strip()) from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a CSV table that can be read: {str(error).strip()}. Fetch it again.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. It must be a CSV file that you may read.") from None
+
+
+def check_header(path: Path, found: list[str], wanted: list[str], otherwise: str = "") -> None:
     """Makes sure that a table has the columns that are needed.
 
     Raises:
@@ -106,10 +131,10 @@ def check_header(path: Path, found: list[str], wanted: list[str]) -> None:
         hint = f" It has {some(unknown)}, which this table does not know." if unknown else ""
         close = near(missing[0], unknown) if unknown else ""
         hint += f" {close}" if close.startswith("Did") else ""
-        header = ",".join(wanted) if len(wanted) < 8 else f"{wanted[0]},{wanted[1]},…,{wanted[-1]}"
+        names = ",".join(wanted) if len(wanted) < 8 else f"{wanted[0]},{wanted[1]},…,{wanted[-1]}"
         raise DataError(
             f"{path}: missing columns ({len(missing)}): {some(missing)}.{hint} "
-            f"The header must be {header}, with commas."
+            f"The header must be {names}, with commas. {otherwise}".rstrip()
         )
 
 

@@ -12,37 +12,61 @@ from galaxyml.errors import UserError, near, some
 from galaxyml.models.parts import TwoParts
 
 
-class Normalised(TwoParts):
-    """A net of timm that takes images in [0, 1] and normalises them the way its weights expect.
+class Normalised(nn.Module):
+    """A net that takes images in [0, 1] and normalises them the way its weights expect.
 
     Args:
         net: Takes normalised images.
         mean: Mean of each channel.
         std: Standard deviation of each channel.
-        head: Takes the place of the net's own last layer.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, net: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], head: nn.Module | None = None
-    ) -> None:
+    def __init__(self, net: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.net: Any = net
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images as the net takes them; (N, 3, H, W) -> (N, 3, H, W)."""
+        return (images - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images in [0, 1], shape (N, 3, H, W) -> scores (N, K)."""
+        return self.net(self.normalised(images))
+
+
+class Backbone(Normalised, TwoParts):
+    """A net of timm whose last layer, or layers in its place, can be tuned alone.
+
+    Args:
+        net: Of timm, with a linear last layer.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
+        head: Takes the place of the net's own last layer; None for that layer.
+    """
+
+    def __init__(
+        self, net: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], head: nn.Module | None = None
+    ) -> None:
+        super().__init__(net, mean, std)
         self.new_head = head
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees: images in [0, 1], shape (N, 3, H, W) -> (N, F)."""
-        normalised = (images - self.mean) / self.std
-        return self.net.forward_head(self.net.forward_features(normalised), pre_logits=True)
+        return self.net.forward_head(self.net.forward_features(self.normalised(images)), pre_logits=True)
 
     @property
     def head(self) -> nn.Module:  # type: ignore[override]
         """The last layer, or the layers in its place."""
         return self.new_head if self.new_head is not None else self.net.get_classifier()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images in [0, 1], shape (N, 3, H, W) -> scores (N, K)."""
+        return self.head(self.features(images))
 
 
 def timm_net(
@@ -77,9 +101,7 @@ def timm_net(
     if size is not None and known is not None and known.fixed_input_size:
         options = {"img_size": size} | options
     try:
-        net: Any = timm.create_model(
-            name, pretrained=pretrained and weights is None, num_classes=0 if hidden else outputs, **options
-        )
+        net: Any = timm.create_model(name, pretrained=pretrained and weights is None, num_classes=outputs, **options)
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
@@ -89,17 +111,24 @@ def timm_net(
         ) from error
     if weights is not None:
         _load(net, name, Path(weights).expanduser())
+    mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
+    last = net.get_classifier()
+    if not isinstance(last, nn.Linear):  # two heads, a convolution, …
+        if hidden:
+            raise UserError(
+                f"model.hidden={hidden}: the last layer of {name} is not a single linear one. Leave it out."
+            )
+        return Normalised(net, mean, std)
     if hidden:
-        width = getattr(net, "head_hidden_size", net.num_features)
+        net.reset_classifier(0)
         head = nn.Sequential(
-            nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, outputs)
+            nn.Linear(last.in_features, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, outputs)
         )
-        return Normalised(net, net.pretrained_cfg["mean"], net.pretrained_cfg["std"], head)
+        return Backbone(net, mean, std, head)
     if pretrained or weights is not None:
         # A random last layer would begin far from any fraction, and its first gradients would spoil the features.
-        for layer in _classifiers(net):
-            nn.init.zeros_(net.get_submodule(layer).weight)
-    return Normalised(net, net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
+        nn.init.zeros_(last.weight)
+    return Backbone(net, mean, std)
 
 
 def _load(net: nn.Module, name: str, path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from galaxyml.errors import UserError
+from galaxyml.errors import diverged
 from galaxyml.runs import RunDir
 
 
@@ -44,10 +44,7 @@ def judged(run: RunDir, split: str, classes: list[str], catalog: pd.DataFrame) -
         return None
     logits = net[classes].to_numpy(np.float64)
     if not np.isfinite(logits).all():
-        raise UserError(
-            f"{run.path}: the net's predictions are not finite, so training has diverged. "
-            "Lower optim.lr or set trainer.gradient_clip_val=1, under another name=…."
-        )
+        raise diverged(run.path)
     fold = catalog["fold"].to_numpy()[rows]
     values = final[classes].to_numpy(np.float64)
     return Judged(rows[known], labels[known], logits[known], values[known], fold[known])

@@ -1,5 +1,7 @@
 """Several runs made into one: folds joined to out-of-fold predictions, test predictions averaged."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -37,21 +39,19 @@ def ensemble(runs: list[RunDir], into: RunDir) -> None:
         if not tables:
             continue
         order = first.loc[first["split"] == split, "id"]
-        joined = _mean(tables) if all(table["id"].equals(tables[0]["id"]) for table in tables) else pd.concat(tables)
+        joined = (
+            mean_table(tables) if all(table["id"].equals(tables[0]["id"]) for table in tables) else pd.concat(tables)
+        )
         joined = joined.set_index("id").loc[order].reset_index()
         into.write_predictions(split, joined, by="net")
         into.write_predictions(split, joined)
 
 
-def _mean(tables: list[pd.DataFrame]) -> pd.DataFrame:
+def mean_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Mean over nets of what they say of the same objects, in single precision; `id` stays where there is one."""
     columns = [name for name in tables[0].columns if name != "id"]
-    values = mean_outputs([table[columns].to_numpy() for table in tables])
-    return pd.concat([tables[0][["id"]], pd.DataFrame(values, columns=columns)], axis=1)
-
-
-def mean_outputs(outputs: list[np.ndarray]) -> np.ndarray:
-    """Mean over nets of what they say of the same objects, rounded to single precision once; shape (N, K)."""
-    return np.stack(outputs).mean(axis=0, dtype=np.float64).astype(np.float32)
+    values = np.stack([table[columns].to_numpy() for table in tables]).mean(axis=0, dtype=np.float64)
+    return tables[0].assign(**dict(zip(columns, values.astype(np.float32).T, strict=True)))
 
 
 def spread(runs: list[RunDir]) -> dict[str, dict[str, float]]:

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from galaxyml import metrics
-from galaxyml.errors import UserError
+from galaxyml.errors import diverged
 from galaxyml.runs import RunDir
 from galaxyml.trees import DecisionTree, violation
 
@@ -66,10 +66,7 @@ class ScoreFractions:
                 ("mean_", column_means(catalog, columns, rows)),
             ):
                 if not np.isfinite(outputs).all():
-                    raise UserError(
-                        f"{run.path}: the net's predictions are not finite, so training has diverged. "
-                        "Lower optim.lr or set trainer.gradient_clip_val=1, under another name=…."
-                    )
+                    raise diverged(run.path)
                 found |= {f"{split}/{prefix}{name}": value for name, value in self._score(outputs, targets)}
             # Within a fold means are constant; joined over folds they only anticorrelate with what they leave out.
             found |= {key: 0.0 for key in found if key.startswith(f"{split}/mean_pearson")}

@@ -41,12 +41,15 @@ class Submission:
         if predictions is None:
             return {}
         benchmark = run.source(self.benchmark)
+        if not benchmark.is_file():
+            return {}
         header = list(pd.read_csv(benchmark, nrows=0, encoding="utf-8-sig").columns)
         wanted = pd.read_csv(benchmark, usecols=[self.id_column], encoding="utf-8-sig")[self.id_column].to_numpy()
-        if len(predictions) < len(wanted):
+        there = int(np.isin(wanted, predictions["id"]).sum())
+        if there < len(wanted):
             log.info(
                 "note: only %s of %s test galaxies were predicted (limit=…), so there is no submission.",
-                f"{len(predictions):,}",
+                f"{there:,}",
                 f"{len(wanted):,}",
             )
             return {}

@@ -66,20 +66,24 @@ def read_file(path: Path, classes: list[str]) -> pd.DataFrame:
             if missing := [key for key in (KEY, LABELS) if key not in file]:
                 raise DataError(f"{path}: missing keys: {some(missing)}. It has {some(sorted(file))}. {WHERE}")
             images = file[KEY]
+            if groups := [name for name in (KEY, LABELS, *EXTRAS) if isinstance(file.get(name), h5py.Group)]:
+                raise DataError(f"{path}: {some(groups)}: groups, where there must be arrays. {WHERE}")
             if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
                 raise DataError(
                     f"{path}: {KEY} is {images.dtype} of shape {images.shape}; it must be uint8 of shape (N, H, W, 3), "
                     f"one picture or more. {WHERE}"
                 )
             count = len(images)
-            found = {name: file[name][:] for name in (LABELS, *EXTRAS) if name in file}
+            found = {name: file[name][()] for name in (LABELS, *EXTRAS) if name in file}
     except OSError as error:
         raise DataError(
             f"{path} cannot be read as HDF5 ({str(error).splitlines()[0]}); the download may have been cut off. {WHERE}"
         ) from None
     for name, values in found.items():
-        if values.shape != (count,):
-            raise DataError(f"{path}: {name} has the shape {values.shape}, but there are {count:,} pictures. {WHERE}")
+        if np.shape(values) != (count,):
+            raise DataError(
+                f"{path}: {name} has the shape {np.shape(values)}, but there are {count:,} pictures. {WHERE}"
+            )
         if values.dtype.kind not in "iuf":
             raise DataError(f"{path}: {name} is {values.dtype}; it must be numbers. {WHERE}")
     labels = found.pop(LABELS)
@@ -88,6 +92,13 @@ def read_file(path: Path, classes: list[str]) -> pd.DataFrame:
             f"{path}, row {bad[0]}: {LABELS} is {labels[bad[0]]}; labels are whole numbers from 0 to "
             f"{len(classes) - 1} ({bad.size:,} such rows in all). {WHERE}"
         )
+    for name, lowest, highest in (("ra", 0.0, 360.0), ("dec", -90.0, 90.0)):
+        values = found.get(name, np.zeros(0))
+        if (bad := np.flatnonzero((values < lowest) | (values > highest))).size:
+            raise DataError(
+                f"{path}, row {bad[0]}: {name} is {values[bad[0]]:g}; it must be degrees from {lowest:g} to "
+                f"{highest:g} ({bad.size:,} such rows in all). {WHERE}"
+            )
     catalog = pd.DataFrame({"id": np.arange(count), "image": [address(path.name, row) for row in range(count)]})
     return catalog.assign(split="train", label=labels.astype(np.int64), **found)
 

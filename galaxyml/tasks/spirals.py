@@ -10,7 +10,7 @@ import pandas as pd
 
 from galaxyml.data.classes import UNKNOWN, ClassData
 from galaxyml.data.pictures import SUFFIXES, has_suffix
-from galaxyml.data.tables import check_range, degrees, place, read_table
+from galaxyml.data.tables import check_range, degrees, header, place, read_table
 from galaxyml.errors import DataError, UserError, some
 
 ID = "OBJID"
@@ -23,6 +23,9 @@ WHERE = (
     "them into a folder spirals/ and give the folder above it as data_dir=… Without them, source=simulated runs on the "
     "simulated sky."
 )
+
+
+RULES = "Or choose another rule for what a galaxy is: labels=flags, debiased, votes or classes."
 
 
 class Labels(Protocol):
@@ -151,12 +154,14 @@ class SpiralsData(ClassData):
         if not root.is_dir():
             raise DataError(f"There is no folder {root}. {WHERE}")
         path = root / self.table
-        table = read_table(path, ID, self.labels.columns, optional=("RA", "DEC"), where=WHERE, span="in its range")
+        table = read_table(
+            path, ID, self.labels.columns, optional=("RA", "DEC"), where=WHERE, span=None, otherwise=RULES
+        )
         table["label"] = self.labels(path, table)
         if {"RA", "DEC"} <= set(table.columns):
             table["ra"], table["dec"] = degrees(path, table, ID, "RA", "DEC")
         self.kept(f"rows of {self.table}", len(table), len(table))
-        found = self._with_pictures(root, self._named(root, table))
+        found = self._with_pictures(root, table)
         certain = found[found["label"] != UNKNOWN]
         self.kept(self.labels.what, len(found), len(certain))
         found = certain
@@ -172,8 +177,28 @@ class SpiralsData(ClassData):
         known = [name for name in ("ra", "dec") if name in catalog]
         return self._with_properties(root, catalog[["id", "image", "split", "label", *known]])
 
+    def _with_pictures(self, root: Path, table: pd.DataFrame) -> pd.DataFrame:
+        """Those that have a picture, with its path as `image`; of several the first of `SAMPLES` that is there."""
+        named = self._named(root, table)
+        folder = root / self.images
+        if not folder.is_dir():
+            raise DataError(f"There is no folder {folder}. {WHERE}")
+        files = (path.name for path in folder.iterdir() if has_suffix(path, SUFFIXES))
+        there = {name.partition(".")[0]: f"{self.images}/{name}" for name in files}
+        named["image"] = named["picture"].map(there)
+        if missing := named.loc[named["image"].isna(), "picture"].tolist():
+            self.notes.append(f"{self.images}: pictures that are not there ({len(missing):,}): {some(missing)}.")
+        pictured = named[named["image"].notna()]
+        one = pictured.drop_duplicates(ID).drop(columns="picture")
+        if len(one) < len(pictured):
+            self.notes.append(
+                f"{len(pictured) - len(one):,} second pictures of a galaxy are left out (original before others)."
+            )
+        self.kept(f"its picture is in {self.images}/", named[ID].nunique(), len(one))
+        return one
+
     def _named(self, root: Path, table: pd.DataFrame) -> pd.DataFrame:
-        """Adds the name of each galaxy's picture; the join by object id."""
+        """One row a picture, with its name as `picture`, the preferred ones first; the join by object id."""
         if self.mapping is None:
             return table.assign(picture=table[ID].astype(str))
         path = root / self.mapping
@@ -184,40 +209,21 @@ class SpiralsData(ClassData):
                 f"{path}, {place(mapping, row, 'objid')}: asset_id is '{mapping['asset_id'].iloc[row]}'; it must be "
                 "the name of a picture without its suffix. Correct it or take the row out."
             )
-        both = table.merge(mapping, left_on=ID, right_on="objid", how="inner").drop(columns="objid")
-        without = (~mapping["objid"].isin(table[ID])).sum()
-        if without:
+        if without := int((~mapping["objid"].isin(table[ID])).sum()):
             self.notes.append(
                 f"{self.mapping}: {without:,} of {len(mapping):,} rows are of galaxies not in {self.table}."
             )
         self.kept(f"OBJID is in {self.mapping}", len(table), int(table[ID].isin(mapping["objid"]).sum()))
+        both = table.merge(mapping, left_on=ID, right_on="objid", how="inner").drop(columns="objid")
         rank = both["sample"].map({name: at for at, name in enumerate(SAMPLES)}) if "sample" in both else 0
         order = both.assign(rank=rank).sort_values([ID, "rank", "asset_id"], na_position="last")
-        one = order.drop_duplicates(ID).drop(columns="rank").rename(columns={"asset_id": "picture"})
-        if len(one) < len(both):
-            self.notes.append(
-                f"{len(both) - len(one):,} second pictures of the same galaxy are left out (original before others)."
-            )
-        return one
-
-    def _with_pictures(self, root: Path, table: pd.DataFrame) -> pd.DataFrame:
-        """Those whose picture is there."""
-        folder = root / self.images
-        if not folder.is_dir():
-            raise DataError(f"There is no folder {folder}. {WHERE}")
-        files = (path.name for path in folder.iterdir() if has_suffix(path, SUFFIXES))
-        there = {name.partition(".")[0]: f"{self.images}/{name}" for name in files}
-        image = table["picture"].map(there)
-        if missing := table.loc[image.isna(), "picture"].tolist():
-            self.notes.append(f"{self.images}: pictures that are not there ({len(missing):,}): {some(missing)}.")
-        self.kept(f"its picture is in {self.images}/", len(table), int(image.notna().sum()))
-        return table.assign(image=image).drop(columns="picture")[image.notna()]
+        return order.drop(columns="rank").rename(columns={"asset_id": "picture"})
 
     def _with_properties(self, root: Path, catalog: pd.DataFrame) -> pd.DataFrame:
         """Adds the numbers of `properties.csv` (OBJID and any columns, such as redshift), where it is there."""
         path = root / PROPERTIES
         if not path.is_file():
             return catalog
-        names = [name for name in pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns if name != ID]
+        names = [name for name in header(path) if name != ID]
         numbers = read_table(path, ID, texts=names).set_index(ID).apply(pd.to_numeric, errors="coerce")
         return catalog.join(numbers[[name for name in names if name not in catalog]], on="id")

@@ -73,8 +73,8 @@ class SupervisedModule(lightning.LightningModule):
         return self.final(self.net.head(features)).float()
 
     def outputs(self, batch: dict[str, Tensor]) -> Tensor:
-        """Outputs for a batch of images, or of their features."""
-        return self.classify(batch["feature"]) if "feature" in batch else self(batch["image"])
+        """Outputs for a batch of images, or of their features (the first view's)."""
+        return self.classify(batch["features"][:, 0]) if "features" in batch else self(batch["image"])
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -101,22 +101,22 @@ class SupervisedModule(lightning.LightningModule):
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Row by row the same, to the last bit, whichever rows share a batch.
 
-        Features are averaged over the views, which for a linear head is the same as averaging scores. Training
-        pictures, the second loader's, are only looked at plainly, to know what is familiar.
-
         Returns:
-            `index` (B,), `output` (B, K), and of nets that have them `feature` (B, F), those of the plain view.
+            `index` (B,); `output` (B, K), the mean over the views; and of nets that have them `feature` (B, F), what
+            the head sees of the plain view. Of the second loader's objects (training ones) the plain view alone is
+            looked at, and of the third's (test ones) no features are kept: they may be many.
         """
-        views = range(1 if dataloader_idx else self.predict_views)
+        views = range(1 if dataloader_idx == 1 else self.predict_views)
         if not isinstance(self.net, TwoParts):
             outputs = [in_parts(self, symmetric(batch["image"], view)) for view in views]
             return {"index": batch["index"], "output": torch.stack(outputs).mean(0)}
         if "features" in batch:
-            every = [batch["features"][:, view] for view in views]
+            features = [batch["features"][:, view] for view in views]
         else:
-            every = [in_parts(self.net.features, symmetric(batch["image"], view)).float() for view in views]
-        output = in_parts(self.classify, torch.stack(every).mean(0))
-        return {"index": batch["index"], "output": output, "feature": every[0]}
+            features = [in_parts(self.net.features, symmetric(batch["image"], view)).float() for view in views]
+        outputs = [in_parts(self.classify, feature) for feature in features]
+        said = {"index": batch["index"], "output": torch.stack(outputs).mean(0)}
+        return said if dataloader_idx == 2 else {**said, "feature": features[0]}
 
     def configure_optimizers(self) -> Any:
         # Norms and biases are not weights to be made small.

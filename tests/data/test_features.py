@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,10 @@ from galaxyml.models.backbones import timm_net
 CPU = torch.device("cpu")
 
 
+def backbone(**options: Any) -> Any:
+    return timm_net("test_resnet", outputs=2, **options)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> ImageStore:
     rng = np.random.default_rng(0)
@@ -24,7 +29,7 @@ def store(tmp_path: Path) -> ImageStore:
 
 def test_features_of_each_view_are_the_nets(store: ImageStore, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = timm_net("test_resnet", outputs=2).eval()
+    net = backbone().eval()
     found = open_features(store, net, 32, 8, tmp_path, CPU, "32-true")
     assert found.shape[:2] == (37, 8)
     with torch.no_grad():
@@ -36,17 +41,29 @@ def test_features_of_each_view_are_the_nets(store: ImageStore, tmp_path: Path) -
 
 def test_they_are_computed_once(store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    net = timm_net("test_resnet", outputs=2).eval()
+    net = backbone().eval()
     first = open_features(store, net, 32, 2, tmp_path, CPU, "32-true")
     monkeypatch.setattr(features, "in_parts", lambda *_: pytest.fail("computed again"))
-    torch.nn.init.ones_(net.head.weight)  # type: ignore[arg-type] # another head has the same features
+    torch.nn.init.ones_(net.head.weight)  # another head has the same features
     assert torch.equal(first, open_features(store, net, 32, 2, tmp_path, CPU, "32-true"))
+
+
+def test_another_normalisation_has_others_and_another_head_has_not(store: ImageStore, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = backbone().eval()
+    first = open_features(store, net, 32, 1, tmp_path, CPU, "32-true")
+    deeper = backbone(hidden=5).eval()
+    deeper.net.load_state_dict(net.net.state_dict(), strict=False)
+    open_features(store, deeper, 32, 1, tmp_path, CPU, "32-true")
+    assert len(list((tmp_path / "features").iterdir())) == 1
+    net.mean += 0.1  # which is in no state dict
+    assert not torch.equal(first, open_features(store, net, 32, 1, tmp_path, CPU, "32-true"))
 
 
 @pytest.mark.parametrize("change", ["weights", "statistics", "views", "precision"])
 def test_another_backbone_has_others(store: ImageStore, tmp_path: Path, change: str) -> None:
     torch.manual_seed(0)
-    net = timm_net("test_resnet", outputs=2).eval()
+    net = backbone().eval()
     open_features(store, net, 32, 1, tmp_path, CPU, "32-true")
     if change == "weights":
         next(net.net.parameters()).data += 0.1
@@ -66,5 +83,5 @@ def test_an_interrupted_computation_leaves_nothing(
 
     monkeypatch.setattr(features, "in_parts", stop)
     with pytest.raises(KeyboardInterrupt):
-        open_features(store, timm_net("test_resnet", outputs=2), 32, 1, tmp_path, CPU, "32-true")
+        open_features(store, backbone(), 32, 1, tmp_path, CPU, "32-true")
     assert not list((tmp_path / "features").iterdir())

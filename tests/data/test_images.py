@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from galaxyml import files
 from galaxyml.data import images
 from galaxyml.data.images import Framing, open_store
 from galaxyml.errors import DataError, UserError
@@ -122,7 +123,7 @@ def test_a_disk_that_fills_up_leaves_nothing(root: Path, tmp_path: Path, monkeyp
 
 
 def test_a_disk_too_small_is_told_before_the_work(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
     with pytest.raises(DataError, match=r"needs 0\.0 GB, and 0\.0 GB are free"):
         open_store(root, NAMES, FRAMING, tmp_path / "cache")
 

@@ -90,7 +90,17 @@ def test_constant_targets_do_no_harm() -> None:
     assert np.ptp(np.bincount(Folds(4)(np.zeros((23, 3)), seed=0))) <= 1
 
 
-@pytest.mark.parametrize("folds", [0, 1, 7])
+@pytest.mark.parametrize("folds", [0, 1, 2.5, True])
 def test_impossible_numbers_of_folds_are_refused(folds: int) -> None:
-    with pytest.raises(UserError, match=f"folds={folds} cannot be dealt from 6 different objects; choose 2 to 6"):
-        Folds(folds)(np.zeros((6, 2)), seed=0) if folds else deal(np.zeros((6, 2)), [], 0)
+    with pytest.raises(UserError, match=f"folds={folds}: it must be a whole number, 2 or more"):
+        Folds(folds)
+
+
+def test_fewer_objects_than_parts_are_refused() -> None:
+    with pytest.raises(UserError, match=r"7 parts of the split cannot be dealt from 6 different objects"):
+        Folds(7)(np.zeros((6, 2)), seed=0)
+
+
+def test_one_fixed_split_of_any_shares_is_possible(classes: np.ndarray) -> None:
+    fold = Holdout(val=0.4, test=0.3, folds=1)(classes, seed=0)
+    assert np.bincount(fold + 1) / len(fold) == pytest.approx([0.3, 0.4, 0.3], abs=0.01)

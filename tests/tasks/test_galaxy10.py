@@ -183,6 +183,8 @@ def label(row: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
         (put("ans", label(4, -1)), r"row 4: ans is -1; labels are"),
         (put("ans", label(5, 2.5)), r"row 5: ans is 2\.5; labels are"),
         (put("ra", lambda a: a[:5]), r"ra has the shape \(5,\)"),
+        (put("ra", lambda a: a[0]), r"ra has the shape \(\)"),
+        (put("dec", label(2, 150.0)), r"row 2: dec is 150; it must be degrees from -90 to 90"),
         (put("ans", lambda a: a * 0), r"all 160 galaxies that are left are of the class 'Disturbed'"),
     ],
 )

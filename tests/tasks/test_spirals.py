@@ -62,8 +62,12 @@ def test_the_join_is_that_of_brute_force(spirals_sky: Path) -> None:
         assets.setdefault(objid, []).append((sample, asset))
     joined = [row for row in table if row["OBJID"] in assets]
     rank = {"original": 0, "extra": 1}
-    asset_of = {row["OBJID"]: min(assets[row["OBJID"]], key=lambda pair: rank.get(pair[0], 9))[1] for row in joined}
-    pictured = [row for row in joined if (spirals_sky / "images" / f"{asset_of[row['OBJID']]}.jpg").is_file()]
+    there = {path.stem for path in (spirals_sky / "images").iterdir()}
+    asset_of = {}
+    for row in joined:
+        if shown := [pair for pair in assets[row["OBJID"]] if pair[1] in there]:
+            asset_of[row["OBJID"]] = min(shown, key=lambda pair: rank.get(pair[0], 9))[1]
+    pictured = [row for row in joined if row["OBJID"] in asset_of]
     certain = [row for row in pictured if row["UNCERTAIN"] == "0"]
     assert counted(found) == [
         (len(table), len(table)),
@@ -240,6 +244,36 @@ def test_missing_pictures_are_counted_not_fatal(copy: Path) -> None:
     assert after.catalog is not None
     assert len(after.catalog) == len(before.catalog) - 3
     assert any("images: pictures that are not there" in note for note in after.notes)
+
+
+def test_another_picture_serves_where_the_first_is_missing(copy: Path) -> None:
+    mapping = pd.read_csv(copy / MAPPING, dtype=str)
+    before = data(copy)
+    before.setup()
+    assert before.catalog is not None
+    image = before.catalog["image"].iloc[0]
+    shutil.copy(copy / image, copy / "images" / "999999.jpg")
+    (copy / image).unlink()
+    extra = pd.DataFrame({"objid": [str(before.catalog["id"].iloc[0])], "sample": ["extra"], "asset_id": ["999999"]})
+    pd.concat([mapping, extra]).to_csv(copy / MAPPING, index=False)
+    after = data(copy)
+    after.setup()
+    assert after.catalog is not None
+    assert after.catalog.set_index("id").loc[before.catalog["id"].iloc[0], "image"] == "images/999999.jpg"
+    assert len(after.catalog) == len(before.catalog)
+
+
+def test_a_table_without_flags_names_the_other_rules(copy: Path) -> None:
+    edit(copy / TABLE, lambda t: t.drop(columns=["SPIRAL", "ELLIPTICAL", "UNCERTAIN"]))
+    with pytest.raises(DataError, match=r"missing columns \(3\): .*labels=flags, debiased, votes or classes"):
+        data(copy).setup()
+    data(copy, labels=Fractions("P_CS", "P_EL", 0.5)).setup()
+
+
+def test_an_empty_table_of_properties_is_named(copy: Path) -> None:
+    (copy / "properties.csv").write_text("")
+    with pytest.raises(DataError, match=r"properties\.csv is not a CSV table"):
+        data(copy).setup()
 
 
 @pytest.mark.parametrize(("gone", "message"), [(".", "There is no folder"), ("images", "There is no folder .*images")])
