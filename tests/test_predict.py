@@ -1,5 +1,6 @@
 """What a finished run says of other pictures, as users ask it."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -150,9 +151,15 @@ def test_pictures_of_any_kind_and_bad_ones(command: Command, ask: Command, tmp_p
     assert len(pd.read_csv(tmp_path / "q.csv")) == 3
 
 
-@pytest.mark.parametrize(
-    ("paths", "out", "message"),
-    [
+def test_what_cannot_be_predicted_is_told(command: Command, ask: Command, spirals_sky: Path, tmp_path: Path) -> None:
+    run = spirals(command)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "blank.csv").write_text("path,b\nx.jpg,1\n,2\n")
+    (tmp_path / "bad.h5").write_text("no HDF5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.zeros(3)
+    cases = [
         (["nothing/*.jpg"], "p.csv", r"No file matches 'nothing/\*\.jpg'"),
         (["empty"], "p.csv", "empty: the folder holds no pictures"),
         (["list.csv"], "p.csv", r"list\.csv has no column path or image or file or filename; it has a, b"),
@@ -162,25 +169,13 @@ def test_pictures_of_any_kind_and_bad_ones(command: Command, ask: Command, tmp_p
         (["bad.h5"], "p.csv", r"bad\.h5 cannot be read as HDF5"),
         (["other.h5"], "p.csv", r"other\.h5 has no images of shape \(N, H, W, 3\) and type uint8; it has x"),
         (["gone.jpg"], "p.txt", r"--out p\.txt: it must end in \.csv or \.parquet"),
-    ],
-)
-def test_what_cannot_be_predicted_is_told(
-    command: Command, ask: Command, spirals_sky: Path, tmp_path: Path, paths: list[str], out: str, message: str
-) -> None:
-    import re
-
-    run = spirals(command)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "list.csv").write_text("a,b\n1,2\n")
-    (tmp_path / "blank.csv").write_text("path,b\nx.jpg,1\n,2\n")
-    (tmp_path / "bad.h5").write_text("no HDF5")
-    with h5py.File(tmp_path / "other.h5", "w") as file:
-        file["x"] = np.zeros(3)
-    status, said = ask(run, *paths, "--out", out)
-    assert status == 1
-    assert re.search(message, said), said
-    assert "Traceback" not in said
-    assert not Path(out).exists()
+    ]
+    for paths, out, message in cases:
+        status, said = ask(run, *paths, "--out", out)
+        assert status == 1
+        assert re.search(message, said), said
+        assert "Traceback" not in said
+        assert not Path(out).exists()
 
 
 def test_folders_that_are_no_runs_are_told(ask: Command, tmp_path: Path) -> None:
