@@ -26,7 +26,7 @@ lint: setup      ## ruff, its formatter, and mypy
 	$(PYTHON) -m mypy
 
 demo-classes: setup  ## Galaxy10's classes, and spiral or elliptical, on the simulated sky (about 10 minutes)
-	$(RUN) task=galaxy10 source=simulated scale=demo name=demo
+	$(RUN) experiment=galaxy10_simulated source=simulated name=demo
 	$(RUN) task=spirals model=tiny source=simulated scale=demo name=demo
 
 ARGS ?=

@@ -21,10 +21,11 @@ from omegaconf import DictConfig
 from galaxyml import report
 from galaxyml.data.features import open_features
 from galaxyml.data.module import ImageData
+from galaxyml.data.views import plain
 from galaxyml.errors import UserError, diverged
 from galaxyml.losses import ClassLoss
 from galaxyml.models.parts import TwoParts
-from galaxyml.novelty import Familiar
+from galaxyml.novelty import Familiar, appearance
 from galaxyml.runs import RunDir, check_same, flat
 from galaxyml.seeds import seed_all
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
@@ -35,6 +36,7 @@ from galaxyml.training.supervised import SupervisedModule
 log = logging.getLogger(__name__)
 
 FLAGGED = 0.01  # share of validation pictures that `galaxyml.predict` would call unlike the training set
+AT_ONCE = 256  # pictures that are looked at together
 
 
 def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
@@ -118,9 +120,15 @@ def predict(trainer: lightning.Trainer, module: SupervisedModule, data: ImageDat
         table.insert(0, "id", data.catalog["id"].to_numpy()[said["index"].numpy()])
         here.write_predictions(split, table, by="net")
         here.write_predictions(split, table)
-    if "feature" in val:
-        familiar = Familiar.fit(train["feature"].numpy(), val["feature"].numpy(), FLAGGED)
-        here.write_arrays("familiar", familiar.arrays())
+    looks = [_looks(data, said["index"]) for said in (train, val)]
+    features = (train["feature"].numpy(), val["feature"].numpy()) if "feature" in val else None
+    here.write_arrays("familiar", Familiar.fit((looks[0], looks[1]), features, FLAGGED).arrays())
+
+
+def _looks(data: ImageData, rows: torch.Tensor) -> np.ndarray:
+    """What some rows' pictures look like, shape (N, A)."""
+    parts = [appearance(plain(data.store.gather(part), data.framing.size)) for part in rows.split(AT_ONCE)]
+    return np.concatenate(parts)
 
 
 def gather(batches: Any) -> dict[str, torch.Tensor]:

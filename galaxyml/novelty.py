@@ -1,25 +1,28 @@
-"""How unlike a picture is to those that a net was trained on, by what the net makes of it."""
+"""How unlike a picture is to those that a net was trained on: by its pixels, and by what the net makes of it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 from sklearn.covariance import LedoitWolf
+from torch import Tensor
 
 MOST = 10_000  # training pictures that are looked at
+LEVELS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+RIM = 6  # pixels along the upper and lower edge: mostly sky
 
 
 @dataclass(frozen=True)
-class Familiar:
-    """The training set as the net sees it.
+class Known:
+    """What training pictures have in common in some numbers.
 
     The distance of a picture is Mahalanobis' to the training pictures (Lee et al. 2018, arXiv:1807.03888, without its
-    classes), between features of length 1, whose covariance is shrunk as Ledoit & Wolf 2004 do, so that few pictures
-    suffice. It is given in units of what only a given share of validation pictures exceeds: above 1, a picture is
-    unlike the training set.
+    classes), whose covariance is shrunk as Ledoit & Wolf 2004 do, so that few pictures suffice. It is given in units of
+    what only a given share of validation pictures exceeds: above 1, a picture is unlike the training set.
 
     Attributes:
-        mean: Of the training features, shape (F,).
+        mean: Of the training pictures' numbers, shape (F,).
         precision: Inverse of their covariance, shape (F, F).
         threshold: Distance that the share of validation pictures exceeds.
     """
@@ -33,26 +36,112 @@ class Familiar:
         """Keeps what is needed of the training set.
 
         Args:
-            train: Features of training pictures, shape (M, F).
-            val: Features of validation pictures, shape (N, F).
+            train: Numbers of training pictures, shape (M, F).
+            val: Numbers of validation pictures, shape (N, F).
             flagged: Share of validation pictures that is to be called unlike, in (0, 1).
         """
-        known = LedoitWolf(store_precision=True).fit(_unit(train))
+        known = LedoitWolf(store_precision=True).fit(train)
         made = cls(known.location_, known.precision_, np.array(1.0))
         return cls(made.mean, made.precision, np.quantile(made.distance(val), 1 - flagged, method="higher"))
 
-    def distance(self, features: np.ndarray) -> np.ndarray:
+    def distance(self, values: np.ndarray) -> np.ndarray:
         """How unlike pictures are, shape (N, F) -> (N,); above 1 is more than the threshold, inf what is not finite."""
-        finite = np.isfinite(features).all(axis=1)
-        away = _unit(np.where(finite[:, None], features, 0.0)) - self.mean
+        finite = np.isfinite(values).all(axis=1)
+        away = np.where(finite[:, None], values, 0.0) - self.mean
         square = np.einsum("nf,nf->n", away @ self.precision, away).clip(min=0)
         return np.where(finite, np.sqrt(square), np.inf) / max(float(self.threshold), 1e-12)
 
+
+@dataclass(frozen=True)
+class Familiar:
+    """The training set by its looks and, for nets that have features, as the net sees it.
+
+    A net's features forget what does not matter to its task; another survey's sky, noise and colours show in the
+    pixels. A picture is as unlike as the larger of the two distances says.
+
+    Attributes:
+        looks: Of `appearance`.
+        features: Of what the head of the net sees, scaled to length 1; None for nets without.
+    """
+
+    looks: Known
+    features: Known | None
+
+    @classmethod
+    def fit(
+        cls,
+        looks: tuple[np.ndarray, np.ndarray],
+        features: tuple[np.ndarray, np.ndarray] | None,
+        flagged: float,
+    ) -> Self:
+        """Keeps what is needed of the training set.
+
+        Args:
+            looks: `appearance` of training and of validation pictures, shapes (M, A) and (N, A).
+            features: Features of training and of validation pictures, shapes (M, F) and (N, F).
+            flagged: Share of validation pictures that is to be called unlike at most, in (0, 1).
+        """
+        each = flagged / 2 if features else flagged
+        by_looks = Known.fit(*looks, each)
+        return cls(by_looks, Known.fit(unit(features[0]), unit(features[1]), each) if features else None)
+
+    def distance(self, looks: np.ndarray, features: np.ndarray | None) -> np.ndarray:
+        """How unlike pictures are, (N, A) and (N, F) -> (N,); 1 is what at most the share of validation exceeds."""
+        by_looks = self.looks.distance(looks)
+        if self.features is None or features is None:
+            return by_looks
+        return np.maximum(by_looks, self.features.distance(unit(features)))
+
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `Familiar(**arrays)` is made of again, in single precision."""
-        return {name: np.asarray(values, np.float32) for name, values in asdict(self).items()}
+        """What `of_arrays` makes it of again, in single precision."""
+        parts = {"looks": self.looks, "features": self.features}
+        return {
+            f"{part}_{name}": np.asarray(values, np.float32)
+            for part, known in parts.items()
+            if known is not None
+            for name, values in vars(known).items()
+        }
+
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+        """The counterpart of `arrays`."""
+        parts = [
+            Known(**{name: arrays[f"{part}_{name}"] for name in ("mean", "precision", "threshold")})
+            if f"{part}_mean" in arrays
+            else None
+            for part in ("looks", "features")
+        ]
+        assert parts[0] is not None
+        return cls(parts[0], parts[1])
 
 
-def _unit(features: np.ndarray) -> np.ndarray:
+def appearance(images: Tensor) -> np.ndarray:
+    """What a picture looks like whatever it shows: levels of brightness, contrast, noise, colours, and its rim.
+
+    Args:
+        images: In [0, 1], shape (N, 3, H, W).
+
+    Returns:
+        Float64 of shape (N, 42): for each channel 7 quantiles, 3 measures of how neighbouring pixels differ, the
+        standard deviation, and the median and standard deviation of the upper and lower rim; and how alike the channels
+        are, two by two.
+    """
+    flat = images.float().flatten(2)
+    levels = flat.quantile(torch.tensor(LEVELS, device=flat.device), dim=2).permute(1, 2, 0).flatten(1)
+    next_to = (images[..., 1:] - images[..., :-1]).float().abs().flatten(2)
+    two_away = (images[..., 2:] - images[..., :-2]).float().abs().flatten(2)
+    steps = torch.cat([next_to.median(2).values, two_away.median(2).values, next_to.quantile(0.9, dim=2)], 1)
+    spread, around = flat.std(2), flat - flat.mean(2, keepdim=True)
+    alike = [
+        (around[:, one] * around[:, other]).mean(1) / (spread[:, one] * spread[:, other] + 1e-6)
+        for one, other in ((0, 1), (0, 2), (1, 2))
+    ]
+    rim = torch.cat([images[:, :, :RIM], images[:, :, -RIM:]], 2).float().flatten(2)
+    every = torch.cat([levels, steps, spread, torch.stack(alike, 1), rim.median(2).values, rim.std(2)], 1)
+    return every.double().cpu().numpy()
+
+
+def unit(features: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1."""
     values = np.asarray(features, np.float64)
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)

@@ -16,7 +16,7 @@ from galaxyml.data.images import Framing, frame_all
 from galaxyml.data.views import plain
 from galaxyml.errors import DataError
 from galaxyml.experiment import gather, load_run, quiet
-from galaxyml.novelty import Familiar
+from galaxyml.novelty import Familiar, appearance
 from galaxyml.progress import track
 from galaxyml.runs import RunDir
 from galaxyml.stages.ensemble import mean_table
@@ -44,7 +44,7 @@ class Oracle:
         self.run.metrics()
         members = self.run.members() or [self.run]
         self.nets = [load_run(member) for member in members]
-        self.familiar = [Familiar(**arrays) for member in members if (arrays := member.arrays("familiar"))]
+        self.familiar = [Familiar.of_arrays(arrays) for member in members if (arrays := member.arrays("familiar"))]
         self.framing: Framing = instantiate(config.data.framing)
         self.columns = list(pd.read_parquet(members[0].path / "predictions" / "net" / "val.parquet").columns[1:])
         self.stages = [stage for stage in instantiate(config.stages) if hasattr(stage, "combine")]
@@ -61,8 +61,8 @@ class Oracle:
 
         Returns:
             One row a picture: `path`; the run's outputs as its stages have them; `distance`, how unlike the training
-            set its net finds it (1 is what 1 % of validation pictures exceed; of a sweep the mean of its nets'), and
-            `unlike`, whether it is above 1.
+            set it is, by its looks or to the net (1 is what at most 1 % of validation pictures exceed; of a sweep the
+            mean over its nets), and `unlike`, whether it is above 1.
 
         Raises:
             DataError: If a picture cannot be read and `bad` is None.
@@ -98,7 +98,11 @@ class Oracle:
             table = stage.combine(self.run, outputs)
         table.insert(0, "path", names)
         if self.familiar:
-            distances = [found.distance(net["feature"].numpy()) for found, net in zip(self.familiar, said, strict=True)]
+            looks = np.concatenate([appearance(plain(part, self.framing.size)) for part in pixels.split(BATCH)])
+            distances = [
+                found.distance(looks, net["feature"].numpy() if "feature" in net else None)
+                for found, net in zip(self.familiar, said, strict=True)
+            ]
             table["distance"] = np.mean(distances, axis=0)
             table["unlike"] = table["distance"] > 1
         return table

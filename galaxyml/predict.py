@@ -56,8 +56,9 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False) -> N
     """Writes a table with one row a picture: `path`, what the run's stages make of it, `distance` and `unlike`.
 
     A picture is cropped and resized as the run's own were, and seen by the net as in its predictions, so that the same
-    pictures get the same numbers to the last bit. `distance` says how unlike the training set the picture is to the
-    net, in units of what 1 % of the validation pictures exceed; `unlike` is whether it is above 1.
+    pictures get the same numbers to the last bit. `distance` says how unlike the training set the picture is, by its
+    looks or to the net, in units of what at most 1 % of the validation pictures exceed; `unlike` is whether it is above
+    1.
 
     Args:
         run: Folder of a finished run, or of a sweep whose folds were joined: then the mean of its members.

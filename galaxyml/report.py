@@ -89,7 +89,7 @@ def summary(metrics: dict[str, Any], split: str, intervals: bool = True) -> list
         split: `val` or `test`.
         intervals: Whether the intervals stand beside the numbers.
     """
-    folds = metrics.get("folds", {})
+    folds = {name: over for name, over in metrics.get("folds", {}).items() if over["runs"] > 1}
     every = [key.split("/")[1] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 1]
     names = [name for name in every if not name.startswith(TRIVIAL) and not name.endswith(ENDS)]
     if not names:
@@ -173,8 +173,6 @@ def _with_interval(metrics: dict[str, Any], key: str) -> str:
 def _over_folds(found: dict[str, float] | None) -> str:
     if found is None:
         return ""
-    if found["runs"] == 1:
-        return f"{_number(found['mean'])} (one fold)"
     return f"{_number(found['mean'])} ± {_number(found['std'])} ({found['runs']})"
 
 

@@ -27,8 +27,8 @@ class AstroCNN(TwoParts):
         outputs: int = 10,
         channels: tuple[int, ...] = (32, 64, 128, 256),
         hidden: int = 128,
-        dropout: float = 0.25,
-        head_dropout: float = 0.5,
+        dropout: float = 0.1,
+        head_dropout: float = 0.3,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
