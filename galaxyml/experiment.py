@@ -110,10 +110,8 @@ def load_weights(module: SupervisedModule, here: RunDir, which: str) -> None:
 def predict(trainer: lightning.Trainer, module: SupervisedModule, data: ImageData, here: RunDir) -> None:
     """Writes what the net says of validation and test pictures, and keeps what the training set looks like to it."""
     assert data.catalog is not None
-    val, train, test = (gather(batches) for batches in trainer.predict(module, datamodule=data) or [])
-    for split, said in (("val", val), ("test", test)):
-        if not said:
-            continue
+    val, train, *test = (gather(batches) for batches in trainer.predict(module, datamodule=data) or [])
+    for split, said in zip(("val", "test"), (val, *test), strict=False):
         table = pd.DataFrame(said["output"].numpy(), columns=data.outputs)
         if not np.isfinite(table.to_numpy()).all():
             raise diverged(here.path)
@@ -132,9 +130,8 @@ def _looks(data: ImageData, rows: torch.Tensor) -> np.ndarray:
 
 
 def gather(batches: Any) -> dict[str, torch.Tensor]:
-    """What `predict_step` said of all batches, on the CPU; nothing for no batches."""
-    names = batches[0].keys() if batches else ()
-    return {name: torch.cat([batch[name].cpu() for batch in batches]) for name in names}
+    """What `predict_step` said of all batches, on the CPU."""
+    return {name: torch.cat([batch[name].cpu() for batch in batches]) for name in batches[0]}
 
 
 def load_run(here: RunDir) -> SupervisedModule:

@@ -122,21 +122,20 @@ def by_column(metrics: dict[str, Any], split: str) -> list[list[str]]:
 def compare(sweep: RunDir, joined: list[RunDir], monitor: str) -> Path:
     """Writes the `report.md` of a sweep over more than folds: one row a combination, then over seeds.
 
+    It shows the monitored metric and those that a trivial predictor was measured by, of the test split where its truth
+    is known.
+
     Args:
         sweep: The sweep's folder.
         joined: What was joined, one for each combination.
         monitor: The metric that the task is judged by, which comes first.
     """
     found = {run.name: run.metrics() for run in joined}
-    first = next(iter(found.values()))
-    keys = [
-        key
-        for key in first
-        if key.count("/") == 1 and not key.split("/")[1].startswith(TRIVIAL) and not key.endswith(ENDS)
-    ]
-    keys = sorted(
-        (key for key in keys if all(key in other for other in found.values())), key=lambda key: key != monitor
-    )
+    shared = set.intersection(*(set(metrics) for metrics in found.values()))
+    split = "test" if any(key.startswith("test/") for key in shared) else "val"
+    names = [key.split("/")[1] for key in next(iter(found.values())) if key.startswith(f"{split}/") and key in shared]
+    beside = [name for name in names if any(f"{split}/{prefix}{name}" in shared for prefix in TRIVIAL)]
+    keys = [monitor, *(key for name in dict.fromkeys(beside) if (key := f"{split}/{name}") != monitor)]
     lines = [f"# {joined[0].config.task}: {sweep.name}, {len(joined)} combinations", ""]
     rows = [[name, *(_with_interval(metrics, key) for key in keys)] for name, metrics in found.items()]
     lines += _markdown([["combination", *keys], *rows])

@@ -49,6 +49,17 @@ def test_spirals_reports_its_steps_and_carries_its_table(command: Command, spira
         assert sorted(joined["OBJID"]) == sorted(pd.read_parquet(folder / "catalog.parquet")["id"])
 
 
+def test_folds_without_a_test_part_warn_of_nothing(command: Command, galaxy10_sky: Path, tmp_path: Path) -> None:
+    for tune in ("all", "head"):
+        status, said = command(
+            "task=galaxy10", "model=astrocnn", "epochs=1", f"name={tune}", "split=folds", f"tune={tune}"
+        )
+        assert status == 0, said
+        assert "Warning" not in said
+        predictions = tmp_path / "multirun" / "galaxy10" / tune / "fold-0" / "predictions"
+        assert [path.name for path in predictions.glob("*.parquet")] == ["val.parquet"]
+
+
 @pytest.mark.parametrize("task", ["galaxy10", "spirals"])
 def test_the_simulated_sky_serves_each_task(command: Command, tmp_path: Path, task: str) -> None:
     status, said = command(

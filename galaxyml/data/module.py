@@ -201,8 +201,9 @@ class ImageData(lightning.LightningDataModule):
         return self.plain_loader("val")
 
     def predict_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        """Validation objects, training objects (to know what they look like to the net), and test objects."""
-        return [self.plain_loader("val"), self.plain_loader("train", limit=MOST), self.plain_loader("test")]
+        """Validation objects, training objects (to know what they look like to the net), and test objects if any."""
+        found = [self.plain_loader("val"), self.plain_loader("train", limit=MOST)]
+        return [*found, self.plain_loader("test")] if len(self.rows("test")) else found
 
     def plain_loader(self, split: str, limit: int | None = None) -> DataLoader[dict[str, Tensor]]:
         """Objects of a split in the catalog's order; of more than `limit` some that are drawn by the seed."""
