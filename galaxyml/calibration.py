@@ -32,9 +32,10 @@ def softmax(logits: np.ndarray, temperature: float | np.ndarray = 1.0) -> np.nda
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature of least negative log-likelihood (Guo et al. 2017, eq. 9), within [0.05, 20].
 
-    The likelihood is convex in 1 / T, so that its slope has one root. Where the classes are separable it falls for ever
-    and the answer is the lowest temperature; where the net does worse than chance it is the highest; 1 where 1 is as
-    good as any, as it is for logits that are all alike.
+    Of n labels, 1 / (n + 2) of each is spread over the other classes, as Platt 1999 does: a few objects that are all
+    right do not make the net certain. The likelihood is convex in 1 / T, so that its slope has one root. Where the net
+    does worse than chance the answer is the highest temperature; 1 where 1 is as good as any, as it is for logits that
+    are all alike.
 
     Args:
         logits: Shape (N, K).
@@ -53,10 +54,12 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
             "Train it again with a lower learning rate."
         )
     z_true = np.take_along_axis(z, labels[known, None], axis=1)[:, 0]
+    spread = 1 / (len(z) + 2)
+    z_aimed = (1 - spread) * z_true + spread * (z.sum(axis=1) - z_true) / (z.shape[1] - 1)
 
     def slope(inverse: float) -> float:
         """Derivative of the mean negative log-likelihood by 1 / T; it never falls as 1 / T grows."""
-        return float(((special.softmax(inverse * z, axis=1) * z).sum(axis=1) - z_true).mean())
+        return float(((special.softmax(inverse * z, axis=1) * z).sum(axis=1) - z_aimed).mean())
 
     if slope(1.0) == 0:
         return 1.0

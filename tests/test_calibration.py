@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import special
 from scipy.optimize import minimize_scalar
-from sklearn.metrics import log_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from galaxyml import calibration
@@ -36,25 +35,39 @@ def test_temperature_recovers_the_constant_that_logits_were_multiplied_by(truth:
     assert calibration.fit_temperature(truth * logits, labels) == pytest.approx(truth, rel=0.03)
 
 
+def smoothed(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    """Negative log-likelihood of labels of which 1 / (n + 2) is spread over the other classes."""
+    count, classes = logits.shape
+    aims = np.full((count, classes), 1 / (count + 2) / (classes - 1))
+    aims[np.arange(count), labels] = 1 - 1 / (count + 2)
+    return float(-(aims * special.log_softmax(logits / temperature, axis=1)).sum(axis=1).mean())
+
+
+def test_a_few_objects_that_are_all_right_do_not_make_the_net_certain() -> None:
+    logits = np.tile(np.eye(3), (17, 1))  # 51 objects, each right by the same margin
+    temperature = calibration.fit_temperature(logits, np.tile(np.arange(3), 17))
+    # All alike, so the best probability of the true class is the smoothed label itself.
+    assert calibration.softmax(logits[:1], temperature)[0, 0] == pytest.approx(1 - 1 / 53)
+    rare = calibration.fit_temperature(np.tile(np.eye(3), (2, 1)), np.tile(np.arange(3), 2))
+    assert rare > temperature
+
+
 def test_temperature_has_the_least_likelihood_of_all() -> None:
     logits, labels = drawn(300)
     labels[:100] = -1
-
-    def nll(temperature: float) -> float:
-        return log_loss(labels[100:], calibration.softmax(logits[100:], temperature), labels=range(4))
-
-    best = minimize_scalar(nll, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-8}).x
+    best = minimize_scalar(
+        lambda t: smoothed(logits[100:], labels[100:], t), bounds=(0.05, 20), method="bounded", options={"xatol": 1e-8}
+    ).x
     assert calibration.fit_temperature(logits, labels) == pytest.approx(best, rel=1e-4)
 
 
 def test_temperature_ends_at_its_bounds() -> None:
     logits = np.eye(3)
     right, wrong = np.arange(3), np.array([1, 2, 0])
-    assert calibration.fit_temperature(logits, right) == calibration.LOWEST
     assert calibration.fit_temperature(logits, wrong) == calibration.HIGHEST
-    assert calibration.fit_temperature(logits[:1], right[:1]) == calibration.LOWEST
+    assert calibration.fit_temperature(0.01 * logits, right) == calibration.LOWEST
+    assert calibration.fit_temperature(1e4 * logits, right) == calibration.HIGHEST
     assert calibration.fit_temperature(np.zeros((5, 3)), np.zeros(5, np.int64)) == 1
-    assert calibration.fit_temperature(1e4 * logits, right) == 1  # a likelihood of 1 already
 
 
 def test_temperature_of_one_class_only_is_within_bounds() -> None:
@@ -80,9 +93,8 @@ def test_temperature_says_what_is_missing() -> None:
 def test_temperature_keeps_the_first_choice_and_never_raises_the_loss(logits: np.ndarray, labels: np.ndarray) -> None:
     temperature = calibration.fit_temperature(logits, labels)
     assert calibration.LOWEST <= temperature <= calibration.HIGHEST
-    before, after = special.log_softmax(logits, axis=1), special.log_softmax(logits / temperature, axis=1)
     rows = np.arange(6)
-    assert -after[rows, labels].mean() <= -before[rows, labels].mean() + 1e-9
+    assert smoothed(logits, labels, temperature) <= smoothed(logits, labels, 1.0) + 1e-9
     chosen = calibration.softmax(logits, temperature).argmax(axis=1)  # of near ties rounding may choose either
     np.testing.assert_allclose(logits[rows, chosen], logits.max(axis=1), atol=1e-12)
 
