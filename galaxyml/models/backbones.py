@@ -60,7 +60,7 @@ class Backbone(Normalised, TwoParts):
         return self.net.forward_head(self.net.forward_features(self.normalised(images)), pre_logits=True)
 
     @property
-    def head(self) -> nn.Module:  # type: ignore[override]
+    def head(self) -> nn.Module:  # type: ignore[override] # timm keeps it under a name of each net's own
         """The last layer, or the layers in its place."""
         return self.new_head if self.new_head is not None else self.net.get_classifier()
 

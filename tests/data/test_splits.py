@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
@@ -81,9 +83,9 @@ def test_every_fold_of_a_holdout_has_the_same_test_part(classes: np.ndarray) -> 
         ({"val": 0.2, "test": 1.5, "folds": 1}, r"split.test=1.5: it must be a share"),
     ],
 )
-def test_impossible_shares_are_refused(options: dict[str, float], message: str) -> None:
+def test_impossible_shares_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Holdout(**options)  # type: ignore[arg-type]
+        Holdout(**options)
 
 
 def test_constant_targets_do_no_harm() -> None:

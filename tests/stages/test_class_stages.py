@@ -200,7 +200,9 @@ def test_figures_and_tables_are_written(tmp_path: Path) -> None:
     asked = catalog[(catalog["split"] == "test") & catalog["redshift"].notna()]
     assert table["galaxies"].sum() == len(asked)
     labels, chances = known(run, "test")
-    redshift = catalog.set_index("id").loc[run.predictions("test")["id"], "redshift"].to_numpy()  # type: ignore[index]
+    said = run.predictions("test")
+    assert said is not None
+    redshift = catalog.set_index("id").loc[said["id"], "redshift"].to_numpy()
     inside = (redshift >= table["from"][1]) & (redshift < table["to"][1])
     right = (chances.argmax(1) == labels)[inside]
     assert table["accuracy"][1] == pytest.approx(right.mean())
