@@ -1,0 +1,296 @@
+"""PLAsTiCC: its files, found in a folder under Kaggle's or Zenodo's names, and what is known of each object."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pandas as pd
+
+from galaxyml.data.curve_reader import CUT, unpacked
+from galaxyml.data.light_curves import LightCurves
+from galaxyml.data.tables import check_header, more
+from galaxyml.errors import DataError, some
+
+WHERE = (
+    "The files come from https://www.kaggle.com/c/PLAsTiCC-2018/data or, with all true classes, from "
+    "https://doi.org/10.5281/zenodo.2539456: put them into a folder plasticc/ and give the folder above it as "
+    "data_dir=… Without them, source=simulated runs on the simulated sky."
+)
+# Codes and names: the challenge's data note (arXiv 1810.00001) and, for the classes that only the test set has, the
+# unblinded release (Zenodo 2539456) and Kessler et al. 2019 (PASP 131, 094501), table 2.
+CLASSES = {
+    90: "SNIa",
+    67: "SNIa-91bg",
+    52: "SNIax",
+    42: "SNII",
+    62: "SNIbc",
+    95: "SLSN-I",
+    15: "TDE",
+    64: "KN",
+    88: "AGN",
+    92: "RRL",
+    65: "M-dwarf",
+    16: "EB",
+    53: "Mira",
+    6: "MicroLens-Single",
+    991: "MicroLens-Binary",
+    992: "ILOT",
+    993: "CaRT",
+    994: "PISN",
+    995: "MicroLens-String",
+}
+GALACTIC = frozenset({92, 65, 16, 53, 6, 991, 995})  # of our Galaxy: the host's photometric redshift is 0
+OTHER = 99  # Kaggle's code for all of 991 to 995
+
+# Names of the files without .csv: training curves and metadata, test curves (or how their parts begin) and metadata.
+_KAGGLE = ("training_set", "training_set_metadata", "test_set", "test_set_metadata")
+_ZENODO = (
+    "plasticc_train_lightcurves",
+    "plasticc_train_metadata",
+    "plasticc_test_lightcurves",
+    "plasticc_test_metadata",
+)
+_RENAMED = {"ddf_bool": "ddf"}  # Zenodo's name, Kaggle's name
+_TRUTH = "test_set_truth"
+_MISSING = -9.0  # Zenodo's mark of what is not known; Kaggle's is nan
+# Our name and the files' name of each number, whether it may be missing, and from where to where it goes.
+_NUMBERS = (
+    ("ra", "ra", False, 0.0, 360.0),
+    ("dec", "decl", False, -90.0, 90.0),
+    ("ddf", "ddf", False, 0.0, 1.0),
+    ("specz", "hostgal_specz", True, -0.1, np.inf),  # peculiar velocities make the nearest ones negative
+    ("photoz", "hostgal_photoz", True, 0.0, np.inf),
+    ("photoz_err", "hostgal_photoz_err", True, 0.0, np.inf),
+    ("distmod", "distmod", True, -np.inf, np.inf),
+    ("mwebv", "mwebv", False, 0.0, np.inf),
+)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of PLAsTiCC in a folder.
+
+    Attributes:
+        train_curves: Light curves of the training set.
+        train_metadata: Its metadata.
+        test_curves: Light curves of the test set, in parts; may be empty.
+        test_metadata: Its metadata, where there is a test set.
+        truth: `object_id,true_target` of test objects, where there is such a file.
+        notes: What a user should know about them, in sentences.
+    """
+
+    train_curves: list[Path]
+    train_metadata: Path
+    test_curves: list[Path]
+    test_metadata: Path | None
+    truth: Path | None
+    notes: tuple[str, ...] = ()
+
+
+def find_files(root: Path) -> Files:
+    """Finds the files under Kaggle's names or, where those are not there, Zenodo's; each plain or .gz.
+
+    Args:
+        root: The folder plasticc/.
+
+    Raises:
+        DataError: If a file is missing that there must be.
+    """
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}. {WHERE}")
+    named = [names for names in (_KAGGLE, _ZENODO) if any(_found(root, name) for name in names[:2])]
+    curves, metadata, test_curves, test_metadata = named[0] if named else _KAGGLE
+    train = [_found(root, name) for name in (curves, metadata)]
+    if train[0] is None or train[1] is None:
+        missing = [f"{name}.csv" for name, path in zip((curves, metadata), train, strict=True) if path is None]
+        packed = sorted(path.name for path in root.glob("*.zip"))
+        hint = f" There is {some(packed)}: unpack it." if packed else ""
+        raise DataError(f"{root}: missing (as .csv or .csv.gz): {some(missing)}.{hint} {WHERE}")
+    notes = []
+    if len(named) > 1:
+        notes.append(f"{root.name}/ has files under Kaggle's and under Zenodo's names; Kaggle's are used.")
+    parts = _parts(root, test_curves)
+    if test_curves in parts and len(parts) > 1:
+        notes.append(f"{parts[test_curves].name} is used, and not the parts of it ({len(parts) - 1}).")
+        parts = {test_curves: parts[test_curves]}
+    numbers = {_number(stem) for stem in parts}
+    if gaps := sorted(set(range(min(numbers, default=0), max(numbers, default=0))) - numbers):
+        notes.append(f"parts of the test set's light curves are not there: {some(gaps)}.")
+    test, truth = _found(root, test_metadata), _found(root, _TRUTH)
+    if test is None and (others := [path.name for path in (*parts.values(), truth) if path]):
+        raise DataError(f"{root}: missing: {test_metadata}.csv (or .csv.gz); there is {some(others)}. {WHERE}")
+    return Files([train[0]], train[1], list(parts.values()), test, truth, tuple(notes))
+
+
+def _parts(root: Path, start: str) -> dict[str, Path]:
+    """Light curves of the test set by name without .csv or .csv.gz, in the order of their numbers."""
+    stems = {path.name.removesuffix(".gz").removesuffix(".csv") for path in root.glob(f"{start}*.csv*")}
+    kept = sorted((_number(stem), stem) for stem in stems if not re.search("metadata|truth|sample", stem))
+    return {stem: path for _, stem in kept if (path := _found(root, stem))}
+
+
+def _found(root: Path, stem: str) -> Path | None:
+    """The file of that name, plain before packed."""
+    return next((path for end in (".csv", ".csv.gz") if (path := root / f"{stem}{end}").is_file()), None)
+
+
+def _number(name: str) -> int:
+    found = re.findall(r"\d+", name)
+    return int(found[-1]) if found else 0
+
+
+def read_objects(files: Files) -> pd.DataFrame:
+    """What is known of each object.
+
+    Args:
+        files: Where it stands.
+
+    Returns:
+        One row an object, ids ascending: `id` (int64), `file` (train or test), `ra` and `dec` (degrees), `ddf` (whether
+        in a deep-drilling field), `specz`, `photoz`, `photoz_err` (the host's redshifts), `distmod` (magnitudes; all
+        four NaN where not known), `mwebv` (dust of our Galaxy, E(B-V) in magnitudes), `galactic` (whether in our
+        Galaxy: photoz is 0), `target` (Int64, a code of `CLASSES` or 99; NA where not known).
+
+    Raises:
+        DataError: If a file is missing or cut off, lacks a column, has an object twice, or a value is not allowed.
+    """
+    tables = [_read_metadata(files.train_metadata, "train")]
+    if files.test_metadata is not None:
+        tables.append(_read_metadata(files.test_metadata, "test"))
+        if (both := np.intersect1d(tables[0]["id"], tables[1]["id"])).size:
+            raise DataError(
+                f"{files.test_metadata}: object {both[0]} is in {files.train_metadata.name} too ({both.size:,} such "
+                "objects). An object belongs to one of them; take it out of the other."
+            )
+    objects = pd.concat(tables, ignore_index=True).sort_values("id", ignore_index=True)
+    return objects if files.truth is None else _with_truth(objects, files.truth)
+
+
+def without_curves(objects: pd.DataFrame, curves: LightCurves) -> np.ndarray:
+    """Which objects (N,) have metadata and no observations; bool, shape (N,)."""
+    return ~np.isin(objects["id"].to_numpy(), curves.ids)
+
+
+def _read_metadata(path: Path, file: str) -> pd.DataFrame:
+    needed = ["object_id", *(name for _, name, *_ in _NUMBERS)]
+    labels = ["true_target", "target"]
+    table = _read(path, needed, labels)
+    label = next((name for name in labels if name in table.columns), None)  # true_target wins
+    if file == "train" and label is None:
+        check_header(path, list(table.columns), [*needed, "target"])
+    ids = _ids(path, table)
+    columns: dict[str, object] = {"id": ids, "file": file}
+    for name, column, may_miss, lowest, highest in _NUMBERS:
+        values = _numbers(path, table, ids, column)
+        if may_miss:
+            values = np.where(values == _MISSING, np.nan, values)
+        wrong = ~((values >= lowest) & (values <= highest) & np.isfinite(values) | (may_miss & np.isnan(values)))
+        if name == "ddf":
+            wrong |= (values != 0) & (values != 1)
+        if wrong.any():
+            limits = {"ddf": "0 or 1", "distmod": "a finite number"}.get(name) or (
+                f"from {lowest:g} to {highest:g}" if np.isfinite(highest) else f"{lowest:g} or above"
+            )
+            _refuse(path, table, ids, wrong, column, limits + (", or empty, nan or -9" if may_miss else ""))
+        columns[name] = values.astype(bool) if name == "ddf" else values
+    columns["galactic"] = columns["photoz"] == 0
+    columns["target"] = _codes(path, table, ids, label, known=file == "train")
+    return pd.DataFrame(columns)
+
+
+def _with_truth(objects: pd.DataFrame, path: Path) -> pd.DataFrame:
+    table = _read(path, ["object_id", "true_target"])
+    ids = _ids(path, table)
+    codes = _codes(path, table, ids, "true_target", known=True)
+    test = objects.loc[objects["file"] == "test", "id"].to_numpy()
+    if (stranger := ~np.isin(ids, test)).any():
+        raise DataError(
+            f"{path}, {_place(ids, stranger)} has no row in the test set's metadata{more(int(stranger.sum()))}. "
+            "Take it out of the truth, or fetch the metadata again."
+        )
+    rows = np.searchsorted(objects["id"], ids)
+    objects.loc[rows, "target"] = codes.to_numpy()
+    return objects
+
+
+def _read(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+    """Some columns of a table, as pandas takes them to be; the index counts the lines after the header."""
+    try:
+        with unpacked(path) as (stream, _):
+            header = pd.read_csv(stream, encoding="utf-8-sig", nrows=0).columns
+            found = [_RENAMED.get(name.strip(), name.strip()) for name in header]
+            check_header(path, found, list(needed))
+            kept = [number for number, name in enumerate(found) if name in {*needed, *optional}]
+            stream.seek(0)
+            table = pd.read_csv(
+                stream,
+                encoding="utf-8-sig",
+                usecols=kept,
+                index_col=False,
+                skip_blank_lines=False,
+                low_memory=False,
+            )
+    except (*CUT, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no CSV table that can be read: {str(error).strip()}. {WHERE}") from None
+    table.columns = pd.Index([found[number] for number in kept])
+    table = table.dropna(how="all")
+    if table.empty:
+        raise DataError(f"{path} has a header and no rows. {WHERE}")
+    return table
+
+
+def _ids(path: Path, table: pd.DataFrame) -> np.ndarray:
+    values = pd.to_numeric(table["object_id"], errors="coerce").to_numpy()
+    if values.dtype.kind == "f":
+        wrong = ~((np.abs(values) < 2**53) & (values == np.round(values)))
+    else:
+        wrong = values > np.iinfo(np.int64).max
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{path}, line {table.index[row] + 2}: object_id is '{table['object_id'].iloc[row]}'; it must be a whole "
+            f"number{more(int(wrong.sum()))}. Correct it or take the row out."
+        )
+    ids = values.astype(np.int64)
+    if (twice := pd.Series(ids).duplicated().to_numpy()).any():
+        raise DataError(
+            f"{path}, line {table.index[int(twice.argmax())] + 2}, {_place(ids, twice)} occurs a second time"
+            f"{more(int(twice.sum()))}. Each object has one row; take one out."
+        )
+    return ids
+
+
+def _numbers(path: Path, table: pd.DataFrame, ids: np.ndarray, column: str) -> np.ndarray:
+    values = pd.to_numeric(table[column], errors="coerce")
+    if (wrong := (values.isna() & table[column].notna()).to_numpy()).any():
+        _refuse(path, table, ids, wrong, column, "a number")
+    return values.to_numpy(np.float64)
+
+
+def _codes(path: Path, table: pd.DataFrame, ids: np.ndarray, column: str | None, known: bool) -> pd.Series:
+    """Classes as Int64; NA where not known."""
+    if column is None:
+        return pd.Series(pd.NA, index=range(len(table)), dtype="Int64")
+    values = _numbers(path, table, ids, column)
+    allowed = [*CLASSES, OTHER]
+    wrong = ~(np.isin(values, allowed) | (np.isnan(values) & (not known)))
+    if wrong.any():
+        _refuse(path, table, ids, wrong, column, f"one of {', '.join(map(str, sorted(allowed)))}")
+    return pd.Series(values).astype("Int64")
+
+
+def _place(ids: np.ndarray, wrong: np.ndarray) -> str:
+    return f"object {ids[int(wrong.argmax())]}"
+
+
+def _refuse(path: Path, table: pd.DataFrame, ids: np.ndarray, wrong: np.ndarray, column: str, allowed: str) -> NoReturn:
+    row = int(wrong.argmax())
+    value = table[column].iloc[row]
+    raise DataError(
+        f"{path}, line {table.index[row] + 2}, {_place(ids, wrong)}: {column} is "
+        f"{'empty or nan' if pd.isna(value) else f'{value!s}'}; it must be {allowed}{more(int(wrong.sum()))}. "
+        "Correct the value or take the row out."
+    )
