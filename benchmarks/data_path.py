@@ -158,7 +158,7 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads, {PICTURES} pictures of 424 px, medians of {ROUNDS} rounds")
     with tempfile.TemporaryDirectory() as folder:
         sky, cache = Path(folder) / "sky", Path(folder) / "cache"
-        write_galaxyzoo(sky, galaxies=PICTURES, test_galaxies=1, seed=0)
+        write_galaxyzoo(sky, count=PICTURES, test_galaxies=1, seed=0)
         paths = sorted((sky / "images_training_rev1").glob("*.jpg"))
         found = alternate(
             {

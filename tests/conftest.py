@@ -22,7 +22,7 @@ def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from galaxyml.sky import write_galaxyzoo
 
     folder = tmp_path_factory.mktemp("data") / "galaxyzoo"
-    write_galaxyzoo(folder, galaxies=GALAXIES, test_galaxies=TEST_GALAXIES, seed=1, size=64)
+    write_galaxyzoo(folder, count=GALAXIES, test_galaxies=TEST_GALAXIES, seed=1, size=64)
     return folder
 
 
@@ -32,7 +32,7 @@ def galaxy10_sky(sky: Path) -> Path:
     from galaxyml.sky import write_galaxy10
 
     folder = sky.parent / "galaxy10"
-    write_galaxy10(folder, galaxies=160, seed=1, size=64)
+    write_galaxy10(folder, count=160, seed=1, size=64)
     return folder
 
 
@@ -42,7 +42,17 @@ def spirals_sky(sky: Path) -> Path:
     from galaxyml.sky import write_spirals
 
     folder = sky.parent / "spirals"
-    write_spirals(folder, galaxies=160, seed=1, size=64)
+    write_spirals(folder, count=160, seed=1, size=64)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def plasticc_sky(sky: Path) -> Path:
+    """A folder `data/plasticc` beside the others, with PLAsTiCC's tables; to be copied before it is changed."""
+    from galaxyml.sky import write_plasticc
+
+    folder = sky.parent / "plasticc"
+    write_plasticc(folder, count=240, test_count=80, seed=1, unknown=0.2)
     return folder
 
 
@@ -61,6 +71,7 @@ def real() -> Path:
 
 
 SMALL = ("task=galaxyzoo", "model=tiny", "size=32", "epochs=2", "batch_size=16", "trainer=cpu")
+OF_PICTURES = ("model", "size")  # keys that light curves do not have
 
 
 @pytest.fixture
@@ -79,7 +90,8 @@ def command(
 
     def run(*args: str) -> tuple[int, str]:
         given = [arg.split("=")[0] for arg in args]
-        small = [arg for arg in SMALL if arg.split("=")[0] not in given]
+        curves = OF_PICTURES if "task=plasticc" in args else ()
+        small = [arg for arg in SMALL if arg.split("=")[0] not in (*given, *curves)]
         data = [] if {"source", "data_dir"} & set(given) else [f"data_dir={sky.parent}"]
         monkeypatch.setattr(sys, "argv", ["galaxyml", *small, *data, *args])
         capfd.readouterr()

@@ -63,7 +63,7 @@ def test_folds_without_a_test_part_warn_of_nothing(command: Command, galaxy10_sk
 @pytest.mark.parametrize("task", ["galaxy10", "spirals"])
 def test_the_simulated_sky_serves_each_task(command: Command, tmp_path: Path, task: str) -> None:
     status, said = command(
-        f"task={task}", "source=simulated", "simulate.galaxies=60", "simulate.size=64", "epochs=1", "name=sky"
+        f"task={task}", "source=simulated", "simulate.count=60", "simulate.size=64", "epochs=1", "name=sky"
     )
     assert status == 0, said
     assert "on the simulated sky" in said

@@ -2,6 +2,7 @@
 
 from galaxyml.sky.galaxy10 import write_galaxy10
 from galaxyml.sky.galaxyzoo import write_galaxyzoo
+from galaxyml.sky.plasticc import write_plasticc
 from galaxyml.sky.population import population
 from galaxyml.sky.render import render
 from galaxyml.sky.sheet import contact_sheet
@@ -18,5 +19,6 @@ __all__ = [
     "vote",
     "write_galaxy10",
     "write_galaxyzoo",
+    "write_plasticc",
     "write_spirals",
 ]

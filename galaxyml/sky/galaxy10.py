@@ -92,7 +92,7 @@ FAINTEST = 17.77  # magnitude in r of the galaxies that SDSS has spectra of (Str
 SOUTH, NORTH = -18.0, 34.0  # declinations of DECaLS, degrees
 
 
-def write_galaxy10(folder: Path, galaxies: int, seed: int, size: int = DECALS.cutout) -> None:
+def write_galaxy10(folder: Path, count: int, seed: int, size: int = DECALS.cutout) -> None:
     """Writes `Galaxy10_DECals.h5` as the original is, and `truth.csv`.
 
     Datasets: `images` (N, size, size, 3) uint8; `ans` (N,) uint8, labels in the order of `CLASSES`; `ra` and `dec`
@@ -102,22 +102,22 @@ def write_galaxy10(folder: Path, galaxies: int, seed: int, size: int = DECALS.cu
 
     Args:
         folder: Appears when all is written, or not at all; one that exists already is kept as it is.
-        galaxies: How many rows.
+        count: How many rows.
         seed: Of all of it.
         size: Side of the pictures, pixels; the field of view is the same for all sizes.
 
     Raises:
         UserError: If a number is too small.
     """
-    check(galaxies=(galaxies, 1), seed=(seed, 0), size=(size, 8))
-    drawn = objects(galaxies, seed)
+    check(count=(count, 1), seed=(seed, 0), size=(size, 8))
+    drawn = objects(count, seed)
     with whole(folder) as draft:
         draft.mkdir()
         drawn.to_csv(draft / "truth.csv", index=False)
         with h5py.File(draft / FILE, "w") as file:
             for name, kind in (("ans", "u1"), ("ra", "f8"), ("dec", "f8"), ("redshift", "f8")):
                 file.create_dataset(name, data=drawn[name].to_numpy(kind))
-            file.create_dataset("pxscale", data=np.full(galaxies, DECALS.pixel * DECALS.cutout / size))
+            file.create_dataset("pxscale", data=np.full(count, DECALS.pixel * DECALS.cutout / size))
             _write_images(file, drawn, seed, size)
 
 

@@ -16,7 +16,7 @@ from galaxyml.trees import DecisionTree
 LOWEST, HIGHEST = 100_000, 999_999  # GalaxyIDs
 
 
-def write_galaxyzoo(folder: Path, galaxies: int, seed: int, test_galaxies: int | None = None, size: int = 424) -> None:
+def write_galaxyzoo(folder: Path, count: int, seed: int, test_galaxies: int | None = None, size: int = 424) -> None:
     """Writes a folder as the Kaggle challenge has it, and what there is known besides: the test votes and the truth.
 
     Files: `images_training_rev1/{GalaxyID}.jpg`, `images_test_rev1/{GalaxyID}.jpg`, `training_solutions_rev1.csv`,
@@ -25,20 +25,20 @@ def write_galaxyzoo(folder: Path, galaxies: int, seed: int, test_galaxies: int |
 
     Args:
         folder: Appears when all is written, or not at all; one that exists already is kept as it is.
-        galaxies: In the training set.
+        count: Galaxies in the training set.
         seed: Of all of it.
-        test_galaxies: In the test set; None for a fifth as many as in the training set.
+        test_galaxies: Galaxies in the test set; None for a fifth as many as in the training set.
         size: Side of the pictures, pixels.
 
     Raises:
         UserError: If a number is too small.
     """
-    test_galaxies = max(galaxies // 5, 1) if test_galaxies is None else test_galaxies
-    check(galaxies=(galaxies, 1), test_galaxies=(test_galaxies, 1), seed=(seed, 0), size=(size, 8))
+    test_galaxies = max(count // 5, 1) if test_galaxies is None else test_galaxies
+    check(count=(count, 1), test_galaxies=(test_galaxies, 1), seed=(seed, 0), size=(size, 8))
     tree = DecisionTree.load("kaggle")
-    drawn = population(galaxies + test_galaxies, seed)
+    drawn = population(count + test_galaxies, seed)
     drawn.insert(0, "GalaxyID", galaxy_ids(len(drawn), seed))
-    drawn.insert(1, "split", np.where(np.arange(len(drawn)) < galaxies, "training", "test"))
+    drawn.insert(1, "split", np.where(np.arange(len(drawn)) < count, "training", "test"))
     drawn = drawn.sort_values("GalaxyID", ignore_index=True)
     fractions = pd.DataFrame(vote(drawn, tree, seed), columns=tree.columns)
     fractions.insert(0, "GalaxyID", drawn.GalaxyID)

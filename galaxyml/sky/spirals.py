@@ -23,7 +23,7 @@ FARTHER = 1.8  # distance of the table's objects without a picture over that of 
 USUAL, TWICE, NOT_ON_DISK, NOT_IN_TABLE = "", "two pictures", "picture missing", "not in the table"
 
 
-def write_spirals(folder: Path, galaxies: int, seed: int, size: int = SDSS.cutout) -> None:
+def write_spirals(folder: Path, count: int, seed: int, size: int = SDSS.cutout) -> None:
     """Writes a folder with the table of Galaxy Zoo 1, pictures of Galaxy Zoo 2, and the mapping between the two.
 
     Files: `GalaxyZoo1_DR_table2.csv` (Lintott et al. 2011, MNRAS 410, 166), sorted by right ascension, with about as
@@ -34,15 +34,15 @@ def write_spirals(folder: Path, galaxies: int, seed: int, size: int = SDSS.cutou
 
     Args:
         folder: Appears when all is written, or not at all; one that exists already is kept as it is.
-        galaxies: How many pictures.
+        count: How many pictures.
         seed: Of all of it.
         size: Side of the pictures, pixels.
 
     Raises:
         UserError: If a number is too small.
     """
-    check(galaxies=(galaxies, 1), seed=(seed, 0), size=(size, 8))
-    objects = catalogue(galaxies, seed)
+    check(count=(count, 1), seed=(seed, 0), size=(size, 8))
+    objects = catalogue(count, seed)
     mapping = assets(objects, seed)
     table = objects[objects.mapping != NOT_IN_TABLE].reset_index(drop=True)
     positioned = pd.DataFrame({"OBJID": table.OBJID, "RA": hours(table.ra), "DEC": degrees(table.dec)})

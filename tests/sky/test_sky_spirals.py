@@ -169,7 +169,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("numbers", "message"),
-    [((0, 0, 64), "simulate.galaxies=0"), ((5, -1, 64), "simulate.seed=-1"), ((5, 0, 7), "simulate.size=7")],
+    [((0, 0, 64), "simulate.count=0"), ((5, -1, 64), "simulate.seed=-1"), ((5, 0, 7), "simulate.size=7")],
 )
 def test_numbers_that_are_too_small_are_refused(tmp_path, numbers, message):
     with pytest.raises(UserError, match=message):

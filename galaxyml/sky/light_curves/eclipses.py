@@ -1,0 +1,67 @@
+"""Eclipsing binaries: two stars as disks of even brightness that pass before each other."""
+
+import numpy as np
+
+from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
+from galaxyml.sky.light_curves.explosions import FIRST
+from galaxyml.sky.light_curves.laws import Law, Parameters, draw, lognormal, normal, uniform
+from galaxyml.sky.light_curves.spectra import planck
+
+LAWS: dict[str, Law] = {
+    "magnitude": normal(20.0, 1.2),  # in r, out of eclipse
+    "period": lognormal(1.1, 0.9),  # days
+    "radius": uniform(0.16, 0.42),  # of the larger star, in units of the separation
+    "radius_ratio": uniform(0.5, 1.0),
+    "temperature": lognormal(7200.0, 0.22),  # of the larger star, Kelvin
+    "temperature_ratio": uniform(0.6, 1.0),
+    "impact": uniform(0.0, 0.75),  # cos(inclination) over the sum of the radii: below 1 they eclipse
+    "at": uniform(0, 1),
+}
+TIDE = 0.9  # strength of the ellipsoidal variation (Morris 1985, ApJ 295, 143, eq. 1, for linear limb darkening of 0.5)
+
+
+class EclipsingBinary:
+    """Circular orbits; eclipses, and tides that make the stars brightest from the side."""
+
+    def draw(self, rng: np.random.Generator) -> Parameters:
+        """Parameters of one binary."""
+        return draw(LAWS, rng)
+
+    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
+        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units.
+
+        The template is the mean light out of eclipse.
+        """
+        p = parameters
+        small = p["radius"] * p["radius_ratio"]
+        tilt = p["impact"] * (p["radius"] + small)
+        angle = 2 * np.pi * ((mjd - FIRST) / p["period"] + p["at"])
+        apart = np.sqrt(np.sin(angle) ** 2 + (tilt * np.cos(angle)) ** 2)
+        hidden = overlap(apart, p["radius"], small)
+        one = planck(WAVELENGTH[band], p["temperature"])
+        other = planck(WAVELENGTH[band], p["temperature"] * p["temperature_ratio"])
+        total = np.pi * (p["radius"] ** 2 * one + small**2 * other)
+        # At angle 0 the larger star is behind.
+        lost = hidden * np.where(np.cos(angle) > 0, one, other) / total
+        tides = -TIDE * p["radius"] ** 3 * (1 - tilt**2) * np.cos(2 * angle) / 2
+        reference = planck(WAVELENGTH[2], p["temperature"]) * p["radius"] ** 2
+        reference = reference + planck(WAVELENGTH[2], p["temperature"] * p["temperature_ratio"]) * small**2
+        template = flux(p["magnitude"]) * total / (np.pi * reference)
+        return template * ((1 + tides) * (1 - lost) - 1), template
+
+
+def overlap(apart: Values, radius: float, other: float) -> Values:
+    """Area that two disks have in common.
+
+    Args:
+        apart: Distance of their centres.
+        radius: Of one.
+        other: Of the other, not 0.
+    """
+    apart = np.maximum(apart, 1e-12)
+    # The cosines leave [-1, 1] where the disks are apart or within each other, and the areas are then right if cut.
+    cosine = np.clip((apart**2 + radius**2 - other**2) / (2 * apart * radius), -1, 1)
+    other_cosine = np.clip((apart**2 + other**2 - radius**2) / (2 * apart * other), -1, 1)
+    kite = (radius + other - apart) * (apart + radius - other) * (apart - radius + other) * (apart + radius + other)
+    sectors = radius**2 * np.arccos(cosine) + other**2 * np.arccos(other_cosine)
+    return sectors - 0.5 * np.sqrt(np.maximum(kite, 0))

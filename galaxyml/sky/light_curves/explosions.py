@@ -1,0 +1,58 @@
+"""What all explosions share: a shape, a cooling glow, redshift, distance and dust of the host."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
+from galaxyml.sky.light_curves.distances import distance_modulus
+from galaxyml.sky.light_curves.laws import Law, Parameters, draw, uniform
+from galaxyml.sky.light_curves.spectra import cooling, extinction, thermal
+
+# Days of observation (MJD), and how long before and after them a peak may be.
+FIRST, LAST = 59580.0, 60675.0
+AROUND = 30.0
+
+
+@dataclass(frozen=True)
+class Explosion:
+    """A class of explosions.
+
+    Attributes:
+        laws: Of `magnitude` (AB, absolute, at the peak and at `reference`), `hot`, `cool` and `pace` (of `cooling`;
+            Kelvin and days), `edge` and `slope` (of `thermal`), `reddening` (of the host, E(B-V)), and of the shape's
+            parameters.
+        shape: Light at `reference`, 1 at its peak, from phases (days since the peak, at rest), wavelengths at rest and
+            the parameters.
+        reference: Wavelength at rest of the shape and of the absolute magnitude, Angstrom.
+    """
+
+    laws: Mapping[str, Law]
+    shape: Callable[[Values, Values, Parameters], Values]
+    reference: float = 4827.0
+
+    def draw(self, rng: np.random.Generator) -> Parameters:
+        """Parameters of one explosion, at any time of the survey."""
+        return draw({"peak": uniform(FIRST - AROUND, LAST + AROUND), **self.laws}, rng)
+
+    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
+        """Flux above the template, and the template's, which is 0, each of the shape of `mjd`, in FLUXCAL units.
+
+        Args:
+            parameters: Also with `redshift`.
+            mjd: Days.
+            band: Passbands, 0 to 5.
+        """
+        p = parameters
+        stretched = 1 + p["redshift"]
+        phase, wavelength = (mjd - p["peak"]) / stretched, WAVELENGTH[band] / stretched
+        temperature = cooling(phase, p["hot"], p["cool"], p["pace"])
+        color = thermal(wavelength, temperature, p["edge"], p["slope"])
+        color = color / thermal(self.reference, temperature, p["edge"], p["slope"])
+        # Flux per frequency: the frequencies are squeezed by 1 + z (Hogg 1999, astro-ph/9905116, section 7).
+        seen = stretched * flux(
+            p["magnitude"] + distance_modulus(p["redshift"]) + extinction(wavelength, p["reddening"])
+        )
+        light = self.shape(phase, wavelength, p) * color * seen
+        return light, np.zeros_like(light)

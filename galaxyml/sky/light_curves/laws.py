@@ -1,0 +1,45 @@
+"""Distributions as data: what a parameter of a model is drawn from."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+Law = Callable[[np.random.Generator], float]
+Parameters = dict[str, float]
+
+
+def fixed(value: float) -> Law:
+    """Always the same value."""
+    return lambda rng: value
+
+
+def uniform(low: float, high: float) -> Law:
+    """Evenly distributed in [low, high)."""
+    return lambda rng: rng.uniform(low, high)
+
+
+def normal(mean: float, spread: float) -> Law:
+    """Normally distributed, cut at 3 standard deviations."""
+    return lambda rng: mean + spread * min(max(rng.standard_normal(), -3.0), 3.0)
+
+
+def lognormal(median: float, spread: float) -> Law:
+    """Positive, with a natural logarithm of standard deviation `spread`, cut at 3 of them."""
+    logarithm = normal(float(np.log(median)), spread)
+    return lambda rng: float(np.exp(logarithm(rng)))
+
+
+def exponential(mean: float) -> Law:
+    """Exponentially distributed."""
+    return lambda rng: mean * rng.standard_exponential()
+
+
+def gamma(median: float) -> Law:
+    """Gamma distributed with shape 3: rises as a volume does, and falls where a survey loses what is far."""
+    # 2.674 is the median of the gamma distribution of shape 3 and scale 1.
+    return lambda rng: rng.standard_gamma(3.0) * median / 2.674
+
+
+def draw(laws: Mapping[str, Law], rng: np.random.Generator) -> Parameters:
+    """One value a law, in their order."""
+    return {name: float(law(rng)) for name, law in laws.items()}

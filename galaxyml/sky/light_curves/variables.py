@@ -1,0 +1,149 @@
+"""Stars that pulsate or flare: RR Lyrae, Mira and M dwarfs."""
+
+import numpy as np
+
+from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
+from galaxyml.sky.light_curves.explosions import FIRST, LAST
+from galaxyml.sky.light_curves.laws import Law, Parameters, draw, exponential, lognormal, normal, uniform
+from galaxyml.sky.light_curves.spectra import planck
+
+# Fourier terms of magnitudes in g: amplitude over that of the first, and phase against it, of types ab and c
+# (Simon & Teays 1982, ApJ 261, 586; Jurcsik & Kovacs 1996, A&A 312, 111: sine series in V).
+RR_AB = ((1.0, 0.0), (0.50, 2.4), (0.36, 5.0), (0.23, 1.5), (0.13, 4.2))
+RR_C = ((1.0, 0.0), (0.14, 3.1), (0.06, 5.5))
+# Amplitudes by band over that in g, and mean colors against r (Sesar et al. 2010, ApJ 708, 717, tables 2 and 3).
+RR_SWING = np.array([0.95, 1.0, 0.71, 0.57, 0.52, 0.50])
+RR_COLOR = np.array([1.30, 0.18, 0.0, -0.03, -0.02, -0.01])
+# Oxygen-rich giants at 3000 K: the bluer, the fainter and the larger the swing, as titanium oxide comes and goes
+# (Iwanek et al. 2021, ApJS 257, 23, for amplitudes that fall with wavelength; colors as in PLAsTiCC).
+MIRA_COLOR = np.array([8.5, 5.2, 3.6, 1.5, 0.5, 0.0])  # against y
+MIRA_SWING = np.array([2.6, 2.2, 1.9, 1.45, 1.1, 1.0])  # peak to peak, over that in y
+# Light of a flare over that at its peak, from times in units of its width at half of it (Davenport et al. 2014,
+# ApJ 797, 122, eqs. 1 and 4).
+FLARE_RISE = (1.0, 1.941, -0.175, -2.246, -1.125)
+FLARE_FALL = ((0.6890, -1.600), (0.3030, -0.2783))
+FLARE_HEAT = 10_000.0  # Kelvin
+
+
+class RRLyrae:
+    """Pulsators of types ab (a quick rise, a slow fall) and c (nearly a sine)."""
+
+    def draw(self, rng: np.random.Generator) -> Parameters:
+        """Parameters of one star: `period` in days, `swing` peak to peak in g."""
+        overtone = float(rng.random() < 0.25)
+        period, swing = (
+            (normal(0.33, 0.035), normal(0.5, 0.08)) if overtone else (normal(0.57, 0.075), normal(0.0, 0.12))
+        )
+        laws: dict[str, Law] = {
+            "magnitude": normal(18.3, 1.1),
+            "period": period,
+            "swing": swing,
+            "at": uniform(0, 1),
+            "template_at": uniform(0, 1),
+        }
+        p = draw(laws, rng) | {"overtone": overtone}
+        # The longer the period of type ab, the smaller the swing (Bailey's diagram).
+        return p if overtone else p | {"swing": max(1.05 - 3.2 * (p["period"] - 0.57) + p["swing"], 0.25)}
+
+    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
+        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units."""
+        p = parameters
+        terms = RR_C if p["overtone"] else RR_AB
+        swing = p["swing"] * RR_SWING[band]
+        mean = p["magnitude"] + RR_COLOR[band]
+        seen = flux(mean + swing * pulsation((mjd - FIRST) / p["period"] + p["at"], terms))
+        # The template is one exposure a band, each at its own time.
+        at = np.asarray(p["template_at"] + 0.37 * band, dtype=np.float64)
+        template = flux(mean + swing * pulsation(at, terms))
+        return seen - template, template
+
+
+class Mira:
+    """Long-period giants of huge swings, the larger the bluer."""
+
+    def draw(self, rng: np.random.Generator) -> Parameters:
+        """Parameters of one star: `period` in days, `swing` from peak to peak in y, `unrest` of its cycles."""
+        laws: dict[str, Law] = {
+            "magnitude": normal(15.9, 0.7),  # in y
+            "period": lognormal(270.0, 0.4),
+            "swing": lognormal(1.5, 0.25),
+            "redness": lognormal(1.0, 0.15),  # of its colors over the usual ones
+            "skew": normal(0.25, 0.1),
+            "unrest": exponential(0.08),
+            "at": uniform(0, 1),
+            "template_at": uniform(0, 1),
+        }
+        return draw(laws, rng)
+
+    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
+        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units."""
+        p = parameters
+        turn = (mjd - FIRST) / p["period"] + p["at"]
+        mean, swing = p["magnitude"] + p["redness"] * MIRA_COLOR[band], p["swing"] * MIRA_SWING[band] / 2
+
+        def light(turn: Values | float) -> Values:
+            wave = np.cos(2 * np.pi * turn + p["skew"] * np.sin(2 * np.pi * turn))
+            # Cycles differ: the golden ratio has no period in common with the star.
+            return flux(mean + swing * wave * (1 + p["unrest"] * np.cos(2 * np.pi * turn / 1.618)))
+
+        template = light(p["template_at"])
+        return light(turn) - template, template
+
+
+class MDwarf:
+    """Cool dwarfs whose hot flares last minutes to hours."""
+
+    def draw(self, rng: np.random.Generator) -> Parameters:
+        """Parameters of one star; `rate` of its flares a day, `flares` their seed."""
+        laws: dict[str, Law] = {
+            "magnitude": normal(20.8, 1.1),  # in r
+            "temperature": normal(3100.0, 150.0),
+            "rate": lognormal(0.12, 0.5),
+            "energy": lognormal(0.8, 0.6),  # peak of the smallest flares in u, over the star's light in u
+            "width": lognormal(0.022, 0.4),  # of flares at half of the peak, days
+            "flares": lambda rng: float(rng.integers(2**31)),
+        }
+        return draw(laws, rng)
+
+    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
+        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units."""
+        p = parameters
+        rng = np.random.default_rng(int(p["flares"]))
+        number = rng.poisson(p["rate"] * (LAST - FIRST))
+        times = rng.uniform(FIRST, LAST, number)
+        # Numbers of flares fall as a power of about 1 of their peaks (Hawley et al. 2014, ApJ 797, 121).
+        peaks = p["energy"] * np.minimum(1 / (1 - rng.random(number)), 300.0) ** (1 / 1.1)
+        widths = p["width"] * (peaks / p["energy"]) ** 0.3
+        light = (peaks * flare((mjd[:, None] - times) / widths)).sum(axis=1)
+        quiet = flux(p["magnitude"]) * planck(WAVELENGTH, p["temperature"]) / planck(WAVELENGTH[2], p["temperature"])
+        hot = quiet[0] * planck(WAVELENGTH, FLARE_HEAT) / planck(WAVELENGTH[0], FLARE_HEAT)
+        return light * hot[band], quiet[band]
+
+
+def pulsation(turn: Values | float, terms: tuple[tuple[float, float], ...]) -> Values:
+    """Magnitude against its mean, of a swing of 1 from brightest to faintest.
+
+    Args:
+        turn: Phase in periods.
+        terms: Amplitude and phase of each term of a sine series.
+    """
+
+    def series(turn: Values | float) -> Values:
+        angle = 2 * np.pi * np.asarray(turn)
+        return np.asarray(sum(size * np.sin(k * angle + phase) for k, (size, phase) in enumerate(terms, start=1)))
+
+    return series(turn) / np.ptp(series(np.linspace(0, 1, 200)))
+
+
+def flare(time: Values) -> Values:
+    """Light of a flare over that at its peak, by the template of Davenport et al. 2014.
+
+    Args:
+        time: Since the peak, in units of the width at half of it.
+    """
+    rising = (time > -1) & (time <= 0)
+    falling = (time > 0) & (time < 40)
+    light = np.zeros_like(time)
+    light[rising] = np.polynomial.polynomial.polyval(time[rising], FLARE_RISE)
+    light[falling] = sum(size * np.exp(pace * time[falling]) for size, pace in FLARE_FALL)
+    return np.maximum(light, 0)
