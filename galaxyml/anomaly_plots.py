@@ -1,0 +1,357 @@
+"""Figures of anomaly scores, of what a net makes of light curves, and of light curves; drawn without a screen."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from galaxyml.anomaly_metrics import pr_auc, pr_curve, prevalence, recall_curve, roc_auc, roc_curve
+from galaxyml.class_plots import COLOURS
+from galaxyml.plots import BASELINE, MODEL
+
+BANDS = "ugrizy"
+# Rubin's colours on white, which colour-blind readers can tell apart: lsst.utils.plotting, after technote RTN-045.
+BAND_COLOURS = ("#0c71ff", "#49be61", "#c61c00", "#ffc200", "#f341a2", "#5d0000")
+
+UNKNOWN = "#d1603d"
+# Known classes are to be told apart without shouting: the "light" and "muted" schemes of Tol 2021, mixed by hue.
+KNOWN_COLOURS = (
+    *("#77aadd", "#ee8866", "#44bb99", "#eedd88", "#aa4499", "#bbcc33", "#332288", "#ffaabb"),
+    *("#117733", "#99ddff", "#999933", "#cc6677", "#c2a5cf", "#8c6d46"),
+)
+UNKNOWN_LOOKS = (("*", "#e6002e"), ("^", "#111111"), ("D", "#ff8c00"), ("s", "#0047d6"), ("P", "#00a83e"))
+MOST_POINTS = 150  # of a class on its box
+NEIGHBOURS = 15  # that UMAP looks at, its default
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A light curve as a panel shows it.
+
+    Attributes:
+        time: Days, shape (n,).
+        band: 0 to 5 for u g r i z y, shape (n,).
+        flux: In FLUXCAL units, shape (n,).
+        error: One standard deviation of the flux, shape (n,).
+        title: Above the panel.
+        model: Times in days, shape (T,), fluxes, shape (6, T), and their standard deviations, shape (6, T), or None.
+        marked: Time and band of an observation to be ringed.
+    """
+
+    time: np.ndarray
+    band: np.ndarray
+    flux: np.ndarray
+    error: np.ndarray
+    title: str
+    model: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
+    marked: tuple[float, int] | None = None
+
+
+def roc_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
+    """ROC curve of each detector, its area in the legend, and chance.
+
+    Args:
+        scores: By what the legend calls them, shape (N,) each, higher the more anomalous.
+        unknown: Whether each object is an anomaly, shape (N,); some are and some are not.
+    """
+    figure, axes = _square()
+    axes.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--", label="chance: AUC 0.500", zorder=3)
+    for k, (name, values) in enumerate(scores.items()):
+        _draw_line(axes, k, *roc_curve(values, unknown), f"{name}: AUC {roc_auc(values, unknown):.3f}")
+    axes.set(xlabel="false positive rate (known objects)", ylabel="true positive rate (unknown objects)")
+    return _with_legend(figure)
+
+
+def pr_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
+    """Precision against recall of each detector, average precision in the legend, and chance: the prevalence.
+
+    Args:
+        scores: By what the legend calls them, shape (N,) each, higher the more anomalous.
+        unknown: Whether each object is an anomaly, shape (N,); some are.
+    """
+    figure, axes = _square()
+    chance = prevalence(unknown)
+    axes.axhline(
+        chance, color=BASELINE, linewidth=1, linestyle="--", label=f"chance: prevalence {chance:.3f}", zorder=3
+    )
+    for k, (name, values) in enumerate(scores.items()):
+        label = f"{name}: AP {pr_auc(values, unknown):.3f}"
+        _draw_line(axes, k, *pr_curve(values, unknown), label, drawstyle="steps-pre")
+    axes.set(xlabel="recall (share of the unknown found)", ylabel="precision (share of unknown among the found)")
+    return _with_legend(figure)
+
+
+def recall_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
+    """How many of the anomalies one finds by looking at the highest scores, beside chance and the best there is.
+
+    Args:
+        scores: By what the legend calls them, shape (N,) each, higher the more anomalous.
+        unknown: Whether each object is an anomaly, shape (N,); some are.
+    """
+    figure, axes = _square()
+    count, anomalies = len(unknown), int(np.count_nonzero(unknown))
+    looked = np.unique(np.geomspace(1, count, 500).round())
+    best = np.minimum(looked / anomalies, 1)
+    axes.plot(looked, best, color="black", linewidth=1, linestyle=":", label="perfect ranking")
+    axes.plot(looked, looked / count, color=BASELINE, linewidth=1, linestyle="--", label="chance", zorder=3)
+    for k, (name, values) in enumerate(scores.items()):
+        found = np.interp(looked, *recall_curve(values, unknown))
+        at_n = np.interp(anomalies, *recall_curve(values, unknown))
+        _draw_line(axes, k, looked, found, f"{name}: {at_n:.3f} after {anomalies:,}")
+    axes.set(xscale="log", xlim=(1, count))
+    axes.set(xlabel=f"objects looked at, of {count:,}", ylabel=f"share of the {anomalies:,} unknown found")
+    return _with_legend(figure)
+
+
+def score_figure(scores: np.ndarray, names_of_class: np.ndarray, unknown: np.ndarray, threshold: float) -> Figure:
+    """Scores by class, highest median first: boxes of the middle half, whiskers of 5 to 95 %, and some of the objects.
+
+    At the right stands what share of a class lies above the threshold. Objects outside all whiskers may lie outside
+    the figure, and infinite scores are drawn as the most extreme of the others.
+
+    Args:
+        scores: Shape (N,), higher the more anomalous.
+        names_of_class: Name of each object's class, shape (N,).
+        unknown: Whether each object is an anomaly, shape (N,).
+        threshold: Score above which an object is called an anomaly; no line is drawn where it is infinite.
+    """
+    names, of_class = np.unique(names_of_class.astype(str), return_inverse=True)
+    finite = scores[np.isfinite(scores)]
+    shown = np.clip(scores, finite.min(), finite.max())
+    order = sorted(range(len(names)), key=lambda k: -np.median(shown[of_class == k]))
+    colours = [UNKNOWN if unknown[of_class == k].any() else MODEL for k in order]
+    figure = Figure(figsize=(7.2, 0.3 * len(names) + 1.3), layout="constrained")
+    axes = figure.add_subplot()
+    reach = []
+    for place, (k, colour) in enumerate(zip(order, colours, strict=True)):
+        reach += _draw_box(axes, place, shown[of_class == k], colour)
+        share = f"{(scores[of_class == k] > threshold).mean():.0%}"
+        axes.annotate(share, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour)
+    handles = [Line2D([], [], color=colour, linewidth=6, alpha=0.5) for colour in (MODEL, UNKNOWN)]
+    labels = ["known class", "unknown class"]
+    if np.isfinite(threshold):
+        handles.append(axes.axvline(threshold, color="black", linewidth=1, linestyle="--"))
+        labels.append("threshold (share above it at the right)")
+        reach.append(threshold)
+    margin = 0.06 * np.ptp(reach) or 1.0
+    axes.set(xlim=(min(reach) - margin, max(reach) + margin), ylim=(len(names) - 0.4, -0.6), xlabel="anomaly score")
+    axes.set_yticks(range(len(names)), [f"{names[k]} ({(of_class == k).sum():,})" for k in order], fontsize=8)
+    for colour, label in zip(colours, axes.get_yticklabels(), strict=True):
+        label.set_color(colour)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def latent_figure(points: np.ndarray, names: np.ndarray, unknown: np.ndarray, title: str) -> Figure:
+    """Objects in the plane by class: known ones muted, unknown ones on top of them with markers of their own.
+
+    Args:
+        points: A 2-D embedding, such as that of `embedding`, shape (N, 2).
+        names: Name of each object's class, shape (N,).
+        unknown: Whether each object is of an unknown class, shape (N,).
+        title: Above the figure.
+    """
+    figure = Figure(figsize=(7.6, 5.4), layout="constrained")
+    axes = figure.add_subplot()
+    names = names.astype(str)
+    known_names, unknown_names = np.unique(names[~unknown]), np.unique(names[unknown])
+    size = float(np.clip(24_000 / max(len(points), 1), 2.5, 24))
+    alpha = float(np.clip(50 / np.sqrt(max(len(points), 1)), 0.35, 0.9))
+    handles = []
+
+    # All known classes are drawn as one, in random order: otherwise the last of them would hide the others.
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(~unknown))
+    colours = np.array(KNOWN_COLOURS)[np.searchsorted(known_names, names[rows]) % len(KNOWN_COLOURS)]
+    axes.scatter(points[rows, 0], points[rows, 1], s=size, c=colours, alpha=alpha, linewidths=0, rasterized=True)
+    for k, name in enumerate(known_names):
+        colour = KNOWN_COLOURS[k % len(KNOWN_COLOURS)]
+        handles.append(_dot(f"{name} ({(names[~unknown] == name).sum():,})", marker="o", color=colour))
+    for k, name in enumerate(unknown_names):
+        of_it = unknown & (names == name)
+        marker, colour = UNKNOWN_LOOKS[k % len(UNKNOWN_LOOKS)]
+        wide = float(np.clip(6000 / of_it.sum(), 12, 42)) * (1.9 if marker == "*" else 1)
+        axes.scatter(
+            points[of_it, 0],
+            points[of_it, 1],
+            s=wide,
+            marker=marker,
+            color=colour,
+            edgecolors="white",
+            linewidths=0.5,
+            rasterized=True,
+        )
+        handles.append(_dot(f"{name} ({of_it.sum():,}), unknown", marker=marker, color=colour))
+    figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=8.5)
+    axes.set(xticks=[], yticks=[], title=title)
+    axes.spines[:].set_color(BASELINE)
+    return figure
+
+
+def embedding(latents: np.ndarray, seed: int, most: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Latents laid out in the plane with near neighbours kept near: UMAP (McInnes et al. 2018, arXiv:1802.03426).
+
+    Distances within the plane mean little, and those between groups nothing. Up to 15 objects, too few for its
+    neighbourhoods, are projected on their two principal axes.
+
+    Args:
+        latents: Finite, shape (N, D).
+        seed: Of the choice of objects and of the layout.
+        most: How many objects are laid out; 2,000 take 5 s, 20,000 about a minute, after 10 s of compiling.
+
+    Returns:
+        Rows of the latents that were laid out, int64 of shape (n,) in rising order, and their places, shape (n, 2).
+    """
+    count = len(latents)
+    rows = np.arange(count)
+    if count > most:
+        rows = np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+    chosen = np.asarray(latents, np.float32)[rows]
+    if len(rows) <= NEIGHBOURS:
+        return rows, _principal(chosen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TensorFlow, which is not needed, and of groups that are far apart
+        from umap import UMAP  # compiles for seconds
+
+        # With a seed it runs on one core, and warns if it was not told to.
+        return rows, UMAP(n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1).fit_transform(chosen)
+
+
+def curves_figure(curves: Sequence[Curve], columns: int = 5) -> Figure:
+    """Light curves, a panel each, with the flux that a model gives as lines and its standard deviation as bands.
+
+    Panels have scales of their own, set by the model and by the better measured half of the observations; the rest may
+    lie outside, and arrows at the edge then say where.
+
+    Args:
+        curves: What to draw, in the order of reading.
+        columns: How many panels stand side by side.
+    """
+    wide = min(columns, max(len(curves), 1))
+    high = -(-len(curves) // wide)
+    figure = Figure(figsize=(2.5 * wide + 0.5, 1.9 * high + 0.7), layout="constrained")
+    for place, curve in enumerate(curves, start=1):
+        _draw_curve(figure.add_subplot(high, wide, place), curve)
+    handles = [_dot(band, marker="o", color=colour) for band, colour in zip(BANDS, BAND_COLOURS, strict=True)]
+    figure.legend(handles=handles, loc="outside upper center", ncols=6, frameon=False, fontsize=9, handletextpad=0)
+    figure.supxlabel("time (days)", fontsize=10)
+    figure.supylabel("flux (FLUXCAL units)", fontsize=10)
+    return figure
+
+
+def _draw_box(axes: Axes, place: int, scores: np.ndarray, colour: str) -> list[float]:
+    """One class of `score_figure`; gives the ends of its whiskers."""
+    low, lower, middle, upper, high = np.percentile(scores, [5, 25, 50, 75, 95])
+    rng = np.random.default_rng(place)
+    points = rng.choice(scores, min(len(scores), MOST_POINTS), replace=False)
+    heights = place + rng.uniform(-0.3, 0.3, len(points))
+    axes.scatter(points, heights, s=5, color=colour, alpha=0.35, linewidths=0, rasterized=True)
+    axes.hlines(place, low, high, color=colour, linewidth=1)
+    axes.barh(place, upper - lower, 0.62, lower, facecolor=to_rgba(colour, 0.25), edgecolor=colour)
+    axes.vlines(middle, place - 0.31, place + 0.31, color=colour, linewidth=2)
+    return [low, high]
+
+
+def _draw_curve(axes: Axes, curve: Curve) -> None:
+    """One panel of `curves_figure`."""
+    low, high = _flux_range(curve)
+    axes.axhline(0, color=BASELINE, linewidth=0.6, zorder=0)
+    for band in np.unique(curve.band):
+        colour, of_it = BAND_COLOURS[band], curve.band == band
+        time, flux = curve.time[of_it], curve.flux[of_it]
+        axes.errorbar(
+            time,
+            flux,
+            curve.error[of_it],
+            color=colour,
+            linestyle="none",
+            marker="o",
+            markersize=2.6,
+            markeredgewidth=0,
+            elinewidth=0.6,
+            alpha=0.75,
+        )
+        for outside, edge, marker in ((flux > high, high, "^"), (flux < low, low, "v")):
+            if outside.any():
+                axes.plot(
+                    time[outside], np.full(outside.sum(), edge), marker, color=colour, markersize=3, clip_on=False
+                )
+        if curve.model is not None:
+            times, fluxes, spread = curve.model
+            axes.plot(times, fluxes[band], color=colour, linewidth=1.1)
+            if spread is not None:
+                ends = fluxes[band] - spread[band], fluxes[band] + spread[band]
+                axes.fill_between(times, *ends, color=colour, alpha=0.15, linewidth=0)
+    if curve.marked is not None:
+        row = _nearest(curve, *curve.marked)
+        axes.plot(curve.time[row], curve.flux[row], "o", markersize=9, color="black", fillstyle="none", zorder=5)
+    axes.set(ylim=(low, high))
+    axes.set_title(curve.title, fontsize=8)
+    axes.tick_params(labelsize=7, length=2)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _flux_range(curve: Curve) -> tuple[float, float]:
+    """Ends of a panel's flux axis: what is measured well or detected, the model, and the marked observation."""
+    shown = (curve.error <= np.median(curve.error)) | (np.abs(curve.flux) > 5 * curve.error)
+    if curve.marked is not None:
+        shown[_nearest(curve, *curve.marked)] = True
+    flux, error = curve.flux[shown], curve.error[shown]
+    values = [flux - error, flux + error]
+    if curve.model is not None:
+        values.append(curve.model[1][np.unique(curve.band)].ravel())
+    every = np.concatenate(values)
+    margin = 0.05 * np.ptp(every) or 1.0
+    return float(every.min() - margin), float(every.max() + margin)
+
+
+def _nearest(curve: Curve, time: float, band: int) -> int:
+    """Row of the observation in a band that is nearest to a time in days."""
+    return int(np.where(curve.band == band, np.abs(curve.time - time), np.inf).argmin())
+
+
+def _principal(latents: np.ndarray) -> np.ndarray:
+    """Objects on their two principal axes, (n, D) -> (n, 2); zeros along an axis that is not there."""
+    left, lengths, _ = np.linalg.svd(latents - latents.mean(axis=0), full_matrices=False)
+    along = (left * lengths)[:, :2]
+    return np.pad(along, ((0, 0), (0, 2 - along.shape[1])))
+
+
+def _square() -> tuple[Figure, Axes]:
+    """A figure with axes from 0 to 1 both ways."""
+    figure = Figure(layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), box_aspect=1, anchor="W")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _with_legend(figure: Figure) -> Figure:
+    """The figure with a legend beside its axes, wide enough for it."""
+    axes = figure.axes[0]
+    longest = max(map(len, axes.get_legend_handles_labels()[1]))
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8.5)
+    figure.set_size_inches(5.3 + 0.061 * longest, 4.6)
+    return figure
+
+
+def _draw_line(axes: Axes, k: int, x: np.ndarray, y: np.ndarray, label: str, drawstyle: str = "default") -> None:
+    """The k-th detector's line; dashes tell those apart that share a colour."""
+    dashes = ("-", "--")[k // len(COLOURS) % 2]
+    axes.plot(x, y, color=COLOURS[k % len(COLOURS)], linewidth=1.5, linestyle=dashes, label=label, drawstyle=drawstyle)
+
+
+def _dot(label: str, marker: str, color: str) -> Line2D:
+    """A marker for a legend."""
+    return Line2D([], [], linestyle="none", marker=marker, color=color, markersize=6, markeredgewidth=0, label=label)
