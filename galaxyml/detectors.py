@@ -1,0 +1,443 @@
+"""What tells objects of no known class: detectors that learn from known objects alone and score any others.
+
+Every detector has `fit(x, labels)`, which learns from known objects, and `score(x)`, which is higher the less an object
+is like them. What a detector is given, a net's latents or plain features, shape (N, F), is its caller's choice; a value
+that is NaN or infinite counts as the training median. The score of an object never depends on which others are scored
+along with it.
+"""
+
+import copy
+import importlib
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import logsumexp
+from scipy.stats import skew
+from sklearn.covariance import LedoitWolf
+from sklearn.ensemble import IsolationForest
+from sklearn.neighbors import NearestNeighbors
+from sklearn.svm import OneClassSVM as SklearnSVM
+
+from galaxyml.errors import UserError, near
+from galaxyml.novelty import Known
+from galaxyml.progress import track
+from galaxyml.seeds import derive
+
+FEWEST = 5  # known objects, of a class or in all, that can say what is usual
+AT_ONCE = 20_000  # objects scored at a time: 6 MB of 40 columns
+FARTHEST = 1e30  # standard deviations: forests work in single precision, other distances are squared
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Columns in units of their own spread among the training objects.
+
+    Attributes:
+        middle: Training median, shape (F,); 0 where no training value is finite.
+        knee: Half of the training objects' interquartile range, shape (F,): farther from the median than that, values
+            grow with their logarithm only (asinh). Inf where they are not compressed.
+        center: Mean of the training objects, compressed if so, shape (F,).
+        scale: Their standard deviation, shape (F,); 1 where a column is constant.
+    """
+
+    middle: np.ndarray
+    knee: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, train: np.ndarray, columns: str) -> Self:
+        """Learns from training objects.
+
+        Args:
+            train: Values, shape (N, F); NaN and infinite ones do not count.
+            columns: `raw` leaves them as they are, `scaled` gives them mean 0 and standard deviation 1, `compressed`
+                does so after compression: a few bright objects then do not make all others look alike.
+        """
+        values = np.asarray(train, np.float64)
+        finite = np.isfinite(values)
+        middle = np.nanmedian(np.where(finite, values, np.where(finite.any(axis=0), np.nan, 0.0)), axis=0)
+        nothing, one = np.zeros_like(middle), np.ones_like(middle)
+        raw = cls(middle, np.full_like(middle, np.inf), nothing, one)
+        if columns == "raw":
+            return raw
+        values, knee = raw(train), raw.knee
+        varies = values.max(axis=0) > values.min(axis=0)  # the standard deviation of equal values is 0 but for rounding
+        if columns == "compressed":
+            lower, upper = np.quantile(values, [0.25, 0.75], axis=0)
+            knee = np.where(upper > lower, (upper - lower) / 2, values.std(axis=0))  # a flag that few objects have
+            knee = np.where(varies, knee, np.inf)
+        values = cls(middle, knee, nothing, one)(values)
+        return cls(middle, knee, values.mean(axis=0), np.where(varies, values.std(axis=0), 1.0))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Standardised values, in double precision and finite, shape (N, F) -> (N, F)."""
+        values = np.asarray(x, np.float64)
+        values = np.where(np.isfinite(values), values, self.middle)
+        squeezed = np.isfinite(self.knee)
+        values[:, squeezed] = np.arcsinh((values[:, squeezed] - self.middle[squeezed]) / self.knee[squeezed])
+        return ((values - self.center) / self.scale).clip(-FARTHEST, FARTHEST)
+
+
+class Detector(ABC):
+    """What all detectors share: checks, standardised columns, scores in chunks.
+
+    Attributes:
+        columns: How they are standardised, see `Standard.fit`.
+    """
+
+    columns = "compressed"
+
+    def fit(self, x: np.ndarray, labels: np.ndarray) -> Self:
+        """Learns what known objects are like.
+
+        Args:
+            x: Training objects, shape (N, F).
+            labels: Their classes, int64 of shape (N,).
+
+        Raises:
+            UserError: There are fewer than five objects, no columns, or labels of another length.
+        """
+        x, labels = np.asarray(x), np.asarray(labels)
+        if x.ndim != 2 or not x.shape[1] or labels.shape != x.shape[:1]:
+            raise UserError(
+                f"{type(self).__name__} learns from a table (N, F) with at least one column and N labels; it was given "
+                f"shapes {x.shape} and {labels.shape}."
+            )
+        if len(x) < FEWEST:
+            raise UserError(
+                f"{type(self).__name__} was given {len(x)} known object{'s' * (len(x) != 1)} to learn from; it needs "
+                f"{FEWEST} or more. Leave fewer classes out, or train on more objects."
+            )
+        self.standard_ = Standard.fit(x, self.columns)
+        self._learn(self.standard_(x), labels)
+        return self
+
+    def score(self, x: np.ndarray) -> np.ndarray:
+        """How unlike the known objects others are, (N, F) -> (N,) in double precision; higher is more unlike.
+
+        Args:
+            x: With the columns that the detector learnt from. It may be a memory map: a chunk is read at a time.
+
+        Raises:
+            UserError: The columns are not as many as those that it learnt from.
+        """
+        columns = len(self.standard_.middle)
+        if x.ndim != 2 or x.shape[1] != columns:
+            raise UserError(f"{type(self).__name__} learnt from {columns} columns; it was given shape {x.shape}.")
+        starts = range(0, len(x), AT_ONCE)
+        found = np.empty(len(x))
+        for start in track(starts, f"Scoring by {type(self).__name__}", len(starts)):
+            chunk = slice(start, start + AT_ONCE)
+            found[chunk] = self._judge(self.standard_(x[chunk]))
+        return found
+
+    @abstractmethod
+    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
+        """Learns from standardised training objects, shapes (N, F) and (N,)."""
+
+    @abstractmethod
+    def _judge(self, z: np.ndarray) -> np.ndarray:
+        """Scores standardised objects, (N, F) -> (N,)."""
+
+
+class Forest(Detector):
+    """Isolation forest: how few random cuts set an object apart (Liu, Ting & Zhou 2008, eq. 2); scores in (0, 1).
+
+    Args:
+        trees: How many.
+        samples: Training objects that each tree sees, at most.
+        seed: Of its random numbers.
+    """
+
+    columns = "scaled"
+
+    def __init__(self, trees: int = 500, samples: int = 256, seed: int = 0) -> None:
+        self.trees, self.samples, self.seed = trees, samples, seed
+
+    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
+        self.forest_ = self._grow(z, derive(self.seed, "forest"))
+
+    def _judge(self, z: np.ndarray) -> np.ndarray:
+        return -self.forest_.score_samples(z)  # scikit-learn's is higher for usual objects
+
+    def _grow(self, z: np.ndarray, seed: int) -> IsolationForest:
+        forest = IsolationForest(n_estimators=self.trees, max_samples=min(self.samples, len(z)), random_state=seed)
+        return forest.fit(z)
+
+
+class ClassForests(Forest):
+    """An isolation forest for each known class; an object is as unlike as the class it is most like says.
+
+    Multi-class isolation forests (Gupta, Muthukrishna & Lochner 2025, RASTI 4, rzae054, arXiv:2403.14742). Beyond the
+    paper: classes of fewer than five objects share a forest, and go without one if they have fewer than five together.
+
+    Args:
+        trees: How many a class.
+        samples: Training objects that each tree sees, at most.
+        seed: Of its random numbers.
+    """
+
+    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
+        classes, of, count = np.unique(labels, return_inverse=True, return_counts=True)
+        groups = {str(classes[k]): of == k for k in np.flatnonzero(count >= FEWEST)}
+        rare = (count < FEWEST)[of]
+        if rare.sum() >= FEWEST:
+            groups["rare"] = rare
+        if not groups:
+            raise UserError(
+                f"ClassForests needs a class of {FEWEST} or more objects; the largest of {len(classes)} has "
+                f"{count.max()}. Use Forest, or train on more objects."
+            )
+        self.forests_ = {name: self._grow(z[group], derive(self.seed, name)) for name, group in groups.items()}
+
+    def _judge(self, z: np.ndarray) -> np.ndarray:
+        return np.min([-forest.score_samples(z) for forest in self.forests_.values()], axis=0)
+
+
+class Neighbours(Detector):
+    """Mean distance to the nearest training objects, in standard deviations of the compressed columns.
+
+    Args:
+        k: How many neighbours.
+    """
+
+    def __init__(self, k: int = 5) -> None:
+        self.k = k
+
+    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
+        if not 1 <= self.k <= len(z):
+            raise UserError(f"Neighbours: k is {self.k}; it lies between 1 and the {len(z)} training objects.")
+        self.neighbours_ = NearestNeighbors(n_neighbors=self.k, algorithm="brute").fit(z)
+
+    def _judge(self, z: np.ndarray) -> np.ndarray:
+        return self.neighbours_.kneighbors(z)[0].mean(axis=1)
+
+
+class Mahalanobis(Detector):
+    """Mahalanobis' distance to the training objects, or to the nearest of their classes.
+
+    By class, the means are those of the classes and the covariance is that about them, one for all (Lee et al. 2018,
+    arXiv:1807.03888, eq. 1 and 2). It is shrunk as Ledoit & Wolf 2004 do, so that few objects suffice.
+
+    Args:
+        by_class: Whether each class has a mean of its own.
+    """
+
+    def __init__(self, by_class: bool = False) -> None:
+        self.by_class = by_class
+
+    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
+        group = np.unique(labels, return_inverse=True)[1] if self.by_class else np.zeros(len(z), np.int64)
+        means = np.stack([z[group == k].mean(axis=0) for k in range(group.max() + 1)])
+        precision = LedoitWolf(assume_centered=True).fit(z - means[group]).precision_
+        self.known_ = [Known(mean, precision, np.array(1.0)) for mean in means]
+
+    def _judge(self, z: np.ndarray) -> np.ndarray:
+        return np.min([known.distance(z) for known in self.known_], axis=0)
+
+
+class OneClassSVM(Detector):
+    """The side of a smooth boundary around the training objects (Schölkopf et al. 2001), by scikit-learn.
+
+    Far from all training objects the kernel vanishes, so that the score ends at a highest value: it tells what is far
+    from what is near, and not which of two far objects is farther.
+
+    Args:
+        nu: Share of the training objects that may lie outside, in (0, 1].
+        gamma: Width of the kernel, as scikit-learn has it.
+        most: Training objects that are looked at, drawn at random; the time of a fit grows with their square.
+        seed: Of the draw.
+    """
+
+    def __init__(self, nu: float = 0.1, gamma: str | float = "scale", most: int = 5000, seed: int = 0) -> None:
+        self.nu, self.gamma, self.most, self.seed = nu, gamma, most, seed
+
+    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
+        drawn = np.random.default_rng(derive(self.seed, "svm")).permutation(len(z))[: self.most]
+        self.svm_ = SklearnSVM(nu=self.nu, gamma=self.gamma).fit(z[np.sort(drawn)])
+
+    def _judge(self, z: np.ndarray) -> np.ndarray:
+        return -self.svm_.score_samples(z)
+
+
+class Confusion(Detector):
+    """How unsure a classifier is; its input is the logits of the K known classes, shape (N, K), as they are.
+
+    - `probability`: 1 minus the largest probability, in [0, 1 - 1/K] (Hendrycks & Gimpel 2017, arXiv:1610.02136).
+    - `energy`: minus the logarithm of the sum of exp(logit) (Liu et al. 2020, arXiv:2010.03759, eq. 4 at T = 1).
+
+    Args:
+        by: `probability` or `energy`. The first is also right for logarithms of probabilities.
+    """
+
+    columns = "raw"
+
+    def __init__(self, by: str = "probability") -> None:
+        if by not in (choices := ("probability", "energy")):
+            raise UserError(f"Confusion: by is '{by}'. {near(by, choices)}")
+        self.by = by
+
+    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
+        if self.by == "energy" and np.abs(logsumexp(z, axis=1)).max() < 1e-5:
+            raise UserError(
+                "Confusion by energy was given logarithms of probabilities, whose energy is always 0. Give it logits, "
+                "or set by=probability."
+            )
+
+    def _judge(self, z: np.ndarray) -> np.ndarray:
+        if self.by == "energy":
+            return -logsumexp(z, axis=1)
+        ordered = np.sort(z, axis=1)
+        others = np.exp(ordered[:, :-1] - ordered[:, -1:]).sum(
+            axis=1
+        )  # 1 - p itself would round to 0 where p is near 1
+        return others / (1 + others)
+
+
+INDUCTIVE = ("ABOD", "CBLOF", "GMM", "HBOS", "IForest", "INNE", "KDE", "KNN", "LODA", "LOF", "OCSVM")
+BY_TAILS = ("COPOD", "ECOD")
+
+
+class Pyod(Detector):
+    """A detector of pyod for tables (Zhao, Nasrullah & Li 2019, JMLR 20, 96), by its name there.
+
+    pyod's ECOD (Li et al. 2022, arXiv:2201.00382) and COPOD (Li et al. 2020, arXiv:2009.09463) rank objects together
+    with those that are scored along with them: a night with many odd objects would look usual. Their scores are taken
+    here as pyod gives them to an object that is scored alone (COPOD's with the skewness of the training objects).
+
+    Args:
+        name: Such as `ECOD`, `HBOS` or `LOF`.
+        seed: Of its random numbers, where it has any.
+        **options: Of the detector.
+    """
+
+    def __init__(self, name: str = "ECOD", seed: int = 0, **options: Any) -> None:
+        if name not in (*INDUCTIVE, *BY_TAILS):
+            raise UserError(f"pyod has no detector '{name}' that is used here. {near(name, (*INDUCTIVE, *BY_TAILS))}")
+        if name in BY_TAILS and options:
+            raise UserError(f"{name} has no options here; it was given {', '.join(options)}. Take them out.")
+        self.name, self.seed, self.options = name, seed, options
+
+    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
+        if self.name in BY_TAILS:
+            self.sorted_ = np.sort(z, axis=0)
+            self.skewness_ = np.array([skew(c) if c[0] < c[-1] else 0.0 for c in self.sorted_.T])
+            return
+        kind = getattr(importlib.import_module(f"pyod.models.{self.name.lower()}"), self.name)
+        known = inspect.signature(kind).parameters
+        if unknown := [option for option in self.options if option not in known]:
+            raise UserError(f"pyod's {self.name} has no option '{unknown[0]}'. {near(unknown[0], known)}")
+        seed = {"random_state": derive(self.seed, "pyod")} if "random_state" in known else {}
+        self.detector_ = kind(**seed | self.options).fit(z)
+
+    def _judge(self, z: np.ndarray) -> np.ndarray:
+        if self.name not in BY_TAILS:
+            return self.detector_.decision_function(z)
+        total = len(self.sorted_) + 1  # the object itself is one of those that it is ranked among
+        left, right = np.empty_like(z), np.empty_like(z)
+        for column, values in enumerate(self.sorted_.T):
+            left[:, column] = np.searchsorted(values, z[:, column], "right") + 1
+            right[:, column] = total - np.searchsorted(values, z[:, column], "left")
+        left, right = -np.log(left / total), -np.log(right / total)
+        if self.name == "ECOD":
+            return np.maximum(left, right).sum(axis=1)
+        by_skewness = np.where(self.skewness_ < 0, left, np.where(self.skewness_ > 0, right, left + right))
+        return np.maximum(by_skewness, (left + right) / 2).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """Scores of any scale as -log of the share of known objects, not seen in training, that score as high, in nats.
+
+    The share is counted up to the 90 % quantile of the known objects' scores. Beyond it falls off exponentially, by
+    their mean excess, so that objects more extreme than all known ones still differ.
+
+    Attributes:
+        levels: Scores of known objects up to that quantile, ascending, shape (L,).
+        nats: -log of the share that is as high, shape (L,), ascending.
+        excess: Mean of the scores beyond the last level, less that level; positive.
+    """
+
+    levels: np.ndarray
+    nats: np.ndarray
+    excess: float
+
+    @classmethod
+    def fit(cls, scores: np.ndarray) -> Self:
+        """Learns from the scores of known objects that the detector did not learn from, shape (N,)."""
+        levels, count = np.unique(np.asarray(scores, np.float64), return_counts=True)
+        share = 1 - (count.cumsum() - count / 2) / count.sum()  # ties count half
+        last = max(int((share >= 0.1).sum()), 1)
+        beyond, weights = levels[last:] - levels[last - 1], count[last:]
+        # Where all scores are alike, as constant latents give them, anything higher is beyond the scale.
+        excess = float(np.average(beyond, weights=weights)) if len(beyond) else max(abs(levels[-1]), 1.0) * 1e-6
+        return cls(levels[:last], -np.log(share[:last]), excess)
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """How surprising scores are, (N,) -> (N,) in nats; it never falls as they rise."""
+        within = np.interp(scores, self.levels, self.nats)
+        return within + np.maximum(scores - self.levels[-1], 0) / self.excess
+
+
+def cross_fitted_scores(detector: Detector, x: np.ndarray, labels: np.ndarray, parts: int, seed: int) -> np.ndarray:
+    """Scores of known objects, each by a detector that learnt from the others.
+
+    A detector knows its own training objects too well (each is its own nearest neighbour), so that their scores say
+    nothing of what is usual.
+
+    Args:
+        detector: Left as it is.
+        x: Known objects, shape (N, F).
+        labels: Their classes, shape (N,); each class is spread evenly over the parts.
+        parts: How many; each is scored by a detector that learnt from the other ones.
+        seed: Of the draw of the parts.
+
+    Returns:
+        Shape (N,).
+    """
+    order = np.random.default_rng(derive(seed, "parts")).permutation(len(x))
+    order = order[np.argsort(labels[order], kind="stable")]
+    part = np.empty(len(x), np.int64)
+    part[order] = np.arange(len(x)) % parts
+    scores = np.empty(len(x))
+    for k in range(parts):
+        learnt = copy.deepcopy(detector).fit(x[part != k], labels[part != k])
+        scores[part == k] = learnt.score(x[part == k])
+    return scores
+
+
+class Blend(Detector):
+    """Mean surprise of several detectors: each score is seen against those of known objects that it did not learn from.
+
+    An object's own part is left out for that (`cross_fitted_scores`); the detectors that score others learn from all
+    training objects. What a net that has seen them made of them, its latents say, stays in-sample.
+
+    Args:
+        detectors: The members, by name or not, which are left as they are.
+        parts: Of the cross-fit.
+        seed: Of the parts.
+    """
+
+    columns = "raw"
+
+    def __init__(self, detectors: Mapping[str, Detector] | Sequence[Detector], parts: int = 5, seed: int = 0) -> None:
+        self.detectors = list(detectors.values() if isinstance(detectors, Mapping) else detectors)
+        if not self.detectors:
+            raise UserError("Blend needs a detector or more; its list is empty.")
+        if parts < 2:
+            raise UserError(f"Blend: parts is {parts}; it is 2 or more.")
+        self.parts, self.seed = parts, seed
+
+    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
+        seen = [Surprise.fit(cross_fitted_scores(each, z, labels, self.parts, self.seed)) for each in self.detectors]
+        self.members_ = [
+            (copy.deepcopy(each).fit(z, labels), usual) for each, usual in zip(self.detectors, seen, strict=True)
+        ]
+
+    def _judge(self, z: np.ndarray) -> np.ndarray:
+        return np.mean([usual(learnt._judge(learnt.standard_(z))) for learnt, usual in self.members_], axis=0)
