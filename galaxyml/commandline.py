@@ -26,7 +26,21 @@ VALUED = {
     "--shell-completion",
     "-sc",
 }  # Hydra's flags that take a value
-GROUPS = ("task", "model", "source", "scale", "split", "labels", "optim", "loss", "head", "trainer", "experiment")
+GROUPS = (
+    "task",
+    "model",
+    "source",
+    "scale",
+    "split",
+    "labels",
+    "encoder",
+    "detector",
+    "optim",
+    "loss",
+    "head",
+    "trainer",
+    "experiment",
+)
 
 EXAMPLES = """\
   python -m galaxyml task=galaxyzoo model=tiny scale=smoke
@@ -71,12 +85,12 @@ def prepare(args: list[str]) -> list[str]:
 
 
 def _check_belongs(key: str, given: dict[str, str]) -> None:
-    """Refuses keys and groups that only other tasks have.
+    """Refuses keys and groups that only other tasks have, or use.
 
     Raises:
         UserError: If the tasks that the user names have no such key.
     """
-    having = [path.stem for path in CONF.glob("task/*.yaml") if key in _keys_of(path)]
+    having = [path.stem for path in CONF.glob("task/*.yaml") if key in _keys_of(path) | _used_by(path)]
     tasks = _choices(given.get("task", "galaxyzoo"))
     if not having or "experiment" in given:  # an experiment may name the task
         return
@@ -89,6 +103,11 @@ def _keys_of(path: Path) -> set[str]:
     text = path.read_text(encoding="utf-8")
     own = set(re.findall(r"^(\w+):", text, re.MULTILINE)) | set(re.findall(r"^ *- /(\w+):", text, re.MULTILINE))
     return own - {"defaults", *(key for key, _, _ in _root_keys())}
+
+
+def _used_by(path: Path) -> set[str]:
+    """Keys and groups of the root that a task's file refers to."""
+    return set(re.findall(r"\$\{(\w+)[.}]", path.read_text(encoding="utf-8")))
 
 
 def wants_help(args: list[str]) -> bool:

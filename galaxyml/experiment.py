@@ -7,10 +7,9 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning.pytorch as lightning
-import numpy as np
 import pandas as pd
 import torch
 from hydra.utils import instantiate
@@ -19,24 +18,46 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from galaxyml import report
-from galaxyml.data.features import open_features
-from galaxyml.data.module import ImageData
-from galaxyml.data.views import plain
-from galaxyml.errors import UserError, diverged
-from galaxyml.losses import ClassLoss
-from galaxyml.models.parts import TwoParts
-from galaxyml.novelty import Familiar, appearance
+from galaxyml.data.source import Source
+from galaxyml.errors import UserError
 from galaxyml.runs import RunDir, check_same, flat
 from galaxyml.seeds import seed_all
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
+from galaxyml.training.figures import Figures
 from galaxyml.training.hardware import keep_memory
-from galaxyml.training.pictures import Pictures
-from galaxyml.training.supervised import SupervisedModule
 
 log = logging.getLogger(__name__)
 
-FLAGGED = 0.01  # share of validation pictures that `galaxyml.predict` would call unlike the training set
-AT_ONCE = 256  # pictures that are looked at together
+
+class Data(Protocol):
+    """What a run asks of a task's LightningDataModule, which it is besides."""
+
+    source: Source
+    catalog: pd.DataFrame | None
+    notes: list[str]
+    made: dict[str, pd.DataFrame]
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads the files and makes the catalog: `id`, `split`, `fold` and more, one row an object."""
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each of the task's tables that is there."""
+
+    def provenance(self) -> dict[str, Any]:
+        """What a run must know of its data to be repeated."""
+
+
+class Module(Protocol):
+    """What a run asks of a task's LightningModule, which it is besides."""
+
+    def check(self, data: Any) -> None:
+        """Refuses data that it cannot learn from, before any is read."""
+
+    def prepare(self, trainer: lightning.Trainer, data: Any, here: RunDir) -> None:
+        """Learns of the data what it must know before the fit."""
+
+    def write_predictions(self, trainer: lightning.Trainer, data: Any, here: RunDir) -> None:
+        """Writes what the net says of the objects that it has not learnt from."""
 
 
 def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
@@ -60,9 +81,9 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     _check_siblings(here, config)
     asked = copy.deepcopy(config)  # instantiate puts values in the place of interpolations
     seed_all(config.seed, "weights")
-    module: SupervisedModule = instantiate(config.module)  # before the data: missing weights show at once
-    data: ImageData = instantiate(config.data)
-    _check_weighing(module, data, config)
+    module: Module = instantiate(config.module)  # before the data: missing weights show at once
+    data: Data = instantiate(config.data)
+    module.check(data)
     here.start(asked, overrides)
     if here.finished:
         if data.source.path.is_dir():
@@ -70,9 +91,9 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
         log.info("%s: finished before, kept.", here.name)
         return _reached(here.metrics(), config, here)
     data.setup()
+    for note in data.notes:
+        log.info("note: %s", note)
     assert data.catalog is not None
-    _probe(module, data, config)
-    _weigh_classes(module, data)
     trainer = _trainer(config, here)
     here.write_provenance(config.seed, _device(trainer), data.provenance())
     here.write_catalog(data.catalog)
@@ -80,11 +101,10 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
         here.write_table(name, table)
     counts = data.catalog["split"].value_counts()
     log.info("%s: %s", here.name, ", ".join(f"{counts[split]:,} {split}" for split in counts.index))
-    if module.tune == "head":
-        _freeze(trainer, module, data, config, here)
+    module.prepare(trainer, data, here)
     _fit(trainer, module, data, here)
     load_weights(module, here, config.predict_with)
-    predict(trainer, module, data, here)
+    module.write_predictions(trainer, data, here)
     metrics = run_stages(config, here)
     reached = _reached(metrics, config, here)
     report.write(here, metrics)
@@ -101,51 +121,25 @@ def run_stages(config: DictConfig, here: RunDir) -> dict[str, float]:
     return metrics
 
 
-def load_weights(module: SupervisedModule, here: RunDir, which: str) -> None:
+def load_weights(module: Any, here: RunDir, which: str) -> None:
     """Gives a module the weights of a run's `best` or `last` epoch."""
     state = torch.load(here.checkpoints / f"{which}.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(state["state_dict"])
 
 
-def predict(trainer: lightning.Trainer, module: SupervisedModule, data: ImageData, here: RunDir) -> None:
-    """Writes what the net says of validation and test pictures, and keeps what the training set looks like to it."""
-    assert data.catalog is not None
-    val, train, *test = (gather(batches) for batches in trainer.predict(module, datamodule=data) or [])
-    for split, said in zip(("val", "test"), (val, *test), strict=False):
-        table = pd.DataFrame(said["output"].numpy(), columns=data.outputs)
-        if not np.isfinite(table.to_numpy()).all():
-            raise diverged(here.path)
-        table.insert(0, "id", data.catalog["id"].to_numpy()[said["index"].numpy()])
-        here.write_predictions(split, table, by="net")
-        here.write_predictions(split, table)
-    looks = [_looks(data, said["index"]) for said in (train, val)]
-    features = (train["feature"].numpy(), val["feature"].numpy()) if "feature" in val else None
-    here.write_arrays("familiar", Familiar.fit((looks[0], looks[1]), features, FLAGGED).arrays())
-
-
-def _looks(data: ImageData, rows: torch.Tensor) -> np.ndarray:
-    """What some rows' pictures look like, shape (N, A)."""
-    parts = [appearance(plain(data.store.gather(part), data.framing.size)) for part in rows.split(AT_ONCE)]
-    return np.concatenate(parts)
-
-
-def gather(batches: Any) -> dict[str, torch.Tensor]:
-    """What `predict_step` said of all batches, on the CPU."""
-    return {name: torch.cat([batch[name].cpu() for batch in batches]) for name in batches[0]}
-
-
-def load_run(here: RunDir) -> SupervisedModule:
-    """The net of a finished run, with the weights that it predicted with.
+def load_run(here: RunDir) -> Any:
+    """The module of a run that has been fitted, with the weights that it predicts with.
 
     Raises:
-        UserError: If the folder is no run's, or the run is not finished.
+        UserError: If the folder is no run's, or the run is not fitted.
     """
     config = here.config
-    here.metrics()  # only of a finished run
+    if not here.fitted.is_file():
+        raise UserError(f"{here.path} has no fitted net: the run is not finished. The same command carries on with it.")
     for key in ("weights", "pretrained"):  # the run has its own weights
         if key in (config.get("model") or {}):
             config.model[key] = None if key == "weights" else False
-    module: SupervisedModule = instantiate(config.module)
+    module = instantiate(config.module)
     load_weights(module, here, config.predict_with)
     return module.eval()
 
@@ -201,69 +195,6 @@ def _check_siblings(here: RunDir, config: DictConfig) -> None:
             check_same(sibling, config, besides=("fold",))
 
 
-@torch.no_grad()
-def _probe(module: SupervisedModule, data: ImageData, config: DictConfig) -> None:
-    """Makes sure that the net takes pictures of the given size and says as much as there is to predict."""
-    images = torch.zeros(2, 3, config.size, config.size)
-    try:
-        outputs = module.eval()(images)
-    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"size={config.size}: this model cannot take it ({reason}). Choose another size=….") from error
-    finally:
-        module.train()
-    if outputs.shape[1] != len(data.outputs):
-        raise UserError(f"outputs={outputs.shape[1]}: this task predicts {len(data.outputs)} columns.")
-
-
-def _check_weighing(module: SupervisedModule, data: ImageData, config: DictConfig) -> None:
-    """Refuses to make rare classes count twice."""
-    balance = getattr(data, "balance", 0.0)
-    if balance and getattr(module.loss, "reweights", False) and not config.allow_double_weighting:
-        raise UserError(
-            f"balance={balance} draws rare classes more often, and the loss weighs them more as well: they count "
-            "twice, and the net then sees them everywhere (recall 0.90 at precision 0.23 in a published run). Set "
-            f"balance=0, or loss.{module.loss.key}=null; allow_double_weighting=true insists."
-        )
-
-
-def _weigh_classes(module: SupervisedModule, data: ImageData) -> None:
-    """Gives a loss that balances classes the labels of the training split."""
-    if isinstance(module.loss, ClassLoss):
-        module.loss.balance(data.targets_of_rows[data.rows("train")], len(data.outputs))
-
-
-def _freeze(
-    trainer: lightning.Trainer, module: SupervisedModule, data: ImageData, config: DictConfig, here: RunDir
-) -> None:
-    """Puts features of the frozen backbone in the place of pictures."""
-    assert isinstance(module.net, TwoParts)
-    model = config.get("model") or {}
-    if not (model.get("weights") or model.get("pretrained")):
-        advice = "give model.weights=FILE or model.pretrained=true" if "weights" in model else "tune=all trains it"
-        log.info("note: the backbone is frozen as it was drawn at random; %s.", advice)
-    tuned = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    every = list(module.parameters())
-    log.info(
-        "%s: trains %s of %s tensors, %s of %s numbers; features of the others are computed once",
-        here.name,
-        len(tuned),
-        len(every),
-        *(f"{sum(p.numel() for p in part):,}" for part in (tuned, every)),
-    )
-    with trainer.precision_plugin.forward_context():
-        features = open_features(
-            data.store,
-            module.net,
-            config.size,
-            config.views,
-            data.cache,
-            trainer.strategy.root_device,
-            trainer.precision,
-        )
-    data.use_features(features, config.predict_views)
-
-
 def _reached(metrics: dict[str, Any], config: DictConfig, here: RunDir) -> float:
     """The monitored metric: a stage's, or else what the last epoch logged."""
     history = here.history()
@@ -277,7 +208,7 @@ def _trainer(config: DictConfig, here: RunDir) -> lightning.Trainer:
         EpochSeeds(config.seed),
         History(here),
         EpochProgress(here.name, config.monitor),
-        Pictures(),
+        Figures(),
         *instantiate(list((config.get("callbacks") or {}).values())),
         *checkpoints(here, config.monitor, config.mode, config.top_k),
     ]
@@ -287,7 +218,7 @@ def _trainer(config: DictConfig, here: RunDir) -> lightning.Trainer:
     )
 
 
-def _fit(trainer: lightning.Trainer, module: SupervisedModule, data: ImageData, here: RunDir) -> None:
+def _fit(trainer: lightning.Trainer, module: Any, data: Any, here: RunDir) -> None:
     if here.fitted.is_file():
         return
     resume = here.last_checkpoint

@@ -15,12 +15,13 @@ import galaxyml.sweep  # noqa: F401 - registers the resolver that a run's config
 from galaxyml.data.images import Framing, frame_all
 from galaxyml.data.views import plain
 from galaxyml.errors import DataError
-from galaxyml.experiment import gather, load_run, quiet
+from galaxyml.experiment import load_run, quiet
 from galaxyml.novelty import Familiar, appearance
 from galaxyml.progress import track
 from galaxyml.runs import RunDir
 from galaxyml.stages.ensemble import mean_table
 from galaxyml.training.hardware import keep_memory, trainer
+from galaxyml.training.predictions import gather
 
 BATCH = 64
 PART = 1024  # pictures that are held at a time

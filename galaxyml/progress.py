@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from typing import TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -10,10 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 15.0
+_tracked = ContextVar("tracked", default=False)  # whether a bar over the whole of the work is shown already
 
 
 def bar() -> Progress:
-    """A progress bar as all of galaxyml shows it; nothing is drawn where the output is no terminal."""
+    """A progress bar as all of galaxyml shows it.
+
+    Nothing is drawn where the output is no terminal, nor for a part of what `track` shows already.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -21,7 +26,7 @@ def bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        disable=not sys.stdout.isatty(),
+        disable=not sys.stdout.isatty() or _tracked.get(),
     )
 
 
@@ -36,16 +41,27 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
     Yields:
         The items.
     """
+    if _tracked.get():
+        yield from items
+        return
     if sys.stdout.isatty():
         with bar() as shown:
             task = shown.add_task(description, total=total, note="")
             for item in items:
-                yield item
+                _tracked.set(True)
+                try:
+                    yield item
+                finally:
+                    _tracked.set(False)
                 shown.advance(task)
         return
     start = told = time.monotonic()
     for done, item in enumerate(items, start=1):
-        yield item
+        _tracked.set(True)
+        try:
+            yield item
+        finally:
+            _tracked.set(False)
         if time.monotonic() - told > SECONDS_BETWEEN_LINES and done < total:
             told = time.monotonic()
             left = (told - start) / done * (total - done)

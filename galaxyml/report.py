@@ -11,8 +11,9 @@ from galaxyml.errors import UserError
 from galaxyml.runs import RunDir
 
 TITLES = {
-    "val": "Validation galaxies, each predicted by a model that has not seen it",
-    "test": "Test galaxies",
+    "val": "Validation {things}, each predicted by a model that has not seen it",
+    "test": "Test {things}",
+    "survey": "{Things} of the survey",
 }
 # Which metrics stand beside a run's own, by the beginning of their names.
 VARIANTS = {
@@ -20,7 +21,16 @@ VARIANTS = {
     "net_": "net alone",
     "mean_": "column mean",
     "majority_": "majority class",
-    "random_": "random classes",
+    "random_": "random",
+    "features_": "plain features",
+    "class_features_": "plain features, forest a class",
+    "latents_": "latents alone",
+    "class_forests_": "forest a class",
+    "neighbours_": "neighbours",
+    "mahalanobis_": "Mahalanobis",
+    "svm_": "one-class SVM",
+    "ecod_": "ECOD",
+    "classifier_": "classifier",
 }
 TRIVIAL = tuple(VARIANTS)[1:]
 ENDS = ("_low", "_high")  # of a 95 % interval, by the end of a metric's name
@@ -32,9 +42,14 @@ BY_COLUMN = {
     "recall": "recall",
     "f1": "F1",
     "auc": "AUC",
-    "support": "galaxies",
+    "roc_auc": "ROC AUC",
+    "features_roc_auc": "plain features'",
+    "pr_auc": "PR AUC",
+    "prevalence": "prevalence",
+    "support": "number",
 }
 WHOLE = ("support",)  # metrics that are counts
+BRIEF = ("roc_auc", "pr_auc", "pr_gain", "purity_25", "recall_25", "balanced_accuracy")  # where there is little room
 
 
 def write(run: RunDir, metrics: dict[str, Any]) -> Path:
@@ -42,7 +57,8 @@ def write(run: RunDir, metrics: dict[str, Any]) -> Path:
     provenance = run.provenance()
     data = provenance["data"]
     counts = data["objects"]
-    tested = f" and {counts['test']:,} to test or predict" if counts["test"] else ""
+    things = data.get("things", "galaxies")
+    tested = f" and {others:,} to test or predict" if (others := counts["test"] + counts.get("survey", 0)) else ""
     lines = [
         f"# {run.config.task}: {run.path.parent.name if run.name.startswith('fold') else run.name}, {_what(run)}",
         "",
@@ -50,7 +66,7 @@ def write(run: RunDir, metrics: dict[str, Any]) -> Path:
         _command(provenance["command"]),
         "```",
         "",
-        f"{counts['train'] + counts['val']:,} galaxies to learn from{tested}, from {data['source']} "
+        f"{counts['train'] + counts['val']:,} {things} to learn from{tested}, from {data['source']} "
         f"(`{data['folder']}`).",
         *(f"- {note}" for note in data["notes"]),
     ]
@@ -59,9 +75,9 @@ def write(run: RunDir, metrics: dict[str, Any]) -> Path:
         lines += ["", "## From the tables to the sample", "", *_markdown([["step", "kept", "dropped"], *rows])]
     for split in TITLES:
         if table := summary(metrics, split):
-            lines += ["", f"## {TITLES[split]}", "", *_markdown(table)]
+            lines += ["", f"## {title(split, things)}", "", *_markdown(table)]
             if any(name.endswith(ENDS) for name in metrics):
-                lines += ["", "In brackets: 95 % of bootstrap resamples of the galaxies."]
+                lines += ["", f"In brackets: 95 % of bootstrap resamples of the {things}."]
     for split in TITLES:
         if table := by_column(metrics, split):
             lines += ["", f"## One by one ({split})", "", *_markdown(table)]
@@ -76,6 +92,11 @@ def write(run: RunDir, metrics: dict[str, Any]) -> Path:
         lines += [f"- commit {commit}{' with uncommitted changes' if provenance['dirty'] else ''}"]
     lines += [f"- `{name}`: SHA-256 `{digest}`" for name, digest in data["sha256"].items()]
     return run.write_report("\n".join(lines) + "\n")
+
+
+def title(split: str, things: str) -> str:
+    """What a split is called in reports."""
+    return TITLES[split].format(things=things, Things=things.capitalize())
 
 
 def summary(metrics: dict[str, Any], split: str, intervals: bool = True) -> list[list[str]]:
@@ -103,6 +124,19 @@ def summary(metrics: dict[str, Any], split: str, intervals: bool = True) -> list
         own = _with_interval(metrics, f"{split}/{name}") if intervals else _number(metrics[f"{split}/{name}"])
         rows.append([name, own, *values, *over])
     return rows
+
+
+def turned(table: list[list[str]], most: int = 7) -> list[list[str]]:
+    """A table that is wider than `most` columns with a row for each of them, and with the numbers that matter most.
+
+    Args:
+        table: As `summary` has it.
+        most: Columns that fit a terminal.
+    """
+    if not table or len(table[0]) <= most:
+        return table
+    kept = [table[0], *(row for row in table[1:] if row[0] in BRIEF)]
+    return [list(row) for row in zip(*kept, strict=True)]
 
 
 def by_column(metrics: dict[str, Any], split: str) -> list[list[str]]:
@@ -135,8 +169,14 @@ def compare(sweep: RunDir, joined: list[RunDir], monitor: str) -> Path:
     split = "test" if any(key.startswith("test/") for key in shared) else "val"
     names = [key.split("/")[1] for key in next(iter(found.values())) if key.startswith(f"{split}/") and key in shared]
     beside = [name for name in names if any(f"{split}/{prefix}{name}" in shared for prefix in TRIVIAL)]
-    keys = [monitor, *(key for name in dict.fromkeys(beside) if (key := f"{split}/{name}") != monitor)]
+    keys = [monitor] if monitor in shared else []
+    keys += [key for name in dict.fromkeys(beside) if (key := f"{split}/{name}") != monitor]
     lines = [f"# {joined[0].config.task}: {sweep.name}, {len(joined)} combinations", ""]
+    # Beside the metric that counts first, what the others make of it.
+    if own := [key for key in keys if key.startswith(f"{split}/")]:
+        after = keys.index(own[0]) + 1
+        name = own[0].partition("/")[2]
+        keys[after:after] = [key for prefix in TRIVIAL if (key := f"{split}/{prefix}{name}") in shared]
     rows = [[name, *(_with_interval(metrics, key) for key in keys)] for name, metrics in found.items()]
     lines += _markdown([["combination", *keys], *rows])
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -146,7 +186,7 @@ def compare(sweep: RunDir, joined: list[RunDir], monitor: str) -> Path:
         lines += ["", "## Over seeds: mean ± standard deviation", ""]
         rows = [[name, str(len(members)), *(_spread(members, key) for key in keys)] for name, members in groups.items()]
         lines += _markdown([["combination", "seeds", *keys], *rows])
-    lines += ["", "In brackets: 95 % of bootstrap resamples of the galaxies.", ""]
+    lines += ["", "In brackets: 95 % of bootstrap resamples of the objects.", ""]
     lines += [f"- [{run.name}](joined/{run.name}/report.md)" for run in joined]
     return sweep.write_report("\n".join(lines) + "\n")
 

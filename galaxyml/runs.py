@@ -2,12 +2,15 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 # What may differ when a run is carried on: where it runs and where its files lie, not what it computes.
 PLACES = ("name", "data_dir", "cache_dir", "hydra", "data.workers")
+PART = 50_000  # rows of a table that are held at a time
+TableWriter = Callable[[pd.DataFrame], None]
 HARDWARE = ("_target_", "accelerator", "devices", "num_nodes", "strategy")  # of the trainer
 
 
@@ -142,8 +147,8 @@ class RunDir:
         """Predictions of one split: `id` and one column an output; None if there are none.
 
         Args:
-            split: `val` or `test`.
-            by: `net` for what the net itself said, before any stage.
+            split: `val` or `test`, or another of `galaxyml.data.catalog.SPLITS`.
+            by: `net` for what the net itself said, before any stage; the folder of other tables that a task keeps.
         """
         path = self.path / "predictions" / by / f"{split}.parquet"
         return pd.read_parquet(path) if path.is_file() else None
@@ -151,6 +156,46 @@ class RunDir:
     def write_predictions(self, split: str, predictions: pd.DataFrame, by: str = "") -> None:
         """Keeps predictions; arguments as for `predictions`."""
         self._parquet(f"predictions/{by}/{split}.parquet", predictions)
+
+    @contextmanager
+    def predictions_writer(self, split: str, by: str = "") -> Iterator[TableWriter]:
+        """Keeps predictions that come part by part, whole or not at all; arguments as for `predictions`.
+
+        Yields:
+            Takes a table; all have the same columns.
+        """
+        waiting: list[pd.DataFrame] = []
+        with whole(self.path / "predictions" / by / f"{split}.parquet") as draft, ExitStack() as stack:
+            file: pq.ParquetWriter | None = None
+
+            def flush() -> None:
+                nonlocal file
+                table = pa.Table.from_pandas(pd.concat(waiting, ignore_index=True), preserve_index=False)
+                if file is None:
+                    file = stack.enter_context(pq.ParquetWriter(draft, table.schema))
+                file.write_table(table)
+                waiting.clear()
+
+            def write(table: pd.DataFrame) -> None:
+                waiting.append(table)
+                if sum(len(part) for part in waiting) >= PART:
+                    flush()
+
+            yield write
+            if waiting:
+                flush()
+
+    def has_predictions(self, split: str, by: str = "") -> bool:
+        """Whether there are any; arguments as for `predictions`."""
+        return (self.path / "predictions" / by / f"{split}.parquet").is_file()
+
+    def predictions_in_parts(self, split: str, by: str = "") -> Iterator[pd.DataFrame]:
+        """Predictions, at most 50,000 rows at a time; none if there are none. Arguments as for `predictions`."""
+        path = self.path / "predictions" / by / f"{split}.parquet"
+        if path.is_file():
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(PART):
+                    yield batch.to_pandas()
 
     def history(self) -> pd.DataFrame | None:
         """One row an epoch: `epoch` and what was logged; None for a sweep."""

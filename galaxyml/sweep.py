@@ -100,9 +100,10 @@ def show(run: "RunDir") -> None:
     metrics = run.metrics()
     console = Console(highlight=False)
     print(f"\n{run.path}, on {run.provenance()['data']['source']}\n")
-    for split, title in report.TITLES.items():
-        if rows := report.summary(metrics, split, intervals=False):
-            table = Table(title=title, title_justify="left")
+    things = run.provenance()["data"].get("things", "galaxies")
+    for split in report.TITLES:
+        if rows := report.turned(report.summary(metrics, split, intervals=False)):
+            table = Table(title=report.title(split, things), title_justify="left")
             for place, name in enumerate(rows[0]):
                 table.add_column(name, justify="right" if place else "left", no_wrap=not place)
             for row in rows[1:]:
@@ -110,6 +111,8 @@ def show(run: "RunDir") -> None:
             console.print(table)
     print(f"report      {run.path / 'report.md'}")
     print(f"figures     {run.path / 'figures'}/")
-    print(f"elsewhere   python -m galaxyml.predict {run.path} PICTURES… --out predictions.csv")
-    if (run.path / "submission.csv").is_file():
-        print(f"submission  {run.path / 'submission.csv'}")
+    if any(member.arrays("familiar") for member in run.members() or [run]):
+        print(f"elsewhere   python -m galaxyml.predict {run.path} PICTURES… --out predictions.csv")
+    for name in ("submission", "anomalies"):
+        if (run.path / f"{name}.csv").is_file():
+            print(f"{name:<12}{run.path / f'{name}.csv'}")

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 import galaxyml.sweep  # noqa: F401 - registers the resolver of folder names
 from galaxyml import commandline
-from galaxyml.data.module import ImageData
+from galaxyml.data.catalog import CatalogData
 
 GROUPS = [
     (path.parent.name, path.stem)
@@ -26,12 +26,14 @@ def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -
     overrides = [f"{group}={name}", f"cache_dir={tmp_path}"]
     overrides += ["model.name=test_resnet"] if (group, name) == ("model", "timm") else []
     overrides += ["task=spirals"] if group == "labels" else []
-    overrides += ["model=tiny"] if group not in ("model", "experiment") else []
+    of_curves = group in ("encoder", "detector") or name.startswith(("light_curve", "plasticc"))
+    overrides += ["task=plasticc"] if of_curves and group not in ("task", "experiment") else []
+    overrides += ["model=tiny"] if group not in ("model", "experiment") and not of_curves else []
     config = composed(*overrides)
     if config.model.get("pretrained"):
         config.model.pretrained = False  # nothing is fetched in tests
     instantiate(config.module)
-    assert isinstance(instantiate(config.data), ImageData)
+    assert isinstance(instantiate(config.data), CatalogData)
     assert len(instantiate(config.stages)) == len(config.stages)
     if not (group == "trainer" and name == "gpu"):
         instantiate(config.trainer, max_epochs=1, logger=False, enable_checkpointing=False)

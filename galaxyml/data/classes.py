@@ -14,6 +14,29 @@ from galaxyml.errors import DataError, UserError
 UNKNOWN = -1  # the label of an object whose class is not known
 
 
+def check_balance(balance: float) -> None:
+    """Refuses what is no number in [0, 1].
+
+    Raises:
+        UserError: If it is not.
+    """
+    if not 0 <= balance <= 1:
+        raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
+
+
+def row_weights(labels: Tensor, balance: float) -> Tensor | None:
+    """How often objects are drawn: their class' frequency to the power of -balance; None where all are drawn alike.
+
+    Args:
+        labels: Shape (N,), 0 or more.
+        balance: 0 as they come, 1 all classes equally often.
+    """
+    if not balance:
+        return None
+    counts = torch.bincount(labels).double()
+    return counts[labels] ** -balance
+
+
 class ClassData(ImageData):
     """Pictures whose target is a class: the column `label`, 0 to K - 1.
 
@@ -29,8 +52,7 @@ class ClassData(ImageData):
 
     def __init__(self, classes: Sequence[str], balance: float = 0.0, **options: Any) -> None:
         super().__init__(**options)
-        if not 0 <= balance <= 1:
-            raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
+        check_balance(balance)
         self.targets, self.outputs = ["label"], list(classes)
         self.balance = balance
 
@@ -51,11 +73,7 @@ class ClassData(ImageData):
         return torch.tensor(catalog["label"].to_numpy(np.int64))
 
     def row_weights(self, rows: Tensor) -> Tensor | None:
-        if not self.balance:
-            return None
-        labels = self.targets_of_rows[rows]
-        counts = torch.bincount(labels, minlength=len(self.outputs)).double()
-        return counts[labels] ** -self.balance
+        return row_weights(self.targets_of_rows[rows], self.balance)
 
     def check_counts(self, catalog: pd.DataFrame, where: str, advice: str) -> None:
         """Makes sure that there is something to learn from.

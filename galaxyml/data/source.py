@@ -3,11 +3,27 @@
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import galaxyml
 from galaxyml.files import digest
 
 log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Where the files of a task come from: a folder of real ones, or the simulated sky."""
+
+    @property
+    def name(self) -> str:
+        """What the files are, in words."""
+
+    @property
+    def path(self) -> Path:
+        """Their folder, which a simulated sky may still have to be drawn into."""
+
+    def folder(self) -> Path:
+        """The folder that holds the task's files; a simulated sky is drawn first if it is not there."""
 
 
 class Real:

@@ -12,8 +12,9 @@ from galaxyml.runs import RunDir
 def ensemble(runs: list[RunDir], into: RunDir) -> None:
     """Writes the catalog and the predictions of all runs together.
 
-    Validation predictions are joined, each object predicted by the run that has not seen it; test predictions are
-    averaged. Both are what the nets said; the stages follow.
+    Validation predictions are joined, each object predicted by the run that has not seen it; test and survey
+    predictions are averaged. They are what the nets said, and the stages follow; where nets do not speak of the same
+    (latents), they are what the runs' own stages made of it.
 
     Args:
         runs: Finished runs of one sweep, each with its own fold.
@@ -30,21 +31,26 @@ def ensemble(runs: list[RunDir], into: RunDir) -> None:
     held_out = np.stack([(catalog["split"] == "val").to_numpy() for catalog in catalogs])
     if (held_out.sum(axis=0) > 1).any():
         raise UserError(f"{into.path}: two runs hold out the same objects; a sweep joins each fold once.")
-    first["split"] = np.where(held_out.any(axis=0), "val", np.where(first["split"] == "test", "test", "train"))
+    unseen = first["split"].where(first["split"].isin(["test", "survey"]), "train")
+    first["split"] = np.where(held_out.any(axis=0), "val", unseen)
     into.write_catalog(first)
     made = runs[0].provenance()
     into.write_provenance(made["seed"], made["device"], made["data"], joined=runs)
-    for split in ("val", "test"):
-        tables = [table for run in runs if (table := run.predictions(split, by="net")) is not None]
-        if not tables:
+    for split in ("val", "test", "survey"):
+        for by in ("net", ""):
+            tables = [table for run in runs if (table := run.predictions(split, by=by)) is not None]
+            if tables:
+                break
+        else:
             continue
         order = first.loc[first["split"] == split, "id"]
         joined = (
             mean_table(tables) if all(table["id"].equals(tables[0]["id"]) for table in tables) else pd.concat(tables)
         )
         joined = joined.set_index("id").loc[order].reset_index()
-        into.write_predictions(split, joined, by="net")
         into.write_predictions(split, joined)
+        if by:
+            into.write_predictions(split, joined, by=by)
 
 
 def mean_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

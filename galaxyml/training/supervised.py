@@ -5,15 +5,22 @@ from typing import Any, Self
 
 import lightning.pytorch as lightning
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
+from galaxyml.data.module import ImageData
 from galaxyml.data.views import symmetric
 from galaxyml.errors import UserError
 from galaxyml.models.parts import TwoParts, in_parts
+from galaxyml.plots import picture_grid
+from galaxyml.runs import RunDir
+from galaxyml.training import predictions, preparing
+from galaxyml.training.parameters import decayed
 
 TUNE = ("all", "head")
+SHOWN = 8  # pictures in a figure
 
 
 class SupervisedModule(lightning.LightningModule):
@@ -28,6 +35,8 @@ class SupervisedModule(lightning.LightningModule):
         final: What makes outputs of the net's scores; None to take them as they are.
         tune: `all` of the net, or its `head` alone: the rest stays as it is, in evaluation mode.
         predict_views: How many symmetries of the square predictions are averaged over, 1 (the plain view) to 8.
+        views: Of each picture, that a head alone learns from, 1 (the plain view) to 8.
+        allow_double_weighting: Whether a balanced sampler and class weights may be used together.
         channels_last: Whether convolutions see channels last, which is faster on CPUs and on tensor cores.
 
     Raises:
@@ -44,6 +53,8 @@ class SupervisedModule(lightning.LightningModule):
         final: nn.Module | None = None,
         tune: str = "all",
         predict_views: int = 1,
+        views: int = 8,
+        allow_double_weighting: bool = False,
         channels_last: bool = True,
     ) -> None:
         super().__init__()
@@ -56,12 +67,42 @@ class SupervisedModule(lightning.LightningModule):
         if tune not in TUNE:
             raise UserError(f"tune={tune}: it must be {' or '.join(TUNE)}.")
         self.tune = tune
-        self.predict_views = predict_views
+        self.predict_views, self.views = predict_views, views
+        self.allow_double_weighting = allow_double_weighting
         if tune == "head":
             if not isinstance(net, TwoParts):
                 raise UserError(f"tune=head: {type(net).__name__} does not say what its head is. Use tune=all.")
             net.requires_grad_(False)
             net.head.requires_grad_(True)
+
+    def check(self, data: ImageData) -> None:
+        """Refuses to make rare classes count twice."""
+        preparing.check_weighing(self, data)
+
+    def prepare(self, trainer: lightning.Trainer, data: ImageData, here: RunDir) -> None:
+        """Makes sure that net and pictures fit, tells the loss of the classes, and freezes what is not tuned."""
+        preparing.probe(self, data)
+        preparing.weigh_classes(self, data)
+        if self.tune == "head":
+            preparing.freeze(trainer, self, data, here)
+
+    def write_predictions(self, trainer: lightning.Trainer, data: ImageData, here: RunDir) -> None:
+        """Writes what the net says of validation and test pictures."""
+        predictions.write_predictions(trainer, self, data, here)
+
+    @torch.no_grad()
+    def figures(self, trainer: lightning.Trainer) -> dict[str, Figure]:
+        """The metric's figures, and some validation pictures with what the net says of them."""
+        attached: Any = trainer  # Lightning sets its datamodule without declaring it
+        data: ImageData = attached.datamodule
+        batch = trainer.strategy.batch_to_device(data.pictures[data.rows("val")[:SHOWN]], self.device)
+        with trainer.precision_plugin.forward_context():
+            outputs = self(batch["image"]).float().cpu().numpy()
+        targets = batch["target"].cpu().numpy()
+        pictures = batch["image"].permute(0, 2, 3, 1).clamp(0, 1).mul(255).byte().cpu().numpy()
+        captions = [data.caption(said, true) for said, true in zip(outputs, targets, strict=True)]
+        collected: Any = self.metrics
+        return {**collected.figures(), "galaxies": picture_grid(list(pictures), captions)}
 
     def forward(self, images: Tensor) -> Tensor:
         """Outputs in single precision, shape (N, K)."""
@@ -119,12 +160,7 @@ class SupervisedModule(lightning.LightningModule):
         return said if dataloader_idx == 2 else {**said, "feature": features[0]}
 
     def configure_optimizers(self) -> Any:
-        # Norms and biases are not weights to be made small.
-        groups = [
-            {"params": [p for p in self.parameters() if p.requires_grad and p.ndim > 1]},
-            {"params": [p for p in self.parameters() if p.requires_grad and p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = self.optimizer(groups)
+        optimizer = self.optimizer(decayed(self))
         if self.schedule is None:
             return optimizer
         schedule = self.schedule(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))

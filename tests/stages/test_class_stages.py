@@ -212,11 +212,11 @@ def test_the_report_shows_intervals_and_classes(tmp_path: Path) -> None:
     run = made_up(tmp_path)
     found = Calibrate(CLASSES)(run) | ScoreClasses(CLASSES, resamples=50)(run)
     header, *rows = report.summary(found, "test")
-    assert header == ["metric", "model", "net alone", "majority class", "random classes"]
+    assert header == ["metric", "model", "net alone", "majority class", "random"]
     first = dict(zip(header, rows[0], strict=True))
     assert first["model"].startswith(f"{found[f'test/{rows[0][0]}']:.4f} [")
     assert [row[0] for row in rows][-2:] == ["coverage", "set_size"]
     table = report.by_column(found, "test")
-    assert table[0] == ["class", "precision", "recall", "F1", "AUC", "galaxies"]
+    assert table[0] == ["class", "precision", "recall", "F1", "AUC", "number"]
     assert [row[0] for row in table[1:]] == CLASSES
     assert table[1][-1] == f"{found['test/support/elliptical']:,.0f}"

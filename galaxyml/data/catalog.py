@@ -1,0 +1,149 @@
+"""A catalog with its split, and batches of its rows: what the data of all tasks share."""
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from galaxyml.data.batches import RowSampler, loader
+from galaxyml.data.source import Source
+from galaxyml.data.splits import Split
+from galaxyml.errors import UserError
+from galaxyml.files import known_digest
+from galaxyml.seeds import derive
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test", "survey")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step from a catalogue to the sample: what it asked for, and how many rows were there before and after.
+
+    Attributes:
+        what: Such as `has a picture`.
+        before: Rows before.
+        after: Rows after.
+    """
+
+    what: str
+    before: int
+    after: int
+
+
+class CatalogData(lightning.LightningDataModule):
+    """Objects with what is known of them, split. What their batches hold is the subclass' to say.
+
+    Args:
+        source: Where the files come from.
+        cache_dir: Folder of what is made of the files once; `~` is the home folder.
+        fold: Fold that is held out for validation.
+        split: Deals labelled objects into folds, and a test part where the task's files have none.
+        seed: Decides folds and the order of batches.
+        batch_size: Objects a step.
+        workers: Processes that gather batches; None for 0 without a GPU and 2 with one.
+        limit: Largest number of labelled, and of test, objects; None for all.
+
+    Attributes:
+        catalog: After `setup`: `id`, `split` (one of `SPLITS`; `survey` are objects to be ranked, most of them without
+            a label), `fold` (-1 for those that no run trains on or chooses by) and whatever else the
+            task's tables tell; one row an object.
+        steps: How the catalog came about, from the tables to the sample.
+        notes: What a user should know about these files, in sentences.
+        made: Tables that a run keeps as CSV, by name.
+        shown: Batches for training, and for validation and predictions.
+    """
+
+    things: str  # what the objects are, for the report
+    tables: tuple[str, ...] = ()  # files whose digests are kept with a run
+    shown: dict[bool, Dataset[dict[str, Tensor]]]  # by whether they are for training
+
+    def __init__(
+        self,
+        source: Source,
+        cache_dir: str,
+        fold: int,
+        split: Split,
+        seed: int,
+        batch_size: int,
+        workers: int | None = None,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < split.folds:
+            raise UserError(
+                f"fold={fold}: with folds={split.folds} it must be a whole number from 0 to {split.folds - 1}. "
+                "folds=… changes how many there are."
+            )
+        self.source = source
+        self.cache = Path(cache_dir).expanduser()
+        self.fold, self.split, self.seed = fold, split, seed
+        self.batch_size = batch_size
+        self.workers = workers if workers is not None else 2 * torch.cuda.is_available()
+        self.limit = limit
+        self.steps: list[Step] = []
+        self.notes: list[str] = []
+        self.made: dict[str, pd.DataFrame] = {}
+        self.catalog: pd.DataFrame | None = None
+
+    def kept(self, what: str, before: int, after: int) -> None:
+        """Counts a step from the tables to the sample, and tells it at once."""
+        self.steps.append(Step(what, before, after))
+        log.info("%s: %s of %s kept", what, f"{after:,}", f"{before:,}")
+
+    def rows(self, split: str) -> Tensor:
+        """Rows of the catalog in one split."""
+        assert self.catalog is not None
+        return torch.from_numpy(np.flatnonzero(self.catalog["split"] == split))
+
+    def row_weights(self, rows: Tensor) -> Tensor | None:
+        """How often rows are drawn for training; None for once an epoch each."""
+        return None
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        rows = self.rows("train")
+        seed = derive(self.seed, "batches", self.fold)
+        return loader(self.shown[True], RowSampler(rows, self.batch_size, seed, self.row_weights(rows)), self.workers)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        return self.plain_loader("val")
+
+    def plain_loader(self, split: str, limit: int | None = None) -> DataLoader[dict[str, Tensor]]:
+        """Objects of a split in the catalog's order; of more than `limit` some that are drawn by the seed."""
+        rows = self.rows(split)
+        if limit is not None and len(rows) > limit:
+            drawing = torch.Generator().manual_seed(derive(self.seed, "some rows"))
+            rows = rows[torch.randperm(len(rows), generator=drawing)[:limit]].sort().values
+        return loader(self.shown[False], RowSampler(rows, self.batch_size), self.workers)
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each of the task's tables that is there."""
+        paths = {name: self.source.path / name for name in self.tables}
+        return {name: known_digest(path, self.cache) for name, path in paths.items() if path.is_file()}
+
+    def provenance(self) -> dict[str, Any]:
+        """What a run must know of its data to be repeated."""
+        assert self.catalog is not None
+        counts = {split: int((self.catalog["split"] == split).sum()) for split in SPLITS}
+        files = {"source": self.source.name, "folder": str(self.source.path.resolve()), "things": self.things}
+        steps = [asdict(step) for step in self.steps]
+        told = {"steps": steps, "notes": self.notes, "made": list(self.made)}
+        return {**files, "sha256": self.digests(), "objects": counts, **told}
+
+    def limited(self, catalog: pd.DataFrame) -> pd.DataFrame:
+        """At most `limit` objects of each split, drawn by the seed; notes it."""
+        if self.limit is None:
+            return catalog
+        shuffled = catalog.sample(frac=1, random_state=derive(self.seed, "limit"))
+        kept = shuffled.groupby("split").head(self.limit).sort_index()
+        if len(kept) < len(catalog):
+            self.notes.append(f"limit={self.limit}: {len(kept):,} of {len(catalog):,} objects are used.")
+        return kept.reset_index(drop=True)

@@ -1,0 +1,224 @@
+"""From files of light curves to batches: split, reference times, augmentation."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from galaxyml.data.batches import RowSampler, loader
+from galaxyml.data.catalog import SPLITS, CatalogData
+from galaxyml.data.classes import UNKNOWN, check_balance, row_weights
+from galaxyml.data.curve_views import CurveAugment
+from galaxyml.data.light_curves import LightCurves
+from galaxyml.data.redshifting import Redshifted
+from galaxyml.data.splits import TEST
+from galaxyml.errors import DataError, UserError
+from galaxyml.models.light_curves.inputs import CONDITIONS
+from galaxyml.seeds import derive
+
+BIN = 4.0  # days, of the search for the reference time
+BINS = 4096  # of them at most, 45 years
+AT_ONCE = 512  # objects that are looked at together
+
+
+class CurveBatches(Dataset[dict[str, Tensor]]):
+    """A batch for a list of rows, padded to its longest light curve.
+
+    `index` (B,) int64; `time` (B, L) float32, days since the reference time, and that as `reference` (B,) float64 MJD;
+    `band` (B, L) int64; `flux` and `error` (B, L) float32; `detected` and `mask` (B, L) bool; `condition` (B, 5)
+    float32; `target` (B,) int64, -1 where the class is not among the known ones.
+
+    Args:
+        stores: Ragged observations, in one or more stores (a training set, a survey).
+        ids: Of the catalog's objects, each in one of the stores, shape (N,).
+        conditions: What is known beside the curve, shape (N, 5).
+        targets: Classes, shape (N,).
+    """
+
+    def __init__(self, stores: Sequence[LightCurves], ids: np.ndarray, conditions: Tensor, targets: Tensor) -> None:
+        self.stores = list(stores)
+        found = np.stack([pd.Index(store.ids).get_indexer(pd.Index(ids)) for store in stores])
+        self.store = found.argmax(0)
+        self.place = found.max(0)
+        self.conditions = conditions
+        self.targets = targets
+
+    def __getitem__(self, rows: Tensor) -> dict[str, Tensor]:
+        store, places = self._found(rows)
+        return {
+            "index": rows,
+            **referred(store.padded(places)),
+            "condition": self.conditions[rows],
+            "target": self.targets[rows],
+        }
+
+    def curves(self, rows: Tensor) -> LightCurves:
+        """The observations of some rows of one store."""
+        store, places = self._found(rows)
+        return store.take(places)
+
+    def _found(self, rows: Tensor) -> tuple[LightCurves, np.ndarray]:
+        """The store that holds some rows, and where in it."""
+        number, *others = np.unique(self.store[rows.numpy()])
+        if others:
+            raise ValueError("A batch has objects of several stores; splits lie in one each.")
+        return self.stores[number], self.place[rows.numpy()]
+
+
+def referred(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Observations with times since each object's reference time, the middle of where it is brightest for its errors.
+
+    Signal-to-noise is summed in bins of 4 days over all passbands, with half the weight of the bins beside; the
+    reference is the mean time of the observations in the bin of the largest sum, weighted by inverse variance. It
+    depends on the object's own observations alone.
+
+    Args:
+        batch: `mjd` (B, L) float64, and `flux`, `error`, `mask`.
+
+    Returns:
+        The batch with `time` (B, L) float32 and `reference` (B,) float64 in the place of `mjd`.
+    """
+    mjd, mask = batch["mjd"], batch["mask"]
+    first = torch.where(mask, mjd, torch.inf).amin(1, keepdim=True).nan_to_num(posinf=0.0)
+    place = ((mjd - first) / BIN).long().clamp(0, BINS - 1) * mask
+    weight = mask / batch["error"].double() ** 2
+    size = int(place.max()) + 3
+    grids = [
+        torch.zeros(len(mjd), size, dtype=torch.float64).scatter_add_(1, place + 1, values)
+        for values in (weight * batch["flux"], weight, weight * (mjd - first))
+    ]
+    signal, inverse, moment = (grid + 0.5 * (_moved(grid, 1) + _moved(grid, -1)) for grid in grids)
+    best = (signal / inverse.clamp(min=1e-300).sqrt()).argmax(1, keepdim=True)
+    reference = first + moment.gather(1, best) / inverse.gather(1, best).clamp(min=1e-300)
+    time = torch.where(mask, mjd - reference, 0.0).float()
+    return {
+        **{name: values for name, values in batch.items() if name != "mjd"},
+        "time": time,
+        "reference": reference[:, 0],
+    }
+
+
+def references(curves: LightCurves) -> np.ndarray:
+    """Each object's reference time, MJD, shape (N,): see `referred`."""
+    rows = np.array_split(np.arange(len(curves)), max(len(curves) // AT_ONCE, 1))
+    found = [referred(curves.padded(part))["reference"] for part in rows]
+    return torch.cat(found).numpy()
+
+
+def _moved(grid: Tensor, by: int) -> Tensor:
+    """A grid with each row's values moved, zeros coming in."""
+    return torch.nn.functional.pad(grid, (by, -by))
+
+
+class CurveData(CatalogData):
+    """Light curves of known classes to learn, and others to be found. A task says how its files are read (`load`).
+
+    Args:
+        balance: How evenly classes are drawn for training: 0 deals each object once an epoch, 1 draws all classes
+            equally often.
+        augment: Random changes for training; None for none.
+        redshifts: How many versions at other redshifts training has of each extragalactic object; 0 for none.
+        **options: As for CatalogData.
+
+    Attributes:
+        catalog: Has also `label` (place in `classes` for objects of a known class, else -1), `name` of the true class
+            ('' where it is not told), `known` and `unknown` (whether it is told, and is or is not a known one), and
+            `photoz`, `photoz_err`, `mwebv`, `galactic`, `ddf`.
+        classes: Names of the K classes that may be known; those that are left out stay without objects to train on.
+        batches: Batches as the objects are.
+    """
+
+    things = "objects"
+    classes: list[str]
+
+    def __init__(
+        self,
+        balance: float = 0.0,
+        augment: CurveAugment | None = None,
+        redshifts: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_balance(balance)
+        self.balance = balance
+        self.augment = augment
+        if redshifts and augment is None:
+            raise UserError(f"redshifts={redshifts} changes training objects, and augment=null. Set one of them.")
+        self.redshifts = redshifts
+
+    def load(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
+        """Reads and checks a task's files: a catalog with `id`, `split` (train, test or survey), `label`, `name`,
+        `unknown`, `known` and conditions, and the observations of at least these objects, a split's in one store.
+
+        Raises:
+            DataError: If a file cannot be used.
+        """  # noqa: D205
+        raise NotImplementedError  # each task has its own files
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.catalog is not None:
+            return
+        catalog, stores = self.load(self.source.folder())
+        catalog = self.limited(catalog)
+        labelled = (catalog["split"] == "train").to_numpy()
+        fold = np.full(len(catalog), TEST)
+        one_hot = np.eye(len(self.classes))[catalog["label"][labelled]]
+        fold[labelled] = self.split(one_hot, derive(self.seed, "folds"))
+        catalog.insert(2, "fold", fold)
+        catalog.loc[labelled & (fold == TEST), "split"] = "test"
+        catalog.loc[fold == self.fold, "split"] = "val"
+        self._check_counts(catalog)
+        self.catalog = catalog
+        conditions = torch.tensor(np.nan_to_num(catalog[list(CONDITIONS)].to_numpy(np.float32)))
+        labels = torch.tensor(catalog["label"].to_numpy(np.int64))
+        self.batches = CurveBatches(stores, catalog["id"].to_numpy(), conditions, labels)
+        self.shown = {True: self.batches, False: self.batches}
+        if self.redshifts and self.augment is not None:
+            self.augment = replace(self.augment, redshift=self._redshifted(catalog))
+
+    def row_weights(self, rows: Tensor) -> Tensor | None:
+        return row_weights(self.batches.targets[rows], self.balance)
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        training = self.trainer is not None and self.trainer.training
+        return self.augment(batch) if training and self.augment is not None else batch
+
+    def rows_of(self, ids: np.ndarray) -> Tensor:
+        """Rows of the catalog of some objects, in the order of their ids."""
+        assert self.catalog is not None
+        return torch.from_numpy(pd.Index(self.catalog["id"]).get_indexer(ids))
+
+    @property
+    def predicted(self) -> list[str]:
+        """Splits that have objects."""
+        assert self.catalog is not None
+        return [split for split in SPLITS if (self.catalog["split"] == split).any()]
+
+    def plain_batches(self, rows: Tensor) -> DataLoader[dict[str, Tensor]]:
+        """Some rows of the catalog, as they are and in their order."""
+        return loader(self.shown[False], RowSampler(rows, self.batch_size), self.workers)
+
+    def _redshifted(self, catalog: pd.DataFrame) -> Redshifted:
+        """Training objects at other redshifts."""
+        train = catalog[catalog["split"] == "train"]
+        curves = self.batches.curves(self.rows("train"))
+        seed = derive(self.seed, "redshifts")
+        return Redshifted.fit(curves, train, seed, self.redshifts, self.cache, references)
+
+    def _check_counts(self, catalog: pd.DataFrame) -> None:
+        """Makes sure that each known class can be learnt."""
+        train = catalog[catalog["split"] == "train"]
+        counts = np.bincount(train["label"][train["label"] != UNKNOWN], minlength=len(self.classes))
+        if len(train) < 2 or (counts > 0).sum() < 2:
+            raise DataError(
+                f"{self.source.path}: {len(train):,} objects of {int((counts > 0).sum())} known classes are left to "
+                "train on; at least 2 classes are needed. Give more objects, or leave fewer classes out."
+            )
+        if missing := [name for name, count in zip(self.classes, counts, strict=True) if not count]:
+            self.notes.append(f"no object to train on is of the class {', '.join(missing)}.")

@@ -1,0 +1,108 @@
+"""Figures of anomaly scores, latents and light curves."""
+
+import numpy as np
+from hydra.utils import instantiate
+
+from galaxyml.anomaly_plots import (
+    curves_figure,
+    embedding,
+    latent_figure,
+    pr_figure,
+    recall_figure,
+    roc_figure,
+    score_figure,
+)
+from galaxyml.data.curves import CurveData
+from galaxyml.experiment import load_run
+from galaxyml.plots import loss_curves
+from galaxyml.report import VARIANTS
+from galaxyml.runs import RunDir
+from galaxyml.stages.anomalies import scored
+from galaxyml.stages.detect import seen
+from galaxyml.stages.rank_anomalies import ranked
+from galaxyml.training.curve_predictions import reconstructed
+
+EXAMPLES = 12  # known light curves that are drawn with their reconstruction
+
+
+class AnomalyFigures:
+    """Draws ROC, precision and recall, scores by class, the latent space, the highest scores and reconstructions.
+
+    Args:
+        top: How many of the highest scores are drawn as light curves; 0 for none, nor any reconstruction.
+        embedded: How many objects the figures of the latent space show at most; 0 for no such figures.
+        seed: Of the embedding.
+    """
+
+    def __init__(self, top: int = 25, embedded: int = 10_000, seed: int = 0) -> None:
+        self.top = top
+        self.embedded = embedded
+        self.seed = seed
+
+    def __call__(self, run: RunDir) -> dict[str, float]:
+        """Draws into the run's folder; has no numbers of its own."""
+        catalog = run.catalog()
+        level = run.learnt("threshold")["score"]
+        for split in ("test", "survey"):
+            said = scored(run, split, catalog)
+            if said is None:
+                continue
+            run.write_figure(f"{split}_scores", score_figure(said.scores["score"], said.names, said.unknown, level))
+            if not said.unknown.any() or said.unknown.all():
+                continue
+            scores = {
+                VARIANTS.get("" if name == "score" else f"{name}_", name): said.scores[name] for name in said.scores
+            }
+            run.write_figure(f"{split}_roc", roc_figure(scores, said.unknown))
+            run.write_figure(f"{split}_precision_recall", pr_figure(scores, said.unknown))
+            run.write_figure(f"{split}_recall", recall_figure(scores, said.unknown))
+        members = run.members() or [run]
+        if self.embedded:
+            self._latents(run, members[0])
+        if self.top:
+            self._curves(run, members[0])
+        histories = {member.name: history for member in members if (history := member.history()) is not None}
+        run.write_figure("loss", loss_curves(histories))
+        return {}
+
+    def _latents(self, run: RunDir, member: RunDir) -> None:
+        """Objects that the net has not seen, in two dimensions."""
+        catalog = member.catalog().set_index("id")
+        for split in ("test", "survey"):
+            table = member.predictions(split, by="told")
+            if table is None:
+                continue
+            told = (catalog.loc[table["id"], "name"] != "").to_numpy()
+            if told.sum() < 3:
+                continue
+            table = table[told].reset_index(drop=True)
+            rows, points = embedding(seen(table, ["latent"]), self.seed, self.embedded)
+            shown = catalog.loc[table["id"].to_numpy()[rows]]
+            figure = latent_figure(points, shown["name"].to_numpy(), shown["unknown"].to_numpy(), f"Latents ({split})")
+            run.write_figure(f"{split}_latents", figure)
+
+    def _curves(self, run: RunDir, member: RunDir) -> None:
+        """The highest scores, and known objects, as light curves with what the net makes of them."""
+        config = member.config
+        config.data.augment, config.data.redshifts = None, 0  # which training alone needs
+        data: CurveData = instantiate(config.data)
+        data.setup()
+        assert data.catalog is not None
+        net = load_run(member).net
+        names = data.catalog["name"].to_numpy()
+        split = "survey" if run.has_predictions("survey") else "test"
+        if run.has_predictions(split):
+            best = ranked(run, split).head(self.top)
+            rows = data.rows_of(best["object_id"].to_numpy())
+            titles = [
+                f"{rank}. {object_id}, {score:.1f} nats" + (f"\n{name}" if name else "")
+                for rank, object_id, score, name in zip(
+                    best["rank"], best["object_id"], best["score"], names[rows.numpy()], strict=True
+                )
+            ]
+            run.write_figure("top", curves_figure(reconstructed(net, data.batches[rows], titles, ringed=True)))
+        rows = data.rows("val")
+        firsts = np.unique(names[rows.numpy()], return_index=True)[1][:EXAMPLES]
+        rows = rows[np.sort(firsts)]
+        curves = reconstructed(net, data.batches[rows], list(names[rows.numpy()]))
+        run.write_figure("reconstructions", curves_figure(curves, columns=4))

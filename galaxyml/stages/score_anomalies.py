@@ -1,0 +1,119 @@
+"""Numbers that say how well anomaly scores find what is unlike the known classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import RandomForestClassifier
+
+from galaxyml.anomaly_metrics import bootstrap, false_alarm_rate, recall_at, score, threshold
+from galaxyml.class_metrics import confusion, rates
+from galaxyml.detectors import Standard
+from galaxyml.runs import RunDir
+from galaxyml.stages.anomalies import Scored, scored
+from galaxyml.stages.detect import seen
+
+TREES = 500  # of the random forest that reads classes
+
+
+class ScoreAnomalies:
+    """How high objects of unknown classes rank, by every detector, and a threshold for calling them so.
+
+    Args:
+        ks: How many of the highest scores are looked at.
+        false_alarms: Share of known objects that may lie above the threshold, in (0, 1).
+        resamples: Bootstrap resamples of the intervals; 0 for none.
+    """
+
+    def __init__(self, ks: Sequence[int], false_alarms: float, resamples: int = 1000) -> None:
+        self.ks = list(ks)
+        self.false_alarms = false_alarms
+        self.resamples = resamples
+
+    def __call__(self, run: RunDir) -> dict[str, float]:
+        """Measures the scores of test and survey objects whose truth is told; keeps the threshold with the run.
+
+        Returns:
+            Numbers by `<split>/<metric>[/<class>]`; those of other detectors than the ranking one begin with their
+            names, those of chance with `random_`, and `_low` and `_high` mark the ends of a 95 % bootstrap interval.
+            `found` is the share of unknown objects above the threshold, `false_alarm_rate` that of known ones.
+            `balanced_accuracy` is that of a random forest that reads known classes from the latents.
+
+        Raises:
+            UserError: If the share of false alarms is not in (0, 1).
+        """
+        catalog = run.catalog()
+        val = run.predictions("val")
+        assert val is not None
+        level = threshold(val["score"].to_numpy(), self.false_alarms)
+        run.write_learnt("threshold", {"score": level, "false_alarms": self.false_alarms, "objects": len(val)})
+        metrics: dict[str, float] = {}
+        for split in ("test", "survey"):
+            said = scored(run, split, catalog)
+            if said is None:
+                continue
+            metrics |= {f"{split}/{name}": value for name, value in self._measured(said, level).items()}
+        metrics |= self._read_classes(run, catalog)
+        return {name: float(value) for name, value in metrics.items() if np.isfinite(value)}
+
+    def _measured(self, said: Scored, level: float) -> dict[str, float]:
+        scores, unknown = said.scores["score"], said.unknown
+        metrics = {"false_alarm_rate": false_alarm_rate(scores[~unknown], level)}
+        if not unknown.any() or unknown.all():
+            return metrics
+        metrics["found"] = float((scores[unknown] > level).mean())
+        metrics |= score(scores, unknown, said.names, self.ks)
+        if self.resamples:
+            for name, ends in bootstrap(scores, unknown, said.names, self.ks, self.resamples).items():
+                key, slash, column = name.partition("/")
+                metrics |= {
+                    f"{key}_{end}{slash}{column}": value for end, value in zip(("low", "high"), ends, strict=True)
+                }
+        for name, others in said.scores.items():
+            if name != "score":
+                found = score(others, unknown, said.names, self.ks)
+                kept = {key: value for key, value in found.items() if not key.startswith(("prevalence", "support"))}
+                metrics |= {f"{name}_{key}": value for key, value in kept.items()}
+        return metrics | _chance(unknown, self.ks)
+
+    def _read_classes(self, run: RunDir, catalog: pd.DataFrame) -> dict[str, float]:
+        """Balanced accuracy of random forests on latents and on plain features, of known objects; joined runs' mean."""
+        train = run.predictions("train", by="told")
+        if train is None:
+            found = [member.metrics() for member in run.members()]
+            keys = [key for key in found[0] if key.endswith("balanced_accuracy")]
+            return {key: float(np.mean([metrics[key] for metrics in found])) for key in keys}
+        label = catalog.set_index("id")["label"]
+        classes = int(label.max()) + 1
+        metrics: dict[str, float] = {}
+        for prefix, kind in (("", "latent"), ("features_", "feature")):
+            standard = Standard.fit(seen(train, [kind]), "raw")
+            forest = RandomForestClassifier(TREES, class_weight="balanced", random_state=0)
+            forest.fit(standard(seen(train, [kind])), label.loc[train["id"]])
+            for split in ("val", "test"):
+                table = run.predictions(split, by="told")
+                if table is None:
+                    continue
+                table = table[(label.loc[table["id"]] >= 0).to_numpy()]
+                if table.empty:
+                    continue
+                true = label.loc[table["id"]].to_numpy()
+                said = forest.predict(standard(seen(table, [kind])))
+                metrics[f"{split}/{prefix}balanced_accuracy"] = float(
+                    rates(confusion(true, said, classes))["balanced_accuracy"]
+                )
+                metrics[f"{split}/random_balanced_accuracy"] = 1 / len(np.unique(true))
+        return metrics
+
+
+def _chance(unknown: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
+    """What scores drawn at random would get on average."""
+    share = float(unknown.mean())
+    equal = np.zeros(len(unknown))
+    of = {f"_{k}": k for k in ks} | {"_n": int(unknown.sum())}
+    found = {"roc_auc": 0.5, "pr_auc": share, "pr_gain": 1.0}
+    for name, k in of.items():
+        found[f"recall{name}"] = recall_at(equal, unknown, k)
+        if name != "_n":
+            found |= {f"purity{name}": share, f"amplification{name}": 1.0}
+    return {f"random_{name}": value for name, value in found.items()}

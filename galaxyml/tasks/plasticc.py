@@ -1,0 +1,105 @@
+"""PLAsTiCC: light curves of the known classes to learn, and what is unlike them to be found."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from galaxyml.data.classes import UNKNOWN
+from galaxyml.data.curves import CurveData
+from galaxyml.data.light_curves import LightCurves, open_curves
+from galaxyml.errors import UserError, near
+from galaxyml.files import known_digest
+from galaxyml.tasks.plasticc_tables import CLASSES, OTHER, find_files, read_objects, without_curves
+
+log = logging.getLogger(__name__)
+
+
+class PlasticcData(CurveData):
+    """Light curves of PLAsTiCC in the files of Kaggle or of Zenodo.
+
+    Objects of known classes in the training set are dealt into training, validation and test objects; all others of the
+    training set come to the test objects. Objects of the test set are the split `survey`.
+
+    Args:
+        classes: Names of the known classes.
+        leave_out: Classes that are kept from training and are to be found: a code, a name, or several.
+        **options: As for CurveData.
+    """
+
+    def __init__(
+        self, classes: Sequence[str], leave_out: int | str | Sequence[int | str] | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self.classes = [CLASSES[class_code("classes", name)] for name in classes]
+        self.left_out = [CLASSES[class_code("leave_out", given)] for given in _several(leave_out)]
+
+    def load(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
+        files = find_files(root)
+        objects = read_objects(files)
+        ids = objects["id"].to_numpy()
+        # Apart, as their ids interleave: one store of both would have to be merged.
+        sets = [paths for paths in (files.train_curves, files.test_curves) if paths]
+        stores = [open_curves(paths, self.cache, known_ids=ids) for paths in sets]
+        self.notes += [*files.notes, *(note for store in stores for note in store.notes)]
+        empty = np.logical_and.reduce([without_curves(objects, store) for store in stores])
+        if empty.any():
+            self.kept("has observations", len(objects), int((~empty).sum()))
+            objects = objects[~empty].reset_index(drop=True)
+        return self._labelled(objects, files.train_metadata), stores
+
+    def digests(self) -> dict[str, str]:
+        files = find_files(self.source.path)
+        metadata = [path for path in (files.train_metadata, files.test_metadata, files.truth) if path is not None]
+        paths = [*files.train_curves, *files.test_curves, *metadata]
+        return {path.name: known_digest(path, self.cache) for path in paths}
+
+    def _labelled(self, objects: pd.DataFrame, path: Path) -> pd.DataFrame:
+        """The catalog: objects with what their class is among the known ones."""
+        learnt = (objects["file"] == "train").to_numpy()
+        name = objects["target"].map({**CLASSES, OTHER: "other"}).fillna("")
+        there = sorted(name[learnt].unique())
+        if absent := [left_out for left_out in self.left_out if left_out not in there]:
+            raise UserError(
+                f"leave_out={absent[0]}: {path} has no object of that class; its classes are {', '.join(there)}."
+            )
+        places = {name: place for place, name in enumerate(self.classes) if name not in self.left_out}
+        label = name.map(places).fillna(UNKNOWN).astype(np.int64)
+        known, told = (label != UNKNOWN).to_numpy(), (name != "").to_numpy()
+        split = np.where(learnt & known, "train", np.where(learnt, "test", "survey"))
+        columns = {"id": objects["id"], "split": split, "label": label, "name": name}
+        classes = pd.DataFrame(columns | {"known": known, "unknown": told & ~known})
+        return classes.join(objects.drop(columns=["id", "file", "target"]))
+
+
+def class_code(key: str, given: int | str) -> int:
+    """The code of a class that is given by code or name.
+
+    Args:
+        key: Of the setting that it was given for.
+        given: Such as 95 or `SLSN-I`.
+
+    >>> class_code("leave_out", "SLSN-I"), class_code("leave_out", "95"), class_code("leave_out", 95)
+    (95, 95, 95)
+
+    Raises:
+        UserError: If there is no such class.
+    """
+    by_name = {name.lower(): code for code, name in CLASSES.items()}
+    text = str(given).strip()
+    code = by_name.get(text.lower(), int(text) if text.isdigit() else -1)
+    if code not in CLASSES:
+        raise UserError(
+            f"{key}={given}: there is no such class. {near(text, CLASSES.values())} Classes go by code or name: "
+            f"{', '.join(f'{code} ({name})' for code, name in CLASSES.items())}."
+        )
+    return code
+
+
+def _several(given: int | str | Sequence[int | str] | None) -> list[int | str]:
+    if given is None:
+        return []
+    return [given] if isinstance(given, int | str) else list(given)

@@ -1,0 +1,89 @@
+"""What is done with a net and the pictures that it shall learn from, before it learns."""
+
+import logging
+from typing import TYPE_CHECKING
+
+import lightning.pytorch as lightning
+import torch
+
+from galaxyml.data.features import open_features
+from galaxyml.data.module import ImageData
+from galaxyml.errors import UserError
+from galaxyml.losses import ClassLoss
+from galaxyml.models.parts import TwoParts
+from galaxyml.runs import RunDir
+
+if TYPE_CHECKING:
+    from galaxyml.training.supervised import SupervisedModule
+
+log = logging.getLogger(__name__)
+
+
+def check_weighing(module: "SupervisedModule", data: ImageData) -> None:
+    """Refuses to make rare classes count twice.
+
+    Raises:
+        UserError: If a balanced sampler and class weights are used together, and nobody insists.
+    """
+    balance = getattr(data, "balance", 0.0)
+    if balance and getattr(module.loss, "reweights", False) and not module.allow_double_weighting:
+        raise UserError(
+            f"balance={balance} draws rare classes more often, and the loss weighs them more as well: they count "
+            "twice, and the net then sees them everywhere (recall 0.90 at precision 0.23 in a published run). Set "
+            f"balance=0, or loss.{module.loss.key}=null; allow_double_weighting=true insists."
+        )
+
+
+@torch.no_grad()
+def probe(module: "SupervisedModule", data: ImageData) -> None:
+    """Makes sure that the net takes pictures of the given size and says as much as there is to predict.
+
+    Raises:
+        UserError: If it does not.
+    """
+    size = data.framing.size
+    images = torch.zeros(2, 3, size, size)
+    try:
+        outputs = module.eval()(images)
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"size={size}: this model cannot take it ({reason}). Choose another size=….") from error
+    finally:
+        module.train()
+    if outputs.shape[1] != len(data.outputs):
+        raise UserError(f"outputs={outputs.shape[1]}: this task predicts {len(data.outputs)} columns.")
+
+
+def weigh_classes(module: "SupervisedModule", data: ImageData) -> None:
+    """Gives a loss that balances classes the labels of the training split."""
+    if isinstance(module.loss, ClassLoss):
+        module.loss.balance(data.targets_of_rows[data.rows("train")], len(data.outputs))
+
+
+def freeze(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageData, here: RunDir) -> None:
+    """Puts features of the frozen backbone in the place of pictures."""
+    assert isinstance(module.net, TwoParts)
+    model = here.config.get("model") or {}
+    if not (model.get("weights") or model.get("pretrained")):
+        advice = "give model.weights=FILE or model.pretrained=true" if "weights" in model else "tune=all trains it"
+        log.info("note: the backbone is frozen as it was drawn at random; %s.", advice)
+    tuned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    every = list(module.parameters())
+    log.info(
+        "%s: trains %s of %s tensors, %s of %s numbers; features of the others are computed once",
+        here.name,
+        len(tuned),
+        len(every),
+        *(f"{sum(p.numel() for p in part):,}" for part in (tuned, every)),
+    )
+    with trainer.precision_plugin.forward_context():
+        features = open_features(
+            data.store,
+            module.net,
+            data.framing.size,
+            module.views,
+            data.cache,
+            trainer.strategy.root_device,
+            trainer.precision,
+        )
+    data.use_features(features, module.predict_views)

@@ -1,0 +1,202 @@
+"""Fits a variational autoencoder of light curves to objects of known classes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from galaxyml.anomaly_plots import curves_figure
+from galaxyml.data.curves import CurveData
+from galaxyml.errors import UserError
+from galaxyml.models.light_curves import inputs
+from galaxyml.models.light_curves.vae import Latent, LightCurveVAE
+from galaxyml.runs import RunDir
+from galaxyml.training.curve_predictions import reconstructed, told, write_predictions
+from galaxyml.training.parameters import decayed
+
+SHOWN = 8  # light curves in a figure
+
+
+class VAEModule(lightning.LightningModule):
+    """A variational autoencoder, the weights of its loss and its optimizer.
+
+    The loss of an object is the mean over its observations of the negative log-likelihood of the flux (a Gaussian whose
+    variance is that of the measurement plus the one that the decoder claims), plus the squared error of its
+    standardised luminosity, plus `beta` times the divergence of its latent from a standard Gaussian (Kingma & Welling
+    2014, eq. 10; beta as in Higgins et al. 2017, but relative to the mean of the observations, not to their sum), plus
+    the cross-entropy of its class.
+
+    Args:
+        net: The autoencoder.
+        optimizer: Takes parameter groups.
+        schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
+        beta: Weight of the divergence.
+        beta_warmup: Share of the steps over which `beta` rises from 0.
+        capacity: Nats of divergence that are free at the end, rising with the steps from 0: what counts is the distance
+            to them (Burgess et al. 2018, eq. 8); None for the divergence itself.
+        reconstruction: Weight of flux and luminosity; with 0 and `beta` 0 the net is a classifier.
+        classes: Weight of the known classes; 0 for an autoencoder that is told none.
+        decoded: Observations of each object that a step decodes, drawn at random; None for all. Most of a step's
+            time goes there.
+
+    Raises:
+        UserError: If the net is no autoencoder of light curves, or a weight is negative.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        schedule: Callable[..., Any] | None = None,
+        beta: float = 0.02,
+        beta_warmup: float = 0.2,
+        capacity: float | None = None,
+        reconstruction: float = 1.0,
+        classes: float = 0.0,
+        decoded: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(net, LightCurveVAE):
+            raise UserError(
+                f"model: {type(net).__name__} takes no light curves. Choose model=light_curve_vae, or another whose "
+                "name begins with light_curve."
+            )
+        weights = {"beta": beta, "beta_warmup": beta_warmup, "capacity": capacity or 0.0}
+        for name, weight in (weights | {"reconstruction": reconstruction, "classes": classes}).items():
+            if not weight >= 0:
+                raise UserError(f"module.{name}={weight}: it must be 0 or more.")
+        if not (reconstruction or classes):
+            raise UserError("module.reconstruction=0 and module.classes=0 leave nothing to learn. Set one of them.")
+        self.net = net
+        self.optimizer, self.schedule = optimizer, schedule
+        self.beta, self.beta_warmup, self.capacity = beta, beta_warmup, capacity
+        self.reconstruction, self.classes = reconstruction, classes
+        self.decoded = decoded
+
+    def check(self, data: CurveData) -> None:
+        """Nothing to refuse before the data are read."""
+
+    @torch.no_grad()
+    def prepare(self, trainer: lightning.Trainer, data: CurveData, here: RunDir) -> None:
+        """Takes the mean and the spread of what is known of objects from the training objects."""
+        rows = data.rows("train").split(512)
+        batches = [data.batches[part] for part in rows]
+        self.net.standard.fit(torch.cat([inputs.known(batch, inputs.scale(batch)) for batch in batches]))
+
+    def forward(self, batch: dict[str, Tensor]) -> Latent:
+        """Where the objects of a batch lie in the latent space."""
+        return self.net.encode(batch, *self.net.known(batch))
+
+    def losses(self, batch: dict[str, Tensor], sample: bool) -> dict[str, Tensor]:
+        """The parts of the loss, each (B,), and `class_scores` (B, K).
+
+        Args:
+            batch: As `galaxyml.data.curves.CurveBatches` has it.
+            sample: Whether to decode a sample of the latent; its mean otherwise.
+        """
+        scales, known = self.net.known(batch)
+        mean, log_variance = self.net.encode(batch, scales, known)
+        latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if sample else mean
+        asked = some(batch, self.decoded) if sample and self.decoded else batch
+        said = self.net.decode(latent, known, asked)
+        flux, error = asked["flux"] / scales[:, None], asked["error"] / scales[:, None]
+        found = nll(flux, error, said.flux, said.spread)
+        luminosity = (self.net.decode_luminosity(latent, known) - known[:, -1]) ** 2
+        return {
+            "nll": (found * asked["mask"]).sum(1) / asked["mask"].sum(1).clamp(min=1),
+            "luminosity": luminosity,
+            "kl": divergence(mean, log_variance),
+            "class_scores": self.net.classes(latent),
+        }
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        loss, parts = self._loss(batch, sample=True)
+        size = len(batch["index"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size)
+        self.log_dict(
+            {f"train/{name}": part for name, part in parts.items()}, on_epoch=True, on_step=False, batch_size=size
+        )
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        loss, parts = self._loss(batch, sample=False)
+        size = len(batch["index"])
+        self.log("val/loss", loss, batch_size=size)
+        self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=size)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """What is told of each object: see `galaxyml.training.curve_predictions.told`."""
+        return told(self.net, batch)
+
+    def write_predictions(self, trainer: lightning.Trainer, data: CurveData, here: RunDir) -> None:
+        """Writes latents, class scores and deviations of all objects, and their plain features."""
+        write_predictions(trainer, self, data, here)
+
+    @torch.no_grad()
+    def figures(self, trainer: lightning.Trainer) -> dict[str, Figure]:
+        """Some validation objects, with what the autoencoder makes of them."""
+        attached: Any = trainer  # Lightning sets its datamodule without declaring it
+        data: CurveData = attached.datamodule
+        assert data.catalog is not None
+        rows = data.rows("val")[:SHOWN]
+        batch = trainer.strategy.batch_to_device(data.batches[rows], self.device)
+        names = data.catalog["name"].to_numpy()[rows.numpy()]
+        return {"light curves": curves_figure(reconstructed(self.net, batch, names), columns=4)}
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(decayed(self))
+        if self.schedule is None:
+            return optimizer
+        schedule = self.schedule(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _loss(self, batch: dict[str, Tensor], sample: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and the means of its parts."""
+        parts = self.losses(batch, sample)
+        scores, target = parts.pop("class_scores"), batch["target"]
+        known = target >= 0
+        found = {name: part.mean() for name, part in parts.items()}
+        kl = found["kl"] if self.capacity is None else (found["kl"] - self.capacity * self._done()).abs()
+        loss = self.reconstruction * (found["nll"] + found["luminosity"]) + self._risen() * kl
+        if self.classes and known.any():
+            found["cross_entropy"] = nn.functional.cross_entropy(scores[known], target[known])
+            loss = loss + self.classes * found["cross_entropy"]
+        return loss, found
+
+    def _done(self) -> float:
+        """Share of the steps that are done; 1 in validation."""
+        if not self.training:
+            return 1.0
+        return self.trainer.global_step / max(float(self.trainer.estimated_stepping_batches), 1.0)
+
+    def _risen(self) -> float:
+        """`beta` as it stands; validation has its last value, so that epochs compare."""
+        return self.beta * min(self._done() / self.beta_warmup, 1.0) if self.beta_warmup else self.beta
+
+
+def some(batch: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+    """At most so many observations of each object, drawn from torch's global random numbers; (B, L) -> (B, count)."""
+    mask = batch["mask"]
+    if count >= mask.shape[1]:
+        return batch
+    chosen = (torch.rand(mask.shape, device=mask.device) + mask).topk(count, dim=1).indices
+    kept = {name: batch[name].gather(1, chosen) for name in ("time", "band", "flux", "error", "mask")}
+    return batch | kept
+
+
+def nll(flux: Tensor, error: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+    """Negative log-likelihood of fluxes, less ln(2 pi) / 2: a Gaussian of variance error**2 + spread**2."""
+    variance = error**2 + spread**2
+    return 0.5 * ((flux - mean) ** 2 / variance + variance.log())
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of Gaussians from the standard one, in nats; (B, Z) -> (B,).
+
+    Kingma & Welling 2014, appendix B.
+    """
+    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)

@@ -1,0 +1,189 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+Command = Callable[..., tuple[int, str]]
+QUICK = ("task=plasticc", "redshifts=0", "epochs=1", "batch_size=64", "top=0", "embedded=0")
+
+
+@pytest.fixture
+def curves(plasticc_sky: Path, tmp_path: Path) -> Path:
+    """A copy of the small sky that a test may spoil."""
+    return Path(shutil.copytree(plasticc_sky, tmp_path / "data" / "plasticc"))
+
+
+def test_a_run_ranks_the_survey_and_measures_both_protocols(
+    command: Command, plasticc_sky: Path, tmp_path: Path
+) -> None:
+    line = ("task=plasticc", "leave_out=[Mira,92]", "epochs=2", "redshifts=1", "name=mine")
+    status, said = command(*line)
+    assert status == 0, said
+    folder = tmp_path / "multirun" / "plasticc" / "mine"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for split in ("test", "survey"):
+        assert {f"{split}/roc_auc", f"{split}/features_roc_auc", f"{split}/random_pr_auc"} <= set(metrics)
+    assert {"test/roc_auc/Mira", "test/roc_auc/RRL", "survey/roc_auc/PISN"} <= set(metrics)
+    anomalies = pd.read_csv(folder / "anomalies.csv")
+    assert set(anomalies["object_id"]) == set(pd.read_csv(plasticc_sky / "test_set_metadata.csv")["object_id"])
+    truth = pd.read_csv(plasticc_sky / "test_set_truth.csv").set_index("object_id")["true_target"]
+    strange = truth.loc[anomalies["object_id"]].isin([991, 992, 993, 994, 53, 92]).to_numpy()
+    assert strange.mean() == pytest.approx(metrics["survey/prevalence"])
+    drawn = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert {"test_roc", "survey_roc", "survey_precision_recall", "survey_recall", "survey_scores"} <= drawn
+    assert {"test_latents", "survey_latents", "top", "reconstructions", "loss"} <= drawn
+    assert "warning" not in said.lower()
+    report = (folder / "report.md").read_text()
+    assert "objects to learn from" in report
+    assert "Objects of the survey" in report
+    assert "anomalies" in said
+    assert "PICTURES" not in said  # predictions elsewhere are of pictures
+
+    # The same command finds it finished; the same seed gives the same numbers.
+    status, said = command(*line)
+    assert status == 0, said
+    assert "finished before, kept" in said
+    status, said = command(*line[:-1], "name=again")
+    assert status == 0, said
+    again = json.loads((tmp_path / "multirun" / "plasticc" / "again" / "metrics.json").read_text())
+    assert {key: value for key, value in again.items() if key != "folds"} == {
+        key: value for key, value in metrics.items() if key != "folds"
+    }
+
+
+def test_classes_are_left_out_in_turn_and_compared(command: Command, tmp_path: Path) -> None:
+    status, said = command(*QUICK, "name=turns", "-m", "leave_out=53,92", "seed=0,1")
+    assert status == 0, said
+    folder = tmp_path / "multirun" / "plasticc" / "turns"
+    report = (folder / "report.md").read_text()
+    assert "| leave_out-53 |" in report
+    assert "Over seeds" in report
+    assert "test/features_roc_auc" in report
+
+
+def test_folds_are_joined(command: Command, tmp_path: Path) -> None:
+    status, said = command(*QUICK, "split=folds", "folds=2", "name=folds", "-m", "fold=0,1")
+    assert status == 0, said
+    folder = tmp_path / "multirun" / "plasticc" / "folds"
+    val = pd.read_parquet(folder / "predictions" / "val.parquet")
+    catalog = pd.read_parquet(folder / "catalog.parquet")
+    assert set(val["id"]) == set(catalog.loc[catalog["fold"] >= 0, "id"])
+    assert np.isfinite(val["score"]).all()
+    assert (folder / "anomalies.csv").is_file()
+
+
+@pytest.mark.parametrize("encoder", ["recurrent", "transformer"])
+def test_other_encoders_and_detectors_run(command: Command, tmp_path: Path, encoder: str) -> None:
+    status, said = command(
+        *QUICK, f"encoder={encoder}", "encoder.width=16", "detector=class_forests", "limit=60", "name=other"
+    )
+    assert status == 0, said
+    assert (tmp_path / "multirun" / "plasticc" / "other" / "anomalies.csv").is_file()
+
+
+def test_it_runs_on_its_own_simulated_sky(command: Command, tmp_path: Path) -> None:
+    status, said = command(*QUICK, "source=simulated", "simulate.count=80", "name=sky")
+    assert status == 0, said
+    assert "on the simulated sky" in said
+
+
+def test_without_a_survey_and_without_anything_left_out_known_objects_are_ranked(
+    command: Command, curves: Path, tmp_path: Path
+) -> None:
+    for path in curves.glob("test_set*"):
+        path.unlink()
+    status, said = command(*QUICK, f"data_dir={curves.parent}", "name=few")
+    assert status == 0, said
+    folder = tmp_path / "multirun" / "plasticc" / "few"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert "test/false_alarm_rate" in metrics
+    assert "test/roc_auc" not in metrics
+    assert (folder / "anomalies.csv").is_file()
+
+
+def test_without_truth_the_survey_is_ranked_all_the_same(command: Command, curves: Path, tmp_path: Path) -> None:
+    (curves / "test_set_truth.csv").unlink()
+    status, said = command(*QUICK, f"data_dir={curves.parent}", "name=blind")
+    assert status == 0, said
+    folder = tmp_path / "multirun" / "plasticc" / "blind"
+    assert "true_class" not in pd.read_csv(folder / "anomalies.csv")
+    assert not any(key.startswith("survey/") for key in json.loads((folder / "metrics.json").read_text()))
+
+
+def spoil(path: Path, line: int, text: str) -> None:
+    """Puts another text in the place of a line (the first is 1)."""
+    lines = path.read_text().splitlines()
+    lines[line - 1] = text
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (3, "nan", "flux"),
+        (3, "inf", "flux"),
+        (4, "-1.0", "flux_err"),
+        (4, "0", "flux_err"),
+        (2, "6", "passband"),
+    ],
+)
+def test_bad_observations_are_told_by_file_and_line(
+    command: Command, curves: Path, tmp_path: Path, column: int, value: str, message: str
+) -> None:
+    path = curves / "training_set.csv"
+    parts = path.read_text().splitlines()[40].split(",")
+    parts[column] = value
+    spoil(path, 41, ",".join(parts))
+    status, said = command(*QUICK, f"data_dir={curves.parent}", "name=bad")
+    assert status == 1
+    assert "training_set.csv" in said
+    assert "line 41" in said
+    assert f"object {parts[0]}" in said
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_objects_without_metadata_are_refused_and_those_without_observations_left_out(
+    command: Command, curves: Path, tmp_path: Path
+) -> None:
+    metadata = curves / "training_set_metadata.csv"
+    lines = metadata.read_text().splitlines()
+    metadata.write_text("\n".join([*lines, lines[-1].replace(lines[-1].split(",")[0], "99999999")]) + "\n")
+    status, said = command(*QUICK, f"data_dir={curves.parent}", "name=more")
+    assert status == 0, said
+    assert "has observations: 320 of 321 kept" in said
+    metadata.write_text("\n".join(lines[:-1]) + "\n")
+    status, said = command(*QUICK, f"data_dir={curves.parent}", "name=fewer")
+    assert status == 1
+    assert lines[-1].split(",")[0] in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("leave_out=Mirra", "there is no such class"),
+        ("size=64", "task=plasticc has no 'size'"),
+        ("loss=focal", "task=plasticc has no 'loss'"),
+        ("model=resnet50", "takes no light curves"),
+        ("false_alarms=2", "share of false alarms"),
+        ("detector=forrest", "There is no detector 'forrest'"),
+        ("module.beta=-1", "module.beta=-1"),
+        ("data_dir=/nowhere", "There is no folder /nowhere/plasticc"),
+    ],
+)
+def test_impossible_commands_are_refused_with_the_reason(command: Command, argument: str, message: str) -> None:
+    status, said = command(*QUICK, argument, "name=wrong")
+    assert status == 1
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_task_of_pictures_refuses_what_only_light_curves_have(command: Command) -> None:
+    status, said = command("leave_out=6")
+    assert status == 1
+    assert "task=galaxyzoo has no 'leave_out'; these tasks have it: plasticc" in said
