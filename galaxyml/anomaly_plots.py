@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -217,12 +218,15 @@ def embedding(latents: np.ndarray, seed: int, most: int = 20_000) -> tuple[np.nd
     chosen = np.asarray(latents, np.float32)[rows]
     if len(rows) <= NEIGHBOURS:
         return rows, _principal(chosen)
+    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of TensorFlow, which is not needed, and of groups that are far apart
         from umap import UMAP  # compiles for seconds
 
         # With a seed it runs on one core, and warns if it was not told to.
-        return rows, UMAP(n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1).fit_transform(chosen)
+        points = UMAP(n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1).fit_transform(chosen)
+    torch.set_num_threads(threads)  # numba changes how many there are, and sums then come out a little different
+    return rows, points
 
 
 def curves_figure(curves: Sequence[Curve], columns: int = 5) -> Figure:

@@ -101,8 +101,14 @@ def _check_belongs(key: str, given: dict[str, str]) -> None:
 def _keys_of(path: Path) -> set[str]:
     """Keys and groups that a task's file brings besides the root's."""
     text = path.read_text(encoding="utf-8")
-    own = set(re.findall(r"^(\w+):", text, re.MULTILINE)) | set(re.findall(r"^ *- /(\w+):", text, re.MULTILINE))
-    return own - {"defaults", *(key for key, _, _ in _root_keys())}
+    own = set(re.findall(r"^(\w+):", text, re.MULTILINE)) | set(re.findall(r"^ *- /(\w+)[:@]", text, re.MULTILINE))
+    own |= set(re.findall(r"^ *- /\w+@(\w+)", text, re.MULTILINE))
+    return own - {"defaults", *_root_groups(), *(key for key, _, _ in _root_keys())}
+
+
+def _root_groups() -> list[str]:
+    """Groups that every run has."""
+    return re.findall(r"^  - (\w+):", (CONF / "config.yaml").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def _used_by(path: Path) -> set[str]:
@@ -146,7 +152,8 @@ def known_keys() -> set[str]:
     """First parts of all keys that a command may give."""
     keys = {*GROUPS, "hydra", *(key for key, _, _ in _root_keys())}
     for path in (*CONF.glob("task/*.yaml"), *CONF.glob("scale/*.yaml"), *CONF.glob("experiment/*.yaml")):
-        keys.update(re.findall(r"^(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE))
+        text = path.read_text(encoding="utf-8")
+        keys.update(re.findall(r"^(\w+):", text, re.MULTILINE), re.findall(r"^ *- /\w+@(\w+)", text, re.MULTILINE))
     return keys - {"defaults"}
 
 
@@ -198,9 +205,12 @@ def _choices(value: str) -> list[str]:
 
 def _is_swept(value: str) -> bool:
     """Whether Hydra takes a value as several."""
-    return bool(re.match(r"(choice|range|interval|glob|shuffle|sort|tag)\(", value)) or "," in re.sub(
-        r"\[.*\]|\{.*\}|\(.*\)|'[^']*'|\"[^\"]*\"", "", value
-    )
+    if re.match(r"(choice|range|interval|glob|shuffle|sort|tag)\(", value):
+        return True
+    inside, left = "", value
+    while inside != left:  # from the innermost brackets outwards: [6,53],[95] are two values
+        inside, left = left, re.sub(r"'[^']*'|\"[^\"]*\"|[\[{(][^\[\]{}()]*[\]})]", "", left)
+    return "," in left
 
 
 def _check_choice(group: str, choice: str) -> None:

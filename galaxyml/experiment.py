@@ -84,6 +84,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     module: Module = instantiate(config.module)  # before the data: missing weights show at once
     data: Data = instantiate(config.data)
     module.check(data)
+    instantiate(config.stages)  # before the fit: a mistake in a stage shows at once
     here.start(asked, overrides)
     if here.finished:
         if data.source.path.is_dir():
@@ -196,11 +197,14 @@ def _check_siblings(here: RunDir, config: DictConfig) -> None:
 
 
 def _reached(metrics: dict[str, Any], config: DictConfig, here: RunDir) -> float:
-    """The monitored metric: a stage's, or else what the last epoch logged."""
+    """The monitored metric: a stage's, or else what was logged of the epoch that predicts."""
     history = here.history()
     if config.monitor in metrics or history is None:
         return metrics[config.monitor]
-    return float(history[config.monitor].iloc[-1])
+    logged = history[config.monitor]
+    if config.predict_with == "last":
+        return float(logged.iloc[-1])
+    return float(logged.min() if config.mode == "min" else logged.max())
 
 
 def _trainer(config: DictConfig, here: RunDir) -> lightning.Trainer:

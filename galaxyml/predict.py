@@ -8,14 +8,21 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from galaxyml.errors import DataError, UserError, some
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from galaxyml.runs import RunDir
 
 EXAMPLES = """\
 examples:
   python -m galaxyml.predict multirun/spirals/mine pictures/ --out predictions.csv
   python -m galaxyml.predict multirun/spirals/mine/fold-0 a.fits 'cutouts/*.png' --out predictions.parquet
-  python -m galaxyml.predict multirun/galaxy10/mine paths.csv --out predictions.csv"""
+  python -m galaxyml.predict multirun/galaxy10/mine paths.csv --out predictions.csv
+  python -m galaxyml.predict multirun/plasticc/mine night/ --out anomalies.csv"""
 
 PATH_COLUMNS = ("path", "image", "file", "filename")
 FORMATS = (".csv", ".parquet")
@@ -26,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the main command does, and before torch is imported
     parser = argparse.ArgumentParser(
         prog="python -m galaxyml.predict",
-        description="Writes what a finished run, or the mean of a sweep's folds, says of any pictures.",
+        description="Writes what a finished run, or the mean of a sweep's folds, says of any pictures or light curves.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -35,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "paths",
         nargs="+",
         help="pictures of any size (JPEG, PNG, TIFF, FITS, an HDF5 file of them), folders, patterns such as '*.png', "
-        f"or a .csv with a column {' or '.join(PATH_COLUMNS)}",
+        f"or a .csv with a column {' or '.join(PATH_COLUMNS)}; for a run of light curves, a folder with a test_set.csv "
+        "and its metadata",
     )
     parser.add_argument("--out", type=Path, required=True, help="a .csv or .parquet that will be written")
     parser.add_argument(
@@ -53,16 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False) -> None:
-    """Writes a table with one row a picture: `path`, what the run's stages make of it, `distance` and `unlike`.
+    """Writes what a run says: of light curves their ranked list, of pictures a table with one row each.
 
-    A picture is cropped and resized as the run's own were, and seen by the net as in its predictions, so that the same
-    pictures get the same numbers to the last bit. `distance` says how unlike the training set the picture is, by its
-    looks or to the net, in units of what at most 1 % of the validation pictures exceed; `unlike` is whether it is above
-    1.
+    Its columns are `path`, what the run's stages make of it, `distance` and `unlike`. A picture is cropped and resized
+    as the run's own were, and seen by the net as in its predictions, so that the same pictures get the same numbers to
+    the last bit. `distance` says how unlike the training set the picture is, by its looks or to the net, in units of
+    what at most 1 % of the validation pictures exceed; `unlike` is whether it is above 1.
 
     Args:
         run: Folder of a finished run, or of a sweep whose folds were joined: then the mean of its members.
-        paths: Files, folders, patterns, HDF5 files, or CSV files with a column of paths.
+        paths: Files, folders, patterns, HDF5 files, or CSV files with a column of paths; one folder of light curves.
         out: A `.csv` or `.parquet`.
         stop: Whether a bad picture ends it; otherwise bad ones are named and left out.
 
@@ -71,9 +79,14 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False) -> N
     """
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"--out {out}: it must end in {' or '.join(FORMATS)}.")
+
+    from galaxyml.runs import RunDir
+
+    if "framing" not in RunDir(run).config.data:
+        _rank(RunDir(run), paths, out)
+        return
     images = find(paths)
 
-    from galaxyml.files import whole
     from galaxyml.oracle import Oracle
 
     bad: list[str] = []
@@ -83,13 +96,35 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False) -> N
         print(f"{len(bad):,} of {len(images):,} pictures cannot be read: {some(bad, '; ')}", file=sys.stderr)
     if table.empty:
         raise UserError("None of the pictures can be read, so nothing was written.")
+    _write(table, out)
+    strange = f", {int(table['unlike'].sum()):,} of them unlike the training set" if "unlike" in table else ""
+    print(f"{len(table):,} pictures{strange}: {out}")
+
+
+def _rank(run: "RunDir", paths: Sequence[str], out: Path) -> None:
+    """Writes light curves in the order of a run's scores."""
+    from galaxyml.curve_oracle import rank
+
+    if len(paths) != 1 or not Path(paths[0]).expanduser().is_dir():
+        raise UserError(
+            f"{run.path} is a run of light curves: give one folder with a test_set.csv and its test_set_metadata.csv, "
+            f"not {some(list(paths))}."
+        )
+    table = rank(run, Path(paths[0]).expanduser())
+    _write(table, out)
+    above = int((table["anomaly"] == True).sum())  # noqa: E712 - it may hold no truth values
+    print(f"{len(table):,} light curves, {above:,} of them above the run's threshold: {out}")
+
+
+def _write(table: "pd.DataFrame", out: Path) -> None:
+    """Writes a table, whole or not at all."""
+    from galaxyml.files import whole
+
     with whole(out, "Choose another --out.") as draft:
         if out.suffix.lower() == ".csv":
             table.to_csv(draft, index=False)
         else:
             table.to_parquet(draft, index=False)
-    strange = f", {int(table['unlike'].sum()):,} of them unlike the training set" if "unlike" in table else ""
-    print(f"{len(table):,} pictures{strange}: {out}")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("galaxyml", "torch", "lightning", "timm", "torchvision", "torchmetrics", "hydra-core", "numpy", "pandas")
+PACKAGES = (
+    "galaxyml",
+    "torch",
+    "lightning",
+    "timm",
+    "torchvision",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "pyod",
+    "umap-learn",
+    "astropy",
+)
 
 
 def origin(seed: int, device: str) -> dict[str, Any]:

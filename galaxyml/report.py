@@ -23,8 +23,9 @@ VARIANTS = {
     "majority_": "majority class",
     "random_": "random",
     "features_": "plain features",
-    "class_features_": "plain features, forest a class",
+    "class_features_": "features by class",
     "latents_": "latents alone",
+    "forest_": "one forest",
     "class_forests_": "forest a class",
     "neighbours_": "neighbours",
     "mahalanobis_": "Mahalanobis",
@@ -49,7 +50,7 @@ BY_COLUMN = {
     "support": "number",
 }
 WHOLE = ("support",)  # metrics that are counts
-BRIEF = ("roc_auc", "pr_auc", "pr_gain", "purity_25", "recall_25", "balanced_accuracy")  # where there is little room
+BRIEF = ("roc_auc", "pr_auc", "purity_25", "recall_25")  # where there is little room
 
 
 def write(run: RunDir, metrics: dict[str, Any]) -> Path:
@@ -76,7 +77,7 @@ def write(run: RunDir, metrics: dict[str, Any]) -> Path:
     for split in TITLES:
         if table := summary(metrics, split):
             lines += ["", f"## {title(split, things)}", "", *_markdown(table)]
-            if any(name.endswith(ENDS) for name in metrics):
+            if any(name.startswith(f"{split}/") and name.endswith(ENDS) for name in metrics):
                 lines += ["", f"In brackets: 95 % of bootstrap resamples of the {things}."]
     for split in TITLES:
         if table := by_column(metrics, split):
@@ -147,7 +148,7 @@ def by_column(metrics: dict[str, Any], split: str) -> list[list[str]]:
     if not columns:
         return []
     keys = [key for key in BY_COLUMN if any(f"{split}/{key}/{column}" in metrics for column in columns)]
-    header = ["class" if "f1" in keys else "column", *(BY_COLUMN[key] for key in keys)]
+    header = ["class" if {"f1", "roc_auc"} & set(keys) else "column", *(BY_COLUMN[key] for key in keys)]
     return [header] + [
         [column, *(_with_interval(metrics, f"{split}/{key}/{column}") for key in keys)] for column in columns
     ]

@@ -16,6 +16,7 @@ from galaxyml.data.tables import check_header
 from galaxyml.errors import DataError
 
 BANDS = ("u", "g", "r", "i", "z", "y")  # passband 0 to 5
+MJD = (15_000, 100_000)  # 1899 to 2132; one mistyped date far outside would stretch whatever is laid over a curve
 HEADER = ("object_id", "mjd", "passband", "flux", "flux_err", "detected")
 # What is kept of each of them: 26 bytes an observation.
 COLUMNS: dict[str, type[np.generic]] = {
@@ -108,7 +109,7 @@ def parse(block: Block) -> Rows:
     """The observations of a block, in its order.
 
     Returns:
-        As `COLUMNS` says: object (its id), mjd in days, band 0 to 5, flux and error (above 0) in FLUXCAL units.
+        As `COLUMNS` says: object (its id), mjd in `MJD`, band 0 to 5, flux and error (above 0) in FLUXCAL units.
 
     Raises:
         DataError: If a line has too few or too many values, or a value is none that its column may have; the message
@@ -170,6 +171,10 @@ def _finite(values: np.ndarray) -> np.ndarray:
         return np.isfinite(values.astype(np.float32))
 
 
+def _is_date(values: np.ndarray) -> np.ndarray:
+    return (values >= MJD[0]) & (values <= MJD[1])
+
+
 def _positive(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
         return _finite(values) & (values.astype(np.float32) > 0)
@@ -185,7 +190,7 @@ def _is_flag(values: np.ndarray) -> np.ndarray:
 
 _RULES: tuple[tuple[Callable[[np.ndarray], np.ndarray], str], ...] = (
     (_whole, "a whole number"),
-    (np.isfinite, "a finite number of days"),
+    (_is_date, f"a Modified Julian Date from {MJD[0]:,} to {MJD[1]:,} (1899 to 2132)"),
     (_is_band, f"a number from 0 to {len(BANDS) - 1} (for {', '.join(BANDS)})"),
     (_finite, "a finite number"),
     (_positive, "a finite number above 0"),

@@ -7,12 +7,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from galaxyml.errors import UserError
+from galaxyml.models.light_curves.inputs import CONDITIONS
+
 KEPT = 3  # observations that an object keeps, if it has as many
 DETECTIONS = 2  # detections below which the survey has no object: the least number in PLAsTiCC's tables
 BLOCK = 250.0  # days, about a season (Boone 2019, as in avocado)
+GALACTIC = CONDITIONS.index("galactic")
 PADDING = {"time": 0.0, "band": 0, "flux": 0.0, "error": 1.0, "detected": False, "mask": False}
 
 Batch = dict[str, Tensor]
+
+# From where to where each setting of `CurveAugment` goes.
+_LIMITS = {
+    "shift": (0.0, math.inf),
+    "drop": (0.0, 1.0),
+    "drop_band": (0.0, 1.0),
+    "drop_block": (0.0, 1.0),
+    "scale": (1.0, math.inf),
+    "renoise": (1.0, math.inf),
+}
 
 
 def detection_probability(significance: Tensor) -> Tensor:
@@ -36,10 +50,13 @@ class CurveAugment:
         drop: Largest share of the observations that are left out; the share is drawn for each object.
         drop_band: How often one passband is left out.
         drop_block: How often all observations within 250 days, about a season, are left out.
-        scale: Largest factor, at least 1, by which an object is fainter under the same sky. The flux of a galactic
-            object says little; of others it tells the luminosity, for which `redshift` is the truer change.
+        scale: Largest factor, at least 1, by which a galactic object is fainter under the same sky. The flux of others
+            tells, with their redshift, the luminosity; `redshift` changes both.
         renoise: Largest factor, at least 1, by which errors are larger.
         redshift: Puts versions at other redshifts in the place of objects, such as `Redshifted`; None for none.
+
+    Raises:
+        UserError: If a number lies outside its range.
     """
 
     shift: float = 0.0
@@ -49,6 +66,15 @@ class CurveAugment:
     scale: float = 1.0
     renoise: float = 1.0
     redshift: Callable[[Batch], Batch] | None = None
+
+    def __post_init__(self) -> None:
+        for name, (lowest, highest) in _LIMITS.items():
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and math.isfinite(value) and lowest <= value <= highest):
+                allowed = f"of {lowest:g} or above" if math.isinf(highest) else f"from {lowest:g} to {highest:g}"
+                raise UserError(
+                    f"data.augment.{name} is {value}; it must be a number {allowed}, where {lowest:g} changes nothing."
+                )
 
     def __call__(self, batch: Batch) -> Batch:
         """Draws one view of each object from torch's global random numbers.
@@ -63,7 +89,9 @@ class CurveAugment:
         view = dict(batch) if self.redshift is None else self.redshift(batch)
         if self.scale > 1 or self.renoise > 1:
             count = len(view["flux"])
-            view = noisier(view, 1 / log_uniform(count, self.scale), log_uniform(count, self.renoise))
+            outside = view["condition"][:, GALACTIC] == 0
+            fainter = (1 / log_uniform(count, self.scale)).to(view["flux"]).masked_fill(outside, 1.0)
+            view = noisier(view, fainter, log_uniform(count, self.renoise))
         if self.drop or self.drop_band or self.drop_block:
             view = keep(view, self._kept(view))
         if self.shift:

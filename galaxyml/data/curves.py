@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from galaxyml.data.batches import RowSampler, loader
 from galaxyml.data.catalog import SPLITS, CatalogData
-from galaxyml.data.classes import UNKNOWN, check_balance, row_weights
+from galaxyml.data.classes import check_balance, row_weights
 from galaxyml.data.curve_views import CurveAugment
 from galaxyml.data.light_curves import LightCurves
 from galaxyml.data.redshifting import Redshifted
@@ -24,13 +24,16 @@ from galaxyml.seeds import derive
 
 BIN = 4.0  # days, of the search for the reference time
 BINS = 4096  # of them at most, 45 years
+PREDICTED = 256  # objects a batch, at least, where nothing is learnt
+FEWEST = 5  # objects to train on, and to validate by
+LOST = (0.5, 1.0)  # photometric redshift, and its error, of objects that have none
 AT_ONCE = 512  # objects that are looked at together
 
 
 class CurveBatches(Dataset[dict[str, Tensor]]):
     """A batch for a list of rows, padded to its longest light curve.
 
-    `index` (B,) int64; `time` (B, L) float32, days since the reference time, and that as `reference` (B,) float64 MJD;
+    `index` (B,) int64; `time` (B, L) float32, days since the reference time, and that as `reference` (B,) float32 MJD;
     `band` (B, L) int64; `flux` and `error` (B, L) float32; `detected` and `mask` (B, L) bool; `condition` (B, 5)
     float32; `target` (B,) int64, -1 where the class is not among the known ones.
 
@@ -51,12 +54,10 @@ class CurveBatches(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, rows: Tensor) -> dict[str, Tensor]:
         store, places = self._found(rows)
-        return {
-            "index": rows,
-            **referred(store.padded(places)),
-            "condition": self.conditions[rows],
-            "target": self.targets[rows],
-        }
+        batch = referred(store.padded(places))
+        known = {"condition": self.conditions[rows], "target": self.targets[rows]}
+        # Not every accelerator has double precision.
+        return {"index": rows, **batch, "reference": batch["reference"].float(), **known}
 
     def curves(self, rows: Tensor) -> LightCurves:
         """The observations of some rows of one store."""
@@ -75,8 +76,8 @@ def referred(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Observations with times since each object's reference time, the middle of where it is brightest for its errors.
 
     Signal-to-noise is summed in bins of 4 days over all passbands, with half the weight of the bins beside; the
-    reference is the mean time of the observations in the bin of the largest sum, weighted by inverse variance. It
-    depends on the object's own observations alone.
+    reference is the mean time, by the same weights and inverse variance, where that is largest. It depends on the
+    object's own observations alone.
 
     Args:
         batch: `mjd` (B, L) float64, and `flux`, `error`, `mask`.
@@ -94,7 +95,8 @@ def referred(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         for values in (weight * batch["flux"], weight, weight * (mjd - first))
     ]
     signal, inverse, moment = (grid + 0.5 * (_moved(grid, 1) + _moved(grid, -1)) for grid in grids)
-    best = (signal / inverse.clamp(min=1e-300).sqrt()).argmax(1, keepdim=True)
+    significance = torch.where(inverse > 0, signal / inverse.clamp(min=1e-300).sqrt(), -torch.inf)
+    best = significance.argmax(1, keepdim=True)
     reference = first + moment.gather(1, best) / inverse.gather(1, best).clamp(min=1e-300)
     time = torch.where(mask, mjd - reference, 0.0).float()
     return {
@@ -128,8 +130,9 @@ class CurveData(CatalogData):
 
     Attributes:
         catalog: Has also `label` (place in `classes` for objects of a known class, else -1), `name` of the true class
-            ('' where it is not told), `known` and `unknown` (whether it is told, and is or is not a known one), and
-            `photoz`, `photoz_err`, `mwebv`, `galactic`, `ddf`.
+            ('' where it is not told), `known` and `unknown` (whether it is told, and is or is not a known one; neither
+            where no object of a known class is there to train on), and `photoz`, `photoz_err`, `mwebv`, `galactic`,
+            `ddf`.
         classes: Names of the K classes that may be known; those that are left out stay without objects to train on.
         batches: Batches as the objects are.
     """
@@ -161,6 +164,14 @@ class CurveData(CatalogData):
         """  # noqa: D205
         raise NotImplementedError  # each task has its own files
 
+    def load_survey(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
+        """The same of a folder that has a survey and no objects to learn from.
+
+        Raises:
+            DataError: If a file cannot be used.
+        """
+        raise NotImplementedError  # each task has its own files
+
     def setup(self, stage: str | None = None) -> None:
         if self.catalog is not None:
             return
@@ -174,13 +185,15 @@ class CurveData(CatalogData):
         catalog.loc[labelled & (fold == TEST), "split"] = "test"
         catalog.loc[fold == self.fold, "split"] = "val"
         self._check_counts(catalog)
-        self.catalog = catalog
-        conditions = torch.tensor(np.nan_to_num(catalog[list(CONDITIONS)].to_numpy(np.float32)))
-        labels = torch.tensor(catalog["label"].to_numpy(np.int64))
-        self.batches = CurveBatches(stores, catalog["id"].to_numpy(), conditions, labels)
-        self.shown = {True: self.batches, False: self.batches}
+        self._show(catalog, stores)
         if self.redshifts and self.augment is not None:
-            self.augment = replace(self.augment, redshift=self._redshifted(catalog))
+            redshifted = self._redshifted(catalog)
+            self.notes += redshifted.notes
+            self.augment = replace(self.augment, redshift=redshifted)
+
+    def open_survey(self, folder: Path) -> None:
+        """Makes the objects of a folder the whole catalog, all of them to be ranked."""
+        self._show(*self.load_survey(folder))
 
     def row_weights(self, rows: Tensor) -> Tensor | None:
         return row_weights(self.batches.targets[rows], self.balance)
@@ -202,7 +215,23 @@ class CurveData(CatalogData):
 
     def plain_batches(self, rows: Tensor) -> DataLoader[dict[str, Tensor]]:
         """Some rows of the catalog, as they are and in their order."""
-        return loader(self.shown[False], RowSampler(rows, self.batch_size), self.workers)
+        return loader(self.shown[False], RowSampler(rows, max(self.batch_size, PREDICTED)), self.workers)
+
+    def _show(self, catalog: pd.DataFrame, stores: list[LightCurves]) -> None:
+        """Makes batches of a catalog's rows."""
+        self.catalog = catalog
+        lost = catalog["photoz"].isna() & ~catalog["galactic"]
+        if lost.any():
+            self.notes.append(
+                f"{int(lost.sum()):,} objects have no photometric redshift; they are taken to lie at "
+                f"{LOST[0]:g} +- {LOST[1]:g}."
+            )
+        given = catalog[list(CONDITIONS)].astype(np.float32).fillna(0.0)
+        given.loc[lost, ["photoz", "photoz_err"]] = LOST
+        conditions = torch.from_numpy(given.to_numpy())
+        labels = torch.tensor(catalog["label"].to_numpy(np.int64))
+        self.batches = CurveBatches(stores, catalog["id"].to_numpy(), conditions, labels)
+        self.shown = {True: self.batches, False: self.batches}
 
     def _redshifted(self, catalog: pd.DataFrame) -> Redshifted:
         """Training objects at other redshifts."""
@@ -212,13 +241,20 @@ class CurveData(CatalogData):
         return Redshifted.fit(curves, train, seed, self.redshifts, self.cache, references)
 
     def _check_counts(self, catalog: pd.DataFrame) -> None:
-        """Makes sure that each known class can be learnt."""
-        train = catalog[catalog["split"] == "train"]
-        counts = np.bincount(train["label"][train["label"] != UNKNOWN], minlength=len(self.classes))
-        if len(train) < 2 or (counts > 0).sum() < 2:
+        """Makes sure that there is something to learn from; classes without a training object are not known ones."""
+        counts = {split: catalog[catalog["split"] == split] for split in ("train", "val")}
+        there = set(counts["train"]["label"])
+        if min(len(part) for part in counts.values()) < FEWEST or len(there) < 2:
             raise DataError(
-                f"{self.source.path}: {len(train):,} objects of {int((counts > 0).sum())} known classes are left to "
-                "train on; at least 2 classes are needed. Give more objects, or leave fewer classes out."
+                f"{self.source.path}: {len(counts['train']):,} objects of {len(there)} known classes are left to train "
+                f"on and {len(counts['val']):,} to validate by; at least {FEWEST} each, of 2 classes, are needed. Give "
+                "more objects, or leave fewer classes out."
             )
-        if missing := [name for name, count in zip(self.classes, counts, strict=True) if not count]:
-            self.notes.append(f"no object to train on is of the class {', '.join(missing)}.")
+        untaught = catalog["known"] & ~catalog["label"].isin(there)
+        if untaught.any():
+            catalog.loc[untaught, "known"] = False
+            names = ", ".join(sorted(set(catalog.loc[untaught, "name"])))
+            self.notes.append(
+                f"there is no object to train on of the class {names}: its {int(untaught.sum()):,} objects count "
+                "neither as known nor as unknown."
+            )

@@ -61,6 +61,10 @@ class GaussianProcess:
             error: Standard deviation of each flux, above 0, shape (n,).
             amplitude: Of the kernel, in the unit of the flux.
             time_scale: Of the kernel, days.
+
+        Raises:
+            np.linalg.LinAlgError: If the covariance cannot be factored: observations at almost the same time and
+                wavelength have errors of almost 0.
         """
         factor, weights, likelihood = _solved(
             amplitude**2 * _shape(*_squares(time, wavelength, time_scale))[0], flux, error
@@ -69,7 +73,10 @@ class GaussianProcess:
 
     @classmethod
     def fit(cls, time: np.ndarray, wavelength: np.ndarray, flux: np.ndarray, error: np.ndarray) -> "GaussianProcess":
-        """The process whose amplitude and time scale make the observations likeliest; arguments as for `given`."""
+        """The process whose amplitude and time scale make the observations likeliest.
+
+        Arguments and errors are those of `given`: the search cannot leave a first kernel that cannot be factored.
+        """
         unit = brightest(flux, error)
         squares = _squares(time, wavelength, 1.0)
         found = optimize.minimize(

@@ -49,51 +49,24 @@ class LightCurves:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def rows(self, ids: np.ndarray) -> np.ndarray:
-        """Where objects stand; (B,) ids -> (B,) rows, int64.
-
-        Raises:
-            DataError: If an object has no observations.
-        """
-        ids = np.asarray(ids)
-        order = None if (self.ids[1:] > self.ids[:-1]).all() else np.argsort(self.ids, kind="stable")
-        place = np.minimum(np.searchsorted(self.ids, ids, sorter=order), len(self) - 1)
-        found = place if order is None else order[place]
-        if (missing := ids[self.ids[found] != ids]).size:
-            raise DataError(
-                f"Object {missing[0]} has no light curve ({missing.size:,} of {ids.size:,} have none). Take such "
-                "objects out of the table, or give all files of observations."
-            )
-        return found
-
     def take(self, rows: np.ndarray) -> "LightCurves":
         """Some objects, in the given order, in memory; rows (B,), or a mask (N,)."""
         rows, lengths, index = self._gather(rows)
         columns = {name: getattr(self, name)[index] for name in COLUMNS if name != "object"}
         return LightCurves(self.ids[rows], _offsets(lengths), **columns, notes=self.notes)
 
-    def padded(self, rows: np.ndarray, longest: int | None = None) -> dict[str, torch.Tensor]:
-        """A batch: the observations of B objects, filled up to L.
+    def padded(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """A batch: the observations of B objects, filled up to the longest of them, L (at least 1).
 
         Args:
             rows: Objects, shape (B,).
-            longest: L; None for the longest curve of the batch (at least 1).
 
         Returns:
             `mjd` (float64), `band` (int64), `flux`, `error` (float32), `detected`, `mask` (bool), each of shape (B, L).
             Where `mask` is False there is no observation: mjd, band and flux are 0, error is 1.
-
-        Raises:
-            ValueError: If a curve is longer than `longest`.
         """
-        rows, lengths, index = self._gather(rows)
-        widest = int(lengths.max(initial=1))
-        width = widest if longest is None else longest
-        if widest > width:
-            raise ValueError(
-                f"Object {self.ids[rows[lengths.argmax()]]} has {widest} observations, more than longest={longest}."
-            )
-        mask = np.arange(width) < lengths[:, None]
+        _, lengths, index = self._gather(rows)
+        mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
         batch = {"mask": torch.from_numpy(mask)}
         for name, kind in COLUMNS.items():
             if name != "object":

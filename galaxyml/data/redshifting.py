@@ -28,7 +28,7 @@ from galaxyml.models.light_curves.inputs import WAVELENGTHS
 from galaxyml.progress import track
 from galaxyml.seeds import derive
 
-FORMAT = 1  # to be raised when the versions of the same objects would come out different
+FORMAT = 2  # to be raised when the versions of the same objects would come out different
 ATTEMPTS = 10  # at each version of an object that the survey does not detect
 TO_MAIN = 0.8  # share of versions of deep-field objects that the main survey observes; it is most of the sky
 ANGSTROM = 10 * np.array(WAVELENGTHS)
@@ -74,7 +74,11 @@ class Source:
 
     @classmethod
     def fit(cls, mjd: np.ndarray, band: np.ndarray, flux: np.ndarray, error: np.ndarray, redshift: float) -> "Source":
-        """The source behind a light curve, columns of shape (M,)."""
+        """The source behind a light curve, columns of shape (M,).
+
+        Raises:
+            np.linalg.LinAlgError: If no Gaussian process fits it.
+        """
         flux, error = flux.astype(np.float64), error.astype(np.float64)
         levels = {
             number: biweight_location(flux[band == number])
@@ -152,14 +156,6 @@ def versions(
             return
 
 
-def peak_times(curves: LightCurves) -> np.ndarray:
-    """MJD of each object's most significant positive flux, shape (N,)."""
-    significance = curves.flux / curves.error
-    owner = np.repeat(np.arange(len(curves.ids)), np.diff(curves.offsets))
-    order = np.lexsort((-significance, owner))
-    return curves.mjd[order[curves.offsets[:-1]]]
-
-
 @dataclass(frozen=True)
 class Redshifted:
     """Versions of extragalactic objects at other redshifts, drawn for a batch in the place of the objects.
@@ -171,6 +167,7 @@ class Redshifted:
         origin: MJD that is `time` 0 for each version, shape (W,).
         begin: For each number that a batch's `index` may have, its first version, shape (I + 1,).
         count: How many versions it has; 0 where none, such as galactic objects, shape (I + 1,).
+        notes: What a user should know about them, in sentences.
     """
 
     curves: LightCurves
@@ -179,6 +176,7 @@ class Redshifted:
     origin: np.ndarray
     begin: Tensor
     count: Tensor
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def fit(
@@ -188,7 +186,7 @@ class Redshifted:
         seed: int,
         views: int,
         cache: Path,
-        reference: Callable[[LightCurves], np.ndarray] = peak_times,
+        reference: Callable[[LightCurves], np.ndarray],
     ) -> "Redshifted":
         """Makes versions of the training objects, or takes them from the last time.
 
@@ -202,10 +200,13 @@ class Redshifted:
             reference: MJD of each object that batches count `time` from, shape (N,).
 
         Raises:
-            UserError: If `views` is below 1, or a redshifted object has no redshift to start from.
+            UserError: If `views` is no whole number of at least 1.
         """
-        if views < 1:
-            raise UserError(f"views is {views}; each object needs at least 1 version. Set redshift=null for none.")
+        if not isinstance(views, int) or views < 1:
+            raise UserError(
+                f"redshifts is {views}; it must be a whole number: how many versions each extragalactic object gets, "
+                "or 0 for none."
+            )
         parts = (curves.ids, curves.offsets, curves.mjd, curves.band, curves.flux, curves.error)
         known = objects[_OBJECT].to_numpy(np.float64)
         content = [sha256(part.tobytes()).hexdigest() for part in (*parts, known)]
@@ -216,7 +217,7 @@ class Redshifted:
                 np.savez(draft, **made)
         with np.load(path) as stored:
             found = dict(stored)
-        owner = found.pop("owner")
+        owner, notes = found.pop("owner"), tuple(found.pop("notes").tolist())
         redshift, condition = found.pop("redshift"), torch.from_numpy(found.pop("condition"))
         moved = LightCurves(ids=np.asarray(curves.ids)[owner], **found)
         labels = torch.from_numpy(objects.index.to_numpy(np.int64).copy())
@@ -225,7 +226,8 @@ class Redshifted:
         begin = torch.zeros_like(count)
         count[labels] = torch.from_numpy(counts)
         begin[labels] = torch.from_numpy(np.cumsum(counts) - counts)
-        return cls(moved, redshift, condition, reference(moved), begin, count)
+        origin = reference(moved) if len(moved) else np.zeros(0)
+        return cls(moved, redshift, condition, origin, begin, count, notes)
 
     def draw(self, index: Tensor) -> Tensor:
         """A random version of each object, or the object itself, all equally likely.
@@ -276,32 +278,37 @@ class Redshifted:
 
 
 def _made(curves: LightCurves, objects: pd.DataFrame, seed: int, views: int) -> dict[str, Any]:
-    """Columns of the versions of all extragalactic objects, `owner` (W,), `redshift` (W,) and `condition` (W, 5)."""
-    outside = np.flatnonzero(~objects["galactic"].to_numpy(bool))
-    redshifts = objects["specz"].to_numpy(np.float64)
-    if (unknown := outside[~(redshifts[outside] > 0)]).size:
-        raise UserError(
-            f"Object {curves.ids[unknown[0]]} is extragalactic and its specz is {redshifts[unknown[0]]}"
-            f" ({len(unknown):,} such objects); moving it to another redshift needs a positive one."
-            " Take the objects out or set redshift=null."
-        )
+    """Versions of all extragalactic objects whose redshift is known.
+
+    Returns:
+        Columns of the light curves, `owner` (W,), `redshift` (W,), `condition` (W, 5) and `notes`.
+    """
+    outside = ~objects["galactic"].to_numpy(bool)
+    specz, photoz = (objects[name].to_numpy(np.float64) for name in ("specz", "photoz"))
+    start = np.where(specz > 0, specz, photoz)
     survey = Survey.measured(curves, objects)
+    rows = np.flatnonzero(outside & (start > 0) & (len(survey.hosts) > 0))
     found: list[tuple[int, Version]] = []
     conditions = []
-    for row in track(outside, "Redshifting light curves", len(outside)):
+    unfitted = 0
+    for row in track(rows, "Redshifting light curves", len(rows)):
         part = slice(curves.offsets[row], curves.offsets[row + 1])
         mjd, band, flux, error = (
             np.asarray(column[part]) for column in (curves.mjd, curves.band, curves.flux, curves.error)
         )
         # Of the object alone, so that the others that are fitted with it matter little.
         dice = np.random.default_rng(derive(seed, "redshift", int(curves.ids[row])))
-        source = Source.fit(mjd, band, flux, error, redshifts[row])
+        try:
+            source = Source.fit(mjd, band, flux, error, float(start[row]))
+        except np.linalg.LinAlgError:
+            unfitted += 1
+            continue
         dust = float(objects["mwebv"].iloc[row])
         for version in versions(source, band, bool(objects["ddf"].iloc[row]), survey, views, dice):
             found.append((int(row), version))
-            photoz, photoz_err = survey.photoz(version.redshift, dice)
+            measured, measured_err = survey.photoz(version.redshift, dice)
             smeared = dust * abs(dice.normal(1, 0.1))  # so that dust does not tell one object from the others
-            conditions.append((photoz, photoz_err, smeared, 0, version.deep))
+            conditions.append((measured, measured_err, smeared, 0, version.deep))
     lengths = [len(version.mjd) for _, version in found]
     columns = {
         name: np.concatenate([getattr(version, name) for _, version in found] or [np.zeros(0)]).astype(kind)
@@ -312,4 +319,45 @@ def _made(curves: LightCurves, objects: pd.DataFrame, seed: int, views: int) -> 
         "owner": np.array([row for row, _ in found], np.int64),
         "redshift": np.array([version.redshift for _, version in found], np.float64),
         "condition": np.array(conditions, np.float32).reshape(-1, 5),
+        "notes": np.array(_notes(outside, specz, start, len(survey.hosts), unfitted, len(found)), np.str_),
     }
+
+
+def _notes(
+    outside: np.ndarray, specz: np.ndarray, start: np.ndarray, hosts: int, unfitted: int, found: int
+) -> list[str]:
+    """What a user should know: which objects start from a photometric redshift, and which have no versions, and why.
+
+    Args:
+        outside: Which objects are extragalactic, shape (N,).
+        specz: Spectroscopic redshifts, shape (N,).
+        start: The redshifts that are used, shape (N,).
+        hosts: How many objects tell the errors of photometric redshifts.
+        unfitted: How many objects no Gaussian process fits.
+        found: How many versions there are.
+    """
+    total, notes = int(outside.sum()), []
+    if total and not hosts:
+        notes.append(
+            "no extragalactic training object has both a spectroscopic and a photometric redshift, so the errors of "
+            "photometric redshifts are not known."
+        )
+    elif count := int((outside & ~(specz > 0) & (start > 0)).sum()):
+        notes.append(
+            f"extragalactic training objects without a spectroscopic redshift above 0: {count:,} of {total:,}; their "
+            "photometric redshift is where versions at other redshifts start from."
+        )
+    if count := int((outside & ~(start > 0)).sum()):
+        notes.append(
+            f"extragalactic training objects without any redshift above 0: {count:,} of {total:,}; they have no "
+            "versions at other redshifts."
+        )
+    if unfitted:
+        notes.append(
+            f"extragalactic training objects that no Gaussian process fits: {unfitted:,} of {total:,}; they have no "
+            "versions at other redshifts. Observations at almost the same time with errors close to 0 do this."
+        )
+    if not found:
+        why = "has a version that the survey would detect" if total else "is extragalactic"
+        notes.append(f"redshifts changes nothing here: no training object {why}.")
+    return notes

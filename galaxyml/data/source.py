@@ -10,6 +10,8 @@ from galaxyml.files import digest
 
 log = logging.getLogger(__name__)
 
+CODE = (".py", ".yaml")
+
 
 class Source(Protocol):
     """Where the files of a task come from: a folder of real ones, or the simulated sky."""
@@ -57,7 +59,9 @@ class Simulated:
     def __init__(self, write: partial[None], cache_dir: str) -> None:
         # Known by the code that draws it, so that a changed sky is never taken for the old one.
         package = Path(galaxyml.__file__).parent
-        code = sorted(path for part in ("sky", "trees") for path in (package / part).glob("*.*") if path.is_file())
+        code = sorted(
+            path for part in ("sky", "trees") for path in (package / part).rglob("*.*") if path.suffix in CODE
+        )
         texts = [path.read_text(encoding="utf-8") for path in code]
         name = digest([*texts, write.func.__qualname__, *sorted(write.keywords.items())])
         self.path = Path(cache_dir).expanduser() / "sky" / name

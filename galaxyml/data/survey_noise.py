@@ -34,7 +34,8 @@ class Survey:
         errors: Mean and standard deviation of the natural logarithm of the sky's error, shape (2, 6, 2), by field (main
             survey, deep drilling) and passband.
         counts: Numbers of observations of the objects of each field.
-        hosts: Spectroscopic redshift, photometric redshift and its error of hosts, shape (H, 3), by the first.
+        hosts: Spectroscopic redshift, photometric redshift and its error of hosts that have all three, shape (H, 3),
+            by the first.
     """
 
     errors: np.ndarray
@@ -47,7 +48,7 @@ class Survey:
 
         Args:
             curves: Their light curves and others', in the order of `objects`.
-            objects: With `galactic`, `ddf`, `specz`, `photoz` and `photoz_err`.
+            objects: With `galactic`, `ddf`, `specz`, `photoz` and `photoz_err`; the last three may be NaN.
         """
         # Fluxes of PLAsTiCC are corrected for dust, so galactic objects have far larger errors in the blue.
         outside, deep = ~objects["galactic"].to_numpy(bool), objects["ddf"].to_numpy(bool)
@@ -61,7 +62,7 @@ class Survey:
                 if len(seen) >= ENOUGH:
                     middle = np.median(seen)
                     errors[field, band] = middle, 1.4826 * np.median(np.abs(seen - middle))
-        hosts = objects.loc[outside & (objects["specz"] > 0).to_numpy(), ["specz", "photoz", "photoz_err"]]
+        hosts = objects.loc[outside & (objects["specz"] > 0).to_numpy(), ["specz", "photoz", "photoz_err"]].dropna()
         return cls(
             errors,
             (lengths[outside & ~deep], lengths[outside & deep]),

@@ -13,6 +13,7 @@ from galaxyml.anomaly_plots import (
     score_figure,
 )
 from galaxyml.data.curves import CurveData
+from galaxyml.errors import UserError
 from galaxyml.experiment import load_run
 from galaxyml.plots import loss_curves
 from galaxyml.report import VARIANTS
@@ -22,6 +23,7 @@ from galaxyml.stages.detect import seen
 from galaxyml.stages.rank_anomalies import ranked
 from galaxyml.training.curve_predictions import reconstructed
 
+FEWEST = 3  # objects that make a figure of the latent space
 EXAMPLES = 12  # known light curves that are drawn with their reconstruction
 
 
@@ -32,9 +34,15 @@ class AnomalyFigures:
         top: How many of the highest scores are drawn as light curves; 0 for none, nor any reconstruction.
         embedded: How many objects the figures of the latent space show at most; 0 for no such figures.
         seed: Of the embedding.
+
+    Raises:
+        UserError: If a number is negative.
     """
 
     def __init__(self, top: int = 25, embedded: int = 10_000, seed: int = 0) -> None:
+        for name, value in (("top", top), ("embedded", embedded)):
+            if not isinstance(value, int) or value < 0:
+                raise UserError(f"{name}={value}: it must be a whole number, 0 or more.")
         self.top = top
         self.embedded = embedded
         self.seed = seed
@@ -43,6 +51,7 @@ class AnomalyFigures:
         """Draws into the run's folder; has no numbers of its own."""
         catalog = run.catalog()
         level = run.learnt("threshold")["score"]
+        level = np.inf if level is None else level
         for split in ("test", "survey"):
             said = scored(run, split, catalog)
             if said is None:
@@ -69,15 +78,15 @@ class AnomalyFigures:
         """Objects that the net has not seen, in two dimensions."""
         catalog = member.catalog().set_index("id")
         for split in ("test", "survey"):
-            table = member.predictions(split, by="told")
-            if table is None:
+            ids, latents = [], []
+            for table in member.predictions_in_parts(split, by="told"):
+                told = (catalog.loc[table["id"], "name"] != "").to_numpy()
+                ids.append(table["id"].to_numpy()[told])
+                latents.append(seen(table, ["latent"])[told].astype(np.float32))
+            if sum(len(part) for part in ids) < FEWEST:
                 continue
-            told = (catalog.loc[table["id"], "name"] != "").to_numpy()
-            if told.sum() < 3:
-                continue
-            table = table[told].reset_index(drop=True)
-            rows, points = embedding(seen(table, ["latent"]), self.seed, self.embedded)
-            shown = catalog.loc[table["id"].to_numpy()[rows]]
+            rows, points = embedding(np.concatenate(latents), self.seed, self.embedded)
+            shown = catalog.loc[np.concatenate(ids)[rows]]
             figure = latent_figure(points, shown["name"].to_numpy(), shown["unknown"].to_numpy(), f"Latents ({split})")
             run.write_figure(f"{split}_latents", figure)
 

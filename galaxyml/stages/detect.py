@@ -1,13 +1,13 @@
 """From what a net tells of light curves to anomaly scores, and the reasons for them."""
 
-import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from sklearn.neighbors import KNeighborsClassifier
 
-from galaxyml.detectors import Detector, Standard, Surprise
+from galaxyml.detectors import Detector, Forest, Standard, Surprise
 from galaxyml.errors import UserError, near
 from galaxyml.runs import RunDir
 
@@ -32,6 +32,11 @@ class Sees:
             raise UserError(f"of={bad[0]}: a detector cannot see that. {near(bad[0], KINDS)}")
         self.detector, self.of = detector, list(of)
 
+    def like(self, other: "Sees") -> bool:
+        """Whether another one is the same detector of the same columns."""
+        mine, others = self.detector, other.detector
+        return type(mine) is type(others) and vars(mine) == vars(others) and self.of == other.of
+
     def fit(self, table: pd.DataFrame, labels: np.ndarray) -> None:
         """Learns from the training objects' table and labels."""
         self.detector.fit(seen(table, self.of), labels)
@@ -47,6 +52,46 @@ def seen(table: pd.DataFrame, of: Sequence[str]) -> np.ndarray:
     return table[[name for name in table.columns if name.startswith(kinds)]].to_numpy(np.float64)
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """Detectors that have learnt from a run's training objects, and how surprising their scores are.
+
+    Attributes:
+        detectors: Those whose scores are kept, by the name of their column.
+        parts: Those that give the reason, forests on `latent` and on `reconstruction`.
+        usual: Of each, the scores of the validation objects.
+        standard: Of the latents.
+        neighbours: Tells the class of the nearest training objects from standardised latents.
+        classes: Names of the classes, in the order of the labels.
+    """
+
+    detectors: dict[str, Sees]
+    parts: dict[str, Sees]
+    usual: dict[str, Surprise]
+    standard: Standard
+    neighbours: KNeighborsClassifier
+    classes: np.ndarray
+
+    def judge(self, told: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The scores of objects, and the reasons for them.
+
+        Args:
+            told: What the run's net tells of them (`galaxyml.training.curve_predictions.told_parts`).
+
+        Returns:
+            `id` and one column a detector, in nats; and `id`, the `nearest` known class in the latent space, how
+            surprising the `latent` and the `reconstruction` are by themselves, in nats, and where the reconstruction is
+            off most, `mjd` and `band`.
+        """
+        every = {**self.detectors, **self.parts}
+        found = {name: self.usual[name](sees.score(told)) for name, sees in every.items()}
+        latent = self.standard(seen(told, ["latent"]))
+        reasons = {"id": told["id"], "nearest": self.classes[self.neighbours.predict(latent)]}
+        reasons |= {name: found[name] for name in self.parts}
+        reasons |= {"mjd": told["worst_mjd"], "band": told["worst_band"]}
+        return pd.DataFrame({"id": told["id"], **{name: found[name] for name in self.detectors}}), pd.DataFrame(reasons)
+
+
 class Detect:
     """Scores objects by every detector, each of which learns from the training objects alone.
 
@@ -56,43 +101,42 @@ class Detect:
     Args:
         classes: Names of the classes, in the order of the labels.
         score: The detector that ranks.
-        beside: Others that it is compared with, by the name of their column.
+        beside: Others that it is compared with, by the name of their column; the ranking one is left out.
     """
 
     def __init__(self, classes: Sequence[str], score: Sees, beside: Mapping[str, Sees]) -> None:
         self.classes = np.array(classes)
-        self.detectors = {"score": score, **beside}
+        self.detectors = {"score": score} | {name: sees for name, sees in beside.items() if not sees.like(score)}
 
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Writes the scores of validation, test and survey objects; does nothing where runs were joined.
 
-        The table `predictions/<split>.parquet` has one column a detector; `predictions/reasons/<split>.parquet` has of
-        each object the `nearest` known class in the latent space, how surprising the `latent` and the `reconstruction`
-        are by themselves, and where the reconstruction is off most, `mjd` and `band`.
+        The tables are those of `Learnt.judge`: `predictions/<split>.parquet` and `predictions/reasons/<split>.parquet`.
         """
-        train, val = run.predictions("train", by="told"), run.predictions("val", by="told")
-        if train is None or val is None:
+        if not run.has_predictions("train", by="told"):
             return {}
+        learnt = self.learn(run)
+        for split in ("val", "test", "survey"):
+            if run.has_predictions(split, by="told"):
+                with run.predictions_writer(split) as write, run.predictions_writer(split, by="reasons") as explain:
+                    for table in run.predictions_in_parts(split, by="told"):
+                        scores, reasons = learnt.judge(table)
+                        write(scores)
+                        explain(reasons)
+        return {}
+
+    def learn(self, run: RunDir) -> Learnt:
+        """Detectors fitted to a run's training objects; the same each time."""
+        train, val = run.predictions("train", by="told"), run.predictions("val", by="told")
+        assert train is not None
+        assert val is not None
         labels = run.catalog().set_index("id")["label"].loc[train["id"]].to_numpy()
-        ranking = self.detectors["score"]
-        parts = {kind: Sees(copy.deepcopy(ranking.detector), [kind]) for kind in ("latent", "reconstruction")}
-        every = {**self.detectors, **parts}
+        parts = {kind: Sees(Forest(), [kind]) for kind in ("latent", "reconstruction")}
         usual = {}
-        for name, sees in every.items():
+        for name, sees in {**self.detectors, **parts}.items():
             sees.fit(train, labels)
             usual[name] = Surprise.fit(sees.score(val))
         standard = Standard.fit(seen(train, ["latent"]), "scaled")
         neighbours = KNeighborsClassifier(min(NEAREST, len(train)), weights="distance")
         neighbours.fit(standard(seen(train, ["latent"])), labels)
-        for split in ("val", "test", "survey"):
-            if not run.has_predictions(split, by="told"):
-                continue
-            with run.predictions_writer(split) as write, run.predictions_writer(split, by="reasons") as explain:
-                for table in run.predictions_in_parts(split, by="told"):
-                    found = {name: usual[name](sees.score(table)) for name, sees in every.items()}
-                    write(pd.DataFrame({"id": table["id"], **{name: found[name] for name in self.detectors}}))
-                    nearest = self.classes[neighbours.predict(standard(seen(table, ["latent"])))]
-                    where = {"mjd": table["worst_mjd"], "band": table["worst_band"]}
-                    reasons = {"nearest": nearest, **{name: found[name] for name in parts}, **where}
-                    explain(pd.DataFrame({"id": table["id"], **reasons}))
-        return {}
+        return Learnt(self.detectors, parts, usual, standard, neighbours, self.classes)

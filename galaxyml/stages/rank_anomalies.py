@@ -23,32 +23,41 @@ class RankAnomalies:
 
 
 def ranked(run: RunDir, split: str) -> pd.DataFrame:
-    """Objects of a split by their score, the highest first; equal ones by their id.
-
-    Returns:
-        `rank` from 1; `object_id`; `score`, in nats; `anomaly`, whether it is above the run's threshold;
-        `nearest_known_class`; `reason`, `latent` or `reconstruction`, whichever is more surprising; `passband` and
-        `mjd` of the observations that the net reconstructs worst; and `true_class` where it is told.
-    """
-    scores, reasons = run.predictions(split), None
-    # What a joined run's nets say in numbers was averaged; reasons are the first one's.
-    for member in (run, *run.members()):
-        if (reasons := member.predictions(split, by="reasons")) is not None:
-            break
+    """A run's objects of one split in the order of `in_order`."""
+    # What a joined run's nets say in numbers was averaged; the reasons are the first one's.
+    reasons = (run if run.has_predictions(split, by="reasons") else run.members()[0]).predictions(split, by="reasons")
+    scores = run.predictions(split)
     assert scores is not None
     assert reasons is not None
-    catalog = run.catalog().set_index("id")["name"]
+    names = run.catalog().set_index("id")["name"]
+    return in_order(scores, reasons, run.learnt("threshold")["score"], names)
+
+
+def in_order(scores: pd.DataFrame, reasons: pd.DataFrame, level: float | None, names: pd.Series) -> pd.DataFrame:
+    """Objects by their score, the highest first; equal ones by their id.
+
+    Args:
+        scores: With `id` and `score`.
+        reasons: As `galaxyml.stages.detect.Learnt.judge` has them, of the same objects.
+        level: The threshold, or None.
+        names: True classes by id, '' where they are not told.
+
+    Returns:
+        `rank` from 1; `object_id`; `score`, in nats; `anomaly`, whether it is above the threshold, empty without one;
+        `nearest_known_class`; `reason`, `latent` or `reconstruction`, whichever is more surprising; `passband` and
+        `mjd` of the observations that the net reconstructs worst; and `true_class` where any is told.
+    """
     table = scores[["id", "score"]].merge(reasons, on="id")
     table = table.sort_values(["score", "id"], ascending=[False, True], ignore_index=True)
-    names = catalog.loc[table["id"]].to_numpy()
+    true = names.loc[table["id"]].to_numpy()
     columns = {
         "rank": np.arange(1, len(table) + 1),
         "object_id": table["id"],
         "score": table["score"].round(4),
-        "anomaly": table["score"] > run.learnt("threshold")["score"],
+        "anomaly": table["score"] > level if level is not None else "",
         "nearest_known_class": table["nearest"],
         "reason": np.where(table["latent"] >= table["reconstruction"], "latent", "reconstruction"),
         "passband": np.array(BANDS)[table["band"]],
         "mjd": table["mjd"].round(2),
     }
-    return pd.DataFrame(columns | ({"true_class": names} if (names != "").any() else {}))
+    return pd.DataFrame(columns | ({"true_class": true} if (true != "").any() else {}))

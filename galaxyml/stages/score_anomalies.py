@@ -1,5 +1,6 @@
 """Numbers that say how well anomaly scores find what is unlike the known classes."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,9 +10,12 @@ from sklearn.ensemble import RandomForestClassifier
 from galaxyml.anomaly_metrics import bootstrap, false_alarm_rate, recall_at, score, threshold
 from galaxyml.class_metrics import confusion, rates
 from galaxyml.detectors import Standard
+from galaxyml.errors import UserError
 from galaxyml.runs import RunDir
 from galaxyml.stages.anomalies import Scored, scored
 from galaxyml.stages.detect import seen
+
+log = logging.getLogger(__name__)
 
 TREES = 500  # of the random forest that reads classes
 
@@ -19,13 +23,24 @@ TREES = 500  # of the random forest that reads classes
 class ScoreAnomalies:
     """How high objects of unknown classes rank, by every detector, and a threshold for calling them so.
 
+    The threshold is what at most a chosen share of known objects exceeds, if they are like the validation objects.
+    Where runs were joined it is that of single nets, while other objects' scores are the mean of several, which is less
+    extreme: then fewer known objects exceed it than were asked for.
+
     Args:
         ks: How many of the highest scores are looked at.
         false_alarms: Share of known objects that may lie above the threshold, in (0, 1).
         resamples: Bootstrap resamples of the intervals; 0 for none.
+
+    Raises:
+        UserError: If a number is none of those.
     """
 
     def __init__(self, ks: Sequence[int], false_alarms: float, resamples: int = 1000) -> None:
+        if bad := [k for k in ks if not isinstance(k, int) or k < 1]:
+            raise UserError(f"ks={bad[0]}: it must be a whole number, 1 or more.")
+        if not 0 < false_alarms < 1:
+            raise UserError(f"false_alarms={false_alarms}: it must be a share in (0, 1).")
         self.ks = list(ks)
         self.false_alarms = false_alarms
         self.resamples = resamples
@@ -38,15 +53,19 @@ class ScoreAnomalies:
             names, those of chance with `random_`, and `_low` and `_high` mark the ends of a 95 % bootstrap interval.
             `found` is the share of unknown objects above the threshold, `false_alarm_rate` that of known ones.
             `balanced_accuracy` is that of a random forest that reads known classes from the latents.
-
-        Raises:
-            UserError: If the share of false alarms is not in (0, 1).
         """
         catalog = run.catalog()
         val = run.predictions("val")
         assert val is not None
         level = threshold(val["score"].to_numpy(), self.false_alarms)
-        run.write_learnt("threshold", {"score": level, "false_alarms": self.false_alarms, "objects": len(val)})
+        told = level if np.isfinite(level) else None
+        run.write_learnt("threshold", {"score": told, "false_alarms": self.false_alarms, "objects": len(val)})
+        if told is None:
+            log.info(
+                "note: %s validation objects cannot say what at most %g of known ones exceed: there is no threshold.",
+                len(val),
+                self.false_alarms,
+            )
         metrics: dict[str, float] = {}
         for split in ("test", "survey"):
             said = scored(run, split, catalog)
@@ -58,10 +77,11 @@ class ScoreAnomalies:
 
     def _measured(self, said: Scored, level: float) -> dict[str, float]:
         scores, unknown = said.scores["score"], said.unknown
-        metrics = {"false_alarm_rate": false_alarm_rate(scores[~unknown], level)}
+        metrics = {"false_alarm_rate": false_alarm_rate(scores[~unknown], level)} if np.isfinite(level) else {}
         if not unknown.any() or unknown.all():
             return metrics
-        metrics["found"] = float((scores[unknown] > level).mean())
+        if np.isfinite(level):
+            metrics["found"] = float((scores[unknown] > level).mean())
         metrics |= score(scores, unknown, said.names, self.ks)
         if self.resamples:
             for name, ends in bootstrap(scores, unknown, said.names, self.ks, self.resamples).items():

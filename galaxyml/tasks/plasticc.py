@@ -13,7 +13,15 @@ from galaxyml.data.curves import CurveData
 from galaxyml.data.light_curves import LightCurves, open_curves
 from galaxyml.errors import UserError, near
 from galaxyml.files import known_digest
-from galaxyml.tasks.plasticc_tables import CLASSES, OTHER, find_files, read_objects, without_curves
+from galaxyml.tasks.plasticc_tables import (
+    CLASSES,
+    OTHER,
+    find_files,
+    find_survey,
+    read_objects,
+    read_survey,
+    without_curves,
+)
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +48,17 @@ class PlasticcData(CurveData):
     def load(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
         files = find_files(root)
         objects = read_objects(files)
-        ids = objects["id"].to_numpy()
         # Apart, as their ids interleave: one store of both would have to be merged.
         sets = [paths for paths in (files.train_curves, files.test_curves) if paths]
-        stores = [open_curves(paths, self.cache, known_ids=ids) for paths in sets]
-        self.notes += [*files.notes, *(note for store in stores for note in store.notes)]
-        empty = np.logical_and.reduce([without_curves(objects, store) for store in stores])
-        if empty.any():
-            self.kept("has observations", len(objects), int((~empty).sum()))
-            objects = objects[~empty].reset_index(drop=True)
+        objects, stores = self._with_curves(objects, sets)
+        self.notes += files.notes
         return self._labelled(objects, files.train_metadata), stores
+
+    def load_survey(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
+        files = find_survey(root)
+        objects, stores = self._with_curves(read_survey(files), [files.test_curves])
+        self.notes += files.notes
+        return self._labelled(objects, None), stores
 
     def digests(self) -> dict[str, str]:
         files = find_files(self.source.path)
@@ -57,12 +66,22 @@ class PlasticcData(CurveData):
         paths = [*files.train_curves, *files.test_curves, *metadata]
         return {path.name: known_digest(path, self.cache) for path in paths}
 
-    def _labelled(self, objects: pd.DataFrame, path: Path) -> pd.DataFrame:
+    def _with_curves(self, objects: pd.DataFrame, sets: list[list[Path]]) -> tuple[pd.DataFrame, list[LightCurves]]:
+        """Objects that have observations, and the observations of each set of files."""
+        stores = [open_curves(paths, self.cache, known_ids=objects["id"].to_numpy()) for paths in sets]
+        self.notes += [note for store in stores for note in store.notes]
+        empty = np.logical_and.reduce([without_curves(objects, store) for store in stores])
+        if empty.any():
+            self.kept("has observations", len(objects), int((~empty).sum()))
+        return objects[~empty].reset_index(drop=True), stores
+
+    def _labelled(self, objects: pd.DataFrame, path: Path | None) -> pd.DataFrame:
         """The catalog: objects with what their class is among the known ones."""
         learnt = (objects["file"] == "train").to_numpy()
         name = objects["target"].map({**CLASSES, OTHER: "other"}).fillna("")
         there = sorted(name[learnt].unique())
-        if absent := [left_out for left_out in self.left_out if left_out not in there]:
+        absent = [left_out for left_out in self.left_out if left_out not in there]
+        if absent and path is not None:
             raise UserError(
                 f"leave_out={absent[0]}: {path} has no object of that class; its classes are {', '.join(there)}."
             )
@@ -102,4 +121,4 @@ def class_code(key: str, given: int | str) -> int:
 def _several(given: int | str | Sequence[int | str] | None) -> list[int | str]:
     if given is None:
         return []
-    return [given] if isinstance(given, int | str) else list(given)
+    return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]

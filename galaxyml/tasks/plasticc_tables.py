@@ -90,6 +90,23 @@ class Files:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Survey:
+    """The files of the test set in a folder.
+
+    Attributes:
+        test_curves: Light curves, in parts.
+        test_metadata: Their metadata.
+        truth: `object_id,true_target`, where there is such a file.
+        notes: What a user should know about them, in sentences.
+    """
+
+    test_curves: list[Path]
+    test_metadata: Path
+    truth: Path | None
+    notes: tuple[str, ...] = ()
+
+
 def find_files(root: Path) -> Files:
     """Finds the files under Kaggle's names or, where those are not there, Zenodo's; each plain or .gz.
 
@@ -112,17 +129,40 @@ def find_files(root: Path) -> Files:
     notes = []
     if len(named) > 1:
         notes.append(f"{root.name}/ has files under Kaggle's and under Zenodo's names; Kaggle's are used.")
-    parts = _parts(root, test_curves)
-    if test_curves in parts and len(parts) > 1:
-        notes.append(f"{parts[test_curves].name} is used, and not the parts of it ({len(parts) - 1}).")
-        parts = {test_curves: parts[test_curves]}
+    parts, told = _test_curves(root, test_curves)
+    test, truth = _found(root, test_metadata), _found(root, _TRUTH)
+    if test is None and (others := [path.name for path in (*parts, truth) if path]):
+        raise DataError(f"{root}: missing: {test_metadata}.csv (or .csv.gz); there is {some(others)}. {WHERE}")
+    return Files([train[0]], train[1], parts, test, truth, (*notes, *told))
+
+
+def find_survey(root: Path) -> Survey:
+    """Finds the test set alone, under Kaggle's names or, where those are not there, Zenodo's.
+
+    Raises:
+        DataError: If its light curves or their metadata are missing.
+    """
+    for _, _, curves, metadata in (_KAGGLE, _ZENODO):
+        parts, notes = _test_curves(root, curves)
+        table = _found(root, metadata)
+        if parts and table is not None:
+            return Survey(parts, table, _found(root, _TRUTH), notes)
+    raise DataError(
+        f"{root}: it must be a folder with light curves to rank and their metadata: test_set.csv (or parts of it) and "
+        "test_set_metadata.csv, or the same under Zenodo's names, as .csv or .csv.gz."
+    )
+
+
+def _test_curves(root: Path, start: str) -> tuple[list[Path], tuple[str, ...]]:
+    """Files of the test set's light curves, and what a user should know of them."""
+    notes, parts = [], _parts(root, start)
+    if start in parts and len(parts) > 1:
+        notes.append(f"{parts[start].name} is used, and not the parts of it ({len(parts) - 1}).")
+        parts = {start: parts[start]}
     numbers = {_number(stem) for stem in parts}
     if gaps := sorted(set(range(min(numbers, default=0), max(numbers, default=0))) - numbers):
         notes.append(f"parts of the test set's light curves are not there: {some(gaps)}.")
-    test, truth = _found(root, test_metadata), _found(root, _TRUTH)
-    if test is None and (others := [path.name for path in (*parts.values(), truth) if path]):
-        raise DataError(f"{root}: missing: {test_metadata}.csv (or .csv.gz); there is {some(others)}. {WHERE}")
-    return Files([train[0]], train[1], list(parts.values()), test, truth, tuple(notes))
+    return list(parts.values()), tuple(notes)
 
 
 def _parts(root: Path, start: str) -> dict[str, Path]:
@@ -166,6 +206,12 @@ def read_objects(files: Files) -> pd.DataFrame:
                 "objects). An object belongs to one of them; take it out of the other."
             )
     objects = pd.concat(tables, ignore_index=True).sort_values("id", ignore_index=True)
+    return objects if files.truth is None else _with_truth(objects, files.truth)
+
+
+def read_survey(files: Survey) -> pd.DataFrame:
+    """What is known of each object of the test set alone; as `read_objects` has it."""
+    objects = _read_metadata(files.test_metadata, "test").sort_values("id", ignore_index=True)
     return objects if files.truth is None else _with_truth(objects, files.truth)
 
 

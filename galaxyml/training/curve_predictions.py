@@ -1,6 +1,6 @@
 """What an autoencoder tells of light curves, written into the folder of its run as it comes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import lightning.pytorch as lightning
@@ -48,7 +48,7 @@ def told(net: LightCurveVAE, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
         "index": batch["index"],
         "latent": latent,
-        "class": net.classes(latent),
+        "class": net.classes(latent).float(),  # half precision cannot be written
         "reconstruction": torch.stack([mean_square.clamp(min=1e-6).log(), largest.asinh(), luminosity], 1),
         "worst_mjd": batch["reference"] + batch["time"].gather(1, worst[:, None])[:, 0],
         "worst_band": batch["band"].gather(1, worst[:, None])[:, 0],
@@ -121,22 +121,29 @@ def write_predictions(trainer: lightning.Trainer, module: "VAEModule", data: Cur
     Raises:
         UserError: If a number is not finite.
     """
+    for split in data.predicted:
+        with here.predictions_writer(split, by="told") as write:
+            for table in told_parts(trainer, module, data, split, here):
+                write(table)
+
+
+def told_parts(
+    trainer: lightning.Trainer, module: "VAEModule", data: CurveData, split: str, here: RunDir
+) -> Iterator[pd.DataFrame]:
+    """What a run's net tells of the objects of a split, and their plain features, 20,000 objects at a time.
+
+    Yields:
+        `id`, the columns of `as_table`, and one column `feature_<name>` for each plain feature.
+    """
     assert data.catalog is not None
     ids = data.catalog["id"].to_numpy()
-    for split in data.predicted:
-        parts = data.rows(split).split(AT_ONCE)
-        with here.predictions_writer(split, by="told") as write:
-            for rows in track(parts, f"{here.name}: predicting {split}", len(parts)):
-                said = gather(trainer.predict(module, data.plain_batches(rows)))
-                table = as_table(said, ids)
-                if not np.isfinite(table.to_numpy(np.float64)).all():
-                    raise diverged(here.path)
-                plain = (
-                    features(data.batches.curves(rows), data.catalog.iloc[rows.numpy()])
-                    .drop(columns="id")
-                    .add_prefix("feature_")
-                )
-                write(pd.concat([table, plain], axis=1))
+    parts = data.rows(split).split(AT_ONCE)
+    for rows in track(parts, f"{here.name}: predicting {split}", len(parts)):
+        table = as_table(gather(trainer.predict(module, data.plain_batches(rows))), ids)
+        if not np.isfinite(table.to_numpy(np.float64)).all():
+            raise diverged(here.path)
+        plain = features(data.batches.curves(rows), data.catalog.iloc[rows.numpy()])
+        yield pd.concat([table, plain.drop(columns="id").add_prefix("feature_")], axis=1)
 
 
 def as_table(prediction: dict[str, Tensor], ids: np.ndarray) -> pd.DataFrame:

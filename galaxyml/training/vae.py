@@ -78,7 +78,16 @@ class VAEModule(lightning.LightningModule):
         self.decoded = decoded
 
     def check(self, data: CurveData) -> None:
-        """Nothing to refuse before the data are read."""
+        """Refuses data of more or fewer classes than the net has.
+
+        Raises:
+            UserError: If they differ.
+        """
+        scores = self.net.classes[-1].out_features
+        if scores != len(data.classes):
+            raise UserError(
+                f"outputs={scores}: there are {len(data.classes)} classes. Set outputs={len(data.classes)}."
+            )
 
     @torch.no_grad()
     def prepare(self, trainer: lightning.Trainer, data: CurveData, here: RunDir) -> None:

@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import torch
 from scipy import stats
 
 from galaxyml.data.curve_views import (
+    GALACTIC,
     PADDING,
     Batch,
     CurveAugment,
@@ -17,6 +19,7 @@ from galaxyml.data.curve_views import (
     noisier,
     reflagged,
 )
+from galaxyml.errors import UserError
 
 COLUMNS = ("time", "band", "flux", "error", "mask", "detected")
 
@@ -209,8 +212,46 @@ def test_factors_are_uniform_in_the_logarithm() -> None:
     assert stats.kstest(found, stats.uniform(0, math.log(7)).cdf).pvalue > 1e-3
 
 
+def test_only_galactic_objects_are_dimmed() -> None:
+    batch = batch_of(count=400, bright=100.0)
+    batch["condition"][:, GALACTIC] = (torch.arange(400) % 2).float()
+    view = CurveAugment(scale=4)(batch)
+    changed = (view["flux"] != batch["flux"]).any(1)
+    assert not changed[::2].any()
+    assert changed[1::2].float().mean() > 0.9
+    assert torch.equal(view["condition"], batch["condition"])
+    widened = CurveAugment(renoise=4)(batch)
+    assert (widened["error"] > batch["error"]).any(1).float().mean() > 0.9  # of all objects
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("shift", -1.0, "of 0 or above, where 0 changes nothing"),
+        ("shift", math.inf, "of 0 or above"),
+        ("drop", -0.1, "from 0 to 1, where 0 changes nothing"),
+        ("drop", 1.5, "from 0 to 1"),
+        ("drop_band", 2, "from 0 to 1"),
+        ("drop_block", -1, "from 0 to 1"),
+        ("drop_block", math.nan, "from 0 to 1"),
+        ("scale", 0.5, "of 1 or above, where 1 changes nothing"),
+        ("scale", None, "of 1 or above"),
+        ("renoise", 0, "of 1 or above"),
+        ("renoise", math.inf, "of 1 or above"),
+    ],
+)
+def test_settings_out_of_range_are_refused(name: str, value: Any, allowed: str) -> None:
+    with pytest.raises(UserError, match=rf"data\.augment\.{name} is {value}; it must be a number {allowed}"):
+        CurveAugment(**{name: value})
+
+
+def test_settings_may_lie_on_their_limits() -> None:
+    CurveAugment(shift=0, drop=1, drop_band=1, drop_block=1, scale=1, renoise=1)
+
+
 def test_scale_only_dims_and_renoise_only_widens() -> None:
     batch = batch_of(bright=1e5)
+    batch["condition"][:, GALACTIC] = 1
     dimmed, widened = CurveAugment(scale=4)(batch), CurveAugment(renoise=4)(batch)
     there = batch["mask"] & (batch["flux"].abs() > 1e4)
     ratio = (dimmed["flux"] / batch["flux"])[there]

@@ -63,7 +63,7 @@ def test_the_reference_moves_with_the_object() -> None:
         referred(observations(mjd=(mjd + shift).tolist(), flux=flux.tolist()))["reference"][0] for shift in (0, 256.5)
     )
     assert float(two - one) == pytest.approx(256.5)
-    assert float(one) == pytest.approx(60111, abs=8)
+    assert float(one) == pytest.approx(60111, abs=15)
 
 
 def test_padding_does_not_move_the_reference() -> None:
@@ -137,8 +137,9 @@ def test_batches_hold_the_files_own_numbers(plasticc_sky: Path, tmp_path: Path) 
         own = table[table["object_id"] == number].sort_values(["mjd", "passband"])
         kept = batch["mask"][place]
         assert int(kept.sum()) == len(own)
-        mjd = batch["time"][place][kept].double() + batch["reference"][place]
-        np.testing.assert_allclose(mjd.numpy(), own["mjd"], atol=1e-3)
+        mjd = batch["time"][place][kept].double() + batch["reference"][place].double()
+        np.testing.assert_allclose(mjd.numpy(), own["mjd"], atol=5e-3)
+        np.testing.assert_allclose(np.diff(batch["time"][place][kept]), np.diff(own["mjd"]), atol=2e-4)
         np.testing.assert_allclose(batch["flux"][place][kept].numpy(), own["flux"], rtol=1e-6)
         np.testing.assert_allclose(batch["error"][place][kept].numpy(), own["flux_err"], rtol=1e-6)
         assert batch["band"][place][kept].tolist() == own["passband"].tolist()
@@ -204,7 +205,7 @@ def test_impossible_settings_are_refused(
 
 
 def test_at_least_two_classes_must_be_left(plasticc_sky: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="at least 2 classes are needed"):
+    with pytest.raises(DataError, match=r"of 1 known classes .* of 2 classes, are needed"):
         data(plasticc_sky, tmp_path, leave_out=[name for name in KNOWN if name != "SNIa"])
 
 

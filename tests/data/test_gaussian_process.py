@@ -88,6 +88,35 @@ def test_repeated_and_exact_observations_can_be_fitted(columns: Columns) -> None
     np.testing.assert_allclose(mean, flux, atol=1e-2)
 
 
+def test_a_curve_that_no_kernel_fits_is_refused(columns: Columns) -> None:
+    time, wavelength, flux, error = (np.repeat(column, 3) for column in columns)
+    with pytest.raises(np.linalg.LinAlgError, match="the covariance of the fluxes is not positive definite"):
+        GaussianProcess.given(time, wavelength, flux, 1e-12 * error, 12.0, 17.0)
+    with pytest.raises(np.linalg.LinAlgError, match="the covariance of the fluxes is not positive definite"):
+        GaussianProcess.fit(time, wavelength, flux, 1e-12 * error)
+
+
+@pytest.mark.parametrize("refused", [2, 3, 4])
+def test_a_search_that_meets_a_kernel_that_cannot_be_factored_keeps_a_likelier_one(
+    refused: int, columns: Columns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, flux, error = columns
+    first = GaussianProcess.given(*columns, 0.2 * brightest(flux, error), 20.0)
+    solved, calls = gaussian_process._solved, 0
+
+    def failing(covariance: np.ndarray, flux: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        nonlocal calls
+        calls += 1
+        if calls == refused:
+            raise np.linalg.LinAlgError
+        return solved(covariance, flux, error)
+
+    monkeypatch.setattr(gaussian_process, "_solved", failing)
+    found = GaussianProcess.fit(*columns)
+    assert calls > refused
+    assert found.log_likelihood > first.log_likelihood
+
+
 @pytest.mark.parametrize("flux", [np.zeros(5), np.full(5, -3.0)])
 def test_a_curve_without_a_bright_moment_can_be_fitted(flux: np.ndarray) -> None:
     fitted = GaussianProcess.fit(np.arange(5.0), np.full(5, 6223.0), flux, np.ones(5))

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from astropy.time import Time
 
 from galaxyml.data import curve_reader, curve_store
 from galaxyml.data.curve_reader import HEADER, Block
@@ -18,6 +19,7 @@ from galaxyml.data.light_curves import BANDS, LightCurves, open_curves
 from galaxyml.errors import DataError
 
 BAND = r"a number from 0 to 5 \(for u, g, r, i, z, y\)"
+DATE = r"a Modified Julian Date from 15,000 to 100,000 \(1899 to 2132\)"
 NAMES = ("ids", "offsets", "mjd", "band", "flux", "error", "detected")
 
 
@@ -209,8 +211,13 @@ def test_two_fluxes_at_one_time_and_band_are_refused(place: str, column: str, tm
 @pytest.mark.parametrize(
     ("column", "value", "allowed"),
     [
-        ("mjd", "nan", "a finite number of days"),
-        ("mjd", "inf", "a finite number of days"),
+        ("mjd", "nan", DATE),
+        ("mjd", "inf", DATE),
+        ("mjd", "", DATE),
+        ("mjd", "1e7", DATE),
+        ("mjd", "2459580.5", DATE),  # a Julian Date
+        ("mjd", "14999.9", DATE),
+        ("mjd", "-59580", DATE),
         ("flux", "", "a finite number"),
         ("flux", "-inf", "a finite number"),
         ("flux", "1e300", "a finite number"),
@@ -246,6 +253,14 @@ def test_a_wrong_value_is_told_with_its_line(column: str, value: str, allowed: s
     ):
         open_curves([path], tmp_path)
     assert not list((tmp_path / "light_curves").glob(".*.reading"))  # nobody would ever go on with it
+
+
+def test_dates_from_1899_to_2132_are_read(tmp_path: Path) -> None:
+    table = observations()
+    table.loc[[0, len(table) - 1], "mjd"] = [15_000.0, 100_000.0]
+    agree(open_curves([written(table, tmp_path / "a.csv")], tmp_path), table)
+    years = Time([15_000, 100_000], format="mjd", scale="tt").jyear  # in UTC, astropy warns of leap seconds to come
+    assert np.floor(years).tolist() == [1899, 2132]
 
 
 @pytest.mark.usefixtures("small")
@@ -496,7 +511,7 @@ for rows in (40_000, 800_000):
         file.write("object_id,mjd,passband,flux,flux_err,detected\\n")
         for part in range(rows // 20_000):
             ids = rng.integers(10_000, 20_000, 20_000)
-            times = np.arange(20_000) + 20_000 * part
+            times = 59_580 + (np.arange(20_000) + 20_000 * part) / 100
             file.writelines(f"{i},{t},1,-12.345678,1.234567,0\\n" for i, t in zip(ids.tolist(), times.tolist()))
     curve_store.build([path], folder / f"work{rows}", None)
     status = Path("/proc/self/status").read_text()
@@ -550,25 +565,7 @@ def test_padded_curves_are_the_slices_and_padding(curves: LightCurves) -> None:
             wanted = np.ones(lengths[place], bool) if name == "mask" else plain(curves, row)[name]
             np.testing.assert_array_equal(seen, wanted)
             np.testing.assert_array_equal(rest, np.full(len(rest), name == "error"))
-    assert curves.padded(rows, longest=64)["flux"].shape == (4, 64)
     assert curves.padded(np.array([], int))["mask"].shape == (0, 1)
-
-
-def test_a_curve_longer_than_the_longest_is_refused(curves: LightCurves) -> None:
-    lengths = np.diff(curves.offsets)
-    row = int(lengths.argmax())
-    with pytest.raises(
-        ValueError, match=rf"Object {curves.ids[row]} has {lengths[row]} observations, more than longest=3"
-    ):
-        curves.padded(np.arange(40), longest=3)
-
-
-def test_rows_are_found_by_id(curves: LightCurves) -> None:
-    rows = np.array([39, 0, 12])
-    np.testing.assert_array_equal(curves.rows(curves.ids[rows]), rows)
-    np.testing.assert_array_equal(curves.take(rows).rows(curves.ids[[0, 39]]), [1, 0])
-    with pytest.raises(DataError, match=r"Object 3 has no light curve \(2 of 3 have none\)"):
-        curves.rows(np.array([curves.ids[1], 3, 2 * 10**9]))
 
 
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

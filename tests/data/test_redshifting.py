@@ -12,7 +12,7 @@ from scipy.optimize import curve_fit
 from galaxyml.data import redshifting
 from galaxyml.data.curve_views import PADDING, Batch, CurveAugment
 from galaxyml.data.light_curves import LightCurves
-from galaxyml.data.redshifting import ANGSTROM, Redshifted, Source, dimming, peak_times, redshift_limits, versions
+from galaxyml.data.redshifting import ANGSTROM, Redshifted, Source, dimming, redshift_limits, versions
 from galaxyml.data.survey_noise import Survey
 from galaxyml.errors import UserError
 
@@ -62,9 +62,22 @@ def catalog(count: int = 12, error: float = 10.0) -> tuple[LightCurves, pd.DataF
     return curves, objects
 
 
+def first_times(curves: LightCurves) -> np.ndarray:
+    return curves.mjd[curves.offsets[:-1]]
+
+
+def fitted(curves: LightCurves, objects: pd.DataFrame, cache: Path, seed: int = 0, views: int = 2) -> Redshifted:
+    return Redshifted.fit(curves, objects, seed, views, cache, first_times)
+
+
+def counts(made: Redshifted, objects: pd.DataFrame) -> np.ndarray:
+    """How many versions each object has."""
+    return made.count[torch.tensor(objects.index.to_numpy())].numpy()
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Redshifted:
-    return Redshifted.fit(*catalog(), seed=0, views=4, cache=tmp_path_factory.mktemp("cache"))
+    return fitted(*catalog(), tmp_path_factory.mktemp("cache"), views=4)
 
 
 def batch_of(rows: np.ndarray) -> Batch:
@@ -74,7 +87,7 @@ def batch_of(rows: np.ndarray) -> Batch:
     mjd = batch.pop("mjd")
     known = objects.iloc[rows][["photoz", "photoz_err", "mwebv", "galactic", "ddf"]].to_numpy(np.float32)
     return batch | {
-        "time": (mjd - torch.tensor(peak_times(curves)[rows])[:, None]).float().masked_fill(~batch["mask"], 0),
+        "time": (mjd - torch.tensor(first_times(curves)[rows])[:, None]).float().masked_fill(~batch["mask"], 0),
         "condition": torch.from_numpy(known),
         "index": torch.tensor(objects.index.to_numpy()[rows]),
         "target": torch.arange(len(rows)),
@@ -197,7 +210,8 @@ def test_main_survey_objects_are_never_observed_deeper() -> None:
 def test_extragalactic_objects_have_versions_and_galactic_ones_have_none(made: Redshifted) -> None:
     curves, objects = catalog()
     galactic = objects["galactic"].to_numpy()
-    count = made.count[torch.tensor(objects.index.to_numpy())].numpy()
+    count = counts(made, objects)
+    assert made.notes == ()
     assert (count[galactic] == 0).all()
     assert (count[~galactic] == 4).all()
     assert made.count.sum() == len(made.curves)
@@ -225,8 +239,7 @@ def test_versions_know_their_own_redshift(made: Redshifted) -> None:
 
 
 def test_the_same_seed_makes_the_same_versions(made: Redshifted, tmp_path: Path) -> None:
-    again = Redshifted.fit(*catalog(), seed=0, views=4, cache=tmp_path)
-    other = Redshifted.fit(*catalog(), seed=1, views=4, cache=tmp_path)
+    again, other = (fitted(*catalog(), tmp_path, seed, views=4) for seed in (0, 1))
     np.testing.assert_array_equal(again.curves.flux, made.curves.flux)
     assert torch.equal(again.condition, made.condition)
     assert not np.array_equal(other.redshift, made.redshift)
@@ -234,7 +247,8 @@ def test_the_same_seed_makes_the_same_versions(made: Redshifted, tmp_path: Path)
 
 def test_versions_are_made_once(made: Redshifted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     curves, objects = catalog()
-    first = Redshifted.fit(curves, objects, 0, 2, tmp_path)
+    objects.loc[5, ["specz", "photoz"]] = np.nan
+    first = fitted(curves, objects, tmp_path)
     calls: list[int] = []
     build = redshifting._made
 
@@ -243,15 +257,16 @@ def test_versions_are_made_once(made: Redshifted, tmp_path: Path, monkeypatch: p
         return build(*given)
 
     monkeypatch.setattr(redshifting, "_made", counted)
-    again = Redshifted.fit(curves, objects, 0, 2, tmp_path)
+    again = fitted(curves, objects, tmp_path)
     assert not calls
+    assert again.notes == first.notes != ()
     np.testing.assert_array_equal(again.curves.mjd, first.curves.mjd)
     assert torch.equal(again.begin, first.begin)
     dimmer = LightCurves(**{**vars(curves), "flux": curves.flux * np.float32(0.9)})
-    Redshifted.fit(dimmer, objects, 0, 2, tmp_path)
-    Redshifted.fit(curves, objects.assign(specz=objects["specz"] * 1.1), 0, 2, tmp_path)
-    Redshifted.fit(curves, objects, 1, 2, tmp_path)
-    Redshifted.fit(curves, objects, 0, 3, tmp_path)
+    fitted(dimmer, objects, tmp_path)
+    fitted(curves, objects.assign(specz=objects["specz"] * 1.1), tmp_path)
+    fitted(curves, objects, tmp_path, seed=1)
+    fitted(curves, objects, tmp_path, views=3)
     assert len(calls) == 4
 
 
@@ -306,41 +321,97 @@ def test_galactic_objects_pass_unchanged(made: Redshifted) -> None:
 
 
 def test_time_counts_from_the_reference(tmp_path: Path) -> None:
-    made = Redshifted.fit(*catalog(), 0, 1, tmp_path, reference=lambda curves: curves.mjd[curves.offsets[:-1]])
+    made = fitted(*catalog(), tmp_path, views=1)
     batch = made.padded(torch.arange(len(made.curves)))
     assert (batch["time"][:, 0] == 0).all()
     assert (batch["time"] >= 0).all()
 
 
-def test_the_peak_is_the_most_significant_flux() -> None:
-    curves = LightCurves(
-        ids=np.array([1, 2]),
-        offsets=np.array([0, 3, 5]),
-        mjd=np.array([1.0, 2.0, 3.0, 4.0, 5.0]),
-        band=np.zeros(5, np.int8),
-        flux=np.array([9.0, 5.0, -90.0, -2.0, -4.0], np.float32),
-        error=np.array([9.0, 1.0, 1.0, 1.0, 1.0], np.float32),
-        detected=np.ones(5, bool),
+def test_objects_without_a_spectroscopic_redshift_start_from_their_photometric_one(tmp_path: Path) -> None:
+    curves, objects = catalog()
+    objects.loc[[5, 7], "specz"] = [np.nan, -0.01]
+    objects.loc[5, "photoz"] = 0.5
+    made = fitted(curves, objects, tmp_path)
+    assert (counts(made, objects)[~objects["galactic"]] == 2).all()
+    lowest, highest = redshift_limits(0.5)
+    assert ((made.redshift[:2] >= lowest) & (made.redshift[:2] <= highest)).all()
+    assert made.notes == (
+        "extragalactic training objects without a spectroscopic redshift above 0: 2 of 8; their photometric redshift "
+        "is where versions at other redshifts start from.",
     )
-    assert peak_times(curves).tolist() == [2.0, 4.0]
 
 
-def test_objects_without_a_redshift_are_named(tmp_path: Path) -> None:
+def test_objects_without_any_redshift_have_no_versions(tmp_path: Path) -> None:
     curves, objects = catalog()
-    objects["specz"] = objects["specz"].where(objects["id"] != 103)
-    with pytest.raises(UserError, match=r"Object 103 is extragalactic and its specz is nan \(1 such objects\)"):
-        Redshifted.fit(curves, objects, 0, 1, tmp_path)
-    with pytest.raises(UserError, match="views is 0; each object needs at least 1"):
-        Redshifted.fit(curves, objects, 0, 0, tmp_path)
+    objects.loc[[5, 7, 11], "photoz"] = np.nan
+    objects.loc[[5, 7, 11], "specz"] = [np.nan, -0.01, 0.16]
+    made = fitted(curves, objects, tmp_path)
+    np.testing.assert_array_equal(counts(made, objects)[:4], [0, 0, 0, 2])  # the third is galactic
+    assert made.notes == (
+        "extragalactic training objects without any redshift above 0: 2 of 8; they have no versions at other "
+        "redshifts.",
+    )
 
 
-def test_galactic_objects_alone_have_no_versions(tmp_path: Path) -> None:
+def test_no_condition_is_unknown_where_hosts_lack_photometric_redshifts(tmp_path: Path) -> None:
     curves, objects = catalog()
-    rows = np.flatnonzero(objects["galactic"])
-    made = Redshifted.fit(curves.take(rows), objects.iloc[rows], 0, 2, tmp_path)
-    assert len(made.curves) == 0
+    objects.loc[[7, 11], "photoz"] = np.nan
+    objects.loc[[5, 11], "photoz_err"] = np.nan
+    made = fitted(curves, objects, tmp_path, views=6)
+    assert made.notes == ()
+    assert (counts(made, objects)[~objects["galactic"]] == 6).all()
+    assert torch.isfinite(made.condition).all()
+    assert np.abs(made.condition[:, 0].numpy() - made.redshift).max() < 1e-6  # as the hosts that are left tell
+
+
+def test_an_object_that_no_process_fits_has_no_versions(tmp_path: Path) -> None:
+    curves, objects = catalog()
+    part = slice(curves.offsets[3], curves.offsets[4])
+    for name, values in (("mjd", PEAK), ("band", 2), ("error", 1e-12)):  # all at once, and exact
+        getattr(curves, name)[part] = values
+    made = fitted(curves, objects, tmp_path)
+    np.testing.assert_array_equal(counts(made, objects)[:5], [2, 2, 0, 0, 2])
+    assert made.notes == (
+        "extragalactic training objects that no Gaussian process fits: 1 of 8; they have no versions at other "
+        "redshifts. Observations at almost the same time with errors close to 0 do this.",
+    )
+
+
+@pytest.mark.parametrize("views", [0, -1, 2.5])
+def test_a_number_of_versions_that_cannot_be_is_refused(views: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"redshifts is {views}; it must be a whole number: .* or 0 for none\."):
+        fitted(*catalog(), tmp_path, views=views)
+
+
+@pytest.mark.parametrize("why", ["galactic", "undetected", "unknown", "no host"])
+def test_without_versions_batches_stay_as_they_are(why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(curves: LightCurves) -> np.ndarray:
+        raise AssertionError("there is no object to tell the reference time of")
+
+    curves, objects = catalog()
+    rows = np.flatnonzero(objects["galactic"] == (why == "galactic"))
+    curves, objects = curves.take(rows), objects.iloc[rows].copy()
+    notes = ["redshifts changes nothing here: no training object has a version that the survey would detect."]
+    if why == "galactic":
+        notes = ["redshifts changes nothing here: no training object is extragalactic."]
+    elif why == "undetected":
+        monkeypatch.setattr(redshifting, "DETECTIONS", 10**6)
+    elif why == "unknown":
+        objects["specz"] = -0.001
+        objects["photoz"] = np.nan
+    else:
+        objects["specz"] = np.nan
+    if why in ("unknown", "no host"):
+        notes.insert(0, "no extragalactic training object has both a spectroscopic and a photometric redshift, so the")
+    if why == "unknown":
+        notes.insert(1, "extragalactic training objects without any redshift above 0: 8 of 8; they have no versions")
+    made = Redshifted.fit(curves, objects, 0, 2, tmp_path, nothing)
+    assert len(made.notes) == len(notes)
+    assert all(told.startswith(note) for told, note in zip(made.notes, notes, strict=True))
+    assert len(made.curves) == len(made.redshift) == len(made.origin) == 0
     batch = batch_of(rows)
-    assert torch.equal(made(batch)["flux"], batch["flux"])
+    view = CurveAugment(redshift=made)(batch)
+    assert all(torch.equal(view[name], batch[name]) for name in batch)
 
 
 def test_observations_of_real_objects_that_are_held_out_lie_within_their_errors(real: Path) -> None:

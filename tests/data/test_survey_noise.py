@@ -61,6 +61,22 @@ def test_galactic_objects_tell_nothing_of_the_sky() -> None:
     assert len(found.hosts) == 20
 
 
+@pytest.mark.parametrize("name", ["photoz", "photoz_err", "specz"])
+def test_hosts_of_which_a_redshift_is_missing_tell_nothing_of_photometric_redshifts(name: str) -> None:
+    known = np.arange(30) % 3 > 0
+    values = np.where(known, np.linspace(0.2, 0.4, 30), np.nan)
+    total = np.full(30, 10)
+    curves = curves_of(total, np.zeros(300), np.zeros(300), np.ones(300))
+    found = Survey.measured(curves, objects_of(30, **{name: values}))
+    column = ("specz", "photoz", "photoz_err").index(name)
+    np.testing.assert_array_equal(found.hosts[:, column], values[known])
+    assert np.isfinite(found.hosts).all()
+    assert set(found.counts[0]) == {10}
+    assert len(found.counts[0]) == 30  # they tell the cadence as the others do
+    dice = np.random.default_rng(0)
+    assert np.isfinite([found.photoz(0.3, dice) for _ in range(100)]).all()
+
+
 def test_the_sky_is_log_normal(survey: Survey) -> None:
     drawn = survey.sky(np.full(4000, 2), True, np.random.default_rng(1))
     assert stats.kstest(np.log(drawn), stats.norm(0.16, 0.36).cdf).pvalue > 1e-3

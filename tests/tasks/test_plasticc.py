@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from galaxyml.errors import DataError, UserError
+from galaxyml.predict import predict
+
 Command = Callable[..., tuple[int, str]]
 QUICK = ("task=plasticc", "redshifts=0", "epochs=1", "batch_size=64", "top=0", "embedded=0")
 
@@ -53,6 +56,23 @@ def test_a_run_ranks_the_survey_and_measures_both_protocols(
     assert {key: value for key, value in again.items() if key != "folds"} == {
         key: value for key, value in metrics.items() if key != "folds"
     }
+
+
+def test_other_light_curves_are_ranked_by_a_finished_run(command: Command, plasticc_sky: Path, tmp_path: Path) -> None:
+    status, said = command(*QUICK, "split=folds", "folds=2", "name=two", "-m", "fold=0,1")
+    assert status == 0, said
+    folder, survey = tmp_path / "multirun" / "plasticc" / "two", tmp_path / "night"
+    survey.mkdir()
+    for name in ("test_set.csv", "test_set_metadata.csv"):
+        shutil.copy(plasticc_sky / name, survey)
+    predict(folder, [str(survey)], tmp_path / "ranked.csv")
+    own, ranked = pd.read_csv(folder / "anomalies.csv"), pd.read_csv(tmp_path / "ranked.csv")
+    pd.testing.assert_frame_equal(ranked, own.drop(columns="true_class"))
+    with pytest.raises(UserError, match=r"a run of light curves: give one folder"):
+        predict(folder, [str(survey / "test_set.csv")], tmp_path / "ranked.csv")
+    (survey / "test_set_metadata.csv").unlink()
+    with pytest.raises(DataError, match=r"night: it must be a folder with light curves to rank and their metadata"):
+        predict(folder, [str(survey)], tmp_path / "ranked.csv")
 
 
 def test_classes_are_left_out_in_turn_and_compared(command: Command, tmp_path: Path) -> None:
@@ -170,7 +190,9 @@ def test_objects_without_metadata_are_refused_and_those_without_observations_lef
         ("size=64", "task=plasticc has no 'size'"),
         ("loss=focal", "task=plasticc has no 'loss'"),
         ("model=resnet50", "takes no light curves"),
-        ("false_alarms=2", "share of false alarms"),
+        ("false_alarms=2", "false_alarms=2: it must be a share"),
+        ("outputs=15", "there are 14 classes"),
+        ("top=-1", "top=-1"),
         ("detector=forrest", "There is no detector 'forrest'"),
         ("module.beta=-1", "module.beta=-1"),
         ("data_dir=/nowhere", "There is no folder /nowhere/plasticc"),

@@ -66,5 +66,5 @@ class FluxDecoder(nn.Module):
         numbers = torch.stack([near, far, color, color * near], -1)
         one_hot = nn.functional.one_hot(band, BANDS).to(time.dtype)
         asked = self.of_observation(torch.cat([numbers, one_hot, phase.sin(), phase.cos()], -1))
-        said = self.layers(asked + self.of_object(torch.cat([latent, conditions], 1))[:, None])
+        said = self.layers(asked + self.of_object(torch.cat([latent, conditions], 1))[:, None]).float()
         return Said(said[..., 0], self.least_spread + nn.functional.softplus(said[..., 1] - 2))

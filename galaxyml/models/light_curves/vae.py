@@ -64,7 +64,7 @@ class LightCurveVAE(nn.Module):
         """Where the objects lie in the latent space."""
         scaled = {**batch, "flux": batch["flux"] / scales[:, None], "error": batch["error"] / scales[:, None]}
         scaled["error"] = torch.where(batch["mask"], scaled["error"], 1.0)
-        mean, log_variance = self.mix(torch.cat([self.encoder(scaled), known], 1)).chunk(2, 1)
+        mean, log_variance = self.mix(torch.cat([self.encoder(scaled), known], 1)).float().chunk(2, 1)
         return Latent(mean, log_variance.clamp(-10, 4))
 
     def decode(self, latent: Tensor, known: Tensor, batch: dict[str, Tensor]) -> Said:
@@ -74,4 +74,4 @@ class LightCurveVAE(nn.Module):
 
     def decode_luminosity(self, latent: Tensor, known: Tensor) -> Tensor:
         """The luminosity, standardised, (B,)."""
-        return self.luminosity(torch.cat([latent, known[:, CONDITIONING]], 1))[:, 0]
+        return self.luminosity(torch.cat([latent, known[:, CONDITIONING]], 1))[:, 0].float()
