@@ -94,3 +94,27 @@ def test_help_and_configuration_answer_without_torch(tmp_path: Path) -> None:
         assert not imported & {"torch", "lightning", "pandas", "timm", "matplotlib"}
         assert "galaxyzoo" in found.stdout + found.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "swept"),
+    [
+        ("[6,53,95]", False),
+        ("[6,53],[95]", True),
+        ("[[6,53],[95]]", False),
+        ("{a:[1,2],b:3}", False),
+        ("{a:1},{a:2}", True),
+        ("'a,b'", False),
+        ("6,53", True),
+        ("choice(6,53)", True),
+    ],
+)
+def test_lists_are_one_value_and_several_lists_are_several(value: str, swept: bool) -> None:
+    found = commandline.prepare(["task=plasticc", f"leave_out={value}"])
+    assert ("'leave_out'" not in found[-1]) == swept
+
+
+def test_what_stands_beside_can_be_changed() -> None:
+    assert prepared("task=plasticc beside.svm.of=[feature]")[1] == "beside.svm.of=[feature]"
+    with pytest.raises(UserError, match="task=galaxyzoo has no 'beside'; these tasks have it: plasticc"):
+        prepared("beside.svm.of=[feature]")

@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +106,45 @@ def test_other_encoders_and_detectors_run(command: Command, tmp_path: Path, enco
     )
     assert status == 0, said
     assert (tmp_path / "multirun" / "plasticc" / "other" / "anomalies.csv").is_file()
+
+
+def test_half_precision_runs_to_the_end(command: Command, tmp_path: Path) -> None:
+    status, said = command(*QUICK, "trainer.precision=bf16-mixed", "top=1", "limit=60", "name=half")
+    assert status == 0, said
+    assert (tmp_path / "multirun" / "plasticc" / "half" / "anomalies.csv").is_file()
+
+
+def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
+    command: Command, plasticc_sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(__file__).parents[1] / "training"
+    monkeypatch.syspath_prepend(str(folder))
+    line = [*QUICK[:1], *QUICK[3:], "epochs=3", "redshifts=1", "limit=100", "trainer=cpu"]
+    line.append("callbacks={stop:{_target_:interrupting.InterruptAt,epoch:1}}")
+    assert command(*line, "name=unbroken")[0] == 0
+    stopped = subprocess.run(
+        [sys.executable, "-m", "galaxyml", *line, f"data_dir={plasticc_sky.parent}", "name=broken"],
+        cwd=tmp_path,
+        env=dict(os.environ, INTERRUPT_WITH="SIGKILL", PYTHONPATH=str(folder), OMP_NUM_THREADS="1"),
+        capture_output=True,
+        check=False,
+    )
+    assert stopped.returncode == -9, stopped.stderr
+    status, said = command(*line, "name=broken")
+    assert status == 0, said
+    assert "carries on from its last checkpoint" in said
+    broken, unbroken = (tmp_path / "multirun" / "plasticc" / name for name in ("broken", "unbroken"))
+    pd.testing.assert_frame_equal(pd.read_csv(broken / "anomalies.csv"), pd.read_csv(unbroken / "anomalies.csv"))
+    pd.testing.assert_frame_equal(
+        pd.read_csv(broken / "fold-0" / "history.csv"), pd.read_csv(unbroken / "fold-0" / "history.csv")
+    )
+
+
+def test_mistakes_in_stages_are_told_before_the_fit(command: Command, tmp_path: Path) -> None:
+    status, said = command(*QUICK, "false_alarms=2", "name=early")
+    assert status == 1
+    assert "epoch 1" not in said
+    assert not (tmp_path / "multirun" / "plasticc" / "early" / "fold-0" / "checkpoints").exists()
 
 
 def test_it_runs_on_its_own_simulated_sky(command: Command, tmp_path: Path) -> None:
