@@ -34,6 +34,8 @@ VARIANTS = {
     "classifier_": "classifier",
 }
 TRIVIAL = tuple(VARIANTS)[1:]
+SIMPLER = ("mean_", "majority_", "random_", "features_", "class_features_")  # those that see no net
+WIDEST = 12  # columns of a table of combinations
 ENDS = ("_low", "_high")  # of a 95 % interval, by the end of a metric's name
 BY_COLUMN = {
     "rmse": "RMSE",
@@ -177,7 +179,9 @@ def compare(sweep: RunDir, joined: list[RunDir], monitor: str) -> Path:
     if own := [key for key in keys if key.startswith(f"{split}/")]:
         after = keys.index(own[0]) + 1
         name = own[0].partition("/")[2]
-        keys[after:after] = [key for prefix in TRIVIAL if (key := f"{split}/{prefix}{name}") in shared]
+        keys[after:after] = [key for prefix in SIMPLER if (key := f"{split}/{prefix}{name}") in shared]
+    if len(keys) > WIDEST:
+        keys = [key for key in keys if key == monitor or key.endswith((*BRIEF, "balanced_accuracy"))]
     rows = [[name, *(_with_interval(metrics, key) for key in keys)] for name, metrics in found.items()]
     lines += _markdown([["combination", *keys], *rows])
     groups: dict[str, list[dict[str, Any]]] = {}

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ from omegaconf import OmegaConf
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from galaxyml import report
 from galaxyml.detectors import Forest, Neighbours, Surprise
 from galaxyml.errors import UserError
 from galaxyml.runs import RunDir
@@ -219,6 +221,39 @@ def test_a_split_without_anything_unknown_has_false_alarms_alone(run: RunDir) ->
     assert "test/false_alarm_rate" in metrics
     assert "test/roc_auc" not in metrics
     assert "survey/roc_auc" in metrics
+
+
+def test_a_report_of_many_detectors_has_a_row_each_where_there_is_little_room(run: RunDir) -> None:
+    metrics = SCORE(run)
+    table = report.summary(metrics, "survey")
+    assert table[0] == ["metric", "model", "random", "plain features", "neighbours"]
+    assert report.turned(table) == table
+    header, *rows = report.turned(table, most=4)
+    assert header == ["metric", "roc_auc", "pr_auc", "purity_25", "recall_25"]
+    assert [row[0] for row in rows] == ["model", "random", "plain features", "neighbours"]
+    assert rows[2][1] == f"{metrics['survey/features_roc_auc']:.4f}"
+    assert report.by_column(metrics, "survey")[0][0] == "class"
+
+
+def test_without_enough_validation_objects_there_is_no_threshold(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        metrics = ScoreAnomalies([10], 0.001, resamples=0)(run)
+    assert "80 validation objects cannot say what at most 0.001 of known ones exceed" in caplog.text
+    assert "test/found" not in metrics
+    assert "test/false_alarm_rate" not in metrics
+    assert run.learnt("threshold")["score"] is None
+    assert (ranked(run, "test")["anomaly"] == "").all()
+
+
+def test_the_detector_that_ranks_does_not_stand_beside_itself() -> None:
+    beside = {"same": Sees(Forest(50), ["latent"]), "other": Sees(Forest(50), ["latent", "reconstruction"])}
+    assert set(Detect(CLASSES, Sees(Forest(50), ["latent"]), beside).detectors) == {"score", "other"}
+
+
+@pytest.mark.parametrize(("options", "message"), [({"ks": [0]}, "ks=0"), ({"false_alarms": 1}, "false_alarms=1")])
+def test_impossible_settings_are_refused_at_once(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ScoreAnomalies(**({"ks": [10], "false_alarms": 0.1} | options))
 
 
 def test_the_order_of_the_parts_does_not_matter(tmp_path: Path) -> None:
