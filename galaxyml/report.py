@@ -159,8 +159,8 @@ def by_column(metrics: dict[str, Any], split: str) -> list[list[str]]:
 def compare(sweep: RunDir, joined: list[RunDir], monitor: str) -> Path:
     """Writes the `report.md` of a sweep over more than folds: one row a combination, then over seeds.
 
-    It shows the monitored metric and those that a trivial predictor was measured by, of the test split where its truth
-    is known.
+    It shows the monitored metric and those that a trivial predictor was measured by, of the survey or of the test split
+    where its truth is known.
 
     Args:
         sweep: The sweep's folder.
@@ -169,7 +169,11 @@ def compare(sweep: RunDir, joined: list[RunDir], monitor: str) -> Path:
     """
     found = {run.name: run.metrics() for run in joined}
     shared = set.intersection(*(set(metrics) for metrics in found.values()))
-    split = "test" if any(key.startswith("test/") for key in shared) else "val"
+    told = ("survey", "test", "val")
+    split = next(
+        (name for name in told if any(key.startswith(f"{name}/{simple}") for key in shared for simple in SIMPLER)),
+        "val",
+    )
     names = [key.split("/")[1] for key in next(iter(found.values())) if key.startswith(f"{split}/") and key in shared]
     beside = [name for name in names if any(f"{split}/{prefix}{name}" in shared for prefix in TRIVIAL)]
     keys = [monitor] if monitor in shared else []

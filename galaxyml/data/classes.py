@@ -24,15 +24,13 @@ def check_balance(balance: float) -> None:
         raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
 
 
-def row_weights(labels: Tensor, balance: float) -> Tensor | None:
-    """How often objects are drawn: their class' frequency to the power of -balance; None where all are drawn alike.
+def row_weights(labels: Tensor, balance: float) -> Tensor:
+    """How often objects are drawn: their class' frequency to the power of -balance.
 
     Args:
         labels: Shape (N,), 0 or more.
         balance: 0 as they come, 1 all classes equally often.
     """
-    if not balance:
-        return None
     counts = torch.bincount(labels).double()
     return counts[labels] ** -balance
 
@@ -73,7 +71,7 @@ class ClassData(ImageData):
         return torch.tensor(catalog["label"].to_numpy(np.int64))
 
     def row_weights(self, rows: Tensor) -> Tensor | None:
-        return row_weights(self.targets_of_rows[rows], self.balance)
+        return row_weights(self.targets_of_rows[rows], self.balance) if self.balance else None
 
     def check_counts(self, catalog: pd.DataFrame, where: str, advice: str) -> None:
         """Makes sure that there is something to learn from.

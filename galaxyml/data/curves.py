@@ -196,7 +196,7 @@ class CurveData(CatalogData):
         self._show(*self.load_survey(folder))
 
     def row_weights(self, rows: Tensor) -> Tensor | None:
-        return row_weights(self.batches.targets[rows], self.balance)
+        return row_weights(self.batches.targets[rows], self.balance) if self.balance else None
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         training = self.trainer is not None and self.trainer.training

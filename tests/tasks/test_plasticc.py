@@ -26,7 +26,16 @@ def curves(plasticc_sky: Path, tmp_path: Path) -> Path:
 def test_a_run_ranks_the_survey_and_measures_both_protocols(
     command: Command, plasticc_sky: Path, tmp_path: Path
 ) -> None:
-    line = ("task=plasticc", "leave_out=[Mira,92]", "epochs=2", "redshifts=1", "name=mine")
+    line = (
+        "task=plasticc",
+        "leave_out=[Mira,92]",
+        "epochs=2",
+        "batch_size=64",
+        "redshifts=1",
+        "top=3",
+        "embedded=60",
+        "name=mine",
+    )
     status, said = command(*line)
     assert status == 0, said
     folder = tmp_path / "multirun" / "plasticc" / "mine"
@@ -53,7 +62,7 @@ def test_a_run_ranks_the_survey_and_measures_both_protocols(
     status, said = command(*line)
     assert status == 0, said
     assert "finished before, kept" in said
-    status, said = command(*line[:-1], "name=again")
+    status, said = command(*line[:-3], "top=0", "embedded=0", "name=again")
     assert status == 0, said
     again = json.loads((tmp_path / "multirun" / "plasticc" / "again" / "metrics.json").read_text())
     assert {key: value for key, value in again.items() if key != "folds"} == {
