@@ -14,7 +14,13 @@ from galaxyml.errors import DataError, UserError
 from galaxyml.predict import predict
 
 Command = Callable[..., tuple[int, str]]
-QUICK = ("task=plasticc", "redshifts=0", "epochs=1", "batch_size=64", "top=0", "embedded=0")
+FEW_TREES = (
+    "detector.detector.detectors.forest.trees=20",
+    *(f"beside.{name}.detector.trees=20" for name in ("features", "latents", "forest")),
+    *(f"beside.{name}.detector.trees=5" for name in ("class_features", "class_forests")),
+)
+SMALL = ("task=plasticc", "redshifts=0", "epochs=1", "batch_size=64", "top=0", "embedded=0")
+QUICK = (*SMALL, *FEW_TREES)
 
 
 @pytest.fixture
@@ -32,6 +38,7 @@ def test_a_run_ranks_the_survey_and_measures_both_protocols(
         "epochs=2",
         "batch_size=64",
         "redshifts=1",
+        *FEW_TREES,
         "top=3",
         "embedded=60",
         "name=mine",
@@ -111,7 +118,7 @@ def test_folds_are_joined(command: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoder", ["recurrent", "transformer"])
 def test_other_encoders_and_detectors_run(command: Command, tmp_path: Path, encoder: str) -> None:
     status, said = command(
-        *QUICK, f"encoder={encoder}", "encoder.width=16", "detector=class_forests", "limit=60", "name=other"
+        *SMALL, f"encoder={encoder}", "encoder.width=16", "detector=class_forests", "limit=60", "name=other"
     )
     assert status == 0, said
     assert (tmp_path / "multirun" / "plasticc" / "other" / "anomalies.csv").is_file()
@@ -128,7 +135,7 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
 ) -> None:
     folder = Path(__file__).parents[1] / "training"
     monkeypatch.syspath_prepend(str(folder))
-    line = [*QUICK[:1], *QUICK[3:], "epochs=3", "redshifts=1", "limit=100", "trainer=cpu"]
+    line = ["task=plasticc", *SMALL[3:], *FEW_TREES, "epochs=3", "redshifts=1", "limit=100", "trainer=cpu"]
     line.append("callbacks={stop:{_target_:interrupting.InterruptAt,epoch:1}}")
     assert command(*line, "name=unbroken")[0] == 0
     stopped = subprocess.run(
