@@ -159,8 +159,8 @@ def by_column(metrics: dict[str, Any], split: str) -> list[list[str]]:
 def compare(sweep: RunDir, joined: list[RunDir], monitor: str) -> Path:
     """Writes the `report.md` of a sweep over more than folds: one row a combination, then over seeds.
 
-    It shows the monitored metric and those that a trivial predictor was measured by, of the survey or of the test split
-    where its truth is known.
+    It shows the monitored metric and those that a trivial predictor was measured by, of the test split and the survey
+    where their truth is known.
 
     Args:
         sweep: The sweep's folder.
@@ -169,35 +169,44 @@ def compare(sweep: RunDir, joined: list[RunDir], monitor: str) -> Path:
     """
     found = {run.name: run.metrics() for run in joined}
     shared = set.intersection(*(set(metrics) for metrics in found.values()))
-    told = ("survey", "test", "val")
-    split = next(
-        (name for name in told if any(key.startswith(f"{name}/{simple}") for key in shared for simple in SIMPLER)),
-        "val",
-    )
-    names = [key.split("/")[1] for key in next(iter(found.values())) if key.startswith(f"{split}/") and key in shared]
-    beside = [name for name in names if any(f"{split}/{prefix}{name}" in shared for prefix in TRIVIAL)]
-    keys = [monitor] if monitor in shared else []
-    keys += [key for name in dict.fromkeys(beside) if (key := f"{split}/{name}") != monitor]
     lines = [f"# {joined[0].config.task}: {sweep.name}, {len(joined)} combinations", ""]
-    # Beside the metric that counts first, what the others make of it.
-    if own := [key for key in keys if key.startswith(f"{split}/")]:
-        after = keys.index(own[0]) + 1
-        name = own[0].partition("/")[2]
-        keys[after:after] = [key for prefix in SIMPLER if (key := f"{split}/{prefix}{name}") in shared]
-    if len(keys) > WIDEST:
-        keys = [key for key in keys if key == monitor or key.endswith((*BRIEF, "balanced_accuracy"))]
-    rows = [[name, *(_with_interval(metrics, key) for key in keys)] for name, metrics in found.items()]
-    lines += _markdown([["combination", *keys], *rows])
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, metrics in found.items():
         groups.setdefault(_SEED.sub("", name).strip("_") or "all", []).append(metrics)
-    if any(len(members) > 1 for members in groups.values()):
-        lines += ["", "## Over seeds: mean ± standard deviation", ""]
-        rows = [[name, str(len(members)), *(_spread(members, key) for key in keys)] for name, members in groups.items()]
-        lines += _markdown([["combination", "seeds", *keys], *rows])
-    lines += ["", "In brackets: 95 % of bootstrap resamples of the objects.", ""]
+    told = [split for split in ("test", "survey") if any(key.startswith(_simpler(split)) for key in shared)]
+    for split in told or ["val"]:
+        keys = _compared(shared, split, monitor, list(next(iter(found.values()))))
+        rows = [[name, *(_with_interval(metrics, key) for key in keys)] for name, metrics in found.items()]
+        lines += _markdown([["combination", *keys], *rows])
+        if any(len(members) > 1 for members in groups.values()):
+            lines += ["", "## Over seeds: mean ± standard deviation", ""]
+            rows = [[name, f"{len(each)}", *(_spread(each, key) for key in keys)] for name, each in groups.items()]
+            lines += _markdown([["combination", "seeds", *keys], *rows])
+        lines += [""]
+    lines += ["In brackets: 95 % of bootstrap resamples of the objects.", ""]
     lines += [f"- [{run.name}](joined/{run.name}/report.md)" for run in joined]
     return sweep.write_report("\n".join(lines) + "\n")
+
+
+def _simpler(split: str) -> tuple[str, ...]:
+    """How the keys of a split begin that no net was needed for."""
+    return tuple(f"{split}/{prefix}" for prefix in SIMPLER)
+
+
+def _compared(shared: set[str], split: str, monitor: str, order: list[str]) -> list[str]:
+    """Keys that combinations are compared by: the monitored one, and those that a trivial predictor was measured by."""
+    names = [key.split("/")[1] for key in order if key.startswith(f"{split}/") and key in shared]
+    beside = [name for name in names if any(f"{split}/{prefix}{name}" in shared for prefix in TRIVIAL)]
+    keys = [monitor] if monitor in shared else []
+    keys += [key for name in dict.fromkeys(beside) if (key := f"{split}/{name}") != monitor]
+    if own := [key for key in keys if key.startswith(f"{split}/")]:
+        # Beside the metric that counts first, what predictors that see no net make of it.
+        after = keys.index(own[0]) + 1
+        name = own[0].partition("/")[2]
+        keys[after:after] = [key for prefix in _simpler(split) if (key := f"{prefix}{name}") in shared]
+    if len(keys) > WIDEST:
+        keys = [key for key in keys if key == monitor or key.endswith((*BRIEF, "balanced_accuracy"))]
+    return keys
 
 
 _SEED = re.compile(r"(^|_)seed-\d+(?=_|$)")
