@@ -13,6 +13,7 @@ import pytest
 from galaxyml.errors import DataError, UserError
 from galaxyml.predict import predict
 
+pytestmark = pytest.mark.usefixtures("plasticc_sky")  # where the command looks for files
 Command = Callable[..., tuple[int, str]]
 FEW_TREES = (
     "detector.detector.detectors.forest.trees=20",
