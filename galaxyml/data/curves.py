@@ -156,12 +156,15 @@ class CurveData(CatalogData):
         self.redshifts = redshifts
 
     def load(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
-        """Reads and checks a task's files: a catalog with `id`, `split` (train, test or survey), `label`, `name`,
-        `unknown`, `known` and conditions, and the observations of at least these objects, a split's in one store.
+        """Reads and checks a task's files.
+
+        Returns:
+            A catalog with `id`, `split` (train, test or survey), `label`, `name`, `unknown`, `known` and conditions; and
+            the observations of at least these objects, a split's in one store.
 
         Raises:
             DataError: If a file cannot be used.
-        """  # noqa: D205
+        """
         raise NotImplementedError  # each task has its own files
 
     def load_survey(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
