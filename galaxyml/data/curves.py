@@ -159,8 +159,8 @@ class CurveData(CatalogData):
         """Reads and checks a task's files.
 
         Returns:
-            A catalog with `id`, `split` (train, test or survey), `label`, `name`, `unknown`, `known` and conditions; and
-            the observations of at least these objects, a split's in one store.
+            A catalog with `id`, `split` (train, test or survey), `label`, `name`, `unknown`, `known` and conditions;
+            and the observations of at least these objects, a split's in one store.
 
         Raises:
             DataError: If a file cannot be used.
