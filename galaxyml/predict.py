@@ -112,7 +112,7 @@ def _rank(run: "RunDir", paths: Sequence[str], out: Path) -> None:
         )
     table = rank(run, Path(paths[0]).expanduser())
     _write(table, out)
-    above = int((table["anomaly"] == True).sum())  # noqa: E712 - it may hold no truth values
+    above = int(table["anomaly"].eq(True).sum())  # empty where the run has no threshold
     print(f"{len(table):,} light curves, {above:,} of them above the run's threshold: {out}")
 
 

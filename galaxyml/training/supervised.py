@@ -17,7 +17,7 @@ from galaxyml.models.parts import TwoParts, in_parts
 from galaxyml.plots import picture_grid
 from galaxyml.runs import RunDir
 from galaxyml.training import predictions, preparing
-from galaxyml.training.parameters import decayed
+from galaxyml.training.optimizers import optimization
 
 TUNE = ("all", "head")
 SHOWN = 8  # pictures in a figure
@@ -160,8 +160,4 @@ class SupervisedModule(lightning.LightningModule):
         return said if dataloader_idx == 2 else {**said, "feature": features[0]}
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(decayed(self))
-        if self.schedule is None:
-            return optimizer
-        schedule = self.schedule(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimization(self, self.optimizer, self.schedule)

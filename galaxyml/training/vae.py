@@ -16,7 +16,7 @@ from galaxyml.models.light_curves import inputs
 from galaxyml.models.light_curves.vae import Latent, LightCurveVAE
 from galaxyml.runs import RunDir
 from galaxyml.training.curve_predictions import reconstructed, told, write_predictions
-from galaxyml.training.parameters import decayed
+from galaxyml.training.optimizers import optimization
 
 SHOWN = 8  # light curves in a figure
 
@@ -157,11 +157,7 @@ class VAEModule(lightning.LightningModule):
         return {"light curves": curves_figure(reconstructed(self.net, batch, names), columns=4)}
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(decayed(self))
-        if self.schedule is None:
-            return optimizer
-        schedule = self.schedule(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimization(self, self.optimizer, self.schedule)
 
     def _loss(self, batch: dict[str, Tensor], sample: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and the means of its parts."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -404,12 +405,12 @@ def test_an_interrupted_reading_goes_on_and_ends_the_same(
     parsed.clear()
     add, calls, stop = curve_store.Writer.add, 0, 0
 
-    def interrupted(*arguments: object) -> None:
+    def interrupted(*arguments: Any) -> None:
         nonlocal calls
         calls += 1
         if calls == stop:
             raise KeyboardInterrupt
-        add(*arguments)  # type: ignore[arg-type]
+        add(*arguments)
 
     monkeypatch.setattr(curve_store.Writer, "add", interrupted)
     for after in (len(whole) // 3, len(whole) // 2):  # counted from the last interruption
@@ -500,6 +501,7 @@ MEMORY = """
 import re, sys
 import numpy as np
 from pathlib import Path
+from typing import Any
 from galaxyml.data import curve_reader, curve_store
 
 curve_reader.BLOCK, curve_store.MERGED, curve_store.CHECKPOINT = 1 << 19, 20_000, 1 << 23
