@@ -1,0 +1,192 @@
+"""Features: answers that campaigns with different decision trees share, read from a YAML file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from galaxyml.errors import UserError, near
+from galaxyml.trees import DecisionTree
+
+FILE = Path(__file__).with_name("ontology.yaml")
+
+
+@dataclass(frozen=True)
+class SharedQuestion:
+    """A question that several campaigns ask, each in its own words.
+
+    Attributes:
+        name: Such as `bar`.
+        text: What volunteers are asked.
+        features: Its answers under their shared names, such as `bar_yes`.
+        labels: What figures call each feature.
+        asked: By campaign, the name of its question.
+        columns: By campaign, and by feature that it has, the columns of its tree that are added up.
+    """
+
+    name: str
+    text: str
+    features: tuple[str, ...]
+    labels: tuple[str, ...]
+    asked: dict[str, str]
+    columns: dict[str, dict[str, tuple[str, ...]]]
+
+
+@dataclass(frozen=True)
+class FeatureList:
+    """Which features are predicted, and which of a catalogue's fractions of each.
+
+    Attributes:
+        features: Shared names.
+        values: Kinds of fractions, such as `fraction` and `debiased`.
+    """
+
+    features: tuple[str, ...]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ontology:
+    """What the answers of all campaigns have in common.
+
+    Attributes:
+        questions: In the order of the file.
+        lists: Lists of features, by name.
+    """
+
+    questions: tuple[SharedQuestion, ...]
+    lists: dict[str, FeatureList]
+
+    @classmethod
+    @lru_cache
+    def load(cls, path: Path = FILE) -> "Ontology":
+        """Reads the ontology that comes with the package, or one of your own.
+
+        Raises:
+            UserError: If an answer of a campaign belongs to no feature, or to two, or is none of its tree.
+        """
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        questions = tuple(_question(entry, path) for entry in content["questions"])
+        by_name = {question.name: question for question in questions}
+        lists = {
+            name: FeatureList(
+                tuple(
+                    feature
+                    for question in entry["questions"]
+                    for feature in by_name[question].features
+                    if feature not in entry.get("without", ())
+                ),
+                tuple(entry["values"]),
+            )
+            for name, entry in content.get("lists", {}).items()
+        }
+        found = cls(questions, lists)
+        for campaign in found.campaigns:
+            found.check(campaign, path)
+        return found
+
+    @cached_property
+    def campaigns(self) -> list[str]:
+        """Names of the trees whose answers are known."""
+        return list(dict.fromkeys(campaign for question in self.questions for campaign in question.asked))
+
+    @cached_property
+    def features(self) -> list[str]:
+        """All features, question by question."""
+        return [feature for question in self.questions for feature in question.features]
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[SharedQuestion, str]]:
+        return {
+            feature: (question, label)
+            for question in self.questions
+            for feature, label in zip(question.features, question.labels, strict=True)
+        }
+
+    def question_of(self, feature: str) -> SharedQuestion:
+        """The question that a feature answers.
+
+        Raises:
+            UserError: If there is no such feature.
+        """
+        if feature not in self._places:
+            raise UserError(f"features: there is no feature '{feature}'. {near(feature, self.features)}")
+        return self._places[feature][0]
+
+    def label(self, feature: str) -> str:
+        """What figures call a feature, such as `edge-on`."""
+        self.question_of(feature)
+        return self._places[feature][1]
+
+    def has(self, campaign: str) -> list[str]:
+        """The features that a campaign can answer, in the order of the file."""
+        return [
+            feature
+            for question in self.questions
+            for feature in question.features
+            if feature in question.columns.get(campaign, {})
+        ]
+
+    def common(self, campaigns: Sequence[str]) -> list[str]:
+        """The features that all of some campaigns have, in the order of the file."""
+        return [feature for feature in self.features if all(feature in self.has(campaign) for campaign in campaigns)]
+
+    def matrix(self, campaign: str, features: Sequence[str]) -> np.ndarray:
+        """Which columns of a campaign's tree a feature is the sum of.
+
+        Args:
+            campaign: Name of the tree, of K columns.
+            features: F names.
+
+        Returns:
+            0 and 1, shape (K, F); a column of zeros for a feature that the campaign lacks.
+        """
+        columns = DecisionTree.load(campaign).columns
+        found = np.zeros((len(columns), len(features)))
+        for place, feature in enumerate(features):
+            for column in self.question_of(feature).columns.get(campaign, {}).get(feature, ()):
+                found[columns.index(column), place] = 1
+        return found
+
+    def check(self, campaign: str, path: Path = FILE) -> None:
+        """Makes sure that each answer of a campaign belongs to exactly one feature.
+
+        Raises:
+            UserError: If one does not.
+        """
+        tree = DecisionTree.load(campaign)
+        named = [
+            column
+            for question in self.questions
+            for columns in question.columns.get(campaign, {}).values()
+            for column in columns
+        ]
+        for column in tree.columns:
+            if (count := named.count(column)) != 1:
+                raise UserError(f"{path}: the answer {column} of {campaign} belongs to {count} features; it must be 1.")
+
+
+def _question(entry: dict[str, Any], path: Path) -> SharedQuestion:
+    columns: dict[str, dict[str, tuple[str, ...]]] = {}
+    for campaign, asked in entry["asked"].items():
+        questions = {question.name: question for question in DecisionTree.load(campaign).questions}
+        if asked not in questions:
+            raise UserError(f"{path}: {campaign} has no question '{asked}'. {near(asked, questions)}")
+        by_answer = dict(zip(questions[asked].answers, questions[asked].columns, strict=True))
+        columns[campaign] = {}
+        for feature, answers in entry["features"].items():
+            if campaign not in answers:
+                continue
+            given = answers[campaign] if isinstance(answers[campaign], list) else [answers[campaign]]
+            if unknown := [answer for answer in given if answer not in by_answer]:
+                raise UserError(
+                    f"{path}: {feature}: {campaign} has no answer '{unknown[0]}'. {near(unknown[0], by_answer)}"
+                )
+            columns[campaign][feature] = tuple(by_answer[answer] for answer in given)
+    features = entry["features"]
+    labels = tuple(str(answers["label"]) for answers in features.values())
+    return SharedQuestion(entry["name"], entry["text"], tuple(features), labels, dict(entry["asked"]), columns)

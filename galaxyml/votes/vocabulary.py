@@ -1,0 +1,300 @@
+"""What a net says about a galaxy: shares of the answers of some questions, shared by campaigns or each its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from galaxyml.errors import UserError, near
+from galaxyml.trees import DecisionTree
+from galaxyml.votes.ontology import Ontology
+
+HEADS = ("shared", "own")
+KIND = "fraction"  # of the votes; the kind whose features go by their plain names
+
+
+class Asked(Protocol):
+    """A survey whose volunteers were asked the questions of a campaign."""
+
+    @property
+    def campaign(self) -> str:
+        """Name of the decision tree."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One question that a net answers.
+
+    Attributes:
+        name: Of the question.
+        columns: Names of its outputs, A of them.
+        kind: Which of a catalogue's fractions.
+        campaigns: For each campaign that asks it, its tree's columns behind each output: 0 and 1, shape (K_tree, A).
+        features: The features behind each output: 0 and 1, shape (A, F).
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    kind: str
+    campaigns: dict[str, np.ndarray]
+    features: np.ndarray
+
+
+class Vocabulary:
+    """The outputs of a net, and how they become features that all surveys are judged by.
+
+    Args:
+        features: `all` (that a survey to train on has), `common` (to all surveys), the name of a list of the ontology
+            (9, 11, 26, 52, 74), or names of features. A question is always predicted whole; other answers of its
+            are then not judged.
+        heads: `shared`: one output a feature, for all campaigns; `own`: one for each answer of each campaign that is
+            trained on.
+        surveys: Those that may be named, by name.
+        train: Names of those that are trained on.
+        test: Names of those that are only judged.
+
+    Attributes:
+        features: What is judged, F names; `_debiased` or `_weighted_fraction` follows where it is another kind than the
+            fraction of votes.
+        columns: Outputs, K names.
+        question_of: The question, or the question and kind, that each output belongs to: K integers, in order.
+
+    Raises:
+        UserError: If a name is not known, or nothing can be predicted.
+    """
+
+    def __init__(
+        self,
+        features: str | int | Sequence[str],
+        heads: str,
+        surveys: Mapping[str, Asked],
+        train: Sequence[str],
+        test: Sequence[str] = (),
+    ) -> None:
+        if heads not in HEADS:
+            raise UserError(f"heads={heads}: it must be {' or '.join(HEADS)}.")
+        check_names(surveys, train, test)
+        self.ontology = Ontology.load()
+        self.heads = heads
+        self.trained = list(dict.fromkeys(surveys[name].campaign for name in train))
+        every = list(dict.fromkeys(surveys[name].campaign for name in (*train, *test)))
+        chosen, self.kinds = self._chosen(features, every)
+        known = {feature for campaign in self.trained for feature in self.ontology.has(campaign)}
+        self.plain = [feature for feature in self.ontology.features if feature in chosen and feature in known]
+        if not self.plain:
+            raise UserError(f"features={features}: no survey of train={list(train)} has any of these features.")
+        self.features = [_named(feature, kind) for kind in self.kinds for feature in self.plain]
+        self.groups = [group for kind in self.kinds for group in self._groups(kind)]
+        self.columns = [column for group in self.groups for column in group.columns]
+        self.sizes = [len(group.columns) for group in self.groups]
+        self.question_of = [number for number, size in enumerate(self.sizes) for _ in range(size)]
+
+    def targets(self, campaign: str, votes: np.ndarray, fractions: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What a loss compares outputs with.
+
+        Args:
+            campaign: Whose galaxies these are.
+            votes: Of each question of its tree, shape (N, Q); 0 where it was not asked.
+            fractions: By kind, shares of the question's votes, shape (N, K_tree); NaN where not known.
+
+        Returns:
+            Fractions (NaN where not known) and the votes of their question, shape (N, K, 2).
+        """
+        parts = []
+        for group in self.groups:
+            sums = group.campaigns.get(campaign)
+            found = np.full((len(votes), len(group.columns), 2), np.nan, np.float32)
+            found[..., 1] = 0
+            if sums is not None and group.kind in fractions:
+                found[..., 0], found[..., 1] = _summed(campaign, votes, fractions[group.kind], sums)
+            parts.append(found)
+        return np.concatenate(parts, axis=1)
+
+    def truth(
+        self, campaign: str, votes: np.ndarray, fractions: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fractions of the judged features, NaN where not known, and the votes of their questions; (N, F) each."""
+        sums = self.ontology.matrix(campaign, self.plain)
+        parts = [
+            _summed(campaign, votes, fractions[kind], sums)
+            if kind in fractions
+            else (np.full((len(votes), len(self.plain)), np.nan), np.zeros((len(votes), len(self.plain))))
+            for kind in self.kinds
+        ]
+        return np.concatenate([part[0] for part in parts], 1), np.concatenate([part[1] for part in parts], 1)
+
+    def said(self, outputs: np.ndarray, campaigns: np.ndarray) -> np.ndarray:
+        """Fractions of the judged features, as the volunteers of each galaxy's campaign would give them.
+
+        Outputs of a campaign that was not trained on are the mean over those that were, where each has its own.
+
+        Args:
+            outputs: Of the net, shape (N, K).
+            campaigns: Of the galaxies, shape (N,).
+
+        Returns:
+            Shape (N, F); NaN for features that the galaxy's campaign lacks. The features of a question sum to 1 over
+            those that the campaign has, where all of them are judged.
+        """
+        found = np.full((len(outputs), len(self.features)), np.nan)
+        for campaign in np.unique(campaigns):
+            rows = campaigns == campaign
+            found[rows] = self._said(outputs[rows], str(campaign))
+        return found
+
+    def _said(self, outputs: np.ndarray, campaign: str) -> np.ndarray:
+        heads = [campaign] if campaign in self.trained or self.heads == "shared" else self.trained
+        every = np.stack([self._by_head(outputs, head) for head in heads])
+        known = ~np.isnan(every)
+        full = np.where(known, every, 0).sum(0) / np.maximum(known.sum(0), 1)
+        # Whole questions, so that what a campaign lacks can be shared out among what it has.
+        has, features = set(self.ontology.has(campaign)), self._whole
+        judged = np.full((len(outputs), len(self.features)), np.nan)
+        for number, kind in enumerate(self.kinds):
+            block = full[:, number * len(features) : (number + 1) * len(features)]
+            for question in self.ontology.questions:
+                places = [place for place, name in enumerate(features) if name in question.features and name in has]
+                if not places:
+                    continue
+                part = block[:, places]
+                total = part.sum(1, keepdims=True)
+                part = np.where(total > 0, part / np.where(total > 0, total, 1), 1 / len(places))
+                for at, place in enumerate(places):
+                    if features[place] in self.plain:
+                        judged[:, self.features.index(_named(features[place], kind))] = part[:, at]
+        return judged
+
+    def _by_head(self, outputs: np.ndarray, campaign: str) -> np.ndarray:
+        """Features of whole questions from the outputs of one campaign's head, NaN where it has none."""
+        found = np.zeros((len(outputs), len(self.kinds) * len(self._whole)))
+        known = np.zeros(found.shape[1], bool)
+        at = 0
+        for group, size in zip(self.groups, self.sizes, strict=True):
+            part = np.clip(outputs[:, at : at + size], 0, None)
+            at += size
+            if self.heads == "own" and campaign not in group.campaigns:
+                continue
+            total = part.sum(1, keepdims=True)
+            part = np.where(total > 0, part / np.where(total > 0, total, 1), 1 / size)
+            found += part @ group.features
+            known |= group.features.any(0)
+        return np.where(known, found, np.nan)
+
+    @property
+    def _whole(self) -> list[str]:
+        """All features of the questions that are predicted and that a survey to train on has."""
+        asked = {self.ontology.question_of(feature).name for feature in self.plain}
+        known = {feature for campaign in self.trained for feature in self.ontology.has(campaign)}
+        return [
+            feature
+            for question in self.ontology.questions
+            if question.name in asked
+            for feature in question.features
+            if feature in known
+        ]
+
+    def _groups(self, kind: str) -> list[Group]:
+        whole = self._whole
+        offset = self.kinds.index(kind) * len(whole)
+        groups = []
+        for question in self.ontology.questions:
+            features = [feature for feature in question.features if feature in whole]
+            if not features:
+                continue
+            if self.heads == "shared":
+                behind = np.zeros((len(features), len(self.kinds) * len(whole)))
+                for row, feature in enumerate(features):
+                    behind[row, offset + whole.index(feature)] = 1
+                sums = {campaign: self.ontology.matrix(campaign, features) for campaign in question.asked}
+                groups.append(Group(question.name, tuple(_named(f, kind) for f in features), kind, sums, behind))
+                continue
+            for campaign in (name for name in self.trained if name in question.asked):
+                tree = DecisionTree.load(campaign)
+                asked = next(each for each in tree.questions if each.name == question.asked[campaign])
+                rows = [tree.columns.index(column) for column in asked.columns]
+                behind = np.zeros((len(rows), len(self.kinds) * len(whole)))
+                behind[:, offset : offset + len(whole)] = self.ontology.matrix(campaign, whole)[rows]
+                names = tuple(_named(f"{campaign}:{column}", kind) for column in asked.columns)
+                groups.append(Group(asked.name, names, kind, {campaign: np.eye(len(tree.columns))[:, rows]}, behind))
+        return groups
+
+    def _chosen(self, features: str | int | Sequence[str], every: list[str]) -> tuple[list[str], list[str]]:
+        """Names of features, and the kinds of fractions that are predicted."""
+        if not isinstance(features, str | int):
+            for feature in features:
+                self.ontology.question_of(feature)
+            return list(features), [KIND]
+        if features == "all":
+            return self.ontology.features, [KIND]
+        if features == "common":
+            return self.ontology.common(every), [KIND]
+        if str(features) not in self.ontology.lists:
+            choices = ["all", "common", *self.ontology.lists]
+            raise UserError(f"features={features}: there is no such list. {near(str(features), choices)}")
+        found = self.ontology.lists[str(features)]
+        return list(found.features), list(found.values)
+
+
+def check_names(surveys: Mapping[str, Asked], train: Sequence[str], test: Sequence[str]) -> None:
+    """Makes sure that surveys are known, and named once.
+
+    Raises:
+        UserError: If they are not.
+    """
+    for key, names in (("train", train), ("test", test)):
+        if isinstance(names, str):
+            raise UserError(f"{key}={names}: give a list, such as {key}=[{names}].")
+        for name in names:
+            if name not in surveys:
+                raise UserError(f"{key}: there is no survey '{name}'. {near(str(name), surveys)}")
+    if not train:
+        raise UserError(f"train=[]: name a survey to train on. There are: {', '.join(surveys)}.")
+    named = [*train, *test]
+    if twice := [name for name in named if named.count(name) > 1]:
+        raise UserError(f"The survey '{twice[0]}' is named twice in train and test; each is either of them.")
+
+
+def count(vocabulary: Vocabulary) -> int:
+    """Number of a net's outputs, K."""
+    return len(vocabulary.columns)
+
+
+def shares(outputs: Tensor, question_of: Sequence[int], available: Tensor) -> Tensor:
+    """Outputs of any head as shares of each question.
+
+    Args:
+        outputs: Shape (N, K); what is negative counts as 0.
+        question_of: The question of each output, K integers that begin with 0, in order.
+        available: Which answers a galaxy's volunteers had, boolean, shape (N, K).
+
+    Returns:
+        In [0, 1], shape (N, K): each question sums to 1 over its available answers (equal shares where all outputs are
+        0), and is 0 where there are none.
+    """
+    number = torch.as_tensor(question_of, device=outputs.device)
+    positive = torch.where(available, outputs.clamp_min(0), 0)
+    questions = int(number[-1]) + 1
+
+    def sums(values: Tensor) -> Tensor:
+        return values.new_zeros(len(values), questions).index_add(1, number, values)[:, number]
+
+    total, answers = sums(positive), sums(available.to(positive))
+    equal = available / answers.clamp_min(1)
+    return torch.where(total > 0, positive / torch.where(total > 0, total, 1), equal)
+
+
+def _summed(campaign: str, votes: np.ndarray, fractions: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Added fractions and the votes of their question, (N, A) each; NaN and 0 for what the campaign lacks."""
+    number = np.array(DecisionTree.load(campaign).question_of)
+    lacks = ~sums.any(0)
+    first = sums.argmax(0)  # all columns of a feature answer one question
+    unknown = (np.isnan(fractions).astype(float) @ sums > 0) | lacks
+    found = np.where(unknown, np.nan, np.nan_to_num(fractions) @ sums)
+    return found, np.where(unknown, 0.0, votes[:, number[first]])
+
+
+def _named(feature: str, kind: str) -> str:
+    return feature if kind == KIND else f"{feature}_{kind}"
