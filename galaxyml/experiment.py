@@ -53,8 +53,22 @@ class Module(Protocol):
     def check(self, data: Any) -> None:
         """Refuses data that it cannot learn from, before any is read."""
 
+    phases: tuple[str, ...]
+
     def prepare(self, trainer: lightning.Trainer, data: Any, here: RunDir) -> None:
         """Learns of the data what it must know before the fit."""
+
+    def enter(self, phase: str) -> None:
+        """Makes trainable what a phase of the fit tunes."""
+
+    def begin(self, phase: str, trainer: lightning.Trainer, data: Any, here: RunDir) -> None:
+        """Enters a phase, and makes the data ready for it."""
+
+    def end(self, trainer: lightning.Trainer, data: Any, here: RunDir) -> None:
+        """Writes what is to be kept of a phase that another follows."""
+
+    def epochs(self, phase: str, last: int) -> int:
+        """How many epochs a phase has, where `last` is how many the last one has."""
 
     def write_predictions(self, trainer: lightning.Trainer, data: Any, here: RunDir) -> None:
         """Writes what the net says of the objects that it has not learnt from."""
@@ -95,7 +109,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     for note in data.notes:
         log.info("note: %s", note)
     assert data.catalog is not None
-    trainer = _trainer(config, here)
+    trainer = _trainer(config, here, here.name, config.epochs)
     here.write_provenance(config.seed, _device(trainer), data.provenance())
     here.write_catalog(data.catalog)
     for name, table in data.made.items():
@@ -103,8 +117,10 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     counts = data.catalog["split"].value_counts()
     log.info("%s: %s", here.name, ", ".join(f"{counts[split]:,} {split}" for split in counts.index))
     module.prepare(trainer, data, here)
-    _fit(trainer, module, data, here)
-    load_weights(module, here, config.predict_with)
+    for phase in module.phases[:-1]:
+        part, epochs = here.phase(phase), module.epochs(phase, config.epochs)
+        _fit_phase(phase, _trainer(config, part, f"{here.name}: {phase}", epochs), config, module, data, here, part)
+    _fit_phase(module.phases[-1], trainer, config, module, data, here, here)
     module.write_predictions(trainer, data, here)
     metrics = run_stages(config, here)
     reached = _reached(metrics, config, here)
@@ -140,7 +156,8 @@ def load_run(here: RunDir) -> Any:
     for key in ("weights", "pretrained"):  # the run has its own weights
         if key in (config.get("model") or {}):
             config.model[key] = None if key == "weights" else False
-    module = instantiate(config.module)
+    module: Any = instantiate(config.module)
+    module.enter(module.phases[-1])
     load_weights(module, here, config.predict_with)
     return module.eval()
 
@@ -177,8 +194,10 @@ def _check(config: DictConfig) -> None:
     for key in ("views", "predict_views"):
         if config[key] not in range(1, 9):
             raise UserError(f"{key}={config[key]}: it must be a whole number from 1 (plain) to 8 (all symmetries).")
-    if config.tune == "head" and config.predict_views > config.views:
-        raise UserError(f"predict_views={config.predict_views}: with tune=head it may be at most views={config.views}.")
+    if "head" in str(config.tune) and config.predict_views > config.views:
+        raise UserError(
+            f"predict_views={config.predict_views}: with tune={config.tune} it may be at most views={config.views}."
+        )
     for key, choices in {"predict_with": ("best", "last"), "mode": ("min", "max")}.items():
         if config[key] not in choices:
             raise UserError(f"{key}={config[key]}: it must be {' or '.join(choices)}.")
@@ -207,27 +226,46 @@ def _reached(metrics: dict[str, Any], config: DictConfig, here: RunDir) -> float
     return float(logged.min() if config.mode == "min" else logged.max())
 
 
-def _trainer(config: DictConfig, here: RunDir) -> lightning.Trainer:
+def _trainer(config: DictConfig, here: RunDir, name: str, epochs: int) -> lightning.Trainer:
     callbacks: list[Any] = [
         EpochSeeds(config.seed),
         History(here),
-        EpochProgress(here.name, config.monitor),
+        EpochProgress(name, config.monitor),
         Figures(),
         *instantiate(list((config.get("callbacks") or {}).values())),
         *checkpoints(here, config.monitor, config.mode, config.top_k),
     ]
     logger = TensorBoardLogger(here.path, name="", version="tensorboard", default_hp_metric=False)
     return instantiate(
-        config.trainer, max_epochs=config.epochs, callbacks=callbacks, logger=logger, default_root_dir=str(here.path)
+        config.trainer, max_epochs=epochs, callbacks=callbacks, logger=logger, default_root_dir=str(here.path)
     )
 
 
-def _fit(trainer: lightning.Trainer, module: Any, data: Any, here: RunDir) -> None:
+def _fit_phase(
+    phase: str, trainer: lightning.Trainer, config: DictConfig, module: Any, data: Any, here: RunDir, part: RunDir
+) -> None:
+    """Fits one phase, whose files are in `part`, or takes over what was fitted before."""
+    between = part is not here
+    if between and part.finished:
+        module.enter(phase)
+        load_weights(module, part, config.predict_with)
+        return
+    module.begin(phase, trainer, data, here)
+    _fit(trainer, module, data, part, here.name)
+    load_weights(module, part, config.predict_with)
+    if between:
+        module.end(trainer, data, here)
+        history = part.history()
+        assert history is not None
+        part.write_metrics({str(name): value for name, value in history.iloc[-1].items()})
+
+
+def _fit(trainer: lightning.Trainer, module: Any, data: Any, here: RunDir, name: str) -> None:
     if here.fitted.is_file():
         return
     resume = here.last_checkpoint
     if resume is not None:
-        log.info("%s: carries on from its last checkpoint.", here.name)
+        log.info("%s: carries on from its last checkpoint.", name)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
     except MisconfigurationException as error:  # a monitored metric that nobody logs, most of all

@@ -60,7 +60,8 @@ class RunDir:
     @property
     def worth_keeping(self) -> bool:
         """Whether there is anything here that another configuration would spoil."""
-        return self.started and (self.finished or self.last_checkpoint is not None)
+        begun = self.last_checkpoint is not None or any(self.path.glob("phases/*/checkpoints/last.ckpt"))
+        return self.started and (self.finished or begun)
 
     @property
     def finished(self) -> bool:
@@ -189,6 +190,13 @@ class RunDir:
         """Whether there are any; arguments as for `predictions`."""
         return (self.path / "predictions" / by / f"{split}.parquet").is_file()
 
+    def tables_of_predictions(self, split: str) -> list[str]:
+        """Which tables of predictions of a split there are: what `predictions` takes as `by`."""
+        folder = self.path / "predictions"
+        return sorted(
+            path.parent.relative_to(folder).as_posix().removeprefix(".") for path in folder.rglob(f"{split}.parquet")
+        )
+
     def predictions_in_parts(self, split: str, by: str = "") -> Iterator[pd.DataFrame]:
         """Predictions, at most 50,000 rows at a time; none if there are none. Arguments as for `predictions`."""
         path = self.path / "predictions" / by / f"{split}.parquet"
@@ -219,6 +227,11 @@ class RunDir:
         """Keeps a table for people, `tables/<name>.csv`."""
         with whole(self.path / "tables" / f"{name}.csv") as draft:
             table.to_csv(draft, index=False)
+
+    def table_rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a table for people; none if there is no such table."""
+        path = self.path / "tables" / f"{name}.csv"
+        return pd.read_csv(path).to_dict("records") if path.is_file() else []
 
     def tables(self) -> list[Path]:
         """All tables for people, in the order of their names."""
@@ -290,6 +303,10 @@ class RunDir:
         """Keeps the report, in Markdown, and tells where."""
         write_text(self.path / "report.md", text)
         return self.path / "report.md"
+
+    def phase(self, name: str) -> "RunDir":
+        """Folder of what a fit keeps in a phase that another one follows: checkpoints, history and curves."""
+        return RunDir(self.path / "phases" / name)
 
     def members(self) -> list["RunDir"]:
         """The runs that were joined here; none for a run by itself."""

@@ -35,6 +35,7 @@ class ImageData(CatalogData):
         outputs: Names of what is predicted.
         pictures: Batches of pictures.
         shown: Batches of pictures, or of their features.
+        gatherers: Processes that gather batches of pictures.
     """
 
     things = "galaxies"
@@ -61,6 +62,15 @@ class ImageData(CatalogData):
         """A few lines about one object, from its outputs (K,) and its targets."""
         raise NotImplementedError  # each task has its own words
 
+    def screen(self, catalog: pd.DataFrame, objects: np.ndarray) -> pd.DataFrame:
+        """The catalog without what must not be learnt from, known once its pictures are decoded.
+
+        Args:
+            catalog: With `id` and `split`; rows stay where they are.
+            objects: A number an object, the same for rows that are one object, shape (N,).
+        """
+        return catalog
+
     def alike(self, catalog: pd.DataFrame) -> np.ndarray:
         """Numbers in which all parts of the split should look alike, shape (N, K)."""
         return catalog[self.targets].to_numpy(np.float64)
@@ -76,16 +86,23 @@ class ImageData(CatalogData):
         catalog = self.limited(self.load_tables(root))
         self.store = open_store(root, catalog["image"].tolist(), self.framing, self.cache)
         objects = self._objects(catalog)
+        catalog = self.screen(catalog, objects)
         labelled = (catalog["split"] == "train").to_numpy()
         fold = np.full(len(catalog), TEST)
         fold[labelled] = self.split(self.alike(catalog[labelled]), derive(self.seed, "folds"), objects[labelled])
         catalog.insert(3, "fold", fold)
-        catalog.loc[fold == TEST, "split"] = "test"
+        catalog.loc[labelled & (fold == TEST), "split"] = "test"
         catalog.loc[fold == self.fold, "split"] = "val"
         self.catalog = catalog
         self.targets_of_rows = self.target_tensor(catalog)
         self.pictures = ImageBatches(self.store, self.targets_of_rows)
+        self.gatherers = self.workers
+        self.use_pictures()
+
+    def use_pictures(self) -> None:
+        """Trains and predicts on pictures."""
         self.shown = {True: self.pictures, False: self.pictures}
+        self.workers = self.gatherers
 
     def use_features(self, features: Tensor, predict_views: int) -> None:
         """Trains and predicts on features of the pictures in their place.

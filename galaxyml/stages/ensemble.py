@@ -31,26 +31,23 @@ def ensemble(runs: list[RunDir], into: RunDir) -> None:
     held_out = np.stack([(catalog["split"] == "val").to_numpy() for catalog in catalogs])
     if (held_out.sum(axis=0) > 1).any():
         raise UserError(f"{into.path}: two runs hold out the same objects; a sweep joins each fold once.")
-    unseen = first["split"].where(first["split"].isin(["test", "survey"]), "train")
+    unseen = first["split"].where(~first["split"].isin(["train", "val"]), "train")
     first["split"] = np.where(held_out.any(axis=0), "val", unseen)
     into.write_catalog(first)
     made = runs[0].provenance()
     into.write_provenance(made["seed"], made["device"], made["data"], joined=runs)
     for split in ("val", "test", "survey"):
-        for by in ("net", ""):
+        there = [by for by in runs[0].tables_of_predictions(split) if by.startswith("net")] or [""]
+        for by in there:
             tables = [table for run in runs if (table := run.predictions(split, by=by)) is not None]
-            if tables:
-                break
-        else:
-            continue
-        order = first.loc[first["split"] == split, "id"]
-        joined = (
-            mean_table(tables) if all(table["id"].equals(tables[0]["id"]) for table in tables) else pd.concat(tables)
-        )
-        joined = joined.set_index("id").loc[order].reset_index()
-        into.write_predictions(split, joined)
-        if by:
+            if not tables:
+                continue
+            order = first.loc[first["split"] == split, "id"]
+            alike = all(table["id"].equals(tables[0]["id"]) for table in tables)
+            joined = (mean_table(tables) if alike else pd.concat(tables)).set_index("id").loc[order].reset_index()
             into.write_predictions(split, joined, by=by)
+            if by == "net":
+                into.write_predictions(split, joined)
 
 
 def mean_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -22,18 +22,45 @@ AT_ONCE = 256  # pictures that are looked at together
 
 def write_predictions(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageData, here: RunDir) -> None:
     """Writes what the net says of validation and test pictures, and keeps what the training set looks like to it."""
+    val, train, *test = write_tables(trainer, module, data, here, by="net")
+    for split in ("val", "test"):
+        if (table := here.predictions(split, by="net")) is not None:
+            here.write_predictions(split, table)
+    if module.embedded and "feature" in val:
+        here.write_arrays("embedding", _embedding(data, [val, train, *test], module.embedded))
+    looks = [_looks(data, said["index"]) for said in (train, val)]
+    features = (train["feature"].numpy(), val["feature"].numpy()) if "feature" in val else None
+    here.write_arrays("familiar", Familiar.fit((looks[0], looks[1]), features, FLAGGED).arrays())
+
+
+def write_tables(
+    trainer: lightning.Trainer, module: "SupervisedModule", data: ImageData, here: RunDir, by: str
+) -> list[dict[str, torch.Tensor]]:
+    """Writes what the net says of validation and test pictures as the tables of `by`.
+
+    Returns:
+        What `predict_step` said of validation, of training and, if there are any, of test objects.
+    """
     assert data.catalog is not None
-    val, train, *test = (gather(batches) for batches in trainer.predict(module, datamodule=data) or [])
-    for split, said in zip(("val", "test"), (val, *test), strict=False):
+    found = [gather(batches) for batches in trainer.predict(module, datamodule=data) or []]
+    for split, said in zip(("val", "test"), (found[0], *found[2:]), strict=False):
         table = pd.DataFrame(said["output"].numpy(), columns=data.outputs)
         if not np.isfinite(table.to_numpy()).all():
             raise diverged(here.path)
         table.insert(0, "id", data.catalog["id"].to_numpy()[said["index"].numpy()])
-        here.write_predictions(split, table, by="net")
-        here.write_predictions(split, table)
-    looks = [_looks(data, said["index"]) for said in (train, val)]
-    features = (train["feature"].numpy(), val["feature"].numpy()) if "feature" in val else None
-    here.write_arrays("familiar", Familiar.fit((looks[0], looks[1]), features, FLAGGED).arrays())
+        here.write_predictions(split, table, by=by)
+    return found
+
+
+def _embedding(data: ImageData, said: list[dict[str, torch.Tensor]], most: int) -> dict[str, np.ndarray]:
+    """Features of at most so many validation and test objects of each survey, and their ids."""
+    assert data.catalog is not None
+    rows = np.concatenate([part["index"].numpy() for part in (said[0], *said[2:])])
+    features = np.concatenate([part["feature"].numpy() for part in (said[0], *said[2:])])
+    group = data.catalog["survey"] if "survey" in data.catalog else data.catalog["split"]
+    drawn = np.random.default_rng(0).permutation(len(rows))
+    kept = np.sort(pd.Series(drawn).groupby(group.to_numpy()[rows[drawn]]).head(most).to_numpy())
+    return {"id": data.catalog["id"].to_numpy()[rows[kept]].astype(str), "feature": features[kept]}
 
 
 def gather(batches: Any) -> dict[str, torch.Tensor]:

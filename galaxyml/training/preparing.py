@@ -4,6 +4,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import lightning.pytorch as lightning
+import pandas as pd
 import torch
 
 from galaxyml.data.features import open_features
@@ -12,6 +13,7 @@ from galaxyml.errors import UserError
 from galaxyml.losses import ClassLoss
 from galaxyml.models.parts import TwoParts
 from galaxyml.runs import RunDir
+from galaxyml.training.predictions import write_tables
 
 if TYPE_CHECKING:
     from galaxyml.training.supervised import SupervisedModule
@@ -60,22 +62,47 @@ def weigh_classes(module: "SupervisedModule", data: ImageData) -> None:
         module.loss.balance(data.targets_of_rows[data.rows("train")], len(data.outputs))
 
 
-def freeze(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageData, here: RunDir) -> None:
-    """Puts features of the frozen backbone in the place of pictures."""
+def begin(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageData, here: RunDir) -> None:
+    """Makes a phase ready: counts what is trained, and puts features of a frozen backbone in the place of pictures."""
+    if module.phases != ("all",):
+        _count(module, here)
+    first = module.phase == module.phases[0]
+    if module.phase == "head":
+        _freeze(trainer, module, data, here)
+    else:
+        data.use_pictures()
+    if first and module.tuning.progression:
+        write_tables(trainer, module, data, here, by="net_untrained")
+
+
+def _count(module: "SupervisedModule", here: RunDir) -> None:
+    """Tells, and keeps, how much is trained in a phase."""
+    tuned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    every = list(module.parameters())
+    numbers, of = (sum(parameter.numel() for parameter in part) for part in (tuned, every))
+    once = "; features of the others are computed once" if module.phase == "head" else ""
+    phase = f" ({module.phase})" if len(module.phases) > 1 else ""
+    log.info(
+        "%s%s: trains %s of %s tensors, %s of %s numbers%s",
+        here.name,
+        phase,
+        len(tuned),
+        len(every),
+        f"{numbers:,}",
+        f"{of:,}",
+        once,
+    )
+    row = {"phase": module.phase, "tensors": len(tuned), "of_tensors": len(every), "numbers": numbers, "of_numbers": of}
+    before = [kept for kept in here.table_rows("phases") if kept["phase"] != module.phase]
+    here.write_table("phases", pd.DataFrame([*before, row]))
+
+
+def _freeze(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageData, here: RunDir) -> None:
     assert isinstance(module.net, TwoParts)
     model = here.config.get("model") or {}
     if not (model.get("weights") or model.get("pretrained")):
         advice = "give model.weights=FILE or model.pretrained=true" if "weights" in model else "tune=all trains it"
         log.info("note: the backbone is frozen as it was drawn at random; %s.", advice)
-    tuned = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    every = list(module.parameters())
-    log.info(
-        "%s: trains %s of %s tensors, %s of %s numbers; features of the others are computed once",
-        here.name,
-        len(tuned),
-        len(every),
-        *(f"{sum(p.numel() for p in part):,}" for part in (tuned, every)),
-    )
     with trainer.precision_plugin.forward_context():
         features = open_features(
             data.store,

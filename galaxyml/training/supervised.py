@@ -1,6 +1,6 @@
 """Fits a net to known targets; knows no task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import lightning.pytorch as lightning
@@ -12,14 +12,13 @@ from torchmetrics import Metric
 
 from galaxyml.data.module import ImageData
 from galaxyml.data.views import symmetric
-from galaxyml.errors import UserError
 from galaxyml.models.parts import TwoParts, in_parts
 from galaxyml.plots import picture_grid
 from galaxyml.runs import RunDir
 from galaxyml.training import predictions, preparing
 from galaxyml.training.optimizers import optimization
+from galaxyml.training.tuning import Tuning, enter, phases
 
-TUNE = ("all", "head")
 SHOWN = 8  # pictures in a figure
 
 
@@ -33,11 +32,18 @@ class SupervisedModule(lightning.LightningModule):
         optimizer: Takes parameter groups.
         schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
         final: What makes outputs of the net's scores; None to take them as they are.
-        tune: `all` of the net, or its `head` alone: the rest stays as it is, in evaluation mode.
+        tune: `all` of the net, its `head` alone (the rest stays as it is, in evaluation mode), or `lora` (small
+            matrices beside its layers, and the head); several are phases, one after the other.
         predict_views: How many symmetries of the square predictions are averaged over, 1 (the plain view) to 8.
         views: Of each picture, that a head alone learns from, 1 (the plain view) to 8.
         allow_double_weighting: Whether a balanced sampler and class weights may be used together.
+        tuning: How the phases go.
+        embedded: Objects of each survey whose features are kept with the run, for its figures; 0 for none.
         channels_last: Whether convolutions see channels last, which is faster on CPUs and on tensor cores.
+
+    Attributes:
+        phases: What is tuned, one after the other.
+        phase: The one that the module is in.
 
     Raises:
         UserError: If the head is to be tuned of a net that does not say what its head is.
@@ -51,10 +57,12 @@ class SupervisedModule(lightning.LightningModule):
         optimizer: Callable[..., Optimizer],
         schedule: Callable[..., Any] | None = None,
         final: nn.Module | None = None,
-        tune: str = "all",
+        tune: str | Sequence[str] = "all",
         predict_views: int = 1,
         views: int = 8,
         allow_double_weighting: bool = False,
+        tuning: Tuning | None = None,
+        embedded: int = 0,
         channels_last: bool = True,
     ) -> None:
         super().__init__()
@@ -64,31 +72,48 @@ class SupervisedModule(lightning.LightningModule):
         self.optimizer = optimizer
         self.schedule = schedule
         self.final = final if final is not None else nn.Identity()
-        if tune not in TUNE:
-            raise UserError(f"tune={tune}: it must be {' or '.join(TUNE)}.")
-        self.tune = tune
         self.predict_views, self.views = predict_views, views
         self.allow_double_weighting = allow_double_weighting
-        if tune == "head":
-            if not isinstance(net, TwoParts):
-                raise UserError(f"tune=head: {type(net).__name__} does not say what its head is. Use tune=all.")
-            net.requires_grad_(False)
-            net.head.requires_grad_(True)
+        self.embedded = embedded
+        self.tuning = tuning if tuning is not None else Tuning()
+        self.phases = phases(tune, net)
+        self.enter(self.phases[0])
 
     def check(self, data: ImageData) -> None:
         """Refuses to make rare classes count twice."""
         preparing.check_weighing(self, data)
 
     def prepare(self, trainer: lightning.Trainer, data: ImageData, here: RunDir) -> None:
-        """Makes sure that net and pictures fit, tells the loss of the classes, and freezes what is not tuned."""
+        """Makes sure that net and pictures fit, and tells the loss of the classes."""
         preparing.probe(self, data)
         preparing.weigh_classes(self, data)
-        if self.tune == "head":
-            preparing.freeze(trainer, self, data, here)
+
+    def enter(self, phase: str) -> None:
+        """Makes trainable what a phase tunes."""
+        self.phase = phase
+        enter(phase, self.net, self.tuning)
+
+    def begin(self, phase: str, trainer: lightning.Trainer, data: ImageData, here: RunDir) -> None:
+        """Makes a phase ready: what is trained, and on pictures or on their features."""
+        self.enter(phase)
+        preparing.begin(trainer, self, data, here)
+
+    def end(self, trainer: lightning.Trainer, data: ImageData, here: RunDir) -> None:
+        """Writes what the net says after a phase that another follows."""
+        if self.tuning.progression:
+            predictions.write_tables(trainer, self, data, here, by=f"net_{self.phase}")
 
     def write_predictions(self, trainer: lightning.Trainer, data: ImageData, here: RunDir) -> None:
         """Writes what the net says of validation and test pictures."""
         predictions.write_predictions(trainer, self, data, here)
+
+    def epochs(self, phase: str, last: int) -> int:
+        """Epochs of a phase, where `last` is how many the last one has."""
+        return last if phase == self.phases[-1] else self.tuning.head_epochs
+
+    def backbone_rates(self) -> tuple[float, float]:
+        """Of the current phase, the backbone's learning rate relative to the head's, and its decay by layer."""
+        return (self.tuning.backbone_rate, self.tuning.layer_decay) if self.phase == "all" else (1.0, 1.0)
 
     @torch.no_grad()
     def figures(self, trainer: lightning.Trainer) -> dict[str, Figure]:
@@ -119,7 +144,7 @@ class SupervisedModule(lightning.LightningModule):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        if self.tune == "head" and isinstance(self.net, TwoParts):
+        if self.phase == "head" and isinstance(self.net, TwoParts):
             # In training mode batch norm would go on adapting, and dropout would blur what is to stay fixed.
             self.net.eval()
             self.net.head.train(mode)
@@ -145,7 +170,7 @@ class SupervisedModule(lightning.LightningModule):
         Returns:
             `index` (B,); `output` (B, K), the mean over the views; and of nets that have them `feature` (B, F), what
             the head sees of the plain view. Of the second loader's objects (training ones) the plain view alone is
-            looked at, and of the third's (test ones) no features are kept: they may be many.
+            looked at, and of the third's (test ones), which may be many, features are kept only for `embedded`.
         """
         views = range(1 if dataloader_idx == 1 else self.predict_views)
         if not isinstance(self.net, TwoParts):
@@ -157,7 +182,8 @@ class SupervisedModule(lightning.LightningModule):
             features = [in_parts(self.net.features, symmetric(batch["image"], view)).float() for view in views]
         outputs = [in_parts(self.classify, feature) for feature in features]
         said = {"index": batch["index"], "output": torch.stack(outputs).mean(0)}
-        return said if dataloader_idx == 2 else {**said, "feature": features[0]}
+        return said if dataloader_idx == 2 and not self.embedded else {**said, "feature": features[0]}
 
     def configure_optimizers(self) -> Any:
-        return optimization(self, self.optimizer, self.schedule)
+        follow = self.phase != self.phases[-1]
+        return optimization(self, self.tuning.optimizer(self.phase, follow, self.optimizer), self.schedule)

@@ -17,11 +17,12 @@ from galaxyml.models.light_curves.vae import Latent, LightCurveVAE
 from galaxyml.runs import RunDir
 from galaxyml.training.curve_predictions import reconstructed, told, write_predictions
 from galaxyml.training.optimizers import optimization
+from galaxyml.training.tuning import OnePhase
 
 SHOWN = 8  # light curves in a figure
 
 
-class VAEModule(lightning.LightningModule):
+class VAEModule(OnePhase, lightning.LightningModule):
     """A variational autoencoder, the weights of its loss and its optimizer.
 
     The loss of an object is the mean over its observations of the negative log-likelihood of the flux (a Gaussian whose

@@ -61,7 +61,7 @@ def test_a_frozen_backbone_does_not_adapt_its_statistics() -> None:
 def test_a_net_without_a_head_of_its_own_is_refused() -> None:
     with pytest.raises(UserError, match="tune=head: Linear does not say what its head is"):
         module(nn.Linear(3, 2))
-    with pytest.raises(UserError, match="tune=tail: it must be all or head"):
+    with pytest.raises(UserError, match="tune=tail: it must be all, head or lora"):
         module(AstroCNN(2), tune="tail")
 
 
