@@ -11,6 +11,8 @@ from lightning.pytorch.callbacks import Callback
 class InterruptAt(Callback):
     """Sends the signal named by INTERRUPT_WITH to this process in the second batch of epoch `epoch`; none, no effect.
 
+    Where INTERRUPT_PHASE names a phase of a fit, only in that one.
+
     Args:
         epoch: Epoch, counted from 0.
     """
@@ -20,6 +22,9 @@ class InterruptAt(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
         name = os.environ.get("INTERRUPT_WITH")
+        phase = getattr(arguments[0], "phase", None)
+        if phase != os.environ.get("INTERRUPT_PHASE", phase):
+            return
         if name and trainer.current_epoch == self.epoch and arguments[-1] == 1:
             if name == "SIGINT":  # a shell's background jobs inherit that it is ignored; a person's terminal does not
                 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,119 @@
+"""A fit in phases: what is trained in each, what is kept, and how a broken run goes on."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from galaxyml.errors import UserError
+from galaxyml.models.astrocnn import AstroCNN
+from galaxyml.training.tuning import Tuning, enter, phases
+
+Command = Callable[..., tuple[int, str]]
+LINE = ("task=spirals", "model=test_resnet", "tune=[head,all]", "tuning.progression=true", "views=2", "epochs=3")
+LINE = (*LINE, "tuning.head_epochs=3", "tuning.head_lr=0.01", "tuning.backbone_rate=0.1")
+
+
+@pytest.mark.parametrize(
+    ("tune", "message"),
+    [
+        ("tail", "tune=tail: it must be all, head or lora"),
+        (["all", "head"], r"tune=\[all,head\]: the head alone comes first"),
+        (["head", "head"], r"tune=\[head,head\]: name head, all or lora"),
+        (["all", "lora"], r"tune=\[all,lora\]: name head"),
+        ([], "name head, all or lora"),
+    ],
+)
+def test_phases_that_make_no_sense_are_refused(tune: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        phases(tune, AstroCNN(2))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("head_epochs", 0),
+        ("head_lr", 0.0),
+        ("backbone_rate", -1.0),
+        ("layer_decay", 1.5),
+        ("lora_rank", 0),
+        ("lora_alpha", 0.0),
+        ("lora_dropout", 1.0),
+    ],
+)
+def test_impossible_numbers_are_refused(key: str, value: Any) -> None:
+    options: dict[str, Any] = {key: value}
+    with pytest.raises(UserError, match=f"tuning.{key}={value}: it must be"):
+        Tuning(**options)
+
+
+def test_a_phase_trains_what_it_names() -> None:
+    net: Any = AstroCNN(2)
+    enter("head", net, Tuning())
+    assert {name for name, value in net.named_parameters() if value.requires_grad} == {
+        name for name, _ in net.named_parameters() if name.startswith("head.")
+    }
+    enter("all", net, Tuning())
+    assert all(value.requires_grad for value in net.parameters())
+    with pytest.raises(UserError, match="Linear does not say what its head is"):
+        phases(["head", "all"], nn.Linear(2, 2))
+
+
+def test_a_fit_in_phases_keeps_each_and_resumes_in_each_exactly(
+    command: Command, spirals_sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, said = command(*LINE, "name=unbroken")
+    assert status == 0, said
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    stop = "callbacks={stop:{_target_:interrupting.InterruptAt,epoch:1}}"
+    statuses = []
+    monkeypatch.setenv("INTERRUPT_WITH", "SIGINT")
+    statuses.append(command(*LINE, stop, "name=broken")[0])  # in the head's phase
+    runs = [tmp_path / "multirun" / "spirals" / name / "fold-0" for name in ("unbroken", "broken")]
+    assert not (runs[1] / "checkpoints" / "last.ckpt").exists()
+    assert command("task=spirals", "model=test_resnet", "epochs=3", "name=broken")[0] == 1  # another configuration
+    monkeypatch.setenv("INTERRUPT_PHASE", "all")
+    statuses.append(command(*LINE, stop, "name=broken")[0])  # the head's goes on to its end, then the next is broken
+    assert (runs[1] / "phases" / "head" / "metrics.json").is_file()
+    assert (runs[1] / "checkpoints" / "last.ckpt").exists()
+    monkeypatch.delenv("INTERRUPT_WITH")
+    statuses.append(command(*LINE, stop, "name=broken")[0])
+    assert statuses == [130, 130, 0]
+
+    for part in ("checkpoints/last.ckpt", "phases/head/checkpoints/last.ckpt"):
+        weights = [torch.load(run / part, weights_only=True)["state_dict"] for run in runs]
+        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    for table in ("val", "net_untrained/val", "net_head/test", "net/test"):
+        found = [pd.read_parquet(run / "predictions" / f"{table}.parquet") for run in runs]
+        pd.testing.assert_frame_equal(found[0], found[1], check_exact=True)
+    for history in ("history.csv", "phases/head/history.csv"):
+        assert (runs[0] / history).read_text() == (runs[1] / history).read_text()
+
+    counts = pd.read_csv(runs[0] / "tables" / "phases.csv").set_index("phase")
+    assert counts.loc["head", "tensors"] == 2
+    assert counts.loc["all", "tensors"] == counts.loc["all", "of_tensors"] == counts.loc["head", "of_tensors"]
+    assert "(head): trains 2 of" in said
+    before, after = (
+        torch.load(runs[0] / part, weights_only=True)["state_dict"]
+        for part in ("phases/head/checkpoints/last.ckpt", "checkpoints/last.ckpt")
+    )
+    moved = [key for key in before if not torch.equal(before[key], after[key])]
+    assert any("conv" in key for key in moved)
+
+
+def test_the_backbone_rests_while_the_head_learns(command: Command, spirals_sky: Path, tmp_path: Path) -> None:
+    assert command(*LINE[:5], "epochs=1", "tuning.head_epochs=1", "name=one")[0] == 0
+    assert command(*LINE[:5], "epochs=1", "tuning.head_epochs=4", "name=four")[0] == 0
+    one, four = (
+        torch.load(
+            tmp_path / "multirun" / "spirals" / name / "fold-0" / "phases" / "head" / "checkpoints" / "last.ckpt",
+            weights_only=True,
+        )["state_dict"]
+        for name in ("one", "four")
+    )
+    differ = {key for key in one if not torch.equal(one[key], four[key])}
+    assert differ == {"net.net.fc.weight", "net.net.fc.bias"}
