@@ -7,6 +7,7 @@ from galaxyml.sky.population import population
 from galaxyml.sky.render import render
 from galaxyml.sky.sheet import contact_sheet
 from galaxyml.sky.spirals import write_spirals
+from galaxyml.sky.surveys import write_surveys
 from galaxyml.sky.volunteers import expected_fractions
 from galaxyml.sky.votes import turnout, vote
 
@@ -21,4 +22,5 @@ __all__ = [
     "write_galaxyzoo",
     "write_plasticc",
     "write_spirals",
+    "write_surveys",
 ]

@@ -1,12 +1,12 @@
-"""Writes a contact sheet of the simulated sky: `python -m galaxyml.sky FILE [--survey decals|lsst]`."""
+"""Writes a contact sheet of the simulated sky: `python -m galaxyml.sky FILE [--survey decals|surveys|lsst]`."""
 
 import argparse
 from pathlib import Path
 
 from galaxyml.sky.light_curves.sheet import light_curve_sheet
-from galaxyml.sky.sheet import contact_sheet, galaxy10_sheet
+from galaxyml.sky.sheet import contact_sheet, galaxy10_sheet, surveys_sheet
 
-SHEETS = {"sdss": contact_sheet, "decals": galaxy10_sheet, "lsst": light_curve_sheet}
+SHEETS = {"sdss": contact_sheet, "decals": galaxy10_sheet, "surveys": surveys_sheet, "lsst": light_curve_sheet}
 
 
 def main() -> None:
@@ -18,7 +18,10 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="a .jpg or .png that will be written")
     parser.add_argument("--seed", type=int, default=0, help="of the galaxies (default: 0)")
     parser.add_argument(
-        "--survey", choices=SHEETS, default="sdss", help="who observes; lsst shows light curves (default: sdss)"
+        "--survey",
+        choices=SHEETS,
+        default="sdss",
+        help="who observes; surveys shows the same galaxies by each, lsst light curves (default: sdss)",
     )
     arguments = parser.parse_args()
     SHEETS[arguments.survey](arguments.file, arguments.seed)

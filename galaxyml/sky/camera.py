@@ -139,6 +139,8 @@ def stretch(light: Tensor, survey: Survey = SDSS) -> Tensor:
     pedestal, weights = (torch.tensor(values).view(3, 1, 1) for values in (survey.pedestal, survey.weights))
     colors = ((light.flip(0) - pedestal) * weights).clamp_min_(0)
     mean = colors.mean(0).clamp_min_(1e-6)
+    if survey.saturation != 1:
+        colors = mean + survey.saturation * (colors - mean)
     colors *= torch.asinh(mean / survey.softening) / (survey.range * mean)
     if survey.keeps_hue:
         colors /= colors.amax(0).clamp_min_(1.0)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -70,8 +71,10 @@ def picture(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: Surv
     """
     rng = np.random.default_rng([seed, galaxy.texture])
     frame = scene(galaxy, rng, survey)
-    add_surroundings(frame, galaxy.crowding, rng)
+    surround(frame, galaxy.crowding, rng)
     light = observe(galaxy, frame, rng)
+    if not survey.quality:
+        return Image.fromarray(levels(light, survey)).resize((size, size), Image.Resampling.BICUBIC)
     # SkyServer keeps its frames as JPEG and cuts out of these, so what volunteers see went through JPEG twice; the
     # Legacy Survey viewer's cutouts are JPEG, which Galaxy10 has decoded.
     kept = io.BytesIO()
@@ -84,6 +87,16 @@ def scene(galaxy: Galaxy, rng: np.random.Generator, survey: Survey = SDSS) -> Fr
     frame = Frame.of(survey.cutout * survey.cutout_pixel(galaxy.r90), survey)
     draw(galaxy, frame, rng)
     return frame
+
+
+def surround(frame: Frame, crowding: float, rng: np.random.Generator) -> None:
+    """Adds stars and galaxies as `add_surroundings` does, in g, r and i where the survey's bands follow from these."""
+    if frame.survey.field_mix is None:
+        add_surroundings(frame, crowding, rng)
+        return
+    field = replace(frame, light=torch.zeros_like(frame.light), survey=SDSS)
+    add_surroundings(field, crowding, rng)
+    frame.light += torch.einsum("bc,cij->bij", torch.tensor(frame.survey.field_mix), field.light).clamp_min(0)
 
 
 def observe(galaxy: Galaxy, frame: Frame, rng: np.random.Generator) -> torch.Tensor:

@@ -11,7 +11,7 @@ from galaxyml.files import whole
 from galaxyml.sky.galaxy10 import CLASSES, members
 from galaxyml.sky.population import population
 from galaxyml.sky.render import render
-from galaxyml.sky.survey import DECALS, SDSS, Survey
+from galaxyml.sky.survey import DECALS, GZD, SDSS, UKIDSS, Survey, one_thing_changed
 
 CROP = {"SDSS": 212, "DECaLS": 180}  # central pixels that are shown
 TILE = 128
@@ -76,16 +76,41 @@ def galaxy10_sheet(path: Path, seed: int = 0) -> None:
     _write(path, {_two_lines(name): members(name, COLUMNS, seed) for name in CLASSES}, seed, DECALS)
 
 
-def _write(path: Path, shown: dict[str, pd.DataFrame], seed: int, survey: Survey) -> None:
+def surveys_sheet(path: Path, seed: int = 0) -> None:
+    """Writes a picture with the same galaxies in each row, seen by a survey, or by SDSS with one thing of UKIDSS's.
+
+    Args:
+        path: Ends in .jpg or .png.
+        seed: Of the galaxies.
+
+    Raises:
+        UserError: If the file is to be of another format.
+    """
+    kinds = ("smooth", "disk", "spiral", "spiral", "edge-on", "ring", "merger", "irregular")
+    fitting = "8 < r90 < 22 and inclination < 60"
+    chosen = [
+        population(600, seed + place, kind).query(fitting if kind != "edge-on" else "8 < r90 < 22").head(1)
+        for place, kind in enumerate(kinds)
+    ]
+    galaxies = pd.concat(chosen)
+    changed = {f"SDSS with\nUKIDSS's {name}": survey for name, survey in one_thing_changed(SDSS, UKIDSS).items()}
+    cameras = {"SDSS": SDSS, "DECaLS": GZD, "UKIDSS": UKIDSS, **changed}
+    _write(path, dict.fromkeys(cameras, galaxies), seed, cameras)
+
+
+def _write(path: Path, shown: dict[str, pd.DataFrame], seed: int, camera: Survey | dict[str, Survey]) -> None:
+    """Writes a sheet with a row of galaxies for each label, seen by one survey or by one a row."""
     if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise UserError(f"A contact sheet is a .jpg or a .png, not '{path.name}'.")
     sheet = Image.new("RGB", (LABEL + COLUMNS * TILE, len(shown) * TILE), (16, 16, 20))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for row, (label, galaxies) in enumerate(shown.items()):
         pen.multiline_text((6, row * TILE + TILE // 2), label, (225, 225, 225), font, anchor="lm")
+        survey = camera[label] if isinstance(camera, dict) else camera
+        side = CROP.get(survey.name, survey.cutout // 2)
         for column, pixels in enumerate(render(galaxies, survey.cutout, seed, survey).numpy()):
-            edge = (pixels.shape[0] - CROP[survey.name]) // 2
-            tile = Image.fromarray(pixels[edge : edge + CROP[survey.name], edge : edge + CROP[survey.name]]).resize(
+            edge = (pixels.shape[0] - side) // 2
+            tile = Image.fromarray(pixels[edge : edge + side, edge : edge + side]).resize(
                 (TILE, TILE), Image.Resampling.LANCZOS
             )
             sheet.paste(tile, (LABEL + column * TILE, row * TILE))

@@ -1,7 +1,7 @@
 """Surveys as data: what a camera, its site and its pictures are like."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -10,7 +10,7 @@ class Survey:
 
     Attributes:
         name: As people call it.
-        bands: The middle one is r-like: a galaxy's magnitude is its magnitude there.
+        bands: A galaxy's magnitude is that in r, which the middle one is but for `middle_color`.
         camera_pixel: Side of a pixel, arcsec.
         cutout: Side of a picture, pixels.
         pixel: Of a cutout, arcsec, where all cutouts have the same; else 0.
@@ -21,7 +21,7 @@ class Survey:
         noise_mixed: Share of a pixel's noise that is its neighbour's, in each direction, where pictures are resampled.
         photon_noise: Variance that a nanomaggie of light adds, nanomaggies squared.
         extinction: Of dust, in units of that in r.
-        red_color: Zero and slope of a galaxy's second colour (r minus the reddest band) against g - r.
+        red_color: Zero and slope of a galaxy's second colour (middle minus reddest band) against g - r.
         field_color: Likewise, of the far galaxies in the field.
         star_color: Slope of a star's second colour against g - r.
         dwarf_color: The second colour of an M dwarf in units of its r - i.
@@ -31,7 +31,13 @@ class Survey:
         softening: Weighed light where the picture turns from linear to logarithmic.
         range: Value of the asinh that is white.
         keeps_hue: Whether a pixel too bright for one colour is dimmed in all; else the colours are cut off one by one.
-        quality: Of the JPEG that the survey hands out, 0 to 100.
+        quality: Of the JPEG that the survey hands out, 0 to 100; 0 where it hands out none.
+        least_pixel: Of a cutout that is scaled to its galaxy, arcsec: it never has less.
+        blue_color: Zero and slope of a galaxy's first colour (bluest minus middle band) against g - r.
+        middle_color: Likewise, of r minus the middle band.
+        field_mix: For each band the weights of g, r and i whose sum is the flux of another object of the field; None
+            where these are drawn in the survey's own bands.
+        saturation: Of the pictures' colours: 1 for those of the light, 0 for none.
     """
 
     name: str
@@ -57,15 +63,23 @@ class Survey:
     range: float
     keeps_hue: bool
     quality: int
+    least_pixel: float = 0.0
+    blue_color: tuple[float, float] = (0.0, 1.0)
+    middle_color: tuple[float, float] = (0.0, 0.0)
+    field_mix: tuple[tuple[float, float, float], ...] | None = None
+    saturation: float = 1.0
 
     def cutout_pixel(self, r90: float) -> float:
         """Side of a pixel of the cutout around a galaxy with that R90, both in arcsec."""
-        return self.pixel + self.pixel_per_r90 * r90
+        return max(self.pixel + self.pixel_per_r90 * r90, self.least_pixel)
 
     def fluxes(self, flux: float, color: float) -> tuple[float, float, float]:
-        """Fluxes of a galaxy in the three bands from that in r and g - r; the second colour follows from the first."""
-        zero, slope = self.red_color
-        return flux * 10 ** (-0.4 * color), flux, flux * 10 ** (0.4 * (zero + slope * color))
+        """Fluxes of a galaxy in the three bands from that in r and g - r, which the other colours follow."""
+        blue, middle, red = (
+            zero + slope * color for zero, slope in (self.blue_color, self.middle_color, self.red_color)
+        )
+        flux = flux * 10 ** (0.4 * middle)
+        return flux * 10 ** (-0.4 * blue), flux, flux * 10 ** (0.4 * red)
 
 
 SDSS = Survey(
@@ -120,3 +134,97 @@ DECALS = Survey(
     keeps_hue=False,
     quality=75,
 )
+# DECaLS as Galaxy Zoo DECaLS shows it (Walmsley et al. 2022, MNRAS 509, 3966, section 3): cutouts scaled to the galaxy,
+# made from the calibrated frames, with muted colours so that the noise of the sky is not a colourful speckle.
+GZD = replace(
+    DECALS,
+    name="GZ DECaLS",
+    cutout=424,
+    pixel=0.0,
+    pixel_per_r90=0.02,
+    least_pixel=0.1,
+    sky_noise=(
+        0.0052,
+        0.0080,
+        0.0190,
+    ),  # 5 sigma for a point of 24.2, 23.8, 22.9 mag; Dey et al. 2019 have 24, 23.5, 22.5
+    weights=(0.55, 1.05, 2.1),  # this and what follows: so that sky, noise and galaxies are as bright as there
+    pedestal=(-0.0165 / 0.55, -0.0165 / 1.05, -0.0165 / 2.1),
+    saturation=0.45,
+    quality=0,
+)
+# The Large Area Survey of UKIDSS (Lawrence et al. 2007, MNRAS 379, 1599) as Galaxy Zoo UKIDSS shows it. Magnitudes are
+# AB: those of the survey plus 0.634, 0.938 and 1.900 (Hewett et al. 2006, MNRAS 367, 454).
+UKIDSS = Survey(
+    name="UKIDSS",
+    bands=("Y", "J", "K"),
+    camera_pixel=0.4,
+    cutout=424,
+    pixel=0.0,
+    pixel_per_r90=0.02,
+    seeing=(0.76, 0.74, 0.70),  # 0.8 to 1.2 arcsec
+    registration=0.5,
+    sky_noise=(0.24, 0.38, 0.52),  # 5 sigma for a point of 20.9, 20.4, 20.1 mag
+    noise_mixed=0.15,
+    photon_noise=0.004,
+    extinction=(0.42, 0.31, 0.13),  # Schlafly & Finkbeiner 2011, table 6; that in Y lies between those in z and J
+    # Old stars have red spectra up to the infrared, and young ones have not: r - J is 1.0 for these, 0.6 for those.
+    blue_color=(0.15, 0.10),
+    middle_color=(0.35, 0.75),
+    red_color=(-0.05, 0.25),
+    field_color=(0.0, 0.0),
+    star_color=0.0,
+    dwarf_color=0.0,
+    field_mix=(
+        (0.0, -2.1, 2.85),
+        (0.0, -3.1, 3.6),
+        (0.0, -3.0, 3.2),
+    ),  # stars have r - J of 0.4 to 2, J - K of -0.5 to 0
+    deeper=0.0,
+    weights=(0.80, 1.0, 1.6),  # this and what follows: so that sky, noise, galaxies and stars look as there
+    pedestal=(0.16, 0.02, 0.06),
+    softening=4.0,
+    range=3.0,
+    keeps_hue=False,
+    quality=90,
+)
+
+
+def one_thing_changed(survey: Survey, other: Survey) -> dict[str, Survey]:
+    """A survey with the PSF, the depth or the bands of another, to see what each does alone.
+
+    Depth is the noise against a galaxy of g - r = 0.7. Pictures in other bands are stretched as the other survey's,
+    with a noise that is as far below the galaxies as the survey's own.
+
+    Args:
+        survey: That is changed, in r.
+        other: That it is changed towards.
+    """
+    zero, slope = other.middle_color
+    gained = 10 ** (0.4 * (zero + slope * 0.7))
+    deeper = [
+        mine / survey.camera_pixel * gained / (theirs / other.camera_pixel)
+        for mine, theirs in zip(survey.sky_noise, other.sky_noise, strict=True)
+    ]
+    noisier = survey.sky_noise[1] / survey.camera_pixel * gained / (other.sky_noise[1] / other.camera_pixel)
+    noise = (survey.sky_noise[0] / noisier, survey.sky_noise[1] / noisier, survey.sky_noise[2] / noisier)
+    quieter = tuple(theirs * factor for theirs, factor in zip(other.sky_noise, deeper, strict=True))
+    return {
+        "psf": replace(
+            survey,
+            name=f"{survey.name} with the PSF of {other.name}",
+            seeing=other.seeing,
+            registration=other.registration,
+        ),
+        "depth": replace(survey, name=f"{survey.name} with the depth of {other.name}", sky_noise=noise),
+        "bands": replace(
+            other,
+            name=f"{survey.name} in the bands of {other.name}",
+            camera_pixel=survey.camera_pixel,
+            seeing=survey.seeing,
+            registration=survey.registration,
+            noise_mixed=survey.noise_mixed,
+            sky_noise=(quieter[0], quieter[1], quieter[2]),
+            quality=survey.quality,
+        ),
+    }

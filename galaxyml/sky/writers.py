@@ -11,7 +11,7 @@ from galaxyml.errors import UserError
 from galaxyml.progress import track
 from galaxyml.sky.population import Galaxy, rows
 from galaxyml.sky.render import picture, pool
-from galaxyml.sky.survey import SDSS
+from galaxyml.sky.survey import SDSS, Survey
 
 
 def check(**numbers: tuple[int, int]) -> None:
@@ -48,19 +48,25 @@ def allot(total: int, weights: Sequence[float], least: int = 0) -> NDArray[np.in
     return parts
 
 
-def write_pictures(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size: int) -> None:
-    """Draws galaxies as SDSS sees them and writes each to its path, a JPEG of the quality that the survey has.
+def write_pictures(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size: int, survey: Survey = SDSS) -> None:
+    """Draws galaxies as a survey sees them and writes each to its path, a JPEG of the survey's quality or a PNG.
 
     Args:
         galaxies: Rows of a population.
         paths: Of the files, in the order of the rows.
         seed: As for `render`.
         size: Side of the pictures, pixels.
+        survey: That sees them.
     """
 
     def write(galaxy: Galaxy, path: Path) -> None:
-        picture(galaxy, size, seed).save(path, quality=SDSS.quality)
+        drawn = picture(galaxy, size, seed, survey)
+        if path.suffix == ".jpg":
+            drawn.save(path, quality=survey.quality)
+        else:
+            drawn.save(path)
 
+    title = "Drawing galaxies" if survey is SDSS else f"Drawing galaxies, {survey.name}"
     with pool() as threads:
-        for _ in track(threads.map(write, rows(galaxies), paths), "Drawing galaxies", len(galaxies)):
+        for _ in track(threads.map(write, rows(galaxies), paths), title, len(galaxies)):
             pass

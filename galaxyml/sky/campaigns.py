@@ -1,0 +1,255 @@
+"""The volunteers of four campaigns, each with its own questions, who see the same galaxies through their own surveys.
+
+As in `volunteers`, whose answers these are made of, the numbers are habits: they are the truth of the simulated sky,
+not a measurement.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from galaxyml.sky import visibility
+from galaxyml.sky.survey import SDSS, Survey
+from galaxyml.sky.visibility import rises
+from galaxyml.sky.volunteers import CLICKERS, answers
+from galaxyml.trees import DecisionTree
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """How many volunteers look at a galaxy.
+
+    Attributes:
+        usual: Mean number.
+        spread: Its standard deviation.
+        few: Share of galaxies that only `fewer` volunteers look at, as active learning does not ask for more.
+        fewer: How many these are.
+    """
+
+    usual: float
+    spread: float
+    few: float = 0.0
+    fewer: float = 5.0
+
+
+CROWDS = {"gz2": Crowd(42, 7), "gzd12": Crowd(40, 6), "gzd5": Crowd(38, 6, few=0.7), "ukidss": Crowd(39, 6)}
+
+
+def through(galaxies: pd.DataFrame, survey: Survey) -> pd.DataFrame:
+    """Galaxies as the measures of `visibility`, made for SDSS, must take them for what another survey shows.
+
+    Redder bands show old stars: arms stand out less, bulges more, and dust hides less. The noise is that of the middle
+    band, in units of SDSS's, against a galaxy's light in it.
+
+    Args:
+        galaxies: Rows of a population.
+        survey: That sees them.
+    """
+
+    def gained(color: Values) -> Values:
+        zero, slope = survey.middle_color
+        return np.asarray(10 ** (0.4 * (zero + slope * color)))
+
+    old, young = gained(galaxies.color.to_numpy()), gained(galaxies.young_color.to_numpy())
+    disk = (old + young) / 2
+    bulge = galaxies.bulge.to_numpy()
+    brighter = bulge * old / np.maximum(bulge * old + (1 - bulge) * disk, 1e-9)
+    noise = survey.sky_noise[1] / survey.camera_pixel / (SDSS.sky_noise[1] / SDSS.camera_pixel)
+    return galaxies.assign(
+        seeing=galaxies.seeing * survey.seeing[1],
+        depth=galaxies.depth * noise / disk,
+        contrast=galaxies.contrast * young / old,
+        bulge=np.where(bulge > 0, brighter, 0.0),
+        dust=galaxies.dust * survey.extinction[1],
+    )
+
+
+def campaign_answers(galaxies: pd.DataFrame, tree: DecisionTree) -> list[Values]:
+    """Probability of each answer, given that the question is asked and the volunteer looks.
+
+    Args:
+        galaxies: Rows of a population, as `through` a survey.
+        tree: Of one of the campaigns in `CROWDS`.
+
+    Returns:
+        For each question of the tree, probabilities of shape (N, answers).
+    """
+    asked = dict(zip(QUESTIONS, answers(galaxies, DecisionTree.load("kaggle")), strict=True))
+    return [_ASKED[tree.name][question.name](galaxies, asked) for question in tree.questions]
+
+
+def expected_shares(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
+    """Shares of each question's answers that infinitely many volunteers would give; arguments as `campaign_answers`.
+
+    Those who click without a look come to a question as often as their clicks lead them there.
+
+    Returns:
+        Shape (N, K), columns in the tree's order; each question sums to 1.
+    """
+    looking, clicking = campaign_answers(galaxies, tree), _at_random(tree)
+    here = {True: _reached(looking, tree, 1 - CLICKERS), False: _reached(clicking, tree, CLICKERS)}
+    parts = []
+    for number, (look, click) in enumerate(zip(looking, clicking, strict=True)):
+        seeing, careless = here[True][number][:, None], here[False][number][:, None]
+        parts.append((look * seeing + click * careless) / (seeing + careless))
+    return np.concatenate(parts, axis=1)
+
+
+def campaign_votes(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> NDArray[np.int64]:
+    """Counts of the answers. Only those who gave the answer that leads to a question are asked it.
+
+    Args:
+        galaxies: Rows of a population, as `through` a survey.
+        tree: Of one of the campaigns in `CROWDS`.
+        seed: Of the volunteers.
+
+    Returns:
+        Shape (N, K), columns in the tree's order.
+    """
+    rng = np.random.default_rng([seed, 41])
+    people = crowd(len(galaxies), tree, rng)
+    careless = rng.binomial(people, CLICKERS)
+    counts = _walk(people - careless, campaign_answers(galaxies, tree), tree, rng)
+    return counts + _walk(careless, _at_random(tree), tree, rng)
+
+
+def crowd(n: int, tree: DecisionTree, rng: np.random.Generator) -> NDArray[np.int64]:
+    """How many volunteers look at each of n galaxies of a campaign, at least 3; shape (n,)."""
+    found = CROWDS[tree.name]
+    usual = rng.normal(found.usual, found.spread, n)
+    few = rng.poisson(found.fewer, n)
+    return np.maximum(np.where(rng.random(n) < found.few, few, np.round(usual)), 3).astype(np.int64)
+
+
+def _walk(
+    people: NDArray[np.int64], shares: list[Values], tree: DecisionTree, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    counts: list[NDArray[np.int64]] = []
+    for share, leads in zip(shares, tree.leads, strict=True):
+        asked = np.sum([counts[lead] for lead in leads], axis=0) if leads else people
+        counts.extend(rng.multinomial(asked, np.broadcast_to(share, (len(people), share.shape[1]))).T)
+    return np.stack(counts, axis=1)
+
+
+def _reached(shares: list[Values], tree: DecisionTree, at_first: float) -> list[Values]:
+    """Share of all volunteers who come to each question, shape (N,) or (1,) each."""
+    paths: list[Values] = []
+    reached = []
+    for share, leads in zip(shares, tree.leads, strict=True):
+        here = np.sum([paths[lead] for lead in leads], axis=0) if leads else np.full(len(share), at_first)
+        reached.append(here)
+        paths.extend((share * here[:, None]).T)
+    return reached
+
+
+def _at_random(tree: DecisionTree) -> list[Values]:
+    return [np.full((1, len(question.answers)), 1 / len(question.answers)) for question in tree.questions]
+
+
+# What the questions of the Kaggle tree, which are those of Galaxy Zoo 2, are about.
+QUESTIONS = ("features", "edge", "bar", "spiral", "bulge", "odd", "round", "what", "shape", "winding", "number")
+Asked = dict[str, Values]
+
+
+def _same(name: str) -> Callable[[pd.DataFrame, Asked], Values]:
+    return lambda galaxies, asked: asked[name]
+
+
+def _reversed(name: str) -> Callable[[pd.DataFrame, Asked], Values]:
+    return lambda galaxies, asked: asked[name][:, ::-1]
+
+
+def _three_bulges(galaxies: pd.DataFrame, asked: Asked) -> Values:
+    """None, obvious, dominant: what is just noticeable is none to some and obvious to others."""
+    none, slight, obvious, dominant = asked["bulge"].T
+    return np.stack([none + 0.45 * slight, obvious + 0.55 * slight, dominant], axis=1)
+
+
+def _five_bulges(galaxies: pd.DataFrame, asked: Asked) -> Values:
+    """Dominant, large, moderate, small, none."""
+    none, slight, obvious, dominant = asked["bulge"].T
+    large, moderate = 0.15 * dominant + 0.4 * obvious, 0.6 * obvious + 0.15 * slight
+    return np.stack([0.85 * dominant, large, moderate, 0.85 * slight + 0.1 * none, 0.9 * none], axis=1)
+
+
+def _three_bars(galaxies: pd.DataFrame, asked: Asked) -> Values:
+    """Strong, weak, none: who may say weak says no less often."""
+    yes, no = asked["bar"].T
+    strong = rises(visibility.bar(galaxies), 0.6, 0.12)
+    return np.stack([yes * strong, yes * (1 - strong) + 0.12 * no, 0.88 * no], axis=1)
+
+
+def _counted(galaxies: pd.DataFrame, asked: Asked) -> Values:
+    """The number of arms, where nobody may say that it cannot be told."""
+    told = asked["number"][:, :-1]
+    return told / told.sum(1, keepdims=True)
+
+
+def _disturbance(galaxies: pd.DataFrame, asked: Asked) -> tuple[Values, Values, Values]:
+    """Shares of those who see a merger, of those who see debris or a disturbance, and how strong the tails are."""
+    odd = asked["odd"][:, 0]
+    merger, disturbed = asked["what"][:, 5], asked["what"][:, 2] + 0.5 * asked["what"][:, 3]
+    tails = np.clip(galaxies.tail_light.to_numpy() * visibility.signal(galaxies), 0, 1)
+    return odd * merger, odd * disturbed * 0.8, tails
+
+
+def _merging_or_debris(galaxies: pd.DataFrame, asked: Asked) -> Values:
+    """Merger, tidal debris, both, neither."""
+    merger, disturbed, tails = _disturbance(galaxies, asked)
+    return np.stack([merger * (1 - tails), disturbed, merger * tails, 1 - merger - disturbed], axis=1)
+
+
+def _merging_or_disturbed(galaxies: pd.DataFrame, asked: Asked) -> Values:
+    """None, minor disturbance, major disturbance, merger."""
+    merger, disturbed, tails = _disturbance(galaxies, asked)
+    minor = disturbed * (1 - 0.7 * tails) * 0.6 + 0.05 * (1 - merger - disturbed)
+    major = disturbed - disturbed * (1 - 0.7 * tails) * 0.6
+    return np.stack([1 - merger - major - minor, minor, major, merger], axis=1)
+
+
+_ASKED: dict[str, dict[str, Callable[[pd.DataFrame, Asked], Values]]] = {
+    "gz2": {
+        question.name: _same(name) for question, name in zip(DecisionTree.load("gz2").questions, QUESTIONS, strict=True)
+    },
+    "gzd12": {
+        "smooth-or-featured": _same("features"),
+        "how-rounded": _same("round"),
+        "disk-edge-on": _same("edge"),
+        "edge-on-bulge": _same("shape"),
+        "bar": _same("bar"),
+        "has-spiral-arms": _same("spiral"),
+        "spiral-winding": _same("winding"),
+        "spiral-arm-count": _counted,
+        "bulge-size": _three_bulges,
+        "merging": _merging_or_debris,
+    },
+    "gzd5": {
+        "smooth-or-featured": _same("features"),
+        "disk-edge-on": _same("edge"),
+        "has-spiral-arms": _same("spiral"),
+        "bar": _three_bars,
+        "bulge-size": _five_bulges,
+        "how-rounded": _same("round"),
+        "edge-on-bulge": lambda galaxies, asked: asked["shape"][:, [1, 2, 0]],
+        "spiral-winding": _same("winding"),
+        "spiral-arm-count": _same("number"),
+        "merging": _merging_or_disturbed,
+    },
+    "ukidss": {
+        "smooth-or-featured-ukidss": _same("features"),
+        "disk-edge-on-ukidss": _same("edge"),
+        "has-spiral-arms-ukidss": _same("spiral"),
+        "bar-ukidss": _same("bar"),
+        "bulge-size-ukidss": _reversed("bulge"),
+        "something-odd-ukidss": _same("odd"),
+        "how-rounded-ukidss": _same("round"),
+        "bulge-shape-ukidss": _same("shape"),
+        "spiral-winding-ukidss": _same("winding"),
+        "spiral-arm-count-ukidss": _same("number"),
+    },
+}
