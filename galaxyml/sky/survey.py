@@ -1,6 +1,7 @@
 """Surveys as data: what a camera, its site and its pictures are like."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 
@@ -135,7 +136,9 @@ DECALS = Survey(
     quality=75,
 )
 # DECaLS as Galaxy Zoo DECaLS shows it (Walmsley et al. 2022, MNRAS 509, 3966, section 3): cutouts scaled to the galaxy,
-# made from the calibrated frames, with muted colours so that the noise of the sky is not a colourful speckle.
+# made from the calibrated frames, with muted colours so that the noise of the sky is not a colourful speckle. Points are
+# 5 sigma at 24.2, 23.8, 22.9 mag (Dey et al. 2019: 24.0, 23.5, 22.5 for small galaxies). The stretch is chosen so that
+# sky, noise and galaxies are as bright as in its pictures.
 GZD = replace(
     DECALS,
     name="GZ DECaLS",
@@ -143,18 +146,19 @@ GZD = replace(
     pixel=0.0,
     pixel_per_r90=0.02,
     least_pixel=0.1,
-    sky_noise=(
-        0.0052,
-        0.0080,
-        0.0190,
-    ),  # 5 sigma for a point of 24.2, 23.8, 22.9 mag; Dey et al. 2019 have 24, 23.5, 22.5
-    weights=(0.55, 1.05, 2.1),  # this and what follows: so that sky, noise and galaxies are as bright as there
-    pedestal=(-0.0165 / 0.55, -0.0165 / 1.05, -0.0165 / 2.1),
+    sky_noise=(0.0052, 0.0080, 0.0190),
+    weights=(0.75, 1.05, 1.75),
+    pedestal=(-0.0092 / 0.75, -0.0092 / 1.05, -0.0092 / 1.75),
+    softening=0.021,
+    range=6.7,
     saturation=0.45,
     quality=0,
 )
-# The Large Area Survey of UKIDSS (Lawrence et al. 2007, MNRAS 379, 1599) as Galaxy Zoo UKIDSS shows it. Magnitudes are
-# AB: those of the survey plus 0.634, 0.938 and 1.900 (Hewett et al. 2006, MNRAS 367, 454).
+# The Large Area Survey of UKIDSS (Lawrence et al. 2007, MNRAS 379, 1599) as Galaxy Zoo UKIDSS shows it: seeing of 0.8
+# to 1.2 arcsec, points 5 sigma at 20.9, 20.4, 20.1 mag. Magnitudes are AB: the survey's plus 0.634, 0.938 and 1.900
+# (Hewett et al. 2006, MNRAS 367, 454). Old stars are red up to the infrared and young ones are not: r - J is 1.1 for a
+# galaxy of g - r = 0.9 and 0.5 for one of 0.4. A star's r - J is 0.4 to 2, its J - K -0.5 to 0. The stretch is chosen
+# so that sky, noise, galaxies and stars look as in its pictures.
 UKIDSS = Survey(
     name="UKIDSS",
     bands=("Y", "J", "K"),
@@ -162,53 +166,53 @@ UKIDSS = Survey(
     cutout=424,
     pixel=0.0,
     pixel_per_r90=0.02,
-    seeing=(0.76, 0.74, 0.70),  # 0.8 to 1.2 arcsec
+    seeing=(0.76, 0.74, 0.70),
     registration=0.5,
-    sky_noise=(0.24, 0.38, 0.52),  # 5 sigma for a point of 20.9, 20.4, 20.1 mag
+    sky_noise=(0.24, 0.38, 0.52),
     noise_mixed=0.15,
     photon_noise=0.004,
     extinction=(0.42, 0.31, 0.13),  # Schlafly & Finkbeiner 2011, table 6; that in Y lies between those in z and J
-    # Old stars have red spectra up to the infrared, and young ones have not: r - J is 1.0 for these, 0.6 for those.
     blue_color=(0.15, 0.10),
-    middle_color=(0.35, 0.75),
+    middle_color=(0.1, 1.1),
     red_color=(-0.05, 0.25),
     field_color=(0.0, 0.0),
     star_color=0.0,
     dwarf_color=0.0,
-    field_mix=(
-        (0.0, -2.1, 2.85),
-        (0.0, -3.1, 3.6),
-        (0.0, -3.0, 3.2),
-    ),  # stars have r - J of 0.4 to 2, J - K of -0.5 to 0
+    field_mix=((0.0, -2.1, 2.85), (0.0, -3.1, 3.6), (0.0, -3.0, 3.2)),
     deeper=0.0,
-    weights=(0.80, 1.0, 1.6),  # this and what follows: so that sky, noise, galaxies and stars look as there
-    pedestal=(0.16, 0.02, 0.06),
-    softening=4.0,
-    range=3.0,
+    weights=(0.85, 0.92, 1.65),
+    pedestal=(0.14, -0.10, 0.06),
+    softening=1.2,
+    range=6.2,
     keeps_hue=False,
     quality=90,
 )
+TYPICAL = 0.7  # g - r of a galaxy
+
+
+def shallower(survey: Survey, other: Survey) -> float:
+    """How many times fainter a galaxy is against the other survey's noise, in the middle bands and an equal area."""
+    mine, theirs = (one.fluxes(1.0, TYPICAL)[1] * one.camera_pixel / one.sky_noise[1] for one in (survey, other))
+    return mine / theirs
 
 
 def one_thing_changed(survey: Survey, other: Survey) -> dict[str, Survey]:
     """A survey with the PSF, the depth or the bands of another, to see what each does alone.
 
-    Depth is the noise against a galaxy of g - r = 0.7. Pictures in other bands are stretched as the other survey's,
-    with a noise that is as far below the galaxies as the survey's own.
+    Depth is the noise, against which a galaxy is as faint as in the other survey; a picture's black, and the light that
+    it shows well, go with the noise. Bands are fluxes, dust and colours of the pictures; the noise is then as far below
+    a galaxy as the survey's own, and the pictures are as bright.
 
     Args:
-        survey: That is changed, in r.
+        survey: That is changed.
         other: That it is changed towards.
     """
-    zero, slope = other.middle_color
-    gained = 10 ** (0.4 * (zero + slope * 0.7))
-    deeper = [
-        mine / survey.camera_pixel * gained / (theirs / other.camera_pixel)
-        for mine, theirs in zip(survey.sky_noise, other.sky_noise, strict=True)
+    noisier = shallower(survey, other)
+    gained = [
+        theirs / mine for mine, theirs in zip(survey.fluxes(1.0, TYPICAL), other.fluxes(1.0, TYPICAL), strict=True)
     ]
-    noisier = survey.sky_noise[1] / survey.camera_pixel * gained / (other.sky_noise[1] / other.camera_pixel)
-    noise = (survey.sky_noise[0] / noisier, survey.sky_noise[1] / noisier, survey.sky_noise[2] / noisier)
-    quieter = tuple(theirs * factor for theirs, factor in zip(other.sky_noise, deeper, strict=True))
+    # The other survey's stretch, for a noise that is this many times its own.
+    finer = survey.sky_noise[1] * gained[1] / other.sky_noise[1]
     return {
         "psf": replace(
             survey,
@@ -216,15 +220,35 @@ def one_thing_changed(survey: Survey, other: Survey) -> dict[str, Survey]:
             seeing=other.seeing,
             registration=other.registration,
         ),
-        "depth": replace(survey, name=f"{survey.name} with the depth of {other.name}", sky_noise=noise),
+        "depth": replace(
+            survey,
+            name=f"{survey.name} with the depth of {other.name}",
+            sky_noise=_times(survey.sky_noise, (noisier,) * 3),
+            pedestal=_times(survey.pedestal, (noisier,) * 3),
+            softening=survey.softening * noisier,
+        ),
         "bands": replace(
-            other,
+            survey,
             name=f"{survey.name} in the bands of {other.name}",
-            camera_pixel=survey.camera_pixel,
-            seeing=survey.seeing,
-            registration=survey.registration,
-            noise_mixed=survey.noise_mixed,
-            sky_noise=(quieter[0], quieter[1], quieter[2]),
-            quality=survey.quality,
+            bands=other.bands,
+            sky_noise=_times(survey.sky_noise, gained),
+            photon_noise=survey.photon_noise * gained[1],
+            extinction=other.extinction,
+            blue_color=other.blue_color,
+            middle_color=other.middle_color,
+            red_color=other.red_color,
+            field_color=other.field_color,
+            field_mix=other.field_mix,
+            weights=other.weights,
+            pedestal=_times(other.pedestal, (finer,) * 3),
+            softening=other.softening * finer,
+            range=other.range,
+            keeps_hue=other.keeps_hue,
+            saturation=other.saturation,
         ),
     }
+
+
+def _times(values: Sequence[float], factors: Sequence[float]) -> tuple[float, float, float]:
+    blue, middle, red = (value * factor for value, factor in zip(values, factors, strict=True))
+    return blue, middle, red
