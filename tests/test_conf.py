@@ -26,9 +26,14 @@ def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -
     overrides = [f"{group}={name}", f"cache_dir={tmp_path}"]
     overrides += ["model.name=test_resnet"] if (group, name) == ("model", "timm") else []
     overrides += ["task=spirals"] if group == "labels" else []
+    of_votes = name in ("answers", "concentrations", "dirichlet", "fractions", "multinomial")
+    overrides += ["task=surveys", "model=test_vit"] if of_votes else []
+    overrides += ["model=test_vit"] if (group, name) == ("task", "surveys") else []
+    overrides += ["size=56"] if name.startswith("dinov2") else []  # a multiple of its patch
     of_curves = group in ("encoder", "detector") or name.startswith(("light_curve", "plasticc"))
     overrides += ["task=plasticc"] if of_curves and group not in ("task", "experiment") else []
-    overrides += ["model=tiny"] if group not in ("model", "experiment") and not of_curves else []
+    plain = group not in ("model", "experiment") and not of_curves and not of_votes and name != "surveys"
+    overrides += ["model=tiny"] if plain else []
     config = composed(*overrides)
     if config.model.get("pretrained"):
         config.model.pretrained = False  # nothing is fetched in tests

@@ -1,7 +1,7 @@
 """What a decision tree asks, and in which order, read from a YAML file."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class DecisionTree:
         path = Path(name) if str(name).endswith((".yaml", ".yml")) else known.get(str(name))
         if path is None or not path.is_file():
             raise UserError(f"No decision tree '{name}'. {near(str(name), known)} A file of your own ends in .yaml.")
-        return cls.parse(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        return _read(path, path.stat().st_mtime_ns)
 
     @classmethod
     def parse(cls, name: str, content: dict[str, Any], where: str) -> "DecisionTree":
@@ -121,6 +121,12 @@ class DecisionTree:
         for leads in self.leads:
             depths.append(1 + max((depths[self.question_of[lead]] for lead in leads), default=0))
         return max(depths)
+
+
+@lru_cache
+def _read(path: Path, changed: int) -> DecisionTree:
+    """The tree of a file, read once for each time that it changed."""
+    return DecisionTree.parse(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
 
 
 def _question(entry: dict[str, Any], pattern: str) -> Question:
