@@ -1,0 +1,309 @@
+"""Wide tables of catalogues, as CSV, FITS or parquet: columns by name, read only where wanted, and checked."""
+
+import re
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from galaxyml.data.tables import more
+from galaxyml.errors import DataError, near, some
+
+FITS = (".fits", ".fits.gz", ".fit", ".fit.gz")
+PARQUET = (".parquet",)
+WHOLE = r"\d{1,19}"  # object ids of SDSS have 18 or 19 digits
+NAME = r"[^\s/\\]+"
+ROUNDING = 1e-6  # a fraction in single precision may lie this far outside [0, 1]
+_EMPTY = ["", "nan", "NaN", "null", "NULL"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some columns of a table.
+
+    Attributes:
+        path: The file.
+        id_column: The column that tells galaxies apart.
+        frame: Its columns; ids are text, and the index counts the file's rows from 0.
+    """
+
+    path: Path
+    id_column: str
+    frame: pd.DataFrame
+
+    @property
+    def ids(self) -> pd.Series:
+        """The galaxies' ids, text of shape (N,)."""
+        return self.frame[self.id_column]
+
+    def place(self, row: int) -> str:
+        """Where one of the N rows stands: file, line (or row, where the file has no lines), galaxy."""
+        return f"{self.path}, {self.line(row)}, galaxy {self.ids.iloc[row]}"
+
+    def line(self, row: int) -> str:
+        """Line of one of the N rows in a CSV file, below a header; or its number, from 1, in other files."""
+        number = int(self.frame.index[row])
+        return f"row {number + 1}" if _ends(self.path, (*FITS, *PARQUET)) else f"line {number + 2}"
+
+    def numbers(
+        self, names: Sequence[str], lowest: float, highest: float, allowed: str, empty: bool = False
+    ) -> np.ndarray:
+        """Columns of numbers.
+
+        Args:
+            names: K columns.
+            lowest: Smallest value that is allowed.
+            highest: Largest one; no value may be infinite.
+            allowed: What is allowed, in words, for error messages.
+            empty: Whether cells may be empty.
+
+        Returns:
+            Shape (N, K), NaN where a cell is empty.
+
+        Raises:
+            DataError: If a cell holds anything else; the message names the first one.
+        """
+        values = np.empty((len(self.frame), len(names)))
+        first: tuple[int, int] | None = None
+        count = 0
+        for at, name in enumerate(names):
+            column = self.frame[name]
+            numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+            values[:, at] = np.clip(numbers, lowest, highest)
+            unknown = np.isnan(numbers)
+            wrong = ~(
+                unknown | ((numbers >= lowest - ROUNDING) & (numbers <= highest + ROUNDING) & np.isfinite(numbers))
+            )
+            if unknown.any():
+                wrong |= unknown & (column.notna().to_numpy() if empty else True)
+            if wrong.any():
+                count += int(wrong.sum())
+                here = (int(wrong.argmax()), at)
+                first = here if first is None else min(first, here)
+        if first is not None:
+            row, at = first
+            raise DataError(
+                f"{self.place(row)}: {names[at]} is {_shown(self.frame[names[at]].iloc[row])}; {allowed}{more(count)}. "
+                "Correct the value or take the row out."
+            )
+        return values
+
+
+class WideTable:
+    """A table with a header, of which some columns are wanted.
+
+    Args:
+        path: A file, CSV (`.csv`, `.csv.gz`), FITS (`.fits`, `.fits.gz`; its first table) or parquet (`.parquet`).
+        where: Where it can be had, for error messages.
+
+    Attributes:
+        columns: Names of all its columns.
+
+    Raises:
+        DataError: If the file is missing or is no table, or a column occurs twice.
+    """
+
+    def __init__(self, path: Path, where: str = "") -> None:
+        self.path, self.where = path, where
+        with self._told():
+            if _ends(path, FITS):
+                with _fits_table(path) as table:
+                    self.columns = list(table.columns.names)
+            elif _ends(path, PARQUET):
+                self.columns = list(pa.parquet.read_schema(path).names)
+            else:
+                # Not pandas' own header: it would rename a column that occurs twice.
+                head = pd.read_csv(path, header=None, nrows=1, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+                self.columns = [name.strip() for name in head.iloc[0]]
+        if twice := sorted({name for name in self.columns if name and self.columns.count(name) > 1}):
+            raise DataError(f"{path}: columns that occur twice ({len(twice)}): {some(twice)}. Take one of each out.")
+
+    def check(self, wanted: Sequence[str], known: Sequence[str] = ()) -> None:
+        """Makes sure that columns are there.
+
+        Args:
+            wanted: Their names.
+            known: Other names that a table of this kind has, which are therefore not misspelt ones.
+
+        Raises:
+            DataError: If some are not; the message names them, and near ones.
+        """
+        if missing := [name for name in wanted if name not in self.columns]:
+            unknown = [name for name in self.columns if name and name not in {*wanted, *known}]
+            hint = f"The table has {some(unknown)}, which nothing is known of. " if unknown else ""
+            close = near(missing[0], unknown) if unknown else ""
+            hint += f"{close} " if close.startswith("Did") else ""
+            raise DataError(
+                f"{self.path}: missing columns ({len(missing)}): {some(missing)}. {hint}Columns are found by their "
+                f"names in the header, in any order. {self.where}".rstrip()
+            )
+
+    def read(
+        self,
+        id_column: str,
+        texts: Sequence[str] = (),
+        numbers: Sequence[str] = (),
+        pattern: str = WHOLE,
+        repeats: bool = False,
+    ) -> Rows:
+        """Reads an id and some columns; nothing else is held in memory.
+
+        Args:
+            id_column: Never read as a float, which would lose the last of 18 digits.
+            texts: Columns of text; an empty cell is an empty text.
+            numbers: Columns of numbers, to be checked by `Rows.numbers`.
+            pattern: What an id looks like, as a regular expression.
+            repeats: Whether an id may occur in several rows.
+
+        Raises:
+            DataError: If a column or an id is missing, or an id is malformed or occurs twice.
+        """
+        names = list(dict.fromkeys([id_column, *texts, *numbers]))
+        self.check(names)
+        with self._told():
+            frame = self._frame(names, [id_column, *texts])
+        for name in dict.fromkeys([id_column, *texts]):
+            frame[name] = frame[name].fillna("").astype(str).str.strip()
+        if not (filled := (frame[id_column] != "").to_numpy()).all():
+            blank = (frame[[*texts]] == "").all(axis=1) & frame[[*numbers]].isna().all(axis=1)
+            frame = frame[filled | ~blank.to_numpy()]  # empty lines
+        if frame.empty:
+            raise DataError(f"{self.path} has a header and no rows. Fetch it again. {self.where}".rstrip())
+        rows = Rows(self.path, id_column, frame)
+        _check_ids(rows, pattern, repeats)
+        return rows
+
+    def _frame(self, names: list[str], texts: list[str]) -> pd.DataFrame:
+        if _ends(self.path, FITS):
+            with _fits_table(self.path) as table:
+                return pd.DataFrame({name: _fits_column(table, name) for name in names})
+        if _ends(self.path, PARQUET):
+            found = pa.parquet.read_table(self.path, columns=names)
+            for name in texts:  # before pandas, which makes floats of whole numbers with gaps
+                found = found.set_column(found.column_names.index(name), name, found[name].cast(pa.string()))
+            return found.to_pandas(ignore_metadata=True)[names]
+        return self._csv(names, texts)
+
+    def _csv(self, names: list[str], texts: list[str]) -> pd.DataFrame:
+        """Columns of a CSV file; arrow's reader, unlike pandas', sees when a line has too many values."""
+        blank: list[int] = []  # lines of nothing but commas; quite empty ones come as rows without values
+        odd: list[Any] = []
+
+        def left_out(row: Any) -> str:
+            if row.text.strip(" ,\r"):
+                odd.append(row)
+            else:
+                blank.append(row.number)
+            return "skip"
+
+        found = pa.csv.read_csv(
+            self.path,
+            read_options=pa.csv.ReadOptions(
+                use_threads=False,  # so that rows are numbered
+                skip_rows=1,
+                column_names=[name or f" {number}" for number, name in enumerate(self.columns)],
+            ),
+            parse_options=pa.csv.ParseOptions(ignore_empty_lines=False, invalid_row_handler=left_out),
+            convert_options=pa.csv.ConvertOptions(
+                include_columns=names,
+                column_types=dict.fromkeys(texts, pa.string()),
+                null_values=_EMPTY,
+                strings_can_be_null=True,
+            ),
+        )
+        if odd:
+            raise DataError(
+                f"{self.path}, line {odd[0].number} has {odd[0].actual_columns} values and the header "
+                f"{odd[0].expected_columns}{more(len(odd))}. Decimals take points, text with commas takes quotes: "
+                "correct the line or take it out."
+            )
+        frame = found.to_pandas(split_blocks=True, self_destruct=True)
+        lines = np.delete(np.arange(len(frame) + len(blank)), np.array(blank, int) - 2)
+        return frame.set_axis(lines)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turns what readers raise on missing and broken files into one sentence."""
+        try:
+            yield
+        except DataError:
+            raise
+        except FileNotFoundError:
+            raise DataError(f"{self.path} is missing. {self.where}".rstrip()) from None
+        except (OSError, EOFError, ValueError, TypeError, zlib.error, pa.ArrowException) as error:
+            kind = "a FITS" if _ends(self.path, FITS) else "a parquet" if _ends(self.path, PARQUET) else "a CSV"
+            said = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".")
+            raise DataError(
+                f"{self.path} is not {kind} table that can be read: {said}. Fetch it again. {self.where}".rstrip()
+            ) from None
+
+
+def _ends(path: Path, suffixes: Sequence[str]) -> bool:
+    return path.name.lower().endswith(tuple(suffixes))
+
+
+@contextmanager
+def _fits_table(path: Path) -> Iterator[Any]:
+    """The first table of a FITS file."""
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)  # about headers; the columns are what counts
+        with path.open("rb") as file, fits.open(file, memmap=False) as units:  # it leaves broken files open otherwise
+            table = next((unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)), None)
+            if table is None:
+                raise ValueError("it has no table")
+            yield table
+
+
+def _fits_column(table: Any, name: str) -> np.ndarray | pd.Series:
+    """A column in the machine's own byte order; what the header calls null is empty."""
+    values = np.asarray(table.data[name])
+    if values.ndim != 1:
+        raise ValueError(f"the column {name} holds {values.shape[1:]} values a row, not one")
+    if values.dtype.kind in "SU":
+        return values.astype(str)
+    values = values.astype(values.dtype.newbyteorder("="))
+    null = table.columns[name].null
+    if values.dtype.kind in "iu" and null is not None and (values == int(null)).any():
+        return pd.Series(values, dtype="Int64").mask(values == int(null))
+    return values
+
+
+def _check_ids(rows: Rows, pattern: str, repeats: bool) -> None:
+    """Makes sure that ids look like ids and, unless they may repeat, that each galaxy has one row."""
+    if not (good := rows.ids.str.fullmatch(pattern).to_numpy(bool)).all():
+        row = int((~good).argmax())
+        value = rows.ids.iloc[row]
+        what = "a whole number" if pattern == WHOLE else "a name without spaces and slashes"
+        if lost := pattern == WHOLE and re.fullmatch(r"[\d.]+(e\+?\d+|\.0*)", value, re.IGNORECASE) is not None:
+            what += "; as a float it has lost digits, so the table must be fetched again"
+        advice = "" if lost else " Correct it or take the row out."
+        raise DataError(
+            f"{rows.path}, {rows.line(row)}: {rows.id_column} is {_shown(value)}; it must be {what}"
+            f"{more(int((~good).sum()))}.{advice}"
+        )
+    if not repeats and (again := rows.ids.duplicated().to_numpy()).any():
+        row = int(again.argmax())
+        first = int((rows.ids == rows.ids.iloc[row]).to_numpy().argmax())
+        raise DataError(
+            f"{rows.place(row)} has a row already, in {rows.line(first)}{more(int(again.sum()))}. "
+            "Each galaxy has one row; take one out."
+        )
+
+
+def _shown(value: Any) -> str:
+    """A cell as an error message shows it."""
+    if value is None or value is pd.NA or str(value) in ("", "nan"):
+        return "empty"
+    return f"{float(value):.10g}" if isinstance(value, int | float | np.number) else f"'{value}'"

@@ -1,0 +1,52 @@
+"""What a net says, as fractions of the features that all surveys are judged by."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from galaxyml.runs import RunDir
+from galaxyml.stages.ensemble import mean_table
+from galaxyml.votes.vocabulary import Vocabulary
+
+SPLITS = ("val", "test")
+NET = "net"  # tables of what nets say; those of the phases of a fit are called net_<phase>
+
+
+class Answers:
+    """Turns a net's outputs into fractions, as each galaxy's own volunteers would give them.
+
+    Args:
+        vocabulary: What the net says.
+        campaign: Whose volunteers are asked about pictures from elsewhere.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, campaign: str | None = None) -> None:
+        self.vocabulary = vocabulary
+        self.campaign = campaign if campaign is not None else vocabulary.trained[0]
+
+    def __call__(self, run: RunDir) -> dict[str, float]:
+        """Writes the fractions of every split, and those of the phases before; has no numbers of its own."""
+        campaigns = run.catalog().set_index("id")["campaign"]
+        for split in SPLITS:
+            for by in run.tables_of_predictions(split):
+                if not by.startswith(NET):
+                    continue
+                said = run.predictions(split, by=by)
+                assert said is not None
+                outputs = said[self.vocabulary.columns].to_numpy(float)
+                of_each = campaigns.loc[said["id"]].to_numpy()
+                run.write_predictions(split, self._table(said, outputs, of_each), by=by.removeprefix(NET).lstrip("_"))
+        return {}
+
+    def combine(self, run: RunDir, outputs: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        """Fractions that volunteers of one campaign would give, from what nets say of the same pictures."""
+        said = mean_table(outputs)
+        values = said[self.vocabulary.columns].to_numpy(float)
+        return self._table(said, values, np.full(len(said), self.campaign))
+
+    def _table(self, said: pd.DataFrame, outputs: np.ndarray, campaigns: np.ndarray) -> pd.DataFrame:
+        found = pd.DataFrame(self.vocabulary.said(outputs, campaigns), columns=self.vocabulary.features)
+        if "id" in said:
+            found.insert(0, "id", said["id"].to_numpy())
+        return found

@@ -1,0 +1,369 @@
+"""From survey to survey: catalogues of several campaigns, mixed for training, and galaxies that are only judged."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from galaxyml.data import leakage
+from galaxyml.data.classes import check_balance, row_weights
+from galaxyml.data.module import ImageData
+from galaxyml.data.splits import Folds
+from galaxyml.errors import DataError, UserError, near, some
+from galaxyml.files import known_digest
+from galaxyml.seeds import derive
+from galaxyml.tasks.survey_tables import SurveyTable
+from galaxyml.votes.vocabulary import KIND, Vocabulary, check_names
+
+STRATIFIED = "smooth_or_features"  # the question whose answers all parts of the split should share alike
+LEFT_OUT = "left out"  # the split of a galaxy to train on that is one to be judged
+
+
+class Catalogue(Protocol):
+    """The files of one survey."""
+
+    @property
+    def campaign(self) -> str:
+        """Name of the decision tree that its volunteers were asked."""
+
+    def read(
+        self, root: Path, kinds: Sequence[str], notes: list[str], steps: Callable[[str, int, int], None]
+    ) -> SurveyTable:
+        """Galaxies with pictures and votes."""
+
+    def files(self, root: Path) -> list[str]:
+        """The tables that are read, relative to the task's folder."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A survey whose pictures volunteers have looked at.
+
+    Attributes:
+        title: As figures and reports call it.
+        catalogue: Its files.
+        fraction: Which of the catalogue's fractions counts as the fraction of votes: `fraction`, or
+            `weighted_fraction` or `debiased` where the table has them.
+    """
+
+    title: str
+    catalogue: Catalogue
+    fraction: str = KIND
+
+    @property
+    def campaign(self) -> str:
+        """Name of the decision tree."""
+        return self.catalogue.campaign
+
+
+class SurveysData(ImageData):
+    """Galaxies of some surveys to train on, in folds, and of others to be judged.
+
+    Args:
+        surveys: All that may be named.
+        train: Names of those that are trained on; their held-out galaxies are in distribution.
+        test: Names of those that are never trained on.
+        vocabulary: What is predicted.
+        numbers: By survey, how many of its galaxies are used, drawn by the seed: a number, or the name of another
+            survey for as many as it has; the others are used whole.
+        balance: How evenly surveys are drawn for training: 0 as they come, 1 all equally often.
+        least_votes: Fewest votes of a galaxy, in its first question.
+        overlap: Whether only galaxies are trained on that all surveys of `train` have seen.
+        leakage: What happens to galaxies to train on that are judged as well, by id, position or picture: `remove`
+            leaves them out of training, `error` refuses to go on.
+        **options: As for ImageData; `separation` is the largest between two positions of one galaxy.
+    """
+
+    def __init__(
+        self,
+        surveys: Mapping[str, Survey],
+        train: Sequence[str],
+        test: Sequence[str],
+        vocabulary: Vocabulary,
+        numbers: Mapping[str, int | str] | None = None,
+        balance: float = 0.0,
+        least_votes: int = 1,
+        overlap: bool = False,
+        leakage: str = "remove",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_names(surveys, train, test)
+        check_balance(balance)
+        self.surveys = dict(surveys)
+        self.train_names, self.test_names = list(train), list(test)
+        self.vocabulary = vocabulary
+        self.numbers = _checked(dict(numbers or {}), self.names)
+        self.balance, self.least_votes, self.overlap, self.leakage = balance, least_votes, overlap, leakage
+        if leakage not in ("remove", "error"):
+            raise UserError(f"leakage={leakage}: it must be remove or error.")
+        if least_votes < 1:
+            raise UserError(f"least_votes={least_votes}: it must be a whole number, 1 or more.")
+        if overlap and len(train) < 2:
+            raise UserError(f"overlap=true needs two surveys to train on; train={self.train_names}.")
+        if not isinstance(self.split, Folds):
+            raise UserError("split=holdout: test galaxies of this task are those of other surveys. Use split=folds.")
+        if self.separation is None:
+            raise UserError("data.separation=null: a number of arcseconds is needed, such as 3.0.")
+        self.outputs = vocabulary.columns
+        self.targets = vocabulary.features
+        self.audit = leakage_audit()
+
+    @property
+    def names(self) -> list[str]:
+        """The surveys in use, those to train on first."""
+        return [*self.train_names, *self.test_names]
+
+    def digests(self) -> dict[str, str]:
+        root = self.source.path
+        files = [file for name in self.names for file in self.surveys[name].catalogue.files(root)]
+        return {file: known_digest(root / file, self.cache) for file in dict.fromkeys(files) if (root / file).is_file()}
+
+    def load_tables(self, root: Path) -> pd.DataFrame:
+        """One row a galaxy of a survey, with the features of the vocabulary and the votes of their questions."""
+        parts = {name: self._read(root, name) for name in self.names}
+        self._tell_features(parts)
+        if self.overlap:
+            self._keep_overlap(parts)
+        self._audit_tables(parts)
+        for name in sorted(self.names, key=lambda name: isinstance(self.numbers.get(name), str)):
+            parts[name] = self._drawn(name, parts)
+        self.vote_targets = np.concatenate([part.targets for part in parts.values()])
+        catalog = pd.concat([part.galaxies for part in parts.values()], ignore_index=True)
+        self._row_of = pd.Series(np.arange(len(catalog)), catalog["id"])
+        for name in self.train_names:
+            if parts[name].galaxies.empty:
+                raise DataError(f"{root}: no galaxies of {name} are left to train on. {self._advice()}")
+        return catalog
+
+    def target_tensor(self, catalog: pd.DataFrame) -> Tensor:
+        """Fractions and the votes of their questions, float32 of shape (N, K, 2)."""
+        return torch.from_numpy(self.vote_targets[self._row_of[catalog["id"]].to_numpy()])
+
+    def alike(self, catalog: pd.DataFrame) -> np.ndarray:
+        """One column a survey, and the answers of the first question."""
+        surveys = np.stack([catalog["survey"] == name for name in self.train_names], axis=1).astype(float)
+        first = [name for name in self.vocabulary.ontology.features if name.startswith(f"{STRATIFIED}_")]
+        known = [name for name in first if name in catalog]
+        return np.hstack([surveys, catalog[known].fillna(0).to_numpy(float)])
+
+    def row_weights(self, rows: Tensor) -> Tensor | None:
+        if not self.balance:
+            return None
+        assert self.catalog is not None
+        codes = pd.Categorical(self.catalog["survey"], self.names).codes.astype(np.int64)
+        return row_weights(torch.from_numpy(codes)[rows], self.balance)
+
+    def screen(self, catalog: pd.DataFrame, objects: np.ndarray) -> pd.DataFrame:
+        """Leaves out of training what shares its picture with a galaxy to be judged."""
+        judged = catalog["split"] == "test"
+        shared = ~judged & np.isin(objects, objects[judged])
+        if not shared.any():
+            return catalog
+        first = catalog.loc[judged].assign(object=objects[judged]).drop_duplicates("object").set_index("object")["id"]
+        twins = first.reindex(objects[shared]).to_numpy()
+        self._found_leaks(catalog.loc[shared, "id"].to_numpy(), twins, np.full(shared.sum(), np.nan), "picture")
+        return catalog.assign(split=np.where(shared, LEFT_OUT, catalog["split"]))
+
+    def caption(self, said: np.ndarray, true: np.ndarray) -> str:
+        lines = []
+        for name, values in (("true", true[:, 0]), ("said", said)):
+            known = ~np.isnan(true[:, 0])
+            best = [
+                (self._label(columns[at]), shares[at])
+                for columns, shares in self._answered(values, known)
+                if len(shares) and (at := int(shares.argmax())) >= 0
+            ]
+            lines.append(f"{name}: " + ", ".join(f"{label} {share:.2f}" for label, share in best[:3]))
+        return "\n".join(lines)
+
+    def _answered(self, values: np.ndarray, known: np.ndarray) -> list[tuple[list[str], np.ndarray]]:
+        found, at = [], 0
+        for group in self.vocabulary.groups:
+            rows = np.arange(at, at + len(group.columns))
+            at += len(group.columns)
+            rows = rows[known[rows]]
+            part = np.clip(values[rows], 0, None)
+            if len(rows):
+                found.append(([self.outputs[row] for row in rows], part / max(part.sum(), 1e-9)))
+        return found
+
+    def _label(self, column: str) -> str:
+        ontology = self.vocabulary.ontology
+        return ontology.label(column) if column in ontology.features else column.rpartition("_")[2]
+
+    def _read(self, root: Path, name: str) -> "Part":
+        survey = self.surveys[name]
+        kinds = {kind: survey.fraction if kind == KIND else kind for kind in self.vocabulary.kinds}
+        table = survey.catalogue.read(
+            root, list(kinds.values()), self.notes, lambda what, before, after: self.kept(what, before, after)
+        )
+        fractions = {kind: table.fractions[own] for kind, own in kinds.items() if own in table.fractions}
+        votes = table.galaxies["votes"].to_numpy(float)
+        enough = votes >= self.least_votes
+        self.kept(
+            f"{name}: at least {self.least_votes} vote{'s' * (self.least_votes > 1)}", len(enough), int(enough.sum())
+        )
+        true, asked = self.vocabulary.truth(survey.campaign, table.votes, fractions)
+        galaxies = table.galaxies.assign(
+            id=f"{name}:" + table.galaxies["id"].astype(str),
+            survey=name,
+            campaign=survey.campaign,
+            split="train" if name in self.train_names else "test",
+        )
+        features = self.vocabulary.features
+        galaxies = pd.concat(
+            [
+                galaxies.reset_index(drop=True),
+                pd.DataFrame(true, columns=features),
+                pd.DataFrame(asked, columns=[f"{feature}_votes" for feature in features]),
+            ],
+            axis=1,
+        )
+        targets = self.vocabulary.targets(survey.campaign, table.votes, fractions)
+        useful = enough & (targets[..., 1] > 0).any(1)
+        if (without := int((enough & ~useful).sum())) and name in self.train_names:
+            self.notes.append(f"{name}: {without:,} galaxies answer none of the questions that are predicted.")
+        if not useful.any():
+            raise DataError(
+                f"{root}: no galaxy of {name} has a vote on any of {some(features)} "
+                f"(kinds of fractions: {some(list(kinds.values()))}). {self._advice()}"
+            )
+        return Part(galaxies[useful].reset_index(drop=True), targets[useful])
+
+    def _advice(self) -> str:
+        return "Lower least_votes, choose other surveys or features, or give a larger data.separation."
+
+    def _tell_features(self, parts: "dict[str, Part]") -> None:
+        """Keeps which survey asks what, and of how many; notes what all have in common."""
+        ontology = self.vocabulary.ontology
+        rows = []
+        for feature in self.vocabulary.features:
+            plain = (
+                feature
+                if feature in ontology.features
+                else next(name for name in self.vocabulary.plain if feature.startswith(f"{name}_"))
+            )
+            row = {"feature": feature, "label": ontology.label(plain)}
+            for name, part in parts.items():
+                columns = ontology.question_of(plain).columns.get(self.surveys[name].campaign, {}).get(plain, ())
+                row[name] = " + ".join(columns)
+                row[f"{name}_asked"] = str(int(part.galaxies[feature].notna().sum()))
+            rows.append(row)
+        self.made["features"] = pd.DataFrame(rows)
+        common = ontology.common([self.surveys[name].campaign for name in parts])
+        shared = [feature for feature in self.vocabulary.plain if feature in common]
+        of_question = pd.Series([ontology.question_of(feature).name for feature in shared], dtype=object)
+        told = ", ".join(f"{name} ({number})" for name, number in of_question.value_counts(sort=False).items())
+        self.notes.append(
+            f"features that {', '.join(parts)} have in common ({len(shared)} of {len(self.vocabulary.plain)}), by "
+            f"question: {told or 'none'}."
+        )
+
+    def _keep_overlap(self, parts: "dict[str, Part]") -> None:
+        """Keeps of the surveys to train on the galaxies that all of them have seen."""
+        kept = leakage.seen_by_all([parts[name].galaxies for name in self.train_names], self.separation or 0.0)
+        for name, rows in zip(self.train_names, kept, strict=True):
+            self.kept(
+                f"{name}: within {self.separation:g} arcsec of a galaxy of each other survey",
+                len(rows),
+                int(rows.sum()),
+            )
+            parts[name] = parts[name].rows(rows)
+
+    def _audit_tables(self, parts: "dict[str, Part]") -> None:
+        """Leaves out of training what is judged as well, by id or position."""
+        judged = [parts[name].galaxies for name in self.test_names]
+        if not judged:
+            return
+        other = pd.concat(judged, ignore_index=True)
+        for name in self.names:
+            unknown = int(parts[name].galaxies["ra"].isna().sum())
+            if unknown:
+                self.notes.append(
+                    f"audit: {unknown:,} galaxies of {name} have no position, so ids and pictures alone are compared."
+                )
+        for name in self.train_names:
+            own = parts[name].galaxies
+            found = leakage.same_galaxies(own, other, self.separation or 0.0)
+            self._found_leaks(
+                own["id"].to_numpy()[found["row"]],
+                other["id"].to_numpy()[found["other"]],
+                found["separation"].to_numpy(),
+                found["by"].to_numpy(),
+            )
+            clean = ~np.isin(np.arange(len(own)), found["row"])
+            self.kept(f"{name}: is no galaxy of {', '.join(self.test_names)}", len(own), int(clean.sum()))
+            parts[name] = parts[name].rows(clean)
+
+    def _found_leaks(self, ids: np.ndarray, others: np.ndarray, away: np.ndarray, by: Any) -> None:
+        """Keeps leaks in the audit's table and in a note; refuses them where asked to."""
+        if not len(ids):
+            return
+        found = pd.DataFrame({"trained": ids, "judged": others, "separation_arcsec": away, "by": by})
+        self.audit = pd.concat([self.audit, found], ignore_index=True)
+        self.made["audit"] = self.audit
+        pairs = [f"{one} = {other}" for one, other in zip(ids, others, strict=True)]
+        if self.leakage == "error":
+            raise DataError(
+                f"leakage=error: galaxies to train on are judged as well ({len(ids):,}): {some(pairs)}. "
+                "leakage=remove leaves them out of training."
+            )
+        ways = ", ".join(f"{number:,} by {way}" for way, number in found["by"].value_counts().items())
+        self.notes.append(f"audit: left out of training, as they are judged ({ways}): {some(pairs)}.")
+
+    def _drawn(self, name: str, parts: "dict[str, Part]") -> "Part":
+        part, wanted = parts[name], self.numbers.get(name)
+        if wanted is None:
+            return part
+        number = len(parts[wanted].galaxies) if isinstance(wanted, str) else wanted
+        if len(part.galaxies) < number:
+            self.notes.append(
+                f"numbers.{name}={wanted}: {name} has only {len(part.galaxies):,} galaxies; all are used."
+            )
+            return part
+        chosen = np.random.default_rng(derive(self.seed, "numbers", name)).permutation(len(part.galaxies))[:number]
+        rows = np.isin(np.arange(len(part.galaxies)), chosen)
+        self.kept(f"{name}: drawn by the seed", len(rows), number)
+        return part.rows(rows)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One survey's galaxies.
+
+    Attributes:
+        galaxies: Rows of the catalog.
+        targets: What a loss compares outputs with, shape (N, K, 2).
+    """
+
+    galaxies: pd.DataFrame
+    targets: np.ndarray
+
+    def rows(self, kept: np.ndarray) -> "Part":
+        """Some of them, by a mask of shape (N,)."""
+        return Part(self.galaxies[kept].reset_index(drop=True), self.targets[kept])
+
+
+def leakage_audit() -> pd.DataFrame:
+    """An audit that has found nothing yet."""
+    return pd.DataFrame({"trained": [], "judged": [], "separation_arcsec": [], "by": []})
+
+
+def _checked(numbers: dict[str, int | str], names: list[str]) -> dict[str, int | str]:
+    """Refuses numbers of surveys that are not in use, and numbers that are none."""
+    for name, number in numbers.items():
+        if name not in names:
+            raise UserError(f"numbers.{name}: this run has no such survey. {near(name, names)}")
+        if isinstance(number, str):
+            if number not in names or number == name or isinstance(numbers.get(number), str):
+                others = [other for other in names if other != name]
+                raise UserError(f"numbers.{name}={number}: give a number, or another survey of {others}.")
+        elif isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise UserError(f"numbers.{name}={number}: it must be a whole number, 1 or more, or another survey's name.")
+    return numbers
