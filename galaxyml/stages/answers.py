@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from galaxyml.errors import diverged
 from galaxyml.runs import RunDir
 from galaxyml.stages.ensemble import mean_table
 from galaxyml.votes.vocabulary import Vocabulary
@@ -36,16 +37,20 @@ class Answers:
                 assert said is not None
                 outputs = said[self.vocabulary.columns].to_numpy(float)
                 of_each = campaigns.loc[said["id"]].to_numpy()
-                run.write_predictions(split, self._table(said, outputs, of_each), by=by.removeprefix(NET).lstrip("_"))
+                run.write_predictions(
+                    split, self._table(run, said, outputs, of_each), by=by.removeprefix(NET).lstrip("_")
+                )
         return {}
 
     def combine(self, run: RunDir, outputs: Sequence[pd.DataFrame]) -> pd.DataFrame:
         """Fractions that volunteers of one campaign would give, from what nets say of the same pictures."""
         said = mean_table(outputs)
         values = said[self.vocabulary.columns].to_numpy(float)
-        return self._table(said, values, np.full(len(said), self.campaign))
+        return self._table(run, said, values, np.full(len(said), self.campaign))
 
-    def _table(self, said: pd.DataFrame, outputs: np.ndarray, campaigns: np.ndarray) -> pd.DataFrame:
+    def _table(self, run: RunDir, said: pd.DataFrame, outputs: np.ndarray, campaigns: np.ndarray) -> pd.DataFrame:
+        if not np.isfinite(outputs).all():
+            raise diverged(run.path)
         found = pd.DataFrame(self.vocabulary.said(outputs, campaigns), columns=self.vocabulary.features)
         if "id" in said:
             found.insert(0, "id", said["id"].to_numpy())

@@ -1,0 +1,174 @@
+"""Figures of how well predicted fractions hold from the surveys trained on to those never seen."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from galaxyml.anomaly_plots import embedding
+from galaxyml.calibration import Reliability, reliability
+from galaxyml.errors import UserError
+from galaxyml.plots import loss_curves, picture_grid
+from galaxyml.runs import RunDir
+from galaxyml.stages.figures import centre
+from galaxyml.stages.votes import Judged, judged, label, questions
+from galaxyml.vote_metrics import BINS, LEAST, asked, fraction_reliability, majorities
+from galaxyml.vote_plots import (
+    against_truth_figure,
+    calibration_figure,
+    degradation_figure,
+    progression_figure,
+    space_figure,
+)
+
+MAIN = ("smooth_or_features_smooth", "edge_on_yes", "bar_yes", "spiral_arms_yes")
+SMOOTH = "smooth_or_features_smooth"
+FEWEST = 3  # galaxies that make a figure of the feature space
+SAID = 3  # features in a picture's caption
+
+
+class ShiftFigures:
+    """Draws what a person looks at first; follows `ScoreVotes`, whose tables it draws.
+
+    Args:
+        main: Features whose predictions are drawn against the truth, where the run has them.
+        failures: Pictures of each survey that were predicted worst; 0 for none.
+        embedded: How many galaxies the figure of the feature space shows at most; 0 for no such figure.
+        crop: Central part of a picture that is shown, a fraction of its side.
+        seed: Of the embedding.
+
+    Raises:
+        UserError: If a number cannot be.
+    """
+
+    def __init__(
+        self,
+        main: Sequence[str] = MAIN,
+        failures: int = 4,
+        embedded: int = 10_000,
+        crop: float = 0.7,
+        seed: int = 0,
+    ) -> None:
+        for name, value in (("failures", failures), ("embedded", embedded)):
+            if not isinstance(value, int) or value < 0:
+                raise UserError(f"{name}={value}: it must be a whole number, 0 or more.")
+        if not 0 < crop <= 1:
+            raise UserError(f"crop={crop}: it must be above 0 and at most 1.")
+        self.main = list(main)
+        self.failures = failures
+        self.embedded = embedded
+        self.crop = crop
+        self.seed = seed
+
+    def __call__(self, run: RunDir) -> dict[str, float]:
+        """Writes the figures; has no numbers of its own."""
+        catalog = run.catalog()
+        if rows := run.table_rows("shift"):
+            self._degradation(run, pd.DataFrame(rows))
+        said = [found for split in ("val", "test") if (found := judged(run, split, catalog=catalog)) is not None]
+        surveys = dict(sorted((survey, each.of(survey)) for each in said for survey in each.surveys()))
+        if surveys:
+            self._against_truth(run, surveys)
+            self._calibration(run, surveys)
+        if self.embedded:
+            self._space(run, catalog)
+        if self.failures:
+            for survey, galaxies in surveys.items():
+                self._failures(run, catalog, survey, galaxies)
+        if rows := run.table_rows("progression"):
+            self._progression(run, pd.DataFrame(rows))
+        every: dict[str, pd.DataFrame | None] = {}
+        for child in run.members() or [run]:
+            every |= {f"{child.name}, head alone": child.phase("head").history(), child.name: child.history()}
+        if histories := {name: history for name, history in every.items() if history is not None}:
+            run.write_figure("7_loss_curves", loss_curves(histories))
+        return {}
+
+    def _degradation(self, run: RunDir, table: pd.DataFrame) -> None:
+        """In distribution against each survey never seen; the surveys trained on where there is none."""
+        outside = table[table["split"] == "test"]
+        measured = (outside if len(outside) else table).dropna(subset=["r"])
+        first = measured.drop_duplicates("feature").set_index("feature")
+        order = [name for name in dict.fromkeys(table["feature"]) if name in first.index]
+        if not order:
+            return
+        values = {}
+        if {"in_r", "in_r_low"} <= set(outside):
+            values["trained on (held-out galaxies)"] = _ends(first.loc[order], "in_r")
+        for survey, rows in measured.groupby("survey", sort=False):
+            name = f"{survey}{', never seen' if len(outside) else ''}"
+            values[name] = _ends(rows.set_index("feature").reindex(order), "r")
+        labels = [label(name) for name in order]
+        run.write_figure("1_degradation", degradation_figure(labels, list(first.loc[order, "question"]), values))
+
+    def _against_truth(self, run: RunDir, surveys: dict[str, Judged]) -> None:
+        features = next(iter(surveys.values())).features
+        shown = [name for name in self.main if name in features] or features[:4]
+        places = [features.index(name) for name in shown]
+        panels, notes = {}, {}
+        for survey, galaxies in surveys.items():
+            true = np.where(asked(galaxies.true, galaxies.votes), galaxies.true, np.nan)[:, places]
+            panels[survey] = (galaxies.said[:, places], true)
+            notes[survey] = [f"{count:,} galaxies" for count in (~np.isnan(true)).sum(0)]
+        labels = [label(name) for name in shown]
+        run.write_figure("2_predicted_against_true", against_truth_figure(labels, panels, notes))
+
+    def _calibration(self, run: RunDir, surveys: dict[str, Judged]) -> None:
+        fractions: dict[str, Reliability] = {}
+        answers: dict[str, Reliability] = {}
+        for survey, galaxies in surveys.items():
+            fractions[survey] = fraction_reliability(galaxies.said, galaxies.true, galaxies.votes)
+            columns = list(questions(galaxies.features).values())
+            chances, labels = majorities(galaxies.said, galaxies.true, galaxies.votes, columns)
+            if len(labels) >= LEAST:
+                answers[survey] = reliability(chances, labels, BINS)
+        run.write_figure("3_calibration", calibration_figure(fractions, answers))
+
+    def _space(self, run: RunDir, catalog: pd.DataFrame) -> None:
+        """What the net sees of the galaxies, of a sweep the first member's net, in two dimensions."""
+        arrays = (run.members() or [run])[0].arrays("embedding")
+        if arrays is None:
+            return
+        rows = pd.Index(catalog["id"].astype(str)).get_indexer(pd.Index(arrays["id"].astype(str)))
+        usable = (rows >= 0) & np.isfinite(arrays["feature"]).all(axis=1)
+        if usable.sum() < FEWEST:
+            return
+        at, points = embedding(arrays["feature"][usable], self.seed, self.embedded)
+        shown = catalog.iloc[rows[usable][at]]
+        values = shown[SMOOTH].to_numpy(float) if SMOOTH in shown else np.full(len(shown), np.nan)
+        figure = space_figure(points, shown["survey"].to_numpy(str), values, "fraction of votes for smooth")
+        run.write_figure("4_feature_space", figure)
+
+    def _failures(self, run: RunDir, catalog: pd.DataFrame, survey: str, galaxies: Judged) -> None:
+        """The galaxies with the largest squared error per vote cast, each fraction counting by its votes."""
+        counted = asked(galaxies.true, galaxies.votes)
+        gaps = np.where(counted, galaxies.said - galaxies.true, 0.0)
+        weight = np.where(counted, galaxies.votes, 0.0)
+        worst = np.argsort(-(weight * gaps**2).sum(1), kind="stable")[: self.failures]
+        captions = []
+        for at in worst:
+            most = np.argsort(-weight[at] * gaps[at] ** 2, kind="stable")[: min(SAID, counted[at].sum())]
+            lines = [
+                f"{label(galaxies.features[place])}: said {galaxies.said[at, place]:.2f}, "
+                f"true {galaxies.true[at, place]:.2f} ({galaxies.votes[at, place]:.0f} votes)"
+                for place in most
+            ]
+            captions.append("\n".join([str(galaxies.ids[at]), *lines]))
+        pictures = [centre(run, catalog["image"].iloc[galaxies.rows[at]], self.crop) for at in worst]
+        title = f"{survey}: predicted worst, errors weighted by votes"
+        run.write_figure(f"5_failures_{survey}", picture_grid(pictures, captions, title))
+
+    def _progression(self, run: RunDir, table: pd.DataFrame) -> None:
+        surveys = list(dict.fromkeys(table["survey"]))
+        stages = list(dict.fromkeys(table["stage"]))
+        if len(stages) < 2:
+            return
+        of_stage = {stage: table[table["stage"] == stage].set_index("survey").reindex(surveys) for stage in stages}
+        r = {stage: _ends(rows, "r") for stage, rows in of_stage.items() if stage != "column mean"}
+        mae = {stage: _ends(rows, "MAE") for stage, rows in of_stage.items()}
+        run.write_figure("6_progression", progression_figure(surveys, r, mae))
+
+
+def _ends(rows: pd.DataFrame, name: str) -> np.ndarray:
+    """A value and the ends of its interval, shape (n, 3)."""
+    return rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(np.float64)

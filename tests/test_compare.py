@@ -1,0 +1,169 @@
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import pearsonr
+
+from galaxyml.compare import compare, main
+from galaxyml.errors import UserError
+from galaxyml.runs import RunDir
+
+FEATURES = ["bar_yes", "bar_no"]
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs `python -m galaxyml.compare` in this process; gives its status and all that it printed."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*args: object) -> tuple[int, str]:
+        capfd.readouterr()
+        try:
+            main([str(arg) for arg in args])
+            status = 0
+        except SystemExit as ending:
+            status = ending.code if isinstance(ending.code, int) else 1
+            if isinstance(ending.code, str):
+                print(ending.code)
+        said = capfd.readouterr()
+        return status, said.out + said.err
+
+    return run
+
+
+def votes(count: int = 300) -> pd.DataFrame:
+    """Galaxies of two surveys with the votes of one question, which a quarter was not asked."""
+    rng = np.random.default_rng(0)
+    number = np.where(rng.random(count) < 0.25, 0, rng.integers(5, 40, count))
+    fraction = np.where(number > 0, rng.binomial(number, rng.random(count)) / np.maximum(number, 1), np.nan)
+    survey = np.where(np.arange(count) % 3 == 0, "gama", "ukidss")
+    catalog = pd.DataFrame({"id": [f"{name}:{k}" for k, name in enumerate(survey)], "split": "test", "fold": -1})
+    catalog = catalog.assign(survey=survey, bar_yes=fraction, bar_no=1 - fraction)
+    return catalog.assign(bar_yes_votes=number.astype(float), bar_no_votes=number.astype(float))
+
+
+def finished(path: Path, catalog: pd.DataFrame, noise: float, seed: int) -> Path:
+    """A run that says the truth with noise, of the galaxies in another order."""
+    rng = np.random.default_rng(seed)
+    run = RunDir(path)
+    run.write_catalog(catalog)
+    said = np.clip(catalog["bar_yes"].fillna(0.5) + noise * rng.standard_normal(len(catalog)), 0, 1)
+    table = pd.DataFrame({"id": catalog["id"], "bar_yes": said, "bar_no": 1 - said})
+    run.write_predictions("test", table.sample(frac=1, random_state=seed))
+    run.write_metrics({"test/pearson": 0.5})
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Path, Path]:
+    """A run that says little and a better one, of which each lacks some of the other's galaxies."""
+    catalog = votes()
+    return (
+        finished(tmp_path / "first", catalog[:280], 0.4, 1),
+        finished(tmp_path / "second", catalog[20:].sample(frac=1, random_state=0), 0.2, 2),
+    )
+
+
+def test_both_are_measured_on_the_galaxies_of_both(runs: tuple[Path, Path]) -> None:
+    table = compare(*runs, survey="ukidss", resamples=200)
+    assert table["feature"].tolist() == ["mean", *FEATURES]
+    catalog = votes()[20:280].query("survey == 'ukidss'")
+    rows = catalog.dropna()
+    repeats = np.repeat(np.arange(len(rows)), rows["bar_yes_votes"].astype(int))
+    r = []
+    for path in runs:
+        said = pd.read_parquet(path / "predictions" / "test.parquet").set_index("id").loc[rows["id"]]
+        true = rows["bar_yes"].to_numpy()
+        r.append(pearsonr(said["bar_yes"].to_numpy()[repeats], true[repeats]).statistic)
+    bar = table.set_index("feature").loc["bar_yes"]
+    assert bar["galaxies"] == len(rows)
+    assert table["galaxies"][0] == len(rows)  # the others were not asked anything
+    assert [bar["r_first"], bar["r_second"]] == pytest.approx(r)
+    assert bar["r_difference"] == pytest.approx(r[1] - r[0])
+    assert 0 < bar["r_low"] < bar["r_difference"] < bar["r_high"]
+    assert bar["MAE_high"] < 0
+    assert table["r_first"][0] == pytest.approx(table["r_first"][1:].mean())
+
+
+def test_a_run_differs_from_itself_in_nothing(runs: tuple[Path, Path]) -> None:
+    table = compare(runs[0], runs[0], resamples=50)
+    differences = table[[f"{name}_{end}" for name in ("r", "MAE") for end in ("difference", "low", "high")]]
+    assert (differences == 0).all(axis=None)
+    assert table["survey"].unique().tolist() == ["gama", "ukidss"]
+
+
+def test_the_other_way_round_only_signs_change(runs: tuple[Path, Path]) -> None:
+    one, other = compare(*runs, resamples=100), compare(*runs[::-1], resamples=100)
+    np.testing.assert_allclose(one["r_difference"], -other["r_difference"], atol=1e-12)
+    # As many galaxies, in another order: other resamples of the same kind.
+    np.testing.assert_allclose(one["r_low"], -other["r_high"], atol=0.06)
+
+
+def test_the_command_prints_and_writes_the_table(runs: tuple[Path, Path], ask: Command, tmp_path: Path) -> None:
+    status, said = ask(*runs, "--survey", "ukidss", "--out", tmp_path / "new" / "table.csv", "--resamples", "100")
+    assert status == 0, said
+    table = pd.read_csv(tmp_path / "new" / "table.csv")
+    pd.testing.assert_frame_equal(table, compare(*runs, survey="ukidss", resamples=100))
+    for value in (table["r_first"][1], table["MAE_second"][1]):
+        assert f" {value:.3f} " in said
+    assert f"{table['r_difference'][1]:+.3f} [{table['r_low'][1]:+.3f}, {table['r_high'][1]:+.3f}]" in said
+    assert str(runs[0]) in said.replace("\n", "")
+    assert "gama" not in said
+
+
+def test_fewer_features_are_compared_where_one_run_lacks_some(runs: tuple[Path, Path]) -> None:
+    run = RunDir(runs[0])
+    table, catalog = run.predictions("test"), run.catalog()
+    assert table is not None
+    run.write_predictions("test", table[["id", "bar_yes"]])
+    run.write_catalog(catalog.drop(columns=["bar_no", "bar_no_votes"]))
+    expected = compare(runs[1], runs[1], resamples=0)
+    for pair in (runs, runs[::-1]):
+        found = compare(*pair, resamples=10)
+        assert set(found["feature"]) == {"mean", "bar_yes"}
+    assert set(expected["feature"]) == {"mean", *FEATURES}
+    run.write_predictions("test", table[["id"]].assign(edge_on_yes=0.5))
+    run.write_catalog(catalog.rename(columns={"bar_yes": "edge_on_yes", "bar_yes_votes": "edge_on_yes_votes"}))
+    run.write_catalog(run.catalog().drop(columns=["bar_no", "bar_no_votes"]))
+    with pytest.raises(UserError, match="share no feature: edge_on_yes there, bar_yes, bar_no here"):
+        compare(*runs)
+
+
+def test_what_cannot_be_compared_is_told(runs: tuple[Path, Path], ask: Command, tmp_path: Path) -> None:
+    catalog = votes()
+    other = catalog.assign(id=[f"other:{k}" for k in range(len(catalog))])
+    changed = catalog.copy()
+    changed.loc[41, ["bar_yes", "bar_no", "bar_yes_votes", "bar_no_votes"]] = [0.25, 0.75, 8, 8]
+    unfinished = finished(tmp_path / "unfinished", catalog, 0.1, 3)
+    (unfinished / "metrics.json").unlink()
+    galaxy10 = finished(tmp_path / "galaxy10", catalog, 0.1, 3)
+    RunDir(galaxy10).write_catalog(catalog[["id", "split", "survey"]])
+    cases: list[tuple[list[object], str]] = [
+        ([finished(tmp_path / "other", other, 0.1, 3)], "predicted no test galaxy alike: gama:.* there, other:.* here"),
+        ([finished(tmp_path / "changed", changed, 0.1, 3)], r"know different votes of 1 of 217 galaxies: of ukidss:41"),
+        ([unfinished], r"has no metrics\.json: the run is not finished"),
+        ([tmp_path / "nowhere"], r"has no metrics\.json"),
+        ([galaxy10], "is not a run on votes"),
+        ([runs[1], "--split", "val"], "predicted no val galaxies with votes. Give --split test"),
+        ([runs[1], "--survey", "ukids"], r"no test galaxy of 'ukids'. Did you mean ukidss\?"),
+        ([runs[1], "--out", "table.txt"], r"--out table\.txt: it must end in \.csv"),
+        ([runs[1], "--least", "1"], "--least 1: it must be 2 or more"),
+        ([runs[1], "--least", "1000"], "No feature was asked of 1000 galaxies"),
+    ]
+    for more, message in cases:
+        status, said = ask(runs[0], *more)
+        assert status == 1
+        assert re.search(message, said), said
+        assert "Traceback" not in said
+
+
+def test_help_comes_without_torch() -> None:
+    import subprocess
+
+    code = "import sys, galaxyml.compare; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
