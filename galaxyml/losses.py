@@ -21,7 +21,8 @@ class MSELoss(nn.Module):
         if outputs.shape != targets.shape:
             raise UserError(
                 f"This loss compares numbers, but outputs have shape {tuple(outputs.shape)} and targets "
-                f"{tuple(targets.shape)}. For classes give loss=cross_entropy or loss=focal."
+                f"{tuple(targets.shape)}. For classes give loss=cross_entropy or loss=focal, for counted votes "
+                "loss=dirichlet, multinomial or fractions."
             )
         known = ~targets.isnan()
         errors = torch.where(known, outputs - targets, 0)
@@ -132,7 +133,7 @@ def _check_classes(targets: Tensor) -> None:
     if targets.ndim != 1 or targets.is_floating_point():
         raise UserError(
             f"This loss takes class indices, one an object, but the targets have shape {tuple(targets.shape)} and "
-            f"type {targets.dtype}. Give a loss for such targets, such as loss=mse."
+            f"type {targets.dtype}. Give a loss for such targets, such as loss=mse, or loss=dirichlet for votes."
         )
 
 

@@ -85,7 +85,7 @@ class SurveysData(ImageData):
         train: Sequence[str],
         test: Sequence[str],
         vocabulary: Vocabulary,
-        numbers: Mapping[str, int | str] | None = None,
+        numbers: Mapping[str, int | str | None] | None = None,
         balance: float = 0.0,
         least_votes: int = 1,
         overlap: bool = False,
@@ -355,15 +355,16 @@ def leakage_audit() -> pd.DataFrame:
     return pd.DataFrame({"trained": [], "judged": [], "separation_arcsec": [], "by": []})
 
 
-def _checked(numbers: dict[str, int | str], names: list[str]) -> dict[str, int | str]:
+def _checked(numbers: dict[str, int | str | None], names: list[str]) -> dict[str, int | str]:
     """Refuses numbers of surveys that are not in use, and numbers that are none."""
-    for name, number in numbers.items():
+    found = {name: number for name, number in numbers.items() if number is not None}
+    for name, number in found.items():
         if name not in names:
             raise UserError(f"numbers.{name}: this run has no such survey. {near(name, names)}")
         if isinstance(number, str):
-            if number not in names or number == name or isinstance(numbers.get(number), str):
+            if number not in names or number == name or isinstance(found.get(number), str):
                 others = [other for other in names if other != name]
                 raise UserError(f"numbers.{name}={number}: give a number, or another survey of {others}.")
         elif isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise UserError(f"numbers.{name}={number}: it must be a whole number, 1 or more, or another survey's name.")
-    return numbers
+    return found
