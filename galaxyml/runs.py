@@ -231,7 +231,10 @@ class RunDir:
     def table_rows(self, name: str) -> list[dict[str, Any]]:
         """The rows of a table for people; none if there is no such table."""
         path = self.path / "tables" / f"{name}.csv"
-        return pd.read_csv(path).to_dict("records") if path.is_file() else []
+        if not path.is_file():
+            return []
+        rows = pd.read_csv(path).to_dict("records")
+        return [{str(key): value for key, value in row.items()} for row in rows]
 
     def tables(self) -> list[Path]:
         """All tables for people, in the order of their names."""

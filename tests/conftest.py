@@ -56,6 +56,16 @@ def plasticc_sky(sky: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def surveys_sky(sky: Path) -> Path:
+    """A folder `data/surveys` beside the others, with three surveys' tables; to be copied before it is changed."""
+    from galaxyml.sky import write_surveys
+
+    folder = sky.parent / "surveys"
+    write_surveys(folder, count=60, seed=1, overlap=0.3, size=64)
+    return folder
+
+
 @pytest.fixture
 def files(sky: Path, tmp_path: Path) -> Path:
     """A copy of the small sky that a test may spoil."""

@@ -1,15 +1,23 @@
 """Any net of timm by name, from scratch or from weights (Wightman 2019, doi:10.5281/zenodo.4414861)."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 from safetensors.torch import load_file
+from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
 from galaxyml.errors import UserError, near, some
 from galaxyml.models.parts import TwoParts
+
+# Seconds for the hub to answer, asked once; its own client would ask for 47 s before it says that there is no network.
+PATIENCE = 10
+SAFE = {"pytorch_model.bin": "model.safetensors", "open_clip_pytorch_model.bin": "open_clip_model.safetensors"}
 
 
 class Normalised(nn.Module):
@@ -86,31 +94,28 @@ def timm_net(
         outputs: Number of outputs, K.
         size: Side of the images in pixels, for nets that must know it (ViT, Swin).
         pretrained: Whether to start from timm's weights, which come from the Hugging Face hub.
-        weights: A file with weights to start from instead: a state dict, `.pth` or `.safetensors`; its last layer is
-            left out if it has another number of outputs.
+        weights: A file with weights to start from instead: a state dict, `.pth` or `.safetensors`, under timm's names
+            or those of the net's authors, as far as timm knows them (DINOv2's). Its last layer is left out if it has
+            another number of outputs, and position embeddings are resampled to the size of the images.
         hidden: Units of a hidden layer before the outputs; None for a single linear layer.
         dropout: Probability of leaving a hidden unit out.
         **options: More arguments of the net, such as `drop_path_rate`.
 
     Raises:
-        UserError: If timm has no such net, or the weights cannot be had or do not fit.
+        UserError: If timm has no such net, the images cannot be cut into its patches, or the weights cannot be had or
+            do not fit.
     """
     if not timm.is_model(name):
         raise UserError(f"model.name={name}: timm has no such net. {near(name, timm.list_models())[:300]}")
     known = timm.get_pretrained_cfg(name)
     if size is not None and known is not None and known.fixed_input_size:
         options = {"img_size": size} | options
-    try:
-        net: Any = timm.create_model(name, pretrained=pretrained and weights is None, num_classes=outputs, **options)
-    except (OSError, RuntimeError) as error:
-        if not pretrained:
-            raise
-        raise UserError(
-            f"model.pretrained=true: the weights of {name} cannot be fetched from the hub ({type(error).__name__}). "
-            "Go online once, or give a file with model.weights=FILE."
-        ) from error
+    net: Any = timm.create_model(name, num_classes=outputs, **options)
+    _check_size(net, name, size)  # before anything is fetched
     if weights is not None:
         _load(net, name, Path(weights).expanduser())
+    elif pretrained:
+        net = _fetched(name, known, num_classes=outputs, **options)
     mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
     last = net.get_classifier()
     if not isinstance(last, nn.Linear):  # two heads, a convolution, …
@@ -131,6 +136,84 @@ def timm_net(
     return Backbone(net, mean, std)
 
 
+def _check_size(net: Any, name: str, size: int | None) -> None:
+    """Refuses images whose last pixels would belong to no patch."""
+    patches = getattr(net, "patch_embed", None)
+    if size is None or not isinstance(patches, PatchEmbed) or patches.dynamic_img_pad:
+        return
+    side = max(patches.patch_size)
+    if size % side:
+        near_ones = [str(side * count) for count in (size // side, size // side + 1) if count]
+        raise UserError(
+            f"size={size}: {name} sees patches of {side} px, so the size must be a multiple of {side}. Set "
+            f"size={' or size='.join(near_ones)}."
+        )
+
+
+def _fetched(name: str, known: Any, **options: Any) -> Any:
+    """A net of timm with its weights, from the hub's cache or else from the hub."""
+    if known is None or not (known.hf_hub_id or known.url):
+        raise UserError(f"model.pretrained=true: timm has no weights of {name}. Give a file with model.weights=FILE.")
+    if known.hf_hub_id:
+        file = _hub_file(name, known)
+        # custom_load tells how to read other formats.
+        custom = known.custom_load if file.suffix not in (".safetensors", ".bin") else False
+        options["pretrained_cfg_overlay"] = {"file": str(file), "custom_load": custom}
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"model.pretrained=true: the weights of {name} cannot be had ({_reason(error)}). Give a file with "
+            "model.weights=FILE."
+        ) from error
+
+
+def _hub_file(name: str, known: Any) -> Path:
+    """A net's weights in the hub's cache, fetched first if they are not there."""
+    repository, _, revision = known.hf_hub_id.partition("@")
+    given = known.hf_hub_filename or "pytorch_model.bin"
+    files = [SAFE[given], given] if given in SAFE else [given]
+    for file in files:
+        if isinstance(cached := try_to_load_from_cache(repository, file, revision=revision or None), str):
+            return Path(cached)
+    urls = [hf_hub_url(repository, file, revision=revision or None) for file in files]
+    reason = ""
+    for file, url in zip(files, urls, strict=True):
+        try:
+            get_hf_file_metadata(url, timeout=PATIENCE)
+            return Path(hf_hub_download(repository, file, revision=revision or None))
+        except Exception as error:  # the hub's client raises those of its HTTP library, which has changed
+            offline = isinstance(error, OfflineModeIsEnabled)
+            reason = reason or ("HF_HUB_OFFLINE is set" if offline else _reason(error))
+            if not isinstance(error, EntryNotFoundError):
+                break
+    also = f" (or {known.url})" if str(known.url).startswith("https:") and known.url.endswith(".pth") else ""
+    folder = f"models--{repository.replace('/', '--')}"
+    raise UserError(
+        f"model.pretrained=true: the weights of {name} cannot be fetched from the hub, nor are they in its cache "
+        f"({reason}). Download {urls[0]}{also} where there is a network, and give it with model.weights=FILE; or run "
+        f"there `hf download {repository}`, and copy {folder} from its cache to {constants.HF_HUB_CACHE}. Nothing else "
+        "has been read or written yet."
+    )
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+
+
+def _converted(state: dict[str, Tensor], net: nn.Module, name: str) -> dict[str, Tensor]:
+    """Weights under timm's names, with position embeddings for the size of the net's images."""
+    module = sys.modules[timm.models.model_entrypoint(name).__module__]
+    convert = getattr(module, "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        return convert(dict(state), net)
+    except Exception:  # it stumbles over weights of another net, of which is then told what does not fit
+        return state
+
+
 def _load(net: nn.Module, name: str, path: Path) -> None:
     if not path.is_file():
         raise UserError(f"model.weights={path}: there is no such file.")
@@ -138,6 +221,11 @@ def _load(net: nn.Module, name: str, path: Path) -> None:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # torch.load raises anything from KeyError to UnpicklingError
         raise UserError(f"model.weights={path} is no state dict of weights: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(
+            f"model.weights={path} is no state dict of weights: names and tensors, no more. Save only these."
+        )
+    state = _converted(state, net, name)
     wanted = net.state_dict()
     classifier = tuple(f"{layer}." for layer in _classifiers(net))
     state = {

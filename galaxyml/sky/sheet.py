@@ -93,7 +93,10 @@ def surveys_sheet(path: Path, seed: int = 0) -> None:
         for place, kind in enumerate(kinds)
     ]
     galaxies = pd.concat(chosen)
-    changed = {f"SDSS with\nUKIDSS's {name}": survey for name, survey in one_thing_changed(SDSS, UKIDSS).items()}
+    changed = {
+        f"SDSS with\nUKIDSS's {name.replace('psf', 'PSF')}": survey
+        for name, survey in one_thing_changed(SDSS, UKIDSS).items()
+    }
     cameras = {"SDSS": SDSS, "DECaLS": GZD, "UKIDSS": UKIDSS, **changed}
     _write(path, dict.fromkeys(cameras, galaxies), seed, cameras)
 

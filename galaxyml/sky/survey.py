@@ -136,9 +136,9 @@ DECALS = Survey(
     quality=75,
 )
 # DECaLS as Galaxy Zoo DECaLS shows it (Walmsley et al. 2022, MNRAS 509, 3966, section 3): cutouts scaled to the galaxy,
-# made from the calibrated frames, with muted colours so that the noise of the sky is not a colourful speckle. Points are
-# 5 sigma at 24.2, 23.8, 22.9 mag (Dey et al. 2019: 24.0, 23.5, 22.5 for small galaxies). The stretch is chosen so that
-# sky, noise and galaxies are as bright as in its pictures.
+# made from the calibrated frames, with muted colours so that the noise of the sky is not a colourful speckle. Points
+# are 5 sigma at 24.2, 23.8, 22.9 mag (Dey et al. 2019: 24.0, 23.5, 22.5 for small galaxies). The stretch is chosen so
+# that sky, noise and galaxies are as bright as in its pictures.
 GZD = replace(
     DECALS,
     name="GZ DECaLS",
@@ -211,8 +211,8 @@ def one_thing_changed(survey: Survey, other: Survey) -> dict[str, Survey]:
     gained = [
         theirs / mine for mine, theirs in zip(survey.fluxes(1.0, TYPICAL), other.fluxes(1.0, TYPICAL), strict=True)
     ]
-    # The other survey's stretch, for a noise that is this many times its own.
-    finer = survey.sky_noise[1] * gained[1] / other.sky_noise[1]
+    noise = _times(survey.sky_noise, gained)
+    finer = [mine / theirs for mine, theirs in zip(noise, other.sky_noise, strict=True)]
     return {
         "psf": replace(
             survey,
@@ -231,7 +231,7 @@ def one_thing_changed(survey: Survey, other: Survey) -> dict[str, Survey]:
             survey,
             name=f"{survey.name} in the bands of {other.name}",
             bands=other.bands,
-            sky_noise=_times(survey.sky_noise, gained),
+            sky_noise=noise,
             photon_noise=survey.photon_noise * gained[1],
             extinction=other.extinction,
             blue_color=other.blue_color,
@@ -240,8 +240,8 @@ def one_thing_changed(survey: Survey, other: Survey) -> dict[str, Survey]:
             field_color=other.field_color,
             field_mix=other.field_mix,
             weights=other.weights,
-            pedestal=_times(other.pedestal, (finer,) * 3),
-            softening=other.softening * finer,
+            pedestal=_times(other.pedestal, finer[::-1]),
+            softening=other.softening * finer[1],
             range=other.range,
             keeps_hue=other.keeps_hue,
             saturation=other.saturation,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from galaxyml.errors import UserError
 from galaxyml.files import whole
-from galaxyml.sky.campaigns import CROWDS, campaign_votes, expected_shares, through
+from galaxyml.sky.campaigns import ballots, expected_shares, through
 from galaxyml.sky.galaxyzoo1 import seen_clearly
 from galaxyml.sky.places import positions, redshifts
 from galaxyml.sky.population import population
@@ -19,7 +19,8 @@ from galaxyml.sky.writers import check, write_pictures
 from galaxyml.trees import DecisionTree
 
 SOUTH, NORTH = -2.0, 30.0  # declinations that all three surveys have seen, degrees
-JITTER = 0.12  # arcsec, of a position in each coordinate
+JITTER, FARTHEST = 0.10, 0.16  # arcsec, of a survey's position in each coordinate: scatter, and most
+TRUST = 0.3  # weight of a vote of those who click without a look, whom consistency gives away
 AGAIN = 0.25  # share of DECaLS's fifth campaign that its first two have had
 DECALS_PART = "decals/gz_decals_dr5_png_part1"
 CAUSES = ("sdss", "psf", "depth", "bands", "ukidss")  # what UKIDSS's galaxies are seen by, to tell causes apart
@@ -33,6 +34,7 @@ class Sample:
         rows: Of the population, shape (N,).
         galaxies: These, with `ra` and `dec` as the survey has measured them.
         counts: Votes for each answer of the campaign's tree, shape (N, K).
+        weights: The same, those of volunteers who click without a look counting less.
         clear: Shares that infinitely many would give who see all clearly, shape (N, K).
         seen: Those that they give who see what the survey shows, shape (N, K).
         tree: Of the campaign.
@@ -41,15 +43,20 @@ class Sample:
     rows: NDArray[np.int64]
     galaxies: pd.DataFrame
     counts: NDArray[np.int64]
+    weights: NDArray[np.float64]
     clear: NDArray[np.float64]
     seen: NDArray[np.float64]
     tree: DecisionTree
 
+    def asked(self, votes: NDArray) -> NDArray:
+        """Their sum over the answers of each question, shape (N, Q), from that of each answer, (N, K)."""
+        starts = np.flatnonzero(np.diff(self.tree.question_of, prepend=-1))
+        return np.asarray(np.add.reduceat(votes, starts, axis=1))
+
     @property
     def totals(self) -> NDArray[np.int64]:
         """Votes of each question, shape (N, Q)."""
-        starts = np.flatnonzero(np.diff(self.tree.question_of, prepend=-1))
-        return np.add.reduceat(self.counts, starts, axis=1)
+        return self.asked(self.counts)
 
     @property
     def of_question(self) -> NDArray[np.int64]:
@@ -65,8 +72,7 @@ class Sample:
     def debiased(self) -> NDArray[np.float64]:
         """Fractions moved as far as clear sight would move them, shape (N, K)."""
         moved = np.clip(self.fractions + self.clear - self.seen, 0, None)
-        starts = np.flatnonzero(np.diff(self.tree.question_of, prepend=-1))
-        sums = np.add.reduceat(moved, starts, axis=1)[:, self.tree.question_of]
+        sums = self.asked(moved)[:, self.tree.question_of]
         return moved / np.where(sums > 0, sums, 1)
 
 
@@ -165,13 +171,22 @@ def members(count: int, overlap: float, seed: int) -> dict[str, NDArray[np.int64
 def _sample(drawn: pd.DataFrame, rows: NDArray[np.int64], campaign: str, survey: Survey, seed: int) -> Sample:
     tree = DecisionTree.load(campaign)
     galaxies = drawn.iloc[rows]
-    rng = np.random.default_rng([seed, 52, list(CROWDS).index(campaign)])
-    away = np.clip(rng.normal(0, JITTER, (2, len(rows))), -0.3, 0.3) / 3600
+    # A survey has one position of a galaxy, whichever the campaign: all rows are thrown for, and some taken.
+    rng = np.random.default_rng([seed, 52, *survey.name.encode()])
+    away = np.clip(rng.normal(0, JITTER, (2, len(drawn))), -FARTHEST, FARTHEST)[:, rows] / 3600
     seen = through(galaxies, survey)
     cos = np.cos(np.radians(galaxies.dec))
     galaxies = galaxies.assign(ra=(galaxies.ra + away[0] / cos) % 360, dec=galaxies.dec + away[1])
-    counts = campaign_votes(seen, tree, seed)
-    return Sample(rows, galaxies, counts, expected_shares(seen_clearly(seen), tree), expected_shares(seen, tree), tree)
+    looking, clicking = ballots(seen, tree, seed)
+    return Sample(
+        rows,
+        galaxies,
+        looking + clicking,
+        looking + TRUST * clicking,
+        expected_shares(seen_clearly(seen), tree),
+        expected_shares(seen, tree),
+        tree,
+    )
 
 
 def _write_sdss(draft: Path, sample: Sample, seed: int, size: int) -> NDArray:
@@ -180,6 +195,7 @@ def _write_sdss(draft: Path, sample: Sample, seed: int, size: int) -> NDArray:
     galaxies = sample.galaxies
     ids = object_ids(len(galaxies), seed)
     fractions, debiased = np.nan_to_num(sample.fractions), np.nan_to_num(sample.debiased)
+    weighted = sample.weights / np.maximum(sample.asked(sample.weights)[:, sample.tree.question_of], 1e-9)
     columns: dict[str, object] = {
         "dr7objid": ids,
         "ra": galaxies.ra.to_numpy(),
@@ -194,11 +210,11 @@ def _write_sdss(draft: Path, sample: Sample, seed: int, size: int) -> NDArray:
     for at, stem in enumerate(sample.tree.columns):
         columns |= {
             f"{stem}_count": sample.counts[:, at],
-            f"{stem}_weight": sample.counts[:, at].astype(float),
+            f"{stem}_weight": sample.weights[:, at].round(3),
             f"{stem}_fraction": fractions[:, at].round(3),
-            f"{stem}_weighted_fraction": fractions[:, at].round(3),
+            f"{stem}_weighted_fraction": weighted[:, at].round(3),
             f"{stem}_debiased": debiased[:, at],
-            f"{stem}_flag": ((debiased[:, at] >= 0.8) & (sample.of_question[:, at] >= 10)).astype(int),
+            f"{stem}_flag": (debiased[:, at] >= 0.8).astype(int),
         }
     pd.DataFrame(columns).to_csv(folder / "gz2_hart16.csv", index=False)
     assets = np.sort(np.random.default_rng([seed, 53]).choice(10 * len(ids) + 300_000, len(ids), replace=False)) + 1
@@ -264,7 +280,7 @@ def _write_decals(draft: Path, sample: Sample, file: str, others: NDArray[np.int
     fractions = sample.fractions if fifth else np.nan_to_num(sample.fractions)
     # The release has debiased fractions only of galaxies whose redshift is known, and within its range.
     without = rng.random(len(names)) < 0.25
-    debiased = np.where(without[:, None] | np.isnan(sample.fractions), np.nan, sample.debiased)
+    debiased = np.where(without[:, None], np.nan, sample.debiased if fifth else np.nan_to_num(sample.debiased))
     for number, question in enumerate(sample.tree.questions):
         columns[f"{question.name}_total-votes"] = sample.totals[:, number]
         for column in question.columns:
@@ -287,9 +303,8 @@ def _draw_decals(draft: Path, samples: list[Sample], seed: int, size: int) -> No
 
 def _write_ukidss(folder: Path, sample: Sample, survey: Survey, seed: int, size: int, prefix: str = "52") -> NDArray:
     images = folder / "images"
-    numbers = np.random.default_rng([seed, 55]).choice(16**4, len(sample.rows), replace=len(sample.rows) > 16**4)
-    parts = zip(sample.rows, numbers, strict=True)
-    ids = [f"{prefix}4482bb3ae74054bf{row % 256:02x}{number:04x}" for row, number in parts]
+    numbers = np.random.default_rng([seed, 55]).choice(16**6, len(sample.rows), replace=False)
+    ids = [f"{prefix}4482bb3ae74054bf{number:06x}" for number in numbers]
     subfolders = [name[:21] for name in ids]
     columns: dict[str, object] = {
         "subject_id": ids,

@@ -64,7 +64,7 @@ def write_pictures(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, siz
         if path.suffix == ".jpg":
             drawn.save(path, quality=survey.quality)
         else:
-            drawn.save(path)
+            drawn.save(path, compress_level=1)  # a quarter of the time for 15 percent more bytes
 
     title = "Drawing galaxies" if survey is SDSS else f"Drawing galaxies, {survey.name}"
     with pool() as threads:

@@ -226,7 +226,7 @@ class SurveysData(ImageData):
             axis=1,
         )
         targets = self.vocabulary.targets(survey.campaign, table.votes, fractions)
-        useful = enough & (targets[..., 1] > 0).any(1)
+        useful = enough & (asked > 0).any(1)
         if (without := int((enough & ~useful).sum())) and name in self.train_names:
             self.notes.append(f"{name}: {without:,} galaxies answer none of the questions that are predicted.")
         if not useful.any():

@@ -1,11 +1,15 @@
-"""How a module is optimized: which weights are made small, and how the learning rate goes."""
+"""How a module is optimized: which weights are made small, and how the learning rate goes, over layers and steps."""
 
 from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as lightning
+from timm.models import group_parameters
 from torch import nn
 from torch.optim import Optimizer
+
+from galaxyml.errors import UserError
+from galaxyml.models.parts import TwoParts
 
 
 def optimization(
@@ -14,20 +18,90 @@ def optimization(
     """What Lightning asks of `configure_optimizers`.
 
     Args:
-        module: Attached to its trainer.
+        module: Attached to its trainer. It may have a method `backbone_rates`, which gives the learning rate of its
+            net's backbone relative to the head's, and the factor from a layer's to that of the layer before it.
         optimizer: Takes parameter groups.
         schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
+
+    Raises:
+        UserError: If the rates differ, but the net does not tell its head or its layers.
     """
-    made = optimizer(decayed(module))
+    rates: Callable[[], tuple[float, float]] | None = getattr(module, "backbone_rates", None)
+    rate, decay = rates() if rates is not None else (1.0, 1.0)
+    groups = decayed(module) if rate == decay == 1 else by_layer(module, rate, decay)
+    factors = [group.pop("factor", 1.0) for group in groups]
+    made = optimizer(groups)
+    for group, factor in zip(made.param_groups, factors, strict=True):
+        group["lr"] *= factor
     if schedule is None:
         return made
-    rates = schedule(made, total_steps=int(module.trainer.estimated_stepping_batches))
-    return {"optimizer": made, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
+    scheduler = schedule(made, total_steps=int(module.trainer.estimated_stepping_batches))
+    return {"optimizer": made, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def decayed(module: nn.Module) -> list[dict[str, Any]]:
     """Parameter groups of what is trained: weight decay for matrices alone, as norms and biases are not to be small."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return _groups([parameter for parameter in module.parameters() if parameter.requires_grad])
+
+
+def by_layer(module: Any, rate: float, decay: float) -> list[dict[str, Any]]:
+    """Parameter groups of what is trained whose learning rates fall from the head down.
+
+    The rate of a layer is `rate` times `decay` to the power of its distance from the head, where the head has 1
+    whatever `rate` is, and the last layer of the backbone the distance 1 (Clark et al. 2020, arXiv:2003.10555, for
+    language; Bao et al. 2022, arXiv:2106.08254, for pictures). What belongs to no net, such as a loss's weights, goes
+    with the head. The head's groups come first.
+
+    Args:
+        module: With a `net`.
+        rate: Learning rate of the backbone relative to the head's, above 0.
+        decay: Factor from one layer to the one before, in (0, 1]; at 1 the net need not tell its layers.
+
+    Returns:
+        Groups as optimizers take them, and of each its `factor` on the learning rate.
+
+    Raises:
+        UserError: If the net does not tell its head or its layers.
+    """
+    net = module.net
+    if not isinstance(net, TwoParts):
+        raise UserError(
+            f"tuning.backbone_rate={rate:g}, tuning.layer_decay={decay:g}: {type(net).__name__} does not say what its "
+            "head is. Set both to 1."
+        )
+    of_head = {id(parameter) for parameter in net.head.parameters()}
+    distances = _distances(net, decay)
+    factors = {
+        id(parameter): rate * decay ** distances.get(id(parameter), 0)
+        for parameter in net.parameters()
+        if id(parameter) not in of_head
+    }
+    parts: dict[float, list[nn.Parameter]] = {1.0: []}
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            parts.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+    falling = sorted(parts.items(), key=lambda part: (part[0] != 1, -part[0]))
+    return [group | {"factor": factor} for factor, part in falling for group in _groups(part) if group["params"]]
+
+
+def _distances(net: Any, decay: float) -> dict[int, int]:
+    """How many layers lie from the head down to each parameter, by its identity; empty where all have the same rate."""
+    if decay == 1:
+        return {}
+    if not hasattr(getattr(net, "net", None), "group_matcher"):
+        raise UserError(
+            f"tuning.layer_decay={decay:g}: {type(net).__name__} does not tell its layers, as nets of timm do. Set "
+            "tuning.layer_decay=1; tuning.backbone_rate slows all but the head."
+        )
+    layers = group_parameters(net.net, net.net.group_matcher(coarse=False), reverse=True)
+    named = dict(net.net.named_parameters())
+    of_head = {id(parameter) for parameter in net.head.parameters()}
+    # The head's layer, or one more where other layers stand in its place.
+    head = next((layers[name] for name in named if id(named[name]) in of_head), max(layers.values()) + 1)
+    return {id(named[name]): head - layers[name] for name in named}
+
+
+def _groups(trained: list[nn.Parameter]) -> list[dict[str, Any]]:
     return [
         {"params": [parameter for parameter in trained if parameter.ndim > 1]},
         {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},

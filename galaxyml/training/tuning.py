@@ -91,7 +91,7 @@ def phases(tune: str | Sequence[str], net: nn.Module) -> tuple[str, ...]:
     """
     named = (tune,) if isinstance(tune, str) else tuple(tune)
     shown = named[0] if len(named) == 1 else f"[{','.join(map(str, named))}]"
-    if unknown := [name for name in named if name not in PHASES]:
+    if any(name not in PHASES for name in named):
         raise UserError(f"tune={shown}: it must be all, head or lora, or [head,all] or [head,lora].")
     if not named or len(set(named)) < len(named) or {"all", "lora"} <= set(named):
         raise UserError(f"tune={shown}: name head, all or lora, or [head,all] or [head,lora].")

@@ -274,16 +274,14 @@ def shares(outputs: Tensor, question_of: Sequence[int], available: Tensor) -> Te
         In [0, 1], shape (N, K): each question sums to 1 over its available answers (equal shares where all outputs are
         0), and is 0 where there are none.
     """
-    number = torch.as_tensor(question_of, device=outputs.device)
-    positive = torch.where(available, outputs.clamp_min(0), 0)
-    questions = int(number[-1]) + 1
-
-    def sums(values: Tensor) -> Tensor:
-        return values.new_zeros(len(values), questions).index_add(1, number, values)[:, number]
-
-    total, answers = sums(positive), sums(available.to(positive))
-    equal = available / answers.clamp_min(1)
-    return torch.where(total > 0, positive / torch.where(total > 0, total, 1), equal)
+    number = torch.tensor(question_of)
+    same = number[:, None] == number
+    with torch.autocast(outputs.device.type, enabled=False):
+        positive = torch.where(available, outputs.clamp_min(0), 0).to(torch.promote_types(outputs.dtype, torch.float32))
+        # Products add in one order on GPUs, too, where index_add does not.
+        total, answers = (values @ same.to(positive) for values in (positive, available.to(positive)))
+        equal = available / answers.clamp_min(1)
+        return torch.where(total > 0, positive / torch.where(total > 0, total, 1), equal)
 
 
 def _summed(campaign: str, votes: np.ndarray, fractions: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -78,7 +78,7 @@ def test_the_same_seed_writes_the_same_files(written, tmp_path):
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     drawn: list[object] = []
 
-    def interrupted(galaxy, size, seed):
+    def interrupted(galaxy, size, seed, survey):
         if len(drawn) == 3:
             raise KeyboardInterrupt
         drawn.append(galaxy)

@@ -1,5 +1,6 @@
 """Files of several surveys of one sky."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,19 @@ from PIL import Image
 
 from galaxyml.data.leakage import nearest
 from galaxyml.errors import UserError
-from galaxyml.sky import render, write_surveys
-from galaxyml.sky.population import population
+from galaxyml.sky import render, surveys, write_surveys
+from galaxyml.sky.camera import Frame, stretch
+from galaxyml.sky.campaigns import expected_shares, through
+from galaxyml.sky.galaxyzoo1 import seen_clearly
+from galaxyml.sky.places import separation
+from galaxyml.sky.population import population, rows
 from galaxyml.sky.render import observe, scene
-from galaxyml.sky.survey import GZD, SDSS, UKIDSS, one_thing_changed
+from galaxyml.sky.survey import GZD, SDSS, TYPICAL, UKIDSS, Survey, one_thing_changed
 from galaxyml.sky.surveys import CAUSES, members
 from galaxyml.trees import DecisionTree
 
 COUNT = 40
+CAMERAS = (SDSS, GZD, UKIDSS, *one_thing_changed(SDSS, UKIDSS).values())
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +84,8 @@ def test_every_row_has_its_picture(folder: Path) -> None:
         paths.append(folder / "decals" / "gz_decals_dr5_png_part1" / name[:4] / f"{name}.png")
     for place in ("ukidss", *(f"causes/{name}" for name in CAUSES)):
         table = pd.read_csv(folder / place / "ukidss_catalog.csv")
-        paths += [folder / place / "images" / row.subfolder / row.filename for row in table.itertuples()]
+        named = zip(table["subfolder"], table["filename"], strict=True)
+        paths += [folder / place / "images" / subfolder / file for subfolder, file in named]
     for path in paths:
         with Image.open(path) as picture:
             assert picture.size == (32, 32)
@@ -106,30 +113,207 @@ def test_decals_galaxies_that_were_seen_again_have_one_name(folder: Path) -> Non
 def test_members_are_distinct_and_shared_as_asked_for(overlap: float) -> None:
     found = members(200, overlap, seed=0)
     assert [len(found[name]) for name in ("sdss", "decals12", "decals5", "ukidss")] == [200, 100, 50, 100]
-    for name, rows in found.items():
-        assert len(set(rows)) == len(rows)
+    for name, part in found.items():
+        assert len(set(part)) == len(part)
         if name != "sdss":
-            assert (rows < 200).sum() == round(overlap * len(rows))
+            assert (part < 200).sum() == round(overlap * len(part))
 
 
 def test_causes_differ_in_their_pictures_alone(folder: Path) -> None:
     found = {name: pd.read_csv(folder / "causes" / name / "ukidss_catalog.csv") for name in CAUSES}
     for table in found.values():
-        votes = [column for column in table if "-ukidss" in column]
+        votes = [column for column in map(str, table) if "-ukidss" in column]
         pd.testing.assert_frame_equal(table[votes], found["sdss"][votes])
     ids = [name for table in found.values() for name in table["subject_id"]]
     assert len(set(ids)) == len(ids)
 
 
 def test_noise_and_seeing_are_the_surveys_own() -> None:
-    galaxy = next(population(30, 4).assign(seeing=1.25, depth=1.0).itertuples(index=False, name="Galaxy"))
-    for survey in (SDSS, GZD, UKIDSS, *one_thing_changed(SDSS, UKIDSS).values()):
+    galaxy = next(rows(population(30, 4).assign(seeing=1.25, depth=1.0)))
+    for survey in CAMERAS:
         frame = scene(galaxy, np.random.default_rng(0), survey)
         light = observe(galaxy, frame, np.random.default_rng(1))
         rim = torch.cat([light[:, :12].flatten(1), light[:, -12:].flatten(1)], 1)
         binned = survey.camera_pixel / frame.pixel
         noise = 1.4826 * (rim - rim.median(1, keepdim=True).values).abs().median(1).values
         assert noise.numpy() == pytest.approx(np.array(survey.sky_noise) * binned, rel=0.1), survey.name
+
+
+@pytest.mark.parametrize("survey", CAMERAS, ids=lambda survey: survey.name)
+def test_a_star_is_as_wide_as_the_seeing_of_the_survey(survey: Survey) -> None:
+    """Where it is half as bright as in its middle, after the noise is taken away; the pixels widen it a little."""
+    still = {f"shift_{band}_{axis}": 0.0 for band in "gi" for axis in "xy"}
+    galaxy = next(rows(population(1, 4).assign(seeing=1.25, r90=5.0).assign(**still)))
+    dark = replace(survey, sky_noise=(0.0, 0.0, 0.0), photon_noise=0.0)
+    frame = Frame.of(dark.cutout * dark.cutout_pixel(galaxy.r90), dark)
+    middle = frame.x.shape[0] // 2
+    frame.add_points(frame.x[0, middle : middle + 1].numpy(), frame.x[0, middle : middle + 1].numpy(), np.ones((3, 1)))
+    for light, factor in zip(observe(galaxy, frame, np.random.default_rng(0)), survey.seeing, strict=True):
+        peak = light.argmax().item()
+        line = light[peak // light.shape[1], peak % light.shape[1] :].numpy()
+        half = np.interp(-line[0] / 2, -line, np.arange(len(line))) * frame.pixel
+        assert 2 * half == pytest.approx(1.25 * factor, rel=0.08)
+
+
+def test_with_the_depth_of_ukidss_a_galaxy_stands_as_far_above_the_noise_as_there() -> None:
+    galaxy = next(rows(population(200, 4, "smooth").assign(seeing=1.25, depth=1.0, color=TYPICAL)))
+    changed = one_thing_changed(SDSS, UKIDSS)
+    above = {}
+    for survey in (SDSS, UKIDSS, changed["depth"], changed["bands"]):
+        # The same light within 2 arcsec, in units of the noise of as many square arcsec.
+        frame = scene(galaxy, np.random.default_rng(0), replace(survey, extinction=SDSS.extinction))
+        inside = torch.hypot(frame.x, frame.y) < 2
+        noise = survey.sky_noise[1] / survey.camera_pixel
+        above[survey.name] = float(frame.light[1][inside].sum()) / noise
+    assert above[changed["depth"].name] == pytest.approx(above["UKIDSS"], rel=0.03)
+    assert above[changed["bands"].name] == pytest.approx(above["SDSS"], rel=0.03)
+    assert above["SDSS"] > 4 * above["UKIDSS"]
+
+
+def test_pictures_with_the_depth_of_ukidss_show_less_and_are_as_dark() -> None:
+    galaxies = population(40, 3, "spiral").query("r90 > 6").head(12)
+    changed = one_thing_changed(SDSS, UKIDSS)
+    seen = {}
+    for survey in (SDSS, changed["depth"], changed["bands"], UKIDSS):
+        pictures = render(galaxies, 424, 1, survey).float().mean(3)
+        rim = torch.cat([pictures[:, :60].flatten(1), pictures[:, -60:].flatten(1)], 1)
+        disk = pictures[:, 170:254, 170:254].flatten(1).mean(1) - rim.median(1).values
+        seen[survey.name] = (float(rim.median()), float(disk.median()))
+    sky = [level for level, _ in seen.values()]
+    assert max(sky) < 9
+    assert seen[changed["depth"].name][1] < 0.5 * seen["SDSS"][1]
+    assert seen["UKIDSS"][1] < 0.5 * seen["SDSS"][1]
+    assert seen[changed["bands"].name][1] > 0.6 * seen["SDSS"][1]
+
+
+def test_real_pictures_are_as_bright_as_simulated_ones(real: Path) -> None:
+    """Medians over pictures of the sky's level, of its noise, and of the brightest hundredth of the middle."""
+    folders = {
+        SDSS: "spirals/images/*.jpg",
+        GZD: "surveys/decals/gz_decals_dr5_png_part*/J*/*.png",
+        UKIDSS: "surveys/ukidss/examples/*.jpg",
+    }
+    galaxies = population(30, 5).query("kind != 'artifact'")
+    for survey, where in folders.items():
+        pictures = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(real.glob(where))[:40]]
+        theirs, own = (
+            np.median([_brightness(picture) for picture in some], axis=0)
+            for some in (
+                [picture for picture in pictures if picture.shape == (424, 424, 3)],
+                render(galaxies, 424, 0, survey).numpy(),
+            )
+        )
+        assert np.abs(own[0] - theirs[0]).max() < 4, (survey.name, own[0], theirs[0])
+        assert np.abs(own[1] - theirs[1]).max() < 4, (survey.name, own[1], theirs[1])
+        assert np.abs(own[2] - theirs[2]).max() < 50, (survey.name, own[2], theirs[2])
+
+
+def _brightness(picture: np.ndarray) -> np.ndarray:
+    rim = np.concatenate([picture[:70].reshape(-1, 3), picture[-70:].reshape(-1, 3)]).astype(float)
+    level = np.median(rim, axis=0)
+    noise = 1.4826 * np.median(np.abs(rim - level), axis=0)
+    return np.stack([level, noise, np.percentile(picture[192:232, 192:232].reshape(-1, 3), 90, axis=0)])
+
+
+def test_infrared_pictures_are_bluer_than_optical_ones() -> None:
+    old = population(20, 8, "smooth").query("r90 > 6")
+    tints = {}
+    for survey in (SDSS, one_thing_changed(SDSS, UKIDSS)["bands"], UKIDSS):
+        middle = render(old, 106, 0, survey).float()[:, 48:58, 48:58].mean((0, 1, 2))
+        tints[survey.name] = float(middle[2] / middle[0])
+    optical, changed, infrared = tints.values()
+    assert optical < 0.8
+    assert changed > 1.05
+    assert infrared > 1.05
+
+
+def test_colours_of_decals_are_muted_and_its_greys_are_not_changed() -> None:
+    light = torch.from_numpy(np.random.default_rng(0).lognormal(-2, 0.3, (3, 20, 20))).float()
+    muted, full = (stretch(light, survey) for survey in (GZD, replace(GZD, saturation=1.0)))
+    assert muted.max() < 1
+    torch.testing.assert_close(muted.mean(2), full.mean(2))
+    torch.testing.assert_close(muted - muted.mean(2, keepdim=True), 0.45 * (full - full.mean(2, keepdim=True)))
+
+
+def test_small_galaxies_of_decals_have_pixels_of_a_tenth_of_an_arcsecond() -> None:
+    assert GZD.cutout_pixel(3.0) == 0.1
+    assert GZD.cutout_pixel(12.0) == pytest.approx(0.24)
+
+
+def test_weighted_fractions_count_careless_votes_less_and_sum_to_one(folder: Path) -> None:
+    table, tree = tables(folder)["gz2"], DecisionTree.load("gz2")
+    first = tree.questions[0].columns
+    raw, weighted = (table[[f"{column}_{kind}" for column in first]] for kind in ("fraction", "weighted_fraction"))
+    np.testing.assert_allclose(weighted.sum(axis=1), 1, atol=2e-3)
+    assert 0 < np.abs(raw.to_numpy() - weighted.to_numpy()).mean() < 0.03
+    counts, weights = (
+        table[[f"{column}_{kind}" for column in tree.columns]].to_numpy() for kind in ("count", "weight")
+    )
+    assert (weights <= counts).all()
+    assert (weights >= 0.3 * counts - 1e-9).all()
+    assert weights.sum() / counts.sum() == pytest.approx(1 - 0.7 * 0.04, abs=0.01)
+
+
+def test_totals_and_flags_of_galaxy_zoo_2_follow_from_its_columns(folder: Path) -> None:
+    table, tree = tables(folder)["gz2"], DecisionTree.load("gz2")
+    counts = table[[f"{column}_count" for column in tree.columns]].to_numpy()
+    np.testing.assert_array_equal(table["total_votes"], counts.sum(1))
+    np.testing.assert_array_equal(table["total_classifications"], counts[:, :3].sum(1))
+    for column in tree.columns:
+        np.testing.assert_array_equal(table[f"{column}_flag"] == 1, table[f"{column}_debiased"] >= 0.8)
+
+
+def test_debiased_fractions_are_given_for_whole_galaxies_and_sum_to_one(folder: Path) -> None:
+    for name in ("gzd12", "gzd5"):
+        table, tree = tables(folder)[name], DecisionTree.load(name)
+        given = table[[f"{column}_debiased" for column in tree.questions[0].columns]]
+        assert (given.isna().all(axis=1) | given.notna().all(axis=1)).all()
+        np.testing.assert_allclose(given.dropna().sum(axis=1), 1)
+        every = table.loc[given.notna().all(axis=1), [f"{column}_debiased" for column in tree.columns]]
+        assert every.notna().all(axis=None) == (name == "gzd12")  # unasked ones are 0 in the first, empty in the fifth
+
+
+def test_debiased_galaxies_have_more_features() -> None:
+    galaxies = through(population(1500, 9), SDSS)
+    tree = DecisionTree.load("gz2")
+    plain, clear = (expected_shares(some, tree).mean(0) for some in (galaxies, seen_clearly(galaxies)))
+    assert clear[1] > plain[1] + 0.01
+
+
+def test_positions_of_a_galaxy_are_within_half_an_arcsecond(folder: Path) -> None:
+    truth = pd.read_csv(folder / "truth.csv", low_memory=False)
+    truth = truth[truth["survey"].isin(["sdss", "decals12", "decals5", "ukidss"])]
+    seen = 0
+    for _, same in truth.groupby("galaxy"):
+        for one in range(len(same) - 1):
+            a, b = same.iloc[one], same.iloc[one + 1]
+            away = separation(*(np.array([value]) for value in (a.ra, a.dec, b.ra, b.dec)))[0]
+            assert away < 0.5
+            if {a.survey, b.survey} == {"decals12", "decals5"}:
+                assert away == 0
+            seen += 1
+    assert seen > 10
+
+
+def test_the_same_seed_writes_the_same_files(tmp_path: Path) -> None:
+    for name, seed in (("one", 3), ("same", 3), ("other", 4)):
+        write_surveys(tmp_path / name, 8, seed=seed, size=16)
+    one, same, other = (
+        {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in ("one", "same", "other")
+    )
+    assert one == same
+    assert one["sdss/gz2_hart16.csv"] != other["sdss/gz2_hart16.csv"]
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(surveys, "_draw_decals", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_surveys(tmp_path / "sky", 8, seed=1, size=16)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pictures_of_the_surveys_are_told_apart() -> None:

@@ -14,8 +14,8 @@ from galaxyml.models.astrocnn import AstroCNN
 from galaxyml.training.tuning import Tuning, enter, phases
 
 Command = Callable[..., tuple[int, str]]
-LINE = ("task=spirals", "model=test_resnet", "tune=[head,all]", "tuning.progression=true", "views=2", "epochs=3")
-LINE = (*LINE, "tuning.head_epochs=3", "tuning.head_lr=0.01", "tuning.backbone_rate=0.1")
+SHORT = ("task=spirals", "model=test_resnet", "tune=[head,all]", "tuning.progression=true", "views=2", "epochs=3")
+LINE = (*SHORT, "tuning.head_epochs=3", "tuning.head_lr=0.01", "tuning.backbone_rate=0.1")
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_a_fit_in_phases_keeps_each_and_resumes_in_each_exactly(
     for history in ("history.csv", "phases/head/history.csv"):
         assert (runs[0] / history).read_text() == (runs[1] / history).read_text()
 
-    counts = pd.read_csv(runs[0] / "tables" / "phases.csv").set_index("phase")
-    assert counts.loc["head", "tensors"] == 2
-    assert counts.loc["all", "tensors"] == counts.loc["all", "of_tensors"] == counts.loc["head", "of_tensors"]
+    counts = pd.read_csv(runs[0] / "tables" / "phases.csv")
+    assert counts["phase"].tolist() == ["head", "all"]
+    assert counts["tensors"].tolist() == [2, counts["of_tensors"][0]]
     assert "(head): trains 2 of" in said
     before, after = (
         torch.load(runs[0] / part, weights_only=True)["state_dict"]
@@ -106,8 +106,8 @@ def test_a_fit_in_phases_keeps_each_and_resumes_in_each_exactly(
 
 
 def test_the_backbone_rests_while_the_head_learns(command: Command, spirals_sky: Path, tmp_path: Path) -> None:
-    assert command(*LINE[:5], "epochs=1", "tuning.head_epochs=1", "name=one")[0] == 0
-    assert command(*LINE[:5], "epochs=1", "tuning.head_epochs=4", "name=four")[0] == 0
+    assert command(*SHORT[:5], "epochs=1", "tuning.head_epochs=1", "name=one")[0] == 0
+    assert command(*SHORT[:5], "epochs=1", "tuning.head_epochs=4", "name=four")[0] == 0
     one, four = (
         torch.load(
             tmp_path / "multirun" / "spirals" / name / "fold-0" / "phases" / "head" / "checkpoints" / "last.ckpt",
