@@ -3,7 +3,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .venv-uv/bin/uv)
 PYTHON := .venv/bin/python
 RUN := $(PYTHON) -m galaxyml
 
-.PHONY: help setup demo demo-classes demo-curves test test-all lint train sweep report tensorboard bench clean lock
+.PHONY: help setup demo demo-classes demo-surveys demo-curves test test-all lint train sweep report tensorboard bench clean lock
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -28,6 +28,9 @@ lint: setup      ## ruff, its formatter, and mypy
 demo-classes: setup  ## Galaxy10's classes, and spiral or elliptical, on the simulated sky (about 10 minutes)
 	$(RUN) experiment=galaxy10_simulated source=simulated name=demo
 	$(RUN) task=spirals model=tiny source=simulated scale=demo name=demo
+
+demo-surveys: setup  ## from SDSS and DECaLS to UKIDSS on the simulated sky (about MINUTES minutes)
+	$(RUN) experiment=surveys_simulated source=simulated name=demo
 
 demo-curves: setup  ## light curves unlike the known classes, on the simulated sky (about 5 minutes)
 	$(RUN) task=plasticc source=simulated name=demo

@@ -51,6 +51,8 @@ EXAMPLES = """\
       ten classes; a table over seeds and folds
   python -m galaxyml task=spirals model=resnet50 model.pretrained=true tune=head
       spiral or elliptical; the backbone frozen, its features computed once
+  python -m galaxyml task=surveys train=[sdss,decals12] test=[ukidss] tune=[head,all] name=mixed
+      votes of two surveys, judged on a third that is never trained on; DINOv2, its head first
   python -m galaxyml task=plasticc leave_out=[6,53,95] data_dir=data name=rare
       light curves unlike the known classes, a ranked list; three known classes have to be found
   python -m galaxyml task=galaxyzoo data_dir=~/data name=mine fold=0 epochs=50 optim.lr=3e-4

@@ -20,6 +20,7 @@ examples:
   python -m galaxyml.compare multirun/surveys/sdss multirun/surveys/both --split val --out table.csv"""
 
 MEAN = "mean"  # of the features, in the place of a feature's name
+WIDE = 130  # columns of the table
 SAME = 1e-6  # true fractions that differ by less are the same
 
 
@@ -185,11 +186,12 @@ def _show(table: "pd.DataFrame", first: Path, second: Path) -> None:
     from rich.table import Table
 
     console = Console()
+    console.width = max(console.width, WIDE)  # names of features and intervals are of no use in parts
     console.print(f"first:  {escape(str(first))}\nsecond: {escape(str(second))}", highlight=False)
     for survey, rows in table.groupby("survey", sort=False):
         shown = Table(title=escape(str(survey)), title_justify="left")
         for name in ("feature", "galaxies", "r 1st", "2nd", "2nd - 1st", "MAE 1st", "2nd", "2nd - 1st"):
-            shown.add_column(name, justify="left" if name == "feature" else "right")
+            shown.add_column(name, justify="left" if name == "feature" else "right", no_wrap=True)
         for row in rows.to_dict("records"):
             cells = [str(row["feature"]), f"{row['galaxies']:,}"]
             for name in ("r", "MAE"):

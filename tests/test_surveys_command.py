@@ -62,10 +62,10 @@ def test_two_runs_are_compared_galaxy_by_galaxy(command: Command, surveys_sky: P
     compare.main([*runs, "--split", "test", "--resamples", "40", "--least", "4", "--out", str(tmp_path / "c.csv")])
     table = pd.read_csv(tmp_path / "c.csv")
     own, other = (json.loads((Path(run) / "metrics.json").read_text()) for run in runs)
-    row = table[table.iloc[:, 0].astype(str).str.contains("edge_on_yes")].iloc[0]
-    numbers = [value for value in row if isinstance(value, float)]
-    for metrics in (own, other):
-        assert any(np.isclose(value, metrics["test/pearson/ukidss:edge_on_yes"]) for value in numbers)
+    row = table[table["feature"] == "edge_on_yes"].iloc[0]
+    key = "test/pearson/ukidss:edge_on_yes"
+    np.testing.assert_allclose([row["r_first"], row["r_second"]], [own[key], other[key]])
+    assert row["r_low"] <= row["r_second"] - row["r_first"] <= row["r_high"]
 
 
 @pytest.mark.parametrize(
