@@ -20,7 +20,6 @@ examples:
   python -m galaxyml.compare multirun/surveys/sdss multirun/surveys/both --split val --out table.csv"""
 
 MEAN = "mean"  # of the features, in the place of a feature's name
-WIDE = 130  # columns of the table
 SAME = 1e-6  # true fractions that differ by less are the same
 
 
@@ -186,7 +185,6 @@ def _show(table: "pd.DataFrame", first: Path, second: Path) -> None:
     from rich.table import Table
 
     console = Console()
-    console.width = max(console.width, WIDE)  # names of features and intervals are of no use in parts
     console.print(f"first:  {escape(str(first))}\nsecond: {escape(str(second))}", highlight=False)
     for survey, rows in table.groupby("survey", sort=False):
         shown = Table(title=escape(str(survey)), title_justify="left")
@@ -200,6 +198,8 @@ def _show(table: "pd.DataFrame", first: Path, second: Path) -> None:
                 cells += [f"{row[f'{name}_first']:.3f}", f"{row[f'{name}_second']:.3f}"]
                 cells.append(f"[bold]{difference}[/]" if low > 0 or high < 0 else difference)
             shown.add_row(*cells, end_section=row["feature"] == MEAN)
+        # Names of features and intervals are of no use in parts.
+        console.width = max(console.width, console.measure(shown, options=console.options.update(width=500)).maximum)
         console.print(shown)
     console.print("2nd - 1st: paired over the same galaxies, 95 % interval in brackets.", highlight=False)
 

@@ -246,6 +246,7 @@ def _fit_phase(
 ) -> None:
     """Fits one phase, whose files are in `part`, or takes over what was fitted before."""
     between = part is not here
+    seed_all(config.seed, "phase", phase)  # what a phase draws at its beginning does not depend on what came before
     if between and part.finished:
         module.enter(phase)
         load_weights(module, part, config.predict_with)

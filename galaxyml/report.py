@@ -46,6 +46,8 @@ BY_COLUMN = {
     "pearson_drop": "lost",
     "r2": "R2",
     "mae": "MAE",
+    "published_pearson": "flattened r, unasked as 0",
+    "published_constant": "a constant's",
     "fraction_ece": "fractions' ECE",
     "argmax_accuracy": "top answer right",
     "argmax_ece": "its ECE",
@@ -59,7 +61,7 @@ BY_COLUMN = {
     "prevalence": "prevalence",
     "support": "number",
 }
-WHOLE = ("support",)  # metrics that are counts
+WHOLE = ("support", "common_features")  # metrics that are counts
 BRIEF = ("roc_auc", "pr_auc", "purity_25", "recall_25")  # where there is little room
 
 
@@ -132,7 +134,7 @@ def summary(metrics: dict[str, Any], split: str, intervals: bool = True) -> list
     for name in names:
         values = [_number(metrics.get(f"{split}/{prefix}{name}")) for prefix in beside]
         over = [_over_folds(folds.get(f"{split}/{name}"))] if folds else []
-        own = _with_interval(metrics, f"{split}/{name}") if intervals else _number(metrics[f"{split}/{name}"])
+        own = _with_interval(metrics, f"{split}/{name}", intervals)
         rows.append([name, own, *values, *over])
     return rows
 
@@ -225,13 +227,15 @@ def _spread(members: list[dict[str, Any]], key: str) -> str:
     return _number(statistics.mean(values)) + (f" ± {_number(statistics.stdev(values))}" if len(values) > 1 else "")
 
 
-def _with_interval(metrics: dict[str, Any], key: str) -> str:
-    """A number, with its interval in brackets where there is one."""
+def _with_interval(metrics: dict[str, Any], key: str, intervals: bool = True) -> str:
+    """A number, with its interval in brackets where there is one and it is wanted."""
     split, name, *column = key.split("/")
     if name in WHOLE:
         return f"{metrics[key]:,.0f}" if key in metrics else ""
-    ends = [metrics.get("/".join([split, name + end, *column])) for end in ENDS]
+    ends = [metrics.get("/".join([split, name + end, *column])) for end in (ENDS if intervals else ())]
     text = _number(metrics.get(key))
+    if not ends:
+        return text
     return text if None in ends or not text else f"{text} [{ends[0]:.3f}, {ends[1]:.3f}]"
 
 

@@ -14,7 +14,7 @@ from galaxyml.votes.vocabulary import Vocabulary, shares
 class VoteLoss(nn.Module):
     """A loss over the questions of a vocabulary.
 
-    A question counts for a galaxy where it got at least 1 vote, two or more of its answers are known, and one of
+    A question counts for a galaxy where it got votes, two or more of its answers are known, and one of
     them was chosen; with a single one there is nothing to choose.
 
     Args:
@@ -50,11 +50,11 @@ class VoteLoss(nn.Module):
                 f"outputs={outputs.shape[1]}: the questions of this task have {len(self.question_of)} answers; "
                 "make them equal."
             )
-        kind = torch.float32 if outputs.device.type == "mps" else torch.float64
+        kind = torch.float64
         fractions, votes = targets.to(kind).unbind(2)
         known = ~fractions.isnan()
         counts = torch.where(known, fractions * votes, 0)
-        voted = torch.where(known & (votes >= 1), 1, 0).to(kind)
+        voted = torch.where(known & (votes > 0), 1, 0).to(kind)
         sums = self.sums.to(kind)
         asked = (voted @ sums >= 2) & (counts @ sums > 0)
         return outputs.to(kind), counts, known, asked
@@ -87,7 +87,7 @@ class DirichletMultinomialLoss(VoteLoss):
         with torch.autocast(outputs.device.type, enabled=False):
             alpha, counts, known, asked = self.counted(outputs, targets)
             if not self.checked:  # once, as the answer would keep a GPU waiting
-                _check_positive(alpha)
+                _check_concentrations(alpha, alpha @ self.sums.to(alpha))
                 self.checked = True
             alpha = torch.where(known, alpha, 1)
             sums = self.sums.to(alpha)
@@ -118,7 +118,8 @@ class MultinomialLoss(VoteLoss):
             counts = torch.where(asked[:, self.question_of], counts, 0)
             # Above 0, where the logarithm is finite, and its slope too.
             share = shares(said, self.question_of, known).clamp_min(torch.finfo(torch.float32).tiny)
-            mean = -(counts * share.log()).sum() / counts.sum().clamp_min(1)
+            total = counts.sum()
+            mean = -(counts * share.log()).sum() / torch.where(total > 0, total, 1)
         return mean.to(torch.promote_types(outputs.dtype, torch.float32))
 
 
@@ -155,9 +156,14 @@ def _check(outputs: Tensor, targets: Tensor) -> None:
         )
 
 
-def _check_positive(alpha: Tensor) -> None:
+def _check_concentrations(alpha: Tensor, totals: Tensor) -> None:
     if (alpha <= 0).any():
         raise UserError(
             f"loss=dirichlet takes concentrations above 0, but the net says {alpha.min():.3g}. Give "
             "head=concentrations, or another loss, such as loss=multinomial."
+        )
+    if torch.allclose(totals, torch.ones_like(totals), atol=1e-3):
+        raise UserError(
+            "loss=dirichlet takes concentrations, but what the net says are shares: each question sums to 1. Give "
+            "head=concentrations, or loss=multinomial for shares."
         )

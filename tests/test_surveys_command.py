@@ -100,15 +100,24 @@ def test_low_rank_matrices_are_tuned_and_come_back(command: Command, surveys_sky
     assert moved == {key for key in before if key.startswith("net.net.head.")}
     assert any("lora_B" in key and value.abs().sum() > 0 for key, value in after.items())
 
+    shutil.copytree(run.parent, run.parents[1] / "again")
+    again = run.parents[1] / "again" / "fold-0"
+    for name in ("metrics.json", "history.csv", "checkpoints"):  # as if it had been stopped between the phases
+        path = again / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert command(*line[:-1], "name=again")[0] == 0
+    resumed = torch.load(again / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(after[key], resumed[key]) for key in after)
+
     from galaxyml.predict import predict
 
     catalog = pd.read_parquet(run / "catalog.parquet").set_index("id")
     test = pd.read_parquet(run / "predictions" / "test.parquet").head(3)
     pictures = [str(surveys_sky / catalog.loc[name, "image"]) for name in test["id"]]
     predict(run, pictures, tmp_path / "p.csv")
-    again = pd.read_csv(tmp_path / "p.csv")
+    elsewhere = pd.read_csv(tmp_path / "p.csv")
     outputs = ["edge_on_yes", "bar_yes"]
-    np.testing.assert_allclose(again[outputs], test[outputs], rtol=1e-5)
+    np.testing.assert_allclose(elsewhere[outputs], test[outputs], rtol=1e-5)
 
 
 def test_a_galaxy_that_is_judged_stops_the_run_where_that_is_asked_for(

@@ -1,5 +1,6 @@
 """Losses of votes against scipy, torch's distributions and sums written out."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -228,13 +229,13 @@ def test_what_was_not_asked_counts_nowhere(loss: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES[:2])
-def test_less_than_a_vote_or_a_single_answer_counts_nowhere(loss: torch.nn.Module) -> None:
+def test_no_vote_or_a_single_answer_counts_nowhere(loss: torch.nn.Module) -> None:
     counts, alpha = drawn(1, 20)
     targets = as_targets(counts)
     only = targets.clone()
     only[:, 3:, 0], only[:, 3:, 1] = torch.nan, 0
     expected = float(loss(torch.tensor(alpha), only))
-    targets[0, 3:5] = torch.tensor([[0.5, 0.9], [0.5, 0.9]])
+    targets[0, 3:5] = torch.tensor([[0.5, 0.0], [0.5, 0.0]])
     targets[0, 5:, 0] = torch.tensor([1.0] + [torch.nan] * 4)
     assert float(loss(torch.tensor(alpha), targets)) == pytest.approx(expected, rel=1e-12)
 
@@ -304,3 +305,20 @@ def test_concentrations_find_what_volunteers_agree_on() -> None:
 
     optimizer.step(closure)  # type: ignore[no-untyped-call, unused-ignore]
     np.testing.assert_allclose(head(scores)[3:5].detach().numpy(), [8, 2], rtol=0.08)
+
+
+def test_a_share_of_a_vote_counts_as_that() -> None:
+    targets = torch.tensor([[[0.25, 0.8], [0.75, 0.8]]])
+    alpha = torch.tensor([[3.0, 5.0]])
+    two: Any = SimpleNamespace(question_of=[0, 0], sizes=[2])
+    found = MultinomialLoss(two)(alpha, targets)
+    expected = -(0.25 * math.log(3 / 8) + 0.75 * math.log(5 / 8))
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
+def test_shares_are_no_concentrations() -> None:
+    two: Any = SimpleNamespace(question_of=[0, 0], sizes=[2])
+    shares = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
+    targets = torch.tensor([[[0.25, 8.0], [0.75, 8.0]]] * 2)
+    with pytest.raises(UserError, match="what the net says are shares"):
+        DirichletMultinomialLoss(two)(shares, targets)

@@ -1,5 +1,6 @@
 """Numbers that say how good predicted fractions of votes are, where a net was trained and on surveys it never saw."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,7 +20,10 @@ from galaxyml.vote_metrics import (
     interval,
     majorities,
     mean_defined,
+    published,
 )
+
+log = logging.getLogger(__name__)
 
 MEASURES = ("pearson", "r2", "mae", "rmse", "flattened_pearson")
 BEFORE = ("head", "untrained")  # predictions of the same net at earlier stages of its training
@@ -77,7 +81,9 @@ class ScoreVotes:
             `head_` mark those of simpler predictors, `_low` and `_high` the ends of a 95 % bootstrap interval over
             galaxies. A `mean_pearson` is 0: within a fold means say nothing of a galaxy. `test/pearson_drop` is what is
             lost out of distribution, `gain_over_<stage>` the paired gain in `pearson`, `fraction_ece` the mean gap
-            between predicted and observed fractions in bins of the former, `argmax_accuracy` how often the likeliest
+            between predicted and observed fractions in bins of the former, `published_pearson` the correlation
+            over all values at once with unasked ones as zeros, as published comparisons have it, beside
+            `published_constant`, that of the true column means; `argmax_accuracy` how often the likeliest
             answer is that of most volunteers, and `argmax_ece` how far its fraction is from that. What is not defined
             is left out.
 
@@ -88,13 +94,17 @@ class ScoreVotes:
         groups = [group for split in ("val", "test") for group in self._groups(run, split, catalog)]
         measurable = [group for group in groups if group.measured.defined.any()]
         if not measurable:
+            log.info("note: %s: no feature was asked of %d galaxies; give a smaller least=….", run.name, self.least)
             return {}
         common = np.logical_and.reduce([group.measured.defined for group in measurable])
+        if not common.any():
+            log.info("note: %s: no feature was asked of %d galaxies of each survey.", run.name, self.least)
         found: dict[str, float] = {}
         for split in ("val", "test"):
             inside = [group for group in measurable if group.split == split]
             if not inside:
                 continue
+            found[f"{split}/common_features"] = float(common.sum())
             for key, values, ends in self._overall(inside, common):
                 found |= _named(f"{split}/{key}", values, ends)
             for group in inside:
@@ -145,6 +155,11 @@ class ScoreVotes:
             for name in ("pearson", "r2", "mae"):
                 values = group.measured.column(name)[:, place]
                 found |= _named(f"{group.split}/{name}/{group.survey}:{feature}", values, name == "pearson")
+        known = ~np.isnan(galaxies.said).any(0) & ~np.isnan(galaxies.true).all(0)
+        if known.any():
+            alike = published(galaxies.said[:, known], np.nan_to_num(galaxies.true[:, known]))
+            found[f"{group.split}/published_pearson/{group.survey}"] = alike["flattened_pearson"]
+            found[f"{group.split}/published_constant/{group.survey}"] = alike["constant_flattened_pearson"]
         fractions = fraction_reliability(galaxies.said, galaxies.true, galaxies.votes)
         found[f"{group.split}/fraction_ece/{group.survey}"] = fractions.ece
         columns = list(questions(galaxies.features).values())

@@ -104,6 +104,11 @@ class SurveysData(ImageData):
             raise UserError(f"leakage={leakage}: it must be remove or error.")
         if least_votes < 1:
             raise UserError(f"least_votes={least_votes}: it must be a whole number, 1 or more.")
+        if overlap and (drawn := [name for name in self.train_names if name in self.numbers]):
+            raise UserError(
+                f"numbers.{drawn[0]}={self.numbers[drawn[0]]}: with overlap=true all surveys keep the same galaxies. "
+                "Leave numbers out for the surveys to train on."
+            )
         if overlap and len(train) < 2:
             raise UserError(f"overlap=true needs two surveys to train on; train={self.train_names}.")
         if not isinstance(self.split, Folds):
@@ -128,9 +133,9 @@ class SurveysData(ImageData):
         """One row a galaxy of a survey, with the features of the vocabulary and the votes of their questions."""
         parts = {name: self._read(root, name) for name in self.names}
         self._tell_features(parts)
+        self._audit_tables(parts)
         if self.overlap:
             self._keep_overlap(parts)
-        self._audit_tables(parts)
         for name in sorted(self.names, key=lambda name: isinstance(self.numbers.get(name), str)):
             parts[name] = self._drawn(name, parts)
         self.vote_targets = np.concatenate([part.targets for part in parts.values()])
@@ -244,11 +249,7 @@ class SurveysData(ImageData):
         ontology = self.vocabulary.ontology
         rows = []
         for feature in self.vocabulary.features:
-            plain = (
-                feature
-                if feature in ontology.features
-                else next(name for name in self.vocabulary.plain if feature.startswith(f"{name}_"))
-            )
+            plain = self.vocabulary.plain_of[feature]
             row = {"feature": feature, "label": ontology.label(plain)}
             for name, part in parts.items():
                 columns = ontology.question_of(plain).columns.get(self.surveys[name].campaign, {}).get(plain, ())
@@ -278,28 +279,49 @@ class SurveysData(ImageData):
 
     def _audit_tables(self, parts: "dict[str, Part]") -> None:
         """Leaves out of training what is judged as well, by id or position."""
-        judged = [parts[name].galaxies for name in self.test_names]
-        if not judged:
+        if not self.test_names:
             return
-        other = pd.concat(judged, ignore_index=True)
-        for name in self.names:
-            unknown = int(parts[name].galaxies["ra"].isna().sum())
-            if unknown:
-                self.notes.append(
-                    f"audit: {unknown:,} galaxies of {name} have no position, so ids and pictures alone are compared."
+        unknown = {name: int(parts[name].galaxies["ra"].isna().sum()) for name in self.names}
+        self._tell_unknown({name: count for name, count in unknown.items() if count})
+        other = pd.concat([parts[name].galaxies for name in self.test_names], ignore_index=True)
+        before = {name: len(parts[name].galaxies) for name in self.train_names}
+        more = True
+        while more:  # what is one galaxy with one that is left out is left out as well
+            more = False
+            for name in self.train_names:
+                own = parts[name].galaxies
+                found = leakage.same_galaxies(own, other, self.separation or 0.0)
+                if found.empty:
+                    continue
+                more = True
+                self._found_leaks(
+                    own["id"].to_numpy()[found["row"]],
+                    other["id"].to_numpy()[found["other"]],
+                    found["separation"].to_numpy(),
+                    found["by"].to_numpy(),
                 )
+                leaks = np.isin(np.arange(len(own)), found["row"])
+                other = pd.concat([other, own[leaks]], ignore_index=True)
+                parts[name] = parts[name].rows(~leaks)
         for name in self.train_names:
-            own = parts[name].galaxies
-            found = leakage.same_galaxies(own, other, self.separation or 0.0)
-            self._found_leaks(
-                own["id"].to_numpy()[found["row"]],
-                other["id"].to_numpy()[found["other"]],
-                found["separation"].to_numpy(),
-                found["by"].to_numpy(),
+            blind = unknown[name] or any(unknown[test] for test in self.test_names)
+            way = "id, and position where it is known" if blind else "id and position"
+            self.kept(
+                f"{name}: not among {', '.join(self.test_names)}, by {way}", before[name], len(parts[name].galaxies)
             )
-            clean = ~np.isin(np.arange(len(own)), found["row"])
-            self.kept(f"{name}: is no galaxy of {', '.join(self.test_names)}", len(own), int(clean.sum()))
-            parts[name] = parts[name].rows(clean)
+
+    def _tell_unknown(self, unknown: dict[str, int]) -> None:
+        """Notes galaxies whose positions are not known; with `leakage=error` they cannot be vouched for."""
+        if not unknown:
+            return
+        told = ", ".join(f"{count:,} of {name}" for name, count in unknown.items())
+        what = f"galaxies have no position ({told}), so ids and pictures alone can tell which are judged as well"
+        if self.leakage == "error":
+            raise DataError(
+                f"leakage=error: {what}. Give their positions (UKIDSS's in ukidss_positions.csv, with subject_id, ra "
+                "and dec), or go on unchecked with leakage=remove."
+            )
+        self.notes.append(f"audit: {what}.")
 
     def _found_leaks(self, ids: np.ndarray, others: np.ndarray, away: np.ndarray, by: Any) -> None:
         """Keeps leaks in the audit's table and in a note; refuses them where asked to."""

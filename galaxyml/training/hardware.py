@@ -38,6 +38,8 @@ def trainer(accelerator: str = "auto", precision: Any = "auto", **options: Any) 
         precision: As Lightning takes it, or `auto`.
         **options: The trainer's other arguments.
     """
+    if accelerator == "auto" and not torch.cuda.is_available():
+        accelerator = "cpu"  # a Mac's GPU has no double precision, in which metrics are summed
     return lightning.Trainer(
         accelerator=accelerator,
         precision=best_precision(accelerator) if precision == "auto" else precision,

@@ -59,6 +59,7 @@ class Vocabulary:
     Attributes:
         features: What is judged, F names; `_debiased` or `_weighted_fraction` follows where it is another kind than the
             fraction of votes.
+        plain_of: Of each judged feature its name without the kind.
         columns: Outputs, K names.
         question_of: The question, or the question and kind, that each output belongs to: K integers, in order.
 
@@ -87,6 +88,7 @@ class Vocabulary:
         if not self.plain:
             raise UserError(f"features={features}: no survey of train={list(train)} has any of these features.")
         self.features = [_named(feature, kind) for kind in self.kinds for feature in self.plain]
+        self.plain_of = {_named(feature, kind): feature for kind in self.kinds for feature in self.plain}
         self.groups = [group for kind in self.kinds for group in self._groups(kind)]
         self.columns = [column for group in self.groups for column in group.columns]
         self.sizes = [len(group.columns) for group in self.groups]

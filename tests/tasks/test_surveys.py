@@ -126,6 +126,57 @@ def test_no_galaxy_that_is_judged_is_trained_on_and_the_audit_names_each(tmp_pat
     assert any("audit: left out of training" in note for note in data.notes)
 
 
+def test_what_is_one_galaxy_with_one_that_is_judged_is_not_trained_on_either(tmp_path: Path) -> None:
+    # UKIDSS's is 2 arcsec from DECaLS's, and that 2 arcsec from SDSS's, on its other side.
+    data = made(tmp_path)
+    data.separation = 2.5
+
+    def shifted(name: str, place: int, arcsec: float) -> None:
+        catalogue: Any = data.surveys[name].catalogue
+        read = catalogue.read
+
+        def moved(*arguments: Any) -> SurveyTable:
+            table = read(*arguments)
+            table.galaxies.loc[place, "ra"] = 300 + arcsec / 3600
+            return table
+
+        catalogue.read = moved
+
+    shifted("sdss", 40, 0.0)
+    shifted("decals", 20, 2.0)
+    shifted("ukidss", 10, 4.0)
+    data.setup()
+    trained = set(table(data)["id"])
+    assert not {"sdss:sdss-40", "decals:decals-20"} & trained
+    audit = data.made["audit"].set_index("trained")["judged"]
+    assert audit["decals:decals-20"] == "ukidss:ukidss-10"
+    assert audit["sdss:sdss-40"] == "decals:decals-20"
+
+
+def test_galaxies_without_a_position_cannot_be_vouched_for(tmp_path: Path) -> None:
+    def blind() -> SurveysData:
+        data = made(tmp_path, leakage=leakage)
+        catalogue: Any = data.surveys["ukidss"].catalogue
+        read = catalogue.read
+
+        def without(*arguments: Any) -> SurveyTable:
+            table = read(*arguments)
+            table.galaxies[["ra", "dec"]] = np.nan
+            return table
+
+        catalogue.read = without
+        return data
+
+    leakage = "remove"
+    data = blind()
+    data.setup()
+    assert any(note.startswith("audit: galaxies have no position (24 of ukidss)") for note in data.notes)
+    assert any(step.what == "sdss: not among ukidss, by id, and position where it is known" for step in data.steps)
+    leakage = "error"
+    with pytest.raises(DataError, match=r"leakage=error: galaxies have no position \(24 of ukidss\)"):
+        blind().setup()
+
+
 def test_a_picture_that_is_judged_is_not_trained_on(tmp_path: Path) -> None:
     data = ready(tmp_path, same_picture=True)
     catalog = table(data).set_index("id")
@@ -158,6 +209,8 @@ def test_overlap_keeps_what_all_surveys_have_seen(tmp_path: Path) -> None:
     assert (counts["sdss"], counts["decals"]) == (SHARED, SHARED)
     with pytest.raises(UserError, match="overlap=true needs two surveys to train on"):
         made(tmp_path, overlap=True, train=["sdss"])
+    with pytest.raises(UserError, match=r"numbers.sdss=5: with overlap=true all surveys keep the same galaxies"):
+        made(tmp_path, overlap=True, numbers={"sdss": 5})
 
 
 @pytest.mark.parametrize(
