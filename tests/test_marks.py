@@ -75,3 +75,53 @@ def test_the_demo_learns_the_simulated_sky(command: Command, tmp_path: Path) -> 
     found = reached(tmp_path / "multirun" / "galaxyzoo" / "demo")
     assert found["val/rmse"] < 0.75 * found["val/mean_rmse"]
     assert found["test/rmse"] < found["folds"]["test/rmse"]["mean"]  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_real_votes_are_predicted_better_than_by_ridge_on_frozen_features(
+    command: Command, real: Path, tmp_path: Path
+) -> None:
+    import numpy as np
+    import torch
+    from sklearn.linear_model import RidgeCV
+
+    from galaxyml.data.images import Framing
+    from galaxyml.data.views import plain
+    from galaxyml.models.backbones import timm_net
+    from galaxyml.runs import RunDir
+
+    weights = real / "weights" / "tf_efficientnet_lite0.pth"
+    line = ("experiment=surveys_small", "trainer=auto", f"data_dir={real}", f"model.weights={weights}", "name=small")
+    own = ("model=tf_efficientnet_lite0", "size=160", "batch_size=32", "embedded=0", "resamples=0", "predict_views=4")
+    status, said = command(*line, *own, "task=surveys", "views=4", "tuning.head_epochs=10", "epochs=8")
+    assert status == 0, said
+    run = RunDir(tmp_path / "multirun" / "surveys" / "small" / "fold-0")
+    catalog = run.catalog().query("survey == 'sdss'")
+    framing, net = Framing(160, 0.5), timm_net("tf_efficientnet_lite0", 1, weights=str(weights)).eval()
+    pixels = [framing.read(real / "surveys" / image) for image in catalog["image"]]
+    with torch.no_grad():
+        parts = [
+            net.net.forward_head(net.net.forward_features(net.normalised(plain(part, 160))), pre_logits=True)
+            for part in torch.from_numpy(np.stack(pixels)).split(64)
+        ]
+    train, val = ((catalog["split"] == split).to_numpy() for split in ("train", "val"))
+    features = torch.cat(parts).numpy()
+    features = (features - features[train].mean(0)) / features[train].std(0)
+    predictions = run.predictions("val")
+    assert predictions is not None
+    predictions = predictions.set_index("id").reindex(catalog["id"])
+    found: list[tuple[float, float]] = []
+    for name in predictions:
+        true, votes = catalog[name].to_numpy(float), catalog[f"{name}_votes"].to_numpy(float)
+        known, judged = train & ~np.isnan(true), val & ~np.isnan(true)
+        if judged.sum() < 20:
+            continue
+        ridge = RidgeCV(10.0 ** np.arange(6)).fit(features[known], true[known], votes[known])
+        both = np.stack([predictions[name].to_numpy()[judged], ridge.predict(features[judged]), true[judged]])
+        spread = np.cov(both, aweights=votes[judged])
+        r = spread[:2, 2] / np.sqrt(np.diag(spread)[:2] * spread[2, 2])
+        found.append((float(r[0]), float(r[1])))
+    assert len(found) > 25
+    ours, theirs = np.array(found).T
+    assert ours.mean() > theirs.mean() + 0.05
+    assert (ours > theirs).mean() > 0.7

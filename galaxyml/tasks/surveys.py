@@ -18,6 +18,7 @@ from galaxyml.errors import DataError, UserError, near, some
 from galaxyml.files import known_digest
 from galaxyml.seeds import derive
 from galaxyml.tasks.survey_tables import SurveyTable
+from galaxyml.trees import DecisionTree
 from galaxyml.votes.vocabulary import KIND, Vocabulary, check_names
 
 STRATIFIED = "smooth_or_features"  # the question whose answers all parts of the split should share alike
@@ -114,7 +115,7 @@ class SurveysData(ImageData):
         if not isinstance(self.split, Folds):
             raise UserError("split=holdout: test galaxies of this task are those of other surveys. Use split=folds.")
         if self.separation is None:
-            raise UserError("data.separation=null: a number of arcseconds is needed, such as 3.0.")
+            raise UserError("separation=null: a number of arcseconds is needed, such as 3.0.")
         self.outputs = vocabulary.columns
         self.targets = vocabulary.features
         self.audit = leakage_audit()
@@ -200,7 +201,11 @@ class SurveysData(ImageData):
 
     def _label(self, column: str) -> str:
         ontology = self.vocabulary.ontology
-        return ontology.label(column) if column in ontology.features else column.rpartition("_")[2]
+        plain = self.vocabulary.plain_of.get(column, column)
+        if plain in ontology.features:
+            return ontology.label(plain)
+        campaign, mark, answer = column.partition(":")
+        return DecisionTree.load(campaign).labels.get(answer, answer) if mark else column
 
     def _read(self, root: Path, name: str) -> "Part":
         survey = self.surveys[name]
@@ -242,7 +247,7 @@ class SurveysData(ImageData):
         return Part(galaxies[useful].reset_index(drop=True), targets[useful])
 
     def _advice(self) -> str:
-        return "Lower least_votes, choose other surveys or features, or give a larger data.separation."
+        return "Lower least_votes, choose other surveys or features, or give a larger separation."
 
     def _tell_features(self, parts: "dict[str, Part]") -> None:
         """Keeps which survey asks what, and of how many; notes what all have in common."""

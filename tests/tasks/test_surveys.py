@@ -266,6 +266,20 @@ def test_targets_stand_beside_their_pictures(tmp_path: Path) -> None:
     assert data.caption(np.ones(len(data.outputs)), batch["target"][0].numpy()).startswith("true: ")
 
 
+@pytest.mark.parametrize("heads", ["shared", "own"])
+def test_captions_name_the_answers(tmp_path: Path, heads: str) -> None:
+    data = made(tmp_path)
+    data.vocabulary = Vocabulary(9, heads, data.surveys, ["sdss", "decals"], ["ukidss"])
+    data.outputs = data.vocabulary.columns
+    said, true = np.zeros(len(data.outputs)), np.full((len(data.outputs), 2), np.nan)
+    for question, best in (("smooth", 0), ("edge", 1)):
+        size = {"smooth": 3, "edge": 2}[question]
+        at = 0 if question == "smooth" else data.vocabulary.sizes[0] * (2 if heads == "own" else 1)
+        true[at : at + size, 0], said[at + best] = 1 / size, 0.9
+    lines = data.caption(said, true).splitlines()
+    assert lines[1] == "said: smooth 1.00, not edge-on 1.00"
+
+
 def test_what_the_surveys_have_in_common_is_told(tmp_path: Path) -> None:
     data = ready(tmp_path)
     told = data.made["features"].set_index("feature")
@@ -289,7 +303,7 @@ def test_what_the_surveys_have_in_common_is_told(tmp_path: Path) -> None:
         ({"numbers": {"sdss": "sdss"}}, "numbers.sdss=sdss: give a number, or another survey of"),
         ({"numbers": {"sdss": "decals", "decals": "sdss"}}, "give a number, or another survey of"),
         ({"balance": 2.0}, "balance=2.0: it must be a number in"),
-        ({"separation": None}, "data.separation=null: a number of arcseconds is needed"),
+        ({"separation": None}, "separation=null: a number of arcseconds is needed"),
         ({"split": Holdout(0.2, 0.2, 1)}, "split=holdout: test galaxies of this task are those of other surveys"),
     ],
 )
