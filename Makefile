@@ -29,7 +29,7 @@ demo-classes: setup  ## Galaxy10's classes, and spiral or elliptical, on the sim
 	$(RUN) experiment=galaxy10_simulated source=simulated name=demo
 	$(RUN) task=spirals model=tiny source=simulated scale=demo name=demo
 
-demo-surveys: setup  ## from SDSS and DECaLS to UKIDSS on the simulated sky (about 10 minutes)
+demo-surveys: setup  ## from SDSS and DECaLS to UKIDSS on the simulated sky (about 5 minutes)
 	$(RUN) experiment=surveys_simulated source=simulated name=demo
 
 demo-curves: setup  ## light curves unlike the known classes, on the simulated sky (about 5 minutes)
