@@ -106,7 +106,7 @@ def test_real_votes_are_predicted_better_than_by_ridge_on_frozen_features(
         ]
     train, val = ((catalog["split"] == split).to_numpy() for split in ("train", "val"))
     features = torch.cat(parts).numpy()
-    features = (features - features[train].mean(0)) / features[train].std(0)
+    features = (features - features[train].mean(0)) / (features[train].std(0) + 1e-6)
     predictions = run.predictions("val")
     assert predictions is not None
     predictions = predictions.set_index("id").reindex(catalog["id"])

@@ -17,7 +17,7 @@ from galaxyml.data.splits import Folds
 from galaxyml.errors import DataError, UserError, near, some
 from galaxyml.files import known_digest
 from galaxyml.seeds import derive
-from galaxyml.tasks.survey_tables import SurveyTable
+from galaxyml.tasks.vote_catalogue import SurveyTable
 from galaxyml.trees import DecisionTree
 from galaxyml.votes.vocabulary import KIND, Vocabulary, check_names
 

@@ -15,9 +15,8 @@ from galaxyml.tasks.survey_tables import (
     GalaxyZooDecals,
     GalaxyZooUkidss,
     Posteriors,
-    SurveyTable,
-    VoteCatalogue,
 )
+from galaxyml.tasks.vote_catalogue import SurveyTable, VoteCatalogue
 from galaxyml.trees import DecisionTree
 
 ALL = ["fraction", "weighted_fraction", "debiased"]

@@ -13,8 +13,8 @@ from PIL import Image
 from galaxyml.data.images import Framing
 from galaxyml.data.splits import Folds, Holdout
 from galaxyml.errors import DataError, UserError
-from galaxyml.tasks.survey_tables import SurveyTable
 from galaxyml.tasks.surveys import Survey, SurveysData
+from galaxyml.tasks.vote_catalogue import SurveyTable
 from galaxyml.trees import DecisionTree
 from galaxyml.votes.vocabulary import Vocabulary
 

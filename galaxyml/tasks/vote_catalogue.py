@@ -1,0 +1,352 @@
+"""A catalogue of votes with its pictures, whatever its columns are called: read by name, checked, put in one form."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from galaxyml.data.picture_folders import PictureFolders
+from galaxyml.data.tables import more
+from galaxyml.data.wide_tables import NAME, Rows, WideTable
+from galaxyml.errors import DataError, UserError, near, some
+from galaxyml.trees import DecisionTree
+
+Steps = Callable[[str, int, int], None]
+
+KINDS = ("fraction", "weighted_fraction", "debiased")
+REFUSED_GAP, REPORTED_GAP = 0.05, 0.02  # of a question's fractions from 1; rounding in the catalogues makes up to 0.002
+
+
+@dataclass(frozen=True)
+class SurveyTable:
+    """What is known of the galaxies of one catalogue that have a picture; N of them, ordered by id.
+
+    Attributes:
+        galaxies: `id` (text), `image` (path in the task's folder), `ra` and `dec` (degrees, NaN where not known) and
+            `votes` (of the first question).
+        votes: Votes of each question of the campaign's tree, 0 where it was not asked, shape (N, Q).
+        fractions: For each kind the answers' shares of their question's votes, shape (N, K); NaN where the question was
+            not asked or the table does not tell.
+    """
+
+    galaxies: pd.DataFrame
+    votes: np.ndarray
+    fractions: dict[str, np.ndarray]
+
+
+class VoteCatalogue:
+    """A catalogue of votes, one row a galaxy. What its columns are called is its subclasses' to say.
+
+    Args:
+        tree: The campaign's decision tree, by name.
+        table: The table in the task's folder, or several names of which the first that is there is read.
+        images: Folders of pictures in the task's folder, or patterns of their names such as `part*`.
+
+    Attributes:
+        campaign: Name of the tree.
+        id_column: The column of ids.
+        id_pattern: What an id looks like.
+        texts: Further columns of text.
+        kinds: The kinds of fractions that a catalogue like this has.
+        endings: Everything that is put behind an answer's name to make a column.
+        where: Where the files can be had.
+    """
+
+    id_column: str
+    id_pattern = NAME
+    texts: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ("fraction", "debiased")
+    endings: tuple[str, ...] = ("", "_fraction", "_debiased")
+    where: str
+
+    def __init__(self, tree: str, table: str | Sequence[str], images: str | Sequence[str]) -> None:
+        self.campaign = tree
+        self.tree = DecisionTree.load(tree)
+        self.tables = [table] if isinstance(table, str) else list(table)
+        self.images = [images] if isinstance(images, str) else list(images)
+        self._question_of = np.array(self.tree.question_of)
+        self._starts = np.flatnonzero(np.diff(self._question_of, prepend=-1))
+
+    def files(self, root: Path) -> list[str]:
+        """The tables that are read, as paths in the task's folder; those that are there."""
+        first = [name for name in self.tables if (root / name).is_file()][:1]
+        return [*first, *(name for name in self.other_tables() if (root / name).is_file())]
+
+    def read(self, root: Path, kinds: Sequence[str], notes: list[str], steps: Steps) -> SurveyTable:
+        """Reads the galaxies that have a picture.
+
+        Args:
+            root: The task's folder.
+            kinds: The kinds of fractions that are wanted, of `KINDS`.
+            notes: Gets what a user should know, in sentences.
+            steps: Is told what each step asked for, and how many galaxies there were before and after.
+
+        Raises:
+            DataError: If a file is missing or breaks a rule, or no galaxy is left.
+            UserError: If a kind is unknown.
+        """
+        kinds = list(dict.fromkeys(kinds))
+        if unknown := [kind for kind in kinds if kind not in KINDS]:
+            raise UserError(
+                f"surveys.NAME.fraction={unknown[0]}: there is no such kind of fractions. {near(unknown[0], KINDS)}"
+            )
+        if not root.is_dir():
+            raise DataError(f"There is no folder {root}. {self.where}")
+        name = next((name for name in self.tables if (root / name).is_file()), None)
+        if name is None:
+            raise DataError(f"{root} has no {' and no '.join(self.tables)}. {self.where}")
+        table = WideTable(root / name, self.where)
+        counted = self.vote_columns(table)
+        chosen = self._chosen(table, kinds, notes)
+        columns = {kind: self._columns(table, kind) for kind in (*chosen, *self.path_kind(table))}
+        places = ["ra", "dec"] if {"ra", "dec"} <= set(table.columns) else []
+        numbers = [*counted, *places, *(name for names in columns.values() for name in names.values())]
+        rows = table.read(self.id_column, self.texts, numbers, self.id_pattern)
+        steps(f"rows of {name}", len(rows.frame), len(rows.frame))
+
+        values = {kind: self._read_fractions(rows, names) for kind, names in columns.items()}
+        votes = self.votes(table, rows, values, notes)
+        fractions = {kind: np.full((len(rows.frame), len(self.tree.columns)), np.nan) for kind in kinds}
+        for kind in chosen:
+            there = np.isin(np.arange(len(self.tree.columns)), list(columns[kind]))
+            if not there.any():
+                values[kind], there = self._shares(rows, votes), ~there
+            fractions[kind] = self._checked(rows, kind, values[kind], there, votes, notes)
+
+        galaxies = pd.DataFrame({"id": rows.ids.to_numpy(object), "votes": np.nan_to_num(votes[:, 0])})
+        galaxies[["ra", "dec"]] = self.positions(root, rows, notes) if not places else positions(rows)
+        galaxies["image"] = self._images(root, rows, notes, steps)
+        kept = galaxies[galaxies["image"].notna()].sort_values("id")
+        order = kept.index.to_numpy()
+        return SurveyTable(
+            kept[["id", "image", "ra", "dec", "votes"]].reset_index(drop=True),
+            np.nan_to_num(votes[order]),
+            {kind: values[order] for kind, values in fractions.items()},
+        )
+
+    # --- what subclasses say
+
+    def other_tables(self) -> list[str]:
+        """Tables beside the catalogue."""
+        return []
+
+    def count_column(self, answer: str) -> str:
+        """What the number of votes for an answer is called."""
+        return answer
+
+    def vote_columns(self, table: WideTable) -> list[str]:
+        """Columns that tell how many volunteers were asked.
+
+        Raises:
+            DataError: If the table lacks some.
+        """
+        raise NotImplementedError  # each catalogue has its own columns
+
+    def path_kind(self, table: WideTable) -> list[str]:
+        """The kind of fractions that votes are estimated from, where they have to be."""
+        return []
+
+    def votes(self, table: WideTable, rows: Rows, values: Mapping[str, np.ndarray], notes: list[str]) -> np.ndarray:
+        """Votes of each question, shape (N, Q): 0 where nobody was asked, NaN where what was answered is not used."""
+        raise NotImplementedError  # each catalogue has its own columns
+
+    def picture_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
+        """Names that galaxies' pictures may have: `row` (a number in the rows read) and `name`, the preferred first."""
+        return pd.DataFrame({"row": np.arange(len(rows.frame)), "name": rows.ids.to_numpy(object)})
+
+    def picture(self, pictures: PictureFolders, name: str) -> str | None:
+        """The picture of a name, at any depth; None where there is none."""
+        return pictures.by_name.get(name)
+
+    def positions(self, root: Path, rows: Rows, notes: list[str]) -> np.ndarray:
+        """Positions of galaxies whose catalogue has none, in degrees, shape (N, 2); NaN where not known."""
+        return np.full((len(rows.frame), 2), np.nan)
+
+    # --- columns
+
+    def known(self) -> list[str]:
+        """All names that a catalogue like this may use for answers and questions."""
+        answers = [answer + ending for answer in self.tree.columns for ending in self.endings]
+        return [*answers, *(f"{question.name}_total-votes" for question in self.tree.questions)]
+
+    def _columns(self, table: WideTable, kind: str) -> dict[int, str]:
+        """The columns of a kind that the table has, by the answer's number."""
+        if kind not in self.kinds:
+            return {}
+        there = set(table.columns)
+        return {at: name for at, answer in enumerate(self.tree.columns) if (name := f"{answer}_{kind}") in there}
+
+    def _complete(self, table: WideTable) -> list[str]:
+        """Kinds that the table has for every answer; shares of votes follow from counts too."""
+        count = len(self.tree.columns)
+        found = [kind for kind in KINDS if len(self._columns(table, kind)) == count]
+        counts = {self.count_column(answer) for answer in self.tree.columns} <= set(table.columns)
+        return ["fraction", *found] if counts and not self._columns(table, "fraction") else found
+
+    def _chosen(self, table: WideTable, kinds: Sequence[str], notes: list[str]) -> list[str]:
+        """The kinds asked for that the table has, in whole or in part.
+
+        Raises:
+            DataError: If it has none of them in whole, or columns look misspelt.
+        """
+        complete = self._complete(table)
+        known = {self.id_column, *self.known()}
+        unknown = [name for name in table.columns if name and name not in known]
+        chosen = []
+        for kind in kinds:
+            names = [f"{answer}_{kind}" for answer in self.tree.columns] if kind in self.kinds else []
+            missing = [name for name in names if name not in table.columns]
+            if kind in complete:
+                chosen.append(kind)
+            elif missing and unknown and near(missing[0], unknown).startswith("Did"):
+                table.check(names, self.known())
+            elif len(missing) < len(names):
+                chosen.append(kind)
+                notes.append(
+                    f"{table.path.name} has the {kind} of {len(names) - len(missing)} of {len(names)} answers; that of "
+                    f"the others is masked ({some(missing, shown=3)})."
+                )
+            else:
+                notes.append(f"{table.path.name} has no {kind}; for its galaxies it is masked.")
+        if not set(chosen) & set(complete):
+            if not complete:
+                table.check([f"{answer}_fraction" for answer in self.tree.columns], self.known())
+            raise DataError(
+                f"{table.path} does not have the {' or the '.join(kinds)} of all answers; it has "
+                f"{', '.join(complete)}. Take that for its fractions: surveys.NAME.fraction={complete[0]}, with the "
+                "survey's name."
+            )
+        return chosen
+
+    # --- numbers
+
+    def _read_fractions(self, rows: Rows, names: Mapping[int, str]) -> np.ndarray:
+        """A kind's columns as they are, shape (N, K); NaN where there is none, or a cell is empty."""
+        values = np.full((len(rows.frame), len(self.tree.columns)), np.nan)
+        if names:
+            values[:, list(names)] = rows.numbers(list(names.values()), 0, 1, "fractions lie in [0, 1]", empty=True)
+        return values
+
+    def _counts(self, rows: Rows) -> np.ndarray:
+        """Votes for each answer, shape (N, K)."""
+        return counted(rows, [self.count_column(answer) for answer in self.tree.columns])
+
+    def _shares(self, rows: Rows, votes: np.ndarray) -> np.ndarray:
+        """Each answer's share of its question's votes, shape (N, K); NaN where there are none."""
+        asked = np.where(votes > 0, votes, np.nan)
+        return self._counts(rows) / asked[:, self._question_of]
+
+    def _sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the answers of each question, shape (N, Q); what is not known counts as 0."""
+        return np.add.reduceat(np.nan_to_num(values), self._starts, axis=1)
+
+    def _checked(
+        self, rows: Rows, kind: str, values: np.ndarray, there: np.ndarray, votes: np.ndarray, notes: list[str]
+    ) -> np.ndarray:
+        """Fractions of the questions that were asked; all others are masked.
+
+        Args:
+            rows: The rows read.
+            kind: The kind.
+            values: Shape (N, K).
+            there: Answers that the table has the kind of, shape (K,).
+            votes: As `votes` gives them.
+            notes: Gets what is reported.
+
+        Raises:
+            DataError: If they cannot be shares of the question's votes.
+        """
+        asked = votes > 0
+        whole = np.logical_and.reduceat(there, self._starts)
+        empty = self._sums(np.isnan(values) & there) > 0
+        sums = self._sums(values)
+        if kind == "debiased":
+            asked = asked & ~empty & (sums > 0)  # debiasing was not possible for every galaxy
+            off = np.abs(sums - 1)[asked & whole]
+            if count := int((off > REFUSED_GAP).sum()):
+                notes.append(
+                    f"{rows.path.name}: answers are debiased one by one; the debiased fractions of {count:,} of "
+                    f"{off.size:,} questions do not sum to 1 within {REFUSED_GAP} (the worst miss it by "
+                    f"{off.max():.2f}). Taken as they are."
+                )
+        else:
+            if kind == "weighted_fraction":
+                asked = asked & ((sums > 0) | empty)  # all who answered may have the weight 0
+            self._refuse(
+                rows, asked & empty, lambda row, at: f"a {kind} of {self._answers(at)} is empty, but it has votes"
+            )
+            self._refuse(
+                rows,
+                (votes == 0) & (sums > REFUSED_GAP),
+                lambda row, at: f"the {kind}s of {self._answers(at)} sum to {sums[row, at]:.4f}, but it has no votes",
+            )
+            off = np.where(asked & whole, np.abs(sums - 1), 0.0)
+            self._refuse(
+                rows,
+                off > REFUSED_GAP,
+                lambda row, at: f"the {kind}s of {self._answers(at)} sum to {sums[row, at]:.4f}",
+            )
+            if count := int((off > REPORTED_GAP).sum()):
+                row, at = (int(number) for number in np.unravel_index(off.argmax(), off.shape))
+                notes.append(
+                    f"{rows.path.name}: the {kind}s of {count:,} of {int((asked & whole).sum()):,} questions do not "
+                    f"sum to 1 within {REPORTED_GAP}; the worst are those of {self._answers(at)} in {rows.line(row)}, "
+                    f"galaxy {rows.ids.iloc[row]}, with {sums[row, at]:.3f}. Taken as they are."
+                )
+        return np.where(asked[:, self._question_of], values, np.nan)
+
+    def _answers(self, question: int) -> str:
+        asked = self.tree.questions[question]
+        return f"{asked.name} ({asked.columns[0]} to {asked.columns[-1]})"
+
+    def _refuse(self, rows: Rows, wrong: np.ndarray, told: Callable[[int, int], str]) -> None:
+        if wrong.any():
+            row, question = (int(at) for at in np.argwhere(wrong)[0])
+            raise DataError(
+                f"{rows.place(row)}: {told(row, question)}{more(int(wrong.sum()))}. Fractions of a question are shares "
+                f"of its votes: they sum to 1 within {REFUSED_GAP}, and are 0 or empty where there are none. Correct "
+                "the row or take it out."
+            )
+
+    # --- pictures
+
+    def _images(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.Series:
+        """Each row's picture, as a path in the task's folder; None where it has none.
+
+        Raises:
+            DataError: If no row has one.
+        """
+        where = ", ".join(self.images)
+        pictures = PictureFolders.below(root, self.images, self.where)
+        named = self.picture_names(root, rows, notes, steps)
+        named["image"] = pd.Series([self.picture(pictures, name) for name in named["name"]], named.index, dtype=object)
+        found = named[named["image"].notna()].drop_duplicates("row").set_index("row")["image"]
+        if found.empty:
+            example = f" such as {named['name'].iloc[0]}" if len(named) else ""
+            raise DataError(
+                f"{rows.path}: none of its {len(rows.frame):,} galaxies has a picture{example} among the "
+                f"{len(pictures.by_path):,} of {where}. Give a table and pictures that belong together. {self.where}"
+            )
+        sought = named["row"].unique()
+        steps(f"its picture is in {where}", len(sought), len(found))
+        if len(found) < len(sought):
+            lost = sorted(rows.ids.iloc[np.setdiff1d(sought, found.index)])
+            notes.append(
+                f"{rows.path.name}: galaxies without a picture in {where}, left out ({len(lost):,} of "
+                f"{len(sought):,}): {some(lost)}."
+            )
+        return found.reindex(range(len(rows.frame)))
+
+
+def positions(rows: Rows) -> np.ndarray:
+    """Right ascension and declination, in degrees, shape (N, 2); NaN where empty."""
+    ra = rows.numbers(["ra"], 0, 360, "right ascensions lie in [0, 360] degrees", empty=True)
+    dec = rows.numbers(["dec"], -90, 90, "declinations lie in [-90, 90] degrees", empty=True)
+    return np.concatenate([ra, dec], axis=1)
+
+
+def counted(rows: Rows, names: Sequence[str]) -> np.ndarray:
+    """Counts of votes in some columns, shape (N, A)."""
+    return rows.numbers(names, 0, np.inf, "it must be a number of votes, 0 or more")
