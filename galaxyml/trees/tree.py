@@ -141,6 +141,11 @@ def _question(entry: dict[str, Any], pattern: str) -> Question:
     return Question(entry["name"], entry.get("text", entry["name"]), answers, columns, labels, after)
 
 
+def count(tree: str) -> int:
+    """Number of all answers of a tree, K, by its name."""
+    return len(DecisionTree.load(tree).columns)
+
+
 def columns(tree: str) -> list[str]:
     """All answers' columns of a tree, by its name."""
     return DecisionTree.load(tree).columns

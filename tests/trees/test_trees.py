@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from galaxyml.errors import UserError
 from galaxyml.trees import DecisionTree, TreeHead, constrain, gaps, violation
+from galaxyml.trees.rules import FLOOR, divisive
 
 TREE = DecisionTree.load("kaggle")
 
@@ -92,8 +93,78 @@ def test_head_is_a_softmax_times_its_parent() -> None:
     torch.testing.assert_close(found[:, TREE.columns.index("Class9.2")], boxy)
 
 
-def test_head_keeps_its_sums_in_half_precision() -> None:
-    assert violation(TreeHead("kaggle")(torch.randn(50, 37).bfloat16()), TREE) < 1e-6
+@pytest.mark.parametrize("shares", ["softmax", "divisive"])
+def test_head_keeps_its_sums_in_half_precision(shares: str) -> None:
+    assert violation(TreeHead("kaggle", shares)(torch.randn(50, 37).bfloat16()), TREE) < 1e-6
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 1.0, 1e6])
+def test_divisive_head_obeys_the_tree_and_agrees_with_the_rule_written_out(scale: float) -> None:
+    scores = scale * torch.randn(50, 37, generator=torch.Generator().manual_seed(2))
+    found = TreeHead("kaggle", "divisive")(scores)
+    assert violation(found, TREE) < 1e-6
+    expected = [by_hand(np.maximum(row, 0) + FLOOR) for row in scores.double().numpy()]
+    np.testing.assert_allclose(found.numpy(), np.stack(expected), atol=1e-6)
+
+
+def test_divisive_head_constrains_positive_scores() -> None:
+    scores = 100 * torch.rand(50, 37, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(TreeHead("kaggle", "divisive")(scores), constrain(scores, TREE), atol=1e-3, rtol=0)
+
+
+def test_divisive_head_says_next_to_nothing_of_what_a_softmax_still_says() -> None:
+    scores = torch.tensor([[1.0, -1.0, -1.0] + [0.0] * 34])
+    assert TreeHead("kaggle", "divisive")(scores)[0, 1] < 1e-3 < TreeHead("kaggle")(scores)[0, 1]
+
+
+def test_questions_without_a_score_above_zero_share_equally() -> None:
+    scores = -10 * torch.rand(50, 37, generator=torch.Generator().manual_seed(4))
+    for values in (scores, 0 * scores):
+        found = TreeHead("kaggle", "divisive")(values)
+        torch.testing.assert_close(found, constrain(torch.zeros(50, 37), TREE))
+
+
+def test_divisive_shares_have_the_slopes_of_the_rule_where_scores_are_positive() -> None:
+    scores = torch.rand(20, 4, dtype=torch.double, generator=torch.Generator().manual_seed(5)) + 0.01
+    assert torch.autograd.gradcheck(divisive, scores.requires_grad_())
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-3, 1.0, 1e4])
+def test_divisive_slopes_are_finite_everywhere(scale: float) -> None:
+    generator = torch.Generator().manual_seed(6)
+    scores = (scale * torch.randn(200, 4, generator=generator)).requires_grad_()
+    slopes = torch.stack([torch.autograd.grad(divisive(scores)[:, k].sum(), scores)[0] for k in range(4)], dim=1)
+    assert slopes.abs().max() <= 1 / FLOOR
+    assert (slopes.diagonal(dim1=1, dim2=2)[scores > 0] >= 0).all()  # its own score raises each share
+
+
+def test_a_score_below_zero_learns_only_to_rise() -> None:
+    # Of three dead answers the first is too rare, and of the others the second alone is alive and too common.
+    scores = torch.tensor([[-1.0, -2.0, -1.0], [-0.5, 2.0, -0.5]], requires_grad=True)
+    targets = torch.tensor([[0.8, 0.1, 0.1], [0.3, 0.7, 0.0]])
+    (divisive(scores) - targets).square().sum().backward()
+    assert scores.grad is not None
+    assert torch.equal(scores.grad.sign(), torch.tensor([[-1.0, 0.0, 0.0], [-1.0, 1.0, -1.0]]))
+    assert scores.grad[1, 0] < scores.grad[1, 2]  # the third is wanted for what it takes from the second
+
+
+@pytest.mark.parametrize("start", [0.0, -1.0, -3.0])
+def test_a_head_whose_scores_are_all_dead_learns(start: float) -> None:
+    generator = torch.Generator().manual_seed(7)
+    targets = constrain(torch.rand(1, 37, generator=generator), TREE).expand(8, -1)
+    bias = torch.full((37,), start, requires_grad=True)
+    head = TreeHead("kaggle", "divisive")
+    optimizer = torch.optim.AdamW([bias], lr=0.02, weight_decay=0)
+    first, last = None, None
+    for _ in range(600):
+        optimizer.zero_grad()
+        loss = (head(bias.expand(8, -1)) - targets).square().mean().sqrt()
+        loss.backward()
+        optimizer.step()
+        first, last = first or loss.item(), loss.item()
+    assert first is not None
+    assert last is not None
+    assert last < 0.1 * first
 
 
 def test_a_question_may_follow_several_answers() -> None:
@@ -110,6 +181,8 @@ def test_a_question_may_follow_several_answers() -> None:
 def test_errors_say_what_there_is() -> None:
     with pytest.raises(UserError, match=r"No decision tree 'kagle'\. Did you mean kaggle"):
         DecisionTree.load("kagle")
+    with pytest.raises(UserError, match=r"head\.shares=divisiv: .*Did you mean divisive"):
+        TreeHead("kaggle", "divisiv")
     with pytest.raises(UserError, match=r"has 37 columns.*found \(2, 36\)"):
         constrain(torch.zeros(2, 36), TREE)
     early = {"column": "{name}.{number}", "questions": [{"name": "a", "after": "b.1", "answers": ["x", "y"]}]}
