@@ -1,220 +1,126 @@
-"""Losses: (outputs, targets) -> a scalar."""
+"""Losses of numbers: (outputs, targets) -> a scalar. NaN marks a target that is not known, which counts nowhere."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from galaxyml.errors import UserError, some
+from galaxyml.errors import UserError
 
-Weights = Sequence[float] | Literal["balanced"] | None
+ROUNDING = 1e-3  # by which a fraction may miss [0, 1], as a sum in a net does
 
 
 class MSELoss(nn.Module):
-    """Mean squared error over the targets that are known; NaN marks one that is not. The best value is 0."""
+    """Mean squared error over the targets that are known. The best value is 0."""
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Outputs and targets of shape (N, K)."""
-        if outputs.shape != targets.shape:
-            raise UserError(
-                f"This loss compares numbers, but outputs have shape {tuple(outputs.shape)} and targets "
-                f"{tuple(targets.shape)}. For classes give loss=cross_entropy or loss=focal, for counted votes "
-                "loss=dirichlet, multinomial or fractions."
-            )
-        known = ~targets.isnan()
-        errors = torch.where(known, outputs - targets, 0)
-        return errors.square().sum() / known.sum().clamp_min(1)
+        said, true, count = _known(outputs, targets)
+        return (said - true).square().sum() / count
 
 
-def balanced_weights(labels: Tensor, classes: int) -> Tensor:
-    """Weights by which each class counts the same, N / (K n_c), as scikit-learn's `balanced`.
+class RMSELoss(nn.Module):
+    """Root of the mean squared error over the targets of a batch that are known. The best value is 0.
 
-    The rule goes back to King & Zeng 2001 (doi:10.1093/oxfordjournals.pan.a004868).
+    Its gradient is that of MSELoss divided by twice the error, so that it does not fade as a net gets better. The mean
+    over batches is a little less than the RMSE over all objects, which the metric reports.
+    """
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Outputs and targets of shape (N, K)."""
+        said, true, count = _known(outputs, targets)
+        # The slope of a square root is infinite at 0; that of torch's norm is 0 there.
+        return torch.linalg.vector_norm(said - true) / count.sqrt()
+
+
+class SmoothL1Loss(nn.Module):
+    """Error that counts squared where it is small and as it is where it is large, so that outliers count for less.
+
+    The mean of e^2 / (2 beta) where |e| < beta, and of |e| - beta / 2 elsewhere, over the targets that are known:
+    Girshick 2015 (arXiv:1504.08083), eq. 3, at beta 1; scaled by beta as torch does. The best value is 0.
 
     Args:
-        labels: Class indices, 0 to K - 1, shape (N,); -1 where not known, which counts nowhere.
-        classes: Number of classes, K.
+        beta: The error, in units of the targets, from which it counts as it is; at least 0, where it always does.
+
+    Raises:
+        UserError: If beta is not possible.
+    """
+
+    def __init__(self, beta: float = 0.1) -> None:
+        super().__init__()
+        if not 0 <= beta < math.inf:
+            raise UserError(f"loss.beta={beta:g}: beta is finite and at least 0; 0.1 suits fractions.")
+        self.beta = beta
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Outputs and targets of shape (N, K)."""
+        said, true, count = _known(outputs, targets)
+        return F.smooth_l1_loss(said, true, reduction="sum", beta=self.beta) / count
+
+
+class BinaryCrossEntropyLoss(nn.Module):
+    """Cross-entropy of fractions, each by itself the probability of a yes.
+
+    The mean of -(f log p + (1 - f) log(1 - p)) over the known fractions f; logarithms are natural and cut at -100, as
+    torch does. At best it is the mean entropy of the fractions, 0 only where each is 0 or 1. The net's outputs are the
+    fractions p (head=sigmoid or head=tree).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.checked = False
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Fractions in [0, 1], shape (N, K) both; of outputs, NaN gives NaN.
+
+        Raises:
+            UserError: If the first outputs that it sees lie outside [0, 1].
+        """
+        said, true, count = _known(outputs, targets)
+        if not self.checked:  # once, as the answer would keep a GPU waiting
+            _check_fractions(said)
+            self.checked = True
+        # Not torch's: under CUDA's autocast it is an error, and NaN outputs would stop the process instead of the run.
+        return -(true * _log(said) + (1 - true) * _log(1 - said)).sum() / count
+
+
+def _known(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What of a batch counts, in at least single precision.
+
+    Args:
+        outputs: Shape (N, K).
+        targets: Shape (N, K), NaN where not known.
 
     Returns:
-        Positive weights, shape (K,), whose mean over the labelled objects is 1.
+        Outputs and targets, shape (N, K), both 0 where the target is not known; and how many are known, at least 1.
 
     Raises:
-        UserError: If a label is no class, or a class has no object.
-
-    >>> balanced_weights(torch.tensor([0, 0, 0, 1]), classes=2)
-    tensor([0.6667, 2.0000])
+        UserError: If the shapes differ.
     """
-    labels = labels[labels != -1]
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+    if outputs.shape != targets.shape:
         raise UserError(
-            f"Labels go from {labels.min()} to {labels.max()}, but there are {classes} classes; "
-            f"give 0 to {classes - 1}, or -1 where not known."
+            f"This loss compares numbers, but outputs have shape {tuple(outputs.shape)} and targets "
+            f"{tuple(targets.shape)}. For classes give loss=cross_entropy or loss=focal, for counted votes "
+            "loss=dirichlet, multinomial or fractions."
         )
-    counts = labels.bincount(minlength=classes)
-    if empty := (counts == 0).nonzero()[:, 0].tolist():
+    kind = torch.promote_types(outputs.dtype, torch.float32)
+    known = ~targets.isnan()
+    said, true = (torch.where(known, values.to(kind), 0) for values in (outputs, targets))
+    return said, true, known.sum().clamp_min(1).to(kind)
+
+
+def _log(values: Tensor) -> Tensor:
+    """Logarithm, at least -100; below the smallest normal number, where the slope would overflow, it has none."""
+    tiny = torch.finfo(values.dtype).tiny
+    below = values.detach().clamp_min(0).log()
+    return torch.where(values < tiny, below, values.clamp_min(tiny).log()).clamp_min(-100)
+
+
+def _check_fractions(values: Tensor) -> None:
+    beyond = (values - 0.5).abs() - 0.5
+    if beyond.numel() and beyond.max() > ROUNDING:
+        worst = values.flatten()[beyond.argmax()]
         raise UserError(
-            f"No training object has class {some(empty)}, so it cannot be balanced. Give training objects of every "
-            "class, or weights as numbers."
+            f"loss=bce takes fractions in [0, 1], but the net says {worst:.3g}; give head=sigmoid or head=tree."
         )
-    return len(labels) / (classes * counts)
-
-
-class ClassLoss(nn.Module):
-    """A loss of scores against class indices that may weigh the classes.
-
-    The weights are part of the state, always with shape (K,), so that a checkpoint brings them to a loss that has seen
-    no labels.
-
-    Args:
-        classes: Number of classes, K.
-        key: What the loss calls its weights, for messages.
-        weights: A positive number for each class; None for 1 each; or `balanced`, which `balance` fills in.
-
-    Raises:
-        UserError: If the weights are none of these.
-    """
-
-    class_weights: Tensor
-
-    def __init__(self, classes: int, key: str, weights: Weights) -> None:
-        super().__init__()
-        self.classes = classes
-        self.key = key
-        self.balanced = weights == "balanced"
-        self.reweights = weights is not None  # a sampler that draws rare classes more often would count them twice
-        if weights is None:
-            values = torch.ones(classes)
-        elif self.balanced:
-            values = torch.full((classes,), math.nan)
-        else:
-            values = torch.tensor(_numbers(weights, classes, key))
-        self.register_buffer("class_weights", values)
-
-    def balance(self, labels: Tensor, classes: int) -> None:
-        """Sets the weights from the training labels if they are to be `balanced`; does nothing otherwise.
-
-        Args:
-            labels: Class indices of the training objects, -1 where not known, shape (N,).
-            classes: Number of classes of the task, K.
-
-        Raises:
-            UserError: If the loss was made for another number of classes, or a class has no object.
-        """
-        _check_classes(labels)
-        if classes != self.classes:
-            raise UserError(f"loss.classes={self.classes}, but the task has {classes} classes; make them equal.")
-        if self.balanced:
-            self.class_weights.copy_(balanced_weights(labels, classes))
-
-    def prepared(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores in at least single precision, shape (N, K), and the classes' weights in the same, shape (K,).
-
-        Raises:
-            UserError: If the targets are no class indices of shape (N,), or the weights wait for `balance`.
-        """
-        _check_classes(targets)
-        if outputs.shape[1] != self.classes:
-            raise UserError(
-                f"loss.classes={self.classes}, but the net has {outputs.shape[1]} outputs; make them equal."
-            )
-        if self.balanced and self.class_weights.isnan().any():
-            raise UserError(
-                f"loss.{self.key}=balanced follows from training labels, which this task does not hand to its loss. "
-                f"Give {self.classes} numbers, or null."
-            )
-        scores = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-        return scores, self.class_weights.to(scores.dtype)
-
-
-def _check_classes(targets: Tensor) -> None:
-    if targets.ndim != 1 or targets.is_floating_point():
-        raise UserError(
-            f"This loss takes class indices, one an object, but the targets have shape {tuple(targets.shape)} and "
-            f"type {targets.dtype}. Give a loss for such targets, such as loss=mse, or loss=dirichlet for votes."
-        )
-
-
-def _numbers(weights: Sequence[Any], classes: int, key: str) -> list[float]:
-    try:
-        numbers = [float(weight) for weight in weights]
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"loss.{key}={weights}: give null, balanced, or {classes} positive numbers, one for each class."
-        ) from error
-    if len(numbers) != classes:
-        raise UserError(f"loss.{key} has {len(numbers)} numbers for {classes} classes; give one for each class.")
-    for number, weight in enumerate(numbers):
-        if not 0 < weight < math.inf:
-            raise UserError(f"loss.{key}: the weight of class {number} is {weight:g}; weights are positive and finite.")
-    return numbers
-
-
-class FocalLoss(ClassLoss):
-    """Focal loss: cross-entropy that counts what is already well classified for less.
-
-    The mean of -alpha_t (1 - p_t)^gamma log p_t over the objects whose class is known, where p_t is the softmax
-    probability of the true class and alpha_t that class's weight (Lin et al. 2017, arXiv:1708.02002, eq. 5). The best
-    value is 0.
-
-    Args:
-        classes: Number of classes, K.
-        gamma: How much less, at least 0; at 0 this is cross-entropy.
-        alpha: A positive weight for each class, None for 1 each, or `balanced`, which `balance` fills in.
-
-    Raises:
-        UserError: If gamma or alpha are none of these.
-    """
-
-    def __init__(self, classes: int, gamma: float = 2.0, alpha: Weights = None) -> None:
-        super().__init__(classes, "alpha", alpha)
-        if not 0 <= gamma < math.inf:
-            raise UserError(f"loss.gamma={gamma:g}: gamma is finite and at least 0; 2 is common.")
-        self.gamma = gamma
-
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Scores of shape (N, K), class indices of shape (N,) with -1 where not known."""
-        scores, alpha = self.prepared(outputs, targets)
-        known = targets != -1
-        classes = torch.where(known, targets, 0)
-        log_p = scores.log_softmax(1).gather(1, classes[:, None])[:, 0]
-        # Kept above 0, where a power below 1 has no slope.
-        others = (-log_p.expm1()).clamp_min(torch.finfo(scores.dtype).tiny)
-        losses = -alpha[classes] * others**self.gamma * log_p
-        return torch.where(known, losses, 0).sum() / known.sum().clamp_min(1)
-
-
-class CrossEntropyLoss(ClassLoss):
-    """Cross-entropy: the weighted mean of -log p_t over the objects whose class is known, as torch's.
-
-    p_t is the softmax probability of the true class; an object counts by the weight of its class. The best value is 0
-    without label smoothing.
-
-    Args:
-        classes: Number of classes, K.
-        weights: A positive weight for each class, None for 1 each, or `balanced`, which `balance` fills in.
-        label_smoothing: Share of each target that is spread over all classes, at least 0 and below 1 (Szegedy et al.
-            2016, doi:10.1109/CVPR.2016.308, section 7).
-
-    Raises:
-        UserError: If the weights or the smoothing are none of these.
-    """
-
-    def __init__(self, classes: int, weights: Weights = None, label_smoothing: float = 0.0) -> None:
-        super().__init__(classes, "weights", weights)
-        if not 0 <= label_smoothing < 1:
-            raise UserError(f"loss.label_smoothing={label_smoothing:g}: the smoothing is at least 0 and below 1.")
-        self.label_smoothing = label_smoothing
-
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Scores of shape (N, K), class indices of shape (N,) with -1 where not known."""
-        scores, weights = self.prepared(outputs, targets)
-        # torch's mean over no objects is NaN, so the sum is divided here.
-        summed = F.cross_entropy(
-            scores, targets, weights, ignore_index=-1, reduction="sum", label_smoothing=self.label_smoothing
-        )
-        known = targets != -1
-        counted = torch.where(known, weights[torch.where(known, targets, 0)], 0).sum()
-        return summed / torch.where(counted > 0, counted, 1)

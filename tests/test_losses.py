@@ -1,5 +1,7 @@
+"""Losses of numbers against torch's own, scipy's entropies and sums written out."""
+
 import math
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,275 +11,276 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from omegaconf import OmegaConf
-from sklearn.utils.class_weight import compute_class_weight
-from torch import Tensor
-from torchvision.ops import sigmoid_focal_loss
+from scipy.special import entr, rel_entr
+from torch import Tensor, nn
+from torch.distributions import Bernoulli
 
 from galaxyml.errors import UserError
-from galaxyml.losses import ClassLoss, CrossEntropyLoss, FocalLoss, balanced_weights
+from galaxyml.losses import BinaryCrossEntropyLoss, MSELoss, RMSELoss, SmoothL1Loss
+from galaxyml.trees import TreeHead
 
-K = 4
-WEIGHTS = [0.5, 1.0, 2.0, 4.0]
-BOTH: list[Any] = [(FocalLoss, "alpha"), (CrossEntropyLoss, "weights")]
+Loss = Callable[[Tensor, Tensor], Tensor]
 
-
-@pytest.fixture
-def pair() -> tuple[Tensor, Tensor]:
-    torch.manual_seed(0)
-    return 3 * torch.randn(40, K), torch.randint(K, (40,))
-
-
-@st.composite
-def scores_and_classes(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
-    count, classes = draw(st.integers(1, 8)), draw(st.integers(2, 6))
-    scores = draw(arrays(np.float64, (count, classes), elements=st.floats(-20, 20)))
-    targets = draw(arrays(np.int64, count, elements=st.integers(0, classes - 1)))
-    return torch.from_numpy(scores), torch.from_numpy(targets)
-
-
-@settings(deadline=None)
-@given(scores_and_classes())
-def test_focal_loss_at_gamma_0_is_cross_entropy(case: tuple[Tensor, Tensor]) -> None:
-    scores, targets = case
-    expected = F.cross_entropy(scores, targets)
-    torch.testing.assert_close(FocalLoss(scores.shape[1], gamma=0)(scores, targets), expected)
-    torch.testing.assert_close(CrossEntropyLoss(scores.shape[1])(scores, targets), expected)
-
-
-@settings(deadline=None)
-@given(scores_and_classes(), st.floats(0, 5), st.floats(0, 5))
-def test_more_gamma_is_less_loss(case: tuple[Tensor, Tensor], one: float, other: float) -> None:
-    scores, targets = case
-    low, high = (FocalLoss(scores.shape[1], gamma)(scores, targets) for gamma in sorted((one, other)))
-    assert 0 <= high <= low * (1 + 1e-12)
+# Ours and torch's, of targets that are all known.
+PAIRS: list[Any] = [
+    pytest.param(MSELoss, F.mse_loss, id="mse"),
+    pytest.param(RMSELoss, lambda x, y: F.mse_loss(x, y).sqrt(), id="rmse"),
+    pytest.param(SmoothL1Loss, lambda x, y: F.smooth_l1_loss(x, y, beta=0.1), id="smooth_l1"),
+    pytest.param(lambda: SmoothL1Loss(0), F.l1_loss, id="l1"),
+    pytest.param(BinaryCrossEntropyLoss, F.binary_cross_entropy, id="bce"),
+]
+LOSSES: list[Any] = [pytest.param(pair.values[0], id=pair.id) for pair in PAIRS]
+# What one known value adds, and what becomes of the mean.
+BY_HAND: list[Any] = [
+    pytest.param(MSELoss, lambda p, f: (p - f) ** 2, float, id="mse"),
+    pytest.param(RMSELoss, lambda p, f: (p - f) ** 2, math.sqrt, id="rmse"),
+    pytest.param(
+        SmoothL1Loss,
+        lambda p, f: (p - f) ** 2 / 0.2 if abs(p - f) < 0.1 else abs(p - f) - 0.05,
+        float,
+        id="smooth_l1",
+    ),
+    pytest.param(
+        BinaryCrossEntropyLoss,
+        lambda p, f: -f * math.log(p) - (1 - f) * math.log(1 - p),
+        float,
+        id="bce",
+    ),
+]
 
 
-@settings(deadline=None)
-@given(scores_and_classes(), st.floats(-100, 100))
-def test_only_differences_of_scores_count(case: tuple[Tensor, Tensor], shift: float) -> None:
-    scores, targets = case
-    for loss in (FocalLoss(scores.shape[1]), CrossEntropyLoss(scores.shape[1], label_smoothing=0.1)):
-        torch.testing.assert_close(loss(scores + shift, targets), loss(scores, targets), rtol=1e-9, atol=1e-9)
+def pair(seed: int = 0, kind: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Fractions that a net says and those that are true, shape (20, 5)."""
+    torch.manual_seed(seed)
+    return torch.rand(20, 5).to(kind), torch.rand(20, 5).to(kind)
 
 
-@settings(deadline=None)
-@given(arrays(np.float64, 12, elements=st.floats(-15, 15)), st.floats(0, 5), st.floats(0.05, 0.95))
-def test_focal_loss_of_two_classes_is_torchvisions(logits: np.ndarray, gamma: float, alpha: float) -> None:
-    logit, targets = torch.from_numpy(logits), torch.arange(12) % 2
-    expected = sigmoid_focal_loss(logit, targets.double(), alpha, gamma, reduction="mean")
-    loss = FocalLoss(2, gamma, alpha=[1 - alpha, alpha]).double()
-    scores = torch.stack([torch.zeros_like(logit), logit], dim=1)
-    torch.testing.assert_close(loss(scores, targets), expected, rtol=1e-6, atol=1e-10)
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("make", "torchs"), PAIRS)
+def test_losses_of_known_targets_are_torchs_with_their_gradients(make: Any, torchs: Loss, kind: torch.dtype) -> None:
+    outputs, targets = pair(kind=kind)
+    ours, theirs = outputs.clone().requires_grad_(), outputs.clone().requires_grad_()
+    found, expected = make()(ours, targets), torchs(theirs, targets)
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
 
 
-def test_focal_loss_worked_by_hand() -> None:
-    probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]])
-    targets = torch.tensor([0, 0, 1])
-    terms = [0.1**2 * -math.log(0.9), 0.6**2 * -math.log(0.4), 3 * 0.8**2 * -math.log(0.2)]
-    loss = FocalLoss(2, gamma=2, alpha=[1, 3])
-    assert loss(probabilities.log(), targets).item() == pytest.approx(sum(terms) / 3)
-    assert sum(terms) / 3 == pytest.approx(1.1404, abs=1e-4)
+@pytest.mark.parametrize(("make", "term", "of_mean"), BY_HAND)
+def test_what_is_not_known_counts_nowhere(make: Any, term: Any, of_mean: Any) -> None:
+    outputs, targets = pair()
+    targets[3:9, 2], targets[17], targets[0, 0] = torch.nan, torch.nan, torch.nan
+    outputs[17, 1], outputs[0, 0] = torch.nan, 7.0  # nor what is said there
+    terms = [
+        term(p, f)
+        for said, true in zip(outputs.tolist(), targets.tolist(), strict=True)
+        for p, f in zip(said, true, strict=True)
+        if not math.isnan(f)
+    ]
+    assert len(terms) == 100 - 6 - 5 - 1
+    outputs.requires_grad_()
+    found = make()(outputs, targets)
+    assert found.item() == pytest.approx(of_mean(sum(terms) / len(terms)), rel=1e-12)
+    found.backward()
+    assert outputs.grad is not None
+    assert ((outputs.grad == 0) == targets.isnan()).all()
 
 
-def test_cross_entropy_worked_by_hand() -> None:
-    probabilities, targets = torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 0])
-    expected = -(math.log(0.9) + math.log(0.2)) / 2
-    assert CrossEntropyLoss(2)(probabilities.log(), targets).item() == pytest.approx(expected)
-    smooth = -(0.95 * math.log(0.9) + 0.05 * math.log(0.1) + 0.95 * math.log(0.2) + 0.05 * math.log(0.8)) / 2
-    found = CrossEntropyLoss(2, label_smoothing=0.1)(probabilities.log(), targets)
-    assert found.item() == pytest.approx(smooth)
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("make", LOSSES)
+def test_no_known_target_is_no_loss_and_no_gradient(make: Any, kind: torch.dtype) -> None:
+    outputs = torch.full((4, 3), 0.5, dtype=kind, requires_grad=True)
+    found = make()(outputs, torch.full((4, 3), torch.nan))
+    found.backward()
+    assert found.item() == 0
+    assert outputs.grad is not None
+    assert (outputs.grad == 0).all()
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 3.5])
-@pytest.mark.parametrize("alpha", [None, WEIGHTS])
-def test_focal_gradient_is_the_numerical_one(gamma: float, alpha: list[float] | None) -> None:
-    torch.manual_seed(0)
-    scores = torch.randn(6, K, dtype=torch.double, requires_grad=True)
-    targets = torch.tensor([0, 1, 2, 3, -1, 0])
-    assert torch.autograd.gradcheck(lambda s: FocalLoss(K, gamma, alpha)(s, targets), (scores,))
+@pytest.mark.parametrize("make", LOSSES)
+def test_no_object_is_no_loss(make: Any) -> None:
+    assert make()(torch.zeros(0, 5), torch.zeros(0, 5)).item() == 0
 
 
-def test_cross_entropy_gradient_is_the_numerical_one() -> None:
-    torch.manual_seed(0)
-    scores = torch.randn(6, K, dtype=torch.double, requires_grad=True)
-    targets = torch.tensor([0, 1, 2, 3, -1, 0])
-    loss = CrossEntropyLoss(K, WEIGHTS, label_smoothing=0.1)
-    assert torch.autograd.gradcheck(lambda s: loss(s, targets), (scores,))
+@pytest.mark.parametrize("make", LOSSES)
+def test_gradients_are_the_numerical_ones(make: Any) -> None:
+    outputs, targets = pair(1)
+    outputs = 0.1 + 0.8 * outputs
+    targets[::3, 1] = torch.nan
+    assert torch.autograd.gradcheck(lambda said: make()(said, targets), (outputs.requires_grad_(),))
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_class_weights_are_torchs(pair: tuple[Tensor, Tensor], smoothing: float) -> None:
-    scores, targets = pair
-    weight = torch.tensor(WEIGHTS)
-    targets[::5] = -1
-    expected = F.cross_entropy(scores, targets, weight, ignore_index=-1, label_smoothing=smoothing)
-    torch.testing.assert_close(CrossEntropyLoss(K, WEIGHTS, smoothing)(scores, targets), expected)
-    known = targets >= 0
-    each = F.cross_entropy(scores[known], targets[known], weight, reduction="none")
-    torch.testing.assert_close(FocalLoss(K, 0.0, WEIGHTS)(scores, targets), each.mean())
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("make", LOSSES)
+def test_losses_are_of_single_precision_under_autocast(make: Any, kind: torch.dtype) -> None:
+    outputs, targets = pair(2, torch.float32)
+    outputs = outputs.to(kind)
+    targets[4] = torch.nan
+    with torch.autocast("cpu", kind):
+        found = make()(outputs, targets)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, make()(outputs.float(), targets), rtol=0, atol=0)
+    torch.testing.assert_close(found, make()(outputs.double(), targets.double()).float())
 
 
-@pytest.mark.parametrize("small", [1e-3, 1e-30])
-def test_small_class_weights_still_average(small: float) -> None:
-    scores, targets = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
-    expected = F.cross_entropy(scores, targets)
-    torch.testing.assert_close(CrossEntropyLoss(2, [small, 1.0])(scores, targets), expected)
+@pytest.mark.parametrize("make", LOSSES)
+def test_a_layer_learns_the_same_under_autocast(make: Any) -> None:
+    torch.manual_seed(3)
+    layer, images, targets = nn.Linear(6, 5), torch.randn(20, 6), torch.rand(20, 5)
+    gradients = []
+    for half in (False, True):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = make()(layer(images).sigmoid(), targets)
+        loss.backward()
+        assert layer.weight.grad is not None
+        gradients.append(layer.weight.grad.clone())
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0.05, atol=0.05 * gradients[0].abs().max().item())
 
 
-@pytest.mark.parametrize(("kind", "key"), BOTH)
-def test_unknown_classes_count_nowhere(kind: Any, key: str, pair: tuple[Tensor, Tensor]) -> None:
-    scores, targets = pair
-    loss = kind(K, **{key: WEIGHTS})
-    gaps = targets.clone()
-    gaps[25:] = -1
-    torch.testing.assert_close(loss(scores, gaps), loss(scores[:25], targets[:25]))
-    scores.requires_grad_()
-    loss(scores, gaps).backward()
-    assert scores.grad is not None
-    assert not scores.grad[25:].any()
-    assert scores.grad[:25].any()
-
-
-@pytest.mark.parametrize(("kind", "key"), BOTH)
-def test_no_known_class_is_no_loss_and_no_gradient(kind: Any, key: str, pair: tuple[Tensor, Tensor]) -> None:
-    scores = pair[0].requires_grad_()
-    loss = kind(K, **{key: WEIGHTS})(scores, torch.full((len(scores),), -1))
+def test_rmse_has_no_gradient_where_nothing_is_wrong() -> None:
+    outputs = torch.rand(4, 3, requires_grad=True)
+    loss = RMSELoss()(outputs, outputs.detach().clone())
     loss.backward()
     assert loss.item() == 0
-    assert scores.grad is not None
-    assert not scores.grad.any()
+    assert outputs.grad is not None
+    assert (outputs.grad == 0).all()
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.0])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_certain_scores_have_finite_loss_and_gradient(gamma: float, dtype: torch.dtype) -> None:
-    scores = torch.tensor([[300.0, -300.0], [-300.0, 300.0], [17.0, -17.0], [0.0, 0.0]], dtype=dtype)
-    scores.requires_grad_()
-    loss = FocalLoss(2, gamma)(scores, torch.tensor([0, 0, 0, 1]))
+@pytest.mark.parametrize("size", [1e-1, 1e-5, 1e-10])
+def test_the_gradient_of_rmse_does_not_fade(size: float) -> None:
+    torch.manual_seed(0)
+    errors = size * torch.randn(8, 5)
+    outputs = errors.clone().requires_grad_()
+    RMSELoss()(outputs, torch.zeros(8, 5)).backward()
+    assert outputs.grad is not None
+    assert outputs.grad.norm().item() == pytest.approx(40**-0.5, rel=1e-5)
+    torch.testing.assert_close(outputs.grad / outputs.grad.norm(), errors / errors.norm())
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, (3, 4), elements=st.floats(-3, 3)), st.floats(1e-3, 2))
+def test_smooth_l1_lies_between_half_a_beta_below_the_mean_error_and_it(errors: np.ndarray, beta: float) -> None:
+    found = SmoothL1Loss(beta)(torch.from_numpy(errors), torch.zeros(3, 4, dtype=torch.float64)).item()
+    mean = np.abs(errors).mean()
+    assert mean - beta / 2 - 1e-12 <= found <= mean + 1e-12
+    assert found <= (errors**2).mean() / (2 * beta) + 1e-12
+
+
+@pytest.mark.parametrize("beta", [-0.1, math.inf, math.nan])
+def test_other_betas_are_refused(beta: float) -> None:
+    with pytest.raises(UserError, match=rf"loss\.beta={beta:g}: beta is finite and at least 0"):
+        SmoothL1Loss(beta)
+
+
+FRACTIONS = st.floats(0, 1, allow_subnormal=False)
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, (3, 4), elements=st.floats(1e-9, 1 - 1e-9)), arrays(np.float64, (3, 4), elements=FRACTIONS))
+def test_bce_is_a_divergence_and_the_entropy_of_the_fractions(p: np.ndarray, f: np.ndarray) -> None:
+    found = BinaryCrossEntropyLoss()(torch.from_numpy(p), torch.from_numpy(f)).item()
+    entropy = entr(f) + entr(1 - f)
+    assert found == pytest.approx(float((rel_entr(f, p) + rel_entr(1 - f, 1 - p) + entropy).mean()), rel=1e-7)
+    assert found >= entropy.mean() - 1e-12
+
+
+def test_bce_at_its_best_is_the_entropy_of_torchs_bernoulli() -> None:
+    _, targets = pair()
+    found = BinaryCrossEntropyLoss()(targets, targets)
+    torch.testing.assert_close(found, Bernoulli(targets).entropy().mean())  # type: ignore[no-untyped-call, unused-ignore]
+    certain = torch.tensor([[0.0, 1.0]])
+    assert BinaryCrossEntropyLoss()(certain, certain).item() == 0
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_bce_is_cut_as_torchs(kind: torch.dtype) -> None:
+    outputs = torch.tensor([[0.0, 1.0, 0.0, 1.0, 1e-30, 1e-40, 1e-44]], dtype=kind)
+    targets = torch.tensor([[0.3, 0.3, 1.0, 0.0, 0.3, 0.3, 0.3]], dtype=kind)
+    for column in range(outputs.shape[1]):
+        said, true = outputs[:, [column]].requires_grad_(), targets[:, [column]]
+        found = BinaryCrossEntropyLoss()(said, true)
+        torch.testing.assert_close(found, F.binary_cross_entropy(said, true))
+        found.backward()
+        assert said.grad is not None
+        assert said.grad.isfinite().all()  # which 1 / 1e-40 is not
+    assert BinaryCrossEntropyLoss()(outputs[:, :1], targets[:, :1]).item() == pytest.approx(30)
+
+
+def test_bce_of_scores_has_torchs_gradient_with_logits_even_where_it_is_nearly_certain() -> None:
+    # torch's own of fractions loses it below 1e-12, a score of -28.
+    scores = torch.tensor([[-80.0, -40.0, -20.0, -3.0, 0.0, 3.0, 12.0]], requires_grad=True)
+    targets = torch.full((1, 7), 0.3)
+    BinaryCrossEntropyLoss()(scores.sigmoid(), targets).backward()
+    expected = scores.detach().clone().requires_grad_()
+    F.binary_cross_entropy_with_logits(expected, targets).backward()
+    torch.testing.assert_close(scores.grad, expected.grad, rtol=5e-3, atol=0)
+
+
+@pytest.mark.parametrize("score", [-200.0, -100.0, -88.0, 17.0, 200.0])
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_certain_fractions_have_finite_loss_and_gradient(score: float, kind: torch.dtype) -> None:
+    scores = torch.full((2, 2), score, dtype=kind, requires_grad=True)
+    loss = BinaryCrossEntropyLoss()(scores.sigmoid(), torch.tensor([[0.0, 1.0], [0.3, 0.7]]))
     loss.backward()
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx((600 + 0.5**gamma * math.log(2)) / 4, rel=1e-3)
+    assert 0 < loss.item() <= 100
     assert scores.grad is not None
     assert scores.grad.isfinite().all()
 
 
-def test_half_precision_scores_are_summed_in_single(pair: tuple[Tensor, Tensor]) -> None:
-    scores, targets = pair
-    for loss in (FocalLoss(K), CrossEntropyLoss(K, label_smoothing=0.1)):
-        torch.testing.assert_close(loss(scores.half(), targets), loss(scores.half().float(), targets), rtol=0, atol=0)
+def test_bce_takes_what_a_tree_says() -> None:
+    torch.manual_seed(0)
+    scores = (8 * torch.randn(50, 37, dtype=torch.float32)).requires_grad_()
+    head, loss = TreeHead("kaggle"), BinaryCrossEntropyLoss()
+    targets = head(torch.randn(50, 37))
+    said = head(scores)
+    found = loss(said, targets)
+    found.backward()
+    expected = F.binary_cross_entropy(said.detach().double().clamp(0, 1), targets.double().clamp(0, 1))
+    assert found.item() == pytest.approx(expected.item(), rel=1e-3)
+    assert scores.grad is not None
+    assert scores.grad.isfinite().all()
 
 
-@settings(deadline=None)
-@given(st.integers(2, 6), st.lists(st.integers(0, 5), max_size=30))
-def test_balanced_is_scikit_learns(classes: int, more: list[int]) -> None:
-    labels = [*range(classes), *(label % classes for label in more)]
-    expected = compute_class_weight("balanced", classes=np.arange(classes), y=np.array(labels))
-    found = balanced_weights(torch.tensor([-1, *labels, -1]), classes)
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32))
-    torch.testing.assert_close(found[torch.tensor(labels)].mean(), torch.tensor(1.0))
+def test_bce_bears_rounding_above_1() -> None:
+    outputs = torch.tensor([[1 + 1e-6, -1e-7]], requires_grad=True)
+    loss = BinaryCrossEntropyLoss()(outputs, torch.tensor([[0.9, 0.2]]))
+    loss.backward()
+    assert loss.item() == pytest.approx((100 * 0.1 + 100 * 0.2) / 2, rel=1e-4)
+    assert outputs.grad is not None
+    assert outputs.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(("kind", "key"), BOTH)
-def test_balancing_sets_the_weights(kind: Any, key: str, pair: tuple[Tensor, Tensor]) -> None:
-    labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 2, 2, 3, -1])
-    loss = kind(K, **{key: "balanced"})
-    loss.balance(labels, K)
-    expected = kind(K, **{key: [0.5, 1.25, 1.25, 2.5]})
-    torch.testing.assert_close(loss(*pair), expected(*pair))
+@pytest.mark.parametrize("worst", [-0.7, 1.2, -3.0, 40.0])
+def test_scores_are_no_fractions(worst: float) -> None:
+    outputs = torch.full((3, 4), 0.5)
+    outputs[1, 2], outputs[2, 3] = worst, 1.1
+    message = rf"loss=bce takes fractions in \[0, 1\], but the net says {worst:g}; give head=sigmoid or head=tree"
+    with pytest.raises(UserError, match=message):
+        BinaryCrossEntropyLoss()(outputs, torch.full((3, 4), 0.5))
 
 
-@pytest.mark.parametrize(("kind", "key"), BOTH)
-def test_only_balanced_weights_are_balanced(kind: Any, key: str) -> None:
-    labels = torch.tensor([0, 0, 1, 2, 3])
-    for weights, expected in ((None, torch.ones(K)), (WEIGHTS, torch.tensor(WEIGHTS))):
-        loss = kind(K, **{key: weights})
-        loss.balance(labels, K)
-        assert torch.equal(loss.class_weights, expected)
+def test_only_the_first_outputs_are_looked_at() -> None:
+    loss, targets = BinaryCrossEntropyLoss(), torch.full((3, 4), 0.5)
+    loss(targets, targets)
+    assert loss(torch.full((3, 4), 3.0), targets).isfinite()
 
 
-@pytest.mark.parametrize(("kind", "key"), BOTH)
-def test_it_says_whether_it_weighs_classes(kind: Any, key: str) -> None:
-    assert not kind(K).reweights
-    assert kind(K, **{key: WEIGHTS}).reweights
-    assert kind(K, **{key: "balanced"}).reweights
+@pytest.mark.parametrize("make", LOSSES)
+def test_outputs_that_are_no_numbers_are_a_loss_that_is_none(make: Any) -> None:
+    outputs, targets = pair()
+    outputs[3, 2] = torch.nan
+    assert make()(outputs, targets).isnan()
 
 
-@pytest.mark.parametrize(("kind", "key"), BOTH)
-def test_checkpoints_bring_the_weights(kind: Any, key: str, pair: tuple[Tensor, Tensor], tmp_path: Path) -> None:
-    trained = kind(K, **{key: "balanced"})
-    fresh = kind(K, **{key: "balanced"})
-    untouched = {name: value.clone() for name, value in fresh.state_dict().items()}
-    trained.balance(torch.tensor([0, 0, 0, 1, 2, 3]), K)
-    torch.save(trained.state_dict(), tmp_path / "loss.ckpt")
-    fresh.load_state_dict(torch.load(tmp_path / "loss.ckpt"), strict=True)
-    assert torch.equal(fresh(*pair), trained(*pair))
-    trained.load_state_dict(untouched, strict=True)  # and from before the labels were seen
-    kind(K).load_state_dict(kind(K).state_dict(), strict=True)
+@pytest.mark.parametrize("make", LOSSES)
+@pytest.mark.parametrize("shape", [(20,), (20, 4), (20, 5, 2), (5, 20)])
+def test_targets_of_another_shape_are_refused(make: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"compares numbers, but outputs have shape \(20, 5\) and targets \(.*loss="):
+        make()(torch.rand(20, 5), torch.rand(shape))
 
 
-@pytest.mark.parametrize(("kind", "key"), BOTH)
-def test_lists_of_the_configuration_are_weights(kind: Any, key: str) -> None:
-    loss: ClassLoss = kind(K, **{key: OmegaConf.create(WEIGHTS)})
-    assert loss.class_weights.tolist() == WEIGHTS
-
-
-@pytest.mark.parametrize(("kind", "key"), BOTH)
-@pytest.mark.parametrize(
-    ("weights", "message"),
-    [
-        ([1.0, 2.0], r"has 2 numbers for 4 classes; give one for each class"),
-        ([1.0, 0.0, 1.0, 1.0], r"the weight of class 1 is 0; weights are positive and finite"),
-        ([1.0, 1.0, -2.0, 1.0], r"the weight of class 2 is -2"),
-        ([1.0, 1.0, 1.0, math.nan], r"the weight of class 3 is nan"),
-        ("balance", r"=balance: give null, balanced, or 4 positive numbers"),
-        (0.25, r"=0.25: give null, balanced, or 4 positive numbers"),
-    ],
-)
-def test_other_weights_are_refused(kind: Any, key: str, weights: Any, message: str) -> None:
-    with pytest.raises(UserError, match=rf"loss\.{key}.*{message}"):
-        kind(K, **{key: weights})
-
-
-@pytest.mark.parametrize("gamma", [-0.1, math.inf, math.nan])
-def test_other_gammas_are_refused(gamma: float) -> None:
-    with pytest.raises(UserError, match=rf"loss\.gamma={gamma}: gamma is finite and at least 0"):
-        FocalLoss(K, gamma)
-
-
-@pytest.mark.parametrize("smoothing", [-0.1, 1.0, math.nan])
-def test_other_smoothings_are_refused(smoothing: float) -> None:
-    with pytest.raises(
-        UserError, match=rf"loss\.label_smoothing={smoothing:g}: the smoothing is at least 0 and below 1"
-    ):
-        CrossEntropyLoss(K, label_smoothing=smoothing)
-
-
-def test_classes_without_objects_are_named() -> None:
-    with pytest.raises(UserError, match=r"No training object has class 1, 3, so it cannot be balanced"):
-        balanced_weights(torch.tensor([0, 0, 2, -1]), K)
-
-
-@pytest.mark.parametrize("label", [-2, 4])
-def test_labels_that_are_no_class_are_refused(label: int) -> None:
-    with pytest.raises(UserError, match=r"Labels go from .* but there are 4 classes; give 0 to 3, or -1"):
-        balanced_weights(torch.tensor([0, 1, 2, 3, label]), K)
-
-
-def test_another_number_of_classes_is_refused(pair: tuple[Tensor, Tensor]) -> None:
-    with pytest.raises(UserError, match=r"loss\.classes=10, but the task has 4 classes"):
-        FocalLoss(10, alpha="balanced").balance(pair[1], K)
-    with pytest.raises(UserError, match=r"loss\.classes=10, but the net has 4 outputs"):
-        FocalLoss(10)(*pair)
-
-
-@pytest.mark.parametrize(("kind", "key"), BOTH)
-def test_weights_that_were_never_balanced_are_refused(kind: Any, key: str, pair: tuple[Tensor, Tensor]) -> None:
-    with pytest.raises(UserError, match=rf"loss\.{key}=balanced follows from training labels"):
-        kind(K, **{key: "balanced"})(*pair)
-
-
-@pytest.mark.parametrize("targets", [torch.rand(40, K), torch.rand(40), torch.zeros(40, 1, dtype=torch.long)])
-def test_targets_that_are_no_classes_are_refused(pair: tuple[Tensor, Tensor], targets: Tensor) -> None:
-    with pytest.raises(UserError, match=r"takes class indices, one an object, but the targets have shape"):
-        CrossEntropyLoss(K)(pair[0], targets)
+@pytest.mark.parametrize("make", LOSSES)
+def test_losses_have_no_state_to_carry(make: Any) -> None:
+    assert not make().state_dict()

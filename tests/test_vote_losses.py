@@ -1,5 +1,6 @@
 """Losses of votes against scipy, torch's distributions and sums written out."""
 
+import itertools
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +66,23 @@ def test_dirichlet_is_scipys_dirichlet_multinomial(most: int) -> None:
     single = loss(torch.tensor(alpha, dtype=torch.float32), as_targets(counts, torch.float32))
     assert single.dtype == torch.float32
     assert float(single) == pytest.approx(np.mean(by_scipy(counts, alpha)), rel=1e-5)
+
+
+@pytest.mark.parametrize("votes", [1, 2, 4])
+@pytest.mark.parametrize("question", [0, 1, 2])
+def test_probabilities_of_all_outcomes_sum_to_1_and_their_mean_is_that_of_the_shares(question: int, votes: int) -> None:
+    start, size = STARTS[question], SIZES[question]
+    alpha = drawn(1, 1, seed=question)[1] / 10
+    outcomes = np.array([way for way in itertools.product(range(votes + 1), repeat=size) if sum(way) == votes])
+    assert len(outcomes) == math.comb(votes + size - 1, votes)
+    loss, probabilities = DirichletMultinomialLoss(VOCABULARY), []
+    for outcome in outcomes:
+        counts = np.zeros((1, 10), int)
+        counts[0, start : start + size] = outcome
+        probabilities.append(math.exp(-float(loss(torch.tensor(alpha), as_targets(counts)))))
+    assert sum(probabilities) == pytest.approx(1, rel=1e-9)
+    part = alpha[0, start : start + size]
+    np.testing.assert_allclose(probabilities @ outcomes, votes * part / part.sum(), rtol=1e-9)
 
 
 def test_answers_that_a_campaign_lacks_are_left_out_with_their_votes() -> None:
