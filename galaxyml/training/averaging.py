@@ -1,0 +1,102 @@
+"""How a fit ends: with weights averaged over its steps, and as soon as nothing has got better for a while."""
+
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from galaxyml.errors import UserError
+
+
+def warmed_up(decay: float, updates: int) -> float:
+    """Decay of a moving average that is young, so that its first weights do not rule a short fit.
+
+    min(decay, (1 + updates) / (10 + updates)), which is what TensorFlow's `tf.train.ExponentialMovingAverage` makes of
+    `num_updates`; Tan & Le 2019 (EfficientNet) trained with it. The least is 0.1; 0.999 is reached after 8,990 updates.
+
+    Args:
+        decay: What it rises to, in (0, 1).
+        updates: Of the average so far, 0 or more.
+    """
+    return min(decay, (1 + updates) / (10 + updates))
+
+
+class WeightEMA(WeightAveraging):
+    """Exponential moving average of the weights, which validates, is saved to predict, and is what a fit leaves behind.
+
+    After each step of the optimizer, average = d average + (1 - d) weights, where d is warmed up, and the first step's
+    weights are the first average. Statistics of batch norm go the same way; whole numbers and truths are copied. The
+    fit itself goes on with the plain weights.
+
+    A checkpoint has the average as its `state_dict`. Beside it are `current_model_state`, the plain weights, and
+    `averaging_state`, the count of updates, from which a broken fit resumes as if it had not been.
+
+    In the list of callbacks it stands after those that look at the validating net, such as `Figures`, as it puts the
+    plain weights back when their `on_validation_epoch_end` has come. Lightning moves checkpoints behind it.
+
+    Args:
+        decay: Of the average at each step, in (0, 1).
+
+    Raises:
+        UserError: If it is not.
+    """
+
+    def __init__(self, decay: float) -> None:
+        if not isinstance(decay, float) or not 0 < decay < 1:
+            raise UserError(
+                f"ema={decay}: it must be a number above 0 and below 1, such as ema=0.999; ema=null averages nothing."
+            )
+        super().__init__(multi_avg_fn=self._update)
+        self.decay = decay
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert self._average_model is not None
+        self._average_model.to(pl_module.device)  # it was copied before the net went there
+        for average, weight in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
+            if not weight.requires_grad:
+                average.data = weight.data  # one memory, so that what is frozen is not kept or saved twice
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        self._average_model = None  # else it would validate in the place of weights that were loaded later
+
+    def _update(self, averages: Any, weights: Any, updates: Tensor | int) -> None:
+        """Moves averages towards weights, lists of tensors of one type, in place."""
+        # Where both are in one memory, frozen, a step would only take time.
+        apart = [pair for pair in zip(averages, weights, strict=True) if pair[0].data_ptr() != pair[1].data_ptr()]
+        if not apart:
+            return
+        moved, towards = map(list, zip(*apart, strict=True))
+        if torch.is_floating_point(moved[0]):
+            # Its lerp leaves equal numbers equal, to the last bit, where d a + (1 - d) a would not.
+            get_ema_multi_avg_fn(warmed_up(self.decay, int(updates)))(moved, towards, updates)
+        else:
+            torch._foreach_copy_(moved, towards)
+
+
+class Patience(EarlyStopping):
+    """Ends a fit when the monitored metric has not improved for so many epochs; a fit that had ended so stays ended.
+
+    NaN is no improvement. What nobody logs is left for the checkpoints to complain of.
+
+    Args:
+        monitor: The metric.
+        mode: Whether it is to be `min` or `max`.
+        patience: Epochs without improvement that end the fit, at least 1.
+
+    Raises:
+        UserError: If `patience` is not a whole number, or is less.
+    """
+
+    def __init__(self, monitor: str, mode: str, patience: int) -> None:
+        if not isinstance(patience, int) or isinstance(patience, bool) or patience < 1:
+            raise UserError(
+                f"patience={patience}: it must be a whole number of epochs, 1 or more; patience=null fits all epochs."
+            )
+        super().__init__(monitor, patience=patience, mode=mode, strict=False, check_finite=False)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        # Lightning would fit one more epoch before it looks (Lightning-AI/pytorch-lightning#8278).
+        trainer.should_stop = self.wait_count >= self.patience
