@@ -108,6 +108,34 @@ def symmetric(images: Tensor, symmetry: int) -> Tensor:
     return turned.transpose(2, 3) if symmetry & 4 else turned
 
 
+def central(images: Tensor, size: int) -> Tensor:
+    """Central squares of images; (N, C, S, S) -> (N, C, size, size), where S is larger by an even number or equal."""
+    rim = (images.shape[-1] - size) // 2
+    return images[:, :, rim : rim + size, rim : rim + size]
+
+
+def scaled(pixels: Tensor) -> Tensor:
+    """Stored pictures as a net takes them, with their rim: uint8 (N, S, S, 3) -> [0, 1] (N, 3, S, S), channels last."""
+    return pixels.permute(0, 3, 1, 2).float() * (1 / 255)
+
+
+def affine(images: Tensor, matrix: list[list[float]], size: int) -> Tensor:
+    """One view of all images by the same affine map, by one bilinear resampling.
+
+    Args:
+        images: Shape (N, C, S, S).
+        matrix: Map from a view's coordinates to those of the central square of its size, both from -1 to 1, 2 x 3.
+        size: Side of the views in pixels, at most S.
+
+    Returns:
+        Views, shape (N, C, size, size); what lies beyond the images repeats their last pixel.
+    """
+    # Made for one image, so that a picture's view does not depend on which others share a batch.
+    mapped = torch.tensor([matrix], dtype=images.dtype, device=images.device) * (size / images.shape[-1])
+    grid = F.affine_grid(mapped, [1, 1, size, size], align_corners=False)
+    return F.grid_sample(images, grid.expand(len(images), -1, -1, -1), padding_mode="border", align_corners=False)
+
+
 def resample(pixels: Tensor, size: int, matrices: Tensor, gains: Tensor | None = None) -> Tensor:
     """Views under any affine map, each by one bilinear resampling of the stored pixels.
 

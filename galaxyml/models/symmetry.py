@@ -1,0 +1,186 @@
+"""Views of one picture that show the same galaxy, and a net that answers by the mean over them.
+
+A galaxy has no up, and what it is does not depend on where in the frame it lies. A mean over views is closer to the
+truth than one view (Dieleman et al. 2015, MNRAS 450, 1441, average over 60); over all symmetries of the square it is
+the same however the picture is turned by quarter turns or mirrored.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from galaxyml.data.views import affine, central, symmetric
+from galaxyml.errors import UserError, near
+from galaxyml.models.parts import TwoParts
+
+
+class ViewSet(Protocol):
+    """Several views of each picture; the first is the plain one."""
+
+    @property
+    def frame(self) -> float:
+        """Side of a view as a fraction of the picture's, where a net sees views of its own pictures."""
+
+    def __len__(self) -> int:
+        """How many views there are."""
+
+    def see(self, images: Tensor, size: int) -> Iterator[Tensor]:
+        """Views of images, one after the other: (N, 3, S, S) -> (N, 3, size, size) each, size at most S."""
+
+
+@dataclass(frozen=True)
+class Symmetries:
+    """The first few symmetries of the square, by exact copies.
+
+    Attributes:
+        count: How many, 1 (the plain view) to 8.
+    """
+
+    count: int
+    frame: float = 1.0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def see(self, images: Tensor, size: int) -> Iterator[Tensor]:
+        """Central squares of the images under each symmetry."""
+        plain = central(images, size)
+        yield from (symmetric(plain, number) for number in range(self.count))
+
+
+@dataclass(frozen=True)
+class Views:
+    """Every turn at every zoom and shift, plain and mirrored.
+
+    What lies beyond a picture's edge repeats its last pixel. Quarter turns without zoom and shift are exact copies, all
+    other views one bilinear resampling.
+
+    Attributes:
+        rotations: How many turns, evenly spread over the circle from 0, or angles in degrees.
+        mirrored: Whether each view is seen mirrored, too.
+        zooms: Factors of enlargement, above 0.
+        shifts: What is seen is shifted by these fractions of the view's side along x and y.
+        frame: Side of a view as a fraction of the picture's, where a net sees views of its own pictures; 0.7 leaves
+            room for any turn. Predictions are made from stored pictures, which have a rim, and do not need it.
+
+    Raises:
+        UserError: If a value is not possible.
+    """
+
+    rotations: int | Sequence[float] = 1
+    mirrored: bool = False
+    zooms: Sequence[float] = (1.0,)
+    shifts: Sequence[Sequence[float]] = ((0.0, 0.0),)
+    frame: float = 1.0
+
+    def __post_init__(self) -> None:
+        turns = self.rotations if isinstance(self.rotations, int) else len(self.rotations)
+        for name, ok, allowed in (
+            ("rotations", turns >= 1, "a number of turns, or angles"),
+            ("zooms", len(self.zooms) > 0 and all(zoom > 0 for zoom in self.zooms), "factors above 0"),
+            ("shifts", len(self.shifts) > 0 and all(len(shift) == 2 for shift in self.shifts), "pairs of fractions"),
+            ("frame", 0 < self.frame <= 1, "a fraction in (0, 1]"),
+        ):
+            if not ok:
+                raise UserError(f"{name}={getattr(self, name)}: of views it must be {allowed}.")
+
+    @property
+    def angles(self) -> list[float]:
+        """Turns in degrees."""
+        if isinstance(self.rotations, int):
+            return [360 * number / self.rotations for number in range(self.rotations)]
+        return [float(angle) for angle in self.rotations]
+
+    def __len__(self) -> int:
+        return len(self.angles) * (1 + self.mirrored) * len(self.zooms) * len(self.shifts)
+
+    def see(self, images: Tensor, size: int) -> Iterator[Tensor]:
+        """Views of the images' central squares, turned and mirrored, for each zoom and shift."""
+        plain = central(images, size)
+        for zoom, (x, y), mirrored, angle in product(
+            self.zooms, self.shifts, (False, True) if self.mirrored else (False,), self.angles
+        ):
+            if zoom == 1 and x == y == 0 and angle % 90 == 0:
+                turned = plain.rot90(-round(angle / 90), (2, 3))
+                yield turned.flip(3) if mirrored else turned
+                continue
+            cos, sin = math.cos(math.radians(angle)) / zoom, math.sin(math.radians(angle)) / zoom
+            sign = -1 if mirrored else 1
+            yield affine(images, [[sign * cos, sin, 2 * x], [-sign * sin, cos, 2 * y]], size)
+
+
+def view_set(given: Any, key: str = "predict_views") -> ViewSet:
+    """What a configuration names: 1 to 8 symmetries, or a mapping with what `Views` takes.
+
+    Args:
+        given: A number, a mapping, or a set of views, which is taken as it is.
+        key: What the configuration calls it, for messages.
+
+    Raises:
+        UserError: If it is none of these.
+    """
+    if isinstance(given, Symmetries | Views):
+        return given
+    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= 8:
+        return Symmetries(given)
+    if isinstance(given, Mapping):
+        known = list(Views.__dataclass_fields__)
+        if unknown := [str(name) for name in given if name not in known]:
+            raise UserError(f"{key}.{unknown[0]}: there is no such key. {near(unknown[0], known)}")
+        try:
+            return Views(**{str(name): value for name, value in given.items()})
+        except TypeError as error:
+            raise UserError(f"{key}={dict(given)}: {error}.") from error
+    raise UserError(
+        f"{key}={given}: it must be a whole number from 1 (plain) to 8 (all symmetries of the square), or views such "
+        f"as {key}={{rotations:10,mirrored:true,zooms:[1,1.2]}}."
+    )
+
+
+class Symmetric(TwoParts):
+    """A net whose features are the mean over views of a picture.
+
+    Over all 8 symmetries of the square they are the same for each of them, in training too: the net is invariant by
+    construction. Training and prediction cost as many times more as there are views.
+
+    Args:
+        net: In two parts.
+        views: The views.
+
+    Raises:
+        UserError: If the net does not say what its head is.
+    """
+
+    def __init__(self, net: nn.Module, views: ViewSet) -> None:
+        super().__init__()
+        if not isinstance(net, TwoParts):
+            raise UserError(f"symmetry: {type(net).__name__} does not say what its head is. Set symmetry=null.")
+        self.net = net
+        self.views = views
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images in [0, 1], shape (N, 3, H, H) -> (N, F)."""
+        size = central_side(images.shape[-1], self.views.frame)
+        found = [
+            self.net.features(view.contiguous(memory_format=torch.channels_last))
+            for view in self.views.see(images, size)
+        ]
+        return torch.stack(found).mean(0)
+
+    @property
+    def head(self) -> nn.Module:  # type: ignore[override] # the net's own
+        """The net's head."""
+        return self.net.head
+
+    def extra_repr(self) -> str:
+        return str(self.views)  # features that are kept are known by it
+
+
+def central_side(side: int, frame: float) -> int:
+    """Side of a central square in pixels that leaves an even rim; `frame` is its share of the side."""
+    return side - 2 * round(side * (1 - frame) / 2)

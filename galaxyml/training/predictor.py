@@ -1,0 +1,90 @@
+"""What a net says of pictures, whichever way it was fitted."""
+
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from torch import Tensor, nn
+
+from galaxyml.data.views import scaled
+from galaxyml.models.parts import TwoParts, in_parts
+from galaxyml.models.symmetry import Symmetric, Symmetries, view_set
+
+TRAINING = 1  # which of the loaders of predictions has the training objects
+TEST = 2
+
+
+class Predictor(lightning.LightningModule):
+    """A net, and what makes outputs of its scores.
+
+    Args:
+        net: (N, 3, H, W) -> (N, K).
+        final: What makes outputs of the net's scores; None to take them as they are.
+        predict_views: Views of each picture that predictions are averaged over: 1 (the plain one) to 8 symmetries of
+            the square, or what `galaxyml.models.symmetry.Views` takes.
+        symmetry: Views that the net itself averages its features over, in training too; None for the picture as it is.
+        embedded: Test objects of each survey whose features are kept; 0 for none.
+        channels_last: Whether convolutions see channels last, which is faster on CPUs and on tensor cores.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        final: nn.Module | None = None,
+        predict_views: Any = 1,
+        symmetry: Any = None,
+        embedded: int = 0,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        net = net if symmetry is None else Symmetric(net, view_set(symmetry, "symmetry"))
+        self.net = net.to(memory_format=torch.channels_last) if channels_last else net
+        self.final = final if final is not None else nn.Identity()
+        self.predict_views = view_set(predict_views)
+        self.embedded = embedded
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Outputs in single precision, shape (N, K)."""
+        return self.final(self.net(images).float())  # a sigmoid in half precision would be 1 from 9 on
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Outputs in single precision, shape (N, K), of what the net's head sees, shape (N, F)."""
+        assert isinstance(self.net, TwoParts)
+        return self.final(self.net.head(features).float())
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Row by row the same, to the last bit, whichever rows share a batch.
+
+        Args:
+            batch: `index`, `image` (B, 3, size, size), the plain view, and `pixels` (B, S, S, 3), the stored pictures
+                with their rim; or `features` (B, V, F) of the views in their place.
+            batch_idx: Number of the batch.
+            dataloader_idx: 0 for validation objects, 1 for training ones, 2 for test ones.
+
+        Returns:
+            `index` (B,); `output` (B, K), the mean over the views; with several views `spread` (B, K), their standard
+            deviation; and of nets that have them `feature` (B, F), what the head sees of the plain view. Of training
+            objects the plain view alone is looked at, and of test objects, which may be many, features are kept only
+            for `embedded`.
+        """
+        views = Symmetries(1) if dataloader_idx == TRAINING else self.predict_views
+        feature = None
+        if "features" in batch:
+            features = [batch["features"][:, view] for view in range(len(views))]
+            outputs, feature = [in_parts(self.classify, part) for part in features], features[0]
+        else:
+            outputs = []
+            images = scaled(batch["pixels"]) if len(views) > 1 else batch["image"]
+            for view in views.see(images, batch["image"].shape[-1]):
+                if not isinstance(self.net, TwoParts):
+                    outputs.append(in_parts(self, view))
+                    continue
+                found = in_parts(self.net.features, view).float()
+                outputs.append(in_parts(self.classify, found))
+                feature = found if feature is None else feature
+        every = torch.stack(outputs)
+        said = {"index": batch["index"], "output": every.mean(0)}
+        if len(views) > 1:
+            said["spread"] = every.std(0, correction=0)
+        keep = feature is not None and (dataloader_idx != TEST or self.embedded)
+        return said | ({"feature": feature} if keep and feature is not None else {})

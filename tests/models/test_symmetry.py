@@ -1,0 +1,160 @@
+"""Views of a picture, and nets that answer by the mean over them."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import nn
+
+from galaxyml.data.views import Augment, plain, resample, scaled
+from galaxyml.errors import UserError
+from galaxyml.models.galaxycnn import GalaxyCNN
+from galaxyml.models.symmetry import Symmetric, Symmetries, Views, view_set
+
+SIDE, SIZE = 30, 20
+
+
+@pytest.fixture
+def pixels() -> torch.Tensor:
+    return torch.randint(0, 256, (5, SIDE, SIDE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def square_group(image: np.ndarray) -> list[np.ndarray]:
+    turns = [np.rot90(image, quarter, axes=(-2, -1)) for quarter in range(4)]
+    return [*turns, *(turn[..., ::-1] for turn in turns)]
+
+
+@pytest.mark.parametrize("views", [Symmetries(8), Views(rotations=4, mirrored=True)])
+def test_all_eight_symmetries_are_seen_once_as_exact_copies(views: Any, pixels: torch.Tensor) -> None:
+    found = list(views.see(scaled(pixels), SIZE))
+    assert len(found) == len(views) == 8
+    assert torch.equal(found[0], plain(pixels, SIZE))
+    expected = square_group(plain(pixels, SIZE).numpy())
+    for one in expected:
+        assert sum(np.array_equal(one, view.numpy()) for view in found) == 1
+
+
+def test_the_winners_sixty_views() -> None:
+    views = Views(rotations=10, mirrored=True, zooms=[1, 1 / 1.2, 1.2])
+    assert len(views) == 60
+    assert len(list(views.see(torch.rand(1, 3, SIDE, SIDE), SIZE))) == 60
+
+
+def test_views_compose_turn_zoom_shift_and_mirror_as_scipy_does() -> None:
+    y, x = np.mgrid[:60, :60] - 29.5
+    blob = np.exp(-((x - 5) ** 2 / 90 + (y + 4) ** 2 / 30))
+    images = torch.tensor(blob, dtype=torch.float32).expand(1, 3, 60, 60)
+    size = 36
+    for angle, zoom, shift, mirrored in itertools.product((0, 30, 90), (1.0, 1.25), ((0, 0), (0.1, -0.05)), (0, 1)):
+        views = Views(rotations=[angle], mirrored=True, zooms=[zoom], shifts=[shift])
+        found = list(views.see(images, size))[mirrored][0, 0].numpy()
+        # The view's pixel (row, column) shows the picture at the turned, shrunk and shifted place.
+        rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
+        columns = -columns if mirrored else columns
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        at_x = (cos * columns + sin * rows) / zoom + shift[0] * size + 29.5
+        at_y = (-sin * columns + cos * rows) / zoom + shift[1] * size + 29.5
+        expected = ndimage.map_coordinates(blob, [at_y, at_x], order=1, mode="nearest")
+        np.testing.assert_allclose(found, expected, atol=2e-4, err_msg=f"{angle} {zoom} {shift} {mirrored}")
+
+
+def test_quarter_turns_by_copy_are_those_by_resampling(pixels: torch.Tensor) -> None:
+    images = scaled(pixels)
+    copied = list(Views(rotations=4, mirrored=True).see(images, SIZE))
+    resampled = list(Views(rotations=4, mirrored=True, shifts=[(1e-9, 0)]).see(images, SIZE))
+    for one, other in zip(copied, resampled, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+
+
+def test_turned_views_show_the_true_rim(pixels: torch.Tensor) -> None:
+    turned = next(Views(rotations=[45]).see(scaled(pixels), SIZE))
+    cos = math.cos(math.pi / 4)
+    matrix = torch.tensor([[[cos, cos, 0], [-cos, cos, 0]]], dtype=torch.float32).expand(5, 2, 3)
+    torch.testing.assert_close(turned, resample(pixels, SIZE, matrix), atol=1e-5, rtol=0)
+    cropped = next(Views(rotations=[45]).see(plain(pixels, SIZE), SIZE))
+    assert (turned - cropped)[:, :, 0, 0].abs().max() > 0.01  # where there is no rim, the last pixel is repeated
+
+
+def test_a_pictures_view_does_not_depend_on_its_neighbours(pixels: torch.Tensor) -> None:
+    views = Views(rotations=3, zooms=[0.9])
+    together = list(views.see(scaled(pixels), SIZE))
+    for row in range(5):
+        for one, other in zip(views.see(scaled(pixels[row : row + 1]), SIZE), together, strict=True):
+            assert torch.equal(one[0], other[row])
+
+
+@pytest.mark.parametrize("views", [Symmetries(8), Views(rotations=4, mirrored=True)])
+def test_a_symmetric_net_says_the_same_however_a_picture_lies(views: Any) -> None:
+    torch.manual_seed(0)
+    net = Symmetric(GalaxyCNN(4, channels=(4, 8, 8, 8), hidden=16), views).eval()
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        alone = [net.net(torch.from_numpy(one.copy())) for one in square_group(image.numpy())]
+        said = [net(torch.from_numpy(one.copy())) for one in square_group(image.numpy())]
+    assert torch.cat(alone).std(0).max() > 1e-4
+    for one in said:
+        torch.testing.assert_close(one, said[0], atol=1e-6, rtol=1e-5)
+
+
+def test_a_symmetric_net_learns_through_all_views() -> None:
+    torch.manual_seed(0)
+    inner = GalaxyCNN(1, channels=(4, 8, 8, 8), hidden=16, dropout=0.0)
+    net = Symmetric(inner, Symmetries(8))
+    images = torch.rand(2, 3, 16, 16)
+    net(images).sum().backward()
+    by_wrapper = [parameter.grad.clone() for parameter in inner.features.parameters()]
+    inner.zero_grad()
+    views = list(Symmetries(8).see(images, 16))
+    inner.head(sum(inner.features(view) for view in views) / 8).sum().backward()
+    for one, parameter in zip(by_wrapper, inner.features.parameters(), strict=True):
+        torch.testing.assert_close(one, parameter.grad)
+
+
+def test_a_frame_leaves_room_for_turns() -> None:
+    net = Symmetric(GalaxyCNN(2, channels=(4, 4, 4, 4), hidden=8), Views(rotations=8, frame=0.7)).eval()
+    seen: list[int] = []
+    net.net.features.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-1]))
+    net(torch.rand(1, 3, 40, 40))
+    assert seen == [28] * 8
+
+
+def test_only_a_net_that_has_a_head_can_be_symmetric() -> None:
+    with pytest.raises(UserError, match="symmetry: Linear does not say what its head is"):
+        Symmetric(nn.Linear(2, 2), Symmetries(8))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (0, "predict_views=0: it must be a whole number from 1"),
+        (9, "from 1 .plain. to 8"),
+        (True, "predict_views=True"),
+        ("many", "predict_views=many"),
+        ({"rotation": 3}, "predict_views.rotation: there is no such key. Did you mean rotations"),
+        ({"zooms": [0]}, r"zooms=\[0\]: of views it must be factors above 0"),
+        ({"shifts": [1]}, "predict_views="),
+        ({"frame": 1.5}, "frame=1.5: of views it must be a fraction"),
+        ({"rotations": 0}, "rotations=0: of views it must be a number of turns"),
+    ],
+)
+def test_what_are_no_views_is_refused(given: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        view_set(given)
+
+
+def test_numbers_and_mappings_name_views() -> None:
+    assert view_set(8) == Symmetries(8)
+    assert view_set({"rotations": 3, "mirrored": True}) == Views(3, mirrored=True)
+    assert len(view_set({"rotations": [0, 45]})) == 2
+
+
+def test_augmentation_and_views_zoom_the_same_way(pixels: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    drawn = Augment(flip=False, rotate=False, zoom=1.3)._draw(1)[0]
+    zoom = 1 / float(drawn[0, 0])
+    view = next(Views(zooms=[zoom]).see(scaled(pixels), SIZE))
+    torch.testing.assert_close(view, resample(pixels, SIZE, drawn.expand(5, 2, 3)), atol=1e-5, rtol=0)
