@@ -36,6 +36,7 @@ GROUPS = (
     "encoder",
     "detector",
     "optim",
+    "schedule",
     "loss",
     "head",
     "trainer",
@@ -142,7 +143,7 @@ def help_text() -> str:
             lines.append(f"  {group if not place else '':<11}{path.stem:<12} {_description(path)}")
     lines += ["", "keys (defaults):"]
     for key, value, comment in _root_keys():
-        lines.append(f"  {key:<13}{value:<12} {comment}")
+        lines.append(f"  {key:<23}{value:<10} {comment}")
     lines += [
         "",
         "-m sweeps over every value that is given with commas. Results: multirun/<task>/<name>/report.md",

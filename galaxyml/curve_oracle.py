@@ -8,9 +8,9 @@ from hydra.utils import instantiate
 import galaxyml.sweep  # noqa: F401 - registers the resolver that a run's configuration uses
 from galaxyml.data.curves import CurveData
 from galaxyml.experiment import load_run, quiet
+from galaxyml.joined import mean_table
 from galaxyml.runs import RunDir
 from galaxyml.stages.detect import Detect
-from galaxyml.stages.ensemble import mean_table
 from galaxyml.stages.rank_anomalies import in_order
 from galaxyml.training.curve_predictions import told_parts
 from galaxyml.training.hardware import keep_memory, trainer
@@ -44,7 +44,7 @@ def rank(run: RunDir, folder: Path) -> pd.DataFrame:
     asking = trainer(where, config.trainer.precision, logger=False, enable_checkpointing=False)
     scores: list[pd.DataFrame] = []
     reasons: list[pd.DataFrame] = []
-    for member in run.members() or [run]:
+    for member in run.nets():
         detect = next(stage for stage in instantiate(member.config.stages) if isinstance(stage, Detect))
         learnt, module = detect.learn(member), load_run(member)
         judged = [learnt.judge(told) for told in told_parts(asking, module, data, "survey", member)]

@@ -20,13 +20,19 @@ from omegaconf import DictConfig
 from galaxyml import report
 from galaxyml.data.source import Source
 from galaxyml.errors import UserError
+from galaxyml.models.symmetry import view_set
 from galaxyml.runs import RunDir, check_same, flat
 from galaxyml.seeds import seed_all
+from galaxyml.training.averaging import Patience, WeightEMA
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
 from galaxyml.training.figures import Figures
 from galaxyml.training.hardware import keep_memory
+from galaxyml.training.predictor import Predictor
+from galaxyml.training.tuning import enter, phases
 
 log = logging.getLogger(__name__)
+
+PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
 
 
 class Data(Protocol):
@@ -140,8 +146,7 @@ def run_stages(config: DictConfig, here: RunDir) -> dict[str, float]:
 
 def load_weights(module: Any, here: RunDir, which: str) -> None:
     """Gives a module the weights of a run's `best` or `last` epoch."""
-    state = torch.load(here.checkpoints / f"{which}.ckpt", map_location="cpu", weights_only=True)
-    module.load_state_dict(state["state_dict"])
+    module.load_state_dict(here.weights(which))
 
 
 def load_run(here: RunDir) -> Any:
@@ -150,16 +155,39 @@ def load_run(here: RunDir) -> Any:
     Raises:
         UserError: If the folder is no run's, or the run is not fitted.
     """
+    config = _fitted(here)
+    module: Any = instantiate(config.module)
+    module.enter(module.phases[-1])
+    load_weights(module, here, config.predict_with)
+    return module.eval()
+
+
+def load_predictor(here: RunDir) -> Predictor:
+    """The net of a run of pictures that has been fitted, without what it was fitted by.
+
+    Raises:
+        UserError: If the folder is no run's, or the run is not fitted.
+    """
+    config = _fitted(here)
+    part = config.module
+    predictor = Predictor(instantiate(part.net), instantiate(part.get("final")), part.predict_views, part.symmetry)
+    last = phases(part.tune, predictor.net)[-1]
+    if last == "lora":
+        enter(last, predictor.net, instantiate(part.tuning))
+    state = {name: value for name, value in here.weights(config.predict_with).items() if name.startswith(PREDICTS)}
+    predictor.load_state_dict(state)
+    return predictor.eval()
+
+
+def _fitted(here: RunDir) -> DictConfig:
+    """The configuration of a run that is fitted, with nothing to be fetched or loaded for its net."""
     config = here.config
     if not here.fitted.is_file():
         raise UserError(f"{here.path} has no fitted net: the run is not finished. The same command carries on with it.")
     for key in ("weights", "pretrained"):  # the run has its own weights
         if key in (config.get("model") or {}):
             config.model[key] = None if key == "weights" else False
-    module: Any = instantiate(config.module)
-    module.enter(module.phases[-1])
-    load_weights(module, here, config.predict_with)
-    return module.eval()
+    return config
 
 
 def quiet() -> None:
@@ -191,13 +219,12 @@ def _check(config: DictConfig) -> None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
             raise UserError(f"{key}={value}: it must be a whole number, {lowest} or more.")
-    for key in ("views", "predict_views"):
-        if config[key] not in range(1, 9):
-            raise UserError(f"{key}={config[key]}: it must be a whole number from 1 (plain) to 8 (all symmetries).")
-    if "head" in str(config.tune) and config.predict_views > config.views:
-        raise UserError(
-            f"predict_views={config.predict_views}: with tune={config.tune} it may be at most views={config.views}."
-        )
+    if config.views not in range(1, 9):
+        raise UserError(f"views={config.views}: it must be a whole number from 1 (plain) to 8 (all symmetries).")
+    _ending(config)
+    view_set(config.predict_views)
+    if config.symmetry is not None:
+        view_set(config.symmetry, "symmetry")
     for key, choices in {"predict_with": ("best", "last"), "mode": ("min", "max")}.items():
         if config[key] not in choices:
             raise UserError(f"{key}={config[key]}: it must be {' or '.join(choices)}.")
@@ -226,6 +253,13 @@ def _reached(metrics: dict[str, Any], config: DictConfig, here: RunDir) -> float
     return float(logged.min() if config.mode == "min" else logged.max())
 
 
+def _ending(config: DictConfig) -> list[Any]:
+    """Callbacks that decide how a fit ends; they stand after those that look at the validating net."""
+    average = [WeightEMA(config.ema)] if config.ema is not None else []
+    patience = [Patience(config.monitor, config.mode, config.patience)] if config.patience is not None else []
+    return [*average, *patience]
+
+
 def _trainer(config: DictConfig, here: RunDir, name: str, epochs: int) -> lightning.Trainer:
     callbacks: list[Any] = [
         EpochSeeds(config.seed),
@@ -233,6 +267,7 @@ def _trainer(config: DictConfig, here: RunDir, name: str, epochs: int) -> lightn
         EpochProgress(name, config.monitor),
         Figures(),
         *instantiate(list((config.get("callbacks") or {}).values())),
+        *_ending(config),
         *checkpoints(here, config.monitor, config.mode, config.top_k),
     ]
     logger = TensorBoardLogger(here.path, name="", version="tensorboard", default_hp_metric=False)

@@ -4,6 +4,7 @@ import argparse
 import glob
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ examples:
 
 PATH_COLUMNS = ("path", "image", "file", "filename")
 FORMATS = (".csv", ".parquet")
+_END = re.compile(r"_(?:low|high)(\d+)$")  # of an interval, in per cent
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", type=Path, help="folder of a run, or of a sweep whose folds were joined")
+    parser.add_argument("run", type=Path, help="folder of a run or sweep, or a bundle of it (.zip)")
     parser.add_argument(
         "paths",
         nargs="+",
@@ -49,10 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--on-error", choices=("skip", "stop"), default="skip", help="what to do with a bad picture (default: skip)"
     )
+    parser.add_argument(
+        "--interval",
+        default="95",
+        help="which intervals of predicted fractions are written, in per cent: 95 (default), 80, 50, all or none",
+    )
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        predict(given.run, given.paths, given.out, stop=given.on_error == "stop")
+        predict(given.run, given.paths, given.out, given.on_error == "stop", given.interval)
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -60,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False) -> None:
+def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, interval: str = "95") -> None:
     """Writes what a run says: of light curves their ranked list, of pictures a table with one row each.
 
     Its columns are `path`, what the run's stages make of it, `distance` and `unlike`. A picture is cropped and resized
@@ -69,36 +76,52 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False) -> N
     what at most 1 % of the validation pictures exceed; `unlike` is whether it is above 1.
 
     Args:
-        run: Folder of a finished run, or of a sweep whose folds were joined: then the mean of its members.
+        run: Folder of a finished run, or of a sweep whose folds were joined: then the mean of its members; or a bundle
+            of either.
         paths: Files, folders, patterns, HDF5 files, or CSV files with a column of paths; one folder of light curves.
         out: A `.csv` or `.parquet`.
         stop: Whether a bad picture ends it; otherwise bad ones are named and left out.
+        interval: Which intervals are kept of a run that predicts fractions, in per cent; `all`, or `none`.
 
     Raises:
-        UserError: If the run is not finished, there are no pictures, all are bad, or one is bad and `stop` is set.
+        UserError: If the run is not finished, there are no pictures, all are bad, or one is bad and `stop` is set, or
+            the run has no such interval.
     """
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"--out {out}: it must end in {' or '.join(FORMATS)}.")
 
-    from galaxyml.runs import RunDir
+    from galaxyml.bundle import opened
 
-    if "framing" not in RunDir(run).config.data:
-        _rank(RunDir(run), paths, out)
+    here = opened(run)
+    if "framing" not in here.config.data:
+        _rank(here, paths, out)
         return
     images = find(paths)
 
     from galaxyml.oracle import Oracle
 
     bad: list[str] = []
-    table = Oracle(run).predict([image.path for image in images], bad if not stop else None)
+    table = Oracle(here.path).predict([image.path for image in images], bad if not stop else None)
     table["path"] = table["path"].map({image.path: image.shown for image in images})
     if bad:
         print(f"{len(bad):,} of {len(images):,} pictures cannot be read: {some(bad, '; ')}", file=sys.stderr)
     if table.empty:
         raise UserError("None of the pictures can be read, so nothing was written.")
+    table = _with_interval(table, interval)
     _write(table, out)
     strange = f", {int(table['unlike'].sum()):,} of them unlike the training set" if "unlike" in table else ""
     print(f"{len(table):,} pictures{strange}: {out}")
+
+
+def _with_interval(table: "pd.DataFrame", interval: str) -> "pd.DataFrame":
+    """The table with the ends of one interval of each fraction, of those that it has."""
+    levels = {name: ends.group(1) for name in table.columns if (ends := _END.search(name))}
+    if not levels or interval == "all":
+        return table
+    known = sorted(set(levels.values()), key=int)
+    if interval not in (*known, "none"):
+        raise UserError(f"--interval {interval}: this run has intervals of {', '.join(known)} %; or give all or none.")
+    return table.drop(columns=[name for name, level in levels.items() if level != interval])
 
 
 def _rank(run: "RunDir", paths: Sequence[str], out: Path) -> None:

@@ -19,6 +19,8 @@ TITLES = {
 VARIANTS = {
     "": "model",
     "net_": "net alone",
+    "normalised_": "normalised",
+    "projected_": "projected",
     "mean_": "column mean",
     "untrained_": "untrained",
     "head_": "head alone",
@@ -37,6 +39,7 @@ VARIANTS = {
 }
 TRIVIAL = tuple(VARIANTS)[1:]
 SIMPLER = ("mean_", "majority_", "random_", "features_", "class_features_")  # those that see no net
+CONSTRAINED = ("normalised_", "projected_")  # for which a terminal has no room
 WIDEST = 12  # columns of a table of combinations
 ENDS = ("_low", "_high")  # of a 95 % interval, by the end of a metric's name
 BY_COLUMN = {
@@ -60,6 +63,9 @@ BY_COLUMN = {
     "pr_auc": "PR AUC",
     "prevalence": "prevalence",
     "support": "number",
+    "coverage_50": "in 50 % interval",
+    "coverage_80": "in 80 %",
+    "coverage_95": "in 95 %",
 }
 WHOLE = ("support", "common_features")  # metrics that are counts
 BRIEF = ("roc_auc", "pr_auc", "purity_25", "recall_25")  # where there is little room
@@ -91,6 +97,9 @@ def write(run: RunDir, metrics: dict[str, Any]) -> Path:
             lines += ["", f"## {title(split, things)}", "", *_markdown(table)]
             if any(name.startswith(f"{split}/") and name.endswith(ENDS) for name in metrics):
                 lines += ["", f"In brackets: 95 % of bootstrap resamples of the {things}."]
+    if models := run.table_rows("models"):
+        rows = [[_cell(value) for value in row.values()] for row in models]
+        lines += ["", "## Models whose mean it is", "", *_markdown([list(models[0]), *rows])]
     for split in TITLES:
         if table := by_column(metrics, split):
             lines += ["", f"## One by one ({split})", "", *_markdown(table)]
@@ -112,7 +121,9 @@ def title(split: str, things: str) -> str:
     return TITLES[split].format(things=things, Things=things.capitalize())
 
 
-def summary(metrics: dict[str, Any], split: str, intervals: bool = True) -> list[list[str]]:
+def summary(
+    metrics: dict[str, Any], split: str, intervals: bool = True, left_out: tuple[str, ...] = ()
+) -> list[list[str]]:
     """A table of one split's metrics over all columns, header first; empty if there are none.
 
     The metrics that were also measured for a trivial predictor stand beside it, and come first; a sweep's have their
@@ -122,13 +133,15 @@ def summary(metrics: dict[str, Any], split: str, intervals: bool = True) -> list
         metrics: Of a run or a sweep.
         split: `val` or `test`.
         intervals: Whether the intervals stand beside the numbers.
+        left_out: Of `VARIANTS`, those that do not stand beside them.
     """
     folds = {name: over for name, over in metrics.get("folds", {}).items() if over["runs"] > 1}
     every = [key.split("/")[1] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 1]
     names = [name for name in every if not name.startswith(TRIVIAL) and not name.endswith(ENDS)]
     if not names:
         return []
-    beside = [prefix for prefix in TRIVIAL if any(name.startswith(prefix) for name in every)]
+    told = [prefix for prefix in TRIVIAL if prefix not in left_out]
+    beside = [prefix for prefix in told if any(name.startswith(prefix) for name in every)]
     names.sort(key=lambda name: not any(f"{split}/{prefix}{name}" in metrics for prefix in beside))
     rows = [["metric", "model", *(VARIANTS[prefix] for prefix in beside), *(["folds: mean ± std"] if folds else [])]]
     for name in names:
@@ -247,11 +260,17 @@ def _over_folds(found: dict[str, float] | None) -> str:
 
 def _what(run: RunDir) -> str:
     members = run.members()
+    if run.is_ensemble:
+        return f"{len(run.table_rows('models'))} models, {len(members)} nets"
     return f"{len(members)} fold{'s' * (len(members) > 1)} joined" if members else run.name
 
 
 def _command(argv: list[str]) -> str:
     return shlex.join(["python", "-m", "galaxyml", *argv])
+
+
+def _cell(value: Any) -> str:
+    return _number(value) if isinstance(value, float) else str(value)
 
 
 def _number(value: float | None) -> str:

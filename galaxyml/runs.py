@@ -22,9 +22,11 @@ from galaxyml.provenance import origin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 # What may differ when a run is carried on: where it runs and where its files lie, not what it computes.
 PLACES = ("name", "data_dir", "cache_dir", "hydra", "data.workers")
+WEIGHTS = "weights.safetensors"  # of a bundle; a run has checkpoints
 PART = 50_000  # rows of a table that are held at a time
 TableWriter = Callable[[pd.DataFrame], None]
 HARDWARE = ("_target_", "accelerator", "devices", "num_nodes", "strategy")  # of the trainer
@@ -210,6 +212,11 @@ class RunDir:
         path = self.path / "history.csv"
         return pd.read_csv(path) if path.is_file() else None
 
+    def histories(self) -> dict[str, pd.DataFrame]:
+        """The history of each net, by a name of it."""
+        named = {f"{net.path.parent.name}/{net.name}" if self.is_ensemble else net.name: net for net in self.nets()}
+        return {name: history for name, net in named.items() if (history := net.history()) is not None}
+
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """Keeps what was logged so far."""
         with whole(self.path / "history.csv") as draft:
@@ -307,6 +314,24 @@ class RunDir:
         write_text(self.path / "report.md", text)
         return self.path / "report.md"
 
+    def weights(self, which: str) -> "dict[str, Tensor]":
+        """The module's weights after its `best` or `last` epoch, by name.
+
+        Raises:
+            UserError: If they are not there.
+        """
+        import torch
+        from safetensors.torch import load_file
+
+        if (bundled := self.path / WEIGHTS).is_file():
+            return load_file(bundled)
+        path = self.checkpoints / f"{which}.ckpt"
+        if not path.is_file():
+            raise UserError(
+                f"{path} is not there: the run's weights were deleted, or only a part of its folder was copied."
+            )
+        return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+
     def phase(self, name: str) -> "RunDir":
         """Folder of what a fit keeps in a phase that another one follows: checkpoints, history and curves."""
         return RunDir(self.path / "phases" / name)
@@ -314,6 +339,30 @@ class RunDir:
     def members(self) -> list["RunDir"]:
         """The runs that were joined here; none for a run by itself."""
         return [RunDir(self.path / name) for name in self.provenance()["joined"]]
+
+    def nets(self) -> list["RunDir"]:
+        """The runs whose nets speak here: those that were joined, or the run itself.
+
+        Raises:
+            UserError: If one of them is not there any more.
+        """
+        members = self.members()
+        if gone := [member.path for member in members if not member.path.is_dir()]:
+            raise UserError(
+                f"{self.path} was joined from {gone[0]}, which is not there. Take its runs along, to the same place "
+                "beside it, or move it as one file: python -m galaxyml.bundle makes that."
+            )
+        return members or [self]
+
+    def shares(self) -> list[float]:
+        """How much each of the nets counts, summing to 1."""
+        count = len(self.nets())
+        return self._json("learnt/shares.json")["nets"] if self.is_ensemble else [1 / count] * count
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether models, not only folds, were joined here."""
+        return (self.path / "learnt" / "shares.json").is_file()
 
     def children(self) -> list["RunDir"]:
         """The runs in this folder, if it is a sweep's."""

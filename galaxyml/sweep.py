@@ -66,28 +66,38 @@ def join(sweep: "RunDir") -> list["RunDir"]:
     Returns:
         The folders of the joined runs.
     """
-    from galaxyml import report
-    from galaxyml.experiment import run_stages
+    from galaxyml import joined, report
     from galaxyml.runs import RunDir
-    from galaxyml.stages.ensemble import ensemble, spread
 
     groups: dict[str, list[RunDir]] = {}
     for run in sweep.children():
         if run.finished:
             groups.setdefault(run.group, []).append(run)
-    joined = []
+    folders = []
     for group, runs in groups.items():
         into = RunDir(sweep.path / "joined" / (group or "no-other-key")) if len(groups) > 1 else sweep
         into.adopt(runs)
-        ensemble(runs, into)
-        metrics: dict[str, Any] = run_stages(runs[0].config, into)
-        metrics["folds"] = spread(runs)
-        report.write(into, metrics)
-        into.write_metrics(metrics)
-        joined.append(into)
-    if len(joined) > 1:
-        report.compare(sweep, joined, joined[0].config.monitor)
-    return joined
+        joined.join([runs], into)
+        finish(into, {"folds": joined.spread(runs)})
+        folders.append(into)
+    if len(folders) > 1:
+        report.compare(sweep, folders, folders[0].config.monitor)
+    return folders
+
+
+def finish(into: "RunDir", more: dict[str, Any]) -> None:
+    """Runs the stages on joined predictions, and writes the report and the numbers.
+
+    Args:
+        into: Where runs were joined.
+        more: What its metrics have besides those of the stages.
+    """
+    from galaxyml import report
+    from galaxyml.experiment import run_stages
+
+    metrics = {**run_stages(into.config, into), **more}
+    report.write(into, metrics)
+    into.write_metrics(metrics)
 
 
 def show(run: "RunDir") -> None:
@@ -102,7 +112,7 @@ def show(run: "RunDir") -> None:
     print(f"\n{run.path}, on {run.provenance()['data']['source']}\n")
     things = run.provenance()["data"].get("things", "galaxies")
     for split in report.TITLES:
-        if rows := report.turned(report.summary(metrics, split, intervals=False)):
+        if rows := report.turned(report.summary(metrics, split, False, left_out=report.CONSTRAINED)):
             table = Table(title=report.title(split, things), title_justify="left")
             for place, name in enumerate(rows[0]):
                 table.add_column(name, justify="right" if place else "left", no_wrap=not place)
@@ -111,7 +121,7 @@ def show(run: "RunDir") -> None:
             console.print(table)
     print(f"report      {run.path / 'report.md'}")
     print(f"figures     {run.path / 'figures'}/")
-    if any(member.arrays("familiar") for member in run.members() or [run]):
+    if any(member.arrays("familiar") for member in run.nets()):
         print(f"elsewhere   python -m galaxyml.predict {run.path} PICTURES… --out predictions.csv")
     for name in ("submission", "anomalies"):
         if (run.path / f"{name}.csv").is_file():

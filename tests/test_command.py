@@ -158,13 +158,13 @@ def test_the_name_that_an_unnamed_run_got_carries_on(command: Command, tmp_path:
 def test_a_join_that_fails_is_told_and_fails_the_command(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from galaxyml import joined
     from galaxyml.errors import UserError
-    from galaxyml.stages import ensemble
 
     def refuse(*_: object) -> None:
         raise UserError("these do not belong together")
 
-    monkeypatch.setattr(ensemble, "ensemble", refuse)
+    monkeypatch.setattr(joined, "join", refuse)
     status, said = command("name=apart", "epochs=1")
     assert status == 1
     assert "error: these do not belong together" in said

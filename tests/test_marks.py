@@ -12,17 +12,18 @@ Command = Callable[..., tuple[int, str]]
 def reached(folder: Path) -> dict[str, float]:
     found: dict[str, float] = json.loads((folder / "metrics.json").read_text())
     assert found["val/violation"] < 1e-6
-    assert found["val/rmse"] < found["val/net_rmse"]  # the constraints help
+    assert found["val/rmse"] <= found["val/net_rmse"]  # the constraints help, where the net does not have them
     return found
 
 
 @pytest.mark.slow
 def test_real_galaxies_are_learnt_from_scratch(command: Command, real: Path, tmp_path: Path) -> None:
     line = ("experiment=galaxyzoo_small", "trainer=auto", f"data_dir={real}", "name=real", "-m", "fold=0,1,2,3,4")
-    status, said = command(*line, "model=tiny", "size=128", "epochs=80", "batch_size=32")
+    status, said = command(*line, "model=winner_small", "size=64", "epochs=80", "batch_size=32")
     assert status == 0, said
     found = reached(tmp_path / "multirun" / "galaxyzoo" / "real")
-    assert found["val/rmse"] < 0.80 * found["val/mean_rmse"]
+    assert found["val/rmse"] < 0.70 * found["val/mean_rmse"]
+    assert abs(found["val/coverage_95"] - 0.95) < 0.03
 
 
 @pytest.mark.slow

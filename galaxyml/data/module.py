@@ -1,5 +1,7 @@
 """From a folder of pictures and tables to batches: what all image tasks share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,14 @@ class ImageData(CatalogData):
         self.shown = {True: self.pictures, False: self.pictures}
         self.workers = self.gatherers
 
+    @contextmanager
+    def pictures_shown(self) -> Iterator[None]:
+        """Predicts on pictures meanwhile, whatever is trained on."""
+        before = self.shown, self.workers
+        self.use_pictures()
+        yield
+        self.shown, self.workers = before
+
     def use_features(self, features: Tensor, predict_views: int) -> None:
         """Trains and predicts on features of the pictures in their place.
 
@@ -127,7 +137,9 @@ class ImageData(CatalogData):
             return batch
         training = self.trainer is not None and self.trainer.training
         view = self.augment if training and self.augment is not None else plain
-        return {**batch, "image": view(batch["image"], self.framing.size)}
+        seen = {**batch, "image": view(batch["image"], self.framing.size)}
+        predicting = self.trainer is not None and self.trainer.predicting
+        return {**seen, "pixels": batch["image"]} if predicting else seen
 
     def _objects(self, catalog: pd.DataFrame) -> np.ndarray:
         """A number an object, the same for those that are one object under several names; notes what it finds."""

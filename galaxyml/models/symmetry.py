@@ -18,9 +18,15 @@ from galaxyml.data.views import affine, central, symmetric
 from galaxyml.errors import UserError, near
 from galaxyml.models.parts import TwoParts
 
+MOST = 1_000  # views of a picture
+
 
 class ViewSet(Protocol):
-    """Several views of each picture; the first is the plain one."""
+    """Several views of each picture."""
+
+    @property
+    def begins_plain(self) -> bool:
+        """Whether the first view is the plain one."""
 
     @property
     def frame(self) -> float:
@@ -43,6 +49,11 @@ class Symmetries:
 
     count: int
     frame: float = 1.0
+
+    @property
+    def begins_plain(self) -> bool:
+        """The first view is the plain one."""
+        return True
 
     def __len__(self) -> int:
         return self.count
@@ -79,15 +90,26 @@ class Views:
     frame: float = 1.0
 
     def __post_init__(self) -> None:
-        turns = self.rotations if isinstance(self.rotations, int) else len(self.rotations)
+        turns = self.rotations if isinstance(self.rotations, int) else 1
+        angles = [self.rotations] if isinstance(self.rotations, int) else self.rotations
+        pairs = _several(self.shifts) and all(_numbers(shift) and len(shift) == 2 for shift in self.shifts)
+        zooms = _numbers(self.zooms) and all(zoom > 0 for zoom in self.zooms)
         for name, ok, allowed in (
-            ("rotations", turns >= 1, "a number of turns, or angles"),
-            ("zooms", len(self.zooms) > 0 and all(zoom > 0 for zoom in self.zooms), "factors above 0"),
-            ("shifts", len(self.shifts) > 0 and all(len(shift) == 2 for shift in self.shifts), "pairs of fractions"),
-            ("frame", 0 < self.frame <= 1, "a fraction in (0, 1]"),
+            ("rotations", _numbers(angles) and turns >= 1, "a number of turns, or angles such as [0,45]"),
+            ("mirrored", isinstance(self.mirrored, bool), "true or false"),
+            ("zooms", zooms, "factors above 0, such as [1,1.2]"),
+            ("shifts", pairs, "pairs of fractions, such as [[0,0],[0.1,0]]"),
+            ("frame", _numbers([self.frame]) and 0 < self.frame <= 1, "a fraction in (0, 1]"),
         ):
             if not ok:
                 raise UserError(f"{name}={getattr(self, name)}: of views it must be {allowed}.")
+        if len(self) > MOST:
+            raise UserError(f"rotations, zooms, …: these are {len(self):,} views of a picture; {MOST:,} are the most.")
+
+    @property
+    def begins_plain(self) -> bool:
+        """Whether the first view is the plain one."""
+        return self.angles[0] % 360 == 0 and self.zooms[0] == 1 and tuple(self.shifts[0]) == (0, 0)
 
     @property
     def angles(self) -> list[float]:
@@ -134,11 +156,22 @@ def view_set(given: Any, key: str = "predict_views") -> ViewSet:
             raise UserError(f"{key}.{unknown[0]}: there is no such key. {near(unknown[0], known)}")
         try:
             return Views(**{str(name): value for name, value in given.items()})
-        except TypeError as error:
-            raise UserError(f"{key}={dict(given)}: {error}.") from error
+        except UserError as error:
+            raise UserError(f"{key}.{error}") from error
     raise UserError(
         f"{key}={given}: it must be a whole number from 1 (plain) to 8 (all symmetries of the square), or views such "
         f"as {key}={{rotations:10,mirrored:true,zooms:[1,1.2]}}."
+    )
+
+
+def _several(given: Any) -> bool:
+    return isinstance(given, Sequence) and not isinstance(given, str) and len(given) > 0
+
+
+def _numbers(given: Any) -> bool:
+    """Whether it is a list of finite numbers, one or more."""
+    return _several(given) and all(
+        isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number) for number in given
     )
 
 

@@ -65,13 +65,12 @@ class AnomalyFigures:
             run.write_figure(f"{split}_roc", roc_figure(scores, said.unknown))
             run.write_figure(f"{split}_precision_recall", pr_figure(scores, said.unknown))
             run.write_figure(f"{split}_recall", recall_figure(scores, said.unknown))
-        members = run.members() or [run]
+        first = run.nets()[0]
         if self.embedded:
-            self._latents(run, members[0])
+            self._latents(run, first)
         if self.top:
-            self._curves(run, members[0])
-        histories = {member.name: history for member in members if (history := member.history()) is not None}
-        run.write_figure("loss", loss_curves(histories))
+            self._curves(run, first)
+        run.write_figure("loss", loss_curves(run.histories()))
         return {}
 
     def _latents(self, run: RunDir, member: RunDir) -> None:

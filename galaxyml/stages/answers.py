@@ -1,13 +1,11 @@
 """What a net says, as fractions of the features that all surveys are judged by."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from galaxyml.errors import diverged
+from galaxyml.joined import Said
 from galaxyml.runs import RunDir
-from galaxyml.stages.ensemble import mean_table
 from galaxyml.votes.vocabulary import Vocabulary
 
 SPLITS = ("val", "test")
@@ -42,11 +40,10 @@ class Answers:
                 )
         return {}
 
-    def combine(self, run: RunDir, outputs: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
         """Fractions that volunteers of one campaign would give, from what nets say of the same pictures."""
-        said = mean_table(outputs)
-        values = said[self.vocabulary.columns].to_numpy(float)
-        return self._table(run, said, values, np.full(len(said), self.campaign))
+        values = said.mean[self.vocabulary.columns].to_numpy(float)
+        return self._table(run, said.mean, values, np.full(len(values), self.campaign))
 
     def _table(self, run: RunDir, said: pd.DataFrame, outputs: np.ndarray, campaigns: np.ndarray) -> pd.DataFrame:
         if not np.isfinite(outputs).all():

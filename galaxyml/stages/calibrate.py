@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml import calibration
+from galaxyml.joined import Said
 from galaxyml.runs import RunDir
 from galaxyml.stages.classes import judged
 
@@ -21,6 +22,9 @@ class Calibrate:
     Joined folds say the mean of their probabilities, each net's scaled by its own fold's temperature. No galaxy is left
     that none of the nets has learnt from, to scale this mean by. It is right more often than its parts and no surer, so
     that its probabilities are rather too low, and its sets hold the truth rather more often than asked.
+
+    An ensemble of models says the mean of probabilities likewise; its validation objects are scaled by a temperature of
+    the mean of what the models say, which is not quite the same.
 
     Args:
         classes: Names of the classes.
@@ -57,9 +61,9 @@ class Calibrate:
         at = pd.Index(table["id"]).get_indexer(catalog["id"].to_numpy()[said.rows])
         table.loc[at, self.classes] = scaled
         run.write_predictions("val", table)
-        nets = [member.predictions("test", by="net") for member in run.members() or [run]]
+        nets = [member.predictions("test", by="net") for member in run.nets()]
         if tables := [net for net in nets if net is not None]:
-            run.write_predictions("test", self._probabilities(run, tables))
+            run.write_predictions("test", self._probabilities(run, tables, run.shares()))
 
         sets = np.zeros(scaled.shape, bool)
         for part in np.unique(parts):
@@ -73,18 +77,19 @@ class Calibrate:
             found |= self._sizes("test", sets, test.labels)
         return found
 
-    def combine(self, run: RunDir, outputs: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
         """What a finished run's calibration makes of what its nets said of the same pictures.
 
         Args:
             run: The run, or the sweep.
-            outputs: One table a net, in the order of the sweep's members: one column a class.
+            said: One column a class, of each net, in the order of the sweep's members.
+            table: What the stages before made of it.
 
         Returns:
             Probabilities, one column a class; `class`, the likeliest; `confidence`, its probability; and `classes`, the
             prediction set, its names joined by `|`.
         """
-        table = self._probabilities(run, outputs)
+        table = self._probabilities(run, said.outputs, said.shares)
         threshold = run.learnt(LEARNT)["set_threshold"]
         values = table[self.classes].to_numpy()
         sets = calibration.prediction_sets(values, np.inf if threshold is None else threshold, self.method)
@@ -94,14 +99,14 @@ class Calibrate:
         table["classes"] = ["|".join(names[row]) for row in sets]
         return table
 
-    def _probabilities(self, run: RunDir, outputs: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    def _probabilities(self, run: RunDir, outputs: Sequence[pd.DataFrame], shares: Sequence[float]) -> pd.DataFrame:
         """Mean of what the nets say, each at its own temperature."""
-        temperatures = [member.learnt(LEARNT)["temperature"] for member in run.members() or [run]]
-        values = [
-            calibration.softmax(table[self.classes].to_numpy(), temperature)
-            for table, temperature in zip(outputs, temperatures, strict=True)
-        ]
-        return outputs[0].assign(**dict(zip(self.classes, np.mean(values, axis=0).T, strict=True)))
+        temperatures = [member.learnt(LEARNT)["temperature"] for member in run.nets()]
+        values = sum(
+            share * calibration.softmax(table[self.classes].to_numpy(), temperature)
+            for table, temperature, share in zip(outputs, temperatures, shares, strict=True)
+        )
+        return outputs[0].assign(**dict(zip(self.classes, np.transpose(values), strict=True)))
 
     def _sizes(self, split: str, sets: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         return {

@@ -66,8 +66,7 @@ class ClassFigures:
             "calibrated": reliability(said.probabilities, said.labels),
         }
         run.write_figure(f"5_reliability_{split}", reliability_figure(curve))
-        histories = {child.name: child.history() for child in (run.members() or [run])}
-        run.write_figure("6_loss_curves", loss_curves({k: v for k, v in histories.items() if v is not None}))
+        run.write_figure("6_loss_curves", loss_curves(run.histories()))
         self._confused(run, catalog, said, matrix, split)
         for name in self.properties:
             if name in catalog:

@@ -1,34 +1,57 @@
 """Makes predicted fractions obey a decision tree."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
+from galaxyml.errors import UserError, near
+from galaxyml.joined import Said
 from galaxyml.runs import RunDir
-from galaxyml.stages.ensemble import mean_table
-from galaxyml.trees import DecisionTree, constrain
+from galaxyml.trees import DecisionTree, constrain, project
+
+CONSTRAINTS: dict[str, Callable[[Tensor, DecisionTree], Tensor]] = {
+    "project": project,
+    "normalise": constrain,
+    "none": lambda values, tree: values,
+}
+
+
+def constrained(values: np.ndarray, tree: DecisionTree, constraint: str) -> np.ndarray:
+    """Fractions under one of `CONSTRAINTS`, in double precision; (N, K) -> (N, K)."""
+    return CONSTRAINTS[constraint](torch.from_numpy(values.astype(np.float64)), tree).numpy()
 
 
 class Constrain:
-    """Replaces what the net said by fractions that obey the tree, by divisive normalisation.
+    """Replaces what the net said by fractions that obey the tree.
 
     Args:
         tree: Name of the decision tree.
+        constraint: `project` for the nearest consistent fractions, which never raises the squared error of a galaxy
+            whose truth is consistent; `normalise` for divisive normalisation down the tree; `none` to take what the
+            net said.
+
+    Raises:
+        UserError: If there is no such constraint.
     """
 
-    def __init__(self, tree: str) -> None:
+    def __init__(self, tree: str, constraint: str = "project") -> None:
         self.tree = DecisionTree.load(tree)
+        if constraint not in CONSTRAINTS:
+            raise UserError(f"constraint={constraint}: there is no such constraint. {near(constraint, CONSTRAINTS)}")
+        self.constraint = constraint
 
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Writes the constrained predictions of every split; has no numbers of its own."""
         for split in ("val", "test"):
             if (table := run.predictions(split, by="net")) is not None:
-                run.write_predictions(split, self.combine(run, [table]))
+                run.write_predictions(split, self.combine(run, Said.by([table]), table))
         return {}
 
-    def combine(self, run: RunDir, outputs: Sequence[pd.DataFrame]) -> pd.DataFrame:
-        """Fractions that obey the tree, from what the nets of a run said of the same pictures."""
-        said = mean_table(outputs)
-        values = torch.tensor(said[self.tree.columns].to_numpy("float64"))
-        return said.assign(**dict(zip(self.tree.columns, constrain(values, self.tree).numpy().T, strict=True)))
+    def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
+        """Fractions that obey the tree, from what the nets of a run say of the same pictures."""
+        mean = said.mean
+        values = constrained(mean[self.tree.columns].to_numpy(), self.tree, self.constraint)
+        return mean.assign(**dict(zip(self.tree.columns, values.T, strict=True)))

@@ -20,12 +20,13 @@ class FractionFigures:
 
     Args:
         tree: Name of the decision tree whose columns were predicted.
-        main: Columns whose predictions are shown against the truth.
+        main: Columns whose predictions are shown against the truth; None for the first answer of the first questions.
     """
 
-    def __init__(self, tree: str, main: list[str]) -> None:
+    def __init__(self, tree: str, main: list[str] | None = None) -> None:
         self.tree = DecisionTree.load(tree)
-        self.main = list(main)
+        first = [question.columns[0] for question in self.tree.questions[:SHOWN]]
+        self.main = list(main) if main is not None else first
 
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Writes the figures; has no numbers of its own."""
@@ -39,8 +40,7 @@ class FractionFigures:
         errors, trivial = column_rmse(outputs, targets), column_rmse(means, targets)
         run.write_figure("1_rmse_by_column", bars(names, errors, trivial, "RMSE of the vote fraction"))
         run.write_figure("2_predicted_against_true", self._scatter(outputs, targets))
-        histories = {child.name: child.history() for child in (run.members() or [run])}
-        run.write_figure("3_loss_curves", loss_curves({k: v for k, v in histories.items() if v is not None}))
+        run.write_figure("3_loss_curves", loss_curves(run.histories()))
         each = np.sqrt(((outputs - targets) ** 2).mean(axis=1))
         order = np.argsort(each)
         for name, title, chosen in (

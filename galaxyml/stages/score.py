@@ -9,6 +9,7 @@ import torch
 from galaxyml import metrics
 from galaxyml.errors import diverged
 from galaxyml.runs import RunDir
+from galaxyml.stages.constrain import constrained
 from galaxyml.trees import DecisionTree, violation
 
 
@@ -30,7 +31,7 @@ def column_means(catalog: pd.DataFrame, columns: list[str], rows: np.ndarray) ->
 
 
 class ScoreFractions:
-    """RMSE, Pearson's correlation and tree violation, after the constraints, before them, and of the column means.
+    """RMSE, Pearson's correlation and tree violation: as predicted, under each constraint, and of the column means.
 
     Args:
         tree: Name of the decision tree whose columns were predicted.
@@ -43,8 +44,8 @@ class ScoreFractions:
         """Measures the predictions of every split whose truth is known.
 
         Returns:
-            Numbers by `<split>/<metric>[/<column>]`; `net_` marks a metric before the constraints, and `mean_` that of
-            the column means.
+            Numbers by `<split>/<metric>[/<column>]`; `net_` marks a metric without constraint, `normalised_` and
+            `projected_` one after divisive normalisation and after projection, and `mean_` that of the column means.
 
         Raises:
             UserError: If a prediction is not finite.
@@ -60,14 +61,21 @@ class ScoreFractions:
             targets = catalog[columns].to_numpy()[rows]
             if np.isnan(targets).all():
                 continue  # the challenge keeps the test set's fractions to itself
+            alone = net[columns].to_numpy()
+            if not np.isfinite(alone).all():
+                raise diverged(run.path)
             for prefix, outputs in (
                 ("", final[columns].to_numpy()),
-                ("net_", net[columns].to_numpy()),
+                ("net_", alone),
+                ("normalised_", constrained(alone, self.tree, "normalise")),
+                ("projected_", constrained(alone, self.tree, "project")),
                 ("mean_", column_means(catalog, columns, rows)),
             ):
-                if not np.isfinite(outputs).all():
-                    raise diverged(run.path)
-                found |= {f"{split}/{prefix}{name}": value for name, value in self._score(outputs, targets)}
+                found |= {
+                    f"{split}/{prefix}{name}": value
+                    for name, value in self._score(outputs, targets)
+                    if "/" not in name or prefix in ("", "net_", "mean_")
+                }
             # Within a fold means are constant; joined over folds they only anticorrelate with what they leave out.
             found |= {key: 0.0 for key in found if key.startswith(f"{split}/mean_pearson")}
         return found

@@ -78,7 +78,7 @@ class ShiftFigures:
         if rows := run.table_rows("progression"):
             self._progression(run, pd.DataFrame(rows))
         every: dict[str, pd.DataFrame | None] = {}
-        for child in run.members() or [run]:
+        for child in run.nets():
             every |= {f"{child.name}, head alone": child.phase("head").history(), child.name: child.history()}
         if histories := {name: history for name, history in every.items() if history is not None}:
             run.write_figure("7_loss_curves", loss_curves(histories))
@@ -126,7 +126,7 @@ class ShiftFigures:
 
     def _space(self, run: RunDir, catalog: pd.DataFrame) -> None:
         """What the net sees of the galaxies, of a sweep the first member's net, in two dimensions."""
-        arrays = (run.members() or [run])[0].arrays("embedding")
+        arrays = run.nets()[0].arrays("embedding")
         if arrays is None:
             return
         rows = pd.Index(catalog["id"].astype(str)).get_indexer(pd.Index(arrays["id"].astype(str)))

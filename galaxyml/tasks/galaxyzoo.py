@@ -8,8 +8,9 @@ import pandas as pd
 import torch
 
 from galaxyml.data.module import ImageData
+from galaxyml.data.source import Simulated
 from galaxyml.data.tables import check_range, more, place, read_table
-from galaxyml.errors import DataError, some
+from galaxyml.errors import DataError, UserError, some
 from galaxyml.stages.figures import caption
 from galaxyml.trees import DecisionTree, gaps
 
@@ -21,6 +22,7 @@ SOLUTIONS, BENCHMARK, TEST_SOLUTIONS = (
     "all_zeros_benchmark.csv",
     "test_solutions_rev1.csv",
 )
+SIMULATED = "kaggle"  # the tree whose questions the simulated volunteers of this task are asked
 REFUSED_GAP, REPORTED_GAP = 0.05, 0.001  # real catalogues are off by up to 0.02, by rounding
 
 WHERE = (
@@ -44,6 +46,11 @@ class GalaxyZooData(ImageData):
         super().__init__(**options)
         self.tree = DecisionTree.load(tree)
         self.targets = self.outputs = self.tree.columns
+        if self.source.name == Simulated.name and self.tree.columns != DecisionTree.load(SIMULATED).columns:
+            raise UserError(
+                f"tree={tree}: the simulated sky of this task has the columns of the tree '{SIMULATED}'. Give files "
+                f"with those of '{tree}' by data_dir=…, or set tree={SIMULATED}."
+            )
 
     def caption(self, said: np.ndarray, true: np.ndarray) -> str:
         return caption(said, true, self.tree)

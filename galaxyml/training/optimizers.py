@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from galaxyml.errors import UserError
 from galaxyml.models.parts import TwoParts
+from galaxyml.models.symmetry import Symmetric
 
 
 def optimization(
@@ -88,6 +89,7 @@ def _distances(net: Any, decay: float) -> dict[int, int]:
     """How many layers lie from the head down to each parameter, by its identity; empty where all have the same rate."""
     if decay == 1:
         return {}
+    net = net.net if isinstance(net, Symmetric) else net
     if not hasattr(getattr(net, "net", None), "group_matcher"):
         raise UserError(
             f"tuning.layer_decay={decay:g}: {type(net).__name__} does not tell its layers, as nets of timm do. Set "

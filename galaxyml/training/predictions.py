@@ -1,5 +1,6 @@
 """What a net says of pictures, written into the folder of its run."""
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as lightning
@@ -23,6 +24,7 @@ AT_ONCE = 256  # pictures that are looked at together
 def write_predictions(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageData, here: RunDir) -> None:
     """Writes what the net says of validation and test pictures, and keeps what the training set looks like to it."""
     val, train, *test = write_tables(trainer, module, data, here, by="net")
+    here.write_learnt("outputs", {"columns": data.outputs})
     for split in ("val", "test"):
         if (table := here.predictions(split, by="net")) is not None:
             here.write_predictions(split, table)
@@ -38,17 +40,23 @@ def write_tables(
 ) -> list[dict[str, torch.Tensor]]:
     """Writes what the net says of validation and test pictures as the tables of `by`.
 
+    What the last phase says over several views has its standard deviation over them in the tables of `spread`.
+
     Returns:
         What `predict_step` said of validation, of training and, if there are any, of test objects.
     """
     assert data.catalog is not None
-    found = [gather(batches) for batches in trainer.predict(module, datamodule=data) or []]
+    with nullcontext() if module.predicts_from_features else data.pictures_shown():
+        found = [gather(batches) for batches in trainer.predict(module, datamodule=data) or []]
     for split, said in zip(("val", "test"), (found[0], *found[2:]), strict=False):
-        table = pd.DataFrame(said["output"].numpy(), columns=data.outputs)
-        if not np.isfinite(table.to_numpy()).all():
+        if not np.isfinite(said["output"].numpy()).all():
             raise diverged(here.path)
-        table.insert(0, "id", data.catalog["id"].to_numpy()[said["index"].numpy()])
-        here.write_predictions(split, table, by=by)
+        ids = data.catalog["id"].to_numpy()[said["index"].numpy()]
+        for name, key in ((by, "output"), ("spread", "spread")):
+            if key in said and (key == "output" or by == "net"):
+                table = pd.DataFrame(said[key].numpy(), columns=data.outputs)
+                table.insert(0, "id", ids)
+                here.write_predictions(split, table, by=name)
     return found
 
 

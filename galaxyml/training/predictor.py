@@ -74,14 +74,16 @@ class Predictor(lightning.LightningModule):
             outputs, feature = [in_parts(self.classify, part) for part in features], features[0]
         else:
             outputs = []
-            images = scaled(batch["pixels"]) if len(views) > 1 else batch["image"]
+            only_plain = len(views) == 1 and views.begins_plain
+            images = batch["image"] if only_plain else scaled(batch["pixels"])
             for view in views.see(images, batch["image"].shape[-1]):
                 if not isinstance(self.net, TwoParts):
                     outputs.append(in_parts(self, view))
                     continue
                 found = in_parts(self.net.features, view).float()
                 outputs.append(in_parts(self.classify, found))
-                feature = found if feature is None else feature
+                if feature is None:
+                    feature = found if views.begins_plain else in_parts(self.net.features, batch["image"]).float()
         every = torch.stack(outputs)
         said = {"index": batch["index"], "output": every.mean(0)}
         if len(views) > 1:

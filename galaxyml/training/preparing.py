@@ -7,10 +7,10 @@ import lightning.pytorch as lightning
 import pandas as pd
 import torch
 
+from galaxyml.class_losses import ClassLoss
 from galaxyml.data.features import open_features
 from galaxyml.data.module import ImageData
 from galaxyml.errors import UserError
-from galaxyml.losses import ClassLoss
 from galaxyml.models.parts import TwoParts
 from galaxyml.runs import RunDir
 from galaxyml.training.predictions import write_tables
@@ -113,4 +113,4 @@ def _freeze(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageD
             trainer.strategy.root_device,
             trainer.precision,
         )
-    data.use_features(features, module.predict_views)
+    data.use_features(features, len(module.predict_views) if module.predicts_from_features else 1)

@@ -15,7 +15,7 @@ from galaxyml.trees.tree import DecisionTree
 
 # At a time. Torch shares longer columns out to threads, which wait for each other on a busy machine.
 ROWS = 1 << 14
-# The package's trees have needed 12 at most, in millions of hostile rows.
+# The package's trees have needed 12 at most, in a million hostile rows.
 PASSES = 1000
 
 

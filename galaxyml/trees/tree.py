@@ -85,6 +85,8 @@ class DecisionTree:
         for question in questions:
             if unknown := [column for column in question.after if column not in seen]:
                 raise UserError(f"{where}: {question.name} comes after {unknown[0]}, which no earlier question has.")
+            if len(set(question.after)) < len(question.after):
+                raise UserError(f"{where}: {question.name} names an answer twice in after; name each once.")
             if twice := [column for column in question.columns if column in seen]:
                 raise UserError(f"{where}: {question.name} names the column {twice[0]} a second time.")
             seen.update(question.columns)

@@ -14,6 +14,7 @@ from galaxyml.data.views import Augment, plain, resample, scaled
 from galaxyml.errors import UserError
 from galaxyml.models.galaxycnn import GalaxyCNN
 from galaxyml.models.symmetry import Symmetric, Symmetries, Views, view_set
+from galaxyml.training.predictor import Predictor
 
 SIDE, SIZE = 30, 20
 
@@ -135,10 +136,17 @@ def test_only_a_net_that_has_a_head_can_be_symmetric() -> None:
         (True, "predict_views=True"),
         ("many", "predict_views=many"),
         ({"rotation": 3}, "predict_views.rotation: there is no such key. Did you mean rotations"),
-        ({"zooms": [0]}, r"zooms=\[0\]: of views it must be factors above 0"),
-        ({"shifts": [1]}, "predict_views="),
+        ({"zooms": [0]}, r"predict_views.zooms=\[0\]: of views it must be factors above 0"),
+        ({"zooms": 1.2}, "zooms=1.2: of views it must be factors"),
+        ({"shifts": [1]}, "predict_views.shifts=.*must be pairs of fractions"),
+        ({"shifts": [["a", "b"]]}, "must be pairs of fractions"),
         ({"frame": 1.5}, "frame=1.5: of views it must be a fraction"),
-        ({"rotations": 0}, "rotations=0: of views it must be a number of turns"),
+        ({"mirrored": 3}, "mirrored=3: of views it must be true or false"),
+        ({"rotations": 0}, "predict_views.rotations=0: of views it must be a number of turns"),
+        ({"rotations": 2.5}, "rotations=2.5"),
+        ({"rotations": "foo"}, "rotations=foo"),
+        ({"rotations": ["a"]}, "must be a number of turns"),
+        ({"rotations": 700, "mirrored": True}, "these are 1,400 views of a picture; 1,000 are the most"),
     ],
 )
 def test_what_are_no_views_is_refused(given: Any, said: str) -> None:
@@ -158,3 +166,16 @@ def test_augmentation_and_views_zoom_the_same_way(pixels: torch.Tensor) -> None:
     zoom = 1 / float(drawn[0, 0])
     view = next(Views(zooms=[zoom]).see(scaled(pixels), SIZE))
     torch.testing.assert_close(view, resample(pixels, SIZE, drawn.expand(5, 2, 3)), atol=1e-5, rtol=0)
+
+
+def test_one_turned_view_is_cut_from_the_stored_picture_and_features_stay_the_plain_views(pixels: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    net = GalaxyCNN(2, channels=(4, 4, 4, 4), hidden=8)
+    predictor = Predictor(net, predict_views={"rotations": [45]}).eval()
+    batch = {"index": torch.arange(5), "image": plain(pixels, SIZE), "pixels": pixels}
+    with torch.no_grad():
+        said = predictor.predict_step(batch, 0)
+        turned = next(Views(rotations=[45]).see(scaled(pixels), SIZE))
+        torch.testing.assert_close(said["output"], predictor(turned), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(said["feature"], net.features(batch["image"]), atol=1e-6, rtol=1e-5)
+    assert "spread" not in said

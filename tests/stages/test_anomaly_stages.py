@@ -11,9 +11,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from galaxyml import report
 from galaxyml.detectors import Forest, Neighbours, Surprise
 from galaxyml.errors import UserError
+from galaxyml.joined import join
 from galaxyml.runs import RunDir
 from galaxyml.stages.detect import Detect, Sees, seen
-from galaxyml.stages.ensemble import ensemble
 from galaxyml.stages.rank_anomalies import RankAnomalies, ranked
 from galaxyml.stages.score_anomalies import ScoreAnomalies
 
@@ -192,7 +192,7 @@ def test_folds_are_joined_by_their_scores(tmp_path: Path) -> None:
         member.write_metrics(SCORE(member))
     into = RunDir(tmp_path)
     into.adopt(runs)
-    ensemble(runs, into)
+    join([runs], into)
     survey = into.predictions("survey")
     parts = [member.predictions("survey") for member in runs]
     assert survey is not None

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from galaxyml.joined import Said, join
 from galaxyml.runs import RunDir
 from galaxyml.stages.answers import Answers
-from galaxyml.stages.ensemble import ensemble
 from galaxyml.votes.vocabulary import Vocabulary
 
 
@@ -46,7 +46,7 @@ def test_tables_of_each_phase_become_fractions(tmp_path: Path) -> None:
 def test_pictures_from_elsewhere_get_the_answers_of_the_first_campaign() -> None:
     made = stage()
     outputs = [pd.DataFrame(np.full((2, 9), value), columns=made.vocabulary.columns) for value in (1.0, 3.0)]
-    said = made.combine(RunDir("nowhere"), outputs)
+    said = made.combine(RunDir("nowhere"), Said.by(outputs), outputs[0])
     np.testing.assert_allclose(said[made.vocabulary.features[:3]], 1 / 3)
     np.testing.assert_allclose(said[made.vocabulary.features[3:]], 1 / 2)
 
@@ -66,7 +66,7 @@ def test_folds_are_joined_phase_by_phase(tmp_path: Path) -> None:
                 run.write_predictions(name, table.assign(id=ids), by=by)
         runs.append(run)
     into = RunDir(tmp_path / "joined")
-    ensemble(runs, into)
+    join([runs], into)
     assert into.catalog()["split"].tolist() == ["val", "val", "test", "left out"]
     for by, first in (("net", 1.0), ("net_head", 2.0)):
         val, test = into.predictions("val", by), into.predictions("test", by)

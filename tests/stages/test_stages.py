@@ -10,13 +10,13 @@ import torch
 
 from galaxyml import metrics, report
 from galaxyml.errors import UserError
+from galaxyml.joined import join, spread
 from galaxyml.runs import RunDir
 from galaxyml.stages.constrain import Constrain
-from galaxyml.stages.ensemble import ensemble, spread
 from galaxyml.stages.figures import path_said
 from galaxyml.stages.score import ScoreFractions
 from galaxyml.stages.submission import Submission, check
-from galaxyml.trees import DecisionTree, constrain, violation
+from galaxyml.trees import DecisionTree, constrain, project, violation
 
 TREE = DecisionTree.load("kaggle")
 COLUMNS = TREE.columns
@@ -70,12 +70,43 @@ def values(run: RunDir, split: str, by: str = "") -> np.ndarray:
     return table[COLUMNS].to_numpy()
 
 
-def test_constrain_keeps_what_the_net_said_beside_it(run: RunDir) -> None:
+@pytest.mark.parametrize("constraint", ["project", "normalise", "none"])
+def test_constrain_keeps_what_the_net_said_beside_it(run: RunDir, constraint: str) -> None:
     before = values(run, "val", "net")
-    Constrain("kaggle")(run)
-    Constrain("kaggle")(run)  # a second time changes nothing
+    Constrain("kaggle", constraint)(run)
+    Constrain("kaggle", constraint)(run)  # a second time changes nothing
     np.testing.assert_array_equal(values(run, "val", "net"), before)
-    np.testing.assert_allclose(values(run, "val"), constrain(torch.tensor(before).double(), TREE).numpy())
+    said = torch.tensor(before).double()
+    expected = {"project": project(said, TREE), "normalise": constrain(said, TREE), "none": said}[constraint]
+    np.testing.assert_allclose(values(run, "val"), expected.numpy(), atol=1e-12)
+
+
+def test_there_are_three_constraints() -> None:
+    with pytest.raises(UserError, match=r"constraint=projekt: there is no such constraint\. Did you mean project"):
+        Constrain("kaggle", "projekt")
+
+
+@pytest.mark.parametrize("constraint", ["project", "normalise", "none"])
+def test_scores_show_all_three_constraints(run: RunDir, catalog: pd.DataFrame, constraint: str) -> None:
+    Constrain("kaggle", constraint)(run)
+    found = ScoreFractions("kaggle")(run)
+    said = torch.tensor(values(run, "val", "net")).double()
+    truth = catalog.loc[catalog["fold"] == 0, COLUMNS].to_numpy()
+    assert found["val/net_rmse"] == pytest.approx(metrics.rmse(said.numpy(), truth))
+    assert found["val/normalised_rmse"] == pytest.approx(metrics.rmse(constrain(said, TREE).numpy(), truth))
+    assert found["val/projected_rmse"] == pytest.approx(metrics.rmse(project(said, TREE).numpy(), truth))
+    assert found["val/projected_rmse"] < found["val/net_rmse"]
+    chosen = {"project": "projected_", "normalise": "normalised_", "none": "net_"}[constraint]
+    assert found["val/rmse"] == pytest.approx(found[f"val/{chosen}rmse"])
+
+
+def test_without_constraint_a_submission_is_what_the_net_said(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:
+    Constrain("kaggle", "none")(run)
+    with caplog.at_level("INFO"):
+        Submission("kaggle", BENCHMARK, constraint="none")(run)
+    assert "constraint=none: sums in submission.csv are off from the tree's by up to" in caplog.text
+    written = pd.read_csv(run.path / "submission.csv")[COLUMNS].to_numpy()
+    np.testing.assert_allclose(written, values(run, "test", "net"), atol=1e-7)
 
 
 def test_every_score_stands_beside_the_column_means(run: RunDir, catalog: pd.DataFrame) -> None:
@@ -117,7 +148,7 @@ def test_submission_has_the_benchmarks_rows_order_and_header(run: RunDir) -> Non
 
 
 def test_a_submission_that_breaks_the_tree_is_not_written(run: RunDir) -> None:
-    with pytest.raises(ValueError, match="add the stage Constrain"):
+    with pytest.raises(ValueError, match="set constraint=project"):
         Submission("kaggle", BENCHMARK)(run)
     assert not (run.path / "submission.csv").exists()
 
@@ -142,7 +173,7 @@ def test_check_finds_each_kind_of_mistake() -> None:
 def test_joined_folds_hold_each_galaxy_once_and_average_the_test(tmp_path: Path, catalog: pd.DataFrame) -> None:
     runs = [made_up(tmp_path / f"fold-{fold}", catalog, fold) for fold in (0, 1)]
     into = RunDir(tmp_path)
-    ensemble(runs, into)
+    join([runs], into)
     assert [member.path.resolve() for member in into.members()] == [run.path.resolve() for run in runs]
     table = into.predictions("val")
     assert table is not None
@@ -156,10 +187,10 @@ def test_joined_folds_hold_each_galaxy_once_and_average_the_test(tmp_path: Path,
 def test_runs_that_do_not_belong_together_are_not_joined(tmp_path: Path, catalog: pd.DataFrame) -> None:
     first = made_up(tmp_path / "fold-0", catalog, 0)
     with pytest.raises(UserError, match="two runs hold out the same objects"):
-        ensemble([first, made_up(tmp_path / "again", catalog, 0)], RunDir(tmp_path))
+        join([[first, made_up(tmp_path / "again", catalog, 0)]], RunDir(tmp_path))
     other = made_up(tmp_path / "fold-1", catalog.assign(id=catalog["id"] + 1), 1)
     with pytest.raises(UserError, match="other objects or other folds"):
-        ensemble([first, other], RunDir(tmp_path))
+        join([[first, other]], RunDir(tmp_path))
 
 
 def test_spread_is_over_runs(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from torchmetrics import Metric
 
+from galaxyml.class_losses import CrossEntropyLoss
 from galaxyml.class_metrics import ClassMetrics
+from galaxyml.data.views import plain
 from galaxyml.errors import UserError
-from galaxyml.losses import CrossEntropyLoss
 from galaxyml.models.astrocnn import AstroCNN
 from galaxyml.models.backbones import timm_net
 from galaxyml.models.parts import in_parts
@@ -103,11 +104,12 @@ def test_predictions_average_the_views_asked_for() -> None:
         lambda groups: torch.optim.SGD(groups),
         predict_views=8,
     ).eval()
-    images = torch.rand(5, 3, 32, 32)
+    pixels = torch.randint(0, 256, (5, 32, 32, 3), dtype=torch.uint8)
+    images = pixels.permute(0, 3, 1, 2) / 255
     with torch.no_grad():
         found, turned = (
-            made.predict_step({"index": torch.arange(5), "image": view}, 0)
-            for view in (images, images.rot90(1, (2, 3)))
+            made.predict_step({"index": torch.arange(5), "image": plain(view, 32), "pixels": view}, 0)
+            for view in (pixels, pixels.rot90(1, (1, 2)))
         )
         views = [view.rot90(k, (2, 3)) for view in (images, images.flip(2)) for k in range(4)]
         expected = torch.stack([made.net(view) for view in views]).mean(0)

@@ -1,0 +1,252 @@
+"""Finished runs that speak together: `python -m galaxyml.ensemble RUN RUN… --out FOLDER`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import nnls
+
+from galaxyml.errors import UserError, some
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from galaxyml.runs import RunDir
+
+EXAMPLES = """\
+examples:
+  python -m galaxyml.ensemble multirun/galaxyzoo/small multirun/galaxyzoo/winner --out multirun/galaxyzoo/both
+  python -m galaxyml.ensemble multirun/galaxyzoo/*/fold-* --out ensemble --weights fitted
+
+RUN is a sweep's folder, or a fold's. Folds of the same configuration become one model, which predicts out of fold;
+models are averaged. The result is a run's folder: report, submission, and what galaxyml.predict takes."""
+
+WEIGHTS = ("uniform", "fitted")
+MODELS = "models"  # the table of what was averaged
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line and makes the ensemble."""
+    parser = argparse.ArgumentParser(
+        prog="python -m galaxyml.ensemble",
+        description="Averages finished runs: folds and models, uniformly or with weights fitted out of fold.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run or sweep")
+    parser.add_argument("--out", type=Path, required=True, help="a folder that will be made")
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        default="uniform",
+        help="equal weights (default), or those that predict validation objects best: at least 0, summing to 1",
+    )
+    given = parser.parse_args(arguments)
+    try:
+        ensemble(given.runs, given.out, given.weights)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def ensemble(folders: Sequence[Path], out: Path, weights: str = "uniform") -> None:
+    """Joins the folds of each model, averages the models, and runs the stages of the first on the result.
+
+    With fitted weights no validation object is predicted by weights that were fitted on it: those of a fold are fitted
+    on the other folds (of a single fold on its other half). Test objects and new pictures have what was fitted on all.
+
+    Args:
+        folders: Of finished runs or sweeps.
+        out: Does not exist yet, or is empty.
+        weights: `uniform` or `fitted`.
+
+    Raises:
+        UserError: If a run is not finished, the runs do not hold the same objects, folds, columns or tree, their models
+            do not predict the same validation objects, or `out` is in use.
+    """
+    import pandas as pd
+
+    import galaxyml.sweep as sweep
+    from galaxyml import joined
+    from galaxyml.experiment import quiet
+    from galaxyml.runs import RunDir
+
+    quiet()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out}: it is there already. Choose another, or delete it.")
+    groups = _models([RunDir(folder) for folder in folders])
+    tables = _check(groups)
+    catalog = groups[0][0].catalog()
+    into = RunDir(out)
+    into.adopt(groups[0])
+    shares, rows = np.full(len(groups), 1 / len(groups)), None
+    if weights == "fitted":
+        shares, rows = _fitted(groups, tables, catalog)
+    joined.join(groups, into, shares, rows)
+    monitor = into.config.monitor
+    table = pd.DataFrame(
+        {
+            "model": [group[0].path.parent if len(group) > 1 else group[0].path for group in groups],
+            "nets": [len(group) for group in groups],
+            "weight": shares,
+            monitor: [joined.spread(group).get(monitor, {}).get("mean", np.nan) for group in groups],
+        }
+    )
+    into.write_table(MODELS, table)
+    more = {"folds": joined.spread(groups[0])} if len(groups) == 1 else {}
+    sweep.finish(into, more)
+    sweep.show(into)
+
+
+def fit_weights(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Weights of the mean of several predictors that has the least squared error, at least 0 and summing to 1.
+
+    For weights w that sum to 1 the squared error is w Q w with the mean products Q of the predictors' errors. The v at
+    least 0 that minimises v Q v + (1 - sum v)^2 is a multiple of them (Breiman 1996, doi:10.1007/BF00117832, stacks
+    regressions by such weights).
+
+    Args:
+        outputs: Of G predictors, shape (G, N, K).
+        targets: Shape (N, K); NaN marks what is not known.
+
+    Returns:
+        Shape (G,); of equal predictors any weights are as good, and those of a perfect one are 1.
+    """
+    known = ~np.isnan(targets)
+    errors = (outputs - targets)[:, known].astype(np.float64)
+    products = errors @ errors.T / max(errors.shape[1], 1)
+    scale = np.trace(products) / len(products)
+    if scale == 0:
+        return np.full(len(outputs), 1 / len(outputs))
+    values, vectors = np.linalg.eigh(products / scale)
+    root = np.sqrt(values.clip(min=0))[:, None] * vectors.T
+    system = np.vstack([root, np.ones(len(outputs))])
+    found, _ = nnls(system, np.append(np.zeros(len(outputs)), 1.0))
+    return found / found.sum()
+
+
+def _models(runs: "Sequence[RunDir]") -> "list[list[RunDir]]":
+    """Single runs by their configuration: those that differ in their fold alone are one model.
+
+    Raises:
+        UserError: If a run is not finished, occurs twice, or is an ensemble or a sweep of several combinations.
+    """
+    from galaxyml.runs import PLACES, flat
+
+    singles: list[RunDir] = []
+    for run in runs:
+        if not run.finished:
+            combinations = sorted(path.name for path in (run.path / "joined").glob("*") if path.is_dir())
+            if combinations:
+                raise UserError(
+                    f"{run.path} holds several combinations ({some(combinations)}): name one or more of them, such as "
+                    f"{run.path / 'joined' / combinations[0]}."
+                )
+            raise UserError(
+                f"{run.path} is not finished, or not a run's folder: it has no metrics.json. Run its command again."
+            )
+        if run.is_ensemble:
+            raise UserError(f"{run.path} is an ensemble itself: name the runs that it was made of.")
+        singles += run.nets()
+    paths = [run.path.resolve() for run in singles]
+    if twice := [path for path in paths if paths.count(path) > 1]:
+        raise UserError(f"{twice[0]} is named twice, by itself or as part of a sweep; name it once.")
+    models: dict[str, list[RunDir]] = {}
+    for run in singles:
+        config = flat(run.config)
+        kept = {key: value for key, value in config.items() if not key.startswith((*PLACES, "fold", "trainer."))}
+        models.setdefault(repr(sorted(kept.items(), key=lambda item: item[0])), []).append(run)
+    return list(models.values())
+
+
+def _check(groups: "list[list[RunDir]]") -> "list[pd.DataFrame]":
+    """What each model says of validation objects, in the same order.
+
+    Raises:
+        UserError: If runs do not speak of the same.
+    """
+    import pandas as pd
+
+    first = groups[0][0]
+    columns: list[str] | None = None
+    tables: list[pd.DataFrame] = []
+    for group in groups:
+        for run in group:
+            for key in ("task", "tree"):
+                if (own := run.config.get(key)) != (other := first.config.get(key)):
+                    raise UserError(f"{run.path} has {key}={own}, {first.path} has {key}={other}: {_APART}")
+            if "framing" not in run.config.data:
+                raise UserError(f"{run.path} is a run of light curves; only runs on pictures can be averaged.")
+            catalog, reference = run.catalog(), first.catalog()
+            if not catalog[["id", "fold"]].equals(reference[["id", "fold"]]):
+                differ = _differs(catalog, reference)
+                raise UserError(
+                    f"{run.path} has other galaxies or another split than {first.path}: {differ}. A mean would mix in "
+                    f"nets that have learnt from a galaxy. {_APART}"
+                )
+            if run.provenance()["data"]["sha256"] != first.provenance()["data"]["sha256"]:
+                raise UserError(f"{run.path} and {first.path} were made from other tables (their SHA-256). {_APART}")
+            said = run.predictions("val", by="net")
+            assert said is not None
+            columns = columns if columns is not None else list(said.columns)
+            if list(said.columns) != columns:
+                odd = sorted(set(said.columns) ^ set(columns)) or ["their order"]
+                raise UserError(f"{run.path} predicts other columns than {first.path} ({some(odd)}). {_APART}")
+        parts = [table for run in group if (table := run.predictions("val", by="net")) is not None]
+        table = pd.concat(parts).sort_values("id", kind="stable").reset_index(drop=True)
+        if tables and not table["id"].equals(tables[0]["id"]):
+            raise UserError(
+                f"{group[0].path.parent} predicts {len(table):,} validation galaxies out of fold (folds "
+                f"{_folds(group)}), {groups[0][0].path.parent} {len(tables[0]):,} (folds {_folds(groups[0])}): "
+                "give the same folds of each model."
+            )
+        tables.append(table)
+    return tables
+
+
+_APART = "Only runs on the same galaxies, split and columns can be averaged."
+
+
+def _folds(group: "list[RunDir]") -> str:
+    return ", ".join(str(run.config.fold) for run in group)
+
+
+def _differs(catalog: "pd.DataFrame", reference: "pd.DataFrame") -> str:
+    """In words, how two catalogs differ."""
+    if len(catalog) != len(reference):
+        return f"{len(catalog):,} and {len(reference):,} galaxies"
+    if others := len(set(catalog["id"]) - set(reference["id"])):
+        return f"{others:,} of {len(catalog):,} galaxies"
+    moved = int((catalog.set_index("id")["fold"].loc[reference["id"]].to_numpy() != reference["fold"].to_numpy()).sum())
+    return f"{moved:,} of {len(catalog):,} galaxies are in another fold" if moved else "their order"
+
+
+def _fitted(
+    groups: "list[list[RunDir]]", tables: "list[pd.DataFrame]", catalog: "pd.DataFrame"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the models, and for each row of the catalog those that were fitted without its fold."""
+    columns = [name for name in tables[0].columns if name != "id"]
+    if lacking := [name for name in columns if name not in catalog]:
+        raise UserError(
+            f"--weights fitted: the targets of these runs are not numbers like their outputs (no {lacking[0]} in the "
+            "catalog). Use --weights uniform."
+        )
+    truth = catalog.set_index("id").loc[tables[0]["id"]]
+    targets = truth[columns].to_numpy(np.float64)
+    fold = truth["fold"].to_numpy()
+    outputs = np.stack([table[columns].to_numpy(np.float64) for table in tables])
+    parts = fold if len(set(fold)) > 1 else np.arange(len(fold)) % 2
+    every = fit_weights(outputs, targets)
+    rows = np.tile(every, (len(catalog), 1))
+    places = catalog["id"].reset_index(drop=True)
+    for part in np.unique(parts):
+        inside = parts == part
+        own = fit_weights(outputs[:, ~inside], targets[~inside])
+        rows[places.isin(tables[0]["id"][inside]).to_numpy()] = own
+    return every, rows
+
+
+if __name__ == "__main__":
+    main()
