@@ -23,7 +23,8 @@ examples:
   python -m galaxyml.predict multirun/spirals/mine pictures/ --out predictions.csv
   python -m galaxyml.predict multirun/spirals/mine/fold-0 a.fits 'cutouts/*.png' --out predictions.parquet
   python -m galaxyml.predict multirun/galaxy10/mine paths.csv --out predictions.csv
-  python -m galaxyml.predict multirun/plasticc/mine night/ --out anomalies.csv"""
+  python -m galaxyml.predict multirun/plasticc/mine night/ --out anomalies.csv
+  python -m galaxyml.predict model.zip pictures/ --out fractions.csv --interval 80"""
 
 PATH_COLUMNS = ("path", "image", "file", "filename")
 FORMATS = (".csv", ".parquet")
