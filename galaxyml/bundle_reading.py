@@ -117,7 +117,7 @@ def read(path: Path, into: Path) -> RunDir:
             told = _manifest(file, entries, path)
             _same_names(entries, told, path)
             _extract(file, entries, told, path, into)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:  # all that zipfile raises
         raise _damaged(path, f"the zip file is cut off or broken ({_reason(error)})") from error
     run = RunDir(into)
     _try(run, path)

@@ -85,12 +85,31 @@ OF_PICTURES = ("model", "size")  # keys that light curves do not have
 
 
 @pytest.fixture
+def in_process(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Runs a command's `main` with some arguments in this process; gives its status and all that it printed."""
+
+    def run(main: Callable[[list[str]], None], *args: object) -> tuple[int, str]:
+        capfd.readouterr()
+        try:
+            main([str(arg) for arg in args])
+            status = 0
+        except SystemExit as ending:
+            status = ending.code if isinstance(ending.code, int) else 1
+            if isinstance(ending.code, str):
+                print(ending.code)
+        said = capfd.readouterr()
+        return status, said.out + said.err
+
+    return run
+
+
+@pytest.fixture
 def command(
     sky: Path,
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    in_process: Callable[..., tuple[int, str]],
 ) -> Callable[..., tuple[int, str]]:
     """Runs `python -m galaxyml` in this process and in an empty folder; gives its status and all that it printed."""
     from galaxyml.__main__ import main
@@ -104,15 +123,6 @@ def command(
         small = [arg for arg in SMALL if arg.split("=")[0] not in (*given, *curves)]
         data = [] if {"source", "data_dir"} & set(given) else [f"data_dir={sky.parent}"]
         monkeypatch.setattr(sys, "argv", ["galaxyml", *small, *data, *args])
-        capfd.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as ending:
-            status = ending.code if isinstance(ending.code, int) else 1
-            if isinstance(ending.code, str):
-                print(ending.code)
-        said = capfd.readouterr()
-        return status, said.out + said.err
+        return in_process(lambda _: main())
 
     return run

@@ -77,7 +77,7 @@ def test_the_simulated_sky_serves_each_task(command: Command, tmp_path: Path, ta
         (["task=galaxyzoo", "loss=focal"], r"This loss takes class indices.*such as loss=mse"),
         (["task=galaxy10", "folds=6"], "there is room for 5 validation parts"),
         (["task=galaxy10", "views=9"], r"views=9: it must be a whole number from 1 \(plain\) to 8"),
-        (["task=spirals", "tune=head", "views=2", "predict_views=8"], "with tune=head it may be at most views=2"),
+        (["task=spirals", "predict_views=9"], r"predict_views=9: it must be a whole number from 1 \(plain\) to 8"),
         (
             ["task=spirals", "labels.cut=0.5", "labels=votes", "labels.cut=2"],
             r"labels.cut=2: it must be a vote fraction",

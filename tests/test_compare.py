@@ -1,6 +1,7 @@
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +18,10 @@ Command = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+def ask(in_process: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs `python -m galaxyml.compare` in this process; gives its status and all that it printed."""
     monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*args: object) -> tuple[int, str]:
-        capfd.readouterr()
-        try:
-            main([str(arg) for arg in args])
-            status = 0
-        except SystemExit as ending:
-            status = ending.code if isinstance(ending.code, int) else 1
-            if isinstance(ending.code, str):
-                print(ending.code)
-        said = capfd.readouterr()
-        return status, said.out + said.err
-
-    return run
+    return partial(in_process, main)
 
 
 def votes(count: int = 300) -> pd.DataFrame:

@@ -98,19 +98,6 @@ def tensor(table: pd.DataFrame) -> torch.Tensor:
     return torch.tensor(table.to_numpy(np.float64))
 
 
-def make(capfd: pytest.CaptureFixture[str], main: Callable[[list[str]], None], *args: object) -> tuple[int, str]:
-    capfd.readouterr()
-    try:
-        main([str(arg) for arg in args])
-        status = 0
-    except SystemExit as ending:
-        status = ending.code if isinstance(ending.code, int) else 1
-        if isinstance(ending.code, str):
-            print(ending.code)
-    said = capfd.readouterr()
-    return status, said.out + said.err
-
-
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the runs of these tests are kept, once made."""
@@ -132,10 +119,10 @@ def models(command: Command, kept: Path) -> tuple[Path, Path]:
 
 
 def test_models_are_averaged_scored_and_asked_again(
-    models: tuple[Path, Path], sky: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    models: tuple[Path, Path], sky: Path, tmp_path: Path, in_process: Command
 ) -> None:
     one, two = models
-    status, said = make(capfd, ensemble.main, one, two / "fold-0", two / "fold-1", "--out", "both")
+    status, said = in_process(ensemble.main, one, two / "fold-0", two / "fold-1", "--out", "both")
     assert status == 0, said
     both = RunDir("both")
     assert both.shares() == [0.25] * 4
@@ -150,7 +137,7 @@ def test_models_are_averaged_scored_and_asked_again(
     assert "| multirun/galaxyzoo/one | 2 | 0.5" in report
     assert (both.path / "submission.csv").is_file()
 
-    assert make(capfd, predict.main, "both", sky / "images_test_rev1", "--out", tmp_path / "p.parquet")[0] == 0
+    assert in_process(predict.main, "both", sky / "images_test_rev1", "--out", tmp_path / "p.parquet")[0] == 0
     again = pd.read_parquet(tmp_path / "p.parquet")
     again.index = again["path"].map(lambda path: int(Path(path).stem))
     expected = said_by(both, "test")
@@ -161,10 +148,8 @@ def test_models_are_averaged_scored_and_asked_again(
     assert (again.loc[intervals.index, shown] == intervals[shown]).all(axis=None)
 
 
-def test_fitted_weights_never_see_the_galaxies_that_they_weigh(
-    models: tuple[Path, Path], capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert make(capfd, ensemble.main, *models, "--out", "fitted", "--weights", "fitted")[0] == 0
+def test_fitted_weights_never_see_the_galaxies_that_they_weigh(models: tuple[Path, Path], in_process: Command) -> None:
+    assert in_process(ensemble.main, *models, "--out", "fitted", "--weights", "fitted")[0] == 0
     made = RunDir("fitted")
     shares = made.shares()
     assert sum(shares) == pytest.approx(1)
@@ -182,9 +167,7 @@ def test_fitted_weights_never_see_the_galaxies_that_they_weigh(
         np.testing.assert_allclose(said[fold == part], expected, atol=2e-3)
 
 
-def test_of_a_single_fold_each_half_is_weighed_by_the_other(
-    models: tuple[Path, Path], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_of_a_single_fold_each_half_is_weighed_by_the_other(models: tuple[Path, Path], in_process: Command) -> None:
     folders = [folder / "fold-0" for folder in models]
     rng = np.random.default_rng(0)
     for number, folder in enumerate(folders):  # each is good at one half of the galaxies
@@ -193,7 +176,7 @@ def test_of_a_single_fold_each_half_is_weighed_by_the_other(
         scale = np.where(np.arange(len(table)) % 2 == number, 0.1, 0.3)[:, None]
         table[COLUMNS] = (truth + scale * rng.normal(size=truth.shape)).astype(np.float32)
         RunDir(folder).write_predictions("val", table.reset_index(), by="net")
-    assert make(capfd, ensemble.main, *folders, "--out", "single", "--weights", "fitted")[0] == 0
+    assert in_process(ensemble.main, *folders, "--out", "single", "--weights", "fitted")[0] == 0
     tables = [said_by(RunDir(folder), "val", "net")[COLUMNS].sort_index() for folder in folders]
     outputs = np.stack([table.to_numpy(np.float64) for table in tables])
     targets = RunDir("single").catalog().set_index("id").loc[tables[0].index, COLUMNS].to_numpy(float)
@@ -205,9 +188,9 @@ def test_of_a_single_fold_each_half_is_weighed_by_the_other(
     assert abs(fit_weights(outputs, targets)[0] - simplex(outputs[:, ::2], targets[::2])[0]) > 0.2
 
 
-def test_folds_alone_are_joined(models: tuple[Path, Path], capfd: pytest.CaptureFixture[str]) -> None:
+def test_folds_alone_are_joined(models: tuple[Path, Path], in_process: Command) -> None:
     one = models[0]
-    assert make(capfd, ensemble.main, one / "fold-1", one / "fold-0", "--out", "folds")[0] == 0
+    assert in_process(ensemble.main, one / "fold-1", one / "fold-0", "--out", "folds")[0] == 0
     sweep, joined = RunDir(one), RunDir("folds")
     ours = said_by(joined, "val")
     pd.testing.assert_frame_equal(ours, said_by(sweep, "val").loc[ours.index])
@@ -216,7 +199,7 @@ def test_folds_alone_are_joined(models: tuple[Path, Path], capfd: pytest.Capture
 
 
 def test_what_does_not_belong_together_is_refused(
-    models: tuple[Path, Path], command: Command, spirals_sky: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+    models: tuple[Path, Path], command: Command, spirals_sky: Path, in_process: Command, tmp_path: Path
 ) -> None:
     one, two = models
     for more in (["name=folds", "folds=3"], ["name=few", "limit=40"], ["name=seeded", "seed=1"]):
@@ -238,11 +221,11 @@ def test_what_does_not_belong_together_is_refused(
         ([two / "fold-0", changed], "predicts other columns than .*Class11.6, other"),
         ([one, "nowhere"], "nowhere is not finished, or not a run's folder"),
     ):
-        status, said = make(capfd, ensemble.main, *args, "--out", tmp_path / "refused")
+        status, said = in_process(ensemble.main, *args, "--out", tmp_path / "refused")
         assert status == 1
         assert re.search(told, said), said
         assert not (tmp_path / "refused").exists()
-    status, said = make(capfd, ensemble.main, one, two, "--out", one)
+    status, said = in_process(ensemble.main, one, two, "--out", one)
     assert "it is there already" in said
     assert (one / "metrics.json").is_file()
 

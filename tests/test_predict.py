@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -19,22 +20,9 @@ Command = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def ask(capfd: pytest.CaptureFixture[str]) -> Command:
+def ask(in_process: Command) -> Command:
     """Runs `python -m galaxyml.predict` in this process; gives its status and all that it printed."""
-
-    def run(*args: object) -> tuple[int, str]:
-        capfd.readouterr()
-        try:
-            predict.main([str(arg) for arg in args])
-            status = 0
-        except SystemExit as ending:
-            status = ending.code if isinstance(ending.code, int) else 1
-            if isinstance(ending.code, str):
-                print(ending.code)
-        said = capfd.readouterr()
-        return status, said.out + said.err
-
-    return run
+    return partial(in_process, predict.main)
 
 
 def spirals(command: Command, *more: str) -> Path:
@@ -61,10 +49,18 @@ def test_the_same_pictures_get_the_same_numbers_to_the_last_bit(
         pd.testing.assert_frame_equal(one_by_one, found.loc[[str(path) for path in few]], check_exact=True)
 
 
-def test_a_tuned_head_predicts_from_pictures_what_it_did_from_features(
-    command: Command, ask: Command, spirals_sky: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "views",
+    [
+        ("views=3", "predict_views=2"),
+        ("views=2", "predict_views=3"),  # more than there are features of
+        ("views=1", "predict_views={rotations:[30,0],zooms:[1.1]}"),
+    ],
+)
+def test_a_tuned_head_predicts_from_pictures_what_it_did_in_its_run(
+    command: Command, ask: Command, spirals_sky: Path, tmp_path: Path, views: tuple[str, str]
 ) -> None:
-    run = spirals(command, "tune=head", "views=3", "predict_views=2") / "fold-0"
+    run = spirals(command, "tune=head", *views) / "fold-0"
     assert ask(run, spirals_sky / "images", "--out", tmp_path / "p.csv")[0] == 0
     found = pd.read_csv(tmp_path / "p.csv").set_index("path")
     expected = pd.read_parquet(run / "predictions" / "test.parquet").set_index("id")

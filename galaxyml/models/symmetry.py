@@ -179,7 +179,8 @@ class Symmetric(TwoParts):
     """A net whose features are the mean over views of a picture.
 
     Over all 8 symmetries of the square they are the same for each of them, in training too: the net is invariant by
-    construction. Training and prediction cost as many times more as there are views.
+    construction. Predictions cost as many times more as there are views, and training rather more, as the activations
+    of all views are kept (`benchmarks/views.py`).
 
     Args:
         net: In two parts.
@@ -206,7 +207,7 @@ class Symmetric(TwoParts):
         return torch.stack(found).mean(0)
 
     @property
-    def head(self) -> nn.Module:  # type: ignore[override] # the net's own
+    def head(self) -> nn.Module:  # type: ignore[override] # read-only, as it is the wrapped net's
         """The net's head."""
         return self.net.head
 

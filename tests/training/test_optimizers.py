@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from galaxyml.errors import UserError
 from galaxyml.models.astrocnn import AstroCNN
 from galaxyml.models.backbones import timm_net
+from galaxyml.models.symmetry import Symmetric, Symmetries
 from galaxyml.training.optimizers import optimization
 
 LR = 0.01
@@ -152,3 +153,13 @@ def test_nets_without_layers_or_head_are_refused() -> None:
         optimization(Tuned(AstroCNN(3), 1.0, 0.5), adamw, None)
     with pytest.raises(UserError, match=r"backbone_rate=0\.1, .*: Linear does not say what its head is"):
         optimization(Tuned(nn.Linear(2, 2), 0.1), adamw, None)
+
+
+def test_a_symmetric_nets_rates_are_those_of_the_net_in_it() -> None:
+    net = timm_net("test_vit", outputs=5, size=64)
+    found = []
+    for module in (Tuned(net, 0.3, 0.7), Tuned(Symmetric(net, Symmetries(8)), 0.3, 0.7)):
+        optimizer = optimization(module, adamw, None)
+        found.append({name.replace("net.", "", 1): rate for name, rate in rates(module, optimizer).items()})
+    inner = {name.replace("net.", "", 1) if name != "temperature" else name: rate for name, rate in found[1].items()}
+    assert inner == found[0]
