@@ -29,6 +29,7 @@ PLACES = ("name", "data_dir", "cache_dir", "hydra", "data.workers")
 WEIGHTS = "weights.safetensors"  # of a bundle; a run has checkpoints
 PART = 50_000  # rows of a table that are held at a time
 TableWriter = Callable[[pd.DataFrame], None]
+STATES = ("waiting", "preparing", "training", "predicting", "finished", "failed", "stopped", "pruned")
 HARDWARE = ("_target_", "accelerator", "devices", "num_nodes", "strategy")  # of the trainer
 
 
@@ -100,6 +101,32 @@ class RunDir:
     @property
     def _config_file(self) -> Path:
         return self.path / ".hydra" / "config.yaml"
+
+    # --- how far it is
+
+    def status(self) -> dict[str, Any]:
+        """How far the run is: `state` (one of `STATES`) and what else `tell` was given; {} if it was never begun."""
+        path = self.path / "status.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def tell(self, **changes: Any) -> None:
+        """Keeps how far the run is, for whoever looks on.
+
+        Args:
+            **changes: `state`; `phase` and `phases` (names), `epoch` (finished ones) and `epochs` of it; `monitor` (a
+                metric's name) and `value` (its last one); `left` (seconds until the end of the phase); `place` (such as
+                `GPU 1`), `host`, `pid`; `began` and `ended` (seconds since 1970); `reason` (of a failure).
+        """
+        write_json(self.path / "status.json", {**self.status(), **changes})
+
+    def jobs(self) -> dict[str, list[str]]:
+        """The runs that a sweep consists of, whether they have begun or not: name of the folder -> its overrides."""
+        path = self.path / "jobs.json"
+        return json.loads(path.read_text(encoding="utf-8"))["jobs"] if path.is_file() else {}
+
+    def plan(self, jobs: dict[str, list[str]]) -> None:
+        """Adds runs to those that a sweep consists of; see `jobs`."""
+        write_json(self.path / "jobs.json", {"jobs": {**self.jobs(), **jobs}})
 
     # --- what is known about its making
 
