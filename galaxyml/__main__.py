@@ -34,6 +34,9 @@ def main() -> None:
     import hydra
 
     import galaxyml.sweep  # noqa: F401 - registers the name of a run's folder
+    from galaxyml import plugins, search
+
+    plugins.register(search.OptunaSweeper)
 
     command = hydra.main(version_base="1.3", config_path=str(commandline.CONF), config_name="config")(job)
     try:

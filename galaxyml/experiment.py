@@ -5,7 +5,9 @@ import logging
 import os
 import signal
 import sys
+import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +30,7 @@ from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, chec
 from galaxyml.training.figures import Figures
 from galaxyml.training.hardware import keep_memory
 from galaxyml.training.predictor import Predictor
+from galaxyml.training.pruning import Pruned, pruning
 from galaxyml.training.tuning import enter, phases
 
 log = logging.getLogger(__name__)
@@ -89,7 +92,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
         overrides: What the user changed, for the record.
 
     Returns:
-        The metric that the configuration monitors.
+        The metric that the configuration monitors; of a run of a search that is ended early, its last value.
 
     Raises:
         UserError: If something that the user gave cannot be used.
@@ -115,7 +118,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     for note in data.notes:
         log.info("note: %s", note)
     assert data.catalog is not None
-    trainer = _trainer(config, here, here.name, config.epochs)
+    trainer = _trainer(config, here, here.name, config.epochs, pruning(config))
     here.write_provenance(config.seed, _device(trainer), data.provenance())
     here.write_catalog(data.catalog)
     for name, table in data.made.items():
@@ -126,7 +129,12 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     for phase in module.phases[:-1]:
         part, epochs = here.phase(phase), module.epochs(phase, config.epochs)
         _fit_phase(phase, _trainer(config, part, f"{here.name}: {phase}", epochs), config, module, data, here, part)
-    _fit_phase(module.phases[-1], trainer, config, module, data, here, here)
+    try:
+        _fit_phase(module.phases[-1], trainer, config, module, data, here, here)
+    except Pruned as ended:
+        log.info("%s: ended early, %s", here.name, ended)
+        here.tell(state="pruned", value=ended.value, ended=time.time())
+        return ended.value
     module.write_predictions(trainer, data, here)
     metrics = run_stages(config, here)
     reached = _reached(metrics, config, here)
@@ -260,10 +268,11 @@ def _ending(config: DictConfig) -> list[Any]:
     return [*average, *patience]
 
 
-def _trainer(config: DictConfig, here: RunDir, name: str, epochs: int) -> lightning.Trainer:
+def _trainer(config: DictConfig, here: RunDir, name: str, epochs: int, judges: Sequence[Any] = ()) -> lightning.Trainer:
     callbacks: list[Any] = [
         EpochSeeds(config.seed),
         History(here),
+        *judges,
         EpochProgress(name, config.monitor),
         Figures(),
         *instantiate(list((config.get("callbacks") or {}).values())),

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run_folder(fold: int, overrides: str) -> str:
-    """Name of a run's folder in its sweep: the fold, then whatever else was swept."""
+def run_folder(fold: int, overrides: str, trial: int | None = None) -> str:
+    """Name of a run's folder in its sweep: the fold, then whatever else was swept, or a search's trial."""
+    if trial is not None:
+        return f"fold-{fold}_trial-{trial:03d}"
     return f"fold-{fold}" + (f"_{overrides.replace('/', '-')}" if overrides else "")
 
 
@@ -32,14 +34,16 @@ class Finish(Callback):
         self.failed: list[str] = []
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Keeps the names of the runs that gave no number."""
-        if job_return.return_value is None:
+        """Keeps the names of the runs that gave no number; a search goes on without them."""
+        if job_return.return_value is None and OmegaConf.select(config, "hydra.sweeper.trial") is None:
             self.failed.append(Path(config.hydra.runtime.output_dir).name)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Exits with status 1 if a run has failed, in which case nothing is joined, or if the runs cannot be joined."""
         from galaxyml.runs import RunDir
 
+        if "trial" in config.hydra.sweeper:  # a search tells its best by itself, and its trials are not to be joined
+            return
         sweep = RunDir(Path(config.hydra.sweep.dir))
         if self.failed:
             again = [name for name in self.failed if RunDir(sweep.path / name).last_checkpoint]
