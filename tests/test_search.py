@@ -75,7 +75,7 @@ def searched(folder: Path, launcher: Any, *arguments: str) -> None:
     part = config.hydra.sweeper
     options: dict[str, Any] = {str(key): part[key] for key in part if not str(key).startswith("_")}
     sweeper = OptunaSweeper(**options)
-    sweeper.hydra_context = HydraContext(config_loader=LOADER, callbacks=None)
+    sweeper.hydra_context = HydraContext(config_loader=LOADER, callbacks=Callbacks())
     sweeper.config, sweeper.launcher = config, launcher
     sweeper.sweep(list(config.hydra.overrides.task))
 
