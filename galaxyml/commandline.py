@@ -40,6 +40,7 @@ GROUPS = (
     "loss",
     "head",
     "trainer",
+    "logger",
     "experiment",
     "hparams",
 )

@@ -15,7 +15,6 @@ import lightning.pytorch as lightning
 import pandas as pd
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
@@ -23,12 +22,13 @@ from galaxyml import report
 from galaxyml.data.source import Source
 from galaxyml.errors import UserError
 from galaxyml.models.symmetry import view_set
-from galaxyml.runs import RunDir, check_same, flat
+from galaxyml.runs import RunDir, check_same
 from galaxyml.seeds import seed_all
 from galaxyml.training.averaging import Patience, WeightEMA
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
 from galaxyml.training.figures import Figures
 from galaxyml.training.hardware import keep_memory
+from galaxyml.training.loggers import check, conclude, made
 from galaxyml.training.predictor import Predictor
 from galaxyml.training.pruning import Pruned, pruning
 from galaxyml.training.tuning import enter, phases
@@ -118,7 +118,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     for note in data.notes:
         log.info("note: %s", note)
     assert data.catalog is not None
-    trainer = _trainer(config, here, here.name, config.epochs, pruning(config))
+    trainer = _trainer(config, here, here, here.name, config.epochs, pruning(config))
     here.write_provenance(config.seed, _device(trainer), data.provenance())
     here.write_catalog(data.catalog)
     for name, table in data.made.items():
@@ -128,7 +128,9 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     module.prepare(trainer, data, here)
     for phase in module.phases[:-1]:
         part, epochs = here.phase(phase), module.epochs(phase, config.epochs)
-        _fit_phase(phase, _trainer(config, part, f"{here.name}: {phase}", epochs), config, module, data, here, part)
+        _fit_phase(
+            phase, _trainer(config, here, part, f"{here.name}: {phase}", epochs), config, module, data, here, part
+        )
     try:
         _fit_phase(module.phases[-1], trainer, config, module, data, here, here)
     except Pruned as ended:
@@ -139,7 +141,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     metrics = run_stages(config, here)
     reached = _reached(metrics, config, here)
     report.write(here, metrics)
-    _log_hyperparameters(trainer, config, reached)
+    conclude(trainer.loggers, {f"reached/{config.monitor}": reached})
     here.write_metrics(metrics)  # last: it marks the run as finished
     return reached
 
@@ -230,6 +232,7 @@ def _check(config: DictConfig) -> None:
     if config.views not in range(1, 9):
         raise UserError(f"views={config.views}: it must be a whole number from 1 (plain) to 8 (all symmetries).")
     _ending(config)
+    check(config)
     view_set(config.predict_views)
     if config.symmetry is not None:
         view_set(config.symmetry, "symmetry")
@@ -268,7 +271,9 @@ def _ending(config: DictConfig) -> list[Any]:
     return [*average, *patience]
 
 
-def _trainer(config: DictConfig, here: RunDir, name: str, epochs: int, judges: Sequence[Any] = ()) -> lightning.Trainer:
+def _trainer(
+    config: DictConfig, run: RunDir, here: RunDir, name: str, epochs: int, judges: Sequence[Any] = ()
+) -> lightning.Trainer:
     callbacks: list[Any] = [
         EpochSeeds(config.seed),
         History(here),
@@ -279,7 +284,7 @@ def _trainer(config: DictConfig, here: RunDir, name: str, epochs: int, judges: S
         *_ending(config),
         *checkpoints(here, config.monitor, config.mode, config.top_k),
     ]
-    logger = TensorBoardLogger(here.path, name="", version="tensorboard", default_hp_metric=False)
+    logger = made(here, run, config) or False
     return instantiate(
         config.trainer, max_epochs=epochs, callbacks=callbacks, logger=logger, default_root_dir=str(here.path)
     )
@@ -302,6 +307,7 @@ def _fit_phase(
         module.end(trainer, data, here)
         history = part.history()
         assert history is not None
+        conclude(trainer.loggers, {})
         part.write_metrics({str(name): value for name, value in history.iloc[-1].items()})
 
 
@@ -322,16 +328,6 @@ def _fit(trainer: lightning.Trainer, module: Any, data: Any, here: RunDir, name:
             raise KeyboardInterrupt from error
         raise
     here.fitted.touch()
-
-
-def _log_hyperparameters(trainer: lightning.Trainer, config: DictConfig, reached: float) -> None:
-    """Fills TensorBoard's table of runs: every number and word of the configuration, and what it led to."""
-    values = {key: value for key, value in flat(config).items() if isinstance(value, int | float | str | bool)}
-    own = {key: value for key, value in values.items() if "${" not in str(value) and "_target_" not in key}
-    board = trainer.logger
-    assert isinstance(board, TensorBoardLogger)
-    board.log_hyperparams(own, {f"reached/{config.monitor}": reached})
-    board.finalize("success")
 
 
 def _device(trainer: lightning.Trainer) -> str:

@@ -18,6 +18,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.types import HydraContext, RunMode
+from hydra.utils import instantiate
 
 from galaxyml import commandline
 from galaxyml.errors import UserError
@@ -26,7 +27,7 @@ from galaxyml.search_space import read_space
 optuna = pytest.importorskip("optuna", reason="galaxyml[optuna] is not installed")
 
 from galaxyml import study as studies  # noqa: E402
-from galaxyml.search import OptunaSweeper  # noqa: E402
+from galaxyml.search import OptunaSweeper, _first, _last  # noqa: E402
 
 Command = Callable[..., tuple[int, str]]
 Values = dict[str, str]
@@ -68,8 +69,7 @@ class Stub:
 def searched(folder: Path, launcher: Any, *arguments: str) -> None:
     """Runs a search in a folder, as the command would."""
     setup_globals()
-    usual = [arg for arg in ("task=galaxyzoo", "model=tiny") if arg[:5] not in {given[:5] for given in arguments}]
-    args = [*usual, "name=here", *arguments, f"hydra.sweep.dir={folder}"]
+    args = ["task=galaxyzoo", "model=tiny", "name=here", *arguments, f"hydra.sweep.dir={folder}"]
     flags_first = commandline.prepare(args)
     config = LOADER.load_configuration("config", flags_first, RunMode.MULTIRUN)
     part = config.hydra.sweeper
@@ -322,8 +322,10 @@ def test_without_optuna_the_command_says_how_to_get_it(tmp_path: Path, monkeypat
 
 def test_the_end_of_a_range_is_not_part_of_it() -> None:
     space = read_space({}, ["a=range(1,4)", "b=range(0.1,0.35,0.1)"])
-    assert (space.keys["a"].low, space.keys["a"].high) == (1, 3)  # type: ignore[attr-defined]
-    assert [float(value) for value in space.keys["b"].choices] == pytest.approx([0.1, 0.2, 0.3])  # type: ignore[attr-defined]
+    whole: Any = space.keys["a"]
+    steps: Any = space.keys["b"]
+    assert (whole.low, whole.high) == (1, 3)
+    assert [float(value) for value in steps.choices] == pytest.approx([0.1, 0.2, 0.3])
 
 
 # --- real runs
@@ -406,14 +408,16 @@ def test_all_folds_of_a_trial_end_with_its_first(tmp_path: Path) -> None:
         Pruning(trial, "val/loss", False).on_fit_start(fit, module)
 
 
-@pytest.mark.parametrize(("space", "task"), [("supervised", "galaxy10"), ("light_curves", "plasticc")])
-def test_spaces_name_keys_that_there_are(tmp_path: Path, space: str, task: str) -> None:
-    launcher = Stub(lambda values: float(values["optim.lr"]))
-    model = "model=light_curve_vae" if task == "plasticc" else "model=tiny"
-    searched(tmp_path, launcher, f"task={task}", model, f"hparams={space}", N(2))
-    for run in launcher.runs:
-        overrides = [f"{key}={value}" for key, value in run.items()]
-        assert LOADER.load_configuration("config", ["hydra/sweeper=optuna", *overrides], RunMode.RUN).task == task
+@pytest.mark.parametrize(("name", "task"), [("supervised", "galaxy10"), ("light_curves", "plasticc")])
+def test_both_ends_of_a_space_can_be_built(tmp_path: Path, name: str, task: str) -> None:
+    params = yaml.safe_load((commandline.CONF / "hparams" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    space = read_space(params, [f"task={task}", f"cache_dir={tmp_path}"])
+    for end in (_first, _last):
+        chosen = space.overrides({key: end(way) for key, way in space.keys.items()})
+        model = [] if task == "plasticc" else ["model=tiny"]
+        config = LOADER.load_configuration("config", [*space.runs(chosen)[0], *model], RunMode.RUN)
+        instantiate(config.module)
+        assert instantiate(config.data).batch_size == config.batch_size
 
 
 def runs_of(folder: Path) -> dict[str, Any]:
