@@ -158,7 +158,8 @@ def alone(folder: Path) -> Iterator[None]:
     """One command at a time, of those that share a sweep's folder, hands out trials."""
     from optuna.storages.journal import JournalFileSymlinkLock
 
-    lock = JournalFileSymlinkLock(str(folder / "search"))
+    # It is taken from one that was killed; asking for many trials may take minutes.
+    lock = JournalFileSymlinkLock(str(folder / "search"), grace_period=600)
     lock.acquire()
     try:
         yield
