@@ -3,8 +3,7 @@
 import copy
 import logging
 import os
-import signal
-import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,17 +16,19 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from galaxyml import report
+from galaxyml import report, signals
 from galaxyml.data.source import Source
 from galaxyml.errors import UserError
+from galaxyml.launching.job import where
 from galaxyml.models.symmetry import view_set
 from galaxyml.runs import RunDir, check_same, flat
 from galaxyml.seeds import seed_all
 from galaxyml.training.averaging import Patience, WeightEMA
-from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
+from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, Telling, checkpoints
 from galaxyml.training.figures import Figures
 from galaxyml.training.hardware import keep_memory
 from galaxyml.training.predictor import Predictor
+from galaxyml.training.stopping import Stopping
 from galaxyml.training.tuning import enter, phases
 
 log = logging.getLogger(__name__)
@@ -111,11 +112,12 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
             here.check_data(data.source.name, data.digests())
         log.info("%s: finished before, kept.", here.name)
         return _reached(here.metrics(), config, here)
+    here.tell(state="preparing", began=time.time(), ended=None, reason=None, left=None, **where())
     data.setup()
     for note in data.notes:
         log.info("note: %s", note)
     assert data.catalog is not None
-    trainer = _trainer(config, here, here.name, config.epochs)
+    trainer = _trainer(config, here, here, module, module.phases[-1])
     here.write_provenance(config.seed, _device(trainer), data.provenance())
     here.write_catalog(data.catalog)
     for name, table in data.made.items():
@@ -124,8 +126,8 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     log.info("%s: %s", here.name, ", ".join(f"{counts[split]:,} {split}" for split in counts.index))
     module.prepare(trainer, data, here)
     for phase in module.phases[:-1]:
-        part, epochs = here.phase(phase), module.epochs(phase, config.epochs)
-        _fit_phase(phase, _trainer(config, part, f"{here.name}: {phase}", epochs), config, module, data, here, part)
+        part = here.phase(phase)
+        _fit_phase(phase, _trainer(config, here, part, module, phase), config, module, data, here, part)
     _fit_phase(module.phases[-1], trainer, config, module, data, here, here)
     module.write_predictions(trainer, data, here)
     metrics = run_stages(config, here)
@@ -133,6 +135,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     report.write(here, metrics)
     _log_hyperparameters(trainer, config, reached)
     here.write_metrics(metrics)  # last: it marks the run as finished
+    here.tell(state="finished", value=reached, monitor=config.monitor, left=None, ended=time.time())
     return reached
 
 
@@ -260,19 +263,24 @@ def _ending(config: DictConfig) -> list[Any]:
     return [*average, *patience]
 
 
-def _trainer(config: DictConfig, here: RunDir, name: str, epochs: int) -> lightning.Trainer:
+def _trainer(config: DictConfig, here: RunDir, part: RunDir, module: Any, phase: str) -> lightning.Trainer:
+    """Lightning's trainer of a phase of a run, whose files are in `part`."""
+    name = here.name if part is here else f"{here.name}: {phase}"
     callbacks: list[Any] = [
         EpochSeeds(config.seed),
-        History(here),
+        History(part),
         EpochProgress(name, config.monitor),
+        Telling(here, phase, module.phases, config.monitor),
         Figures(),
         *instantiate(list((config.get("callbacks") or {}).values())),
         *_ending(config),
-        *checkpoints(here, config.monitor, config.mode, config.top_k),
+        Stopping(part),
+        *checkpoints(part, config.monitor, config.mode, config.top_k),
     ]
-    logger = TensorBoardLogger(here.path, name="", version="tensorboard", default_hp_metric=False)
+    epochs = module.epochs(phase, config.epochs)
+    logger = TensorBoardLogger(part.path, name="", version="tensorboard", default_hp_metric=False)
     return instantiate(
-        config.trainer, max_epochs=epochs, callbacks=callbacks, logger=logger, default_root_dir=str(here.path)
+        config.trainer, max_epochs=epochs, callbacks=callbacks, logger=logger, default_root_dir=str(part.path)
     )
 
 
@@ -303,16 +311,11 @@ def _fit(trainer: lightning.Trainer, module: Any, data: Any, here: RunDir, name:
     if resume is not None:
         log.info("%s: carries on from its last checkpoint.", name)
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+        with signals.held():
+            trainer.fit(module, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+            here.fitted.touch()
     except MisconfigurationException as error:  # a monitored metric that nobody logs, most of all
         raise UserError(str(error)) from error
-    except SystemExit as error:  # Lightning's answer to a signal; its own status would be 0 for SIGTERM
-        if trainer.received_sigterm:
-            sys.exit(128 + signal.SIGTERM)
-        if trainer.interrupted:
-            raise KeyboardInterrupt from error
-        raise
-    here.fitted.touch()
 
 
 def _log_hyperparameters(trainer: lightning.Trainer, config: DictConfig, reached: float) -> None:

@@ -121,8 +121,9 @@ def command(
         given = [arg.split("=")[0] for arg in args]
         curves = OF_PICTURES if "task=plasticc" in args else ()
         small = [arg for arg in SMALL if arg.split("=")[0] not in (*given, *curves)]
+        one_process = [] if "hydra/launcher" in given else ["hydra/launcher=serial"]
         data = [] if {"source", "data_dir"} & set(given) else [f"data_dir={sky.parent}"]
-        monkeypatch.setattr(sys, "argv", ["galaxyml", *small, *data, *args])
+        monkeypatch.setattr(sys, "argv", ["galaxyml", *small, *one_process, *data, *args])
         return in_process(lambda _: main())
 
     return run

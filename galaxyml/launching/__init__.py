@@ -1,0 +1,11 @@
+"""How the runs of a sweep are run: one after another, side by side on one machine, or on a cluster."""
+
+
+def register() -> None:
+    """Makes the launchers known to Hydra, and the name of a run's folder."""
+    import galaxyml.sweep  # noqa: F401 - registers it
+    from galaxyml import plugins
+    from galaxyml.launching.pool import PoolLauncher
+    from galaxyml.launching.serial import SerialLauncher
+
+    plugins.register(SerialLauncher, PoolLauncher)
