@@ -209,6 +209,7 @@ def quiet() -> None:
         ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",
         ".*was already called earlier.*",
         ".*GPU available but not used.*",
+        ".*`srun` command is available.*",
         ".*module\\(s\\) in eval mode.*",  # of a frozen backbone, which is meant to be
     ):
         warnings.filterwarnings("ignore", message=message)

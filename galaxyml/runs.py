@@ -420,6 +420,8 @@ def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -
         UserError: If any other key differs.
     """
     before, now = flat(run.config), flat(config)
+    for values in (before, now):  # what a step of the optimizer takes together, in however many batches
+        values["batch_size"] = values.get("batch_size", 1) * values.pop("trainer.accumulate_grad_batches", 1)
     may = (*PLACES, *(f"trainer.{key}" for key in HARDWARE), *besides)
     changed = [
         key

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = (signal.SIGINT, signal.SIGTERM)
+ENDING = [signal.SIGINT, signal.SIGTERM]  # a cluster may have one more
 
 
 class Stop(BaseException):

@@ -6,6 +6,8 @@ def register() -> None:
     import galaxyml.sweep  # noqa: F401 - registers it
     from galaxyml import plugins
     from galaxyml.launching.pool import PoolLauncher
+    from galaxyml.launching.ray import RayLauncher
     from galaxyml.launching.serial import SerialLauncher
+    from galaxyml.launching.slurm import SlurmLauncher
 
-    plugins.register(SerialLauncher, PoolLauncher)
+    plugins.register(SerialLauncher, PoolLauncher, SlurmLauncher, RayLauncher)

@@ -16,6 +16,7 @@ from rich.text import Text
 from galaxyml.progress import SECONDS_BETWEEN_LINES
 from galaxyml.runs import RunDir
 
+RUNNING = ("preparing", "training", "predicting")
 STYLES = {"finished": "green", "failed": "red", "stopped": "yellow", "pruned": "yellow", "waiting": "dim"}
 
 
@@ -27,7 +28,7 @@ class Row:
         run: Its folder.
         state: How it stands, as `galaxyml.runs.STATES` has it.
         place: Where it runs.
-        pid: Of its process; what its folder tells of another's is old.
+        pid: Of its process, where that is known; what its folder tells of another's is old.
         told: What its folder tells.
         seconds: How long it took, or has taken.
         began: `time.monotonic()` of its start.
@@ -77,7 +78,7 @@ class Board:
         self.rows = [Row(RunDir(folder)) for folder in folders]
         self.slots = slots
         self.live: Live | None = None
-        self.began = time.monotonic()
+        self.began, self.since = time.monotonic(), time.time()
         if sys.stdout.isatty():
             self.live = Live(get_renderable=self._table, refresh_per_second=2, console=Console(highlight=False))
 
@@ -112,31 +113,39 @@ class Board:
         """A job has ended."""
         row = self.rows[at]
         self._read(row)
-        row.state, row.reason, row.seconds = state, reason, time.monotonic() - row.began
+        row.state, row.reason = state, reason
         if self.live is None or state in ("failed", "stopped"):
             value = f", {row.told['monitor']} {row.value}" if row.value and state == "finished" else ""
             why = f": {reason}" if reason else ""
-            done = sum(each.state not in ("waiting", "preparing", "training", "predicting") for each in self.rows)
+            done = sum(each.state not in ("waiting", *RUNNING) for each in self.rows)
             self.say(f"{row.run.name}: {state} after {_time(row.seconds)}{value}{why} ({done} of {len(self.rows)})")
 
     def look(self) -> None:
         """Reads how far the running jobs are."""
         now = time.monotonic()
         for row in self.rows:
-            if row.state in ("preparing", "training", "predicting"):
+            if row.state in ("waiting", *RUNNING):
                 self._read(row)
-                row.seconds = now - row.began
-                if self.live is None and now - row.printed > SECONDS_BETWEEN_LINES and row.epoch:
+                if self.live is None and row.state in RUNNING and now - row.printed > SECONDS_BETWEEN_LINES:
                     row.printed = now
                     left = f", about {_time(row.left)} left" if row.left is not None else ""
                     value = f", {row.told.get('monitor')} {row.value}" if row.value else ""
-                    self.say(f"{row.run.name}: {row.state}, epoch {row.epoch}{value}{left}")
+                    epoch = f", epoch {row.epoch}" if row.epoch else ""
+                    self.say(f"{row.run.name}: {row.state}{epoch}{value}{left}")
 
     def _read(self, row: Row) -> None:
+        """Takes over what a job's folder tells, unless that is from before."""
+        if row.pid is not None:
+            row.seconds = time.monotonic() - row.began
         told = row.run.status()
-        if told.get("pid") == row.pid:
-            row.told = told
-            row.state = told["state"]
+        if row.pid is None:
+            mine = told.get("began", 0.0) > self.since or told.get("state") in RUNNING
+        else:
+            mine = told.get("pid") == row.pid
+        if mine:
+            row.told, row.state = told, told["state"]
+            row.place = row.place or told.get("place", "")
+            row.seconds = (told.get("ended") or time.time()) - told["began"]
 
     def _table(self) -> Group:
         """As many rows as the terminal has room for: those that run, then what is new."""
@@ -149,7 +158,7 @@ class Board:
             state = Text(row.state, style=STYLES.get(row.state, ""))
             taken = _time(row.seconds) if row.seconds else ""
             table.add_row(row.run.name, row.place, state, row.epoch, row.value, taken, left)
-        counts = Counter("running" if row.pid and row.state not in STYLES else row.state for row in self.rows)
+        counts = Counter("running" if row.state in RUNNING else row.state for row in self.rows)
         summary = ", ".join(f"{count} {state}" for state, count in counts.items())
         return Group(table, Text(f"{len(self.rows)} runs: {summary}; {_time(time.monotonic() - self.began)}"))
 

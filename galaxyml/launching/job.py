@@ -65,7 +65,9 @@ def job(config: "DictConfig") -> float | None:
 
 def where() -> dict[str, object]:
     """Where this process runs, for a run's status."""
-    return {"place": os.environ.get(PLACE, ""), "host": socket.gethostname(), "pid": os.getpid()}
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+    place = os.environ.get(PLACE) or (f"GPU {gpus.replace(',', '+')}" if gpus else "")
+    return {"place": place, "host": socket.gethostname(), "pid": os.getpid()}
 
 
 def _reason(error: Exception, told: UserError | None) -> str:

@@ -27,13 +27,13 @@ class Slot:
 
     Attributes:
         name: Such as `GPU 1`.
-        gpus: What the job sees of GPUs, as CUDA_VISIBLE_DEVICES has it; None for a machine without.
-        threads: Of the CPU.
+        gpus: What the job sees of GPUs, as CUDA_VISIBLE_DEVICES has it; None for what it sees by itself.
+        threads: Of the CPU; None for what it has by itself.
     """
 
     name: str
     gpus: tuple[str, ...] | None
-    threads: int
+    threads: int | None
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Task:
     Attributes:
         config: Composed, with Hydra's part.
         task_function: Takes the configuration.
-        environment: All of it.
+        environment: All of it; None for the process' own.
         folder: Working folder.
         path: Where modules are found.
         command: What the user typed, for the record.
@@ -52,7 +52,7 @@ class Task:
 
     config: DictConfig
     task_function: Any
-    environment: dict[str, str]
+    environment: dict[str, str] | None
     folder: str
     path: list[str]
     command: list[str]
@@ -66,8 +66,10 @@ def work(task: Task, answer: Connection) -> None:
     """
     try:
         install()
-        _settle(task)
-        found = _run(task)
+        os.setsid()  # what it starts can be ended with it, and a Ctrl-C in the terminal goes to the launcher alone
+        threading.Thread(target=_end_with_launcher, daemon=True).start()
+        settle(task)
+        found = run(task)
         answer.send(("returned", found.return_value))
     except Stop as stop:
         answer.send(("stopped", stop.status))
@@ -84,8 +86,8 @@ def work(task: Task, answer: Connection) -> None:
         sys.stderr.flush()
 
 
-def _run(task: Task) -> JobReturn:
-    """Runs the job as Hydra does."""
+def run(task: Task) -> JobReturn:
+    """Runs the job as Hydra does; its console is its log."""
     with open_dict(task.config):  # the console is the same file
         handlers = task.config.hydra.job_logging.root.handlers
         task.config.hydra.job_logging.root.handlers = [name for name in handlers if name != "console"]
@@ -101,30 +103,30 @@ def _run(task: Task) -> JobReturn:
     )
 
 
-def _settle(task: Task) -> None:
-    """Makes the process the job's own: its group, its output, its environment, its GPUs and its threads."""
-    os.setsid()  # what it starts can be ended with it, and a Ctrl-C in the terminal goes to the launcher alone
-    threading.Thread(target=_end_with_launcher, daemon=True).start()
+def settle(task: Task) -> None:
+    """Makes a process the job's own: its output, its environment, its GPUs and its threads."""
     log = Path(task.config.hydra.runtime.output_dir) / f"{task.config.hydra.job.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    os.environ.clear()
-    os.environ.update(task.environment)
+    if task.environment is not None:
+        os.environ.clear()
+        os.environ.update(task.environment)
     os.environ[PLACE] = task.slot.name
-    os.environ["OMP_NUM_THREADS"] = str(task.slot.threads)  # for processes that it starts
     if task.slot.gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(task.slot.gpus)
     os.chdir(task.folder)
     sys.path[:] = task.path
     sys.orig_argv = task.command
 
-    import torch
-    from threadpoolctl import threadpool_limits
+    if task.slot.threads is not None:
+        import torch
+        from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(task.slot.threads)
-    threadpool_limits(task.slot.threads)
+        os.environ["OMP_NUM_THREADS"] = str(task.slot.threads)  # for processes that it starts
+        torch.set_num_threads(task.slot.threads)
+        threadpool_limits(task.slot.threads)
 
 
 def _end_with_launcher() -> None:

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from galaxyml import signals
+from galaxyml.errors import UserError
 from galaxyml.files import whole
 from galaxyml.runs import RunDir
 
@@ -54,7 +55,13 @@ class Stopping(Checkpoint):
         signals.install()  # in the place of Lightning's, which would let a run end with status 0
         if self.kept:
             # Lightning does so only if it has not asked for the loader before, as it does to count steps.
-            trainer.train_dataloader.load_state_dict(self.kept["loader"])
+            batches: Any = trainer.train_dataloader
+            if batches.sampler.batch_size != self.kept["batch_size"]:
+                raise UserError(
+                    f"{self.run.path} was stopped within an epoch of batches of {self.kept['batch_size']}, and cannot "
+                    f"go on with batches of {batches.sampler.batch_size}. Give the same batch_size."
+                )
+            batches.load_state_dict(self.kept["loader"])
             _set_random_state(self.kept["random"])
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -71,9 +78,15 @@ class Stopping(Checkpoint):
         number, done = signals.asked(), arguments[-1] + 1
         if number is None or done % trainer.accumulate_grad_batches or done == trainer.num_training_batches:
             return
+        batches: Any = trainer.train_dataloader
         states = ("value", "cumulated_batch_size")
         sums = {name: {state: getattr(entry, state) for state in states} for name, entry in logged.items()}
-        self.kept = {"loader": trainer.train_dataloader.state_dict(), "random": _random_state(), "sums": sums}
+        self.kept = {
+            "batch_size": batches.sampler.batch_size,
+            "loader": batches.state_dict(),
+            "random": _random_state(),
+            "sums": sums,
+        }
         trainer.save_checkpoint(self.run.checkpoints / "last.ckpt")
         raise signals.Stop(number)
 
