@@ -15,7 +15,8 @@ import torch
 
 HERE = Path(__file__).parent
 MARK = "GALAXYML_TEST_SWEEP"  # environment variable by which all processes of a sweep are known
-SMALL = "task=galaxyzoo model=tiny size=32 batch_size=16 trainer=cpu hydra.launcher.processes=2"
+SMALL = "task=galaxyzoo model=tiny size=32 batch_size=16 trainer=cpu"
+TWO = f"{SMALL} hydra.launcher.processes=2"
 
 
 @dataclass
@@ -25,17 +26,19 @@ class Sweeps:
     Attributes:
         folder: Their working folder.
         data: Folder of the simulated sky.
+        small: What all of them are given.
         mark: By which their processes are known.
     """
 
     folder: Path
     data: Path
+    small: str = TWO
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def start(self, line: str, **environment: str) -> subprocess.Popen[str]:
         """Starts a command as a session of its own, with its output in `said.txt`."""
         own = {"GALAXYML_CACHE": str(self.data / "cache"), "PYTHONPATH": str(HERE), MARK: self.mark}
-        command = [sys.executable, "-m", "galaxyml", *SMALL.split(), f"data_dir={self.data}", *line.split()]
+        command = [sys.executable, "-m", "galaxyml", *self.small.split(), f"data_dir={self.data}", *line.split()]
         with (self.folder / "said.txt").open("w") as said:
             return subprocess.Popen(
                 command,
