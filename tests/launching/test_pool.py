@@ -82,7 +82,6 @@ def test_jobs_run_in_fresh_processes_with_their_gpu_and_one_that_ends_badly_is_o
         assert str((run / "galaxyml.log").relative_to(sweeps.folder)) in said  # each with its own log
     assert "RuntimeError: a bad day" in (runs[1] / "galaxyml.log").read_text()
     assert not (runs[0].parent / "predictions").exists()  # nothing was joined
-    assert not sweeps.alive()
 
     # The same command finishes it, with a smaller batch where one was asked for.
     status, said = sweeps.run(f"{line} hydra.launcher.retry_out_of_memory=true", TROUBLE="memory:3")
