@@ -262,6 +262,33 @@ def bootstrap(
     return ends
 
 
+def weighted(scores: np.ndarray, unknown: np.ndarray, drawn: np.ndarray, ks: Sequence[int] = ()) -> dict[str, np.ndarray]:
+    """`score`'s numbers about all anomalies of resamples, but the prevalence.
+
+    Args:
+        scores: Shape (N,), higher the more anomalous.
+        unknown: Whether each object is an anomaly, shape (N,).
+        drawn: How often each object is drawn, shape (R, N); with `ks` each resample has as many anomalies and as many
+            other objects as the first.
+        ks: How many objects are looked at, each 1 or more.
+
+    Returns:
+        Shape (R,) each.
+    """
+    order = np.argsort(_checked(scores))[::-1]
+    scores, unknown = scores[order], np.asarray(unknown, bool)[order]
+    first = np.append(True, scores[1:] != scores[:-1])
+    # As in `Ranking`, objects of one kind that follow each other are one group, whatever their scores.
+    groups = np.flatnonzero(first)
+    alone = np.add.reduceat(unknown.astype(np.int64), groups) == 0
+    groups = groups[np.append(True, ~(alone[1:] & alone[:-1]))]
+    sorted_counts = drawn[:, order]
+    found = np.add.reduceat(np.where(unknown, sorted_counts, 0), groups, axis=1, dtype=np.int64)
+    every = np.add.reduceat(sorted_counts, groups, axis=1, dtype=np.int64)
+    numbers = _numbers(found, every - found, ks)
+    return numbers if ks else {name: numbers[name] for name in ("roc_auc", "pr_auc")}
+
+
 def threshold(scores_of_known: np.ndarray, false_alarms: float) -> float:
     """Score that a known object exceeds with at most a given probability.
 
