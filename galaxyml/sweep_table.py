@@ -169,10 +169,13 @@ def swept(found: Sequence[Job]) -> dict[str, list[str]]:
 
     A key that a job was not given has the value of its configuration, or '' where that is more than a value.
     """
-    hardware = tuple(f"trainer.{key}" for key in HARDWARE)
-    beside = (*PLACES, *hardware, "trainer", "fold", "seed")
-    keys = dict.fromkeys(key for job in found for key in job.overrides)
-    keys = {key: None for key in keys if not any(key == other or key.startswith(f"{other}.") for other in beside)}
+    places = (*PLACES, *(f"trainer.{key}" for key in HARDWARE))
+    keys = [
+        key
+        for key in dict.fromkeys(key for job in found for key in job.overrides)
+        if key not in ("fold", "seed", "trainer")
+        and not any(key == place or key.startswith(f"{place}.") for place in places)
+    ]
     columns = {key: [_value(job, key) for job in found] for key in keys}
     return {key: values for key, values in columns.items() if len(set(values)) > 1}
 
