@@ -262,7 +262,9 @@ def bootstrap(
     return ends
 
 
-def weighted(scores: np.ndarray, unknown: np.ndarray, drawn: np.ndarray, ks: Sequence[int] = ()) -> dict[str, np.ndarray]:
+def weighted(
+    scores: np.ndarray, unknown: np.ndarray, drawn: np.ndarray, ks: Sequence[int] = ()
+) -> dict[str, np.ndarray]:
     """`score`'s numbers about all anomalies of resamples, but the prevalence.
 
     Args:

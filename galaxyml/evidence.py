@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -50,6 +50,7 @@ class Evidence(ABC):
     kind: ClassVar[str]
     objects: ClassVar[str] = "galaxies"
     known: ClassVar[str]  # what can be judged, after the word for objects
+    column: ClassVar[str] = "column"  # what one of the columns is
     main: ClassVar[str]  # the metric that tells most
 
     @classmethod
@@ -86,9 +87,10 @@ class Evidence(ABC):
         """
         parts = [self, *others]
         every = {field.name: [getattr(part, field.name) for part in parts] for field in fields(self)}
-        found = replace(
-            self, **{name: np.concatenate(each) for name, each in every.items() if isinstance(each[0], np.ndarray)}
-        )
+        arrays: dict[str, Any] = {
+            name: np.concatenate(each) for name, each in every.items() if isinstance(each[0], np.ndarray)
+        }
+        found = replace(self, **arrays)
         if len(np.unique(found.ids)) < len(found.ids):
             raise UserError(f"{self.where} and {others[0].where} hold out the same objects.")
         return found
@@ -167,6 +169,7 @@ class Votes(Evidence):
     least: int
 
     kind: ClassVar[str] = "votes"
+    column: ClassVar[str] = "feature"
     known: ClassVar[str] = "with votes"
     main: ClassVar[str] = "pearson"
 
@@ -208,7 +211,11 @@ class Votes(Evidence):
         measured = {}
         for survey, rows in self._surveys():
             parts = Resampled(
-                {"": self.said[rows]}, self.true[rows], self.votes[rows], np.ascontiguousarray(drawn[:, rows]), self.least
+                {"": self.said[rows]},
+                self.true[rows],
+                self.votes[rows],
+                np.ascontiguousarray(drawn[:, rows]),
+                self.least,
             )
             if not parts.defined.any():
                 continue
@@ -245,6 +252,7 @@ class Classes(Evidence):
     """Probabilities of classes that exclude each other; `true` is the class' place, 0 to K - 1."""
 
     kind: ClassVar[str] = "classes"
+    column: ClassVar[str] = "class"
     known: ClassVar[str] = "of known class"
     main: ClassVar[str] = "macro_f1"
 
@@ -276,7 +284,8 @@ class Classes(Evidence):
             return None
         row = gap.argmax()
         there, here = self.columns[self.true[row]], self.columns[other.true[row]]
-        return f"different classes of {gap.sum():,} of {len(gap):,} galaxies: {self.ids[row]} is {there} there, {here} here"
+        few = f"{gap.sum():,} of {len(gap):,} galaxies"
+        return f"different classes of {few}: {self.ids[row]} is {there} there and {here} here"
 
     def numbers(self, drawn: np.ndarray, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
         numbers: dict[str, np.ndarray] = {}
@@ -309,6 +318,7 @@ class Anomalies(Evidence):
     names: np.ndarray
 
     kind: ClassVar[str] = "anomalies"
+    column: ClassVar[str] = "class"
     objects: ClassVar[str] = "objects"
     known: ClassVar[str] = "of known and of unknown classes"
     main: ClassVar[str] = "roc_auc"
@@ -329,8 +339,9 @@ class Anomalies(Evidence):
         if not gap.any():
             return None
         row = gap.argmax()
-        told = [f"{'un' * each.true[row]}known {each.names[row]}" for each in (self, other)]
-        return f"different classes of {gap.sum():,} of {len(gap):,} objects: {self.ids[row]} is {' there, '.join(told)} here"
+        there, here = (f"{each.names[row]} ({'un' * each.true[row]}known)" for each in (self, other))
+        few = f"{gap.sum():,} of {len(gap):,} objects"
+        return f"different classes of {few}: {self.ids[row]} is {there} there and {here} here"
 
     def numbers(self, drawn: np.ndarray, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
         names = wanted if wanted is not None else ("roc_auc", "pr_auc", *(f"purity_{k}" for k in anomaly_metrics.KS))
@@ -392,10 +403,10 @@ def aligned(runs: Sequence[Evidence], split: str) -> list[Evidence]:
     columns = [name for name in first.columns if all(name in other.columns for other in runs)]
     if not columns:
         other = next(each for each in runs if not set(each.columns) & set(first.columns))
-        what = "feature" if isinstance(first, Votes) else "class" if isinstance(first, Classes) else "column"
+        advice = "Train them with the same features=…." if isinstance(first, Votes) else "Compare runs of one question."
         raise UserError(
-            f"{first.where} and {other.where} share no {what}: {some(first.columns)} there, {some(other.columns)} "
-            f"here. {'Train them with the same features=….' if what == 'feature' else 'Compare runs of one question.'}"
+            f"{first.where} and {other.where} share no {first.column}: {some(first.columns)} there, "
+            f"{some(other.columns)} here. {advice}"
         )
     found = [run if run.columns == tuple(columns) else run.only(columns) for run in runs]
     ids = found[0].ids

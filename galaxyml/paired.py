@@ -198,4 +198,3 @@ def rank(
         [number for number in every if number not in shared],
         rows,
     )
-

@@ -19,9 +19,7 @@ def draws(count: int, resamples: int, seed: int) -> np.ndarray:
     return np.concatenate(list(stratified(np.zeros(count, np.int8), resamples, seed)))
 
 
-def stratified(
-    strata: np.ndarray, resamples: int, seed: int, at_once: int = COUNTS_AT_ONCE
-) -> Iterator[np.ndarray]:
+def stratified(strata: np.ndarray, resamples: int, seed: int, at_once: int = COUNTS_AT_ONCE) -> Iterator[np.ndarray]:
     """Resamples in which each stratum has as many objects as in the sample; the sample itself comes first.
 
     Args:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOINED = "joined.json"  # beside what was joined: from what
+SHOWN = 12  # combinations that a terminal has room for
 PARTS = ("*.json", "*.parquet", "*.csv", "predictions/**/*", "figures/*", "tables/*", "learnt/*")
 
 
@@ -99,7 +100,7 @@ def end(folder: Path, asked: Sequence[str], hint: str) -> int:
 
 
 def report(sweep: "RunDir") -> Path:
-    """Writes a sweep's table and report again, and joins it where all of its runs have ended; tells where the report is.
+    """Writes a sweep's table and report again, joins it where all of its runs have ended, and tells where the report is.
 
     Of a sweep that is not finished, what was joined before is shown as long as its runs are there.
 
@@ -248,16 +249,21 @@ def _show_ranking(sweep: "RunDir", jobs: Sequence["Job"], joined: Sequence["RunD
     from galaxyml import sweep_report
 
     console = Console(highlight=False)
-    print(f"\n{sweep.path}, {len(jobs)} jobs, {len(joined)} combinations joined\n")
+    print(f"\n{sweep.path}, {len(jobs)} jobs\n")
     for split, ranking in verdict.by_split.items():
-        header, *rows = sweep_report.ranking_table(split, ranking, jobs)
-        title = f"{ranking.objects:,} {split} {ranking.called}, the differences to the first paired"
-        table = Table(title=title, title_justify="left")
+        header, *rows = sweep_report.ranking_table(split, ranking, jobs, intervals=False)
+        table = Table(title=f"{ranking.objects:,} {split} {ranking.called}", title_justify="left")
         for place, name in enumerate(header):
-            table.add_column(escape(name), justify="left" if place < 2 else "right", overflow="fold")
-        for row in rows:
+            table.add_column(escape(name), justify="left" if place == 1 else "right", no_wrap=True)
+        for row in rows[:SHOWN]:
             table.add_row(*map(escape, row))
+        # Names and intervals are of no use in parts.
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=500)).maximum)
         console.print(table)
+        if len(rows) > SHOWN:
+            print(f"and {len(rows) - SHOWN} more, see the report")
+    if verdict.by_split:
+        print("Above the first: paired over the same objects, 95 % interval in brackets.")
     for note in verdict.notes:
         print(note)
     print(f"report      {sweep.path / 'report.md'}")

@@ -1,5 +1,6 @@
 """Figures of a sweep: the monitored metric epoch by epoch, and what was swept against what it led to."""
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.path import Path as Curve
 from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Curve
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from galaxyml.plots import BASELINE
@@ -126,8 +127,8 @@ def parallel_coordinates(
     ends = np.clip((values - low) / span, -0.03, 1.03)
     shades = Normalize(low, high if high > low else low + 1)
     map_: Colormap = SHADES if lower else SHADES.reversed()
-    order = np.argsort(np.where(cut_short, -np.inf, -values if lower else values), kind="stable")
-    order = [at for at in order if shown[at]]
+    worst_first = np.argsort(np.where(cut_short, -np.inf, -values if lower else values), kind="stable")
+    order = [at for at in worst_first if shown[at]]
     full = [at for at in order if not cut_short[at]]
     for at in order:
         points = np.array([height[at] for height in heights] + [ends[at]])
@@ -152,7 +153,7 @@ def parallel_coordinates(
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(ScalarMappable(shades, map_), ax=axes, pad=0.0, aspect=28, shrink=1 / 1.12)
     bar.ax.tick_params(labelsize=8)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     if cut_short[shown].any():
         figure.legend(
             handles=[mpl.lines.Line2D([], [], color=BASELINE, linestyle="--", label="pruned: its last epoch")],
@@ -200,22 +201,23 @@ def _axis(axes: Axes, at: int, key: str, values: Sequence[str]) -> np.ndarray:
         return np.array([places[value] for value in values])
     low, high = float(numbers.min()), float(numbers.max())
     log = low > 0 and high / low >= DECADE
-    own = np.unique(numbers)
-    if len(own) <= 6:
-        ticks = own
-    else:
-        ticks = LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 1e3 else (1.0,)).tick_values(low, high) if log else (
-            MaxNLocator(5).tick_values(low, high)
-        )
-    scale = np.log if log else np.asarray
-    bottom, top = scale(low), scale(high)
-    span = float(top - bottom) or 1.0
+    ticks = np.unique(numbers)
+    if len(ticks) > 6 and log:
+        ticks = LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 1e3 else (1.0,)).tick_values(low, high)
+    elif len(ticks) > 6:
+        ticks = MaxNLocator(5).tick_values(low, high)
+
+    def height(value: np.ndarray) -> np.ndarray:
+        if log:
+            return np.log(value / low) / np.log(high / low)
+        return (value - low) / ((high - low) or 1.0)
+
     taken = -1.0
-    for tick in np.sort(ticks):
-        if low <= tick <= high and (height := float((scale(tick) - bottom) / span)) - taken > 0.045:
-            _tick(axes, at, height, f"{tick:g}")
-            taken = height
-    return np.asarray((scale(numbers) - bottom) / span)
+    for tick in ticks[(ticks >= low) & (ticks <= high)]:
+        if height(tick) - taken > 0.045:
+            taken = float(height(tick))
+            _tick(axes, at, taken, f"{tick:g}")
+    return height(numbers)
 
 
 def _tick(axes: Axes, at: int, height: float, text: str) -> None:
@@ -235,7 +237,7 @@ def _tick(axes: Axes, at: int, height: float, text: str) -> None:
 def _smooth(points: np.ndarray) -> Curve:
     """A line that leaves and reaches each axis at a right angle, so that it can be followed; heights (A,)."""
     corners, codes = [(0.0, points[0])], [Curve.MOVETO]
-    for at, (here, there) in enumerate(zip(points[:-1], points[1:], strict=True)):
+    for at, (here, there) in enumerate(itertools.pairwise(points)):
         corners += [(at + 0.4, here), (at + 0.6, there), (at + 1.0, there)]
         codes += [Curve.CURVE4] * 3
     return Curve(corners, codes)

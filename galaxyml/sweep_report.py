@@ -52,7 +52,8 @@ def write(sweep: RunDir, found: Sequence[Job], joined: Sequence[RunDir], verdict
         more = [*missing, *(_jobs(found) if len(found) > 1 else [])]
         return report.write(sweep, sweep.metrics(), more)
     names = list(dict.fromkeys(job.combination for job in found))
-    what = f"{len(joined)} combinations" if len(joined) > 1 else f"{len(found)} job{'s' * (len(found) > 1)}"
+    what = f"{len(names)} combinations, " if len(names) > 1 else ""
+    what += f"{len(found)} job{'s' * (len(found) > 1)}"
     lines = [f"# {sweep.path.parent.name}: {sweep.name}, {what}", "", *_made(found), *missing]
     if joined:
         lines += _combinations(joined, found)
@@ -123,7 +124,7 @@ def draw(sweep: RunDir, found: Sequence[Job]) -> None:
     if (judged_by := sweep_table.monitored(found)) is None:
         return
     monitor, mode = judged_by
-    lines = []
+    lines: list[Line] = []
     for job in found:
         if monitor in job.history and len(logged := job.history[["epoch", monitor]].dropna()):
             values = logged[monitor].to_numpy(float)
@@ -136,28 +137,37 @@ def draw(sweep: RunDir, found: Sequence[Job]) -> None:
     of: dict[str, list[int]] = {}
     for at, job in enumerate(found):
         of.setdefault(job.combination, []).append(at)
-    values, cut_short, firsts = [], [], []
+    means: list[float] = []
+    cut_short: list[bool] = []
+    firsts: list[int] = []
     for places in of.values():
         ended = [at for at in places if found[at].state == "finished"]
-        pruned = [at for at in places if found[at].state == "pruned"]
-        reached = [value for at in ended or pruned if (value := found[at].reached(monitor, mode)) is not None]
-        values.append(statistics.mean(reached) if reached else np.nan)
+        early = [at for at in places if found[at].state == "pruned"]
+        reached = [value for at in ended or early if (value := found[at].reached(monitor, mode)) is not None]
+        means.append(statistics.mean(reached) if reached else np.nan)
         cut_short.append(not ended)
         firsts.append(places[0])
     settings = {key: [each[at] for at in firsts] for key, each in columns.items()}
-    if np.isfinite(values).sum() > 1:
-        shown = parallel_coordinates(settings, np.array(values), np.array(cut_short), monitor, mode == "min")
+    if np.isfinite(means).sum() > 1:
+        shown = parallel_coordinates(settings, np.array(means), np.array(cut_short), monitor, mode == "min")
         sweep.write_figure("parallel_coordinates", shown)
 
 
-def ranking_table(split: str, ranking: "Ranking", found: Sequence[Job] = ()) -> list[list[str]]:
-    """A ranking for people, header first; pruned trials among the jobs come last, with what they had come to."""
+def ranking_table(split: str, ranking: "Ranking", found: Sequence[Job] = (), intervals: bool = True) -> list[list[str]]:
+    """A ranking for people, header first; pruned trials among the jobs come last, with what they had come to.
+
+    Args:
+        split: Of the objects.
+        ranking: What was found.
+        found: The jobs.
+        intervals: Whether the values have theirs, too; the differences always have.
+    """
     several = len(ranking.seeds) > 1
     rows = [
         [
             str(place),
             row.name,
-            _bracketed(row.value, row.low, row.high),
+            with_ends(row.value, row.low, row.high) if intervals else number(row.value),
             _difference(row),
             f"{row.behind.p:.3f}" if row.behind is not None else "",
             f"{row.first:.0%}",
@@ -208,10 +218,7 @@ def _ranking(split: str, verdict: Verdict, found: Sequence[Job]) -> list[str]:
     ranking = verdict.by_split[split]
     first = next(iter(verdict.by_split))
     called = ranking.called
-    if split != first:
-        title = f"## The same on {split} objects, in the order of {first}"
-    else:
-        title = "## Ranking"
+    title = "## Ranking" if split == first else f"## The same on {split} objects, in the order of {first}"
     some = f", of up to {ranking.predicted:,}" if ranking.predicted > ranking.objects else ""
     lines = ["", title, "", *markdown(ranking_table(split, ranking, found if split == first else ())), ""]
     lines.append(
@@ -236,7 +243,8 @@ def _ranking(split: str, verdict: Verdict, found: Sequence[Job]) -> list[str]:
     return lines
 
 
-def _bracketed(value: float, low: float, high: float) -> str:
+def with_ends(value: float, low: float, high: float) -> str:
+    """A number with its interval in brackets, if it has one."""
     return number(value) if np.isnan(low) else f"{number(value)} [{low:.4f}, {high:.4f}]"
 
 
@@ -279,18 +287,25 @@ def _jobs(found: Sequence[Job]) -> list[str]:
     """One row a job."""
     monitor, mode = sweep_table.monitored(found) or ("", "")
     columns = sweep_table.swept(found)
-    header = ["job", *columns, "state", *([monitor] if monitor else []), "epochs", "best", "time"]
+    times = [_time(job) for job in found]
+    header = ["job", *columns, "state", *([monitor] if monitor else []), "epochs", "best"]
+    header += ["time"] if any(times) else []
     rows = []
     for at, job in enumerate(found):
         name = f"[{job.name}]({job.name}/report.md)" if job.run.finished else job.name
-        began, ended = job.status.get("began"), job.status.get("ended")
         best = job.best_epoch(monitor, mode) if monitor else None
         row = [name, *(values[at] for values in columns.values()), job.state]
         row += [number(job.reached(monitor, mode))] if monitor else []
         row += [str(len(job.history) or ""), str(best or "")]
-        row += [str(timedelta(seconds=round(ended - began))) if began is not None and ended is not None else ""]
+        row += [times[at]] if any(times) else []
         rows.append(row)
     return ["", "## Jobs", "", *markdown([header, *rows]), "", "The whole table: [sweep.csv](sweep.csv)."]
+
+
+def _time(job: Job) -> str:
+    """Hours, minutes and seconds from beginning to end, if both are known."""
+    seconds = sweep_table.seconds(job)
+    return "" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def _spreads(found: Sequence[Job]) -> list[str]:

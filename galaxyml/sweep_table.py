@@ -123,8 +123,8 @@ class Job:
         """The epoch, counted from 1, with the best monitored metric so far."""
         if monitor not in self.history or self.history[monitor].dropna().empty:
             return None
-        logged = self.history[monitor]
-        return int(self.history["epoch"][logged.idxmin() if mode == "min" else logged.idxmax()]) + 1
+        logged = self.history[monitor].fillna(math.inf if mode == "min" else -math.inf).to_numpy()
+        return int(self.history["epoch"].iloc[int(logged.argmin() if mode == "min" else logged.argmax())]) + 1
 
     def _gone(self) -> bool:
         """Whether its process, if it was one of this machine, is not there any more."""
@@ -192,7 +192,6 @@ def table(found: Sequence[Job]) -> pd.DataFrame:
     for at, job in enumerate(found):
         metrics = job.run.metrics() if job.run.finished else {}
         own = {name: value for name, value in metrics.items() if name.count("/") == 1 and name != monitor}
-        began, ended = job.status.get("began"), job.status.get("ended")
         row: dict[str, Any] = {"folder": job.name, "combination": job.combination}
         row |= {key: values[at] for key, values in columns.items()}
         row |= {"fold": job.fold, "seed": job.seed, "state": job.state}
@@ -201,14 +200,14 @@ def table(found: Sequence[Job]) -> pd.DataFrame:
         row |= own
         row["epochs"] = len(job.history)
         row["best_epoch"] = job.best_epoch(monitor, mode)
-        row["seconds"] = ended - began if began is not None and ended is not None else None
+        row["seconds"] = seconds(job)
         row["device"] = device(job)
         row["reason"] = " ".join(str(job.status.get("reason") or "").split())
         rows.append(row)
     last = ["epochs", "best_epoch", "seconds", "device", "reason"]
     made = pd.DataFrame(rows)
     made = made[[name for name in made if name not in last] + last]
-    return made.astype({name: "Int64" for name in ("fold", "seed", "epochs", "best_epoch")})
+    return made.astype(dict.fromkeys(("fold", "seed", "epochs", "best_epoch"), "Int64"))
 
 
 def write(sweep: RunDir, found: Sequence[Job]) -> Path:
@@ -231,6 +230,12 @@ def device(job: Job) -> str:
         return str(job.run.provenance()["device"])
     except UserError:
         return str(job.status.get("place") or "")
+
+
+def seconds(job: Job) -> float | None:
+    """From beginning to end, if both are known."""
+    began, ended = job.status.get("began"), job.status.get("ended")
+    return None if began is None or ended is None else float(ended - began)
 
 
 def number(value: str) -> float:
@@ -261,4 +266,4 @@ def _value(job: Job, key: str) -> str:
 
 def _natural(name: str) -> list[Any]:
     """A key that puts fold-10 after fold-9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", name)]
