@@ -339,21 +339,15 @@ class Anomalies(Evidence):
         if not gap.any():
             return None
         row = gap.argmax()
-        there, here = (f"{each.names[row]} ({'un' * each.true[row]}known)" for each in (self, other))
+        there, here = (f"{each.names[row]} ({'unknown' if each.true[row] else 'known'})" for each in (self, other))
         few = f"{gap.sum():,} of {len(gap):,} objects"
         return f"different classes of {few}: {self.ids[row]} is {there} there and {here} here"
 
     def numbers(self, drawn: np.ndarray, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
         names = wanted if wanted is not None else ("roc_auc", "pr_auc", *(f"purity_{k}" for k in anomaly_metrics.KS))
         ks = [int(name.removeprefix("purity_")) for name in names if name.startswith("purity_")]
-        scores = self.said[:, 0]
-        every = anomaly_metrics.weighted(scores, self.true, drawn, ks)
-        numbers = {name: every[name] for name in names if name in every}
-        for name in sorted(set(self.names[self.true].astype(str))):
-            rows = ~self.true | (self.names == name)
-            of_class = anomaly_metrics.weighted(scores[rows], self.true[rows], drawn[:, rows])
-            numbers |= {f"{key}/{name}": values for key, values in of_class.items() if key in names}
-        return numbers
+        every = anomaly_metrics.weighted(self.said[:, 0], self.true, drawn, self.names, ks)
+        return {key: values for key, values in every.items() if key.partition("/")[0] in names}
 
     def counts(self) -> dict[str, int]:
         support = pd.Series(self.names[self.true]).value_counts()

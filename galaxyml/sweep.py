@@ -100,7 +100,7 @@ def end(folder: Path, asked: Sequence[str], hint: str) -> int:
 
 
 def report(sweep: "RunDir") -> Path:
-    """Writes a sweep's table and report again, joins it where all of its runs have ended, and tells where the report is.
+    """Writes a sweep's table and report again, joins it where all of its runs have ended; tells where the report is.
 
     Of a sweep that is not finished, what was joined before is shown as long as its runs are there.
 

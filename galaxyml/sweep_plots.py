@@ -203,21 +203,21 @@ def _axis(axes: Axes, at: int, key: str, values: Sequence[str]) -> np.ndarray:
     log = low > 0 and high / low >= DECADE
     ticks = np.unique(numbers)
     if len(ticks) > 6 and log:
-        ticks = LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 1e3 else (1.0,)).tick_values(low, high)
+        ticks = np.array(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 1e3 else (1.0,)).tick_values(low, high))
     elif len(ticks) > 6:
-        ticks = MaxNLocator(5).tick_values(low, high)
+        ticks = np.array(MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high))
 
-    def height(value: np.ndarray) -> np.ndarray:
+    def to_scale(value: np.ndarray) -> np.ndarray:
         if log:
             return np.log(value / low) / np.log(high / low)
         return (value - low) / ((high - low) or 1.0)
 
     taken = -1.0
     for tick in ticks[(ticks >= low) & (ticks <= high)]:
-        if height(tick) - taken > 0.045:
-            taken = float(height(tick))
+        if to_scale(tick) - taken > 0.045:
+            taken = float(to_scale(tick))
             _tick(axes, at, taken, f"{tick:g}")
-    return height(numbers)
+    return to_scale(numbers)
 
 
 def _tick(axes: Axes, at: int, height: float, text: str) -> None:
