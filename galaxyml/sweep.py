@@ -90,7 +90,6 @@ def end(folder: Path, asked: Sequence[str], hint: str) -> int:
         return 1
     if len(joined) == 1:
         show(joined[0])
-        report = joined[0].path / "report.md" if joined[0].path != sweep.path else report
     else:
         _show_ranking(sweep, jobs, joined, verdict)
     print(f"jobs        {sweep.path / 'sweep.csv'}")
@@ -116,9 +115,9 @@ def report(sweep: "RunDir") -> Path:
         joined = join(sweep)
     else:
         groups = _groups(sweep)
-        folders = {group: _place(sweep, group, len(groups)) for group in groups}
-        joined = [into for group, into in folders.items() if _kept(into, groups[group])]
-        joined = joined if len(joined) == len(folders) else []
+        joined = [_place(sweep, group, len(groups)) for group in groups]
+        if not all(_holds(into, runs) for into, runs in zip(joined, groups.values(), strict=True)):
+            joined = []
     return sweep_report.write(sweep, jobs, joined, sweep_report.judge(jobs, joined))
 
 
@@ -170,6 +169,11 @@ def _place(sweep: "RunDir", group: str, groups: int) -> "RunDir":
     from galaxyml.runs import RunDir
 
     return RunDir(sweep.path / "joined" / (group or "no-other-key")) if groups > 1 else sweep
+
+
+def _holds(into: "RunDir", runs: Sequence["RunDir"]) -> bool:
+    """Whether these very runs were joined to a folder."""
+    return into.finished and {run.name for run in into.members()} == {run.name for run in runs}
 
 
 def _kept(into: "RunDir", runs: Sequence["RunDir"]) -> bool:

@@ -220,13 +220,11 @@ def test_what_cannot_be_compared_is_told() -> None:
             aligned([one, other], "test")
     moved = fractions()
     moved.true[3, 1] = 0.5
-    with pytest.raises(
-        UserError, match=r"different fractions of 1 of 400 galaxies: of g00003, b is 0\.\d+ there and 0\.5"
-    ):
+    with pytest.raises(UserError, match=r"fractions of 1 of 400 galaxies: of g00003, b is 0\.\d+ there and 0\.5"):
         aligned([one, moved], "test")
     relabelled = classes()
     relabelled.true[7] = (relabelled.true[7] + 1) % 3
-    with pytest.raises(UserError, match="different classes of 1 of 300 galaxies: g00007 is . there and . here"):
+    with pytest.raises(UserError, match=r"different classes of 1 of 300 galaxies: g00007 is . there and . here"):
         aligned([classes(), relabelled], "test")
     told = anomalies()
     told.names[told.true.argmax()] = "AGN"

@@ -55,7 +55,7 @@ def test_one_run_that_has_diverged_does_not_hide_the_others() -> None:
 def through(figure: Figure) -> np.ndarray:
     """Heights at which each line crosses the axes, in the order in which they are drawn."""
     patches = [patch for patch in figure.axes[0].patches if isinstance(patch, PathPatch)]
-    return np.array([patch.get_path().vertices[::3, 1] for patch in patches])  # type: ignore[index]
+    return np.array([np.asarray(patch.get_path().vertices)[::3, 1] for patch in patches])
 
 
 @pytest.mark.parametrize("lower", [True, False])
@@ -82,7 +82,7 @@ def test_pruned_trials_are_grey_and_do_not_stretch_the_scale() -> None:
     figure = drawn(parallel_coordinates(settings, values, np.array([False, False, True, False]), "val/rmse", True))
     assert len(through(figure)) == 3
     (grey,) = [patch for patch in figure.axes[0].patches if to_hex(patch.get_edgecolor()) == BASELINE]
-    assert grey.get_path().vertices[-1, 1] > 1  # type: ignore[index]
+    assert np.asarray(grey.get_path().vertices)[-1, 1] > 1
     assert legend(figure) == ["pruned: its last epoch"]
     assert {text.get_text() for text in figure.axes[0].texts} == {"0.1", "0.2", "0.3", "0.4", "0"}
 

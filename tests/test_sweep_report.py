@@ -3,7 +3,7 @@
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,8 @@ def test_every_job_is_a_row_with_what_was_swept(sweep: Path) -> None:
             made(sweep, f"fold-{fold}_optim.lr-{lr}", noise, overrides=["data.workers=2"] if fold else [])
     assert sweeping.end(sweep, [run.name for run in RunDir(sweep).children()], "again") == 0
     rows = table(sweep)
-    assert list(rows.columns) == [
-        "combination", "optim.lr", "fold", "seed", "state", "val/rmse", "epochs", "best_epoch", "seconds", "device", "reason"
-    ]  # fmt: skip
+    first = ["combination", "optim.lr", "fold", "seed", "state", "val/rmse"]
+    assert list(rows.columns) == [*first, "epochs", "best_epoch", "seconds", "device", "reason"]
     assert rows.loc["fold-1_optim.lr-0.0003", "optim.lr"] == 0.0003
     assert rows["fold"].tolist() == [0, 0, 1, 1]
     assert (rows["seconds"] == 75.5).all()
@@ -162,7 +161,7 @@ def test_a_failed_job_is_told_with_its_log_and_nothing_is_joined(
     assert rows["state"].tolist() == ["finished", "failed", "not begun"]
     assert rows.loc["fold-1", "reason"] == "CUDA out of memory in conv2d"
     assert rows.loc["fold-1", "epochs"] == 2
-    assert np.isnan(rows.loc["fold-2", "val/rmse"])
+    assert rows["val/rmse"].isna().tolist() == [False, False, True]
     assert (sweep / "figures" / "learning_curves.png").is_file()
 
 
@@ -250,11 +249,16 @@ def test_a_report_made_again_is_the_same(sweep: Path, grid: bool, monkeypatch: p
 def test_what_has_not_changed_is_not_joined_again(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from galaxyml import provenance
 
-    committed = {"versions": {"galaxyml": "1"}, "commit": "abc", "dirty": False}
+    committed: dict[str, Any] = {"versions": {"galaxyml": "1"}, "commit": "abc", "dirty": False}
     monkeypatch.setattr(provenance, "origin", lambda *_: dict(committed))
-    times = []
+    times: list[str] = []
     join = joined.join
-    monkeypatch.setattr(joined, "join", lambda *given: (times.append(1), join(*given)))
+
+    def counted(groups: Sequence[Sequence[RunDir]], into: RunDir) -> None:
+        times.append(into.name)
+        join(groups, into)
+
+    monkeypatch.setattr(joined, "join", counted)
     for fold in (0, 1):
         made(sweep, f"fold-{fold}")
     run = RunDir(sweep)
@@ -269,8 +273,8 @@ def test_what_has_not_changed_is_not_joined_again(sweep: Path, monkeypatch: pyte
     (sweep / "predictions" / "val.parquet").unlink()
     assert again() == 1
     assert again() == 0
-    fold = RunDir(sweep / "fold-0")
-    fold.write_metrics({**fold.metrics(), "val/rmse": 0.2})  # as if it had been made anew
+    first = RunDir(sweep / "fold-0")
+    first.write_metrics({**first.metrics(), "val/rmse": 0.2})  # as if it had been made anew
     assert again() == 1
     committed["commit"] = "def"
     assert again() == 1
@@ -279,6 +283,17 @@ def test_what_has_not_changed_is_not_joined_again(sweep: Path, monkeypatch: pyte
     assert not run.finished  # the sweep itself is not one run any more
     committed["dirty"] = True
     assert again() == again() == 2
+
+
+def test_what_was_joined_is_still_shown_when_more_folds_have_begun(sweep: Path) -> None:
+    for fold in (0, 1):
+        made(sweep, f"fold-{fold}")
+    assert sweeping.end(sweep, ["fold-0", "fold-1"], "again") == 0
+    made(sweep, "fold-2", state="training", host="elsewhere")
+    sweeping.report(RunDir(sweep))
+    text = (sweep / "report.md").read_text()
+    assert "2 folds joined" in text
+    assert "What is joined is without these:\n\n- `fold-2`: training" in text
 
 
 def test_an_unfinished_grid_ranks_what_is_whole(sweep: Path) -> None:

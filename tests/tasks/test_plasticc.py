@@ -110,7 +110,7 @@ def test_folds_are_joined(
     command: Command,
     tmp_path: Path,
     judged_as_scored: Callable[[Path, str], set[str]],
-    capsys: pytest.CaptureFixture[str],
+    in_process: Callable[..., tuple[int, str]],
 ) -> None:
     status, said = command(*QUICK, "split=folds", "folds=2", "name=folds", "-m", "fold=0,1")
     assert status == 0, said
@@ -123,8 +123,10 @@ def test_folds_are_joined(
     shared = judged_as_scored(folder, "survey")
     assert shared >= {"roc_auc", "pr_auc", "purity_25"}
     assert any(name.startswith("roc_auc/") for name in shared)
-    compare.main([str(folder), str(folder / "fold-0"), "--split", "survey", "--out", str(tmp_path / "c.csv")])
-    assert "ROC AUC" in capsys.readouterr().out
+    given = (folder, folder / "fold-0", "--split", "survey", "--out", tmp_path / "c.csv")
+    status, said = in_process(compare.main, *given)
+    assert status == 0, said
+    assert "ROC AUC" in said
     table = pd.read_csv(tmp_path / "c.csv").query("metric == 'roc_auc' and column.isna()")
     found = [json.loads((path / "metrics.json").read_text())["survey/roc_auc"] for path in (folder, folder / "fold-0")]
     np.testing.assert_allclose(table["value"], found)
