@@ -226,7 +226,7 @@ class Votes(Evidence):
                     numbers[f"{name}/{survey}:{self.columns[at]}"] = parts.column(name)[:, at]
         common = np.isin(self.columns, self.common)
         common &= np.logical_and.reduce([parts.defined for parts in measured.values()] or [common])
-        for name in names if common.any() else ():
+        for name in names if measured and common.any() else ():
             over = "mse" if name == "rmse" else name
             values = np.mean([parts.mean(over, common) for parts in measured.values()], axis=0)
             numbers[name] = np.sqrt(values) if name == "rmse" else values

@@ -81,6 +81,7 @@ def judge(found: Sequence[Job], joined: Sequence[RunDir]) -> Verdict:
         joined: What was joined; where a combination was not, its runs' validation objects are put together.
     """
     from galaxyml.evidence import SPLITS
+    from galaxyml.paired import rank
 
     if (judged_by := sweep_table.monitored(found)) is None:
         return Verdict()
@@ -93,27 +94,24 @@ def judge(found: Sequence[Job], joined: Sequence[RunDir]) -> Verdict:
     split, _, metric = judged_by[0].partition("/")
     try:
         models = {name: _models(whole, joined, name) for name in SPLITS}
-        known = [name for name in SPLITS if _complete(models[name], whole)]
-        if not known:
-            return Verdict(notes=["Not ranked: no split has objects whose truth is known."])
-        notes = []
-        first = split if split in known else known[0]
-        example = next(iter(next(iter(models[first].values())).values()))
-        if split != first or metric not in example.numbers(np.ones((1, len(example.ids)), np.uint8)):
-            notes = [f"{judged_by[0]} is no measure of single objects, so that {first}/{example.main} ranks."]
-            metric = example.main
-        from galaxyml.paired import rank
-
-        rankings = {first: rank(models[first], metric, first, resamples=RESAMPLES)}
     except UserError as error:
         return Verdict(notes=[f"Not ranked: {error}"])
-    order = [row.name for row in rankings[first].rows]
-    for other in known:
-        if other not in (first, "val"):
-            try:
-                rankings[other] = rank(models[other], metric, other, order, RESAMPLES)
-            except UserError as error:
-                notes.append(f"Not compared by {other}: {error}")
+    known = [name for name in SPLITS if _complete(models[name], whole)]
+    if not known:
+        return Verdict(notes=["Not ranked: no split has objects whose truth is known."])
+    first = split if split in known else known[0]
+    example = next(iter(next(iter(models[first].values())).values()))
+    notes = []
+    if split != first or metric not in example.numbers(np.ones((1, len(example.ids)), np.uint8)):
+        notes = [f"{judged_by[0]} is no measure of single objects, so that {first}/{example.main} ranks."]
+        metric = example.main
+    rankings: dict[str, Ranking] = {}
+    for name in [first, *(name for name in known if name not in (first, "val"))]:
+        order = [row.name for row in next(iter(rankings.values())).rows] if rankings else None
+        try:
+            rankings[name] = rank(models[name], metric, name, order, RESAMPLES)
+        except UserError as error:
+            notes.append(f"Not ranked by {name}: {error}")
     return Verdict(rankings, notes)
 
 
@@ -230,6 +228,8 @@ def _ranking(split: str, verdict: Verdict, found: Sequence[Job]) -> list[str]:
             "`p`: how often chance alone would give a difference as large. It is not corrected for the number of "
             "combinations, the first of which is partly lucky; `best in`: the share of resamples in which one is best."
         )
+        if split != "val":
+            lines.append(f"The first was chosen on {split} objects, so that its own number there is optimistic.")
         if len(ranking.seeds) > 1:
             lines.append(
                 f"Each value is the mean over the seeds {', '.join(map(str, ranking.seeds))} of what one training "

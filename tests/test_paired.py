@@ -209,6 +209,13 @@ def test_runs_are_brought_into_one_order_on_what_all_predicted() -> None:
     np.testing.assert_array_equal(found[1].true, other.true[where])
 
 
+def test_of_too_few_galaxies_of_a_survey_nothing_is_measured() -> None:
+    few = {name: {0: votes(seed=at).take(np.arange(30))} for at, name in enumerate(("a", "b"))}
+    assert measured([few["a"][0]], resamples=3) == [{}]
+    with pytest.raises(UserError, match="No val/pearson can be measured on the galaxies that all predicted"):
+        rank(few, "pearson", "val")
+
+
 def test_what_cannot_be_compared_is_told() -> None:
     one = fractions()
     cases: list[tuple[Evidence, str]] = [

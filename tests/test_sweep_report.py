@@ -314,7 +314,7 @@ def test_what_cannot_be_ranked_is_told(sweep: Path) -> None:
     catalog = run.catalog()
     run.write_catalog(catalog.assign(a=0.5))
     sweeping.report(RunDir(sweep))
-    assert "Not ranked: " in (text := (sweep / "report.md").read_text())
+    assert "Not ranked by val: " in (text := (sweep / "report.md").read_text())
     assert "different fractions of 60 of 60 galaxies" in text
     for job in RunDir(sweep).children():  # a monitored loss is no measure of galaxies
         job.write_catalog(catalog)
