@@ -99,6 +99,12 @@ class RunDir:
             self.write_table(name, pd.read_csv(runs[0].path / "tables" / f"{name}.csv", dtype=str))
 
     @property
+    def overrides(self) -> list[str]:
+        """What the user changed of the configuration, such as `optim.lr=0.001`; [] where it was not kept."""
+        path = self.path / ".hydra" / "overrides.yaml"
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or [] if path.is_file() else []
+
+    @property
     def _config_file(self) -> Path:
         return self.path / ".hydra" / "config.yaml"
 
