@@ -40,7 +40,9 @@ GROUPS = (
     "loss",
     "head",
     "trainer",
+    "logger",
     "experiment",
+    "hparams",
 )
 
 EXAMPLES = """\
@@ -56,6 +58,8 @@ EXAMPLES = """\
       votes of two surveys, judged on a third that is never trained on; DINOv2, its head first
   python -m galaxyml task=plasticc leave_out=[6,53,95] data_dir=data name=rare
       light curves unlike the known classes, a ranked list; three known classes have to be found
+  python -m galaxyml task=galaxyzoo model=tiny hparams=supervised hydra.sweeper.n_trials=20 name=search -m
+      a search by Optuna (galaxyml[optuna]) for the best learning rate and the like; best.yaml has what it found
   python -m galaxyml task=galaxyzoo data_dir=~/data name=mine fold=0 epochs=50 optim.lr=3e-4
       real files in ~/data/galaxyzoo; the same command carries on where it was stopped"""
 
@@ -86,6 +90,8 @@ def prepare(args: list[str]) -> list[str]:
     # Only what is swept, besides the fold, belongs into the name of a run's folder.
     fixed = [key for key, value in given.items() if key == "fold" or not _is_swept(value)]
     names = ",".join(f"'{key}'" for key in fixed if not key.startswith("hydra."))
+    if "hydra/sweeper" not in given and _is_search(given):
+        rest.append("hydra/sweeper=optuna")
     return [*flags, *rest, f"hydra.job.config.override_dirname.exclude_keys=[{names}]"]
 
 
@@ -183,6 +189,7 @@ def _flags_apart(args: list[str]) -> tuple[list[str], list[str]]:
     return flags, rest
 
 
+_CASTS = r"(?:(?:int|float|str|bool)\()*"
 _OVERRIDE = re.compile(r"([+~]{0,2})([\w/.@]+)=(.*)", re.DOTALL)
 
 
@@ -212,7 +219,7 @@ def _choices(value: str) -> list[str]:
 
 def _is_swept(value: str) -> bool:
     """Whether Hydra takes a value as several."""
-    if re.match(r"(choice|range|interval|glob|shuffle|sort|tag)\(", value):
+    if re.match(rf"{_CASTS}(choice|range|interval|glob|shuffle|sort|tag)\(", value):
         return True
     inside, left = "", value
     while inside != left:  # from the innermost brackets outwards: [6,53],[95] are two values
@@ -220,9 +227,16 @@ def _is_swept(value: str) -> bool:
     return "," in left
 
 
+def _is_search(given: dict[str, str]) -> bool:
+    """Whether what was typed needs a sweeper that chooses: Hydra's own can only go through lists."""
+    intervals = any(re.match(rf"{_CASTS}(interval|tag)\(", value) for value in given.values())
+    parts = any(key.startswith("hydra/sweeper/") for key in given)  # a sampler, a pruner
+    return intervals or parts or given.get("hparams", "null") != "null"
+
+
 def _check_choice(group: str, choice: str) -> None:
     choices = {path.stem for path in (CONF / group).glob("*.yaml")}
-    if choice in choices or (choice == "null" and group == "experiment"):
+    if choice in choices or (choice == "null" and group in ("experiment", "hparams")):
         return
     if group == "model":
         nets = _timm_names()

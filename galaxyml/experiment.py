@@ -5,6 +5,7 @@ import logging
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,6 @@ import lightning.pytorch as lightning
 import pandas as pd
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
@@ -21,13 +21,15 @@ from galaxyml.data.source import Source
 from galaxyml.errors import UserError
 from galaxyml.launching.job import where
 from galaxyml.models.symmetry import view_set
-from galaxyml.runs import RunDir, check_same, flat
+from galaxyml.runs import RunDir, check_same
 from galaxyml.seeds import seed_all
 from galaxyml.training.averaging import Patience, WeightEMA
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, Telling, checkpoints
 from galaxyml.training.figures import Figures
 from galaxyml.training.hardware import keep_memory
+from galaxyml.training.loggers import check, conclude, made
 from galaxyml.training.predictor import Predictor
+from galaxyml.training.pruning import Pruned, pruning
 from galaxyml.training.stopping import Stopping
 from galaxyml.training.tuning import enter, phases
 
@@ -90,7 +92,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
         overrides: What the user changed, for the record.
 
     Returns:
-        The metric that the configuration monitors.
+        The metric that the configuration monitors; of a run of a search that is ended early, its last value.
 
     Raises:
         UserError: If something that the user gave cannot be used.
@@ -117,7 +119,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     for note in data.notes:
         log.info("note: %s", note)
     assert data.catalog is not None
-    trainer = _trainer(config, here, here, module, module.phases[-1])
+    trainer = _trainer(config, here, here, module, module.phases[-1], pruning(config))
     here.write_provenance(config.seed, _device(trainer), data.provenance())
     here.write_catalog(data.catalog)
     for name, table in data.made.items():
@@ -128,12 +130,17 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     for phase in module.phases[:-1]:
         part = here.phase(phase)
         _fit_phase(phase, _trainer(config, here, part, module, phase), config, module, data, here, part)
-    _fit_phase(module.phases[-1], trainer, config, module, data, here, here)
+    try:
+        _fit_phase(module.phases[-1], trainer, config, module, data, here, here)
+    except Pruned as ended:
+        log.info("%s: ended early, %s", here.name, ended)
+        here.tell(state="pruned", value=ended.value, left=None, ended=time.time())
+        return ended.value
     module.write_predictions(trainer, data, here)
     metrics = run_stages(config, here)
     reached = _reached(metrics, config, here)
     report.write(here, metrics)
-    _log_hyperparameters(trainer, config, reached)
+    conclude(trainer.loggers, {f"reached/{config.monitor}": reached})
     here.write_metrics(metrics)  # last: it marks the run as finished
     here.tell(state="finished", value=reached, monitor=config.monitor, left=None, ended=time.time())
     return reached
@@ -226,6 +233,7 @@ def _check(config: DictConfig) -> None:
     if config.views not in range(1, 9):
         raise UserError(f"views={config.views}: it must be a whole number from 1 (plain) to 8 (all symmetries).")
     _ending(config)
+    check(config)
     view_set(config.predict_views)
     if config.symmetry is not None:
         view_set(config.symmetry, "symmetry")
@@ -264,12 +272,15 @@ def _ending(config: DictConfig) -> list[Any]:
     return [*average, *patience]
 
 
-def _trainer(config: DictConfig, here: RunDir, part: RunDir, module: Any, phase: str) -> lightning.Trainer:
+def _trainer(
+    config: DictConfig, here: RunDir, part: RunDir, module: Any, phase: str, judges: Sequence[Any] = ()
+) -> lightning.Trainer:
     """Lightning's trainer of a phase of a run, whose files are in `part`."""
     name = here.name if part is here else f"{here.name}: {phase}"
     callbacks: list[Any] = [
         EpochSeeds(config.seed),
         History(part),
+        *judges,
         EpochProgress(name, config.monitor),
         Telling(here, phase, module.phases, config.monitor),
         Figures(),
@@ -279,7 +290,7 @@ def _trainer(config: DictConfig, here: RunDir, part: RunDir, module: Any, phase:
         *checkpoints(part, config.monitor, config.mode, config.top_k),
     ]
     epochs = module.epochs(phase, config.epochs)
-    logger = TensorBoardLogger(part.path, name="", version="tensorboard", default_hp_metric=False)
+    logger = made(part, here, config) or False
     return instantiate(
         config.trainer, max_epochs=epochs, callbacks=callbacks, logger=logger, default_root_dir=str(part.path)
     )
@@ -302,6 +313,7 @@ def _fit_phase(
         module.end(trainer, data, here)
         history = part.history()
         assert history is not None
+        conclude(trainer.loggers, {})
         part.write_metrics({str(name): value for name, value in history.iloc[-1].items()})
 
 
@@ -317,16 +329,6 @@ def _fit(trainer: lightning.Trainer, module: Any, data: Any, here: RunDir, name:
             here.fitted.touch()
     except MisconfigurationException as error:  # a monitored metric that nobody logs, most of all
         raise UserError(str(error)) from error
-
-
-def _log_hyperparameters(trainer: lightning.Trainer, config: DictConfig, reached: float) -> None:
-    """Fills TensorBoard's table of runs: every number and word of the configuration, and what it led to."""
-    values = {key: value for key, value in flat(config).items() if isinstance(value, int | float | str | bool)}
-    own = {key: value for key, value in values.items() if "${" not in str(value) and "_target_" not in key}
-    board = trainer.logger
-    assert isinstance(board, TensorBoardLogger)
-    board.log_hyperparams(own, {f"reached/{config.monitor}": reached})
-    board.finalize("success")
 
 
 def _device(trainer: lightning.Trainer) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # What may differ when a run is carried on: where it runs and where its files lie, not what it computes.
-PLACES = ("name", "data_dir", "cache_dir", "hydra", "data.workers")
+PLACES = ("name", "data_dir", "cache_dir", "hydra", "logger", "data.workers")
 WEIGHTS = "weights.safetensors"  # of a bundle; a run has checkpoints
 PART = 50_000  # rows of a table that are held at a time
 TableWriter = Callable[[pd.DataFrame], None]
@@ -133,6 +133,17 @@ class RunDir:
     def plan(self, jobs: dict[str, list[str]]) -> None:
         """Adds runs to those that a sweep consists of; see `jobs`."""
         write_json(self.path / "jobs.json", {"jobs": {**self.jobs(), **jobs}})
+
+    def known_as(self, service: str) -> str | None:
+        """What a service that keeps logs, such as `wandb`, calls the run; None if it does not know it."""
+        path = self.path / "loggers.json"
+        return json.loads(path.read_text(encoding="utf-8")).get(service) if path.is_file() else None
+
+    def make_known(self, service: str, name: str) -> None:
+        """Keeps what a service calls the run; see `known_as`."""
+        path = self.path / "loggers.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        write_json(path, {**known, service: name})
 
     # --- what is known about its making
 

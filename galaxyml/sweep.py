@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,10 @@ SHOWN = 12  # combinations that a terminal has room for
 PARTS = ("*.json", "*.parquet", "*.csv", "predictions/**/*", "figures/*", "tables/*", "learnt/*")
 
 
-def run_folder(fold: int, overrides: str) -> str:
-    """Name of a run's folder in its sweep: the fold, then whatever else was swept."""
+def run_folder(fold: int, overrides: str, trial: int | None = None) -> str:
+    """Name of a run's folder in its sweep: the fold, then whatever else was swept, or a search's trial."""
+    if trial is not None:
+        return f"fold-{fold}_trial-{trial:03d}"
     return f"fold-{fold}" + (f"_{overrides.replace('/', '-')}" if overrides else "")
 
 
@@ -47,7 +50,10 @@ class Finish(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Ends the sweep, and the command with its status."""
-        if status := end(Path(config.hydra.sweep.dir), self.asked, "The same command"):
+        from galaxyml.launching import warmed
+
+        folder = Path(config.hydra.sweep.dir)
+        if status := warmed.call(partial(end, folder, self.asked, "The same command")):
             sys.exit(status)
 
 
@@ -69,9 +75,10 @@ def end(folder: Path, asked: Sequence[str], hint: str) -> int:
 
     sweep = RunDir(folder)
     jobs = sweep_table.jobs(sweep, asked)
-    broken = [job for job in jobs if job.name in asked and job.state not in sweep_table.ENDED]
+    search = is_search(sweep)
+    broken = [job for job in jobs if job.name in asked and job.state not in sweep_table.ENDED and not search]
     try:
-        joined = [] if broken else join(sweep)
+        joined = [] if broken or search else join(sweep)
         verdict = sweep_report.judge(jobs, joined)
         report = sweep_report.write(sweep, jobs, joined, verdict)
     except UserError as error:
@@ -88,7 +95,9 @@ def end(folder: Path, asked: Sequence[str], hint: str) -> int:
         print(f"{hint} carries on with {'it' if len(broken) == 1 else 'them'} and keeps the others.", file=sys.stderr)
         print(f"what there is: {report}", file=sys.stderr)
         return 1
-    if len(joined) == 1:
+    if search:
+        print(f"report      {report}")
+    elif len(joined) == 1:
         show(joined[0])
     else:
         _show_ranking(sweep, jobs, joined, verdict)
@@ -111,7 +120,9 @@ def report(sweep: "RunDir") -> Path:
 
     quiet()
     jobs = sweep_table.jobs(sweep)
-    if all(job.state in sweep_table.ENDED for job in jobs):
+    if is_search(sweep):
+        joined = []
+    elif all(job.state in sweep_table.ENDED for job in jobs):
         joined = join(sweep)
     else:
         groups = _groups(sweep)
@@ -124,6 +135,11 @@ def report(sweep: "RunDir") -> Path:
 def is_sweep(run: "RunDir") -> bool:
     """Whether a folder is that of a sweep, begun or not."""
     return bool(run.children() or run.jobs())
+
+
+def is_search(sweep: "RunDir") -> bool:
+    """Whether a sweep's jobs are the trials of a search, which are not joined: the best is to be run on all folds."""
+    return any(name.partition("_")[2].startswith("trial-") for name in sweep.jobs())
 
 
 def join(sweep: "RunDir") -> list["RunDir"]:

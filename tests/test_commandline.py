@@ -119,3 +119,25 @@ def test_what_stands_beside_can_be_changed() -> None:
     assert prepared("task=plasticc beside.svm.of=[feature]")[1] == "beside.svm.of=[feature]"
     with pytest.raises(UserError, match="task=galaxyzoo has no 'beside'; these tasks have it: plasticc"):
         prepared("beside.svm.of=[feature]")
+
+
+@pytest.mark.parametrize(
+    ("line", "search"),
+    [
+        ("hparams=supervised", True),
+        ("hparams=null seed=0,1", False),
+        ("optim.lr=interval(1e-4,1e-2)", True),
+        ("optim.lr=tag(log,interval(1e-4,1e-2))", True),
+        ("batch_size=int(interval(8,64))", True),
+        ("seed=0,1 hydra/sweeper/sampler=random", True),
+        ("optim.lr=1e-4,1e-2", False),
+        ("hparams=supervised hydra/sweeper=basic", False),
+    ],
+)
+def test_what_has_to_be_chosen_is_searched(line: str, search: bool) -> None:
+    assert ("hydra/sweeper=optuna" in prepared(line)) == search
+
+
+def test_one_configuration_has_no_intervals() -> None:
+    with pytest.raises(UserError, match="give batch_size a single value"):
+        prepared("batch_size=int(interval(8,64)) --cfg job")

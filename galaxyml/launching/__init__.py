@@ -2,12 +2,12 @@
 
 
 def register() -> None:
-    """Makes the launchers known to Hydra, and the name of a run's folder."""
+    """Makes the launchers and the search known to Hydra, and the name of a run's folder."""
     import galaxyml.sweep  # noqa: F401 - registers it
-    from galaxyml import plugins
+    from galaxyml import plugins, search
     from galaxyml.launching.pool import PoolLauncher
     from galaxyml.launching.ray import RayLauncher
     from galaxyml.launching.serial import SerialLauncher
     from galaxyml.launching.slurm import SlurmLauncher
 
-    plugins.register(SerialLauncher, PoolLauncher, SlurmLauncher, RayLauncher)
+    plugins.register(SerialLauncher, PoolLauncher, SlurmLauncher, RayLauncher, search.OptunaSweeper)

@@ -1,26 +1,26 @@
 """The runs of a sweep side by side on one machine: a fresh process for each, and a slot for each GPU."""
 
 import logging
-import multiprocessing
 import os
 import re
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, open_dict
 
 from galaxyml import signals
 from galaxyml.errors import UserError
+from galaxyml.launching import warmed
 from galaxyml.launching.board import Board
 from galaxyml.launching.job import MEMORY
 from galaxyml.launching.serial import SerialLauncher, folder_of
@@ -28,7 +28,6 @@ from galaxyml.launching.worker import Slot, Task, work
 from galaxyml.runs import RunDir
 
 log = logging.getLogger("galaxyml")
-Found = TypeVar("Found")
 
 MOMENT = 0.25  # seconds between two looks at how far jobs are
 MEMORY_A_JOB = 3 * 2**30  # bytes that a machine without a GPU should have free for each of its slots
@@ -124,7 +123,7 @@ class PoolLauncher(SerialLauncher):
         if self.gpus != "auto":
             return [str(gpu) for gpu in self.gpus]
         masked = os.environ.get("CUDA_VISIBLE_DEVICES")
-        count = ask(visible_gpus)
+        count = warmed.ask(visible_gpus)
         if masked is None or not count:
             return [str(at) for at in range(count)]
         return [name.strip() for name in masked.split(",")][:count]
@@ -166,7 +165,7 @@ class _Pool:
             Stop: If a signal ended it.
             SystemExit: If the data's files cannot be used.
         """
-        warm = _warm()  # takes seconds, in which the slots are counted
+        warm = warmed.context()  # takes seconds, in which the slots are counted
         self.free = deque(self.launcher.slots_for(len(self.configs)))
         self.board = Board([folder.path for folder in self.folders], len(self.free))
         with self.board:
@@ -262,32 +261,6 @@ class _Pool:
             return
         for job in self.running:
             _kill_group(job.process)
-
-
-def _warm() -> Any:
-    """Where processes are forked from, which has imported everything."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["galaxyml.launching.warm"])
-    # Asking the driver itself whether there is a GPU would start CUDA, which does not survive a fork.
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    return context
-
-
-def ask(function: Callable[[], Found]) -> Found:
-    """What a function returns in a process that has everything imported."""
-    warm = _warm()
-    mine, theirs = warm.Pipe(duplex=False)
-    process = warm.Process(target=_answer, args=(function, theirs))
-    process.start()
-    theirs.close()
-    try:
-        return mine.recv()
-    finally:
-        process.join()
-
-
-def _answer(function: Callable[[], Any], answer: Connection) -> None:
-    answer.send(function())
 
 
 def visible_gpus() -> int:

@@ -1,13 +1,11 @@
 """The process of one job of a pool: forked from one that has imported everything, and a leader of its own group."""
 
 import logging
-import multiprocessing
 import os
 import signal
 import sys
-import threading
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 import galaxyml.sweep  # noqa: F401 - registers the name of a run's folder
+from galaxyml.launching import warmed
 from galaxyml.launching.job import PLACE
 from galaxyml.signals import Stop, install
 
@@ -67,7 +66,7 @@ def work(task: Task, answer: Connection) -> None:
     try:
         install()
         os.setsid()  # what it starts can be ended with it, and a Ctrl-C in the terminal goes to the launcher alone
-        threading.Thread(target=_end_with_launcher, daemon=True).start()
+        warmed.end_with_parent(signal.SIGTERM)
         settle(task)
         found = run(task)
         answer.send(("returned", found.return_value))
@@ -127,11 +126,3 @@ def settle(task: Task) -> None:
         os.environ["OMP_NUM_THREADS"] = str(task.slot.threads)  # for processes that it starts
         torch.set_num_threads(task.slot.threads)
         threadpool_limits(task.slot.threads)
-
-
-def _end_with_launcher() -> None:
-    """Ends this job, with a checkpoint, as soon as the launcher's process is gone, and what it started with it."""
-    launcher = multiprocessing.parent_process()
-    assert launcher is not None
-    wait([launcher.sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)

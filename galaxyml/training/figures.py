@@ -1,9 +1,12 @@
-"""What TensorBoard shows beside curves: the figures of the module."""
+"""What loggers show beside curves: the figures of the module."""
 
 from typing import Any
 
 import lightning.pytorch as lightning
+import matplotlib.pyplot as plt
 from lightning.pytorch.callbacks import Callback
+
+from galaxyml.training.loggers import SHOWING
 
 
 class Figures(Callback):
@@ -19,8 +22,10 @@ class Figures(Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         every = max((trainer.max_epochs or 1) // self.times, 1)
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        if not trainer.is_global_zero or (trainer.current_epoch % every and not last):
+        showing = [logger for logger in trainer.loggers if isinstance(logger, SHOWING)]
+        if not showing or not trainer.is_global_zero or (trainer.current_epoch % every and not last):
             return
-        logger: Any = trainer.logger
         for name, figure in pl_module.figures(trainer).items():  # before the module resets what it collected
-            logger.experiment.add_figure(f"val/{name}", figure, trainer.global_step)
+            for logger in showing:
+                logger.add_figure(f"val/{name}", figure, trainer.global_step)
+            plt.close(figure)

@@ -1,0 +1,271 @@
+"""Where curves, figures and settings go while a run is fitted: one of these, or none, by `logger=…`.
+
+All know a run by its folder, group the runs of a sweep, and go on with the same entry when a run is carried on.
+"""
+
+import logging
+import os
+import re
+import sqlite3
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import pandas as pd
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+
+from galaxyml.errors import UserError
+from galaxyml.runs import RunDir, flat
+
+NEEDS = {"WandB": "wandb", "MLflow": "mlflow"}  # class -> package, which is also the extra
+SECONDS_BUSY = 300  # that a process waits for others which write to the same database
+
+
+def check(config: DictConfig) -> None:
+    """Makes sure that the package of the chosen logger is there.
+
+    Raises:
+        UserError: If it is not.
+    """
+    package = NEEDS.get(str((config.get("logger") or {}).get("_target_")).rpartition(".")[2])
+    if package and find_spec(package) is None:
+        raise UserError(
+            f"logger={package} needs a package that is not installed: pip install 'galaxyml[{package}]'. "
+            "Without it there are logger=tensorboard, csv and none."
+        )
+
+
+def settings(config: DictConfig) -> dict[str, Any]:
+    """Every number and word of a configuration, by its dotted key, without references and names of classes."""
+    values = {key: value for key, value in flat(config).items() if isinstance(value, int | float | str | bool)}
+    return {key: value for key, value in values.items() if "${" not in str(value) and "_target_" not in key}
+
+
+class TensorBoard(TensorBoardLogger):
+    """TensorBoard's files, in the run's folder.
+
+    Args:
+        part: Folder of what is fitted: the run's, or that of a phase of it.
+        run: Folder of the run.
+        config: The run's.
+    """
+
+    def __init__(self, part: RunDir, run: RunDir, config: DictConfig) -> None:
+        super().__init__(part.path, name="", version="tensorboard", default_hp_metric=False)
+        self.config = config
+
+    def add_figure(self, name: str, figure: Figure, step: int) -> None:
+        """Shows a figure."""
+        self.experiment.add_figure(name, figure, step)
+
+    def conclude(self, reached: dict[str, float]) -> None:
+        """Fills the table of runs: the settings, and what they led to."""
+        self.log_hyperparams(settings(self.config), reached)
+        self.finalize("success")
+
+
+class CSV(CSVLogger):
+    """A table with a row for each time that something was logged; arguments as for `TensorBoard`."""
+
+    def __init__(self, part: RunDir, run: RunDir, config: DictConfig) -> None:
+        super().__init__(part.path, name="", version="csv")
+        self.path = part.path / "csv" / "metrics.csv"
+        self.before = pd.read_csv(self.path).to_dict("records") if self.path.is_file() else []
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        before, self.before = self.before, []
+        if before:  # Lightning would begin a new file; what a broken run did after its checkpoint comes again
+            self.path.unlink()
+            (self.path.parent / self.experiment.NAME_HPARAMS_FILE).unlink(missing_ok=True)
+            for row in before:
+                if step is None or row["step"] < step:
+                    logged = {str(name): value for name, value in row.items() if name != "step" and value == value}
+                    super().log_metrics(logged, int(row["step"]))
+        super().log_metrics(metrics, step)
+
+    def save(self) -> None:
+        if not self.before:
+            super().save()
+
+    def conclude(self, reached: dict[str, float]) -> None:
+        """Writes what is not yet written."""
+        self.save()
+
+
+class WandB(WandbLogger):
+    """Weights & Biases, one run for each of ours, and a group for each sweep; arguments as for `TensorBoard`.
+
+    Args:
+        part: As there.
+        run: As there.
+        config: As there.
+        project: Name of the project.
+        entity: Of a team; None for the user's own.
+        mode: `online`, `offline` or `disabled`; None for what WANDB_MODE says, or else for online where there is a key.
+    """
+
+    def __init__(
+        self, part: RunDir, run: RunDir, config: DictConfig, project: str, entity: str | None, mode: str | None
+    ) -> None:
+        import wandb
+
+        mode = mode or os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+        if mode not in ("online", "offline", "disabled"):
+            raise UserError(f"logger.mode={mode}: it must be online, offline, or disabled.")
+        part.path.mkdir(parents=True, exist_ok=True)
+        known = part.known_as("wandb") or uuid.uuid4().hex[:8]
+        part.make_known("wandb", known)
+        super().__init__(
+            name=_title(part, run),
+            project=project,
+            save_dir=str(part.path),  # it makes a folder `wandb` there
+            id=known,
+            entity=entity,
+            group=_sweep(config),
+            tags=[config.task],
+            config=settings(config),
+            mode=mode,
+            # Several runs follow each other in a process, and Lightning would take the second for the first.
+            reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
+        )
+        del self._wandb_init["anonymous"]  # it would warn that this does nothing
+        if mode != "online":
+            self._wandb_init["resume"] = None  # syncing joins what has the same id
+
+    def add_figure(self, name: str, figure: Figure, step: int) -> None:
+        """Shows a figure."""
+        import wandb
+
+        self.experiment.log({name: wandb.Image(figure), "trainer/global_step": step})
+
+    def conclude(self, reached: dict[str, float]) -> None:
+        """Keeps what was reached, and ends the run there."""
+        self.experiment.summary.update(reached)
+        self.experiment.finish()
+
+    def finalize(self, status: str) -> None:
+        if status == "failed" and self._experiment is not None:
+            self._experiment.finish(exit_code=1)
+
+
+class MLflow(MLFlowLogger):
+    """MLflow, one run for each of ours, and an experiment for each sweep; arguments as for `TensorBoard`.
+
+    Args:
+        part: As there.
+        run: As there.
+        config: As there.
+        uri: Of a server or a database; None for `mlflow.db` in the sweep's folder.
+    """
+
+    def __init__(self, part: RunDir, run: RunDir, config: DictConfig, uri: str | None) -> None:
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)  # it tells of each table that it makes
+        warnings.filterwarnings("ignore", message=".*noload.*")  # SQLAlchemy's, about MLflow's code
+        from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+        from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+
+        sweep = run.path.parent.resolve()
+        store = uri or f"sqlite:///{sweep / 'mlflow.db'}?timeout={SECONDS_BUSY}"
+        with _alone(sweep):  # two processes would both make the tables, or the experiment
+            client = MlflowClient(store)
+            experiment = client.get_experiment_by_name(_sweep(config))
+            if experiment is None:
+                artifacts = None if uri else (sweep / "mlflow").as_uri()
+                experiment = client.get_experiment(client.create_experiment(_sweep(config), artifacts))
+        made = part.known_as("mlflow") or ""
+        try:
+            client.update_run(made, status="RUNNING")
+        except MlflowException:  # there is none, or it was deleted there
+            tags = {MLFLOW_RUN_NAME: _title(part, run), "group": run.group, "folder": str(run.path)}
+            made = client.create_run(experiment.experiment_id, tags=tags).info.run_id
+            part.make_known("mlflow", made)
+            own = [Param(key, str(value)) for key, value in settings(config).items()]
+            for begin in range(0, len(own), 100):  # it takes no more at once
+                client.log_batch(made, params=own[begin : begin + 100])
+        super().__init__(_sweep(config), tracking_uri=store, run_id=made)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics({_plain(name): value for name, value in metrics.items()}, step)
+
+    def add_figure(self, name: str, figure: Figure, step: int) -> None:
+        """Shows a figure."""
+        self.experiment.log_figure(self.run_id, figure, f"{_plain(name)}/{step:07d}.png")
+
+    def conclude(self, reached: dict[str, float]) -> None:
+        """Keeps what was reached, and ends the run there."""
+        self.log_metrics(reached)
+        super().finalize("success")
+
+    def finalize(self, status: str = "success") -> None:
+        if status == "failed":
+            super().finalize(status)
+
+
+SHOWING = (TensorBoard, WandB, MLflow)  # which take pictures
+
+
+def made(part: RunDir, run: RunDir, config: DictConfig) -> Logger | None:
+    """The logger that a configuration names; None if it names none, and in all but the first of a run's processes.
+
+    Args:
+        part: Folder of what is fitted: the run's, or that of a phase of it.
+        run: Folder of the run.
+        config: The run's.
+    """
+    if config.get("logger") is None or int(getattr(rank_zero_only, "rank", 0)):
+        return None
+    return instantiate(config.logger)(part, run, config)
+
+
+def conclude(loggers: list[Logger], reached: dict[str, float]) -> None:
+    """Tells loggers what a fit has led to, after which nothing more is logged of it."""
+    for logger in loggers:
+        if isinstance(logger, (*SHOWING, CSV)):
+            logger.conclude(reached)
+
+
+def _sweep(config: DictConfig) -> str:
+    return f"{config.task}/{config.name}"
+
+
+def _title(part: RunDir, run: RunDir) -> str:
+    return run.name if part.path == run.path else f"{run.name} {part.name}"
+
+
+def _plain(name: str) -> str:
+    """A metric's name as MLflow takes it."""
+    return re.sub(r"[^\w/. -]", "", name, flags=re.ASCII)
+
+
+def _has_key() -> bool:
+    """Whether the user is logged in at Weights & Biases; it would ask otherwise."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc().authenticators(host) is not None
+    except (OSError, NetrcParseError):
+        return False
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time; the lock of one that is killed goes with it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(folder / ".mlflow.lock", timeout=SECONDS_BUSY)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        yield

@@ -1,0 +1,87 @@
+"""Ends a run of a search that does worse than the others did at the same epoch."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lightning.pytorch as lightning
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+
+from galaxyml.study import FOLDS, PRUNED, handle, open_storage, require_optuna
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
+
+
+class Pruned(Exception):
+    """A run of a search was ended early, which is no failure.
+
+    Args:
+        value: The last one of the monitored metric.
+    """
+
+    def __init__(self, value: float) -> None:
+        super().__init__(f"worse than other trials: {value:.4f}")
+        self.value = value
+
+
+class Pruning(Callback):
+    """Reports the monitored metric to a run's trial each epoch, and ends the run when the study's pruner says so.
+
+    Of a trial that is the mean over folds, the first fold alone is reported and judged; the other ones end with it.
+
+    Args:
+        trial: The run's, which other processes write to as well.
+        monitor: The metric.
+        judged: Whether this is the first fold.
+    """
+
+    def __init__(self, trial: "Trial", monitor: str, judged: bool) -> None:
+        self.trial, self.monitor, self.judged = trial, monitor, judged
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._end(trainer, None)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.monitor not in trainer.callback_metrics:  # a stage's, which is not known before the end
+            return
+        value, epoch = float(trainer.callback_metrics[self.monitor]), trainer.current_epoch
+        # A run that carries on may repeat an epoch, and a trial takes each only once.
+        if trainer.is_global_zero and self.judged and epoch not in self._now.intermediate_values:
+            self.trial.report(value, epoch)
+            if self.trial.should_prune():
+                self.trial.set_user_attr(PRUNED, epoch)
+        self._end(trainer, value)
+
+    @property
+    def _now(self) -> "FrozenTrial":
+        return self.trial.storage.get_trial(self.trial._trial_id)
+
+    def _end(self, trainer: lightning.Trainer, value: float | None) -> None:
+        """Ends the run if its trial is to end; in all its processes alike."""
+        now = self._now if trainer.is_global_zero else None
+        if trainer.strategy.broadcast(now is not None and PRUNED in now.user_attrs):
+            last = now.intermediate_values[now.last_step] if now is not None and now.last_step is not None else math.nan
+            raise Pruned(last if value is None else value)
+
+
+def pruning(config: DictConfig) -> list[Callback]:
+    """What ends a run early, if Hydra runs it for a search; nothing otherwise.
+
+    Args:
+        config: The run's.
+    """
+    if not HydraConfig.initialized() or "trial" not in (search := HydraConfig.get().sweeper) or search.trial is None:
+        return []
+    optuna = require_optuna()
+    study = optuna.load_study(
+        study_name=search.study_name,
+        storage=open_storage(search.storage, Path(HydraConfig.get().runtime.output_dir).parent),
+        sampler=optuna.samplers.RandomSampler(),  # nothing is asked for here
+        pruner=instantiate(search.pruner),
+    )
+    folds = study.user_attrs[FOLDS]
+    return [Pruning(handle(study, search.trial), config.monitor, not folds or str(config.fold) == folds[0])]
