@@ -44,7 +44,7 @@ sweep: setup     ## all folds: make sweep ARGS="task=galaxyzoo model=resnet50 na
 	$(RUN) $(ARGS) -m fold=$(FOLDS)
 
 FOLDER ?= multirun/galaxyzoo/demo
-report: setup    ## write a report again: make report FOLDER=multirun/galaxyzoo/mine
+report: setup    ## a run's or sweep's report again, finished or not: make report FOLDER=multirun/galaxyzoo/mine
 	$(PYTHON) -m galaxyml.report $(FOLDER)
 
 tensorboard: setup  ## curves, figures and galaxies of all runs, at http://localhost:6006

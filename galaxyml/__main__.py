@@ -3,19 +3,12 @@
 Nothing heavy is imported before the configuration is composed, so that help and typing errors answer at once.
 """
 
-import logging
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from galaxyml import commandline
-from galaxyml.errors import DataError, UserError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-log = logging.getLogger("galaxyml")
+from galaxyml.errors import UserError
+from galaxyml.signals import Stop
 
 
 def main() -> None:
@@ -33,48 +26,18 @@ def main() -> None:
 
     import hydra
 
-    import galaxyml.sweep  # noqa: F401 - registers the name of a run's folder
-    from galaxyml import plugins, search
+    from galaxyml import launching
+    from galaxyml.launching.job import job
 
-    plugins.register(search.OptunaSweeper)
-
+    launching.register()
     command = hydra.main(version_base="1.3", config_path=str(commandline.CONF), config_name="config")(job)
     try:
         command()
-    except KeyboardInterrupt:
+    except Stop as stop:
+        sys.exit(stop.status)
+    except KeyboardInterrupt:  # before a run has begun, or after all of them
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
-
-
-def job(config: "DictConfig") -> float | None:
-    """One run of a sweep. What fails is told at once, and the other runs go on; bad files end all of them."""
-    from hydra.core.hydra_config import HydraConfig
-
-    hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
-    try:
-        from galaxyml import experiment
-
-        return experiment.run(config, folder, list(hydra_config.overrides.task))
-    except KeyboardInterrupt:
-        print(f"\nThe same command with name={config.name} carries on.", file=sys.stderr)
-        raise
-    except Exception as error:
-        told = _user_error(error)
-        if told is None:
-            log.exception("%s failed", folder.name)
-            return None
-        log.error("error: %s", told)
-        if isinstance(told, DataError):
-            sys.exit(1)
-    return None
-
-
-def _user_error(error: BaseException | None) -> UserError | None:
-    """The user's part in an error; Hydra wraps what a constructor raises."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__
-    return error
 
 
 if __name__ == "__main__":

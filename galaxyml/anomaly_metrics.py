@@ -262,6 +262,53 @@ def bootstrap(
     return ends
 
 
+def weighted(
+    scores: np.ndarray,
+    unknown: np.ndarray,
+    drawn: np.ndarray,
+    classes: np.ndarray | None = None,
+    ks: Sequence[int] = (),
+) -> dict[str, np.ndarray]:
+    """`score`'s numbers, but prevalence and support, of resamples.
+
+    Args:
+        scores: Shape (N,), higher the more anomalous.
+        unknown: Whether each object is an anomaly, shape (N,).
+        drawn: How often each object is drawn, shape (R, N); as many anomalies, and as many others, in each resample.
+        classes: Name of each object's true class, shape (N,).
+        ks: How many objects are looked at, each 1 or more.
+
+    Returns:
+        Shape (R,) each; NaN where it is not defined.
+    """
+    unknown = np.asarray(unknown, bool)
+    order = np.argsort(_checked(scores))[::-1]
+    first = np.append(True, scores[order][1:] != scores[order][:-1])
+    # As in `Ranking`, known objects that follow each other are one group, whatever their scores.
+    starts = np.flatnonzero(first)
+    alone = np.add.reduceat(unknown[order].astype(np.int64), starts) == 0
+    starts = starts[np.append(True, ~(alone[1:] & alone[:-1]))]
+    group = np.zeros(len(order), np.int64)
+    group[starts[1:]] = 1
+    group = group.cumsum()
+
+    def counted(chosen: np.ndarray) -> np.ndarray:
+        """How often objects of each group are drawn of those that are chosen, shape (R, G)."""
+        places = np.flatnonzero(chosen[order])
+        heads = np.flatnonzero(np.diff(group[places], prepend=-1))
+        found = np.zeros((len(drawn), len(starts)), np.int64)
+        if len(places):
+            found[:, group[places[heads]]] = np.add.reduceat(drawn[:, order[places]], heads, axis=1, dtype=np.int64)
+        return found
+
+    known = counted(~unknown)
+    numbers = _numbers(counted(unknown), known, ks)
+    for name in [] if classes is None else np.unique(np.asarray(classes)[unknown].astype(str)):
+        of_class = counted(unknown & (classes == name))
+        numbers |= {f"roc_auc/{name}": _roc_auc(of_class, known), f"pr_auc/{name}": _pr_auc(of_class, known)}
+    return numbers
+
+
 def threshold(scores_of_known: np.ndarray, false_alarms: float) -> float:
     """Score that a known object exceeds with at most a given probability.
 

@@ -4,10 +4,11 @@ Labels are integers from 0 to K - 1, shape (N,); -1 marks an object whose class 
 Probabilities have shape (N, K) and rows that sum to 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.sparse import csr_array
 from scipy.stats import rankdata
 from torch import Tensor
 from torchmetrics import Metric
@@ -153,35 +154,55 @@ def bootstrap(
     """
     known = labels >= 0
     labels, probabilities = labels[known], np.asarray(probabilities, np.float64)[known]
-    count, classes = len(labels), len(names)
+    count = len(labels)
     if not count:
         return {key: (np.nan, np.nan) for key in score(labels, probabilities, names) if not key.startswith("support/")}
-    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
-    cells = labels * classes + predicted
-    gaps = np.zeros((BINS, count))  # row b holds right - confidence of the objects in bin b
-    gaps[confidence_bin(confidence, BINS), np.arange(count)] = (predicted == labels) - confidence
-    losses = _losses(labels, probabilities)
-
     drawn: list[dict[str, np.ndarray]] = []
     rng = np.random.default_rng(seed)
     at_once = max(WEIGHTS_AT_ONCE // count, 1)
     for start in range(0, resamples, at_once):
-        chunk = min(at_once, resamples - start)
-        rows = rng.integers(0, count, (chunk, count))
-        matrices = _histograms(cells[rows], classes * classes).reshape(chunk, classes, classes)
-        weights = _histograms(rows, count).T.astype(np.float64)  # how often each object was drawn, (N, chunk)
-        found = rates(matrices, undefined=np.nan)
-        found["auc"] = _weighted_auc(labels, probabilities, np.ascontiguousarray(weights))
-        found["macro_auc"] = _mean_defined(found["auc"])
-        found |= dict(zip(("nll", "brier"), losses @ weights / count, strict=True))
-        found["ece"] = np.abs(gaps @ weights).sum(0) / count
-        del found["support"]
-        drawn.append(found)
+        rows = rng.integers(0, count, (min(at_once, resamples - start), count))
+        drawn.append(weighted(labels, probabilities, _histograms(rows, count)))
     every = {key: np.concatenate([found[key] for found in drawn]) for key in drawn[0]}
     ends = {key: _ends(values, level) for key, values in every.items()}
     lower, upper = ({key: both[side] for key, both in ends.items()} for side in (0, 1))
     flat = _flat(upper, names)
     return {key: (low, flat[key]) for key, low in _flat(lower, names).items()}
+
+
+def weighted(
+    labels: np.ndarray, probabilities: np.ndarray, drawn: np.ndarray, wanted: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
+    """`score`'s numbers, all but the support, of resamples; what a resample does not define is NaN.
+
+    Args:
+        labels: Shape (N,), all known.
+        probabilities: Shape (N, K).
+        drawn: How often each object is drawn, shape (R, N).
+        wanted: Which are needed, without their classes, such as `f1`; None for all.
+
+    Returns:
+        Shape (R,) each, or (R, K) where there is one a class.
+    """
+    classes = probabilities.shape[1]
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
+    at = labels * classes + predicted, np.arange(len(labels))  # cell of the confusion matrix, and object
+    cells = csr_array((np.ones(len(labels)), at), shape=(classes * classes, len(labels)))
+    weights = np.ascontiguousarray(drawn.T, np.float64)
+    found = rates((cells @ weights).T.reshape(-1, classes, classes), undefined=np.nan)
+    del found["support"]
+    wanted = {*found, "auc", "macro_auc", "nll", "brier", "ece"} if wanted is None else set(wanted)
+    count = weights.sum(0)
+    if wanted & {"auc", "macro_auc"}:
+        found["auc"] = _weighted_auc(labels, probabilities, weights)
+        found["macro_auc"] = _mean_defined(found["auc"])
+    if wanted & {"nll", "brier"}:
+        found |= dict(zip(("nll", "brier"), _losses(labels, probabilities) @ weights / count, strict=True))
+    if "ece" in wanted:
+        gaps = np.zeros((BINS, len(labels)))  # row b holds right - confidence of the objects in bin b
+        gaps[confidence_bin(confidence, BINS), np.arange(len(labels))] = (predicted == labels) - confidence
+        found["ece"] = np.abs(gaps @ weights).sum(0) / count
+    return {name: values for name, values in found.items() if name in wanted}
 
 
 class ClassMetrics(Metric):
@@ -272,6 +293,7 @@ def _histograms(values: np.ndarray, size: int) -> np.ndarray:
 def _weighted_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """`auc` with each object counted as often as `weights`, shape (N, R), says; shape (R, K)."""
     found = np.full((weights.shape[1], probabilities.shape[1]), np.nan)
+    total = weights.sum(0)
     for k, scores in enumerate(probabilities.T):
         order = np.argsort(scores)
         first = np.diff(scores[order], prepend=np.nan) != 0  # False where a score equals the one before
@@ -281,7 +303,7 @@ def _weighted_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.nda
         having, group = weights[order[positive]], first.cumsum()[positive] - 1
         midranks = up_to[group] - groups[group] / 2
         n = having.sum(0)
-        others = len(labels) - n
+        others = total - n
         wins = np.einsum("nr,nr->r", having, midranks) - n * n / 2
         np.divide(wins, n * others, out=found[:, k], where=n * others > 0)
     return found

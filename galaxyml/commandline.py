@@ -154,6 +154,8 @@ def help_text() -> str:
         "",
         "-m sweeps over every value that is given with commas. Results: multirun/<task>/<name>/report.md",
         "python -m galaxyml.predict RUN PICTURES… --out predictions.csv: what a finished run says of other pictures.",
+        "python -m galaxyml.report FOLDER: a run's or a sweep's report again, finished or not.",
+        "python -m galaxyml.compare RUN RUN…: which is better, on the objects that all predicted.",
         "--cfg job prints the whole configuration; any key of it can be given. --hydra-help: Hydra's own flags.",
     ]
     return "\n".join(lines)

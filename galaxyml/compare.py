@@ -1,40 +1,61 @@
-"""Two finished runs on the galaxies that both predicted: `python -m galaxyml.compare RUN RUN [--split test]`."""
+"""Finished runs on the objects that all predicted: `python -m galaxyml.compare RUN RUN… [--split test]`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from galaxyml.errors import UserError, near, some
+from galaxyml.errors import UserError, near
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from galaxyml.runs import RunDir
-    from galaxyml.stages.votes import Judged
+    from galaxyml.evidence import Evidence
 
 EXAMPLES = """\
 examples:
   python -m galaxyml.compare multirun/surveys/sdss multirun/surveys/both --survey ukidss
-  python -m galaxyml.compare multirun/surveys/sdss multirun/surveys/both --split val --out table.csv"""
+  python -m galaxyml.compare multirun/galaxyzoo/small multirun/galaxyzoo/tuned --split val --out table.csv
+  python -m galaxyml.compare multirun/galaxy10/focal/joined/seed-* multirun/galaxy10/baseline
+
+RUN is the folder of a finished run, or of a sweep whose folds were joined, on fractions of votes, votes of surveys,
+classes or anomalies. Intervals and p are those of objects: another training may differ by more."""
 
 MEAN = "mean"  # of the features, in the place of a feature's name
-SAME = 1e-6  # true fractions that differ by less are the same
+PLACES = ("1st", "2nd", "3rd")
+NAMES = {
+    "pearson": "r",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
+    "macro_f1": "macro F1",
+    "f1": "F1",
+    "macro_auc": "macro AUC",
+    "auc": "AUC",
+    "nll": "NLL",
+    "brier": "Brier",
+    "ece": "ECE",
+}
+PAIRED = {"pearson": "r", "mae": "MAE"}  # of two runs on votes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Reads the command line and prints the table."""
+    """Reads the command line and prints the tables."""
     parser = argparse.ArgumentParser(
         prog="python -m galaxyml.compare",
-        description="Compares two runs on votes: correlation and error of each feature, and the paired difference "
-        "(the second less the first) with its 95 % interval over galaxies.",
+        description="Compares finished runs on the objects that all of them predicted: every metric, and its paired "
+        "difference to that of the first run with its 95 % interval.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("first", type=Path, help="folder of a finished run, or of a sweep whose folds were joined")
-    parser.add_argument("second", type=Path, help="another one")
-    parser.add_argument("--split", choices=("val", "test"), default="test", help="which galaxies (default: test)")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more; the others against the first")
+    parser.add_argument(
+        "--split",
+        choices=("val", "test", "survey"),
+        help="which objects (default: test, or the first of val and survey where the truth of test is not known)",
+    )
     parser.add_argument("--survey", help="the galaxies of one survey; all of them, each apart, where it is not given")
     parser.add_argument("--out", type=Path, help="a .csv that the table is written to as well")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (default: 1000)")
@@ -46,13 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, lowest in (("resamples", 0), ("least", 2)):
             if (value := getattr(given, name)) < lowest:
                 raise UserError(f"--{name} {value}: it must be {lowest} or more.")
-        table = compare(given.first, given.second, given.split, given.survey, given.resamples, given.least)
+        runs = _read(given.runs, given.split, given.survey, given.least)
+        table = _differences(runs, given.resamples, given.least)
+        votes = "feature" in table and len(runs) == 2
         if given.out is not None:
             from galaxyml.files import whole
 
             with whole(given.out) as draft:
-                table.to_csv(draft, index=False)
-        _show(table, given.first, given.second)
+                (_side_by_side(table) if votes else table).to_csv(draft, index=False)
+        if votes:
+            _show_votes(_side_by_side(table), given.runs)
+        else:
+            _show(table, given.runs, runs[0])
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -60,148 +86,222 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def compare(
-    first: Path,
-    second: Path,
-    split: str = "test",
-    survey: str | None = None,
-    resamples: int = 1000,
-    least: int = 20,
+    *folders: Path, split: str | None = None, survey: str | None = None, resamples: int = 1000, least: int = 20
 ) -> "pd.DataFrame":
-    """Correlation and error of two runs by survey and feature, on the galaxies and features that both predicted.
+    """The metrics of runs, and their differences to those of the first, on the objects that all predicted.
 
     Args:
-        first: Folder of a finished run, or of a sweep whose folds were joined.
-        second: Another one.
-        split: `val` or `test`.
-        survey: Whose galaxies; None for every survey, each apart.
-        resamples: Of the intervals; both runs are measured on the same ones.
+        *folders: Of finished runs, or of sweeps whose folds were joined; two or more, of one kind.
+        split: `val`, `test` or `survey`; None for the first of test, val and survey whose truth is known.
+        survey: Whose galaxies, of votes; None for every survey, each apart.
+        resamples: Of the intervals; all runs are measured on the same ones.
         least: Galaxies that must have been asked for a feature to be measured.
 
     Returns:
-        One row a survey and feature, and one for their mean: `survey`, `feature`, `galaxies`, and of r and MAE
-        (`_first`, `_second`, `_difference`, the second less the first, and its `_low` and `_high`).
+        One row a metric and run: `metric`; `column`, the fraction or class, or '' for all together; `objects`; `run`;
+        `value`; `difference` to the first run's, with the ends `low` and `high` of its interval, and `p` (see
+        `galaxyml.paired.Difference`), which are empty for that one. Of votes also `survey`, and `feature` for `column`.
+
+        Of two runs on votes one row a survey and feature, and one for their mean: `survey`, `feature`, `galaxies`, and
+        of r and MAE `_first`, `_second`, `_difference`, the second less the first, and its `_low`, `_high` and `_p`.
 
     Raises:
-        UserError: If a run is not finished or not on votes, or they share no galaxy or feature, or differ in the truth.
+        UserError: If a run is not finished or of another kind, or they share no object or column, or differ in the
+            truth.
     """
+    table = _differences(_read(folders, split, survey, least), resamples, least)
+    return _side_by_side(table) if "feature" in table and len(folders) == 2 else table
+
+
+def _read(folders: Sequence[Path], split: str | None, survey: str | None, least: int) -> "list[Evidence]":
+    """What the runs said of the objects that all predicted, in the same order."""
+    import numpy as np
+
+    from galaxyml.evidence import aligned, evidence
     from galaxyml.runs import RunDir
 
-    runs = RunDir(first), RunDir(second)
-    one, other = (_judged(run, split) for run in runs)
-    features = [feature for feature in one.features if feature in other.features]
-    if not features:
-        raise UserError(
-            f"{first} and {second} share no feature: {some(one.features)} there, {some(other.features)} here. "
-            "Train them with the same features=…."
-        )
-    one, other = _shared(runs, split, features, one, other)
-    if survey is not None and survey not in one.survey:
-        raise UserError(f"Both runs predicted no {split} galaxy of '{survey}'. {near(survey, one.surveys())}")
-    rows: list[dict[str, object]] = []
-    for name in [survey] if survey is not None else one.surveys():
-        rows += _rows(name, one.of(name), other.of(name), resamples, least)
-    if not rows:
-        raise UserError(f"No feature was asked of {least} galaxies that both runs predicted. Give a smaller --least.")
+    if len(folders) < 2:
+        raise UserError(f"{folders[0]} alone cannot be compared: name two runs or more.")
+    runs = [RunDir(folder) for folder in folders]
+    by_split: dict[str, list[Evidence | None]] = {}
+    for name in [split] if split is not None else ["test", "val", "survey"]:
+        by_split[name] = [evidence(run, name, least) for run in runs]
+        if all(found is not None for found in by_split[name]):
+            break
+    else:
+        name = split or next((name for name, found in by_split.items() if any(found)), "test")
+        lacking = next(run for run, found in zip(runs, by_split[name], strict=True) if found is None)
+        others = {other: evidence(lacking, other, least) for other in ("test", "val", "survey") if other != name}
+        there = [other for other, found in others.items() if found is not None]
+        example = next((found for found in [*by_split[name], *others.values()] if found is not None), None)
+        what = f"{example.objects} {example.known}" if example is not None else "objects whose truth is known"
+        advice = f"Give --split {there[0]}." if there and split is not None else "There is nothing to compare it by."
+        raise UserError(f"{lacking.path} predicted no {name} {what}. {advice}")
+    found = aligned([said for said in by_split[name] if said is not None], name)
+    if survey is None:
+        return found
+    if found[0].kind != "votes":
+        raise UserError(f"--survey {survey}: only votes have surveys, and these runs are on {found[0].kind}.")
+    surveys = sorted(set(found[0].strata))
+    if survey not in surveys:
+        raise UserError(f"All runs predicted no {name} galaxy of '{survey}'. {near(survey, surveys)}")
+    return [each.take(np.flatnonzero(each.strata == survey)) for each in found]
 
+
+def _differences(runs: "Sequence[Evidence]", resamples: int, least: int) -> "pd.DataFrame":
+    """One row a metric and run, see `compare`."""
     import pandas as pd
 
+    from galaxyml.paired import Difference, measured
+
+    found = measured(runs, resamples=resamples)
+    counts = runs[0].counts()
+    votes = runs[0].kind == "votes"
+    rows: list[dict[str, Any]] = []
+    for key in found[0]:
+        metric, _, column = key.partition("/")
+        if not all(key in numbers for numbers in found) or (votes and not column):
+            continue  # the mean over surveys depends on which there are
+        survey, _, feature = column.partition(":")
+        place = {"survey": survey, "feature": feature or MEAN} if votes else {"column": column}
+        for run, numbers in zip(runs, found, strict=True):
+            row = {**place, "metric": metric, "objects": counts.get(key, len(run.ids)), "run": str(run.where)}
+            row["value"] = float(numbers[key][0])
+            if run is not runs[0]:
+                gap = Difference.of(found[0][key], numbers[key])
+                row |= {"difference": gap.value, "low": gap.low, "high": gap.high, "p": gap.p}
+            rows.append(row)
+    if not rows:
+        raise UserError(f"No feature was asked of {least} galaxies that all runs predicted. Give a smaller --least.")
+    table = pd.DataFrame(rows)
+    if votes:  # by survey, then by feature, the mean first
+        order = {name: at for at, name in enumerate([MEAN, *runs[0].columns])}
+        table["at"] = table["feature"].map(order)
+        table = table.sort_values(["survey", "at"], kind="stable", ignore_index=True).drop(columns="at")
+    return table
+
+
+def _side_by_side(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The differences of two runs on votes, one row a survey and feature."""
+    import pandas as pd
+
+    rows = []
+    for (survey, feature), part in table.groupby(["survey", "feature"], sort=False):
+        row: dict[str, Any] = {"survey": survey, "feature": feature, "galaxies": part["objects"].iloc[0]}
+        for metric, name in PAIRED.items():
+            first, second = part[part["metric"] == metric].to_dict("records")
+            row |= {f"{name}_first": first["value"], f"{name}_second": second["value"]}
+            row |= {f"{name}_{end}": second[end] for end in ("difference", "low", "high", "p")}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _judged(run: "RunDir", split: str) -> "Judged":
-    """What a finished run said of a split."""
-    from galaxyml.stages.votes import judged
-
-    run.metrics()  # only of a finished run
-    found = judged(run, split)
-    if found is None:
-        other = "val" if split == "test" else "test"
-        raise UserError(f"{run.path} predicted no {split} galaxies with votes. Give --split {other}.")
-    return found
-
-
-def _shared(
-    runs: tuple["RunDir", "RunDir"], split: str, features: list[str], one: "Judged", other: "Judged"
-) -> tuple["Judged", "Judged"]:
-    """The galaxies of both, in the same order, with the features of both."""
-    import numpy as np
-    import pandas as pd
-
-    from galaxyml.stages.votes import judged
-
-    if one.features != features:
-        one = judged(runs[0], split, features) or one
-    if other.features != features:
-        other = judged(runs[1], split, features) or other
-    at = pd.Index(other.ids.astype(str)).get_indexer(one.ids.astype(str))
-    if not (at >= 0).any():
-        raise UserError(
-            f"{runs[0].path} and {runs[1].path} predicted no {split} galaxy alike: {some(list(one.ids), shown=2)} "
-            f"there, {some(list(other.ids), shown=2)} here. Compare runs that were tested on the same survey."
-        )
-    one, other = one.take(np.flatnonzero(at >= 0)), other.take(at[at >= 0])
-    gap = np.abs(one.true - other.true) > SAME
-    gap |= np.isnan(one.true) != np.isnan(other.true)
-    gap |= one.votes != other.votes
-    if gap.any():
-        row, column = np.argwhere(gap)[0]
-        raise UserError(
-            f"{runs[0].path} and {runs[1].path} know different votes of {gap.any(axis=1).sum():,} of {len(gap):,} "
-            f"galaxies: of {one.ids[row]}, {features[column]} is {one.true[row, column]:.4f} of "
-            f"{one.votes[row, column]:g} votes there and {other.true[row, column]:.4f} of "
-            f"{other.votes[row, column]:g} here. Compare runs that were made from the same tables."
-        )
-    return one, other
-
-
-def _rows(survey: str, one: "Judged", other: "Judged", resamples: int, least: int) -> list[dict[str, object]]:
-    """One row a feature that is measured, and one for their mean."""
-    import numpy as np
-
-    from galaxyml.stages.votes import resampled
-    from galaxyml.vote_metrics import interval
-
-    measured = resampled(one, {"first": one.said, "second": other.said}, resamples, least)
-    rows: list[dict[str, object]] = []
-    for place, feature in [(None, MEAN), *enumerate(one.features)]:
-        columns = measured.defined if place is None else np.arange(len(one.features)) == place
-        if not (columns & measured.defined).any():
-            continue
-        row: dict[str, object] = {"survey": survey, "feature": feature}
-        row["galaxies"] = len(one.ids) if place is None else int(measured.asked[place])
-        for name, measure in (("r", "pearson"), ("MAE", "mae")):
-            before, after = (measured.mean(measure, columns, by) for by in ("first", "second"))
-            row |= {f"{name}_first": float(before[0]), f"{name}_second": float(after[0])}
-            ends = (f"{name}_difference", f"{name}_low", f"{name}_high")
-            row |= dict(zip(ends, interval(after - before), strict=True))
-        rows.append(row)
-    return rows
-
-
-def _show(table: "pd.DataFrame", first: Path, second: Path) -> None:
-    """Prints the table; differences whose interval leaves out 0 are bold."""
-    from rich.console import Console
+def _show_votes(table: "pd.DataFrame", folders: Sequence[Path]) -> None:
+    """Prints what two runs on votes differ by, each feature; differences whose interval leaves out 0 are bold."""
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
-    console.print(f"first:  {escape(str(first))}\nsecond: {escape(str(second))}", highlight=False)
+    console = _console(folders)
     for survey, rows in table.groupby("survey", sort=False):
         shown = Table(title=escape(str(survey)), title_justify="left")
         for name in ("feature", "galaxies", "r 1st", "2nd", "2nd - 1st", "MAE 1st", "2nd", "2nd - 1st"):
             shown.add_column(name, justify="left" if name == "feature" else "right", no_wrap=True)
         for row in rows.to_dict("records"):
             cells = [str(row["feature"]), f"{row['galaxies']:,}"]
-            for name in ("r", "MAE"):
-                low, high = row[f"{name}_low"], row[f"{name}_high"]
-                difference = f"{row[f'{name}_difference']:+.3f} \\[{low:+.3f}, {high:+.3f}]"
+            for name in PAIRED.values():
                 cells += [f"{row[f'{name}_first']:.3f}", f"{row[f'{name}_second']:.3f}"]
-                cells.append(f"[bold]{difference}[/]" if low > 0 or high < 0 else difference)
+                cells.append(_bold(*(row[f"{name}_{end}"] for end in ("difference", "low", "high"))))
             shown.add_row(*cells, end_section=row["feature"] == MEAN)
-        # Names of features and intervals are of no use in parts.
-        console.width = max(console.width, console.measure(shown, options=console.options.update(width=500)).maximum)
-        console.print(shown)
+        _print(console, shown)
     console.print("2nd - 1st: paired over the same galaxies, 95 % interval in brackets.", highlight=False)
+
+
+def _show(table: "pd.DataFrame", folders: Sequence[Path], example: "Evidence") -> None:
+    """Prints what each run has and how far that is from the first run's; clear differences are bold.
+
+    Metrics over all columns have a row a run; those of single columns a row a column.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    console, objects = _console(folders), example.objects
+    column = "feature" if "feature" in table else "column"
+    everything = table["feature"] == MEAN if "feature" in table else table["column"] == ""
+    overall, by_column = table[everything], table[~everything]
+    places = [_place(at) for at in range(len(folders))]  # in which order the rows of each metric are
+    count = overall["objects"].max() if len(overall) else table["objects"].max()
+    shown = Table(title=f"{count:,} {objects}" if "feature" not in table else None, title_justify="left")
+    for name in (*(["survey"] if "survey" in table else []), "metric", "run", "value", "less the 1st", "p"):
+        shown.add_column(name, justify="left" if name in ("survey", "metric", "run") else "right", no_wrap=True)
+    for number, row in enumerate(overall.to_dict("records")):
+        at = number % len(places)
+        first, last = at == 0, at == len(places) - 1
+        name = _named(row["metric"]) if first else ""
+        cells = [escape(str(row["survey"])) if first else ""] if "survey" in row else []
+        cells += [name, places[at], f"{row['value']:.4f}"]
+        cells += ["", ""] if first else [_bold(row["difference"], row["low"], row["high"], 4), f"{row['p']:.3f}"]
+        shown.add_row(*cells, end_section=last)
+    _print(console, shown)
+    for (survey, metric), rows in by_column.groupby(
+        [by_column["survey"] if "survey" in table else by_column["metric"], "metric"], sort=False
+    ):
+        title = _named(str(metric))
+        shown = Table(title=escape(f"{title}, {survey}" if "survey" in table else title), title_justify="left")
+        shown.add_column(example.column, no_wrap=True)
+        for name in (objects, *places):
+            shown.add_column(name, justify="right", no_wrap=True)
+        if len(places) == 2:
+            shown.add_column("2nd - 1st", justify="right", no_wrap=True)
+        for place, part in rows.groupby(column, sort=False):
+            each = part.to_dict("records")
+            cells = [escape(str(place)), f"{each[0]['objects']:,}"]
+            for row in each:
+                clear = row["low"] > 0 or row["high"] < 0
+                value = f"{row['value']:.3f}" if row["value"] == row["value"] else ""  # nan: not defined
+                cells.append(f"[bold]{value}[/]" if clear else value)
+            if len(places) == 2:
+                cells.append(_bold(*(each[1][end] for end in ("difference", "low", "high"))))
+            shown.add_row(*cells)
+        _print(console, shown)
+    console.print(
+        f"Differences are paired over the same {objects}, 95 % interval in brackets; bold where it leaves out 0.",
+        highlight=False,
+    )
+
+
+def _named(metric: str) -> str:
+    return NAMES.get(metric, metric.replace("_", " "))
+
+
+def _place(at: int) -> str:
+    return PLACES[at] if at < len(PLACES) else f"{at + 1}th"
+
+
+def _bold(difference: float, low: float, high: float, digits: int = 3) -> str:
+    """A difference with its interval, bold if that leaves out 0; '' where it is not defined."""
+    if difference != difference:
+        return ""
+    text = f"{difference:+.{digits}f} \\[{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"[bold]{text}[/]" if low > 0 or high < 0 else text
+
+
+def _console(folders: Sequence[Path]) -> Any:
+    """A terminal, in which the runs have been named."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console()
+    names = ["first", "second"] if len(folders) == 2 else [_place(at) for at in range(len(folders))]
+    wide = max(map(len, names)) + 1
+    for name, folder in zip(names, folders, strict=True):
+        console.print(f"{f'{name}:':<{wide}} {escape(str(folder))}", highlight=False)
+    return console
+
+
+def _print(console: Any, shown: Any) -> None:
+    """Prints a table as wide as it is: names of features and intervals are of no use in parts."""
+    console.width = max(console.width, console.measure(shown, options=console.options.update(width=500)).maximum)
+    console.print(shown)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 import copy
 import logging
 import os
-import signal
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -18,19 +16,21 @@ from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from galaxyml import report
+from galaxyml import report, signals
 from galaxyml.data.source import Source
 from galaxyml.errors import UserError
+from galaxyml.launching.job import where
 from galaxyml.models.symmetry import view_set
 from galaxyml.runs import RunDir, check_same
 from galaxyml.seeds import seed_all
 from galaxyml.training.averaging import Patience, WeightEMA
-from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
+from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, Telling, checkpoints
 from galaxyml.training.figures import Figures
 from galaxyml.training.hardware import keep_memory
 from galaxyml.training.loggers import check, conclude, made
 from galaxyml.training.predictor import Predictor
 from galaxyml.training.pruning import Pruned, pruning
+from galaxyml.training.stopping import Stopping
 from galaxyml.training.tuning import enter, phases
 
 log = logging.getLogger(__name__)
@@ -114,11 +114,12 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
             here.check_data(data.source.name, data.digests())
         log.info("%s: finished before, kept.", here.name)
         return _reached(here.metrics(), config, here)
+    here.tell(state="preparing", began=time.time(), ended=None, reason=None, left=None, **where())
     data.setup()
     for note in data.notes:
         log.info("note: %s", note)
     assert data.catalog is not None
-    trainer = _trainer(config, here, here, here.name, config.epochs, pruning(config))
+    trainer = _trainer(config, here, here, module, module.phases[-1], pruning(config))
     here.write_provenance(config.seed, _device(trainer), data.provenance())
     here.write_catalog(data.catalog)
     for name, table in data.made.items():
@@ -127,15 +128,13 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     log.info("%s: %s", here.name, ", ".join(f"{counts[split]:,} {split}" for split in counts.index))
     module.prepare(trainer, data, here)
     for phase in module.phases[:-1]:
-        part, epochs = here.phase(phase), module.epochs(phase, config.epochs)
-        _fit_phase(
-            phase, _trainer(config, here, part, f"{here.name}: {phase}", epochs), config, module, data, here, part
-        )
+        part = here.phase(phase)
+        _fit_phase(phase, _trainer(config, here, part, module, phase), config, module, data, here, part)
     try:
         _fit_phase(module.phases[-1], trainer, config, module, data, here, here)
     except Pruned as ended:
         log.info("%s: ended early, %s", here.name, ended)
-        here.tell(state="pruned", value=ended.value, ended=time.time())
+        here.tell(state="pruned", value=ended.value, left=None, ended=time.time())
         return ended.value
     module.write_predictions(trainer, data, here)
     metrics = run_stages(config, here)
@@ -143,6 +142,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     report.write(here, metrics)
     conclude(trainer.loggers, {f"reached/{config.monitor}": reached})
     here.write_metrics(metrics)  # last: it marks the run as finished
+    here.tell(state="finished", value=reached, monitor=config.monitor, left=None, ended=time.time())
     return reached
 
 
@@ -216,6 +216,7 @@ def quiet() -> None:
         ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",
         ".*was already called earlier.*",
         ".*GPU available but not used.*",
+        ".*`srun` command is available.*",
         ".*module\\(s\\) in eval mode.*",  # of a frozen backbone, which is meant to be
     ):
         warnings.filterwarnings("ignore", message=message)
@@ -272,21 +273,26 @@ def _ending(config: DictConfig) -> list[Any]:
 
 
 def _trainer(
-    config: DictConfig, run: RunDir, here: RunDir, name: str, epochs: int, judges: Sequence[Any] = ()
+    config: DictConfig, here: RunDir, part: RunDir, module: Any, phase: str, judges: Sequence[Any] = ()
 ) -> lightning.Trainer:
+    """Lightning's trainer of a phase of a run, whose files are in `part`."""
+    name = here.name if part is here else f"{here.name}: {phase}"
     callbacks: list[Any] = [
         EpochSeeds(config.seed),
-        History(here),
+        History(part),
         *judges,
         EpochProgress(name, config.monitor),
+        Telling(here, phase, module.phases, config.monitor),
         Figures(),
         *instantiate(list((config.get("callbacks") or {}).values())),
         *_ending(config),
-        *checkpoints(here, config.monitor, config.mode, config.top_k),
+        Stopping(part),
+        *checkpoints(part, config.monitor, config.mode, config.top_k),
     ]
-    logger = made(here, run, config) or False
+    epochs = module.epochs(phase, config.epochs)
+    logger = made(part, here, config) or False
     return instantiate(
-        config.trainer, max_epochs=epochs, callbacks=callbacks, logger=logger, default_root_dir=str(here.path)
+        config.trainer, max_epochs=epochs, callbacks=callbacks, logger=logger, default_root_dir=str(part.path)
     )
 
 
@@ -318,16 +324,11 @@ def _fit(trainer: lightning.Trainer, module: Any, data: Any, here: RunDir, name:
     if resume is not None:
         log.info("%s: carries on from its last checkpoint.", name)
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+        with signals.held():
+            trainer.fit(module, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+            here.fitted.touch()
     except MisconfigurationException as error:  # a monitored metric that nobody logs, most of all
         raise UserError(str(error)) from error
-    except SystemExit as error:  # Lightning's answer to a signal; its own status would be 0 for SIGTERM
-        if trainer.received_sigterm:
-            sys.exit(128 + signal.SIGTERM)
-        if trainer.interrupted:
-            raise KeyboardInterrupt from error
-        raise
-    here.fitted.touch()
 
 
 def _device(trainer: lightning.Trainer) -> str:

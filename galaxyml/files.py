@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -58,6 +59,36 @@ def whole(
     finally:
         if draft is not None:
             shutil.rmtree(draft.parent, ignore_errors=True)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Lets one process of this machine at a time make what several need, as runs of a sweep do that begin at once.
+
+    Whether it is there now is to be looked at within. The system gives the lock back when the process ends, however it
+    ends.
+
+    Args:
+        path: Final file or folder; the lock is a file beside it.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        yield  # where nothing can be written, what writes it says so better
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Another process is making {path}; this one waits for it.", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks: both make it, and one is kept
+            pass
+        yield
 
 
 def _flush(draft: Path) -> None:

@@ -1,9 +1,8 @@
 """A run's or a sweep's folder -> report.md with its figures: `python -m galaxyml.report FOLDER`."""
 
-import re
 import shlex
-import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,6 @@ VARIANTS = {
 TRIVIAL = tuple(VARIANTS)[1:]
 SIMPLER = ("mean_", "majority_", "random_", "features_", "class_features_")  # those that see no net
 CONSTRAINED = ("normalised_", "projected_")  # for which a terminal has no room
-WIDEST = 12  # columns of a table of combinations
 ENDS = ("_low", "_high")  # of a 95 % interval, by the end of a metric's name
 BY_COLUMN = {
     "rmse": "RMSE",
@@ -71,8 +69,14 @@ WHOLE = ("support", "common_features")  # metrics that are counts
 BRIEF = ("roc_auc", "pr_auc", "purity_25", "recall_25")  # where there is little room
 
 
-def write(run: RunDir, metrics: dict[str, Any]) -> Path:
-    """Writes `report.md` of a run or sweep with its numbers, and tells where it is."""
+def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Path:
+    """Writes `report.md` of a run, or of runs that were joined, and tells where it is.
+
+    Args:
+        run: The run.
+        metrics: Its numbers.
+        more: Lines of further sections.
+    """
     provenance = run.provenance()
     data = provenance["data"]
     counts = data["objects"]
@@ -82,7 +86,7 @@ def write(run: RunDir, metrics: dict[str, Any]) -> Path:
         f"# {run.config.task}: {run.path.parent.name if run.name.startswith('fold') else run.name}, {_what(run)}",
         "",
         "```",
-        _command(provenance["command"]),
+        command(_typed(run)),
         "```",
         "",
         f"{counts['train'] + counts['val']:,} {things} to learn from{tested}, from {data['source']} "
@@ -91,19 +95,19 @@ def write(run: RunDir, metrics: dict[str, Any]) -> Path:
     ]
     if steps := data.get("steps"):
         rows = [[step["what"], f"{step['after']:,}", f"{step['before'] - step['after']:,}"] for step in steps]
-        lines += ["", "## From the tables to the sample", "", *_markdown([["step", "kept", "dropped"], *rows])]
+        lines += ["", "## From the tables to the sample", "", *markdown([["step", "kept", "dropped"], *rows])]
     for split in TITLES:
         if table := summary(metrics, split):
-            lines += ["", f"## {title(split, things)}", "", *_markdown(table)]
+            lines += ["", f"## {title(split, things)}", "", *markdown(table)]
             if any(name.startswith(f"{split}/") and name.endswith(ENDS) for name in metrics):
                 lines += ["", f"In brackets: 95 % of bootstrap resamples of the {things}."]
     if models := run.table_rows("models"):
         rows = [[_cell(value) for value in row.values()] for row in models]
-        lines += ["", "## Models whose mean it is", "", *_markdown([list(models[0]), *rows])]
+        lines += ["", "## Models whose mean it is", "", *markdown([list(models[0]), *rows])]
     for split in TITLES:
         if table := by_column(metrics, split):
-            lines += ["", f"## One by one ({split})", "", *_markdown(table)]
-    lines += ["", "## Figures", ""]
+            lines += ["", f"## One by one ({split})", "", *markdown(table)]
+    lines += [*more, "", "## Figures", ""]
     lines += [f"![{path.stem}](figures/{path.name})" for path in run.figures()]
     if tables := run.tables():
         lines += ["", "## Tables", "", *(f"- [{path.stem}](tables/{path.name})" for path in tables)]
@@ -145,9 +149,9 @@ def summary(
     names.sort(key=lambda name: not any(f"{split}/{prefix}{name}" in metrics for prefix in beside))
     rows = [["metric", "model", *(VARIANTS[prefix] for prefix in beside), *(["folds: mean ± std"] if folds else [])]]
     for name in names:
-        values = [_number(metrics.get(f"{split}/{prefix}{name}")) for prefix in beside]
+        values = [number(metrics.get(f"{split}/{prefix}{name}")) for prefix in beside]
         over = [_over_folds(folds.get(f"{split}/{name}"))] if folds else []
-        own = _with_interval(metrics, f"{split}/{name}", intervals)
+        own = with_interval(metrics, f"{split}/{name}", intervals)
         rows.append([name, own, *values, *over])
     return rows
 
@@ -175,78 +179,17 @@ def by_column(metrics: dict[str, Any], split: str) -> list[list[str]]:
     keys = [key for key in BY_COLUMN if any(f"{split}/{key}/{column}" in metrics for column in columns)]
     header = ["class" if {"f1", "roc_auc"} & set(keys) else "column", *(BY_COLUMN[key] for key in keys)]
     return [header] + [
-        [column, *(_with_interval(metrics, f"{split}/{key}/{column}") for key in keys)] for column in columns
+        [column, *(with_interval(metrics, f"{split}/{key}/{column}") for key in keys)] for column in columns
     ]
 
 
-def compare(sweep: RunDir, joined: list[RunDir], monitor: str) -> Path:
-    """Writes the `report.md` of a sweep over more than folds: one row a combination, then over seeds.
-
-    It shows the monitored metric and those that a trivial predictor was measured by, of the test split and the survey
-    where their truth is known.
-
-    Args:
-        sweep: The sweep's folder.
-        joined: What was joined, one for each combination.
-        monitor: The metric that the task is judged by, which comes first.
-    """
-    found = {run.name: run.metrics() for run in joined}
-    shared = set.intersection(*(set(metrics) for metrics in found.values()))
-    lines = [f"# {joined[0].config.task}: {sweep.name}, {len(joined)} combinations", ""]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for name, metrics in found.items():
-        groups.setdefault(_SEED.sub("", name).strip("_") or "all", []).append(metrics)
-    told = [split for split in ("test", "survey") if any(key.startswith(_simpler(split)) for key in shared)]
-    for split in told or ["val"]:
-        keys = _compared(shared, split, monitor, list(next(iter(found.values()))))
-        rows = [[name, *(_with_interval(metrics, key) for key in keys)] for name, metrics in found.items()]
-        lines += _markdown([["combination", *keys], *rows])
-        if any(len(members) > 1 for members in groups.values()):
-            lines += ["", "## Over seeds: mean ± standard deviation", ""]
-            rows = [[name, f"{len(each)}", *(_spread(each, key) for key in keys)] for name, each in groups.items()]
-            lines += _markdown([["combination", "seeds", *keys], *rows])
-        lines += [""]
-    lines += ["In brackets: 95 % of bootstrap resamples of the objects.", ""]
-    lines += [f"- [{run.name}](joined/{run.name}/report.md)" for run in joined]
-    return sweep.write_report("\n".join(lines) + "\n")
-
-
-def _simpler(split: str) -> tuple[str, ...]:
-    """How the keys of a split begin that no net was needed for."""
-    return tuple(f"{split}/{prefix}" for prefix in SIMPLER)
-
-
-def _compared(shared: set[str], split: str, monitor: str, order: list[str]) -> list[str]:
-    """Keys that combinations are compared by: the monitored one, and those that a trivial predictor was measured by."""
-    names = [key.split("/")[1] for key in order if key.startswith(f"{split}/") and key in shared]
-    beside = [name for name in names if any(f"{split}/{prefix}{name}" in shared for prefix in TRIVIAL)]
-    keys = [monitor] if monitor in shared else []
-    keys += [key for name in dict.fromkeys(beside) if (key := f"{split}/{name}") != monitor]
-    if own := [key for key in keys if key.startswith(f"{split}/")]:
-        # Beside the metric that counts first, what predictors that see no net make of it.
-        after = keys.index(own[0]) + 1
-        name = own[0].partition("/")[2]
-        keys[after:after] = [key for prefix in _simpler(split) if (key := f"{prefix}{name}") in shared]
-    if len(keys) > WIDEST:
-        keys = [key for key in keys if key == monitor or key.endswith((*BRIEF, "balanced_accuracy"))]
-    return keys
-
-
-_SEED = re.compile(r"(^|_)seed-\d+(?=_|$)")
-
-
-def _spread(members: list[dict[str, Any]], key: str) -> str:
-    values = [metrics[key] for metrics in members]
-    return _number(statistics.mean(values)) + (f" ± {_number(statistics.stdev(values))}" if len(values) > 1 else "")
-
-
-def _with_interval(metrics: dict[str, Any], key: str, intervals: bool = True) -> str:
+def with_interval(metrics: dict[str, Any], key: str, intervals: bool = True) -> str:
     """A number, with its interval in brackets where there is one and it is wanted."""
     split, name, *column = key.split("/")
     if name in WHOLE:
         return f"{metrics[key]:,.0f}" if key in metrics else ""
     ends = [metrics.get("/".join([split, name + end, *column])) for end in (ENDS if intervals else ())]
-    text = _number(metrics.get(key))
+    text = number(metrics.get(key))
     if not ends:
         return text
     return text if None in ends or not text else f"{text} [{ends[0]:.3f}, {ends[1]:.3f}]"
@@ -255,7 +198,7 @@ def _with_interval(metrics: dict[str, Any], key: str, intervals: bool = True) ->
 def _over_folds(found: dict[str, float] | None) -> str:
     if found is None:
         return ""
-    return f"{_number(found['mean'])} ± {_number(found['std'])} ({found['runs']})"
+    return f"{number(found['mean'])} ± {number(found['std'])} ({found['runs']})"
 
 
 def _what(run: RunDir) -> str:
@@ -265,33 +208,44 @@ def _what(run: RunDir) -> str:
     return f"{len(members)} fold{'s' * (len(members) > 1)} joined" if members else run.name
 
 
-def _command(argv: list[str]) -> str:
+def _typed(run: RunDir) -> list[str]:
+    """What the user typed: of joined folds to make them, as they may have been joined by another command."""
+    members = [] if run.is_ensemble else [member for member in run.members() if member.path.is_dir()]
+    return (members or [run])[0].provenance()["command"]
+
+
+def command(argv: list[str]) -> str:
+    """What the user typed."""
     return shlex.join(["python", "-m", "galaxyml", *argv])
 
 
 def _cell(value: Any) -> str:
-    return _number(value) if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Four digits behind the point, or a power of ten where that would show nothing; '' for None."""
     if value is None:
         return ""
     return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:.4f}"
 
 
-def _markdown(table: list[list[str]]) -> list[str]:
+def markdown(table: list[list[str]]) -> list[str]:
+    """Lines of a table, header first."""
     header, *rows = ["| " + " | ".join(row) + " |" for row in table]
     return [header, "|" + " --- |" * len(table[0]), *rows]
 
 
 def main() -> None:
-    """Writes the report of each folder that is named."""
+    """Writes the report of each folder that is named: of a run, or of a sweep, finished or not."""
+    import galaxyml.sweep as sweep
+
     if not sys.argv[1:] or {"-h", "--help"} & set(sys.argv):
-        sys.exit("usage: python -m galaxyml.report FOLDER…   writes FOLDER/report.md again")
+        sys.exit("usage: python -m galaxyml.report FOLDER…   writes FOLDER/report.md again, of a sweep also sweep.csv")
     try:
         for folder in sys.argv[1:]:
             run = RunDir(folder)
-            print(write(run, run.metrics()))
+            print(sweep.report(run) if sweep.is_sweep(run) else write(run, run.metrics()))
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -99,6 +99,12 @@ class RunDir:
             self.write_table(name, pd.read_csv(runs[0].path / "tables" / f"{name}.csv", dtype=str))
 
     @property
+    def overrides(self) -> list[str]:
+        """What the user changed of the configuration, such as `optim.lr=0.001`; [] where it was not kept."""
+        path = self.path / ".hydra" / "overrides.yaml"
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or [] if path.is_file() else []
+
+    @property
     def _config_file(self) -> Path:
         return self.path / ".hydra" / "config.yaml"
 
@@ -431,6 +437,8 @@ def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -
         UserError: If any other key differs.
     """
     before, now = flat(run.config), flat(config)
+    for values in (before, now):  # what a step of the optimizer takes together, in however many batches
+        values["batch_size"] = values.get("batch_size", 1) * values.pop("trainer.accumulate_grad_batches", 1)
     may = (*PLACES, *(f"trainer.{key}" for key in HARDWARE), *besides)
     changed = [
         key

@@ -1,7 +1,11 @@
-"""The end of a sweep: its folds joined, one table printed. Imports nothing heavy before there is something to join."""
+"""The end of a sweep: its folds joined, its tables printed. Imports nothing heavy before there is something to join."""
 
+import json
 import logging
 import sys
+import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +14,18 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from galaxyml.errors import UserError
+from galaxyml.files import digest, file_digest, write_json
 
 if TYPE_CHECKING:
     from galaxyml.runs import RunDir
+    from galaxyml.sweep_report import Verdict
+    from galaxyml.sweep_table import Job
 
 log = logging.getLogger(__name__)
+
+JOINED = "joined.json"  # beside what was joined: from what
+SHOWN = 12  # combinations that a terminal has room for
+PARTS = ("*.json", "*.parquet", "*.csv", "predictions/**/*", "figures/*", "tables/*", "learnt/*")
 
 
 def run_folder(fold: int, overrides: str, trial: int | None = None) -> str:
@@ -31,38 +42,110 @@ class Finish(Callback):
     """Hydra's callback: when all runs of a command have ended, joins them and prints what came out."""
 
     def __init__(self) -> None:
-        self.failed: list[str] = []
+        self.asked: list[str] = []
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Keeps the names of the runs that gave no number; a search goes on without them."""
-        if job_return.return_value is None and OmegaConf.select(config, "hydra.sweeper.trial") is None:
-            self.failed.append(Path(config.hydra.runtime.output_dir).name)
+        """Keeps the names of the runs of this command."""
+        self.asked.append(Path(config.hydra.runtime.output_dir).name)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Exits with status 1 if a run has failed, in which case nothing is joined, or if the runs cannot be joined."""
-        from galaxyml.runs import RunDir
+        """Ends the sweep, and the command with its status."""
+        from galaxyml.launching import warmed
 
-        if "trial" in config.hydra.sweeper:  # a search tells its best by itself, and its trials are not to be joined
-            return
-        sweep = RunDir(Path(config.hydra.sweep.dir))
-        if self.failed:
-            again = [name for name in self.failed if RunDir(sweep.path / name).last_checkpoint]
-            more = " The same command carries on with them and keeps the others." if again == self.failed else ""
-            sys.exit(f"\n{sweep.path}: failed: {', '.join(self.failed)}; nothing was joined.{more}")
-        try:
-            for folder in join(sweep):
-                show(folder)
-        except UserError as error:
-            sys.exit(f"error: {error}")
-        except Exception:  # Hydra would turn it into a warning, and the status into 0
-            log.exception("%s: the runs are finished, but joining them failed", sweep.path)
-            sys.exit(1)
-        if unfinished := [run.name for run in sweep.children() if run.worth_keeping and not run.finished]:
-            print(f"not joined, as not finished: {', '.join(unfinished)}")
+        folder = Path(config.hydra.sweep.dir)
+        if status := warmed.call(partial(end, folder, self.asked, "The same command")):
+            sys.exit(status)
+
+
+def end(folder: Path, asked: Sequence[str], hint: str) -> int:
+    """Joins the runs of a sweep, writes its table and report, and prints what came out.
+
+    Where a run of this command has failed nothing is joined; what there is and what is missing is written all the same.
+
+    Args:
+        folder: The sweep's folder.
+        asked: Names of the folders of this command's runs.
+        hint: The command that carries on with those that failed, or words for it.
+
+    Returns:
+        The status for the shell: 1 if a run has failed, or if the runs cannot be joined.
+    """
+    from galaxyml import sweep_report, sweep_table
+    from galaxyml.runs import RunDir
+
+    sweep = RunDir(folder)
+    jobs = sweep_table.jobs(sweep, asked)
+    search = is_search(sweep)
+    broken = [job for job in jobs if job.name in asked and job.state not in sweep_table.ENDED and not search]
+    try:
+        joined = [] if broken or search else join(sweep)
+        verdict = sweep_report.judge(jobs, joined)
+        report = sweep_report.write(sweep, jobs, joined, verdict)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Exception:  # Hydra would turn it into a warning, and the status into 0
+        log.exception("%s: its runs have ended, but joining them failed", sweep.path)
+        return 1
+    if broken:
+        print(f"\n{sweep.path}: failed: {', '.join(job.name for job in broken)}; nothing was joined.", file=sys.stderr)
+        for job in broken:
+            why = " ".join(job.why().split())
+            print(f"  {job.name}: {why or job.state}; log: {job.log or 'none'}", file=sys.stderr)
+        print(f"{hint} carries on with {'it' if len(broken) == 1 else 'them'} and keeps the others.", file=sys.stderr)
+        print(f"what there is: {report}", file=sys.stderr)
+        return 1
+    if search:
+        print(f"report      {report}")
+    elif len(joined) == 1:
+        show(joined[0])
+    else:
+        _show_ranking(sweep, jobs, joined, verdict)
+    print(f"jobs        {sweep.path / 'sweep.csv'}")
+    if unfinished := [job.name for job in jobs if job.state not in sweep_table.ENDED]:
+        print(f"not joined, as not finished: {', '.join(unfinished)}")
+    return 0
+
+
+def report(sweep: "RunDir") -> Path:
+    """Writes a sweep's table and report again, joins it where all of its runs have ended; tells where the report is.
+
+    Of a sweep that is not finished, what was joined before is shown as long as its runs are there.
+
+    Raises:
+        UserError: If the runs cannot be joined.
+    """
+    from galaxyml import sweep_report, sweep_table
+    from galaxyml.experiment import quiet
+
+    quiet()
+    jobs = sweep_table.jobs(sweep)
+    if is_search(sweep):
+        joined = []
+    elif all(job.state in sweep_table.ENDED for job in jobs):
+        joined = join(sweep)
+    else:
+        groups = _groups(sweep)
+        joined = [_place(sweep, group, len(groups)) for group in groups]
+        if not all(_holds(into, runs) for into, runs in zip(joined, groups.values(), strict=True)):
+            joined = []
+    return sweep_report.write(sweep, jobs, joined, sweep_report.judge(jobs, joined))
+
+
+def is_sweep(run: "RunDir") -> bool:
+    """Whether a folder is that of a sweep, begun or not."""
+    return bool(run.children() or run.jobs())
+
+
+def is_search(sweep: "RunDir") -> bool:
+    """Whether a sweep's jobs are the trials of a search, which are not joined: the best is to be run on all folds."""
+    return any(name.partition("_")[2].startswith("trial-") for name in sweep.jobs())
 
 
 def join(sweep: "RunDir") -> list["RunDir"]:
     """Joins the folds of a sweep; where more than the fold was swept, those of each combination by themselves.
+
+    What was joined before from the same runs, by the same code, is kept as it is.
 
     Args:
         sweep: Folder of the runs; those that are not finished are left out.
@@ -70,23 +153,68 @@ def join(sweep: "RunDir") -> list["RunDir"]:
     Returns:
         The folders of the joined runs.
     """
-    from galaxyml import joined, report
-    from galaxyml.runs import RunDir
+    from galaxyml import joined
 
+    groups = _groups(sweep)
+    if len(groups) > 1:
+        (sweep.path / "metrics.json").unlink(missing_ok=True)  # of the time when there was one combination
+    folders = []
+    for group, runs in groups.items():
+        into = _place(sweep, group, len(groups))
+        if not _kept(into, runs):
+            (into.path / JOINED).unlink(missing_ok=True)
+            into.adopt(runs)
+            joined.join([runs], into)
+            finish(into, {"folds": joined.spread(runs)})
+            write_json(into.path / JOINED, _made_of(into, runs))
+        folders.append(into)
+    return folders
+
+
+def _groups(sweep: "RunDir") -> dict[str, list["RunDir"]]:
+    """Finished runs by what was swept besides the fold."""
     groups: dict[str, list[RunDir]] = {}
     for run in sweep.children():
         if run.finished:
             groups.setdefault(run.group, []).append(run)
-    folders = []
-    for group, runs in groups.items():
-        into = RunDir(sweep.path / "joined" / (group or "no-other-key")) if len(groups) > 1 else sweep
-        into.adopt(runs)
-        joined.join([runs], into)
-        finish(into, {"folds": joined.spread(runs)})
-        folders.append(into)
-    if len(folders) > 1:
-        report.compare(sweep, folders, folders[0].config.monitor)
-    return folders
+    return groups
+
+
+def _place(sweep: "RunDir", group: str, groups: int) -> "RunDir":
+    """Where the runs of a group are joined."""
+    from galaxyml.runs import RunDir
+
+    return RunDir(sweep.path / "joined" / (group or "no-other-key")) if groups > 1 else sweep
+
+
+def _holds(into: "RunDir", runs: Sequence["RunDir"]) -> bool:
+    """Whether these very runs were joined to a folder."""
+    return into.finished and {run.name for run in into.members()} == {run.name for run in runs}
+
+
+def _kept(into: "RunDir", runs: Sequence["RunDir"]) -> bool:
+    """Whether runs were joined to a folder as they are now, by this very code, and all of it is still there."""
+    path = into.path / JOINED
+    if not into.finished or not path.is_file():
+        return False
+    before, now = json.loads(path.read_text(encoding="utf-8")), _made_of(into, runs)
+    return {**now, "files": before["files"]} == before and all((into.path / name).is_file() for name in before["files"])
+
+
+def _made_of(into: "RunDir", runs: Sequence["RunDir"]) -> dict[str, Any]:
+    """What a joined folder follows from, and the files that it has."""
+    from galaxyml.provenance import origin
+
+    code = origin(0, "")
+    # Of code that has changed since its commit nothing is known, but that it may change again.
+    version = {name: code[name] for name in ("versions", "commit")} if not code["dirty"] else {"time": time.time()}
+    marks = ("metrics.json", "provenance.json", ".hydra/config.yaml")  # a finished run's tables change with them
+    made = [path for part in PARTS for path in sorted(into.path.glob(part)) if path.is_file()]
+    return {
+        "runs": {run.name: digest(file_digest(run.path / name) for name in marks) for run in runs},
+        "code": version,
+        "files": [path.relative_to(into.path).as_posix() for path in made],
+    }
 
 
 def finish(into: "RunDir", more: dict[str, Any]) -> None:
@@ -130,3 +258,33 @@ def show(run: "RunDir") -> None:
     for name in ("submission", "anomalies"):
         if (run.path / f"{name}.csv").is_file():
             print(f"{name:<12}{run.path / f'{name}.csv'}")
+
+
+def _show_ranking(sweep: "RunDir", jobs: Sequence["Job"], joined: Sequence["RunDir"], verdict: "Verdict") -> None:
+    """Prints which combination is best, and where the files are."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from galaxyml import sweep_report
+
+    console = Console(highlight=False)
+    print(f"\n{sweep.path}, {len(jobs)} jobs\n")
+    for split, ranking in verdict.by_split.items():
+        header, *rows = sweep_report.ranking_table(split, ranking, jobs, intervals=False)
+        table = Table(title=f"{ranking.objects:,} {split} {ranking.called}", title_justify="left")
+        for place, name in enumerate(header):
+            table.add_column(escape(name), justify="left" if place == 1 else "right", no_wrap=True)
+        for row in rows[:SHOWN]:
+            table.add_row(*map(escape, row))
+        # Names and intervals are of no use in parts.
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=500)).maximum)
+        console.print(table)
+        if len(rows) > SHOWN:
+            print(f"and {len(rows) - SHOWN} more, see the report")
+    if verdict.by_split:
+        print("Above the first: paired over the same objects, 95 % interval in brackets.")
+    for note in verdict.notes:
+        print(note)
+    print(f"report      {sweep.path / 'report.md'}")
+    print(f"joined      {sweep.path / 'joined'}/")

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from galaxyml.calibration import Reliability, confidence_bin
 from galaxyml.plots import bars
+from galaxyml.resampling import draws
 from galaxyml.votes.vocabulary import Vocabulary, shares
 
 MOMENTS = 7  # sums that every measure follows from
@@ -195,9 +196,9 @@ class Resampled:
         said: Predicted fractions by what they are called, such as `""` and `head`, shape (N, F) each.
         true: Shape (N, F); NaN where not asked.
         votes: Shape (N, F).
-        resamples: R.
+        resamples: R, or how often each galaxy is drawn, uint8 of shape (1 + R, N), ones first (`resampling.draws`).
         least: Galaxies that must have been asked for a column to be measured.
-        seed: Of the draws.
+        seed: Of the draws, where they are not given.
 
     Attributes:
         asked: How many galaxies were asked, shape (F,).
@@ -211,11 +212,12 @@ class Resampled:
         said: Mapping[str, np.ndarray],
         true: np.ndarray,
         votes: np.ndarray,
-        resamples: int = 1000,
+        resamples: int | np.ndarray = 1000,
         least: int = LEAST,
         seed: int = 0,
     ) -> None:
-        self._sums = _resampled_sums(said, true, votes, resamples, seed)
+        drawn = draws(len(true), resamples, seed) if isinstance(resamples, int) else resamples
+        self._sums = {by: resampled_sums(values, true, votes, drawn) for by, values in said.items()}
         self._measures = {by: measures(sums) for by, sums in self._sums.items()}
         self.stages = list(said)
         counted = asked(true, votes)
@@ -326,22 +328,25 @@ class VoteMetrics(Metric):
 
 def _summed(said: np.ndarray, true: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """Moments added up over the galaxies; three of shape (N, F) -> (7, F)."""
-    return _resampled_sums({"": said}, true, votes, 0, 0)[""][0]
+    return resampled_sums(said, true, votes, np.ones((1, len(true)), np.uint8))[0]
 
 
-def _resampled_sums(
-    said: Mapping[str, np.ndarray], true: np.ndarray, votes: np.ndarray, resamples: int, seed: int
-) -> dict[str, np.ndarray]:
-    """Moments added up over the galaxies (first) and over each resample of them, shape (1 + R, 7, F) by name."""
+def resampled_sums(said: np.ndarray, true: np.ndarray, votes: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Moments added up over resamples of the galaxies.
+
+    Args:
+        said: Predicted fractions, shape (N, F).
+        true: Shape (N, F); NaN where not asked.
+        votes: Shape (N, F).
+        drawn: How often each galaxy is drawn, shape (R, N).
+
+    Returns:
+        Shape (R, 7, F), as `measures` takes it.
+    """
     count, columns = true.shape
-    drawn = np.ones((1 + resamples, count), np.uint8)  # how often each galaxy is drawn: never more than 255 times
-    rng = np.random.default_rng(seed)
-    for row in drawn[1:] if count else ():
-        row[:] = np.bincount(rng.integers(0, count, count), minlength=count)
-    sums = {by: np.zeros((1 + resamples, MOMENTS * columns)) for by in said}
+    sums = np.zeros((len(drawn), MOMENTS * columns))
     for start in range(0, count, GALAXIES_AT_ONCE):
         part = slice(start, start + GALAXIES_AT_ONCE)
-        weights = drawn[:, part].astype(np.float64)
-        for by, values in said.items():
-            sums[by] += weights @ moments(values[part], true[part], votes[part]).reshape(-1, MOMENTS * columns)
-    return {by: values.reshape(-1, MOMENTS, columns) for by, values in sums.items()}
+        parts = moments(said[part], true[part], votes[part]).reshape(-1, MOMENTS * columns)
+        sums += drawn[:, part].astype(np.float64) @ parts
+    return sums.reshape(-1, MOMENTS, columns)

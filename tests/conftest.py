@@ -80,6 +80,27 @@ def real() -> Path:
     return Path(path)
 
 
+@pytest.fixture
+def judged_as_scored() -> Callable[[Path, str], set[str]]:
+    """Makes sure that what a run is compared by are the numbers of its stages; gives the names of those it found."""
+
+    def check(folder: Path, split: str) -> set[str]:
+        from galaxyml.evidence import evidence
+        from galaxyml.paired import measured
+        from galaxyml.runs import RunDir
+
+        said = evidence(RunDir(folder), split)
+        assert said is not None
+        scored = RunDir(folder).metrics()
+        found = {f"{split}/{key}": values[0] for key, values in measured([said], resamples=1)[0].items()}
+        # Precision and recall of 0/0 are 0 in a report, and nothing that models could differ in.
+        shared = {key for key in found if key in scored and found[key] == found[key]}
+        assert {key: found[key] for key in shared} == pytest.approx({key: scored[key] for key in shared})
+        return {key.partition("/")[2] for key in shared}
+
+    return check
+
+
 SMALL = ("task=galaxyzoo", "model=tiny", "size=32", "epochs=2", "batch_size=16", "trainer=cpu")
 OF_PICTURES = ("model", "size")  # keys that light curves do not have
 
@@ -121,8 +142,9 @@ def command(
         given = [arg.split("=")[0] for arg in args]
         curves = OF_PICTURES if "task=plasticc" in args else ()
         small = [arg for arg in SMALL if arg.split("=")[0] not in (*given, *curves)]
+        one_process = [] if "hydra/launcher" in given else ["hydra/launcher=serial"]
         data = [] if {"source", "data_dir"} & set(given) else [f"data_dir={sky.parent}"]
-        monkeypatch.setattr(sys, "argv", ["galaxyml", *small, *data, *args])
+        monkeypatch.setattr(sys, "argv", ["galaxyml", *small, *one_process, *data, *args])
         return in_process(lambda _: main())
 
     return run

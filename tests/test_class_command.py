@@ -14,7 +14,9 @@ from galaxyml.sky.galaxy10 import CLASSES
 Command = Callable[..., tuple[int, str]]
 
 
-def test_folds_and_seeds_of_galaxy10_become_one_table(command: Command, galaxy10_sky: Path, tmp_path: Path) -> None:
+def test_folds_and_seeds_of_galaxy10_become_one_table(
+    command: Command, galaxy10_sky: Path, tmp_path: Path, judged_as_scored: Callable[[Path, str], set[str]]
+) -> None:
     status, said = command("task=galaxy10", "model=astrocnn", "epochs=1", "name=grid", "-m", "fold=0,1", "seed=0,1")
     assert status == 0, said
     assert "Warning" not in said
@@ -29,6 +31,8 @@ def test_folds_and_seeds_of_galaxy10_become_one_table(command: Command, galaxy10
             assert set(catalog.loc[said_of.index, "fold"]) == folds
             assert said_of.index.is_unique
             labels, predicted = catalog.loc[said_of.index, "label"], said_of[list(CLASSES)].to_numpy().argmax(1)
+            means = {"accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "nll", "brier", "ece"}
+            assert judged_as_scored(joined, split) >= means | {"f1/Round Smooth", "auc/Round Smooth"}
             assert found[f"{split}/macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
         values.append(found["val/macro_f1"])
     report = (sweep / "report.md").read_text()

@@ -192,7 +192,9 @@ def test_changed_tables_under_the_same_name_are_refused(command: Command, files:
     assert "made from other data: training_solutions_rev1.csv changed since" in said
 
 
-def test_other_swept_keys_join_by_themselves(command: Command, tmp_path: Path) -> None:
+def test_other_swept_keys_join_by_themselves(
+    command: Command, tmp_path: Path, judged_as_scored: Callable[[Path, str], set[str]]
+) -> None:
     status, said = command("name=grid", "epochs=1", "-m", "fold=0,1", "optim.lr=1e-3,1e-4")
     assert status == 0, said
     grid = tmp_path / "multirun" / "galaxyzoo" / "grid"
@@ -200,6 +202,12 @@ def test_other_swept_keys_join_by_themselves(command: Command, tmp_path: Path) -
     assert runs == [f"fold-{k}_optim.lr-{lr}" for k in (0, 1) for lr in ("0.0001", "0.001")]
     assert sorted(path.name for path in (grid / "joined").iterdir()) == ["optim.lr-0.0001", "optim.lr-0.001"]
     assert (grid / "joined" / "optim.lr-0.001" / "submission.csv").is_file()
+    shared = judged_as_scored(grid / "joined" / "optim.lr-0.001", "val")
+    assert shared == {name + end for name in ("rmse", "pearson") for end in ("", *(f"/{column}" for column in COLUMNS))}
+    assert sorted(pd.read_csv(grid / "sweep.csv")["folder"]) == runs
+    assert "## Ranking" in (grid / "report.md").read_text()
+    assert "above the first" in said
+    assert (grid / "figures" / "learning_curves.png").is_file()
 
 
 def test_one_broken_fold_leaves_the_others_and_joins_nothing(command: Command, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def folder(tmp_path: Path, name: str) -> Path:
 
 
 def test_one_command_makes_the_progression_and_the_shift_report(
-    command: Command, surveys_sky: Path, tmp_path: Path
+    command: Command, surveys_sky: Path, tmp_path: Path, judged_as_scored: Callable[[Path, str], set[str]]
 ) -> None:
     status, said = command(*SMALL, "name=all", "-m", "fold=0,1", "folds=2")
     assert status == 0, said
@@ -32,6 +32,8 @@ def test_one_command_makes_the_progression_and_the_shift_report(
         for name in ("pearson", "head_pearson", "untrained_pearson", "mean_pearson", "gain_over_head", "mae_low"):
             assert np.isfinite(metrics[f"{split}/{name}"])
     assert "test/pearson_drop" in metrics
+    assert judged_as_scored(sweep, "val") >= {"pearson", "mae", "rmse", "mae/sdss", "pearson/sdss:edge_on_yes"}
+    assert judged_as_scored(sweep, "test") >= {"pearson", "mae", "rmse", "rmse/ukidss"}
 
     catalog = pd.read_parquet(sweep / "catalog.parquet").set_index("id")
     val, test = (pd.read_parquet(sweep / "predictions" / f"{split}.parquet") for split in ("val", "test"))
@@ -66,6 +68,10 @@ def test_two_runs_are_compared_galaxy_by_galaxy(command: Command, surveys_sky: P
     key = "test/pearson/ukidss:edge_on_yes"
     np.testing.assert_allclose([row["r_first"], row["r_second"]], [own[key], other[key]])
     assert row["r_low"] <= row["r_second"] - row["r_first"] <= row["r_high"]
+    compare.main([*runs, runs[0], "--resamples", "40", "--least", "4", "--out", str(tmp_path / "c.csv")])
+    table = pd.read_csv(tmp_path / "c.csv").query("feature == 'edge_on_yes' and metric == 'pearson'")
+    np.testing.assert_allclose(table["value"], [own[key], other[key], own[key]])
+    assert table["difference"].iloc[2] == 0
 
 
 @pytest.mark.parametrize(

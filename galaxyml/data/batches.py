@@ -1,6 +1,7 @@
 """Batches by one gather: rows of a catalog in, a dict of tensors out."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,6 +62,9 @@ class RowSampler(Sampler[Tensor]):
         seed: Seed of the order; None keeps the order as it is.
         weights: How often a row is drawn relative to others, shape (N,); an epoch then draws N rows with replacement.
             None deals each row once.
+
+    Attributes:
+        skip: Batches that the next epoch leaves out at its beginning, as they were dealt before a run was broken off.
     """
 
     def __init__(self, rows: Tensor, batch_size: int, seed: int | None = None, weights: Tensor | None = None) -> None:
@@ -69,6 +73,7 @@ class RowSampler(Sampler[Tensor]):
         self.seed = seed
         self.weights = weights
         self.epoch = 0
+        self.skip = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch."""
@@ -83,7 +88,8 @@ class RowSampler(Sampler[Tensor]):
                 rows = rows[torch.randperm(len(rows), generator=drawing)]
             else:
                 rows = rows[torch.multinomial(self.weights, len(rows), replacement=True, generator=drawing)]
-        yield from rows.split(self._sizes())
+        first, self.skip = self.skip, 0
+        yield from rows.split(self._sizes())[first:]
 
     def __len__(self) -> int:
         return len(self._sizes())
@@ -95,7 +101,32 @@ class RowSampler(Sampler[Tensor]):
         return [*sizes[:-2], sizes[-2] + 1] if rest == 1 and whole else sizes
 
 
-def loader(batches: Dataset[dict[str, Tensor]], sampler: RowSampler, workers: int) -> DataLoader[dict[str, Tensor]]:
+class BatchLoader(DataLoader[dict[str, Tensor]]):
+    """A DataLoader that knows how far it has come in an epoch, and can go on from there.
+
+    Lightning makes the iterator of a resumed run before it knows the epoch; this one begins when the first batch is
+    asked for, so that processes do not gather batches of another epoch.
+    """
+
+    sampler: RowSampler
+    given = 0
+
+    def __iter__(self) -> Any:
+        self.given = self.sampler.skip
+        for batch in super().__iter__():
+            self.given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of the current epoch were given."""
+        return {"given": self.given % len(self)}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Goes on after so many batches of the next epoch that is begun."""
+        self.sampler.skip = state_dict["given"]
+
+
+def loader(batches: Dataset[dict[str, Tensor]], sampler: RowSampler, workers: int) -> BatchLoader:
     """A DataLoader whose items are whole batches.
 
     Args:
@@ -103,7 +134,7 @@ def loader(batches: Dataset[dict[str, Tensor]], sampler: RowSampler, workers: in
         sampler: Which rows, in which order.
         workers: Processes that gather ahead; 0 gathers in this one, which is fastest without a GPU.
     """
-    return DataLoader(
+    return BatchLoader(
         batches,
         batch_size=None,
         sampler=sampler,

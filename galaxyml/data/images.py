@@ -15,7 +15,7 @@ from torch import Tensor
 
 from galaxyml.data.pictures import file_of, open_picture, read_pictures
 from galaxyml.errors import DataError, UserError, some
-from galaxyml.files import check_space, digest, whole, write_json
+from galaxyml.files import alone, check_space, digest, whole, write_json
 from galaxyml.progress import track
 
 VERSION = 1  # of what a store holds; raise it when the pixels of the same pictures would change
@@ -115,7 +115,9 @@ def open_store(root: Path, images: Sequence[str], framing: Framing, cache: Path)
     name = digest([VERSION, root.resolve(), *astuple(framing), *zip(images, stats, strict=True)])
     folder = cache / "images" / name
     if not (folder / "store.json").is_file():
-        _build(root, images, framing, folder)
+        with alone(folder):
+            if not (folder / "store.json").is_file():
+                _build(root, images, framing, folder)
     return ImageStore(folder, len(images), framing)
 
 

@@ -1,11 +1,9 @@
 """Light curves as ragged columns: read once from CSV files of any size, mapped from disk afterwards."""
 
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import torch
 from galaxyml.data.curve_reader import BANDS, COLUMNS
 from galaxyml.data.curve_store import ADVICE, build, check_known
 from galaxyml.errors import DataError
-from galaxyml.files import digest, known_digest, whole
+from galaxyml.files import alone, digest, known_digest, whole
 
 __all__ = ["BANDS", "LightCurves", "open_curves"]
 
@@ -108,7 +106,7 @@ def open_curves(paths: Sequence[Path], cache: Path, known_ids: np.ndarray | None
     known = None if known_ids is None else np.sort(np.asarray(known_ids, np.int64))
     folder = cache / "light_curves" / digest([FORMAT, *(known_digest(path, cache) for path in paths)])
     if not (folder / "store.json").is_file():
-        with _alone(folder.with_name(f".{folder.name}.lock")):
+        with alone(folder):
             if not (folder / "store.json").is_file():
                 work = folder.with_name(f".{folder.name}.reading")
                 with whole(folder, ADVICE) as draft:
@@ -126,16 +124,3 @@ def open_curves(paths: Sequence[Path], cache: Path, known_ids: np.ndarray | None
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Lets one process at a time pass; the system gives the lock back when the process ends, however it ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another run is reading these light curves; this one waits for it.", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -23,7 +23,7 @@ from galaxyml.data.gaussian_process import GaussianProcess
 from galaxyml.data.light_curves import LightCurves
 from galaxyml.data.survey_noise import Survey
 from galaxyml.errors import UserError
-from galaxyml.files import digest, whole
+from galaxyml.files import alone, digest, whole
 from galaxyml.models.light_curves.inputs import WAVELENGTHS
 from galaxyml.progress import track
 from galaxyml.seeds import derive
@@ -212,9 +212,11 @@ class Redshifted:
         content = [sha256(part.tobytes()).hexdigest() for part in (*parts, known)]
         path = cache / "redshifted" / f"{digest([FORMAT, seed, views, *content])}.npz"
         if not path.is_file():
-            made = _made(curves, objects, seed, views)
-            with whole(path) as draft:
-                np.savez(draft, **made)
+            with alone(path):
+                if not path.is_file():
+                    made = _made(curves, objects, seed, views)
+                    with whole(path) as draft:
+                        np.savez(draft, **made)
         with np.load(path) as stored:
             found = dict(stored)
         owner, notes = found.pop("owner"), tuple(found.pop("notes").tolist())

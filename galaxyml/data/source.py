@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import galaxyml
-from galaxyml.files import digest
+from galaxyml.files import alone, digest
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,9 @@ class Simulated:
     def folder(self) -> Path:
         """The folder, drawn first if it is not there."""
         if not self.path.is_dir():
-            self.write(self.path)
+            with alone(self.path):
+                if not self.path.is_dir():
+                    self.write(self.path)
         return self.path
 
 

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -58,6 +59,47 @@ class History(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
+
+
+class Telling(Callback):
+    """Keeps in the run's folder how far a fit is, for whoever looks on.
+
+    Args:
+        run: The folder of the run.
+        phase: What is fitted.
+        phases: All that will be.
+        monitor: The metric that is shown.
+    """
+
+    BETWEEN = 1.0  # seconds at least
+
+    def __init__(self, run: RunDir, phase: str, phases: Sequence[str], monitor: str) -> None:
+        self.run, self.monitor = run, monitor
+        self.about = {"state": "training", "phase": phase, "phases": list(phases), "monitor": monitor}
+        self.told = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.began, self.first = time.monotonic(), trainer.global_step
+        self._tell(trainer, epoch=trainer.current_epoch, epochs=trainer.max_epochs, **self.about)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        now = time.monotonic()
+        if now - self.told > self.BETWEEN and (done := trainer.global_step - self.first) > 0:
+            left = trainer.estimated_stepping_batches - trainer.global_step
+            self._tell(trainer, left=(now - self.began) / done * left)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        found = trainer.callback_metrics.get(self.monitor)
+        value = {} if found is None else {"value": float(found)}
+        self._tell(trainer, epoch=trainer.current_epoch + 1, **value)
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._tell(trainer, state="predicting", left=None)
+
+    def _tell(self, trainer: lightning.Trainer, **changes: Any) -> None:
+        self.told = time.monotonic()
+        if trainer.is_global_zero:
+            self.run.tell(**changes)
 
 
 class EpochProgress(Callback):

@@ -7,6 +7,8 @@ from typing import Any
 import lightning.pytorch as lightning
 import torch
 
+from galaxyml.training.stopping import WholeCheckpoints
+
 
 def keep_memory() -> None:
     """Lets this process reuse large blocks of memory instead of giving each back to the system (glibc only).
@@ -48,5 +50,6 @@ def trainer(accelerator: str = "auto", precision: Any = "auto", **options: Any) 
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        plugins=[WholeCheckpoints()],
         **options,
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from galaxyml import compare
 from galaxyml.errors import DataError, UserError
 from galaxyml.predict import predict
 
@@ -105,7 +106,12 @@ def test_classes_are_left_out_in_turn_and_compared(command: Command, tmp_path: P
     assert "test/features_roc_auc" in report
 
 
-def test_folds_are_joined(command: Command, tmp_path: Path) -> None:
+def test_folds_are_joined(
+    command: Command,
+    tmp_path: Path,
+    judged_as_scored: Callable[[Path, str], set[str]],
+    in_process: Callable[..., tuple[int, str]],
+) -> None:
     status, said = command(*QUICK, "split=folds", "folds=2", "name=folds", "-m", "fold=0,1")
     assert status == 0, said
     folder = tmp_path / "multirun" / "plasticc" / "folds"
@@ -114,6 +120,16 @@ def test_folds_are_joined(command: Command, tmp_path: Path) -> None:
     assert set(val["id"]) == set(catalog.loc[catalog["fold"] >= 0, "id"])
     assert np.isfinite(val["score"]).all()
     assert (folder / "anomalies.csv").is_file()
+    shared = judged_as_scored(folder, "survey")
+    assert shared >= {"roc_auc", "pr_auc", "purity_25"}
+    assert any(name.startswith("roc_auc/") for name in shared)
+    given = (folder, folder / "fold-0", "--split", "survey", "--out", tmp_path / "c.csv")
+    status, said = in_process(compare.main, *given)
+    assert status == 0, said
+    assert "ROC AUC" in said
+    table = pd.read_csv(tmp_path / "c.csv").query("metric == 'roc_auc' and column.isna()")
+    found = [json.loads((path / "metrics.json").read_text())["survey/roc_auc"] for path in (folder, folder / "fold-0")]
+    np.testing.assert_allclose(table["value"], found)
 
 
 @pytest.mark.parametrize("encoder", ["recurrent", "transformer"])

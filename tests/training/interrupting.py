@@ -26,6 +26,4 @@ class InterruptAt(Callback):
         if phase != os.environ.get("INTERRUPT_PHASE", phase):
             return
         if name and trainer.current_epoch == self.epoch and arguments[-1] == 1:
-            if name == "SIGINT":  # a shell's background jobs inherit that it is ignored; a person's terminal does not
-                signal.signal(signal.SIGINT, signal.default_int_handler)
             os.kill(os.getpid(), getattr(signal, name))

@@ -1,0 +1,295 @@
+"""The runs of a sweep side by side on one machine: a fresh process for each, and a slot for each GPU."""
+
+import logging
+import os
+import re
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from omegaconf import DictConfig, open_dict
+
+from galaxyml import signals
+from galaxyml.errors import UserError
+from galaxyml.launching import warmed
+from galaxyml.launching.board import Board
+from galaxyml.launching.job import MEMORY
+from galaxyml.launching.serial import SerialLauncher, folder_of
+from galaxyml.launching.worker import Slot, Task, work
+from galaxyml.runs import RunDir
+
+log = logging.getLogger("galaxyml")
+
+MOMENT = 0.25  # seconds between two looks at how far jobs are
+MEMORY_A_JOB = 3 * 2**30  # bytes that a machine without a GPU should have free for each of its slots
+
+
+@dataclass
+class Running:
+    """A job that is running.
+
+    Attributes:
+        at: Its place among all jobs.
+        process: Its process, the leader of its group.
+        answer: Where it answers.
+        slot: Where it runs.
+    """
+
+    at: int
+    process: BaseProcess
+    answer: Connection
+    slot: Slot
+
+
+class PoolLauncher(SerialLauncher):
+    """Runs side by side, each in a fresh process with a GPU of its own, or with its part of the CPU.
+
+    One run alone stays in this process. A process is forked from one that has imported everything, so that it starts
+    within a fraction of a second. What a run prints goes to its own log.
+
+    Args:
+        gpus: Which GPUs are used, as CUDA_VISIBLE_DEVICES has them; `auto` for all that are visible, [] for none.
+        gpus_per_job: GPUs of one run: a whole number, or a share such as 0.5 for two runs on each.
+        processes: Runs at once where there is no GPU; `auto` for one a core, if there is memory for them.
+        retry_out_of_memory: Whether a run for which a GPU has too little memory is tried once more, with half the
+            batch and twice as many batches a step.
+
+    Raises:
+        UserError: If these do not fit together, or this machine.
+    """
+
+    def __init__(
+        self,
+        gpus: Any = "auto",
+        gpus_per_job: float = 1,
+        processes: Any = "auto",
+        retry_out_of_memory: bool = False,
+    ) -> None:
+        self.gpus, self.gpus_per_job, self.processes = gpus, gpus_per_job, processes
+        self.retry_out_of_memory = retry_out_of_memory
+        self._check()
+
+    @property
+    def slots(self) -> int:  # type: ignore[override]
+        """How many runs go on at once, at most."""
+        return len(self.slots_for(10**6))
+
+    def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
+        if len(configs) == 1:
+            return [self.run_here(configs[0])]
+        pool = _Pool(self, configs)
+        with signals.watched():
+            return pool.run()
+
+    def slots_for(self, jobs: int) -> list[Slot]:
+        """Where runs go on, for so many jobs.
+
+        Raises:
+            UserError: If a run asks for more GPUs than there are.
+        """
+        gpus = self._gpus()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if not gpus:
+            count = min(jobs, self.processes if self.processes != "auto" else min(cores, _memory_for()))
+            threads = max(1, cores // count)
+            return [Slot(f"CPU {at + 1}", None, threads) for at in range(count)]
+        each = self.gpus_per_job
+        if each < 1:
+            shares = round(1 / each)
+            slots = [Slot(f"GPU {gpu}", (gpu,), 1) for _ in range(shares) for gpu in gpus]
+        else:
+            size = int(each)
+            groups = [tuple(gpus[at : at + size]) for at in range(0, len(gpus) - size + 1, size)]
+            if not groups:
+                raise UserError(
+                    f"hydra.launcher.gpus_per_job={size}: there are {len(gpus)} GPUs ({', '.join(gpus)}). "
+                    f"Give {len(gpus)} or less."
+                )
+            slots = [Slot(f"GPU {'+'.join(group)}", group, 1) for group in groups]
+        slots = slots[:jobs]
+        return [replace(slot, threads=max(1, cores // len(slots))) for slot in slots]
+
+    def _gpus(self) -> list[str]:
+        """Names of the GPUs that are used."""
+        if self.gpus != "auto":
+            return [str(gpu) for gpu in self.gpus]
+        masked = os.environ.get("CUDA_VISIBLE_DEVICES")
+        count = warmed.ask(visible_gpus)
+        if masked is None or not count:
+            return [str(at) for at in range(count)]
+        return [name.strip() for name in masked.split(",")][:count]
+
+    def _check(self) -> None:
+        if self.gpus != "auto" and (isinstance(self.gpus, str) or not hasattr(self.gpus, "__iter__")):
+            raise UserError(
+                f"hydra.launcher.gpus={self.gpus}: it must be auto, or a list such as [0,1]; [] for the CPU alone."
+            )
+        each = self.gpus_per_job
+        whole = isinstance(each, int | float) and not isinstance(each, bool) and each >= 1 and each == int(each)
+        if not whole and not (isinstance(each, float) and 0 < each < 1):
+            raise UserError(
+                f"hydra.launcher.gpus_per_job={each}: it must be a whole number of GPUs, or a share of one as 0.5."
+            )
+        count = self.processes
+        if count != "auto" and not (isinstance(count, int) and not isinstance(count, bool) and count >= 1):
+            raise UserError(f"hydra.launcher.processes={count}: it must be auto, or a whole number, 1 or more.")
+
+
+class _Pool:
+    """The jobs of one command, while they run."""
+
+    def __init__(self, launcher: PoolLauncher, configs: Sequence[DictConfig]) -> None:
+        self.launcher, self.configs = launcher, list(configs)
+        self.folders = [RunDir(folder_of(config)) for config in configs]
+        self.waiting = deque(range(len(configs)))
+        self.running: list[Running] = []
+        self.values: dict[int, float | None] = {}  # of the jobs that have ended
+        self.retried: set[int] = set()
+        self.stopping: int | None = None  # number of the signal that ends it all
+        self.fatal = False  # whether a file was bad that all jobs need
+        self.environment, self.folder, self.path = dict(os.environ), os.getcwd(), list(sys.path)
+
+    def run(self) -> list[JobReturn]:
+        """Runs all of them.
+
+        Raises:
+            Stop: If a signal ended it.
+            SystemExit: If the data's files cannot be used.
+        """
+        warm = warmed.context()  # takes seconds, in which the slots are counted
+        self.free = deque(self.launcher.slots_for(len(self.configs)))
+        self.board = Board([folder.path for folder in self.folders], len(self.free))
+        with self.board:
+            while self.running or (self.waiting and not self.ending):
+                try:
+                    while self.waiting and self.free and not self.ending:
+                        self._start(warm, self.waiting.popleft(), self.free.popleft())
+                    self._wait()
+                except signals.Stop as stop:
+                    self._stop(stop.number)
+        if self.stopping is not None:
+            raise signals.Stop(self.stopping)
+        if self.fatal:
+            sys.exit(1)
+        return [self.launcher.returned(config, self.values[at]) for at, config in enumerate(self.configs)]
+
+    @property
+    def ending(self) -> bool:
+        """Whether no more jobs are started."""
+        return self.fatal or self.stopping is not None
+
+    def _start(self, warm: Any, at: int, slot: Slot) -> None:
+        answer, theirs = warm.Pipe(duplex=False)
+        config = self.configs[at]
+        task = Task(config, self.launcher.task_function, self.environment, self.folder, self.path, sys.orig_argv, slot)
+        process = warm.Process(target=work, args=(task, theirs), name=self.folders[at].name)
+        process.start()
+        theirs.close()
+        self.running.append(Running(at, process, answer, slot))
+        self.board.started(at, slot.name, process.pid)
+
+    def _wait(self) -> None:
+        """Waits a moment, or until a job has ended."""
+        wait([job.process.sentinel for job in self.running], timeout=MOMENT)
+        for job in [job for job in self.running if not job.process.is_alive()]:
+            self.running.remove(job)
+            self._ended(job)
+        self.board.look()
+
+    def _ended(self, job: Running) -> None:
+        job.process.join()
+        _kill_group(job.process)
+        self.free.append(job.slot)
+        kind: str
+        said: Any
+        kind, said = "died", _death(job.process.exitcode)
+        with suppress(EOFError, OSError):
+            if job.answer.poll():
+                kind, said = job.answer.recv()
+        job.answer.close()
+        folder = self.folders[job.at]
+        self.values[job.at] = said if kind == "returned" else None
+        if self.values[job.at] is not None:
+            self.board.ended(job.at, "finished", "")
+            return
+        self.fatal = self.fatal or kind == "exit"
+        if kind in ("died", "broke"):
+            folder.tell(state="failed", reason=said, ended=time.time())
+        reason = str(folder.status().get("reason") or "see its log")
+        if not self._retry(job.at, reason):
+            self.board.ended(job.at, "stopped" if kind == "stopped" else "failed", reason)
+
+    def _retry(self, at: int, reason: str) -> bool:
+        """Puts a job that had too little memory into the queue again, where that is wanted."""
+        if not self.launcher.retry_out_of_memory or reason != MEMORY or at in self.retried:
+            return False
+        before = self.configs[at]
+        size, batches = before.batch_size, before.trainer.get("accumulate_grad_batches", 1)
+        if size < 2:
+            return False
+        smaller = [f"batch_size={size // 2}", f"trainer.accumulate_grad_batches={2 * batches}"]
+        overrides = [*before.hydra.overrides.task, *smaller]
+        config = self.launcher.composed(overrides, before.hydra.job.num)
+        with open_dict(config):  # in the same folder
+            config.hydra.sweep.subdir = before.hydra.sweep.subdir
+            config.hydra.runtime.output_dir = before.hydra.runtime.output_dir
+        self.configs[at] = config
+        self.retried.add(at)
+        self.waiting.appendleft(at)
+        self.board.say(f"{self.folders[at].name}: {reason}; once more with {' '.join(smaller)}")
+        return True
+
+    def _stop(self, number: int) -> None:
+        """Hands a signal on to all jobs; the second one kills them."""
+        if self.stopping is None:
+            self.stopping = number
+            if self.running:
+                self.board.say("stopping: each run keeps what it has reached; a second signal ends them at once")
+            for job in self.running:
+                if job.process.pid is not None:
+                    with suppress(ProcessLookupError):
+                        os.kill(job.process.pid, number)
+            return
+        for job in self.running:
+            _kill_group(job.process)
+
+
+def visible_gpus() -> int:
+    """How many GPUs this process sees."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _memory_for() -> int:
+    """For how many jobs there is memory, at least 1."""
+    file = Path("/proc/meminfo")
+    if not file.is_file():
+        return 2
+    kibibytes = re.search(r"MemAvailable: *(\d+)", file.read_text(encoding="ascii"))
+    return max(1, int(kibibytes.group(1)) * 1024 // MEMORY_A_JOB) if kibibytes else 2
+
+
+def _kill_group(process: BaseProcess) -> None:
+    """Ends a job's process and all that it has started."""
+    if process.pid is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _death(code: int | None) -> str:
+    """How a process ended that did not say anything."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        more = ", which the system sends where memory runs out" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{more}"
+    return f"its process ended with status {code} and said nothing"

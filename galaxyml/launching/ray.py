@@ -1,0 +1,95 @@
+"""The runs of a sweep as tasks of a Ray cluster."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from galaxyml import signals
+from galaxyml.errors import UserError
+from galaxyml.launching.cluster import ClusterLauncher, extra
+from galaxyml.launching.worker import Task, run, settle
+
+
+def on_node(task: Task) -> Any:
+    """Runs a run in a process of Ray, which ends with it."""
+    signals.install()
+    settle(task)
+    try:
+        return run(task).return_value
+    except signals.Stop as stop:
+        sys.exit(stop.status)
+
+
+class RayLauncher(ClusterLauncher):
+    """Each run a task of Ray, in a process of its own, on the cluster that is running or on this machine alone.
+
+    If this process ends, Ray ends its tasks; the same command goes on with them.
+
+    Args:
+        address: Of the cluster; `auto` for the one that this machine belongs to, `local` to start one here.
+        gpus_per_job: GPUs of a run, or a share of one; 0 for none.
+        cpus_per_job: Cores of a run.
+        resources: More that a run asks for, by the names that the cluster gives them.
+    """
+
+    def __init__(
+        self,
+        address: str = "auto",
+        gpus_per_job: float = 1,
+        cpus_per_job: float = 4,
+        resources: Mapping[str, float] | None = None,
+    ) -> None:
+        self.ray = extra("ray", "ray")
+        self.address = address
+        self.asked = {"num_gpus": gpus_per_job, "num_cpus": cpus_per_job, "resources": dict(resources or {})}
+
+    @property
+    def slots(self) -> int:  # type: ignore[override]
+        """How many runs go on at once, at most."""
+        self._connect()
+        there = self.ray.cluster_resources()
+        pairs = (("GPU", "num_gpus"), ("CPU", "num_cpus"))
+        return max(1, min(int(there.get(name, 0) / self.asked[key]) for name, key in pairs if self.asked[key]))
+
+    def submit(self, tasks: dict[int, Task]) -> None:
+        self._connect()
+        there = self.ray.cluster_resources()
+        for name, key in (("GPU", "num_gpus"), ("CPU", "num_cpus")):
+            if self.asked[key] > there.get(name, 0):
+                raise UserError(
+                    f"hydra.launcher.{name.lower()}s_per_job={self.asked[key]:g}: the cluster has "
+                    f"{there.get(name, 0):g}. Give less."
+                )
+        # A fresh process for each run; one that dies is told as failed, and not tried again.
+        remote = self.ray.remote(max_calls=1, max_retries=0, **self.asked)(on_node)
+        self.references = {at: remote.remote(task) for at, task in tasks.items()}
+
+    def ended(self, at: int) -> str | None:
+        ready, _ = self.ray.wait([self.references[at]], timeout=0)
+        if not ready:
+            return None
+        try:
+            self.ray.get(self.references[at])
+        except Exception as error:  # whatever Ray makes of it
+            return f"Ray says {type(error).__name__}"
+        return ""
+
+    def stop(self, number: int) -> None:
+        for reference in self.references.values():
+            self.ray.cancel(reference)  # as a SIGINT would
+
+    def _connect(self) -> None:
+        if self.ray.is_initialized():
+            return
+        try:
+            self.ray.init(
+                None if self.address == "local" else self.address,
+                log_to_driver=False,
+                logging_level="error",
+                **({"include_dashboard": False} if self.address == "local" else {}),
+            )
+        except ConnectionError as error:
+            raise UserError(
+                f"hydra.launcher.address={self.address}: there is no Ray cluster. Start one with `ray start --head`, "
+                "or give hydra.launcher.address=local."
+            ) from error

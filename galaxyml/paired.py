@@ -1,0 +1,200 @@
+"""Whether one model is better than another, on the same objects: paired bootstrap (Efron & Tibshirani 1993, ch. 13).
+
+All are measured on the same resamples of the objects that all predicted, so that what is hard for all does not count.
+An interval says how far a difference would move with other objects of the same kind; and where a model was trained with
+several seeds also with other seeds. With one seed nothing is known of that: a difference that is real on these objects
+may be gone after another training.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from galaxyml.errors import UserError, some
+from galaxyml.evidence import Evidence, aligned, lower_is_better
+from galaxyml.resampling import COUNTS_AT_ONCE, stratified
+from galaxyml.vote_metrics import interval
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much a metric of one model is above that of another.
+
+    Attributes:
+        value: Of the sample.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+        p: How often chance alone would give a difference as far from 0, in (0, 1]: twice the share of resamples on the
+            smaller side of 0, those at 0 counting half, and never less than two of the resamples.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+    @classmethod
+    def of(cls, one: np.ndarray, other: np.ndarray) -> "Difference":
+        """The second less the first, of the sample and its resamples, each of shape (1 + R,)."""
+        value, low, high = interval(other - one)
+        drawn = (other - one)[1:]
+        drawn = drawn[~np.isnan(drawn)]
+        if not len(drawn) or np.isnan(value):
+            return cls(value, low, high, np.nan)
+        below = (drawn < 0).sum() + (drawn == 0).sum() / 2
+        return cls(value, low, high, min(2 * (min(below, len(drawn) - below) + 1) / (len(drawn) + 1), 1.0))
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A model's place.
+
+    Attributes:
+        name: What was swept besides fold and seed.
+        seeds: How many trainings its numbers are the mean of.
+        value: The metric, with the ends of its 95 % interval.
+        low: Lower end.
+        high: Upper end.
+        behind: What it has more than the first model; None for that one.
+        first: In which share of the resamples it is the best of all, in [0, 1].
+    """
+
+    name: str
+    seeds: int
+    value: float
+    low: float
+    high: float
+    behind: Difference | None
+    first: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Models, the best first.
+
+    Attributes:
+        metric: By which, without its split.
+        objects: How many all of them predicted, with every seed.
+        called: What these are, such as `galaxies`.
+        predicted: How many the model predicted that predicted most.
+        seeds: Those that all models were trained with.
+        left_out: Seeds that only some were trained with.
+        rows: One a model.
+    """
+
+    metric: str
+    objects: int
+    called: str
+    predicted: int
+    seeds: list[int]
+    left_out: list[int]
+    rows: list[Ranked]
+
+
+def measured(
+    runs: Sequence[Evidence],
+    wanted: Collection[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    at_once: int = COUNTS_AT_ONCE,
+) -> list[dict[str, np.ndarray]]:
+    """The numbers of runs, and of resamples that are the same for all.
+
+    Objects are known by their id, so that runs need not speak of the same: what two have in common is drawn alike.
+
+    Args:
+        runs: Of one kind; the truth of what they have in common is the same.
+        wanted: As for `Evidence.numbers`.
+        resamples: R.
+        seed: Of the draws.
+        at_once: Counts that fit into memory.
+
+    Returns:
+        For each run by metric, shape (1 + R,) each; the sample comes first.
+    """
+    ids, first = np.unique(np.concatenate([run.ids for run in runs]), return_index=True)
+    strata = np.concatenate([run.strata for run in runs])[first]
+    places = [np.searchsorted(ids, run.ids) for run in runs]
+    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in runs]
+    for drawn in stratified(strata, resamples, seed, at_once):
+        for run, at, found in zip(runs, places, parts, strict=True):
+            found.append(run.numbers(drawn if np.array_equal(at, np.arange(len(ids))) else drawn[:, at], wanted))
+    return [{name: np.concatenate([part[name] for part in found]) for name in found[0]} for found in parts]
+
+
+def rank(
+    models: Mapping[str, Mapping[int, Evidence]],
+    metric: str,
+    split: str,
+    order: Sequence[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Ranking:
+    """Ranks models, each against the first.
+
+    A model's value is the mean over its seeds, of what each scores by itself. Seeds that only some models have are
+    left out; with a seed all models are measured on the objects that all predicted with it. Where there are n seeds,
+    each resample draws objects and n - 1 of the seeds, with replacement and the same for all models: by one less than
+    there are, the spread comes out right for few of them (Rao & Wu 1988, doi:10.1080/01621459.1988.10478591).
+
+    Args:
+        models: By name and seed, what they said of one split.
+        metric: Without its split, such as `rmse`.
+        split: Its name, for messages.
+        order: Names, the first one first; None for the order of the metric.
+        resamples: How many.
+        seed: Of the draws.
+
+    Raises:
+        UserError: If the models cannot be compared, see `galaxyml.evidence.aligned`, or have no seed in common.
+    """
+    names = list(models)
+    every = sorted({number for seeds in models.values() for number in seeds})
+    shared = [number for number in every if all(number in seeds for seeds in models.values())]
+    if not shared:
+        raise UserError(f"The combinations were not trained with the same seeds ({some(every)}): train all with one.")
+    runs = [run for number in shared for run in aligned([models[name][number] for name in names], split)]
+    same_columns = {run.columns for run in runs}
+    if len(same_columns) > 1:  # seeds whose features differ
+        raise UserError(f"The seeds {some(shared)} predicted other columns.")
+    found = measured(runs, [metric.partition("/")[0]], resamples, seed)
+    if any(metric not in numbers for numbers in found):
+        raise UserError(f"No {split}/{metric} can be measured on the {runs[0].objects} that all predicted.")
+    values = np.array([numbers[metric] for numbers in found]).reshape(len(shared), len(names), -1)
+    weights = np.random.default_rng(seed).multinomial(
+        max(len(shared) - 1, 1), [1 / len(shared)] * len(shared), values.shape[-1]
+    )
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    weights[0] = 1 / len(shared)
+    over_seeds = np.einsum("snr,rs->nr", values, weights)  # models, 1 + resamples
+    signed = -over_seeds if lower_is_better(metric) else over_seeds
+    places = np.argsort(-signed[:, 0], kind="stable")
+    if order is not None:
+        places = np.array([names.index(name) for name in order])
+    best = signed[:, 1:] == signed[:, 1:].max(axis=0)
+    firsts = (best / np.maximum(best.sum(axis=0), 1)).mean(axis=1)
+    rows = [
+        Ranked(
+            names[at],
+            len(shared),
+            *interval(over_seeds[at]),
+            Difference.of(over_seeds[places[0]], over_seeds[at]) if at != places[0] else None,
+            float(firsts[at]),
+        )
+        for at in places
+    ]
+    return Ranking(
+        metric,
+        len(np.unique(np.concatenate([run.ids for run in runs]))),
+        runs[0].objects,
+        max(len(run.ids) for seeds in models.values() for run in seeds.values()),
+        shared,
+        [number for number in every if number not in shared],
+        rows,
+    )

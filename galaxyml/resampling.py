@@ -1,0 +1,43 @@
+"""Bootstrap resamples as counts: how often each object is drawn (Efron & Tibshirani 1993, ch. 13).
+
+Sums over resamples are then products of matrices, and whatever is measured on the same counts is paired.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+COUNTS_AT_ONCE = 80_000_000  # of resamples times objects, a byte each
+
+
+def draws(count: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each of some objects is drawn; the sample itself comes first.
+
+    Returns:
+        Shape (1 + resamples, count); uint8, as no object is drawn more than 255 times.
+    """
+    return np.concatenate(list(stratified(np.zeros(count, np.int8), resamples, seed)))
+
+
+def stratified(strata: np.ndarray, resamples: int, seed: int, at_once: int = COUNTS_AT_ONCE) -> Iterator[np.ndarray]:
+    """Resamples in which each stratum has as many objects as in the sample; the sample itself comes first.
+
+    Args:
+        strata: What each object belongs to, such as its survey, shape (N,).
+        resamples: How many.
+        seed: Of the draws.
+        at_once: Counts that fit into memory; what is drawn does not depend on it.
+
+    Yields:
+        How often each object is drawn, uint8 of shape (r, N).
+    """
+    rng = np.random.default_rng(seed)
+    _, member = np.unique(strata, return_inverse=True)
+    inside = [np.flatnonzero(member == number) for number in range(member.max(initial=-1) + 1)]
+    rows = max(at_once // max(len(strata), 1), 1)
+    for start in range(0, 1 + resamples, rows):
+        drawn = np.ones((min(rows, 1 + resamples - start), len(strata)), np.uint8)
+        for row in drawn[1:] if not start else drawn:
+            for at in inside:
+                row[at] = np.bincount(rng.integers(0, len(at), len(at)), minlength=len(at))
+        yield drawn

@@ -1,0 +1,91 @@
+"""SIGINT and SIGTERM end a run where nothing is lost, with the status that shells expect; a second one does at once."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+ENDING = [signal.SIGINT, signal.SIGTERM]  # a cluster may have one more
+
+
+class Stop(BaseException):
+    """The end of the work, asked for by a signal.
+
+    Args:
+        number: The signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        """Exit status, as shells have it: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.number
+
+
+class _Watch:
+    """What has been asked for. There is one in a process, as there is one set of signal handlers.
+
+    Attributes:
+        asked: Number of the signal that came while it was held back; None if none did.
+        held: Whether signals are held back.
+    """
+
+    def __init__(self) -> None:
+        self.asked: int | None = None
+        self.held = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.held and self.asked is None:
+            self.asked = number
+            return
+        raise Stop(number)
+
+
+_watch = _Watch()
+
+
+def install() -> None:
+    """Makes the signals end this process's work by `Stop`; a library's handlers, if there are any, go."""
+    if threading.current_thread() is threading.main_thread():
+        for number in ENDING:
+            signal.signal(number, _watch)
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Within, a signal raises `Stop` in the main thread; afterwards the handlers are those of before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDING}
+    install()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Within, the first signal is only kept (`asked`), for the work to end where it is best; a second one raises.
+
+    Raises:
+        Stop: At the end of the block, if a signal came that nobody answered.
+    """
+    _watch.asked, _watch.held = None, True
+    try:
+        yield
+        if _watch.asked is not None:
+            raise Stop(_watch.asked)
+    finally:
+        _watch.asked, _watch.held = None, False
+
+
+def asked() -> int | None:
+    """Number of the signal that came while signals were held back; None if none did."""
+    return _watch.asked

@@ -1,0 +1,269 @@
+"""The jobs of a sweep, one row each: what was swept, how far each is, and what it reached."""
+
+import math
+import os
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from galaxyml.errors import UserError
+from galaxyml.files import whole
+from galaxyml.runs import HARDWARE, PLACES, RunDir
+
+RUNNING = ("preparing", "training", "predicting")
+NOT_BEGUN = "not begun"
+ENDED = ("finished", "pruned")  # as they should
+_SEED = re.compile(r"(^|_)seed-\d+(?=_|$)")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep, begun or not.
+
+    Attributes:
+        run: Its folder, which need not be there.
+        overrides: What the user gave, by key.
+    """
+
+    run: RunDir
+    overrides: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.run.name
+
+    @property
+    def group(self) -> str:
+        """What was swept besides the fold; its runs are joined."""
+        return self.run.group
+
+    @property
+    def combination(self) -> str:
+        """What was swept besides fold and seed; `all` where nothing was."""
+        return combination(self.group)
+
+    @cached_property
+    def config(self) -> DictConfig | None:
+        """The configuration that it began with; None before that."""
+        return self.run.config if self.run.started else None
+
+    @property
+    def fold(self) -> int | None:
+        """The fold that it holds out."""
+        found = re.match(r"fold-(\d+)", self.name)
+        return int(found.group(1)) if found else None
+
+    @property
+    def seed(self) -> int | None:
+        """Its seed, if that is known."""
+        given = self.overrides.get("seed", "" if self.config is None else str(self.config.get("seed")))
+        return int(given) if given.isdigit() else None
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """What it told last."""
+        return self.run.status()
+
+    @cached_property
+    def state(self) -> str:
+        """One of `galaxyml.runs.STATES`, or `not begun`; a job whose process is gone counts as stopped."""
+        if self.run.finished:
+            return "finished"
+        told = self.status.get("state")
+        if told is None:
+            return "stopped" if self.run.started else NOT_BEGUN
+        if told == "finished" or (told in RUNNING and self._gone()):
+            return "stopped"
+        return told
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """What was logged, epoch by epoch; empty before the first."""
+        found = self.run.history()
+        return pd.DataFrame({"epoch": []}) if found is None else found
+
+    @property
+    def log(self) -> Path | None:
+        """Its own log, the one that was written last; None if there is none."""
+        logs = sorted(self.run.path.glob("*.log"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        return logs[-1] if logs else None
+
+    def why(self) -> str:
+        """How far it is, or what became of it, in a few words."""
+        if self.state == "failed":
+            return str(self.status.get("reason") or "no reason was told")
+        if self.state == NOT_BEGUN:
+            return ""
+        if self.state == "stopped" and self.status.get("reason"):
+            return str(self.status["reason"])
+        epochs = self.config.get("epochs") if self.config is not None else self.status.get("epochs")
+        done = len(self.history)
+        return f"epoch {done} of {epochs}" if epochs and self.state not in ("waiting", "finished") else ""
+
+    def reached(self, monitor: str, mode: str) -> float | None:
+        """The monitored metric: a finished run's, or what the epoch had that predicts, or the last one so far."""
+        if self.run.finished and (value := self.run.metrics().get(monitor)) is not None:
+            return float(value)
+        if monitor not in self.history or self.history[monitor].dropna().empty:
+            return None
+        logged = self.history[monitor].dropna()
+        if self.run.finished and self.config is not None and self.config.get("predict_with") == "best":
+            return float(logged.min() if mode == "min" else logged.max())
+        return float(logged.iloc[-1])
+
+    def best_epoch(self, monitor: str, mode: str) -> int | None:
+        """The epoch, counted from 1, with the best monitored metric so far."""
+        if monitor not in self.history or self.history[monitor].dropna().empty:
+            return None
+        logged = self.history[monitor].fillna(math.inf if mode == "min" else -math.inf).to_numpy()
+        return int(self.history["epoch"].iloc[int(logged.argmin() if mode == "min" else logged.argmax())]) + 1
+
+    def _gone(self) -> bool:
+        """Whether its process, if it was one of this machine, is not there any more."""
+        if self.status.get("host") != platform.node() or not isinstance(pid := self.status.get("pid"), int):
+            return False
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:  # someone else's
+            return False
+        return False
+
+
+def combination(group: str) -> str:
+    """What a group of runs has in common besides the seed.
+
+    >>> combination("loss-focal_seed-1"), combination("seed-1")
+    ('loss-focal', 'all')
+    """
+    return _SEED.sub("", group).strip("_") or "all"
+
+
+def jobs(sweep: RunDir, asked: Sequence[str] = ()) -> list[Job]:
+    """All runs that a sweep consists of, begun or not: those of its plan first, then any others that are there.
+
+    Args:
+        sweep: The folder.
+        asked: Names of more.
+    """
+    planned = sweep.jobs()
+    names = dict.fromkeys([*planned, *(run.name for run in sweep.children()), *asked])
+    found = []
+    for name in names:
+        run = RunDir(sweep.path / name)
+        found.append(Job(run, _by_key(planned.get(name) or run.overrides)))
+    return sorted(found, key=lambda job: _natural(job.name))
+
+
+def swept(found: Sequence[Job]) -> dict[str, list[str]]:
+    """What differs between jobs besides fold and seed, and where they run: each key's value in every job.
+
+    A key that a job was not given has the value of its configuration, or '' where that is more than a value.
+    """
+    places = (*PLACES, *(f"trainer.{key}" for key in HARDWARE))
+    keys = [
+        key
+        for key in dict.fromkeys(key for job in found for key in job.overrides)
+        if key not in ("fold", "seed", "trainer")
+        and not any(key == place or key.startswith(f"{place}.") for place in places)
+    ]
+    columns = {key: [_value(job, key) for job in found] for key in keys}
+    return {key: values for key, values in columns.items() if len(set(values)) > 1}
+
+
+def table(found: Sequence[Job]) -> pd.DataFrame:
+    """One row a job: `folder`, `combination`, what was swept, `fold`, `seed`, `state`, the metrics (the monitored one
+    first; of a run that is not finished its last value), `epochs` that were made, the `best_epoch`, `seconds` from
+    beginning to end, `device` and the `reason` of a failure.
+    """  # noqa: D205
+    judged_by = monitored(found)
+    monitor, mode = judged_by or ("", "")
+    columns = swept(found)
+    rows = []
+    for at, job in enumerate(found):
+        metrics = job.run.metrics() if job.run.finished else {}
+        own = {name: value for name, value in metrics.items() if name.count("/") == 1 and name != monitor}
+        row: dict[str, Any] = {"folder": job.name, "combination": job.combination}
+        row |= {key: values[at] for key, values in columns.items()}
+        row |= {"fold": job.fold, "seed": job.seed, "state": job.state}
+        if judged_by is not None:
+            row[monitor] = job.reached(monitor, mode)
+        row |= own
+        row["epochs"] = len(job.history)
+        row["best_epoch"] = job.best_epoch(monitor, mode)
+        row["seconds"] = seconds(job)
+        row["device"] = device(job)
+        row["reason"] = " ".join(str(job.status.get("reason") or "").split())
+        rows.append(row)
+    last = ["epochs", "best_epoch", "seconds", "device", "reason"]
+    made = pd.DataFrame(rows)
+    made = made[[name for name in made if name not in last] + last]
+    return made.astype(dict.fromkeys(("fold", "seed", "epochs", "best_epoch"), "Int64"))
+
+
+def write(sweep: RunDir, found: Sequence[Job]) -> Path:
+    """Writes `sweep.csv`, and tells where."""
+    path = sweep.path / "sweep.csv"
+    with whole(path) as draft:
+        table(found).to_csv(draft, index=False)
+    return path
+
+
+def monitored(found: Sequence[Job]) -> tuple[str, str] | None:
+    """The metric that the jobs are judged by, and whether it is to be `min` or `max`; None if none has begun."""
+    configs = [job.config for job in found if job.config is not None]
+    return (str(configs[0].monitor), str(configs[0].mode)) if configs else None
+
+
+def device(job: Job) -> str:
+    """What it ran on, or runs on; '' if that is not known."""
+    try:
+        return str(job.run.provenance()["device"])
+    except UserError:
+        return str(job.status.get("place") or "")
+
+
+def seconds(job: Job) -> float | None:
+    """From beginning to end, if both are known."""
+    began, ended = job.status.get("began"), job.status.get("ended")
+    return None if began is None or ended is None else float(ended - began)
+
+
+def number(value: str) -> float:
+    """A swept value as a number; NaN if it is a word."""
+    try:
+        return float(value) if value.lower() not in ("nan", "inf", "-inf", "infinity") else math.nan
+    except ValueError:
+        return math.nan
+
+
+def _by_key(overrides: Sequence[str]) -> dict[str, str]:
+    """`+optim.lr=0.1` -> `optim.lr`: `0.1`."""
+    pairs = (override.lstrip("+~").partition("=") for override in overrides)
+    return {key: value for key, _, value in pairs}
+
+
+def _value(job: Job, key: str) -> str:
+    if key in job.overrides:
+        return job.overrides[key]
+    if job.config is None:
+        return ""
+    try:
+        found = OmegaConf.select(job.config, key)
+    except Exception:  # an interpolation into what only Hydra knows
+        return ""
+    return "" if OmegaConf.is_config(found) or (found is None and "." not in key) else str(found)
+
+
+def _natural(name: str) -> list[Any]:
+    """A key that puts fold-10 after fold-9."""
+    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,118 @@
+"""The end of a fit that a signal asks for: at the next step, with a checkpoint from which it goes on to the bit."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from galaxyml import signals
+from galaxyml.errors import UserError
+from galaxyml.files import whole
+from galaxyml.runs import RunDir
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that appear whole or not at all.
+
+    Lightning writes them to the system's temporary folder and moves them; from one disk to another that is a copy,
+    which a kill cuts off.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        with whole(Path(path)) as draft:
+            torch.save(checkpoint, draft)
+
+
+class Stopping(Checkpoint):
+    """Ends a fit after the step of the optimizer in which a signal came; the same command goes on from there.
+
+    `last.ckpt` then also has how many batches of the epoch were given, the state of all random numbers, and the sums of
+    what the epoch has logged. In the last step of an epoch, and while validating, the fit goes on to the epoch's end.
+
+    As a checkpoint callback it comes after all others, when they have seen the step.
+
+    Args:
+        run: The run's folder.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self.kept: dict[str, Any] = {}  # of an unfinished epoch
+        self.told = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.kept
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.kept = state_dict
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        signals.install()  # in the place of Lightning's, which would let a run end with status 0
+        if self.kept:
+            # Lightning does so only if it has not asked for the loader before, as it does to count steps.
+            batches: Any = trainer.train_dataloader
+            if batches.sampler.batch_size != self.kept["batch_size"]:
+                raise UserError(
+                    f"{self.run.path} was stopped within an epoch of batches of {self.kept['batch_size']}, and cannot "
+                    f"go on with batches of {batches.sampler.batch_size}. Give the same batch_size."
+                )
+            batches.load_state_dict(self.kept["loader"])
+            _set_random_state(self.kept["random"])
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if (number := signals.asked()) is not None:
+            raise signals.Stop(number)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
+        logged = trainer.fit_loop.epoch_loop._results
+        if self.kept:
+            for name, sums in self.kept["sums"].items():
+                for state, value in sums.items():
+                    setattr(logged[name], state, getattr(logged[name], state) + value.to(trainer.strategy.root_device))
+            self.kept = {}
+        number, done = signals.asked(), arguments[-1] + 1
+        if number is None or done % trainer.accumulate_grad_batches or done == trainer.num_training_batches:
+            return
+        batches: Any = trainer.train_dataloader
+        states = ("value", "cumulated_batch_size")
+        sums = {name: {state: getattr(entry, state) for state in states} for name, entry in logged.items()}
+        self.kept = {
+            "batch_size": batches.sampler.batch_size,
+            "loader": batches.state_dict(),
+            "random": _random_state(),
+            "sums": sums,
+        }
+        trainer.save_checkpoint(self.run.checkpoints / "last.ckpt")
+        raise signals.Stop(number)
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        if signals.asked() is not None and not self.told:
+            self.told = True
+            print(f"{self.run.name}: stops when the epoch is validated; a second signal stops at once.", flush=True)
+
+
+def _random_state() -> dict[str, Any]:
+    """State of the global random numbers of Python, NumPy and torch (all devices), as a checkpoint can hold it."""
+    version, numbers, gauss = random.getstate()
+    numpy: Any = np.random.get_state()  # noqa: NPY002 - libraries draw from the global one
+    name, keys, *rest = numpy
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [name, keys.tolist(), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
+    torch.set_rng_state(state["torch"].cpu())
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])

@@ -1,0 +1,98 @@
+import io
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+
+from galaxyml.plots import BASELINE
+from galaxyml.sweep_plots import Line, learning_curves, parallel_coordinates
+
+
+def line(name: str, values: Sequence[float], state: str = "finished") -> Line:
+    return Line(name, state, np.arange(1, len(values) + 1), np.array(values))
+
+
+def drawn(figure: Figure) -> Figure:
+    figure.savefig(io.BytesIO(), dpi=50, bbox_inches="tight")
+    return figure
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for found in figure.legends for text in found.get_texts()]
+
+
+def test_each_combination_has_the_mean_of_its_jobs_as_a_thick_line() -> None:
+    lines = [line("a", [3, 2, 1]), line("a", [5, 4]), line("a", [9], "failed"), line("b", [2, 2, 2])]
+    axes = drawn(learning_curves(lines, "val/rmse", True)).axes[0]
+    (mean,) = [each for each in axes.lines if each.get_linewidth() > 2]
+    np.testing.assert_array_equal(mean.get_xdata(), [1, 2])
+    np.testing.assert_array_equal(mean.get_ydata(), [4, 3])
+
+
+def test_fifty_jobs_have_a_legend_that_can_be_read() -> None:
+    rng = np.random.default_rng(0)
+    ends = rng.permutation(50) / 100 + 0.1
+    lines = [
+        line(f"trial-{at:03}", [end + 0.2, end], "pruned" if at % 2 else "finished") for at, end in enumerate(ends)
+    ]
+    names = legend(drawn(learning_curves(lines, "val/rmse", True)))
+    assert names[:5] == [f"trial-{at:03}" for at in np.argsort(ends)[:5]]
+    assert names[5:] == ["pruned"]
+    best_highest = legend(learning_curves(lines, "val/pearson", False))
+    assert best_highest[:5] == [f"trial-{at:03}" for at in np.argsort(-ends)[:5]]
+
+
+def test_one_run_that_has_diverged_does_not_hide_the_others() -> None:
+    lines = [line(f"trial-{at}", [0.2, 0.1 + at / 100]) for at in range(8)] + [line("wild", [0.3, 1e6], "failed")]
+    axes = drawn(learning_curves(lines, "val/rmse", True)).axes[0]
+    assert axes.get_ylim()[1] < 1
+
+
+def through(figure: Figure) -> np.ndarray:
+    """Heights at which each line crosses the axes, in the order in which they are drawn."""
+    patches = [patch for patch in figure.axes[0].patches if isinstance(patch, PathPatch)]
+    return np.array([np.asarray(patch.get_path().vertices)[::3, 1] for patch in patches])
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_lines_cross_the_axes_at_their_values(lower: bool) -> None:
+    settings = {"optim.lr": ["0.1", "0.001", "0.01"], "loss": ["mse", "focal", "mse"], "epochs": ["10", "20", "15"]}
+    values = np.array([0.3, 0.2, 0.25])
+    figure = drawn(parallel_coordinates(settings, values, np.zeros(3, bool), "val/rmse", lower))
+    heights = {
+        0.3: [1, 0.75, 0, 1],  # focal, mse from below
+        0.2: [0, 0.25, 1, 0],
+        0.25: [0.5, 0.75, 0.5, 0.5],
+    }
+    order = sorted(heights, reverse=lower)  # the best one last, on top of the others
+    np.testing.assert_allclose(through(figure), [heights[value] for value in order], atol=1e-9)
+    widths = [patch.get_linewidth() for patch in figure.axes[0].patches]
+    assert np.argmax(widths) == 2
+    words = {text.get_text() for text in figure.axes[0].texts}
+    assert words == {"0.1", "0.01", "0.001", "mse", "focal", "10", "15", "20"}
+
+
+def test_pruned_trials_are_grey_and_do_not_stretch_the_scale() -> None:
+    settings = {"optim.lr": ["0.1", "0.2", "0.3", "0.4"], "optim.weight_decay": ["0", "0.1", "0", "0.1"]}
+    values = np.array([0.3, 0.2, 0.9, np.nan])
+    figure = drawn(parallel_coordinates(settings, values, np.array([False, False, True, False]), "val/rmse", True))
+    assert len(through(figure)) == 3
+    (grey,) = [patch for patch in figure.axes[0].patches if to_hex(patch.get_edgecolor()) == BASELINE]
+    assert np.asarray(grey.get_path().vertices)[-1, 1] > 1
+    assert legend(figure) == ["pruned: its last epoch"]
+    assert {text.get_text() for text in figure.axes[0].texts} == {"0.1", "0.2", "0.3", "0.4", "0"}
+
+
+def test_many_numbers_have_round_ticks() -> None:
+    rng = np.random.default_rng(0)
+    settings = {
+        "optim.lr": [f"{value:.4g}" for value in 10 ** rng.uniform(-5, -1, 40)],
+        "epochs": [str(k) for k in range(40)],
+    }
+    figure = drawn(parallel_coordinates(settings, rng.random(40), np.zeros(40, bool), "val/rmse", True))
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert all(re.fullmatch(r"0\.0*1|1e-0\d|\d0?|\d5", word) for word in words), words
