@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxyml import commandline
+from galaxyml import commandline, ranks
 from galaxyml.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ def main() -> None:
     # a training step down up to ten times (2 cores).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
+        place = ranks.outside()
+        if place.rank:  # it is started beside another that reads the command line
+            from galaxyml.training import processes
+
+            processes.serve_met()
+            return
         sys.argv[1:] = commandline.prepare(sys.argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -41,6 +47,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
+    finally:
+        if place.size > 1:
+            from galaxyml.training import processes
+
+            processes.dismiss()
 
 
 def job(config: "DictConfig") -> float | None:

@@ -19,8 +19,9 @@ class Figures(Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         every = max((trainer.max_epochs or 1) // self.times, 1)
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        if not trainer.is_global_zero or (trainer.current_epoch % every and not last):
+        if trainer.current_epoch % every and not last:
             return
+        figures = pl_module.figures(trainer)  # before the module resets what it collected; of all processes
         logger: Any = trainer.logger
-        for name, figure in pl_module.figures(trainer).items():  # before the module resets what it collected
+        for name, figure in figures.items() if trainer.is_global_zero else ():
             logger.experiment.add_figure(f"val/{name}", figure, trainer.global_step)

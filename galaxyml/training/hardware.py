@@ -6,6 +6,16 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
+from lightning.pytorch.plugins import ClusterEnvironment
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from galaxyml import ranks
+from galaxyml.errors import UserError
+from galaxyml.training.batch_norm import SharedNorm
+from galaxyml.training.sharding import Sharded
+
+STRATEGIES = ("auto", "ddp", "fsdp")
 
 
 def keep_memory() -> None:
@@ -20,27 +30,54 @@ def keep_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
+def on_gpu(accelerator: str) -> bool:
+    """Whether training runs on a GPU of CUDA, given what the configuration says."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
 def best_precision(accelerator: str) -> Any:
     """bf16-mixed on GPUs that have it, 16-mixed on older ones, and single precision elsewhere.
 
     Half precision loses on a CPU: 16.7 s against 3.4 s for the same epochs.
     """
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+    if on_gpu(accelerator):
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     return "32-true"
 
 
-def trainer(accelerator: str = "auto", precision: Any = "auto", **options: Any) -> lightning.Trainer:
-    """Lightning's trainer with the precision that the hardware is best at.
+def trainer(
+    accelerator: str = "auto",
+    precision: Any = "auto",
+    strategy: str = "auto",
+    devices: Any = 1,
+    num_nodes: int = 1,
+    **options: Any,
+) -> lightning.Trainer:
+    """Lightning's trainer with the precision that the hardware is best at, for all processes that work on this job.
 
     Args:
         accelerator: As Lightning takes it: auto, cpu, gpu, …
         precision: As Lightning takes it, or `auto`.
+        strategy: What several processes do: `ddp` (or `auto`) has the whole net in each, `fsdp` a part of its weights.
+        devices: As `galaxyml.ranks.asked` takes it; how many processes there are is decided by then.
+        num_nodes: Machines; likewise.
         **options: The trainer's other arguments.
+
+    Raises:
+        UserError: If there is no such strategy.
     """
+    if strategy not in STRATEGIES:
+        raise UserError(f"trainer.strategy={strategy}: it must be auto, ddp or fsdp.")
     if accelerator == "auto" and not torch.cuda.is_available():
         accelerator = "cpu"  # a Mac's GPU has no double precision, in which metrics are summed
-    return lightning.Trainer(
+    place = ranks.place()
+    if place.size > 1:
+        count = devices if isinstance(devices, list) else place.local_size
+        options |= {"devices": count, "num_nodes": place.nodes, "strategy": _strategy(strategy)}
+        options["plugins"] = [Joined(), SharedNorm()]
+    else:
+        options["devices"] = devices if isinstance(devices, list) else 1
+    made = lightning.Trainer(
         accelerator=accelerator,
         precision=best_precision(accelerator) if precision == "auto" else precision,
         num_sanity_val_steps=0,
@@ -50,3 +87,62 @@ def trainer(accelerator: str = "auto", precision: Any = "auto", **options: Any) 
         use_distributed_sampler=False,
         **options,
     )
+    if place.size > 1:
+        _end_together(made)
+    return made
+
+
+def _strategy(name: str) -> Strategy:
+    if name == "fsdp":
+        return Sharded()
+    # Layers of batch norm share their statistics, so that no buffer differs. Nets may have weights that a loss lacks.
+    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def _end_together(made: lightning.Trainer) -> None:
+    """Lets a SIGTERM end all processes after the same step.
+
+    Lightning 2.6 talks to the others from within the signal's handler, in the middle of whatever they do, and waits for
+    the GPU at each step.
+    """
+    connector, loop = made._signal_connector, made.fit_loop.epoch_loop
+
+    def received(*_: Any) -> None:
+        connector.received_sigterm = True
+
+    def end() -> None:
+        if ranks.any(connector.received_sigterm):
+            raise SIGTERMException
+
+    connector._sigterm_notifier_fn = received  # type: ignore[method-assign]
+    loop._broadcast_sigterm_tensor = end  # type: ignore[method-assign]
+
+
+class Joined(ClusterEnvironment):
+    """Tells Lightning of processes that have found each other, so that it neither starts nor looks for any."""
+
+    main_address, main_port = "", 0  # of no use, as they are connected
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @staticmethod
+    def detect() -> bool:
+        return False
+
+    def world_size(self) -> int:
+        return ranks.size()
+
+    def set_world_size(self, size: int) -> None: ...
+
+    def global_rank(self) -> int:
+        return ranks.place().rank
+
+    def set_global_rank(self, rank: int) -> None: ...
+
+    def local_rank(self) -> int:
+        return ranks.place().local_rank
+
+    def node_rank(self) -> int:
+        return ranks.place().rank // ranks.place().local_size
