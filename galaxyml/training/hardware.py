@@ -15,7 +15,8 @@ from galaxyml.errors import UserError
 from galaxyml.training.batch_norm import SharedNorm
 from galaxyml.training.sharding import Sharded
 
-STRATEGIES = ("auto", "ddp", "fsdp")
+UNUSED = "ddp_find_unused_parameters_true"  # as Lightning calls it, which asks for it where it is needed
+STRATEGIES = ("auto", "ddp", UNUSED, "fsdp")
 
 
 def keep_memory() -> None:
@@ -59,6 +60,7 @@ def trainer(
         accelerator: As Lightning takes it: auto, cpu, gpu, …
         precision: As Lightning takes it, or `auto`.
         strategy: What several processes do: `ddp` (or `auto`) has the whole net in each, `fsdp` a part of its weights.
+            `ddp_find_unused_parameters_true` is for nets with weights on which their outputs do not depend.
         devices: As `galaxyml.ranks.asked` takes it; how many processes there are is decided by then.
         num_nodes: Machines; likewise.
         **options: The trainer's other arguments.
@@ -67,7 +69,7 @@ def trainer(
         UserError: If there is no such strategy.
     """
     if strategy not in STRATEGIES:
-        raise UserError(f"trainer.strategy={strategy}: it must be auto, ddp or fsdp.")
+        raise UserError(f"trainer.strategy={strategy}: it must be one of {', '.join(STRATEGIES)}.")
     if accelerator == "auto" and not torch.cuda.is_available():
         accelerator = "cpu"  # a Mac's GPU has no double precision, in which metrics are summed
     place = ranks.place()
@@ -95,8 +97,8 @@ def trainer(
 def _strategy(name: str) -> Strategy:
     if name == "fsdp":
         return Sharded()
-    # Layers of batch norm share their statistics, so that no buffer differs. Nets may have weights that a loss lacks.
-    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, gradient_as_bucket_view=True)
+    # Layers of batch norm share their statistics, so that no buffer differs.
+    return DDPStrategy(find_unused_parameters=name == UNUSED, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def _end_together(made: lightning.Trainer) -> None:

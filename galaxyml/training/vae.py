@@ -78,6 +78,7 @@ class VAEModule(OnePhase, lightning.LightningModule):
         self.optimizer, self.schedule = optimizer, schedule
         self.beta, self.beta_warmup, self.capacity = beta, beta_warmup, capacity
         self.reconstruction, self.classes = reconstruction, classes
+        net.classes.requires_grad_(bool(classes))  # several processes would wait for gradients that do not come
         self.decoded = decoded
 
     def check(self, data: CurveData) -> None:
