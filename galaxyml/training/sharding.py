@@ -94,6 +94,8 @@ def deal_out(module: Any, mesh: Any) -> None:
     if not hasattr(module, "phase"):
         raise UserError("trainer=fsdp is for nets of pictures; give trainer=ddp.")
     root = module.net.head if module.phase == "head" else module.net
+    for parameter in root.parameters():
+        parameter.data = parameter.data.contiguous()  # those of convolutions lie with channels last
     for name, block in root.named_modules():
         if name.rpartition(".")[0].endswith("blocks"):
             fully_shard(block, mesh=mesh)
