@@ -1,8 +1,8 @@
 """The processes that work on one job together: which of them this one is, and what they tell each other.
 
 A job that runs in one process is a group of one, for which nothing here does or costs anything. The process that the
-user's command runs in has rank 0; it leads: it alone writes, prints and judges. `galaxyml.training.processes` brings the
-group together. torch is imported only where there are several.
+user's command runs in has rank 0; it leads: it alone writes, prints and judges. `galaxyml.training.processes` brings
+the group together. torch is imported only where there are several.
 """
 
 import os

@@ -22,7 +22,7 @@ class SharedNorm(LayerSync):
         """Shares the statistics of all layers of a model."""
         for layer in model.modules():
             if isinstance(layer, _BatchNorm):
-                layer.forward = MethodType(_forward, layer)
+                layer.__dict__["forward"] = MethodType(_forward, layer)
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:

@@ -107,7 +107,8 @@ def _end_together(made: lightning.Trainer) -> None:
     Lightning 2.6 talks to the others from within the signal's handler, in the middle of whatever they do, and waits for
     the GPU at each step.
     """
-    connector, loop = made._signal_connector, made.fit_loop.epoch_loop
+    connector: Any = made._signal_connector
+    loop: Any = made.fit_loop.epoch_loop
 
     def received(*_: Any) -> None:
         connector.received_sigterm = True
@@ -116,8 +117,8 @@ def _end_together(made: lightning.Trainer) -> None:
         if ranks.any(connector.received_sigterm):
             raise SIGTERMException
 
-    connector._sigterm_notifier_fn = received  # type: ignore[method-assign]
-    loop._broadcast_sigterm_tensor = end  # type: ignore[method-assign]
+    connector._sigterm_notifier_fn = received
+    loop._broadcast_sigterm_tensor = end
 
 
 class Joined(ClusterEnvironment):

@@ -88,14 +88,14 @@ def _check(config: DictConfig, asked: Place, found: Place) -> None:
     size = asked.size
     if found.size > 1 and (found.size, found.local_size) != (size, asked.local_size):
         raise UserError(
-            f"{found.size} processes were started, {found.local_size} on each of {found.nodes} machines, but the trainer "
-            f"is for {asked.local_size} on each of {asked.nodes}. Set trainer=ddp, "
+            f"{found.size} processes were started, {found.local_size} on each of {found.nodes} machines, but the "
+            f"trainer is for {asked.local_size} on each of {asked.nodes}. Set trainer=ddp, "
             f"trainer.devices={found.local_size} and trainer.num_nodes={found.nodes}."
         )
     if found.size == 1 and asked.nodes > 1:
         raise UserError(
-            f"trainer.num_nodes={asked.nodes}: start a process for each GPU of each machine by srun or torchrun, such as "
-            f"srun --nodes={asked.nodes} --ntasks-per-node={asked.local_size} python -m galaxyml …"
+            f"trainer.num_nodes={asked.nodes}: start a process for each GPU of each machine by srun or torchrun, such "
+            f"as srun --nodes={asked.nodes} --ntasks-per-node={asked.local_size} python -m galaxyml …"
         )
     if config.batch_size < size:
         raise UserError(
@@ -104,8 +104,8 @@ def _check(config: DictConfig, asked: Place, found: Place) -> None:
         )
     if size > 1 and on_gpu(config.trainer.accelerator) and torch.cuda.device_count() < asked.local_size:
         raise UserError(
-            f"trainer.devices={asked.local_size}: this process sees {torch.cuda.device_count()} GPUs. Set fewer, or give "
-            "it all of them (with SLURM, --gpus-per-node and no --gpus-per-task)."
+            f"trainer.devices={asked.local_size}: this process sees {torch.cuda.device_count()} GPUs. Set fewer, or "
+            "give it all of them (with SLURM, --gpus-per-node and no --gpus-per-task)."
         )
 
 
@@ -115,7 +115,7 @@ def _check(config: DictConfig, asked: Place, found: Place) -> None:
 class _Others:
     """The other processes of a job."""
 
-    store: dist.Store
+    store: Any
     place: Place
 
     def call(self, job: bytes) -> None:
@@ -145,7 +145,7 @@ class _Started(_Others):
         self.said: list[IO[bytes]] = []
         self.processes: list[subprocess.Popen[bytes]] = []
         for rank in range(1, self.place.size):
-            said = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+            said = tempfile.TemporaryFile()  # it lives as long as the process
             process = subprocess.Popen(
                 [sys.executable, "-c", CODE], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said
             )
@@ -347,7 +347,12 @@ def _join(store: Any, place: Place, number: int, job: bytes) -> None:
         torch.cuda.set_device(place.local_rank)
         device = torch.device("cuda", place.local_rank)
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl", COLLECTIVE, store=apart, rank=place.rank, world_size=place.size, device_id=device
+            "cpu:gloo,cuda:nccl",
+            timeout=COLLECTIVE,
+            store=apart,
+            rank=place.rank,
+            world_size=place.size,
+            device_id=device,
         )
     else:
         dist.init_process_group("gloo", timeout=COLLECTIVE, store=apart, rank=place.rank, world_size=place.size)

@@ -52,7 +52,7 @@ class Sharded(ModelParallelStrategy):
         return self._whole(self.lightning_module.state_dict())
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        # By the places of parameters in their groups, as torch has it; Lightning's own is by their places in the module.
+        # By the places of parameters in their groups, as torch does; Lightning's own goes by those in the module.
         state = getattr(optimizer, "_optimizer", optimizer).state_dict()
         return {**state, "state": {place: self._whole(values) for place, values in state["state"].items()}}
 
