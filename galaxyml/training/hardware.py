@@ -1,6 +1,7 @@
 """Where training runs, and in which precision."""
 
 import ctypes
+import inspect
 import sys
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from lightning.pytorch.plugins import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.nn.parallel import DistributedDataParallel
 
 from galaxyml import ranks
 from galaxyml.errors import UserError
@@ -98,7 +100,11 @@ def _strategy(name: str) -> Strategy:
     if name == "fsdp":
         return Sharded()
     # Layers of batch norm share their statistics, so that no buffer differs.
-    return DDPStrategy(find_unused_parameters=name == UNUSED, broadcast_buffers=False, gradient_as_bucket_view=True)
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = (
+        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    )  # its name in older torch
+    return DDPStrategy(find_unused_parameters=name == UNUSED, gradient_as_bucket_view=True, **{buffers: False})
 
 
 def _end_together(made: lightning.Trainer) -> None:

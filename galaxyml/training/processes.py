@@ -342,20 +342,18 @@ def _silence() -> None:
 def _join(store: Any, place: Place, number: int, job: bytes) -> None:
     """Makes a group of all processes of a job."""
     config, _ = pickle.loads(job)
-    apart = dist.PrefixStore(f"group/{number}", store)
+    backend, device = "gloo", None
     if on_gpu(config["trainer"]["accelerator"]):
-        torch.cuda.set_device(place.local_rank)
-        device = torch.device("cuda", place.local_rank)
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl",
-            timeout=COLLECTIVE,
-            store=apart,
-            rank=place.rank,
-            world_size=place.size,
-            device_id=device,
-        )
-    else:
-        dist.init_process_group("gloo", timeout=COLLECTIVE, store=apart, rank=place.rank, world_size=place.size)
+        backend, device = "cpu:gloo,cuda:nccl", torch.device("cuda", place.local_rank)
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        backend,
+        timeout=COLLECTIVE,
+        store=dist.PrefixStore(f"group/{number}", store),
+        rank=place.rank,
+        world_size=place.size,
+        device_id=device,
+    )
     ranks.enter(place, dist.new_group(backend="gloo", timeout=PATIENCE))
     if "OMP_NUM_THREADS" not in os.environ:  # else each process would use all cores
         torch.set_num_threads(max((os.cpu_count() or 1) // place.local_size, 1))
