@@ -161,7 +161,7 @@ def checked_alike(one: Path, other: Path, atol: float = 1e-5) -> None:
     for path in one.glob("predictions/*/*.parquet"):
         if path.parent.name in ("net", "told", "net_head"):
             tables = [pd.read_parquet(run / path.relative_to(one)) for run in (one, other)]
-            pd.testing.assert_frame_equal(*tables, atol=10 * atol, rtol=10 * atol)
+            pd.testing.assert_frame_equal(tables[0], tables[1], atol=10 * atol, rtol=10 * atol)
             catalog = pd.read_parquet(one / "catalog.parquet")
             assert tables[0]["id"].tolist() == catalog["id"][catalog["split"] == path.stem].tolist()
     assert json.loads((other / "provenance.json").read_text())["device"].startswith("2 x CPU")
@@ -196,7 +196,7 @@ def test_a_sweep_of_two_processes_a_job_makes_its_folders_alone(
 
 @pytest.mark.slow
 def test_two_processes_say_of_light_curves_what_one_does(command: Command, plasticc_sky: Path, tmp_path: Path) -> None:
-    given = ("task=plasticc", "batch_size=32", "epochs=1", "embedded=0", "top=3", "data.augment=null")
+    given: tuple[str, ...] = ("task=plasticc", "batch_size=32", "epochs=1", "embedded=0", "top=3", "data.augment=null")
     given += ("module.decoded=null", "encoder.dropout=0", "model.dropout=0", "optim=sgd", "optim.lr=0.01")
     assert command(*given, "name=one")[0] == 0
     status, said = command(*given, *TWO, "name=two")
@@ -214,7 +214,7 @@ def test_sharded_weights_learn_what_whole_ones_do(command: Command, surveys_sky:
     status, said = command(*given, "trainer=fsdp", *TWO[1:], "trainer.gradient_clip_val=0.5", "name=two")
     assert status == 0, said
     runs = [tmp_path / "multirun" / "surveys" / name / "fold-0" for name in ("one", "two")]
-    checked_alike(*runs)
+    checked_alike(runs[0], runs[1])
     kept = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in runs]
     weights = [one["state_dict"] for one in kept]
     assert weights[0].keys() == weights[1].keys()
