@@ -104,7 +104,8 @@ def _strategy(name: str) -> Strategy:
     buffers = (
         "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     )  # its name in older torch
-    return DDPStrategy(find_unused_parameters=name == UNUSED, gradient_as_bucket_view=True, **{buffers: False})
+    options: Any = {buffers: False, "find_unused_parameters": name == UNUSED, "gradient_as_bucket_view": True}
+    return DDPStrategy(**options)
 
 
 def _end_together(made: lightning.Trainer) -> None:

@@ -156,8 +156,8 @@ def checked_alike(one: Path, other: Path, atol: float = 1e-5) -> None:
     curves = [len(list(run.rglob("*tfevents*"))) for run in (one, other)]
     assert curves[0] == curves[1]  # the leader's alone
     histories = [pd.read_csv(run / "history.csv") for run in (one, other)]
-    losses = [history.filter(regex="loss|rmse|rate|epoch") for history in histories]
-    np.testing.assert_allclose(*[loss.to_numpy() for loss in losses], atol=atol)
+    losses = [history.filter(regex="loss|rmse|rate|epoch").to_numpy() for history in histories]
+    np.testing.assert_allclose(losses[0], losses[1], atol=atol)
     for path in one.glob("predictions/*/*.parquet"):
         if path.parent.name in ("net", "told", "net_head"):
             tables = [pd.read_parquet(run / path.relative_to(one)) for run in (one, other)]
@@ -279,10 +279,10 @@ def test_processes_end_together_and_the_same_command_carries_on(
     assert all(gone(process) for process in processes)
     run = tmp_path / "multirun" / "galaxyzoo" / "ended" / "fold-0"
     assert not (run / "metrics.json").exists()
-    assert (
-        begun(tmp_path, sky, *SMALL, "name=ended", *(() if end == "1:SIGKILL" else TWO)).returncode == 0
-    )  # alone, or together
-    assert begun(tmp_path, sky, *SMALL, "name=unbroken").returncode == 0
+    again = () if end == "1:SIGKILL" else TWO  # alone, or together
+    for name, more in (("ended", again), ("unbroken", ())):
+        done = begun(tmp_path, sky, *SMALL, f"name={name}", *more)
+        assert done.returncode == 0, done.stderr
     weights = [
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for folder in (run, tmp_path / "multirun" / "galaxyzoo" / "unbroken" / "fold-0")
