@@ -6,7 +6,7 @@ Nothing heavy is imported before the configuration is composed, so that help and
 import os
 import sys
 
-from galaxyml import commandline
+from galaxyml import commandline, ranks
 from galaxyml.errors import UserError
 from galaxyml.signals import Stop
 
@@ -17,6 +17,12 @@ def main() -> None:
     # a training step down up to ten times (2 cores).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
+        place = ranks.outside()
+        if place.rank:  # it is started beside another that reads the command line
+            from galaxyml.training import processes
+
+            processes.serve_met()
+            return
         sys.argv[1:] = commandline.prepare(sys.argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -38,6 +44,11 @@ def main() -> None:
     except KeyboardInterrupt:  # before a run has begun, or after all of them
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
+    finally:
+        if place.size > 1:
+            from galaxyml.training import processes
+
+            processes.dismiss()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,13 +17,14 @@ from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from galaxyml import report, signals
+from galaxyml import ranks, report, signals
 from galaxyml.data.source import Source
 from galaxyml.errors import UserError
 from galaxyml.launching.job import where
 from galaxyml.models.symmetry import view_set
 from galaxyml.runs import RunDir, check_same
 from galaxyml.seeds import seed_all
+from galaxyml.training import processes
 from galaxyml.training.averaging import Patience, WeightEMA
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, Telling, checkpoints
 from galaxyml.training.figures import Figures
@@ -30,6 +32,7 @@ from galaxyml.training.hardware import keep_memory
 from galaxyml.training.loggers import check, conclude, made
 from galaxyml.training.predictor import Predictor
 from galaxyml.training.pruning import Pruned, pruning
+from galaxyml.training.sharding import Sharded
 from galaxyml.training.stopping import Stopping
 from galaxyml.training.tuning import enter, phases
 
@@ -103,10 +106,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     _check(config)
     _check_siblings(here, config)
     asked = copy.deepcopy(config)  # instantiate puts values in the place of interpolations
-    seed_all(config.seed, "weights")
-    module: Module = instantiate(config.module)  # before the data: missing weights show at once
-    data: Data = instantiate(config.data)
-    module.check(data)
+    module, data = _parts(config)
     instantiate(config.stages)  # before the fit: a mistake in a stage shows at once
     here.start(asked, overrides)
     if here.finished:
@@ -115,28 +115,17 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
         log.info("%s: finished before, kept.", here.name)
         return _reached(here.metrics(), config, here)
     here.tell(state="preparing", began=time.time(), ended=None, reason=None, left=None, **where())
-    data.setup()
-    for note in data.notes:
-        log.info("note: %s", note)
-    assert data.catalog is not None
-    trainer = _trainer(config, here, here, module, module.phases[-1], pruning(config))
-    here.write_provenance(config.seed, _device(trainer), data.provenance())
-    here.write_catalog(data.catalog)
-    for name, table in data.made.items():
-        here.write_table(name, table)
-    counts = data.catalog["split"].value_counts()
-    log.info("%s: %s", here.name, ", ".join(f"{counts[split]:,} {split}" for split in counts.index))
-    module.prepare(trainer, data, here)
-    for phase in module.phases[:-1]:
-        part = here.phase(phase)
-        _fit_phase(phase, _trainer(config, here, part, module, phase), config, module, data, here, part)
     try:
-        _fit_phase(module.phases[-1], trainer, config, module, data, here, here)
+        with processes.together(config, here.path) as call:
+            data.setup()
+            for note in data.notes:
+                log.info("note: %s", note)
+            call()
+            trainer = _learn(config, here, module, data)
     except Pruned as ended:
         log.info("%s: ended early, %s", here.name, ended)
         here.tell(state="pruned", value=ended.value, left=None, ended=time.time())
         return ended.value
-    module.write_predictions(trainer, data, here)
     metrics = run_stages(config, here)
     reached = _reached(metrics, config, here)
     report.write(here, metrics)
@@ -144,6 +133,50 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     here.write_metrics(metrics)  # last: it marks the run as finished
     here.tell(state="finished", value=reached, monitor=config.monitor, left=None, ended=time.time())
     return reached
+
+
+def follow(config: DictConfig, folder: Path) -> None:
+    """Does what is done in `run` by several processes, as one that does not lead them.
+
+    Args:
+        config: The configuration, composed and resolved.
+        folder: The run's folder, in which the leader alone writes.
+    """
+    quiet()
+    keep_memory()
+    module, data = _parts(config)
+    data.setup()
+    with suppress(Pruned, signals.Stop):  # which all processes raise together
+        _learn(config, RunDir(folder), module, data)
+
+
+def _parts(config: DictConfig) -> tuple[Module, Data]:
+    """A run's module and data."""
+    seed_all(config.seed, "weights")
+    module: Module = instantiate(config.module)  # before the data: missing weights show at once
+    data: Data = instantiate(config.data)
+    module.check(data)
+    return module, data
+
+
+def _learn(config: DictConfig, here: RunDir, module: Module, data: Data) -> lightning.Trainer:
+    """Fits a run's module, phase by phase, and writes what it says: what all processes of a job do together."""
+    assert data.catalog is not None
+    trainer = _trainer(config, here, here, module, module.phases[-1], pruning(config))
+    if ranks.leads():
+        here.write_provenance(config.seed, _device(trainer), data.provenance())
+        here.write_catalog(data.catalog)
+        for name, table in data.made.items():
+            here.write_table(name, table)
+        counts = data.catalog["split"].value_counts()
+        log.info("%s: %s", here.name, ", ".join(f"{counts[split]:,} {split}" for split in counts.index))
+    module.prepare(trainer, data, here)
+    for phase in module.phases[:-1]:
+        part = here.phase(phase)
+        _fit_phase(phase, _trainer(config, here, part, module, phase), config, module, data, here, part)
+    _fit_phase(module.phases[-1], trainer, config, module, data, here, here)
+    module.write_predictions(trainer, data, here)
+    return trainer
 
 
 def run_stages(config: DictConfig, here: RunDir) -> dict[str, float]:
@@ -217,6 +250,7 @@ def quiet() -> None:
         ".*was already called earlier.*",
         ".*GPU available but not used.*",
         ".*`srun` command is available.*",
+        ".*sync_dist=True.*",  # what is logged is the same in all processes
         ".*module\\(s\\) in eval mode.*",  # of a frozen backbone, which is meant to be
     ):
         warnings.filterwarnings("ignore", message=message)
@@ -234,6 +268,8 @@ def _check(config: DictConfig) -> None:
         raise UserError(f"views={config.views}: it must be a whole number from 1 (plain) to 8 (all symmetries).")
     _ending(config)
     check(config)
+    if config.ema is not None and config.trainer.get("strategy") == "fsdp":
+        raise UserError(f"ema={config.ema}: averages of weights are not dealt out; set ema=null or trainer=ddp.")
     view_set(config.predict_views)
     if config.symmetry is not None:
         view_set(config.symmetry, "symmetry")
@@ -302,36 +338,41 @@ def _fit_phase(
     """Fits one phase, whose files are in `part`, or takes over what was fitted before."""
     between = part is not here
     seed_all(config.seed, "phase", phase)  # what a phase draws at its beginning does not depend on what came before
-    if between and part.finished:
+    if between and ranks.told(part.finished):
         module.enter(phase)
         load_weights(module, part, config.predict_with)
         return
     module.begin(phase, trainer, data, here)
-    _fit(trainer, module, data, part, here.name)
+    # What is sharded does not become whole again.
+    fitted = copy.deepcopy(module) if isinstance(trainer.strategy, Sharded) else module
+    _fit(trainer, fitted, data, part, here.name)
     load_weights(module, part, config.predict_with)
     if between:
         module.end(trainer, data, here)
-        history = part.history()
-        assert history is not None
-        conclude(trainer.loggers, {})
-        part.write_metrics({str(name): value for name, value in history.iloc[-1].items()})
+        if ranks.leads():
+            history = part.history()
+            assert history is not None
+            conclude(trainer.loggers, {})
+            part.write_metrics({str(name): value for name, value in history.iloc[-1].items()})
 
 
 def _fit(trainer: lightning.Trainer, module: Any, data: Any, here: RunDir, name: str) -> None:
-    if here.fitted.is_file():
+    if ranks.told(here.fitted.is_file()):
         return
-    resume = here.last_checkpoint
+    resume = ranks.told(here.last_checkpoint)
     if resume is not None:
         log.info("%s: carries on from its last checkpoint.", name)
     try:
         with signals.held():
             trainer.fit(module, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
-            here.fitted.touch()
+            if ranks.leads():
+                here.fitted.touch()
     except MisconfigurationException as error:  # a monitored metric that nobody logs, most of all
         raise UserError(str(error)) from error
 
 
 def _device(trainer: lightning.Trainer) -> str:
+    many = f"{ranks.size()} x " if ranks.size() > 1 else ""
     if trainer.strategy.root_device.type == "cuda":
-        return f"{torch.cuda.get_device_name()} ({trainer.precision})"
-    return f"CPU, {torch.get_num_threads()} threads ({trainer.precision})"
+        return f"{many}{torch.cuda.get_device_name()} ({trainer.precision})"
+    return f"{many}CPU, {torch.get_num_threads()} threads ({trainer.precision})"

@@ -24,6 +24,22 @@ _REASONS = {
     errno.EEXIST: "a part of that path is a file, not a folder",
 }
 
+_closed: list[Path] = []  # folders that are another process's to write
+
+
+@contextmanager
+def closed(folder: Path) -> Iterator[None]:
+    """Discards meanwhile what `whole` would put into a folder, which another process writes.
+
+    Args:
+        folder: The folder, with all that lies below.
+    """
+    _closed.append(folder)
+    try:
+        yield
+    finally:
+        _closed.remove(folder)
+
 
 @contextmanager
 def whole(
@@ -33,6 +49,7 @@ def whole(
 
     Args:
         path: Final file or folder. A file is replaced; a folder that another process has put there meanwhile is kept.
+            In a folder that is `closed` nothing appears.
         advice: What the user can do if it cannot be written.
 
     Yields:
@@ -41,6 +58,10 @@ def whole(
     Raises:
         DataError: If the disk is full or the folder cannot be written.
     """
+    if any(path.is_relative_to(folder) for folder in _closed):
+        with tempfile.TemporaryDirectory() as aside:
+            yield Path(aside) / path.name
+        return
     draft: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,13 @@
 """Batches by one gather: rows of a catalog in, a dict of tensors out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from galaxyml import ranks
 from galaxyml.data.images import ImageStore
 from galaxyml.seeds import generator
 
@@ -51,6 +52,33 @@ class FeatureBatches(Dataset[dict[str, Tensor]]):
         flat = self.features.view(count * views, width)  # only what is shown is read from disk
         found = flat.index_select(0, (rows[:, None] * views + chosen).flatten()).view(len(rows), -1, width)
         return {"index": rows, "features": found, "target": self.targets[rows]}
+
+
+class Dealt(Dataset[dict[str, Any]]):
+    """Each process's share of the batches of a job that several work on; together they are the batches of one.
+
+    A batch has also `of`, its rows in all processes. One of fewer rows than processes, an epoch's last, is given whole
+    to each of them.
+
+    Args:
+        batches: Gives a batch for a tensor of rows.
+    """
+
+    def __init__(self, batches: Dataset[dict[str, Tensor]]) -> None:
+        self.batches = batches
+
+    def __getitem__(self, rows: Tensor) -> dict[str, Any]:
+        mine = ranks.share(len(rows))
+        if not isinstance(self.batches, FeatureBatches):
+            return {**self.batches[rows[mine]], "of": len(rows)}
+        with ranks.alike():  # it draws views, for all of the rows
+            whole = self.batches[rows]
+        return {**{name: values[mine] for name, values in whole.items()}, "of": len(rows)}
+
+
+def rows_of_all(batch: Mapping[str, Any]) -> int:
+    """Rows of a batch, in all processes that it was dealt out to."""
+    return batch.get("of", len(batch["index"]))
 
 
 class RowSampler(Sampler[Tensor]):
@@ -127,7 +155,7 @@ class BatchLoader(DataLoader[dict[str, Tensor]]):
 
 
 def loader(batches: Dataset[dict[str, Tensor]], sampler: RowSampler, workers: int) -> BatchLoader:
-    """A DataLoader whose items are whole batches.
+    """A DataLoader whose items are whole batches, or this process's share of them.
 
     Args:
         batches: Gives a batch for a tensor of rows.
@@ -135,7 +163,7 @@ def loader(batches: Dataset[dict[str, Tensor]], sampler: RowSampler, workers: in
         workers: Processes that gather ahead; 0 gathers in this one, which is fastest without a GPU.
     """
     return BatchLoader(
-        batches,
+        batches if ranks.size() == 1 else Dealt(batches),
         batch_size=None,
         sampler=sampler,
         num_workers=workers,

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from galaxyml.data import twins
-from galaxyml.data.batches import FeatureBatches, ImageBatches
+from galaxyml.data.batches import FeatureBatches, ImageBatches, rows_of_all
 from galaxyml.data.catalog import CatalogData
 from galaxyml.data.images import Framing, open_store
 from galaxyml.data.splits import TEST
@@ -136,8 +136,11 @@ class ImageData(CatalogData):
         if "features" in batch:
             return batch
         training = self.trainer is not None and self.trainer.training
-        view = self.augment if training and self.augment is not None else plain
-        seen = {**batch, "image": view(batch["image"], self.framing.size)}
+        if training and self.augment is not None:
+            image = self.augment(batch["image"], self.framing.size, rows_of_all(batch))
+        else:
+            image = plain(batch["image"], self.framing.size)
+        seen = {**batch, "image": image}
         predicting = self.trainer is not None and self.trainer.predicting
         return {**seen, "pixels": batch["image"]} if predicting else seen
 

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from galaxyml import ranks
+
 _CHUNK = 4  # pictures worked on at a time on a CPU, so that what lies between stays in its cache
 
 
@@ -30,26 +32,29 @@ class Augment:
     shift: float = 0.0
     colour: float = 0.0
 
-    def __call__(self, pixels: Tensor, size: int) -> Tensor:
+    def __call__(self, pixels: Tensor, size: int, of: int | None = None) -> Tensor:
         """Draws one view of each picture from torch's global random numbers.
 
         Args:
             pixels: Stored pictures, uint8 of shape (N, side, side, 3).
             size: Side in pixels of the views, at most `side`.
+            of: Pictures of the batch in all processes; each draws the views of all and takes its own.
 
         Returns:
             Views in [0, 1] (a little above where `colour` brightens), shape (N, 3, size, size), channels last.
         """
-        count = len(pixels)
+        count = len(pixels) if of is None else of
+        mine = ranks.share(count)
         gains = None
-        if self.colour:
-            spread = torch.tensor([self.colour, *[self.colour / 2] * 3])
-            drawn = 1 + spread * (2 * torch.rand(count, 4) - 1)
-            gains = (drawn[:, :1] * drawn[:, 1:]).to(pixels.device)
-        if not (self.rotate or self.zoom > 1 or self.shift):
+        with ranks.alike():
+            if self.colour:
+                spread = torch.tensor([self.colour, *[self.colour / 2] * 3])
+                drawn = 1 + spread * (2 * torch.rand(count, 4) - 1)
+                gains = (drawn[:, :1] * drawn[:, 1:])[mine].to(pixels.device)
+            if self.rotate or self.zoom > 1 or self.shift:
+                return resample(pixels, size, self._draw(count)[mine].to(pixels.device), gains)
             symmetries = torch.randint(8, (count,)) if self.flip else torch.zeros(count, dtype=torch.long)
-            return dihedral(pixels, size, symmetries, gains)
-        return resample(pixels, size, self._draw(count).to(pixels.device), gains)
+            return dihedral(pixels, size, symmetries[mine], gains)
 
     def _draw(self, count: int) -> Tensor:
         """Matrices that map a view's coordinates to the plain view's, both from -1 to 1; shape (N, 2, 3)."""

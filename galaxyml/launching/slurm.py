@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from galaxyml import signals
+from galaxyml import ranks, signals
 from galaxyml.errors import UserError
 from galaxyml.files import write_json
 from galaxyml.launching.cluster import ClusterLauncher, extra
@@ -37,6 +37,12 @@ class OnNode:
         signals.ENDING[:] = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2]
         signals.install()  # in the place of submitit's, which would look for a checkpoint of its own kind
         logging.getLogger("submitit").setLevel(logging.ERROR)  # it tells every signal that it does not mind
+        place = ranks.outside()
+        if place.rank:  # of a run on several GPUs, beside the one that leads
+            from galaxyml.training import processes
+
+            processes.serve_met()
+            return None
         try:
             settle(self.task)
             return run(self.task).return_value
@@ -50,6 +56,11 @@ class OnNode:
                     subprocess.run(["scontrol", "requeue", job], check=False)
                 time.sleep(60)  # SLURM ends it
             sys.exit(stop.status)
+        finally:
+            if place.size > 1:
+                from galaxyml.training import processes
+
+                processes.dismiss()
 
 
 class SlurmLauncher(ClusterLauncher):

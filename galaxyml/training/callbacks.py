@@ -9,6 +9,7 @@ from typing import Any
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from galaxyml import ranks
 from galaxyml.errors import UserError
 from galaxyml.progress import SECONDS_BETWEEN_LINES, bar
 from galaxyml.runs import RunDir
@@ -26,7 +27,10 @@ class EpochSeeds(Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        seed_all(self.seed, "epoch", trainer.current_epoch, trainer.global_rank)
+        seed_all(self.seed, "epoch", trainer.current_epoch, 0)
+        if trainer.world_size > 1:
+            ranks.draw_alike()  # views of pictures, which then are those of one process; dropout is each one's own
+            seed_all(self.seed, "epoch", trainer.current_epoch, "rank", trainer.global_rank)
 
 
 class History(Callback):

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from galaxyml import ranks
 from galaxyml.anomaly_plots import Curve
 from galaxyml.data.curve_features import features
 from galaxyml.data.curves import CurveData
@@ -132,6 +133,8 @@ def told_parts(
 ) -> Iterator[pd.DataFrame]:
     """What a run's net tells of the objects of a split, and their plain features, 20,000 objects at a time.
 
+    Of several processes, the leader alone gets it.
+
     Yields:
         `id`, the columns of `as_table`, and one column `feature_<name>` for each plain feature.
     """
@@ -139,7 +142,10 @@ def told_parts(
     ids = data.catalog["id"].to_numpy()
     parts = data.rows(split).split(AT_ONCE)
     for rows in track(parts, f"{here.name}: predicting {split}", len(parts)):
-        table = as_table(gather(trainer.predict(module, data.plain_batches(rows))), ids)
+        said = gather(trainer.predict(module, data.plain_batches(rows)))
+        if not ranks.leads():
+            continue
+        table = as_table(said, ids)
         if not np.isfinite(table.to_numpy(np.float64)).all():
             raise diverged(here.path)
         plain = features(data.batches.curves(rows), data.catalog.iloc[rows.numpy()])

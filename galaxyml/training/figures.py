@@ -6,6 +6,7 @@ import lightning.pytorch as lightning
 import matplotlib.pyplot as plt
 from lightning.pytorch.callbacks import Callback
 
+from galaxyml import ranks
 from galaxyml.training.loggers import SHOWING
 
 
@@ -23,9 +24,10 @@ class Figures(Callback):
         every = max((trainer.max_epochs or 1) // self.times, 1)
         last = trainer.current_epoch + 1 == trainer.max_epochs
         showing = [logger for logger in trainer.loggers if isinstance(logger, SHOWING)]
-        if not showing or not trainer.is_global_zero or (trainer.current_epoch % every and not last):
+        if (trainer.current_epoch % every and not last) or not ranks.told(bool(showing)):
             return
-        for name, figure in pl_module.figures(trainer).items():  # before the module resets what it collected
+        figures = pl_module.figures(trainer)  # before the module resets what it collected; of all processes
+        for name, figure in figures.items():
             for logger in showing:
                 logger.add_figure(f"val/{name}", figure, trainer.global_step)
             plt.close(figure)

@@ -20,10 +20,10 @@ from urllib.parse import urlparse
 import pandas as pd
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
+from galaxyml import ranks
 from galaxyml.errors import UserError
 from galaxyml.runs import RunDir, flat
 
@@ -226,7 +226,7 @@ def made(part: RunDir, run: RunDir, config: DictConfig) -> Logger | None:
         run: Folder of the run.
         config: The run's.
     """
-    if config.get("logger") is None or int(getattr(rank_zero_only, "rank", 0)):
+    if config.get("logger") is None or not ranks.leads():
         return None
     return instantiate(config.logger)(part, run, config)
 

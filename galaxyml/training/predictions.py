@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from galaxyml import ranks
 from galaxyml.data.module import ImageData
 from galaxyml.data.views import plain
 from galaxyml.errors import diverged
@@ -23,7 +24,10 @@ AT_ONCE = 256  # pictures that are looked at together
 
 def write_predictions(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageData, here: RunDir) -> None:
     """Writes what the net says of validation and test pictures, and keeps what the training set looks like to it."""
-    val, train, *test = write_tables(trainer, module, data, here, by="net")
+    said = write_tables(trainer, module, data, here, by="net")
+    if not ranks.leads():
+        return
+    val, train, *test = said
     here.write_learnt("outputs", {"columns": data.outputs})
     for split in ("val", "test"):
         if (table := here.predictions(split, by="net")) is not None:
@@ -43,11 +47,14 @@ def write_tables(
     What the last phase says over several views has its standard deviation over them in the tables of `spread`.
 
     Returns:
-        What `predict_step` said of validation, of training and, if there are any, of test objects.
+        What `predict_step` said of validation, of training and, if there are any, of test objects; of several
+        processes, the leader alone has and writes it.
     """
     assert data.catalog is not None
     with nullcontext() if module.predicts_from_features else data.pictures_shown():
         found = [gather(batches) for batches in trainer.predict(module, datamodule=data) or []]
+    if not ranks.leads():
+        return []
     for split, said in zip(("val", "test"), (found[0], *found[2:]), strict=False):
         if not np.isfinite(said["output"].numpy()).all():
             raise diverged(here.path)
@@ -72,8 +79,17 @@ def _embedding(data: ImageData, said: list[dict[str, torch.Tensor]], most: int) 
 
 
 def gather(batches: Any) -> dict[str, torch.Tensor]:
-    """What `predict_step` said of all batches, on the CPU."""
-    return {name: torch.cat([batch[name].cpu() for batch in batches]) for name in batches[0]}
+    """What `predict_step` said of all batches, on the CPU.
+
+    Where several processes have said a part each, the leader gets all, in the order of their rows; the others nothing.
+    """
+    mine = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in batches[0]}
+    parts = ranks.gathered(mine)
+    if len(parts) < 2:
+        return mine if parts else {}
+    every = {name: torch.cat([part[name] for part in parts]) for name in mine}
+    _, first = np.unique(every["index"].numpy(), return_index=True)  # of a last batch, all may have said the same
+    return {name: values[first] for name, values in every.items()}
 
 
 def _looks(data: ImageData, rows: torch.Tensor) -> np.ndarray:

@@ -7,6 +7,7 @@ import lightning.pytorch as lightning
 import pandas as pd
 import torch
 
+from galaxyml import ranks
 from galaxyml.class_losses import ClassLoss
 from galaxyml.data.features import open_features
 from galaxyml.data.module import ImageData
@@ -103,7 +104,7 @@ def _freeze(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageD
     if not (model.get("weights") or model.get("pretrained")):
         advice = "give model.weights=FILE or model.pretrained=true" if "weights" in model else "tune=all trains it"
         log.info("note: the backbone is frozen as it was drawn at random; %s.", advice)
-    with trainer.precision_plugin.forward_context():
+    with ranks.first(), trainer.precision_plugin.forward_context():
         features = open_features(
             data.store,
             module.net,

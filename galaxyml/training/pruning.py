@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as lightning
 from hydra.core.hydra_config import HydraConfig
@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
+from galaxyml import ranks
 from galaxyml.study import FOLDS, PRUNED, handle, open_storage, require_optuna
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ class Pruning(Callback):
     Of a trial that is the mean over folds, the first fold alone is reported and judged; the other ones end with it.
 
     Args:
-        trial: The run's, which other processes write to as well.
+        trial: The run's, which other processes write to as well; None in all but the first process of a run.
         monitor: The metric.
         judged: Whether this is the first fold.
     """
 
-    def __init__(self, trial: "Trial", monitor: str, judged: bool) -> None:
+    def __init__(self, trial: "Trial | None", monitor: str, judged: bool) -> None:
         self.trial, self.monitor, self.judged = trial, monitor, judged
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -50,7 +51,7 @@ class Pruning(Callback):
             return
         value, epoch = float(trainer.callback_metrics[self.monitor]), trainer.current_epoch
         # A run that carries on may repeat an epoch, and a trial takes each only once.
-        if trainer.is_global_zero and self.judged and epoch not in self._now.intermediate_values:
+        if self.trial is not None and self.judged and epoch not in self._now.intermediate_values:
             self.trial.report(value, epoch)
             if self.trial.should_prune():
                 self.trial.set_user_attr(PRUNED, epoch)
@@ -58,12 +59,13 @@ class Pruning(Callback):
 
     @property
     def _now(self) -> "FrozenTrial":
+        assert self.trial is not None
         return self.trial.storage.get_trial(self.trial._trial_id)
 
     def _end(self, trainer: lightning.Trainer, value: float | None) -> None:
         """Ends the run if its trial is to end; in all its processes alike."""
-        now = self._now if trainer.is_global_zero else None
-        if trainer.strategy.broadcast(now is not None and PRUNED in now.user_attrs):
+        now = self._now if self.trial is not None else None
+        if ranks.told(now is not None and PRUNED in now.user_attrs):
             last = now.intermediate_values[now.last_step] if now is not None and now.last_step is not None else math.nan
             raise Pruned(last if value is None else value)
 
@@ -74,8 +76,12 @@ def pruning(config: DictConfig) -> list[Callback]:
     Args:
         config: The run's.
     """
-    if not HydraConfig.initialized() or "trial" not in (search := HydraConfig.get().sweeper) or search.trial is None:
+    search: Any = HydraConfig.get().sweeper if HydraConfig.initialized() and ranks.leads() else {}
+    searched = ranks.told(search.get("trial") is not None)
+    if not searched:
         return []
+    if not ranks.leads():
+        return [Pruning(None, config.monitor, False)]
     optuna = require_optuna()
     study = optuna.load_study(
         study_name=search.study_name,

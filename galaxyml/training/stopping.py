@@ -1,16 +1,18 @@
 """The end of a fit that a signal asks for: at the next step, with a checkpoint from which it goes on to the bit."""
 
 import random
+import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning.pytorch as lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
-from galaxyml import signals
+from galaxyml import ranks, signals
 from galaxyml.errors import UserError
 from galaxyml.files import whole
 from galaxyml.runs import RunDir
@@ -52,7 +54,6 @@ class Stopping(Checkpoint):
         self.kept = state_dict
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        signals.install()  # in the place of Lightning's, which would let a run end with status 0
         if self.kept:
             # Lightning does so only if it has not asked for the loader before, as it does to count steps.
             batches: Any = trainer.train_dataloader
@@ -62,11 +63,11 @@ class Stopping(Checkpoint):
                     f"go on with batches of {batches.sampler.batch_size}. Give the same batch_size."
                 )
             batches.load_state_dict(self.kept["loader"])
-            _set_random_state(self.kept["random"])
+            _set_random_state(self.kept["random"], self.kept["alike"])
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if (number := signals.asked()) is not None:
-            raise signals.Stop(number)
+        if self._asked():
+            self._stop()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
         logged = trainer.fit_loop.epoch_loop._results
@@ -75,8 +76,9 @@ class Stopping(Checkpoint):
                 for state, value in sums.items():
                     setattr(logged[name], state, getattr(logged[name], state) + value.to(trainer.strategy.root_device))
             self.kept = {}
-        number, done = signals.asked(), arguments[-1] + 1
-        if number is None or done % trainer.accumulate_grad_batches or done == trainer.num_training_batches:
+        done = arguments[-1] + 1
+        within = done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
+        if not self._asked() or not within:
             return
         batches: Any = trainer.train_dataloader
         states = ("value", "cumulated_batch_size")
@@ -84,16 +86,26 @@ class Stopping(Checkpoint):
         self.kept = {
             "batch_size": batches.sampler.batch_size,
             "loader": batches.state_dict(),
-            "random": _random_state(),
+            "random": ranks.gathered(_random_state()),
+            "alike": ranks.alike_state(),
             "sums": sums,
         }
         trainer.save_checkpoint(self.run.checkpoints / "last.ckpt")
-        raise signals.Stop(number)
+        self._stop()
 
     def on_validation_batch_end(self, *_: Any) -> None:
         if signals.asked() is not None and not self.told:
             self.told = True
             print(f"{self.run.name}: stops when the epoch is validated; a second signal stops at once.", flush=True)
+
+    @staticmethod
+    def _asked() -> bool:
+        """Whether a signal has come; all processes of the run say the same."""
+        return ranks.any(signals.asked() is not None)
+
+    @staticmethod
+    def _stop() -> NoReturn:
+        raise signals.Stop(signals.asked() or signal.SIGTERM)
 
 
 def _random_state() -> dict[str, Any]:
@@ -109,7 +121,19 @@ def _random_state() -> dict[str, Any]:
     }
 
 
-def _set_random_state(state: dict[str, Any]) -> None:
+def _set_random_state(states: list[dict[str, Any]], alike: Tensor | None) -> None:
+    """Sets the random numbers of this process.
+
+    Args:
+        states: Of each process of the run when it was stopped; of more, or fewer, each goes on with its own beginning.
+        alike: Of what all of several processes drew alike, which is what one process draws from its own.
+    """
+    if len(states) != ranks.size():
+        torch.set_rng_state((states[0]["torch"] if alike is None else alike).cpu())
+        ranks.draw_alike()
+        return
+    ranks.draw_alike(alike)
+    state = states[ranks.place().rank]
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
+from galaxyml import ranks
+from galaxyml.data.batches import rows_of_all
 from galaxyml.data.module import ImageData
 from galaxyml.models.parts import TwoParts
 from galaxyml.models.symmetry import Symmetries
@@ -125,7 +127,9 @@ class SupervisedModule(Predictor):
         pictures = batch["image"].permute(0, 2, 3, 1).clamp(0, 1).mul(255).byte().cpu().numpy()
         captions = [data.caption(said, true) for said, true in zip(outputs, targets, strict=True)]
         collected: Any = self.metrics
-        return {**collected.figures(), "galaxies": picture_grid(list(pictures), captions)}
+        collected.compute()  # of all processes, and kept: within the next line none could ask the others
+        with collected.sync_context(should_unsync=True):
+            return {**collected.figures(), "galaxies": picture_grid(list(pictures), captions)}
 
     def outputs(self, batch: dict[str, Tensor]) -> Tensor:
         """Outputs for a batch of images, or of their features (the first view's)."""
@@ -140,14 +144,22 @@ class SupervisedModule(Predictor):
         return self
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        loss = self.loss(self.outputs(batch), batch["target"])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["index"]))
-        return loss
+        of = rows_of_all(batch)
+        loss = self._loss(self.outputs(batch), batch)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=of)
+        return ranks.scaled(loss, of)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        of = rows_of_all(batch)
         outputs = self.outputs(batch)
-        self.metrics.update(outputs, batch["target"])
-        self.log("val/loss", self.loss(outputs, batch["target"]), batch_size=len(batch["index"]))
+        counted = ranks.counted(of)
+        self.metrics.update(outputs[counted], batch["target"][counted])
+        self.log("val/loss", self._loss(outputs, batch), batch_size=of)
+
+    def _loss(self, outputs: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """The loss of a whole batch, of which other processes may have their share: a loss need not be a mean."""
+        of = rows_of_all(batch)
+        return self.loss(ranks.joined(outputs, of), ranks.joined(batch["target"], of))
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({f"val/{name}": value for name, value in self.metrics.compute().items()})

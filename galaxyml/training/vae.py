@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from galaxyml import ranks
 from galaxyml.anomaly_plots import curves_figure
+from galaxyml.data.batches import rows_of_all
 from galaxyml.data.curves import CurveData
 from galaxyml.errors import UserError
 from galaxyml.models.light_curves import inputs
@@ -76,6 +78,7 @@ class VAEModule(OnePhase, lightning.LightningModule):
         self.optimizer, self.schedule = optimizer, schedule
         self.beta, self.beta_warmup, self.capacity = beta, beta_warmup, capacity
         self.reconstruction, self.classes = reconstruction, classes
+        net.classes.requires_grad_(bool(classes))  # several processes would wait for gradients that do not come
         self.decoded = decoded
 
     def check(self, data: CurveData) -> None:
@@ -110,7 +113,7 @@ class VAEModule(OnePhase, lightning.LightningModule):
         """
         scales, known = self.net.known(batch)
         mean, log_variance = self.net.encode(batch, scales, known)
-        latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if sample else mean
+        latent = mean + noise(mean, rows_of_all(batch)) * (0.5 * log_variance).exp() if sample else mean
         asked = some(batch, self.decoded) if sample and self.decoded else batch
         said = self.net.decode(latent, known, asked)
         flux, error = asked["flux"] / scales[:, None], asked["error"] / scales[:, None]
@@ -125,16 +128,16 @@ class VAEModule(OnePhase, lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss, parts = self._loss(batch, sample=True)
-        size = len(batch["index"])
+        size = rows_of_all(batch)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size)
         self.log_dict(
             {f"train/{name}": part for name, part in parts.items()}, on_epoch=True, on_step=False, batch_size=size
         )
-        return loss
+        return ranks.scaled(loss, size)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         loss, parts = self._loss(batch, sample=False)
-        size = len(batch["index"])
+        size = rows_of_all(batch)
         self.log("val/loss", loss, batch_size=size)
         self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=size)
 
@@ -161,9 +164,10 @@ class VAEModule(OnePhase, lightning.LightningModule):
         return optimization(self, self.optimizer, self.schedule)
 
     def _loss(self, batch: dict[str, Tensor], sample: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and the means of its parts."""
-        parts = self.losses(batch, sample)
-        scores, target = parts.pop("class_scores"), batch["target"]
+        """The loss of a whole batch, of which other processes may have their share, and the means of its parts."""
+        of = rows_of_all(batch)
+        parts = {name: ranks.joined(part, of) for name, part in self.losses(batch, sample).items()}
+        scores, target = parts.pop("class_scores"), ranks.joined(batch["target"], of)
         known = target >= 0
         found = {name: part.mean() for name, part in parts.items()}
         kl = found["kl"] if self.capacity is None else (found["kl"] - self.capacity * self._done()).abs()
@@ -182,6 +186,14 @@ class VAEModule(OnePhase, lightning.LightningModule):
     def _risen(self) -> float:
         """`beta` as it stands; validation has its last value, so that epochs compare."""
         return self.beta * min(self._done() / self.beta_warmup, 1.0) if self.beta_warmup else self.beta
+
+
+def noise(mean: Tensor, of: int) -> Tensor:
+    """Standard normal numbers of the shape of `mean`, this process's part of those for a whole batch of `of` rows."""
+    with ranks.alike():
+        if len(mean) == of:
+            return torch.randn_like(mean)
+        return torch.randn(of, *mean.shape[1:], dtype=mean.dtype, device=mean.device)[ranks.share(of)]
 
 
 def some(batch: dict[str, Tensor], count: int) -> dict[str, Tensor]:

@@ -1,0 +1,328 @@
+"""Several processes on one job say what one process says."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import several
+import torch
+import torch.distributed as dist
+from torch import multiprocessing
+
+from galaxyml import ranks
+from galaxyml.errors import UserError
+from galaxyml.files import closed, write_json
+from galaxyml.ranks import Place
+
+Command = Callable[..., tuple[int, str]]
+TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+PLAIN = ("optim=sgd", "optim.lr=0.05")  # Adam makes much of what is but rounding
+
+
+@pytest.fixture
+def at() -> Any:
+    """Puts this process at a place among several, without the others."""
+    yield lambda place: ranks.enter(place, None)
+    ranks.leave()
+
+
+# --- who is who
+
+
+@pytest.mark.parametrize("size", [2, 3, 8])
+@pytest.mark.parametrize("of", [1, 2, 7, 8, 9, 64, 65])
+def test_shares_make_up_the_batch_in_its_order(size: int, of: int, at: Any) -> None:
+    parts, counted = [], []
+    for rank in range(size):
+        at(Place(rank, size, rank, size))
+        parts.append(list(range(of))[ranks.share(of)])
+        counted += parts[-1][ranks.counted(of)]
+    assert counted == list(range(of))
+    lengths = {len(part) for part in parts}
+    assert max(lengths) - min(lengths) <= 1
+    assert min(lengths) > 0
+
+
+@pytest.mark.parametrize(
+    ("trainer", "size", "nodes"),
+    [
+        ({"devices": 3, "accelerator": "cpu"}, 3, 1),
+        ({"devices": 4, "num_nodes": 2}, 8, 2),
+        ({"devices": "auto", "accelerator": "cpu"}, 1, 1),
+        ({"devices": [1, 3]}, 2, 1),
+        ({}, 1, 1),
+    ],
+)
+def test_a_trainer_asks_for_processes(trainer: dict[str, Any], size: int, nodes: int) -> None:
+    found = ranks.asked(trainer)
+    assert (found.size, found.nodes, found.rank) == (size, nodes, 0)
+
+
+@pytest.mark.parametrize("trainer", [{"devices": 0}, {"devices": "two"}, {"devices": True}, {"num_nodes": 0}])
+def test_a_trainer_cannot_ask_for_anything_else(trainer: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="whole number, 1 or more"):
+        ranks.asked(trainer)
+
+
+def test_torchrun_and_slurm_say_where_a_process_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC_"))]:
+        monkeypatch.delenv(name)
+    assert ranks.outside() == Place()
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # a batch script, of which there is one
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert ranks.outside() == Place()
+    step = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
+    for name, value in step.items():
+        monkeypatch.setenv(name, value)
+    assert ranks.outside() == Place(3, 4, 1, 2)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "3")
+    with pytest.raises(UserError, match="not equally many"):
+        ranks.outside()
+    run = {"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
+    for name, value in run.items():
+        monkeypatch.setenv(name, value)
+    assert ranks.outside() == Place(5, 8, 1, 4)
+
+
+def test_nothing_appears_in_a_folder_that_another_writes(tmp_path: Path) -> None:
+    with closed(tmp_path / "run"):
+        write_json(tmp_path / "run" / "deep" / "a.json", 1)
+        write_json(tmp_path / "cache" / "a.json", 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    write_json(tmp_path / "run" / "a.json", 1)
+    assert (tmp_path / "run" / "a.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("batch_size=1",), "batch_size=1: it is dealt out to 2 processes; give 2 or more"),
+        (("trainer.num_nodes=2",), "trainer.num_nodes=2: start a process for each GPU .* by srun or torchrun"),
+        (("trainer.devices=none",), "trainer.devices=none: it must be a whole number"),
+        (("trainer.strategy=dpp", "trainer.devices=1"), "trainer.strategy=dpp: it must be one of auto, ddp"),
+        (("trainer=fsdp", "ema=0.9"), "ema=0.9: averages of weights are not dealt out; set ema=null"),
+    ],
+)
+def test_what_cannot_be_dealt_out_is_refused(command: Command, given: tuple[str, ...], message: str) -> None:
+    status, said = command(*TWO, *given, "name=refused")
+    assert status == 1
+    assert pd.Series([said]).str.contains(message).all(), said
+
+
+# --- what they do together
+
+
+def test_a_step_is_that_of_the_whole_batch(tmp_path: Path) -> None:
+    size, batches = 3, [5, 2]  # two rows, two and one; and the two rows of a last batch in each process
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    multiprocessing.spawn(several.work, (store.port, tmp_path, size, batches), size)
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(size)]
+    for of in batches:
+        torch.manual_seed(1)
+        images, targets = torch.randn(of, 2, 6, 6), torch.randn(of, 3)
+        alone = several.net()
+        loss = several.curved(alone(images), targets)
+        loss.backward()
+        for one in found:
+            torch.testing.assert_close(one[of]["loss"], loss.detach())
+            for name, parameter in alone.named_parameters():
+                torch.testing.assert_close(one[of]["gradients"][name], parameter.grad, atol=1e-6, rtol=1e-4)
+            for name, buffer in alone.named_buffers():
+                if of > size or not name.endswith("var"):  # rows that are there thrice are corrected for as three
+                    torch.testing.assert_close(one[of]["buffers"][name], buffer)
+    for rank, one in enumerate(found):
+        assert torch.equal(one["alike"], torch.rand(2, generator=torch.Generator().manual_seed(5)))
+        assert torch.equal(one["own"], torch.rand(2, generator=torch.Generator().manual_seed(rank)))
+        assert one["told"] == 7
+        assert one["gathered"] == ([] if rank else [0, 1, 2])
+        assert one["any"] == [False, False, False, True, False]  # one question later
+
+
+def checked_alike(one: Path, other: Path, atol: float = 1e-5) -> None:
+    """Two runs have the same files, history and predictions."""
+    files = [
+        {str(path.relative_to(run)) for path in run.rglob("*") if "tfevents" not in path.name} for run in (one, other)
+    ]
+    assert files[0] == files[1]
+    curves = [len(list(run.rglob("*tfevents*"))) for run in (one, other)]
+    assert curves[0] == curves[1]  # the leader's alone
+    histories = [pd.read_csv(run / "history.csv") for run in (one, other)]
+    losses = [history.filter(regex="loss|rmse|rate|epoch").to_numpy() for history in histories]
+    np.testing.assert_allclose(losses[0], losses[1], atol=atol)
+    for path in one.glob("predictions/*/*.parquet"):
+        if path.parent.name in ("net", "told", "net_head"):
+            tables = [pd.read_parquet(run / path.relative_to(one)) for run in (one, other)]
+            pd.testing.assert_frame_equal(tables[0], tables[1], atol=10 * atol, rtol=10 * atol)
+            catalog = pd.read_parquet(one / "catalog.parquet")
+            assert tables[0]["id"].tolist() == catalog["id"][catalog["split"] == path.stem].tolist()
+    assert json.loads((other / "provenance.json").read_text())["device"].startswith("2 x CPU")
+
+
+def test_two_processes_say_of_galaxies_what_one_does(command: Command, tmp_path: Path) -> None:
+    given = ("model.dropout=0", "batch_size=14", "patience=2", *PLAIN)  # 48 rows: 14, 14, 14, 6
+    status, said = command(*given, "name=one")
+    assert status == 0, said
+    status, said = command(*given, *TWO, "name=two")
+    assert status == 0, said
+    sweeps = tmp_path / "multirun" / "galaxyzoo"
+    checked_alike(sweeps / "one" / "fold-0", sweeps / "two" / "fold-0")
+    reached = [json.loads((sweeps / name / "metrics.json").read_text())["val/rmse"] for name in ("one", "two")]
+    assert reached[0] == pytest.approx(reached[1], abs=1e-5)
+    assert said.count("fold-0: epoch 2 of 2") == 1  # nobody else says so
+
+
+@pytest.mark.slow
+def test_a_sweep_of_two_processes_a_job_makes_its_folders_alone(
+    command: Command, galaxy10_sky: Path, tmp_path: Path
+) -> None:
+    given = ("task=galaxy10", "model.dropout=0", "batch_size=9", "balance=0.5", "ema=0.9", "epochs=1", *PLAIN)
+    assert command(*given, "fold=1", "name=one")[0] == 0
+    status, said = command(*given, *TWO, "-m", "fold=0,1", "hydra/launcher=basic", "name=two")
+    assert status == 0, said
+    sweep = tmp_path / "multirun" / "galaxy10" / "two"
+    assert [path.name for path in sweep.parent.iterdir() if path.name != "one"] == ["two"]
+    assert sorted(path.parent.name for path in sweep.rglob("catalog.parquet")) == ["fold-0", "fold-1", "two"]
+    checked_alike(sweep.parent / "one" / "fold-1", sweep / "fold-1")
+
+
+@pytest.mark.slow
+def test_two_processes_say_of_light_curves_what_one_does(command: Command, plasticc_sky: Path, tmp_path: Path) -> None:
+    given: tuple[str, ...] = ("task=plasticc", "batch_size=32", "epochs=1", "embedded=0", "top=3", "data.augment=null")
+    given += ("module.decoded=null", "encoder.dropout=0", "model.dropout=0", "optim=sgd", "optim.lr=0.01")
+    assert command(*given, "name=one")[0] == 0
+    status, said = command(*given, *TWO, "name=two")
+    assert status == 0, said
+    sweeps = tmp_path / "multirun" / "plasticc"
+    checked_alike(sweeps / "one" / "fold-0", sweeps / "two" / "fold-0")
+
+
+VOTES = ("task=surveys", "model=test_vit", "model.pretrained=false", "tune=[head,all]", "tuning.head_epochs=1")
+
+
+def test_sharded_weights_learn_what_whole_ones_do(command: Command, surveys_sky: Path, tmp_path: Path) -> None:
+    given = (*VOTES, "trainer.gradient_clip_val=0.5", *PLAIN)
+    assert command(*given, "name=one")[0] == 0
+    status, said = command(*given, "trainer=fsdp", *TWO[1:], "trainer.gradient_clip_val=0.5", "name=two")
+    assert status == 0, said
+    runs = [tmp_path / "multirun" / "surveys" / name / "fold-0" for name in ("one", "two")]
+    checked_alike(runs[0], runs[1])
+    kept = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in runs]
+    weights = [one["state_dict"] for one in kept]
+    assert weights[0].keys() == weights[1].keys()
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, atol=1e-5, rtol=1e-5)
+
+
+# --- how it ends
+
+
+SMALL = ("task=galaxyzoo", "model=tiny", "model.dropout=0")
+
+
+def begun(folder: Path, sky: Path, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a process of its own."""
+    stop = "callbacks={stop:{_target_:several.EndRank}}"
+    line = ["size=32", "epochs=3", "batch_size=14", stop, *PLAIN]
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"GALAXYML_CACHE": str(sky.parent / "cache"), "PYTHONPATH": paths, **environment}
+    return subprocess.run(
+        [sys.executable, "-m", "galaxyml", *line, f"data_dir={sky.parent}", *more],
+        cwd=folder,
+        env={**os.environ, "PROCESSES": str(folder / "processes"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def gone(process: int) -> bool:
+    """Whether a process has ended, within a few seconds."""
+    for _ in range(100):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return True  # nobody asks for its status
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("end", "status", "message"),
+    [
+        ("1:SIGKILL", 1, "process 2 of 2 was ended by SIGKILL"),
+        ("0:SIGKILL", -signal.SIGKILL, ""),
+        ("0:SIGTERM", 128 + signal.SIGTERM, ""),
+    ],
+)
+def test_processes_end_together_and_the_same_command_carries_on(
+    end: str, status: int, message: str, sky: Path, tmp_path: Path
+) -> None:
+    done = begun(tmp_path, sky, *SMALL, "name=ended", *TWO, END_RANK=end)
+    assert done.returncode == status, done.stderr
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    processes = [int(line) for line in (tmp_path / "processes").read_text().split()]
+    assert len(set(processes)) == 2
+    assert all(gone(process) for process in processes)
+    run = tmp_path / "multirun" / "galaxyzoo" / "ended" / "fold-0"
+    assert not (run / "metrics.json").exists()
+    again = () if end == "1:SIGKILL" else TWO  # alone, or together
+    for name, more in (("ended", again), ("unbroken", ())):
+        done = begun(tmp_path, sky, *SMALL, f"name={name}", *more)
+        assert done.returncode == 0, done.stderr
+    weights = [
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (run, tmp_path / "multirun" / "galaxyzoo" / "unbroken" / "fold-0")
+    ]
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_sharded_weights_go_on_whole_and_whole_ones_sharded(
+    command: Command, surveys_sky: Path, tmp_path: Path
+) -> None:
+    together = ("trainer=fsdp", *TWO[1:])
+    ways = {"alone": ((), ()), "shared": (together, ()), "sharing": ((), together)}
+    for name, (before, after) in ways.items():
+        given = [*VOTES[:3], "tune=all", f"name={name}"]
+        for more, environment in ((before, {"END_RANK": "0:SIGKILL"}), (after, {})):
+            done = begun(tmp_path, surveys_sky, *given, *more, **environment)
+        assert done.returncode == 0, done.stderr
+    runs = [tmp_path / "multirun" / "surveys" / name / "fold-0" for name in ways]
+    kept = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in runs]
+    for other in kept[1:]:
+        for name, weight in kept[0].items():
+            torch.testing.assert_close(other[name], weight, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_processes(command: Command, sky: Path, tmp_path: Path) -> None:
+    line = ["model=tiny", "size=32", "epochs=1", f"data_dir={sky.parent}", "name=torchrun", *TWO]
+    started = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "galaxyml", "task=galaxyzoo"]
+    done = subprocess.run(
+        [sys.executable, "-m", *started, *line, "-m", "fold=0,1", "hydra/launcher=basic"],
+        cwd=tmp_path,
+        env={**os.environ, "GALAXYML_CACHE": str(sky.parent / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    sweep = tmp_path / "multirun" / "galaxyzoo" / "torchrun"
+    assert sorted(path.parent.name for path in sweep.glob("fold-*/metrics.json")) == ["fold-0", "fold-1"]
+    assert [path.name for path in sweep.parent.iterdir()] == ["torchrun"]
