@@ -43,21 +43,24 @@ class Finish(Callback):
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.failed: list[str] = []
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Keeps the names of the runs of this command."""
+        """Keeps the names of the runs of this command, and of those that gave no number."""
         self.asked.append(Path(config.hydra.runtime.output_dir).name)
+        if job_return.return_value is None:
+            self.failed.append(self.asked[-1])
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Ends the sweep, and the command with its status."""
         from galaxyml.launching import warmed
 
         folder = Path(config.hydra.sweep.dir)
-        if status := warmed.call(partial(end, folder, self.asked, "The same command")):
+        if status := warmed.call(partial(end, folder, self.asked, "The same command", self.failed)):
             sys.exit(status)
 
 
-def end(folder: Path, asked: Sequence[str], hint: str) -> int:
+def end(folder: Path, asked: Sequence[str], hint: str, failed: Sequence[str] = ()) -> int:
     """Joins the runs of a sweep, writes its table and report, and prints what came out.
 
     Where a run of this command has failed nothing is joined; what there is and what is missing is written all the same.
@@ -66,6 +69,8 @@ def end(folder: Path, asked: Sequence[str], hint: str) -> int:
         folder: The sweep's folder.
         asked: Names of the folders of this command's runs.
         hint: The command that carries on with those that failed, or words for it.
+        failed: Names of those that are known to have failed; a run that is finished from before may have been refused,
+            as its configuration has changed, and its folder does not tell.
 
     Returns:
         The status for the shell: 1 if a run has failed, or if the runs cannot be joined.
@@ -76,9 +81,11 @@ def end(folder: Path, asked: Sequence[str], hint: str) -> int:
     sweep = RunDir(folder)
     jobs = sweep_table.jobs(sweep, asked)
     search = is_search(sweep)
-    broken = [job for job in jobs if job.name in asked and job.state not in sweep_table.ENDED and not search]
+    refused = {job.name for job in jobs if job.name in failed and job.state != "pruned"}
+    broken = [job for job in jobs if job.name in refused or (job.name in asked and job.state not in sweep_table.ENDED)]
+    broken = [] if search else broken
     try:
-        joined = [] if broken or search else join(sweep)
+        joined = _joined_before(sweep) if broken else [] if search else join(sweep)
         verdict = sweep_report.judge(jobs, joined)
         report = sweep_report.write(sweep, jobs, joined, verdict)
     except UserError as error:
@@ -90,9 +97,10 @@ def end(folder: Path, asked: Sequence[str], hint: str) -> int:
     if broken:
         print(f"\n{sweep.path}: failed: {', '.join(job.name for job in broken)}; nothing was joined.", file=sys.stderr)
         for job in broken:
-            why = " ".join(job.why().split())
-            print(f"  {job.name}: {why or job.state}; log: {job.log or 'none'}", file=sys.stderr)
-        print(f"{hint} carries on with {'it' if len(broken) == 1 else 'them'} and keeps the others.", file=sys.stderr)
+            why = "refused, and kept as it was" if job.state == "finished" else " ".join(job.why().split()) or job.state
+            print(f"  {job.name}: {why}; log: {job.log or 'none'}", file=sys.stderr)
+        if count := sum(job.state != "finished" for job in broken):
+            print(f"{hint} carries on with {'it' if count == 1 else 'them'} and keeps the others.", file=sys.stderr)
         print(f"what there is: {report}", file=sys.stderr)
         return 1
     if search:
@@ -120,15 +128,8 @@ def report(sweep: "RunDir") -> Path:
 
     quiet()
     jobs = sweep_table.jobs(sweep)
-    if is_search(sweep):
-        joined = []
-    elif all(job.state in sweep_table.ENDED for job in jobs):
-        joined = join(sweep)
-    else:
-        groups = _groups(sweep)
-        joined = [_place(sweep, group, len(groups)) for group in groups]
-        if not all(_holds(into, runs) for into, runs in zip(joined, groups.values(), strict=True)):
-            joined = []
+    whole = all(job.state in sweep_table.ENDED for job in jobs)
+    joined = [] if is_search(sweep) else join(sweep) if whole else _joined_before(sweep)
     return sweep_report.write(sweep, jobs, joined, sweep_report.judge(jobs, joined))
 
 
@@ -187,9 +188,14 @@ def _place(sweep: "RunDir", group: str, groups: int) -> "RunDir":
     return RunDir(sweep.path / "joined" / (group or "no-other-key")) if groups > 1 else sweep
 
 
-def _holds(into: "RunDir", runs: Sequence["RunDir"]) -> bool:
-    """Whether these very runs were joined to a folder."""
-    return into.finished and {run.name for run in into.members()} == {run.name for run in runs}
+def _joined_before(sweep: "RunDir") -> list["RunDir"]:
+    """The folders of what was joined earlier, if that is all runs that are finished now."""
+    groups = _groups(sweep)
+    places = {group: _place(sweep, group, len(groups)) for group in groups}
+    for group, into in places.items():
+        if not into.finished or {run.name for run in into.members()} != {run.name for run in groups[group]}:
+            return []
+    return list(places.values())
 
 
 def _kept(into: "RunDir", runs: Sequence["RunDir"]) -> bool:

@@ -155,3 +155,50 @@ def test_help_comes_without_torch() -> None:
 
     code = "import sys, galaxyml.compare; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def classified(path: Path, signal: float, seed: int, split: str = "val") -> Path:
+    """A run on three classes, whose truth is known in one split."""
+    labels = np.random.default_rng(9).integers(0, 3, 200)
+    logits = np.random.default_rng(seed).standard_normal((200, 3))
+    logits[np.arange(200), labels] += signal
+    run = RunDir(path)
+    run.write_catalog(pd.DataFrame({"id": np.arange(200), "split": split, "fold": 0, "label": labels}))
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    for by, values in (("net", logits), ("", shares)):
+        table = pd.DataFrame(values, columns=["edge on", "round", "spiral"])
+        run.write_predictions(split, table.assign(id=np.arange(200)), by)
+    run.write_metrics({})
+    return path
+
+
+def test_three_runs_on_classes_stand_side_by_side(tmp_path: Path, ask: Command) -> None:
+    runs = [classified(tmp_path / name, signal, at) for at, (name, signal) in enumerate((("a", 1), ("b", 3), ("c", 1)))]
+    status, said = ask(*runs, "--out", tmp_path / "c.csv", "--resamples", "200")  # only val is known
+    assert status == 0, said
+    table = pd.read_csv(tmp_path / "c.csv")
+    rows = table[(table["metric"] == "accuracy")]
+    catalog, predictions = RunDir(runs[1]).catalog(), RunDir(runs[1]).predictions("val")
+    assert predictions is not None
+    right = predictions[["edge on", "round", "spiral"]].to_numpy().argmax(1) == catalog["label"]
+    assert rows["value"].iloc[1] == right.mean()
+    assert rows["difference"].isna().tolist() == [True, False, False]
+    assert rows["low"].iloc[1] > 0
+    assert rows["p"].iloc[1] < 0.05 < rows["p"].iloc[2]
+    assert f"{rows['difference'].iloc[1]:+.4f} [{rows['low'].iloc[1]:+.4f}, {rows['high'].iloc[1]:+.4f}]" in said
+    assert "macro F1" in said
+    spiral = table[(table["metric"] == "f1") & (table["column"] == "spiral")]
+    assert (spiral["objects"] == (catalog["label"] == 2).sum()).all()
+
+
+def test_runs_of_two_kinds_or_one_run_are_not_compared(runs: tuple[Path, Path], tmp_path: Path, ask: Command) -> None:
+    other = classified(tmp_path / "classes", 1, 0, "test")
+    for given, message in (
+        ([runs[0], other], "is a run on votes, .* one on classes: compare runs of one kind"),
+        ([other], "name two runs or more"),
+        ([other, other, "--survey", "sdss"], "only votes have surveys, and these runs are on classes"),
+        ([other, classified(tmp_path / "val", 1, 0)], "predicted no test galaxies of known class"),
+    ):
+        status, said = ask(*given)
+        assert status == 1
+        assert re.search(message, said.replace("\n", " ")), said

@@ -165,6 +165,17 @@ def test_a_failed_job_is_told_with_its_log_and_nothing_is_joined(
     assert (sweep / "figures" / "learning_curves.png").is_file()
 
 
+def test_a_finished_run_that_was_refused_fails_the_command(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(sweep, "fold-0")
+    assert sweeping.end(sweep, ["fold-0"], "The same command") == 0
+    before = contents(sweep)
+    assert sweeping.end(sweep, ["fold-0"], "The same command", ["fold-0"]) == 1
+    said = capsys.readouterr().err
+    assert "fold-0: refused, and kept as it was" in said
+    assert "carries on" not in said
+    assert contents(sweep) == before
+
+
 def test_what_is_running_is_told_with_its_epoch_unless_its_process_is_gone(sweep: Path) -> None:
     import os
     import platform
