@@ -75,11 +75,11 @@ def trainer(
     if accelerator == "auto" and not torch.cuda.is_available():
         accelerator = "cpu"  # a Mac's GPU has no double precision, in which metrics are summed
     place = ranks.place()
-    plugins: list[Any] = [WholeCheckpoints()]
+    plugins: list[Any] = [WholeCheckpoints(), Joined()]
     if place.size > 1:
         count = devices if isinstance(devices, list) else place.local_size
         options |= {"devices": count, "num_nodes": place.nodes, "strategy": _strategy(strategy)}
-        plugins = [*plugins, Joined(), SharedNorm()]
+        plugins.append(SharedNorm())
     else:
         options["devices"] = devices if isinstance(devices, list) else 1
     made = lightning.Trainer(
@@ -121,7 +121,10 @@ def _leave_signals(made: lightning.Trainer) -> None:
 
 
 class Joined(ClusterEnvironment):
-    """Tells Lightning of processes that have found each other, so that it neither starts nor looks for any."""
+    """Tells Lightning of processes that have found each other, so that it neither starts nor looks for any.
+
+    Nor does it then see SLURM, whose jobs it would put back into the queue in a way of its own.
+    """
 
     main_address, main_port = "", 0  # of no use, as they are connected
 
