@@ -80,7 +80,7 @@ def trainer(
         options |= {"devices": count, "num_nodes": place.nodes, "strategy": _strategy(strategy)}
         options["plugins"] = [Joined(), SharedNorm()]
     else:
-        options["devices"] = devices if isinstance(devices, list) else 1
+        options |= {"devices": devices if isinstance(devices, list) else 1, "plugins": [Joined()]}
     made = lightning.Trainer(
         accelerator=accelerator,
         precision=best_precision(accelerator) if precision == "auto" else precision,
@@ -129,7 +129,10 @@ def _end_together(made: lightning.Trainer) -> None:
 
 
 class Joined(ClusterEnvironment):
-    """Tells Lightning of processes that have found each other, so that it neither starts nor looks for any."""
+    """Tells Lightning of processes that have found each other, so that it neither starts nor looks for any.
+
+    It then has no part in what SLURM asks of a process either.
+    """
 
     main_address, main_port = "", 0  # of no use, as they are connected
 
