@@ -3,10 +3,11 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -71,28 +72,28 @@ class Board:
 
     Args:
         folders: Of the jobs, in their order.
-        slots: How many run at once.
     """
 
-    def __init__(self, folders: Sequence[Path], slots: int) -> None:
+    def __init__(self, folders: Sequence[Path]) -> None:
         self.rows = [Row(RunDir(folder)) for folder in folders]
-        self.slots = slots
         self.live: Live | None = None
         self.began, self.since = time.monotonic(), time.time()
         if sys.stdout.isatty():
             self.live = Live(get_renderable=self._table, refresh_per_second=2, console=Console(highlight=False))
 
-    def __enter__(self) -> Self:
-        if self.live is not None:
-            self.live.start()
-        else:
-            at_once = f", {min(self.slots, len(self.rows))} at once" if len(self.rows) > 1 else ""
-            print(f"{len(self.rows)} runs{at_once}", flush=True)
-        return self
+    @contextmanager
+    def shown(self, slots: int | None = None) -> Iterator[None]:
+        """A block in which the table is there.
 
-    def __exit__(self, *_: object) -> None:
-        if self.live is not None:
-            self.live.stop()
+        Args:
+            slots: How many run at once, if that is known.
+        """
+        if self.live is None:
+            print(f"{len(self.rows)} runs" + (f", {slots} at once" if slots else ""), flush=True)
+            yield
+            return
+        with self.live:
+            yield
 
     def say(self, text: str) -> None:
         """Prints a line, above the table."""

@@ -4,16 +4,18 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
 from galaxyml import signals
-from galaxyml.launching.board import Board
 from galaxyml.launching.serial import SerialLauncher, folder_of
 from galaxyml.launching.worker import Slot, Task
-from galaxyml.runs import RunDir
+
+if TYPE_CHECKING:
+    from galaxyml.launching.board import Board
+    from galaxyml.runs import RunDir
 
 
 class ClusterLauncher(SerialLauncher):
@@ -37,13 +39,16 @@ class ClusterLauncher(SerialLauncher):
         raise NotImplementedError
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
+        from galaxyml.launching.board import Board
+        from galaxyml.runs import RunDir
+
         self.folders = folders = [RunDir(folder_of(config)) for config in configs]
         self.begun = time.time()
         self.submit({at: self._task(config) for at, config in enumerate(configs)})
-        board = Board([folder.path for folder in folders], len(configs))
+        board = Board([folder.path for folder in folders])
         values: dict[int, float | None] = {}
         stopping: int | None = None
-        with signals.watched(), board:
+        with signals.watched(), board.shown():
             while len(values) < len(configs):
                 try:
                     for at, folder in enumerate(folders):
@@ -67,7 +72,7 @@ class ClusterLauncher(SerialLauncher):
         new = (status.get("ended") or 0) > self.begun
         return self.folders[at].finished or (new and status["state"] in ("failed", "pruned", "stopped"))
 
-    def _value(self, folder: RunDir, board: Board, at: int, why: str) -> float | None:
+    def _value(self, folder: "RunDir", board: "Board", at: int, why: str) -> float | None:
         """The monitored metric of a run that has ended; None if it failed."""
         if not self.told_end(at):
             folder.tell(state="failed", reason=why or "it ended and said nothing", ended=time.time())

@@ -1,6 +1,5 @@
 """The runs of a sweep side by side on one machine: a fresh process for each, and a slot for each GPU."""
 
-import logging
 import os
 import re
 import signal
@@ -21,13 +20,9 @@ from omegaconf import DictConfig, open_dict
 from galaxyml import signals
 from galaxyml.errors import UserError
 from galaxyml.launching import warmed
-from galaxyml.launching.board import Board
 from galaxyml.launching.job import MEMORY
 from galaxyml.launching.serial import SerialLauncher, folder_of
 from galaxyml.launching.worker import Slot, Task, work
-from galaxyml.runs import RunDir
-
-log = logging.getLogger("galaxyml")
 
 MOMENT = 0.25  # seconds between two looks at how far jobs are
 MEMORY_A_JOB = 3 * 2**30  # bytes that a machine without a GPU should have free for each of its slots
@@ -148,8 +143,12 @@ class _Pool:
     """The jobs of one command, while they run."""
 
     def __init__(self, launcher: PoolLauncher, configs: Sequence[DictConfig]) -> None:
+        from galaxyml.launching.board import Board
+        from galaxyml.runs import RunDir
+
         self.launcher, self.configs = launcher, list(configs)
         self.folders = [RunDir(folder_of(config)) for config in configs]
+        self.board = Board([folder.path for folder in self.folders])
         self.waiting = deque(range(len(configs)))
         self.running: list[Running] = []
         self.values: dict[int, float | None] = {}  # of the jobs that have ended
@@ -167,8 +166,7 @@ class _Pool:
         """
         warm = warmed.context()  # takes seconds, in which the slots are counted
         self.free = deque(self.launcher.slots_for(len(self.configs)))
-        self.board = Board([folder.path for folder in self.folders], len(self.free))
-        with self.board:
+        with self.board.shown(len(self.free)):
             while self.running or (self.waiting and not self.ending):
                 try:
                     while self.waiting and self.free and not self.ending:

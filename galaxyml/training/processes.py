@@ -74,6 +74,7 @@ def together(config: DictConfig, folder: Path) -> Iterator[Callable[[], None]]:
     with _Met() if found.size > 1 else _Started(asked) as others:
         try:
             yield lambda: others.call(job)
+            others.release()
         except BaseException as error:
             others.gone_with(error)
             raise
@@ -119,10 +120,16 @@ class _Others:
 
     store: Any
     place: Place
+    number = 0
 
     def call(self, job: bytes) -> None:
         """Calls them to a job."""
-        raise NotImplementedError
+        self.store.set(f"job/{self.number}", job)
+        _join(self.store, self.place, self.number, job)
+
+    def release(self) -> None:
+        """Lets them go: what they have said last has arrived, which their end could have cut off."""
+        self.store.set(f"over/{self.number}", b"")
 
     def gone_with(self, error: BaseException) -> None:
         """Explains an error by one of another process, if it follows from that; the leader's own error stays.
@@ -161,12 +168,8 @@ class _Started(_Others):
             threading.Thread(target=self._watch, args=(rank, process), daemon=True).start()
         return self
 
-    def call(self, job: bytes) -> None:
-        self.store.set("job/0", job)
-        _join(self.store, self.place, 0, job)
-
     def gone_with(self, error: BaseException) -> None:
-        if isinstance(error, UserError | SystemExit | Stop | Pruned):
+        if not isinstance(error, RuntimeError | KeyboardInterrupt | Stop):  # of a broken connection, or from `_watch`
             return
         # Its connections break a little before a process has ended.
         if self.lost.wait(GRACE if isinstance(error, RuntimeError) and ranks.size() > 1 else 0):
@@ -232,12 +235,12 @@ class _Met(_Others):
             raise UserError("An earlier run of this command has failed, and its processes with it. Start it again.")
         self.place = ranks.outside()
         self.store = meet()
+        self.number = _Met.jobs
         return self
 
     def call(self, job: bytes) -> None:
-        number, _Met.jobs = _Met.jobs, _Met.jobs + 1
-        self.store.set(f"job/{number}", job)
-        _join(self.store, self.place, number, job)
+        _Met.jobs += 1
+        super().call(job)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is None or isinstance(error, Stop | Pruned):
@@ -279,6 +282,8 @@ def serve() -> None:
     _silence()
     try:
         _follow(store, place, 0)
+    except (SystemExit, KeyboardInterrupt):  # all of them have agreed to stop
+        os._exit(0)
     except BaseException as error:
         _fail(store, place, error)
     os._exit(0)  # at once: threads of torch may still wait for others
@@ -313,6 +318,7 @@ def _follow(store: Any, place: Place, number: int) -> bool:
     _join(store, place, number, job)
     with closed(folder):
         experiment.follow(OmegaConf.create(config), folder)
+    store.wait([f"over/{number}"], PATIENCE)
     return True
 
 
