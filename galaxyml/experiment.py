@@ -25,10 +25,12 @@ from galaxyml.runs import RunDir, check_same, flat
 from galaxyml.seeds import seed_all
 from galaxyml.training.averaging import Patience, WeightEMA
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, Telling, checkpoints
+from galaxyml.training.choosing import wishes
 from galaxyml.training.figures import Figures
 from galaxyml.training.hardware import keep_memory
 from galaxyml.training.predictor import Predictor
 from galaxyml.training.stopping import Stopping
+from galaxyml.training.tempo import Tempo
 from galaxyml.training.tuning import enter, phases
 
 log = logging.getLogger(__name__)
@@ -226,6 +228,7 @@ def _check(config: DictConfig) -> None:
     if config.views not in range(1, 9):
         raise UserError(f"views={config.views}: it must be a whole number from 1 (plain) to 8 (all symmetries).")
     _ending(config)
+    wishes(config.trainer)
     view_set(config.predict_views)
     if config.symmetry is not None:
         view_set(config.symmetry, "symmetry")
@@ -268,6 +271,7 @@ def _trainer(config: DictConfig, here: RunDir, part: RunDir, module: Any, phase:
     """Lightning's trainer of a phase of a run, whose files are in `part`."""
     name = here.name if part is here else f"{here.name}: {phase}"
     callbacks: list[Any] = [
+        Tempo(here, name, phase, Path(config.cache_dir).expanduser(), wishes(config.trainer)),
         EpochSeeds(config.seed),
         History(part),
         EpochProgress(name, config.monitor),

@@ -8,6 +8,7 @@ import lightning.pytorch as lightning
 import torch
 
 from galaxyml.training.stopping import WholeCheckpoints
+from galaxyml.training.trials import WAYS
 
 
 def keep_memory() -> None:
@@ -32,14 +33,22 @@ def best_precision(accelerator: str) -> Any:
     return "32-true"
 
 
+def device_name(device: torch.device) -> str:
+    """A device in words, such as `NVIDIA H100` or `CPU, 2 threads`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
+
+
 def trainer(accelerator: str = "auto", precision: Any = "auto", **options: Any) -> lightning.Trainer:
     """Lightning's trainer with the precision that the hardware is best at.
 
     Args:
         accelerator: As Lightning takes it: auto, cpu, gpu, …
         precision: As Lightning takes it, or `auto`.
-        **options: The trainer's other arguments.
+        **options: The trainer's other arguments; what `WAYS` names is not Lightning's, but `Tempo`'s.
     """
+    options = {key: value for key, value in options.items() if key not in WAYS}
     if accelerator == "auto" and not torch.cuda.is_available():
         accelerator = "cpu"  # a Mac's GPU has no double precision, in which metrics are summed
     return lightning.Trainer(
