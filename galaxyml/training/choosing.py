@@ -274,5 +274,6 @@ def _try_compiling(fit: Fit, ways: Ways, measured: Measured) -> None:
 
 
 def _first_line(error: Exception) -> str:
+    error = getattr(error, "inner_exception", error)  # the compiler's own begins with the name of its backend alone
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -16,13 +16,12 @@ from galaxyml.training.choosing import Fit, Measured, wishes
 from galaxyml.training.tempo import settle
 
 Command = Callable[..., tuple[int, str]]
-FITTED = ("stages=[]", "predict_views=1")  # what follows a fit is tested elsewhere
 
 
 @pytest.fixture
 def fitted(command: Command) -> Command:
-    """Runs a fit and little more."""
-    return lambda *line: command(*FITTED, *line)
+    """Runs a fit and little of what follows it."""
+    return lambda *line: command("stages=[]", *([] if "task=plasticc" in line else ["predict_views=1"]), *line)
 
 
 def folder(tmp_path: Path, name: str, fold: int = 0) -> Path:
@@ -74,23 +73,37 @@ def times(monkeypatch: pytest.MonkeyPatch, **speed: float) -> list[str]:
     return tried
 
 
+@pytest.mark.parametrize("task", ["galaxyzoo", "spirals", "plasticc"])
 def test_measuring_leaves_no_trace_in_a_run(
-    fitted: Command, tmp_path: Path, measuring: list[str], monkeypatch: pytest.MonkeyPatch
+    fitted: Command,
+    tmp_path: Path,
+    measuring: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    task: str,
 ) -> None:
-    line = ["callbacks={ema:{_target_:galaxyml.training.averaging.WeightEMA,decay:0.9}}", "model.dropout=0.5"]
+    line, tried = {
+        "galaxyzoo": (["callbacks={ema:{_target_:galaxyml.training.averaging.WeightEMA,decay:0.9}}"], 2),
+        "spirals": (["model=test_resnet", "tune=[head,all]", "views=2", "tuning.head_epochs=2", "optim=sgd"], 2),
+        "plasticc": (["batch_size=64"], 1),
+    }[task]
+    line = [f"task={task}", *line, *measuring]
+    if task != "galaxyzoo":
+        request.getfixturevalue(f"{task}_sky")
     monkeypatch.setattr(choosing, "GAIN", float("inf"))  # nothing is ever so much faster
-    status, said = fitted("name=measured", *line, *measuring)
+    status, said = fitted("name=measured", *line)
     assert status == 0, said
-    assert "plain optimizer (measured: channels_last " in said
-    assert hardware(folder(tmp_path, "measured"))["measured"]["step"] > 0
+    runs = [tmp_path / "multirun" / task / name / "fold-0" for name in ("measured", "not")]
+    assert len(hardware(runs[0])["measured"]["speed"]) == tried
+    assert "plain optimizer (measured: " in said
     monkeypatch.setattr(choosing, "SHARE", 0.0)
-    status, said = fitted("name=not", *line, *measuring)
+    status, said = fitted("name=not", *line)
     assert status == 0, said
     assert "plain optimizer\n" in said
-    states = [last(folder(tmp_path, name)) for name in ("measured", "not")]
-    for key in ("state_dict", "optimizer_states", "lr_schedulers", "current_model_state", "averaging_state"):
+    states = [last(run) for run in runs]
+    for key in {"state_dict", "optimizer_states", "lr_schedulers", "current_model_state"} & states[0].keys():
         assert same(states[0][key], states[1][key]), key
-    tables = [(folder(tmp_path, name) / "predictions" / "val.parquet").read_bytes() for name in ("measured", "not")]
+    tables = [(run / "predictions" / "val.parquet").read_bytes() for run in runs]
     assert tables[0] == tables[1]
 
 
@@ -248,6 +261,27 @@ def test_a_net_that_cannot_be_compiled_is_fitted_all_the_same(
     assert hardware(folder(tmp_path, "compiled"))["ways"]["compile"] is False
 
 
+@pytest.mark.parametrize(("speed", "chosen"), [(1e6, True), (1.01, False)])
+def test_compiling_is_tried_where_it_may_pay(
+    fitted: Command,
+    tmp_path: Path,
+    measuring: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    speed: float,
+    chosen: bool,
+) -> None:
+    compiler(monkeypatch, "eager")
+    monkeypatch.setattr(choosing, "WORTH_COMPILING", 0.0)
+    monkeypatch.setattr(Fit, "open", {"compile"})  # as on a GPU, but for what is quick to tell
+    monkeypatch.setattr(choosing, "alternately", lambda *_: [speed, 1.0])
+    status, said = fitted("name=tried", *measuring)
+    assert status == 0, said
+    assert (", compiled (measured: compile" in said) == chosen
+    found = hardware(folder(tmp_path, "tried"))
+    assert found["ways"]["compile"] is chosen
+    assert found["measured"]["speed"] == {"compile": speed}
+
+
 def test_compiling_has_to_save_more_time_than_it_takes() -> None:
     def measured(speed: float, compilation: float | None = 40.0) -> Measured:
         return Measured(step=0.1, speed={"compile": speed}, compilation=compilation)
@@ -289,13 +323,16 @@ def test_fused_optimizers_are_left_out_where_they_cannot_be() -> None:
 
 
 def test_what_cannot_be_is_told_and_not_done(fitted: Command, tmp_path: Path) -> None:
-    status, said = fitted("name=wished", "trainer.fused=true", "trainer.tf32=true", "optim.optimizer.foreach=true")
-    assert status != 0 or "note: trainer.fused=true does not apply" in said, said
+    status, said = fitted("name=wished", "trainer.fused=true", "trainer.tf32=true", "+optim.optimizer.foreach=true")
+    assert status == 0, said
+    assert "note: trainer.fused=true does not apply: the optimizer was told another way." in said
+    assert "note: trainer.tf32=true does not apply: this device does not have it." in said
+    assert not any(hardware(folder(tmp_path, "wished"))["ways"][key] for key in ("fused", "tf32"))
 
 
 def test_choices_are_true_false_or_auto(fitted: Command) -> None:
     assert wishes({"fused": True}) == {"tf32": "auto", "channels_last": "auto", "fused": True, "compile": "auto"}
-    with pytest.raises(UserError, match="trainer.fused=yes: it must be auto, true or false."):
+    with pytest.raises(UserError, match="fused=yes: it must be auto"):
         wishes({"fused": "yes"})
     status, said = fitted("trainer.compile=fast")
     assert status == 1
