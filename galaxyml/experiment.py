@@ -27,6 +27,7 @@ from galaxyml.seeds import seed_all
 from galaxyml.training import processes
 from galaxyml.training.averaging import Patience, WeightEMA
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, Telling, checkpoints
+from galaxyml.training.choosing import wishes
 from galaxyml.training.figures import Figures
 from galaxyml.training.hardware import keep_memory
 from galaxyml.training.loggers import check, conclude, made
@@ -34,6 +35,7 @@ from galaxyml.training.predictor import Predictor
 from galaxyml.training.pruning import Pruned, pruning
 from galaxyml.training.sharding import Sharded
 from galaxyml.training.stopping import Stopping
+from galaxyml.training.tempo import Tempo
 from galaxyml.training.tuning import enter, phases
 
 log = logging.getLogger(__name__)
@@ -269,6 +271,7 @@ def _check(config: DictConfig) -> None:
     check(config)
     if config.ema is not None and config.trainer.get("strategy") == "fsdp":
         raise UserError(f"ema={config.ema}: averages of weights are not dealt out; set ema=null or trainer=ddp.")
+    wishes(config.trainer)
     view_set(config.predict_views)
     if config.symmetry is not None:
         view_set(config.symmetry, "symmetry")
@@ -313,6 +316,7 @@ def _trainer(
     """Lightning's trainer of a phase of a run, whose files are in `part`."""
     name = here.name if part is here else f"{here.name}: {phase}"
     callbacks: list[Any] = [
+        Tempo(here, name, phase, Path(config.cache_dir).expanduser(), wishes(config.trainer)),
         EpochSeeds(config.seed),
         History(part),
         *judges,

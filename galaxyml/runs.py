@@ -30,7 +30,8 @@ WEIGHTS = "weights.safetensors"  # of a bundle; a run has checkpoints
 PART = 50_000  # rows of a table that are held at a time
 TableWriter = Callable[[pd.DataFrame], None]
 STATES = ("waiting", "preparing", "training", "predicting", "finished", "failed", "stopped", "pruned")
-HARDWARE = ("_target_", "accelerator", "devices", "num_nodes", "strategy")  # of the trainer
+# Of the trainer. The last four are how the same is computed, which differs in the last bits.
+HARDWARE = ("_target_", "accelerator", "devices", "num_nodes", "strategy", "tf32", "channels_last", "fused", "compile")
 
 
 class RunDir:
@@ -157,10 +158,18 @@ class RunDir:
         Raises:
             UserError: If the run was begun on tables that have changed since.
         """
+        hardware = {}
         if self.worth_keeping:
             self.check_data(data["source"], data["sha256"])
-        content = origin(seed, device) | {"data": data}
+            hardware = {key: value for key, value in self.provenance().items() if key == "hardware"}
+        content = origin(seed, device) | hardware | {"data": data}
         content["joined"] = [os.path.relpath(run.path, self.path) for run in joined]
+        write_json(self.path / "provenance.json", content)
+
+    def write_hardware(self, phase: str, record: dict[str, Any]) -> None:
+        """Keeps with the provenance how a phase of the fit uses its hardware, and what was measured for it."""
+        content = self.provenance()
+        content["hardware"] = {**content.get("hardware", {}), phase: record}
         write_json(self.path / "provenance.json", content)
 
     def check_data(self, source: str, digests: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from galaxyml.errors import UserError
 from galaxyml.training.batch_norm import SharedNorm
 from galaxyml.training.sharding import Sharded
 from galaxyml.training.stopping import WholeCheckpoints
+from galaxyml.training.trials import WAYS
 
 UNUSED = "ddp_find_unused_parameters_true"  # as Lightning calls it, which asks for it where it is needed
 STRATEGIES = ("auto", "ddp", UNUSED, "fsdp")
@@ -48,6 +49,13 @@ def best_precision(accelerator: str) -> Any:
     return "32-true"
 
 
+def device_name(device: torch.device) -> str:
+    """A device in words, such as `NVIDIA H100` or `CPU, 2 threads`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
+
+
 def trainer(
     accelerator: str = "auto",
     precision: Any = "auto",
@@ -65,13 +73,14 @@ def trainer(
             `ddp_find_unused_parameters_true` is for nets with weights on which their outputs do not depend.
         devices: As `galaxyml.ranks.asked` takes it; how many processes there are is decided by then.
         num_nodes: Machines; likewise.
-        **options: The trainer's other arguments.
+        **options: The trainer's other arguments; what `WAYS` names is not Lightning's, but `Tempo`'s.
 
     Raises:
         UserError: If there is no such strategy.
     """
     if strategy not in STRATEGIES:
         raise UserError(f"trainer.strategy={strategy}: it must be one of {', '.join(STRATEGIES)}.")
+    options = {key: value for key, value in options.items() if key not in WAYS}
     if accelerator == "auto" and not torch.cuda.is_available():
         accelerator = "cpu"  # a Mac's GPU has no double precision, in which metrics are summed
     place = ranks.place()

@@ -20,7 +20,8 @@ def optimization(
 
     Args:
         module: Attached to its trainer. It may have a method `backbone_rates`, which gives the learning rate of its
-            net's backbone relative to the head's, and the factor from a layer's to that of the layer before it.
+            net's backbone relative to the head's, and the factor from a layer's to that of the layer before it; and
+            `fused`, whether the optimizer is to update all weights in one kernel.
         optimizer: Takes parameter groups.
         schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
 
@@ -31,7 +32,7 @@ def optimization(
     rate, decay = rates() if rates is not None else (1.0, 1.0)
     groups = decayed(module) if rate == decay == 1 else by_layer(module, rate, decay)
     factors = [group.pop("factor", 1.0) for group in groups]
-    made = optimizer(groups)
+    made = optimizer(groups, fused=True) if getattr(module, "fused", False) else optimizer(groups)
     for group, factor in zip(made.param_groups, factors, strict=True):
         group["lr"] *= factor
     if schedule is None:

@@ -25,7 +25,12 @@ class Predictor(lightning.LightningModule):
         symmetry: Views that the net itself averages its features over, in training too; None for the picture as it is.
         embedded: Test objects of each survey whose features are kept; 0 for none.
         channels_last: Whether convolutions see channels last, which is faster on CPUs and on tensor cores.
+
+    Attributes:
+        compiled_for: Shape of the pictures that a compiled net is compiled for; None for a net that is not.
     """
+
+    compiled_for: torch.Size | None = None
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class Predictor(lightning.LightningModule):
     ) -> None:
         super().__init__()
         net = net if symmetry is None else Symmetric(net, view_set(symmetry, "symmetry"))
+        self.channels_last = channels_last
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
         self.final = final if final is not None else nn.Identity()
         self.predict_views = view_set(predict_views)
@@ -45,7 +51,11 @@ class Predictor(lightning.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Outputs in single precision, shape (N, K)."""
-        return self.final(self.net(images).float())  # a sigmoid in half precision would be 1 from 9 on
+        images = images if self.channels_last else images.contiguous()
+        # Each other shape, and evaluation, would be compiled anew, which takes longer than it saves.
+        usual = self.compiled_for is None or (self.training and images.shape == self.compiled_for)
+        net = self.net if usual else self.net.forward
+        return self.final(net(images).float())  # a sigmoid in half precision would be 1 from 9 on
 
     def classify(self, features: Tensor) -> Tensor:
         """Outputs in single precision, shape (N, K), of what the net's head sees, shape (N, F)."""
