@@ -76,7 +76,8 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
     command: Command, sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, status: int
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "training"))
-    assert command(INTERRUPTIBLE.split()[0], "epochs=5", "name=unbroken")[0] == 0
+    status_of, told = command(INTERRUPTIBLE.split()[0], "epochs=5", "name=unbroken")
+    assert status_of == 0, told
     line = (
         f"task=galaxyzoo model=tiny size=32 batch_size=16 trainer=cpu data_dir={sky.parent} name=broken {INTERRUPTIBLE}"
     )
