@@ -132,8 +132,13 @@ class RunDir:
         return json.loads(path.read_text(encoding="utf-8"))["jobs"] if path.is_file() else {}
 
     def plan(self, jobs: dict[str, list[str]]) -> None:
-        """Adds runs to those that a sweep consists of; see `jobs`."""
-        write_json(self.path / "jobs.json", {"jobs": {**self.jobs(), **jobs}})
+        """Adds runs to those that a sweep consists of; see `jobs`. What is known of one that has begun stays."""
+        known = self.jobs()
+        new = {
+            name: each for name, each in jobs.items() if name not in known or not RunDir(self.path / name).worth_keeping
+        }
+        if new:
+            write_json(self.path / "jobs.json", {"jobs": {**known, **new}})
 
     def known_as(self, service: str) -> str | None:
         """What a service that keeps logs, such as `wandb`, calls the run; None if it does not know it."""

@@ -38,7 +38,7 @@ def job(config: "DictConfig") -> float | None:
     from galaxyml.runs import RunDir
 
     hydra_config = HydraConfig.get()
-    here = RunDir(Path(hydra_config.runtime.output_dir))
+    here, began = RunDir(Path(hydra_config.runtime.output_dir)), time.time()
     try:
         with watched():
             from galaxyml import experiment
@@ -52,7 +52,7 @@ def job(config: "DictConfig") -> float | None:
     except Exception as error:
         told = _user_error(error)
         reason = _reason(error, told)
-        if not here.worth_keeping or here.status().get("pid") == os.getpid():  # else it is another's, and stays
+        if not here.worth_keeping or here.status().get("began", 0) >= began:  # else it was refused, and stays
             here.tell(state="failed", reason=reason, ended=time.time())
         if told is None:
             log.exception("%s failed", here.name)
