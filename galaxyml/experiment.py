@@ -237,6 +237,7 @@ def quiet() -> None:
         ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",
         ".*was already called earlier.*",
         ".*GPU available but not used.*",
+        ".*`srun` command is available.*",
         ".*sync_dist=True.*",  # what is logged is the same in all processes
         ".*module\\(s\\) in eval mode.*",  # of a frozen backbone, which is meant to be
     ):
