@@ -7,7 +7,7 @@ Both run alternately in one process, and medians are compared, so that a noisy m
 
 The loop is Lightning's with all that a run hangs into it, on random views of stored pictures. The limit is the same
 net, loss, optimizer and precision in a bare loop over one batch on the device. How the hardware is used is chosen as
-for a fit of `PLANNED` pictures; more arguments are the command's, such as trainer.compile=false. It needs no network.
+for a fit of `PLANNED` pictures. Further arguments are the command's, such as trainer.compile=false. No network is used.
 """
 
 import argparse

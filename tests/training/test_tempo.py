@@ -10,10 +10,10 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
 from galaxyml.errors import UserError
-from galaxyml.files import write_json
 from galaxyml.training import choosing, trials
 from galaxyml.training.choosing import Fit, Measured, wishes
 from galaxyml.training.tempo import settle
+from galaxyml.training.trials import Ways
 
 Command = Callable[..., tuple[int, str]]
 
@@ -103,16 +103,9 @@ def test_measuring_leaves_no_trace_in_a_run(
     states = [last(run) for run in runs]
     for key in {"state_dict", "optimizer_states", "lr_schedulers", "current_model_state"} & states[0].keys():
         assert same(states[0][key], states[1][key]), key
-    tables = [(run / "predictions" / "val.parquet").read_bytes() for run in runs]
+    tables = [[path.read_bytes() for path in sorted((run / "predictions").rglob("*.parquet"))] for run in runs]
+    assert len(tables[0]) > 1
     assert tables[0] == tables[1]
-
-
-def test_short_fits_are_not_measured(fitted: Command, tmp_path: Path) -> None:
-    status, said = fitted("name=short", f"cache_dir={tmp_path / 'cache'}")
-    assert status == 0, said
-    assert "fold-0: CPU, 1 threads; 32-true, channels_last, plain optimizer\n" in said
-    assert not (tmp_path / "cache" / "hardware").exists()
-    assert hardware(folder(tmp_path, "short"))["measured"]["step"] is None
 
 
 def test_folds_go_the_same_ways_and_a_run_goes_on_as_it_began(
@@ -152,11 +145,15 @@ def test_folds_go_the_same_ways_and_a_run_goes_on_as_it_began(
 
 
 def test_ways_differ_in_the_last_bits_alone(fitted: Command, tmp_path: Path) -> None:
-    ways = ["trainer.fused=true", "trainer.channels_last=false"]
-    for name, line in {"plain": [], "other": ways}.items():
-        status, said = fitted(f"name={name}", "model.dropout=0", *line)
-        assert status == 0, said
+    line = ["model.dropout=0", f"cache_dir={tmp_path / 'cache'}"]
+    status, said = fitted("name=plain", *line)
+    assert status == 0, said
+    assert "fold-0: CPU, 1 threads; 32-true, channels_last, plain optimizer\n" in said
+    assert hardware(folder(tmp_path, "plain"))["measured"]["step"] is None  # as the fit is short
+    status, said = fitted("name=other", *line, "trainer.fused=true", "trainer.channels_last=false")
+    assert status == 0, said
     assert "channels first, fused optimizer\n" in said
+    assert not (tmp_path / "cache" / "hardware").exists()
     plain, other = (last(folder(tmp_path, name))["state_dict"] for name in ("plain", "other"))
     assert not same(plain, other)
     for key in plain:
@@ -339,17 +336,38 @@ def test_choices_are_true_false_or_auto(fitted: Command) -> None:
     assert "trainer.compile=fast: it must be auto, true or false." in said
 
 
-def test_what_was_chosen_for_another_length_of_fit_is_chosen_anew(
-    fitted: Command, tmp_path: Path, measuring: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("batches", "measures", "fused"),
+    [
+        (1500, 0, False),  # 31 steps would be more than 2 % of it
+        (1600, 1, True),
+        (1900, 0, True),  # within a quarter of what was measured
+        (2500, 1, True),
+    ],
+)
+def test_fits_alike_choose_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int, measures: int, fused: bool
 ) -> None:
-    tried = times(monkeypatch, channels_last=1.0, fused=1.5)
-    assert fitted("name=one", "epochs=4", *measuring)[0] == 0
-    (kept,) = (tmp_path / "cache" / "hardware").glob("*.json")
-    content = json.loads(kept.read_text())
-    content["chosen"][0]["ways"]["fused"] = False
-    write_json(kept, content)
-    for epochs, fused in ((5, False), (1, True)):
-        status, said = fitted(f"name=epochs-{epochs}", f"epochs={epochs}", *measuring)
-        assert status == 0, said
-        assert hardware(folder(tmp_path, f"epochs-{epochs}"))["ways"]["fused"] is fused
-    assert tried == ["channels_last", "fused"]  # once
+    measured = []
+
+    def measure(fit: Any, found: Measured) -> Ways:
+        measured.append(found.speed)
+        found.speed["fused"] = 1.5
+        return Ways(fused=True)
+
+    monkeypatch.setattr(choosing, "_measure", measure)
+    about = {"device": "CPU"}
+    fit = SimpleNamespace(
+        about=lambda: about, open={"fused", "channels_last"}, device=torch.device("cpu"), batches=1600, asked=Ways()
+    )
+    if batches > 1600:
+        choosing.choose(fit, tmp_path)  # type: ignore[arg-type]
+        assert measured.pop() == {"fused": 1.5}
+    fit.batches = batches
+    choice = choosing.choose(fit, tmp_path)  # type: ignore[arg-type]
+    assert choice.ways.fused == fused
+    assert len(measured) == measures
+    assert choice.measured.speed == ({"fused": 1.5} if fused else {})
+    about["device"] = "another"
+    fit.batches = 1600
+    assert choosing.choose(fit, tmp_path).how == "measured"  # type: ignore[arg-type]
