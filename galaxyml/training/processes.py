@@ -15,7 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -265,7 +265,9 @@ def dismiss() -> None:
     """Tells processes that were started from outside that no job follows."""
     store = meet()
     store.set(f"job/{_Met.jobs}", b"")
-    if ranks.size() == 1:  # else they have failed
+    if ranks.size() > 1:  # they have failed
+        return
+    with suppress(RuntimeError):  # none of them may be there any more
         store.wait([f"left/{rank}" for rank in range(1, ranks.outside().size)], timedelta(seconds=GRACE))
 
 
