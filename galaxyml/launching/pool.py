@@ -217,7 +217,7 @@ class _Pool:
         folder = self.folders[job.at]
         self.values[job.at] = said if kind == "returned" else None
         if self.values[job.at] is not None:
-            self.board.ended(job.at, "finished", "")
+            self.board.ended(job.at, "pruned" if folder.status().get("state") == "pruned" else "finished", "")
             return
         self.fatal = self.fatal or kind == "exit"
         if kind in ("died", "broke"):
