@@ -79,8 +79,8 @@ class PoolLauncher(SerialLauncher):
         return len(self.slots_for(10**6))
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
-        if len(configs) == 1:
-            return [self.run_here(configs[0])]
+        if len(configs) == 1 or not hasattr(os, "fork"):  # as on Windows
+            return super().launch_all(configs)
         pool = _Pool(self, configs)
         with signals.watched():
             return pool.run()
