@@ -77,9 +77,12 @@ class ClusterLauncher(SerialLauncher):
         if not self.told_end(at):
             folder.tell(state="failed", reason=why or "it ended and said nothing", ended=time.time())
         status = folder.status()
-        well = status["state"] in ("finished", "pruned")
-        board.ended(at, status["state"], "" if well else str(status.get("reason") or ""))
-        return status.get("value") if well else None
+        state = "finished" if folder.finished else status["state"]
+        well = state in ("finished", "pruned")
+        board.ended(at, state, "" if well else str(status.get("reason") or ""))
+        if "value" in status or not well:
+            return status["value"] if well else None
+        return folder.metrics().get(folder.config.monitor)  # of a run from before there was a status
 
     def _task(self, config: DictConfig) -> Task:
         slot = Slot("", None, None)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("galaxyml")
 
 PLACE = "GALAXYML_PLACE"  # environment variable in which a launcher says where a job runs, such as `GPU 1`
+failures: dict[str, str] = {}  # of this process: name of a run's folder -> why it failed
 MEMORY = "out of memory on the GPU"  # how the reason begins of a failure that a smaller batch may mend
 
 
@@ -51,7 +52,7 @@ def job(config: "DictConfig") -> float | None:
         raise
     except Exception as error:
         told = _user_error(error)
-        reason = _reason(error, told)
+        reason = failures[here.name] = _reason(error, told)
         if not here.worth_keeping or here.status().get("began", 0) >= began:  # else it was refused, and stays
             here.tell(state="failed", reason=reason, ended=time.time())
         if told is None:

@@ -222,7 +222,7 @@ class _Pool:
         self.fatal = self.fatal or kind == "exit"
         if kind in ("died", "broke"):
             folder.tell(state="failed", reason=said, ended=time.time())
-        reason = str(folder.status().get("reason") or "see its log")
+        reason = said or "see its log"
         if not self._retry(job.at, reason):
             self.board.ended(job.at, "stopped" if kind == "stopped" else "failed", reason)
 

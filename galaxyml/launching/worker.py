@@ -16,7 +16,7 @@ from omegaconf import DictConfig, open_dict
 
 import galaxyml.sweep  # noqa: F401 - registers the name of a run's folder
 from galaxyml.launching import warmed
-from galaxyml.launching.job import PLACE
+from galaxyml.launching.job import PLACE, failures
 from galaxyml.signals import Stop, install
 
 
@@ -61,20 +61,23 @@ class Task:
 def work(task: Task, answer: Connection) -> None:
     """Runs a job and answers `(how, what)`, or nothing if it dies.
 
-    That is ("returned", value), ("exit", status), ("stopped", status) or ("broke", reason).
+    That is ("returned", value), ("stopped", ""), or the reason of a failure after "failed", "exit" (for which all jobs
+    would fail), or "broke" (before the run itself began).
     """
     try:
         install()
         os.setsid()  # what it starts can be ended with it, and a Ctrl-C in the terminal goes to the launcher alone
         warmed.end_with_parent(signal.SIGTERM)
         settle(task)
-        found = run(task)
-        answer.send(("returned", found.return_value))
+        value = run(task).return_value
+        name = Path(task.config.hydra.runtime.output_dir).name
+        answer.send(("returned", value) if value is not None else ("failed", failures.get(name, "")))
     except Stop as stop:
-        answer.send(("stopped", stop.status))
+        answer.send(("stopped", str(stop)))
         sys.exit(stop.status)
-    except SystemExit as ending:
-        answer.send(("exit", ending.code))
+    except SystemExit:
+        name = Path(task.config.hydra.runtime.output_dir).name
+        answer.send(("exit", failures.get(name, "")))
         raise
     except Exception as error:  # before the run itself began, which tells its own
         answer.send(("broke", f"{type(error).__name__}: {error}"))
