@@ -134,7 +134,9 @@ def command(
 ) -> Callable[..., tuple[int, str]]:
     """Runs `python -m galaxyml` in this process and in an empty folder; gives its status and all that it printed."""
     from galaxyml.__main__ import main
+    from galaxyml.launching import warmed
 
+    monkeypatch.setattr(warmed, "_used", False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GALAXYML_CACHE", str(sky.parent / "cache"))
 

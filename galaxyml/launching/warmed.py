@@ -1,15 +1,20 @@
 """Processes that are forked from one that has imported everything, so that they begin within a fraction of a second."""
 
+import atexit
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 Found = TypeVar("Found")
+
+LONGEST = 60  # characters of the folder for temporary files
 
 _used = False  # whether there is such a process
 
@@ -20,9 +25,18 @@ def context() -> Any:
     _used = True
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload(["galaxyml.launching.warm"])
+    _shorten()
     # Asking the driver itself whether there is a GPU would start CUDA, which does not survive a fork.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     return found
+
+
+def _shorten() -> None:
+    """Puts the sockets of such processes where their paths, which systems allow 100 bytes or so, are short enough."""
+    own = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    if len(tempfile.gettempdir()) > LONGEST and not own.get("tempdir"):
+        own["tempdir"] = tempfile.mkdtemp(prefix="pymp-", dir="/tmp")
+        atexit.register(shutil.rmtree, own["tempdir"], ignore_errors=True)
 
 
 def ask(function: Callable[[], Found]) -> Found:
@@ -43,7 +57,12 @@ def ask(function: Callable[[], Found]) -> Found:
 
 def call(function: Callable[[], Found]) -> Found:
     """What a function returns: in such a process if there is one, else here."""
-    return ask(function) if _used else function()
+    if not _used:
+        return function()
+    try:
+        return ask(function)
+    except OSError:  # no more processes, or none of its files
+        return function()
 
 
 def end_with_parent(number: int) -> None:

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def slurm(sweeps: Sweeps) -> Sweeps:
 def ray(sweeps: Sweeps) -> Sweeps:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("pip install 'galaxyml[ray]'")
-    if subprocess.run(["ray", "status"], capture_output=True, check=False).returncode:
+    if subprocess.run([Path(sys.executable).with_name("ray"), "status"], capture_output=True, check=False).returncode:
         pytest.skip("no Ray here: ray start --head --num-gpus=2 --num-cpus=4 --include-dashboard=false")
     return sweeps
 
