@@ -205,7 +205,7 @@ def test_pruned_trials_are_rows_below_the_ranked_and_not_joined(sweep: Path) -> 
         {name: [each for each in given if "trial" not in each] for name, given in RunDir(sweep).jobs().items()}
     )
     assert sweeping.end(sweep, list(RunDir(sweep).jobs()), "again") == 0
-    assert sorted(path.name for path in (sweep / "joined").iterdir()) == ["trial-000", "trial-001"]
+    assert not (sweep / "joined").exists()  # the best is to be run on all folds
     rows = [line for line in (sweep / "report.md").read_text().split("## Ranking")[1].splitlines() if "| trial" in line]
     assert [re.findall(r"trial-\d+", row)[0] for row in rows[:4]] == [
         "trial-001",

@@ -14,6 +14,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.data import DataLoader
@@ -24,6 +25,7 @@ from galaxyml.runs import RunDir
 from galaxyml.training.averaging import Patience, WeightEMA, warmed_up
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
 from galaxyml.training.figures import Figures
+from galaxyml.training.loggers import TensorBoard
 
 Command = Callable[..., tuple[int, str]]
 Weights = dict[str, Tensor]
@@ -135,7 +137,7 @@ def fit(
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
-        logger=False,
+        logger=TensorBoard(here, here, OmegaConf.create({})),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
