@@ -15,7 +15,7 @@ from galaxyml.errors import DataError
 
 try:
     import fcntl
-except ModuleNotFoundError:  # Windows
+except ModuleNotFoundError:  # on Windows, where `alone` then locks nothing; mypy takes the name for a module
     fcntl = None  # type: ignore[assignment]
 
 _REASONS = {

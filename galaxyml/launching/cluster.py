@@ -32,11 +32,11 @@ class ClusterLauncher(SerialLauncher):
 
     def ended(self, at: int) -> str | None:
         """Why a run does not go on, in words, "" if it ended of itself; None while it waits or runs."""
-        raise NotImplementedError
+        raise NotImplementedError  # as for `submit`
 
     def stop(self, number: int) -> None:
         """Hands a signal on to all runs that are not ended."""
-        raise NotImplementedError
+        raise NotImplementedError  # as for `submit`
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
         from galaxyml.launching.board import Board
