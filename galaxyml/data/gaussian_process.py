@@ -78,15 +78,19 @@ class GaussianProcess:
         Arguments and errors are those of `given`: the search cannot leave a first kernel that cannot be factored.
         """
         unit = brightest(flux, error)
-        squares = _squares(time, wavelength, 1.0)
-        found = optimize.minimize(
-            _cost,
-            np.log([FIRST_AMPLITUDE, FIRST_TIME_SCALE]),
-            args=(*squares, flux / unit, error / unit),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=[np.log(AMPLITUDES), np.log(TIME_SCALES)],
-        )
+        given = (*_squares(time, wavelength, 1.0), flux / unit, error / unit)
+        bounds = [np.log(AMPLITUDES), np.log(TIME_SCALES)]
+        costs: list[float] = []
+
+        def cost(logarithms: np.ndarray) -> tuple[float, np.ndarray]:
+            found = _cost(logarithms, *given)
+            costs.append(found[0])
+            return found
+
+        first = np.log([FIRST_AMPLITUDE, FIRST_TIME_SCALE])
+        found = optimize.minimize(cost, first, jac=True, method="L-BFGS-B", bounds=bounds)
+        if _REFUSED in costs:  # a wall has no slope: the line search stops before it, where it came from
+            found = optimize.minimize(lambda at: cost(at)[0], found.x, method="Nelder-Mead", bounds=bounds)
         amplitude, time_scale = np.exp(found.x)
         return cls.given(time, wavelength, flux, error, float(amplitude * unit), float(time_scale))
 
