@@ -118,14 +118,14 @@ def test_what_is_frozen_is_in_no_group() -> None:
     assert {lr for key, (lr, _) in found.items() if "blocks" in key} == {0.5 * LR}
 
 
-def test_schedules_keep_the_ratios_and_the_first_group_is_the_heads() -> None:
+def test_schedules_keep_the_ratios_and_the_first_group_is_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     def halved(optimizer: torch.optim.Optimizer, total_steps: int) -> LambdaLR:
         return LambdaLR(optimizer, lambda step: 0.5**step)
 
     module: Any = Tuned(timm_net("test_vit", outputs=3, size=64), 0.1, 0.5)
     module.trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False)
     schedule: Callable[..., Any] = halved
-    type(module.trainer).estimated_stepping_batches = property(lambda self: 7)  # type: ignore[method-assign, assignment, unused-ignore]
+    monkeypatch.setattr(lightning.Trainer, "estimated_stepping_batches", 7)
     found = optimization(module, adamw, schedule)
     optimizer = found["optimizer"]
     before = [group["lr"] for group in optimizer.param_groups]
