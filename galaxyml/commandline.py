@@ -87,6 +87,9 @@ def prepare(args: list[str]) -> list[str]:
         return flags + rest
     if {"--cfg", "-c"} & set(flags) and (swept := [key for key, value in given.items() if _is_swept(value)]):
         raise UserError(f"--cfg shows the configuration of one run; give {swept[0]} a single value.")
+    for key, why in {"task": "its runs are compared with each other", "name": "it is that of their folder"}.items():
+        if _is_swept(given.get(key, "")):
+            raise UserError(f"{key}={given[key]}: a sweep has one {key}, as {why}. Give a command for each.")
     # Only what is swept, besides the fold, belongs into the name of a run's folder.
     fixed = [key for key, value in given.items() if key == "fold" or not _is_swept(value)]
     names = ",".join(f"'{key}'" for key in fixed if not key.startswith("hydra."))

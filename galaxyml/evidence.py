@@ -51,6 +51,7 @@ class Evidence(ABC):
     objects: ClassVar[str] = "galaxies"
     known: ClassVar[str]  # what can be judged, after the word for objects
     column: ClassVar[str] = "column"  # what one of the columns is
+    truths: ClassVar[str] = "fractions"  # what the truth consists of
     main: ClassVar[str]  # the metric that tells most
 
     @classmethod
@@ -102,15 +103,23 @@ class Evidence(ABC):
 
     def disagreement(self, other: Self) -> str | None:
         """How the truth differs from another run's of the same objects and columns, in words; None if it does not."""
-        gap = np.abs(self.true - other.true) > TIE
-        gap |= np.isnan(self.true) != np.isnan(other.true)
+        gap = self._gaps(other)
         if not gap.any():
             return None
         row, column = np.argwhere(gap)[0]
+        there, here = (each._told(row, column) for each in (self, other))
         return (
-            f"different fractions of {gap.any(axis=1).sum():,} of {len(gap):,} galaxies: of {self.ids[row]}, "
-            f"{self.columns[column]} is {self.true[row, column]:.4f} there and {other.true[row, column]:.4f} here"
+            f"different {self.truths} of {gap.any(axis=1).sum():,} of {len(gap):,} {self.objects}: of {self.ids[row]}, "
+            f"{self.columns[column]} is {there} there and {here} here"
         )
+
+    def _gaps(self, other: Self) -> np.ndarray:
+        """Where the truth is not another run's, bool of shape (N, K)."""
+        return (np.abs(self.true - other.true) > TIE) | (np.isnan(self.true) != np.isnan(other.true))
+
+    def _told(self, row: int, column: int) -> str:
+        """One value of the truth, for people."""
+        return f"{self.true[row, column]:.4f}"
 
 
 @dataclass(frozen=True)
@@ -169,6 +178,7 @@ class Votes(Evidence):
     least: int
 
     kind: ClassVar[str] = "votes"
+    truths: ClassVar[str] = "votes"
     column: ClassVar[str] = "feature"
     known: ClassVar[str] = "with votes"
     main: ClassVar[str] = "pearson"
@@ -192,18 +202,11 @@ class Votes(Evidence):
         found = replace(super().only(columns), votes=self.votes[:, at], common=common)
         return found.take(np.flatnonzero(asked(found.true, found.votes).any(axis=1)))
 
-    def disagreement(self, other: Self) -> str | None:
-        gap = np.abs(self.true - other.true) > TIE
-        gap |= np.isnan(self.true) != np.isnan(other.true)
-        gap |= self.votes != other.votes
-        if not gap.any():
-            return None
-        row, column = np.argwhere(gap)[0]
-        return (
-            f"different votes of {gap.any(axis=1).sum():,} of {len(gap):,} galaxies: of {self.ids[row]}, "
-            f"{self.columns[column]} is {self.true[row, column]:.4f} of {self.votes[row, column]:g} votes there and "
-            f"{other.true[row, column]:.4f} of {other.votes[row, column]:g} here"
-        )
+    def _gaps(self, other: Self) -> np.ndarray:
+        return super()._gaps(other) | (self.votes != other.votes)
+
+    def _told(self, row: int, column: int) -> str:
+        return f"{self.true[row, column]:.4f} of {self.votes[row, column]:g} votes"
 
     def numbers(self, drawn: np.ndarray, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
         names = [name for name in ("pearson", "mae", "rmse") if wanted is None or name in wanted]

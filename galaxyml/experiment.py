@@ -294,14 +294,9 @@ def _check_siblings(here: RunDir, config: DictConfig) -> None:
 
 
 def _reached(metrics: dict[str, Any], config: DictConfig, here: RunDir) -> float:
-    """The monitored metric: a stage's, or else what was logged of the epoch that predicts."""
-    history = here.history()
-    if config.monitor in metrics or history is None:
-        return metrics[config.monitor]
-    logged = history[config.monitor]
-    if config.predict_with == "last":
-        return float(logged.iloc[-1])
-    return float(logged.min() if config.mode == "min" else logged.max())
+    found = here.reached(metrics, config.monitor, config.mode, config.predict_with)
+    assert found is not None  # checkpoints were chosen by it
+    return found
 
 
 def _ending(config: DictConfig) -> list[Any]:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -287,6 +287,27 @@ class RunDir:
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Marks the run as finished."""
         write_json(self.path / "metrics.json", metrics)
+
+    def reached(self, metrics: Mapping[str, Any], monitor: str, mode: str, which: str) -> float | None:
+        """What a run is judged by: a stage's metric, or else what was logged of the epoch that predicts.
+
+        Args:
+            metrics: Those of its stages.
+            monitor: The metric's name.
+            mode: Whether it is to be `min` or `max`.
+            which: The epoch that predicts, `best` or `last`.
+
+        Returns:
+            None if there is neither.
+        """
+        if (value := metrics.get(monitor)) is not None:
+            return float(value)
+        history = self.history()
+        if history is None or monitor not in history or (logged := history[monitor].dropna()).empty:
+            return None
+        if which == "last":
+            return float(logged.iloc[-1])
+        return float(logged.min() if mode == "min" else logged.max())
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Keeps a table for people, `tables/<name>.csv`."""

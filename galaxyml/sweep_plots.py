@@ -35,19 +35,22 @@ class Line:
         state: One of `galaxyml.runs.STATES`.
         epochs: Counted from 1, shape (E,).
         values: Shape (E,).
+        ends: Epochs after which a phase of the fit followed on another.
     """
 
     combination: str
     state: str
     epochs: np.ndarray
     values: np.ndarray
+    ends: Sequence[int] = ()
 
 
 def learning_curves(lines: Sequence[Line], metric: str, lower: bool) -> Figure:
     """One thin line a job, and a thick one for the mean of each combination of several jobs.
 
     Up to ten combinations have a colour of their own; of more, the shade tells how good the end is, and the best five
-    are named. Lines that end before their fit did have a mark.
+    are named. Lines that end before their fit did have a mark. Where phases follow on each other, which they do after
+    the same epochs in all jobs or are not marked, there is a dotted line.
 
     Args:
         lines: Those with at least one epoch.
@@ -87,6 +90,9 @@ def learning_curves(lines: Sequence[Line], metric: str, lower: bool) -> Figure:
         if len(members) > 1:
             axes.plot(*means[name], color=colours[name], linewidth=2.2)
     shown = order if not many else order[:BEST]
+    if len({tuple(line.ends) for line in lines}) == 1:
+        for end in lines[0].ends:
+            axes.axvline(end + 0.5, color="0.4", linestyle=":", linewidth=1)
     handles = [mpl.lines.Line2D([], [], color=colours[name], linewidth=2.2, label=_short(name)) for name in shown]
     words = {"pruned": "pruned", "failed": "failed", "stopped": "stopped", "o": "still training"}
     for state, word in words.items():

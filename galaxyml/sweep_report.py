@@ -124,9 +124,9 @@ def draw(sweep: RunDir, found: Sequence[Job]) -> None:
     monitor, mode = judged_by
     lines: list[Line] = []
     for job in found:
-        if monitor in job.history and len(logged := job.history[["epoch", monitor]].dropna()):
-            values = logged[monitor].to_numpy(float)
-            lines.append(Line(job.combination, job.state, logged["epoch"].to_numpy(int) + 1, values))
+        epochs, values, ends = job.curve(monitor)
+        if len(epochs):
+            lines.append(Line(job.combination, job.state, epochs, values, ends))
     if lines:
         sweep.write_figure("learning_curves", learning_curves(lines, monitor, mode == "min"))
     columns = sweep_table.swept(found)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
@@ -90,6 +91,24 @@ class Job:
         found = self.run.history()
         return pd.DataFrame({"epoch": []}) if found is None else found
 
+    def curve(self, monitor: str) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """A metric epoch by epoch, through all phases of the fit.
+
+        Returns:
+            Epochs, counted from 1 through the phases, and values, shape (E,) each; and after which epochs a phase
+            followed on another.
+        """
+        before = (self.run.phase(name).history() for name in self.status.get("phases", [])[:-1])
+        epochs: list[np.ndarray] = []
+        values: list[np.ndarray] = []
+        ends = [0]
+        for part in [*(found for found in before if found is not None), self.history]:
+            logged = part[["epoch", monitor]].dropna() if monitor in part else part[:0].assign(**{monitor: []})
+            epochs.append(logged["epoch"].to_numpy(int) + 1 + ends[-1])
+            values.append(logged[monitor].to_numpy(float))
+            ends.append(ends[-1] + len(part))
+        return np.concatenate(epochs), np.concatenate(values), ends[1:-1]
+
     @property
     def log(self) -> Path | None:
         """Its own log, the one that was written last; None if there is none."""
@@ -110,14 +129,10 @@ class Job:
 
     def reached(self, monitor: str, mode: str) -> float | None:
         """The monitored metric: a finished run's, or what the epoch had that predicts, or the last one so far."""
-        if self.run.finished and (value := self.run.metrics().get(monitor)) is not None:
-            return float(value)
-        if monitor not in self.history or self.history[monitor].dropna().empty:
-            return None
-        logged = self.history[monitor].dropna()
-        if self.run.finished and self.config is not None and self.config.get("predict_with") == "best":
-            return float(logged.min() if mode == "min" else logged.max())
-        return float(logged.iloc[-1])
+        if not self.run.finished:
+            return self.run.reached({}, monitor, mode, "last")
+        which = self.config.get("predict_with", "last") if self.config is not None else "last"
+        return self.run.reached(self.run.metrics(), monitor, mode, which)
 
     def best_epoch(self, monitor: str, mode: str) -> int | None:
         """The epoch, counted from 1, with the best monitored metric so far."""

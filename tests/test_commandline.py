@@ -54,9 +54,11 @@ def test_only_what_is_swept_names_the_folder(line: str, fixed: str) -> None:
         ("task=galaxy10 labels=votes", "task=galaxy10 has no 'labels'; these tasks have it: spirals"),
         ("labels.cut=0.5", "task=galaxyzoo has no 'labels'; these tasks have it: spirals"),
         ("source=fake", "There is no source 'fake'. There are: auto, real, simulated"),
+        ("task=galaxyzoo,galaxy10 -m", "task=galaxyzoo,galaxy10: a sweep has one task, .* Give a command for each"),
+        ("name=a,b -m fold=0,1", "name=a,b: a sweep has one name, as it is that of their folder"),
     ],
 )
-def test_misspelt_names_are_answered_with_near_ones(line: str, message: str) -> None:
+def test_what_cannot_be_meant_is_answered_with_what_can(line: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         prepared(line)
 

@@ -52,6 +52,14 @@ def test_one_run_that_has_diverged_does_not_hide_the_others() -> None:
     assert axes.get_ylim()[1] < 1
 
 
+@pytest.mark.parametrize(("ends", "marked"), [(([2], [2]), [2.5]), (([2], [1]), []), (([], []), [])])
+def test_phases_are_marked_where_all_jobs_have_them_alike(ends: Sequence[list[int]], marked: list[float]) -> None:
+    epochs, values = np.arange(1, 5), np.array([4.0, 3.0, 2.0, 1.0])
+    lines = [Line(name, "finished", epochs, values, end) for name, end in zip("ab", ends, strict=True)]
+    axes = drawn(learning_curves(lines, "val/rmse", True)).axes[0]
+    assert [np.ravel(each.get_xdata())[0] for each in axes.lines if each.get_linestyle() == ":"] == marked
+
+
 def through(figure: Figure) -> np.ndarray:
     """Heights at which each line crosses the axes, in the order in which they are drawn."""
     patches = [patch for patch in figure.axes[0].patches if isinstance(patch, PathPatch)]

@@ -190,6 +190,18 @@ def test_what_is_running_is_told_with_its_epoch_unless_its_process_is_gone(sweep
     assert "- `fold-2`: training: epoch 1 of 4" in text
 
 
+def test_a_curve_goes_through_all_phases_of_a_fit(sweep: Path) -> None:
+    run = made(sweep, "fold-0", state="training", phases=["head", "lora", "all"])
+    for phase, values in (("head", [0.9, 0.8]), ("lora", [0.7])):
+        run.phase(phase).write_history([{"epoch": at, "val/rmse": value} for at, value in enumerate(values)])
+    run.write_history([{"epoch": 0, "val/rmse": 0.6}, {"epoch": 1, "val/other": 1.0}, {"epoch": 2, "val/rmse": 0.5}])
+    (job,) = sweep_table.jobs(RunDir(sweep))
+    epochs, reached, ends = job.curve("val/rmse")
+    assert (epochs.tolist(), reached.tolist(), ends) == ([1, 2, 3, 4, 6], [0.9, 0.8, 0.7, 0.6, 0.5], [2, 3])
+    assert [part.tolist() for part in job.curve("val/loss")[:2]] == [[], []]
+    assert job.reached("val/rmse", "min") == 0.5
+
+
 def test_pruned_trials_are_rows_below_the_ranked_and_not_joined(sweep: Path) -> None:
     for trial, noise, state in ((0, 0.2, "finished"), (1, 0.1, "finished"), (2, 0.4, "pruned"), (3, 0.3, "pruned")):
         rate, decay = 10.0 ** -(1 + trial), 0.01 * trial

@@ -1,7 +1,9 @@
 """The runs of a sweep as tasks of a Ray cluster."""
 
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from galaxyml import signals
@@ -10,8 +12,9 @@ from galaxyml.launching.cluster import ClusterLauncher, extra
 from galaxyml.launching.worker import Task, run, settle
 
 
-def on_node(task: Task) -> Any:
+def on_node(task: Task, variables: Mapping[str, str]) -> Any:
     """Runs a run in a process of Ray, which ends with it."""
+    os.environ.update(variables)
     signals.install()
     settle(task)
     try:
@@ -30,6 +33,8 @@ class RayLauncher(ClusterLauncher):
         gpus_per_job: GPUs of a run, or a share of one; 0 for none.
         cpus_per_job: Cores of a run.
         resources: More that a run asks for, by the names that the cluster gives them.
+        environment: Names or patterns of this shell's variables that a run has, too; the others are those of the shell
+            that has started Ray.
     """
 
     def __init__(
@@ -38,7 +43,11 @@ class RayLauncher(ClusterLauncher):
         gpus_per_job: float = 1,
         cpus_per_job: float = 4,
         resources: Mapping[str, float] | None = None,
+        environment: Sequence[str] = (),
     ) -> None:
+        self.variables = {
+            name: value for name, value in os.environ.items() if any(fnmatchcase(name, each) for each in environment)
+        }
         self.ray = extra("ray", "ray")
         self.address = address
         self.asked = {"num_gpus": gpus_per_job, "num_cpus": cpus_per_job, "resources": dict(resources or {})}
@@ -62,7 +71,7 @@ class RayLauncher(ClusterLauncher):
                 )
         # A fresh process for each run; one that dies is told as failed, and not tried again.
         remote = self.ray.remote(max_calls=1, max_retries=0, **self.asked)(on_node)
-        self.references = {at: remote.remote(task) for at, task in tasks.items()}
+        self.references = {at: remote.remote(task, self.variables) for at, task in tasks.items()}
 
     def ended(self, at: int) -> str | None:
         ready, _ = self.ray.wait([self.references[at]], timeout=0)

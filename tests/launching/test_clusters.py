@@ -22,7 +22,7 @@ pytestmark = pytest.mark.cluster
 TROUBLE = "callbacks={trouble:{_target_:troubles.Trouble}}"
 LINES = {
     "slurm": "hydra/launcher=slurm hydra.launcher.cpus_per_task=1",
-    "ray": "hydra/launcher=ray hydra.launcher.cpus_per_job=1",
+    "ray": "hydra/launcher=ray hydra.launcher.cpus_per_job=1 hydra.launcher.environment=[GALAXYML_*,TROUBLE]",
 }
 SLURM = LINES["slurm"]
 
@@ -92,8 +92,8 @@ def test_a_preempted_job_goes_back_into_the_queue_and_on_from_its_checkpoint(slu
 
 
 def test_a_job_whose_time_is_up_goes_on_in_another(slurm: Sweeps) -> None:
-    long = f"epochs=100 -m fold=0 {SLURM} hydra.launcher.timeout_min=1 hydra.launcher.signal_delay_s=35"
-    status, said = slurm.run(f"name=long {long} {TROUBLE}")
+    long = f"epochs=150 -m fold=0 {SLURM} hydra.launcher.timeout_min=1 hydra.launcher.signal_delay_s=15"
+    status, said = slurm.run(f"name=long {long} {TROUBLE}", TROUBLE="slow:0")
     assert status == 0, said
     assert "SIGUSR2: the job goes back into the queue" in (slurm.runs("long")[0] / "galaxyml.log").read_text()
 

@@ -30,6 +30,13 @@ def training(sweeps: Sweeps, name: str) -> bool:
     return len(told) == 2 and all(path.is_file() and '"training"' in path.read_text() for path in told)
 
 
+def assert_carries_on(sweeps: Sweeps, unbroken: Sweeps) -> None:
+    """The same command finishes a broken sweep, which then is as one that nobody stopped."""
+    status, said = sweeps.run(f"name=broken {EPOCHS}")
+    assert status == 0, said
+    assert_equal(sweeps.runs("broken"), unbroken.runs("again"))
+
+
 def wait_for(what: str, holds: object, seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not holds():  # type: ignore[operator]
@@ -54,9 +61,7 @@ def test_a_signal_to_a_sweep_lets_its_runs_keep_a_checkpoint_within_the_epoch(
     for run in sweeps.runs("broken"):
         assert '"stopped"' in (run / "status.json").read_text()
         assert "carries on" in (run / "galaxyml.log").read_text()
-    status, said = sweeps.run(f"name=broken {EPOCHS}")
-    assert status == 0, said
-    assert_equal(sweeps.runs("broken"), unbroken[0].runs("again"))
+    assert_carries_on(sweeps, unbroken[0])
 
 
 @pytest.mark.slow
@@ -71,9 +76,7 @@ def test_a_job_alone_can_be_stopped_and_the_others_go_on(
     assert "fold-0: stopped" in sweeps.said
     assert not (sweeps.runs("broken")[0] / "metrics.json").exists()
     assert (sweeps.runs("broken")[1] / "metrics.json").exists()
-    status, said = sweeps.run(f"name=broken {EPOCHS}")
-    assert status == 0, said
-    assert_equal(sweeps.runs("broken"), unbroken[0].runs("again"))
+    assert_carries_on(sweeps, unbroken[0])
 
 
 def kill(sweeps: Sweeps, sweep: int, target: str, number: int) -> None:
@@ -114,9 +117,7 @@ def test_a_killed_launcher_takes_its_jobs_along_and_the_same_command_carries_on(
     sweep.kill()
     sweep.wait()
     wait_for("the end of all processes", lambda: not sweeps.alive(), PATIENCE)
-    status, said = sweeps.run(f"name=broken {EPOCHS}")
-    assert status == 0, said
-    assert_equal(sweeps.runs("broken"), unbroken[0].runs("again"))
+    assert_carries_on(sweeps, unbroken[0])
 
 
 @pytest.mark.slow

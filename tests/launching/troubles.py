@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from lightning.pytorch.callbacks import Callback
 
 
 class Trouble(Callback):
-    """In the second epoch `TROUBLE` comes to the folds that it names, such as `raise:1,kill:2,memory:3`."""
+    """In the second epoch `TROUBLE` comes to the folds that it names, such as `raise:1,kill:2,memory:3`.
+
+    With `slow:0` each epoch takes a third of a second or more.
+    """
 
     def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         seen = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "threads": torch.get_num_threads(), "pid": os.getpid()}
@@ -21,6 +25,8 @@ class Trouble(Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         asked = dict(part.split(":")[::-1] for part in os.environ.get("TROUBLE", "").split(",") if part)
         kind = asked.get(self.folder(trainer).name.split("_")[0].removeprefix("fold-"))
+        if kind == "slow":
+            time.sleep(0.33)
         if trainer.current_epoch != 1 or kind is None:
             return
         if kind == "raise":
