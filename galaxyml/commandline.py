@@ -1,6 +1,7 @@
 """What the user typed, made ready for Hydra: flags first, names checked, any net of timm by its name."""
 
 import re
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -44,6 +45,7 @@ GROUPS = (
     "experiment",
     "hparams",
 )
+PLUGINS = ("hydra/launcher", "hydra/sweeper")  # of which there may be others, of packages that the user has installed
 
 EXAMPLES = """\
   python -m galaxyml task=galaxyzoo model=tiny scale=smoke
@@ -75,7 +77,7 @@ def prepare(args: list[str]) -> list[str]:
     given = {key: value for _, key, value in found}
     keys = known_keys() | {key.split(".")[0] for sign, key, _ in found if sign}
     for key, value in given.items():
-        if key in GROUPS:
+        if key in GROUPS or (key in PLUGINS and not _has_others()):
             for choice in _choices(value):
                 _check_choice(key, choice)
         elif (first := key.split(".")[0].split("/")[0].split("@")[0]) not in keys:
@@ -237,8 +239,13 @@ def _is_search(given: dict[str, str]) -> bool:
     return intervals or parts or given.get("hparams", "null") != "null"
 
 
+def _has_others() -> bool:
+    """Whether packages are installed that bring launchers or sweepers for Hydra."""
+    return any((Path(folder) / "hydra_plugins").is_dir() for folder in sys.path)
+
+
 def _check_choice(group: str, choice: str) -> None:
-    choices = {path.stem for path in (CONF / group).glob("*.yaml")}
+    choices = {path.stem for path in (CONF / group).glob("*.yaml")} | ({"basic"} if group in PLUGINS else set())
     if choice in choices or (choice == "null" and group in ("experiment", "hparams")):
         return
     if group == "model":

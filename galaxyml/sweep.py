@@ -98,9 +98,10 @@ def end(folder: Path, asked: Sequence[str], hint: str, failed: Sequence[str] = (
         print(f"\n{sweep.path}: failed: {', '.join(job.name for job in broken)}; nothing was joined.", file=sys.stderr)
         for job in broken:
             why = "refused, and kept as it was" if job.state == "finished" else " ".join(job.why().split()) or job.state
-            print(f"  {job.name}: {why}; log: {job.log or 'none'}", file=sys.stderr)
+            print(f"  {job.name}: {why.rstrip('.')}; log: {job.log or 'none'}", file=sys.stderr)
         if count := sum(job.state != "finished" for job in broken):
-            print(f"{hint} carries on with {'it' if count == 1 else 'them'} and keeps the others.", file=sys.stderr)
+            which = "it" if count == 1 else "them"
+            print(f"{hint} carries on with {which} and keeps the others, once the reason is gone.", file=sys.stderr)
         print(f"what there is: {report}", file=sys.stderr)
         return 1
     if search:

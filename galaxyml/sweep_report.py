@@ -216,7 +216,7 @@ def _ranking(split: str, verdict: Verdict, found: Sequence[Job]) -> list[str]:
     ranking = verdict.by_split[split]
     first = next(iter(verdict.by_split))
     called = ranking.called
-    title = "## Ranking" if split == first else f"## The same on {split} objects, in the order of {first}"
+    title = "## Ranking" if split == first else f"## The same on {split} {called}, in the order of {first}"
     some = f", of up to {ranking.predicted:,}" if ranking.predicted > ranking.objects else ""
     lines = ["", title, "", *markdown(ranking_table(split, ranking, found if split == first else ())), ""]
     lines.append(
@@ -229,7 +229,7 @@ def _ranking(split: str, verdict: Verdict, found: Sequence[Job]) -> list[str]:
             "combinations, the first of which is partly lucky; `best in`: the share of resamples in which one is best."
         )
         if split != "val":
-            lines.append(f"The first was chosen on {split} objects, so that its own number there is optimistic.")
+            lines.append(f"The first was chosen on {split} {called}, so that its own number there is optimistic.")
         if len(ranking.seeds) > 1:
             lines.append(
                 f"Each value is the mean over the seeds {', '.join(map(str, ranking.seeds))} of what one training "
@@ -280,7 +280,8 @@ def _missing(found: Sequence[Job], joined: Sequence[RunDir]) -> list[str]:
         text = " ".join(job.why().split())
         log = f" (log: [{job.name}/{job.log.name}]({job.name}/{job.log.name}))" if job.log else ""
         lines.append(f"- `{job.name}`: {job.state}{': ' if text else ''}{text}{log if job.state != NOT_BEGUN else ''}")
-    return [*lines, "", "The same command carries on with them and keeps what is finished."]
+    advice = "One that is not wanted any more is left out when its folder and its entry in `jobs.json` are deleted."
+    return [*lines, "", f"The same command carries on with them and keeps what is finished. {advice}"]
 
 
 def _jobs(found: Sequence[Job]) -> list[str]:

@@ -55,6 +55,11 @@ def test_only_what_is_swept_names_the_folder(line: str, fixed: str) -> None:
         ("labels.cut=0.5", "task=galaxyzoo has no 'labels'; these tasks have it: spirals"),
         ("source=fake", "There is no source 'fake'. There are: auto, real, simulated"),
         ("task=galaxyzoo,galaxy10 -m", "task=galaxyzoo,galaxy10: a sweep has one task, .* Give a command for each"),
+        ("hydra/launcher=pol -m fold=0,1", "There is no hydra/launcher 'pol'. Did you mean pool"),
+        (
+            "hydra/launcher=joblib -m fold=0,1",
+            "There is no .* 'joblib'. There are: basic, pool, ray, serial, slurm",
+        ),
         ("name=a,b -m fold=0,1", "name=a,b: a sweep has one name, as it is that of their folder"),
     ],
 )

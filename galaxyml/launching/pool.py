@@ -57,9 +57,6 @@ class PoolLauncher(SerialLauncher):
         processes: Runs at once where there is no GPU; `auto` for one a core, if there is memory for them.
         retry_out_of_memory: Whether a run for which a GPU has too little memory is tried once more, with half the
             batch and twice as many batches a step.
-
-    Raises:
-        UserError: If these do not fit together, or this machine.
     """
 
     def __init__(
@@ -71,7 +68,6 @@ class PoolLauncher(SerialLauncher):
     ) -> None:
         self.gpus, self.gpus_per_job, self.processes = gpus, gpus_per_job, processes
         self.retry_out_of_memory = retry_out_of_memory
-        self._check()
 
     @property
     def slots(self) -> int:  # type: ignore[override]
@@ -79,6 +75,7 @@ class PoolLauncher(SerialLauncher):
         return len(self.slots_for(10**6))
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
+        self._check()
         if len(configs) == 1 or not hasattr(os, "fork"):  # as on Windows
             return super().launch_all(configs)
         pool = _Pool(self, configs)
@@ -89,8 +86,9 @@ class PoolLauncher(SerialLauncher):
         """Where runs go on, for so many jobs.
 
         Raises:
-            UserError: If a run asks for more GPUs than there are.
+            UserError: If the settings are impossible, or a run asks for more GPUs than there are.
         """
+        self._check()
         gpus = self._gpus()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if not gpus:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 from galaxyml import signals
@@ -48,9 +49,13 @@ class RayLauncher(ClusterLauncher):
         self.variables = {
             name: value for name, value in os.environ.items() if any(fnmatchcase(name, each) for each in environment)
         }
-        self.ray = extra("ray", "ray")
         self.address = address
         self.asked = {"num_gpus": gpus_per_job, "num_cpus": cpus_per_job, "resources": dict(resources or {})}
+
+    @cached_property
+    def ray(self) -> Any:
+        """The package."""
+        return extra("ray", "ray")
 
     @property
     def slots(self) -> int:  # type: ignore[override]

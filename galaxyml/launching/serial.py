@@ -1,5 +1,6 @@
 """Runs one after another, in this process; what all launchers of ours share."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from galaxyml.errors import UserError
 
 
 class SerialLauncher(Launcher):
@@ -22,13 +25,21 @@ class SerialLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs all; what the user has to put right of the launcher's settings ends the command with status 1."""
         setup_globals()
         configs = [self.composed(each, initial_job_idx + at) for at, each in enumerate(job_overrides)]
         self.plan(configs)
-        return self.launch_all(configs)
+        try:
+            return self.launch_all(configs)
+        except UserError as error:
+            sys.exit(f"error: {error}")
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
-        """Runs all; gives what each returned, None for those that failed."""
+        """Runs all; gives what each returned, None for those that failed.
+
+        Raises:
+            UserError: If the launcher's settings do not fit together, or this machine.
+        """
         return [self.run_here(config) for config in configs]
 
     def composed(self, overrides: Sequence[str], number: int) -> DictConfig:

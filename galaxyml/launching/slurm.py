@@ -94,7 +94,6 @@ class SlurmLauncher(ClusterLauncher):
         setup: Sequence[str] = (),
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.submitit = extra("submitit", "slurm")
         more = dict(options or {}) | ({"requeue": True} if "requeue" not in (options or {}) else {})
         self.parameters: dict[str, Any] = {
             "name": "galaxyml",
@@ -129,13 +128,13 @@ class SlurmLauncher(ClusterLauncher):
         self.jobs = {at: known[name] for at, name in names.items() if known.get(name) in queued}
         new = [at for at in tasks if at not in self.jobs]
         if new:
-            made = self.submitit.AutoExecutor(folder=sweep / "slurm" / "%j", cluster="slurm")
+            made = extra("submitit", "slurm").AutoExecutor(folder=sweep / "slurm" / "%j", cluster="slurm")
             made.update_parameters(**self.parameters)
             try:
                 with made.batch():
                     found = [made.submit(OnNode(tasks[at])) for at in new]
             except Exception as error:
-                raise UserError(f"SLURM does not take these jobs: {error}") from error
+                raise UserError(f"SLURM does not take these jobs: {str(error).splitlines()[0]}") from error
             self.jobs |= {at: job.job_id for at, job in zip(new, found, strict=True)}
         write_json(self.kept, known | {name: self.jobs[at] for at, name in names.items()})
         self.gone: dict[int, float] = {}
