@@ -1,7 +1,6 @@
 """Figures of a sweep: the monitored metric epoch by epoch, and what was swept against what it led to."""
 
 import itertools
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -154,7 +153,7 @@ def parallel_coordinates(
         axes.axvline(at, color="0.25", linewidth=1, zorder=4)
     axes.set(xlim=(-0.35, len(settings) + 0.02), ylim=(-0.06, 1.06), yticks=[])
     names = [*settings, metric]
-    axes.set_xticks(range(len(names)), [textwrap.fill(name, 18, break_on_hyphens=False) for name in names], fontsize=9)
+    axes.set_xticks(range(len(names)), [_in_lines(name) for name in names], fontsize=9)
     axes.tick_params(axis="x", length=0, pad=8)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(ScalarMappable(shades, map_), ax=axes, pad=0.0, aspect=28, shrink=1 / 1.12)
@@ -247,6 +246,16 @@ def _smooth(points: np.ndarray) -> Curve:
         corners += [(at + 0.4, here), (at + 0.6, there), (at + 1.0, there)]
         codes += [Curve.CURVE4] * 3
     return Curve(corners, codes)
+
+
+def _in_lines(key: str, most: int = 18) -> str:
+    """A key in lines that are not much longer, broken at its dots."""
+    lines = [""]
+    for part in key.replace(".", ".\0").split("\0"):
+        if lines[-1] and len(lines[-1] + part) > most:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _short(name: str, most: int = 44) -> str:

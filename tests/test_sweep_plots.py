@@ -60,6 +60,17 @@ def test_phases_are_marked_where_all_jobs_have_them_alike(ends: Sequence[list[in
     assert [np.ravel(each.get_xdata())[0] for each in axes.lines if each.get_linestyle() == ":"] == marked
 
 
+def test_long_keys_are_broken_at_their_dots() -> None:
+    settings = {
+        "data.augment.colour": ["0.1", "0.2"],
+        "optim.weight_decay": ["1", "2"],
+        "a_key_without_any_dot": ["1", "2"],
+    }
+    figure = parallel_coordinates(settings, np.array([1.0, 2.0]), np.zeros(2, bool), "val/rmse", True)
+    labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert labels == ["data.augment.\ncolour", "optim.weight_decay", "a_key_without_any_dot", "val/rmse"]
+
+
 def through(figure: Figure) -> np.ndarray:
     """Heights at which each line crosses the axes, in the order in which they are drawn."""
     patches = [patch for patch in figure.axes[0].patches if isinstance(patch, PathPatch)]

@@ -76,10 +76,11 @@ class Board:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.rows = [Row(RunDir(folder)) for folder in folders]
-        self.live: Live | None = None
         self.began, self.since = time.monotonic(), time.time()
+        self.console = Console(highlight=False)
+        self.live: Live | None = None
         if sys.stdout.isatty():
-            self.live = Live(get_renderable=self._table, refresh_per_second=2, console=Console(highlight=False))
+            self.live = Live(get_renderable=self._table, refresh_per_second=2, console=self.console)
 
     @contextmanager
     def shown(self, slots: int | None = None) -> Iterator[None]:
@@ -98,7 +99,7 @@ class Board:
     def say(self, text: str) -> None:
         """Prints a line, above the table."""
         if self.live is not None:
-            self.live.console.print(text, markup=False)
+            self.console.print(text, markup=False)
         else:
             print(text, flush=True)
 
@@ -164,8 +165,7 @@ class Board:
         return Group(table, Text(f"{len(self.rows)} runs: {summary}; {_time(time.monotonic() - self.began)}"))
 
     def _shown(self) -> list[Row]:
-        assert self.live is not None
-        room = max(4, self.live.console.height - 4)
+        room = max(4, self.console.height - 4)
         if len(self.rows) <= room:
             return self.rows
         weight = {"failed": 1, "stopped": 1, "waiting": 2, "finished": 3, "pruned": 3}

@@ -63,6 +63,7 @@ class ClusterLauncher(SerialLauncher):
                     board.say("stopping: each run keeps what it has reached; a second signal does not wait for it")
                     self.stop(stop.number)
         if stopping is not None:
+            board.say(f"The same command with name={configs[0].name} carries on.")
             raise signals.Stop(stopping)
         return [self.returned(config, values[at]) for at, config in enumerate(configs)]
 

@@ -173,6 +173,7 @@ class _Pool:
                 except signals.Stop as stop:
                     self._stop(stop.number)
         if self.stopping is not None:
+            self.board.say(f"The same command with name={self.configs[0].name} carries on.")
             raise signals.Stop(self.stopping)
         if self.fatal:
             sys.exit(1)

@@ -35,8 +35,8 @@ class Sweeps:
     small: str = TWO
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def start(self, line: str, **environment: str) -> subprocess.Popen[str]:
-        """Starts a command as a session of its own, with its output in `said.txt`."""
+    def start(self, line: str, terminal: int | None = None, **environment: str) -> subprocess.Popen[str]:
+        """Starts a command as a session of its own, with its output in `said.txt`, or on a terminal."""
         own = {"GALAXYML_CACHE": str(self.data / "cache"), "PYTHONPATH": str(HERE), MARK: self.mark}
         command = [sys.executable, "-m", "galaxyml", *self.small.split(), f"data_dir={self.data}", *line.split()]
         with (self.folder / "said.txt").open("w") as said:
@@ -44,7 +44,7 @@ class Sweeps:
                 command,
                 cwd=self.folder,
                 env={**os.environ, **own, **environment},
-                stdout=said,
+                stdout=said if terminal is None else terminal,
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
@@ -52,7 +52,7 @@ class Sweeps:
 
     def run(self, line: str, **environment: str) -> tuple[int, str]:
         """Runs a command to its end; gives its status and all that it printed."""
-        status = self.start(line, **environment).wait()
+        status = self.start(line, None, **environment).wait()
         return status, self.said
 
     @property

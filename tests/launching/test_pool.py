@@ -2,7 +2,11 @@
 
 import json
 import os
+import pty
+import re
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -97,6 +101,27 @@ def test_jobs_run_in_fresh_processes_with_their_gpu_and_one_that_ends_badly_is_o
     assert all((run / "metrics.json").is_file() for run in sweeps.runs("bad"))
     assert len(sweeps.runs("bad")) == 4
     assert (runs[0].parent / "predictions" / "val.parquet").is_file()
+
+
+def test_a_terminal_shows_how_far_all_runs_are_and_how_to_carry_on(sweeps: Sweeps) -> None:
+    mine, theirs = pty.openpty()
+    sweep = sweeps.start("name=seen epochs=500 -m fold=0,1,2", theirs, TERM="xterm", COLUMNS="90", LINES="24")
+    os.close(theirs)
+    shown, asked = "", False
+    with suppress(OSError):  # its end, on Linux
+        while chunk := os.read(mine, 4096):
+            shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown + chunk.decode(errors="replace"))
+            if not asked and re.search(r" [1-9]\d*/500 ", shown):
+                asked = True
+                os.kill(sweep.pid, signal.SIGINT)
+    os.close(mine)
+    assert sweep.wait() == 128 + signal.SIGINT, shown
+    assert re.search(r"run +where +epoch +val/rmse +time +left", shown)
+    assert re.search(r"fold-[01] +CPU [12] +training +[1-9]\d*/500 +0\.\d{4} ", shown)
+    assert re.search(r"fold-2 +waiting", shown)
+    assert re.search(r"fold-0 +CPU [12] +stopped", shown)
+    assert "The same command with name=seen carries on." in shown
+    assert "Traceback" not in shown
 
 
 def test_a_bad_file_ends_the_sweep(sweeps: Sweeps, files: Path) -> None:
