@@ -31,20 +31,29 @@ def main() -> None:
         return
 
     import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
     from galaxyml import launching
     from galaxyml.launching.job import job
 
     launching.register()
+    full = os.environ.get("HYDRA_FULL_ERROR", "0")  # 1 is the wish of a person to see all of a traceback
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, where they are told
     command = hydra.main(version_base="1.3", config_path=str(commandline.CONF), config_name="config")(job)
     try:
         command()
+    except (HydraException, OmegaConfBaseException) as error:
+        if full == "1":
+            raise
+        sys.exit(f"error: {commandline.explained(error)}")
     except Stop as stop:
         sys.exit(stop.status)
     except KeyboardInterrupt:  # before a run has begun, or after all of them
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
     finally:
+        os.environ["HYDRA_FULL_ERROR"] = full
         if place.size > 1:
             from galaxyml.training import processes
 

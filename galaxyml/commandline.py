@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -130,6 +131,18 @@ def _root_groups() -> list[str]:
 def _used_by(path: Path) -> set[str]:
     """Keys and groups of the root that a task's file refers to."""
     return set(re.findall(r"\$\{(\w+)[.}]", path.read_text(encoding="utf-8")))
+
+
+def explained(error: Exception) -> str:
+    """What Hydra says of a command that it cannot read, in one line, with near names for a key that does not exist."""
+    key, siblings = (getattr(error.__cause__, name, None) for name in ("full_key", "parent_node"))
+    if "Could not override" in str(error) and key:
+        keys = siblings.keys() if isinstance(siblings, Mapping) else ()
+        names = [str(name) for name in keys if not str(name).startswith("_")]
+        above, _, last = key.rpartition(".")
+        more = f"{near(last, names)} A new one takes a +: +{key}=…" if names else f"'{above}' is a value without parts."
+        return f"There is no key '{key}'. {more}"
+    return " ".join(f"{error} {error.__cause__ or ''}".split())
 
 
 def wants_help(args: list[str]) -> bool:

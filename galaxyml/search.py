@@ -133,13 +133,15 @@ class OptunaSweeper(Sweeper):
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
 
+        from galaxyml.commandline import explained
+
         assert self.hydra_context is not None
         assert self.config is not None
         loader = self.hydra_context.config_loader
         try:
             composed = loader.load_sweep_config(self.config, space.runs(chosen)[0])
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(f"The space cannot be searched: {str(error).splitlines()[0]}") from error
+            raise UserError(f"The space cannot be searched. {explained(error)}") from error
         OmegaConf.set_struct(composed, False)
         del composed["hydra"]
         return composed

@@ -253,6 +253,29 @@ def test_wrong_input_is_answered_in_one_sentence(command: Command, args: list[st
     assert re.search(message, said), said
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["optim.lrr=3"], "There is no key 'optim.lrr'. Did you mean lr? A new one takes a +: +optim.lrr=…"),
+        (["-m", "optim.lrr=3,4"], "There is no key 'optim.lrr'. Did you mean lr? A new one takes a +: +optim.lrr=…"),
+        (["optim.lr.x=3"], "There is no key 'optim.lr.x'. 'optim.lr' is a value without parts."),
+        (["~optim.nothing"], "Could not delete from config. 'optim.nothing' does not exist."),
+        (
+            ["-m", "hydra/launcher=pool", "hydra.launcher.gpu=3"],
+            "There is no key 'hydra.launcher.gpu'. Did you mean gpus",
+        ),
+        (["-m", "hydra/sweeper=basic", "optim.lr=interval(1,2)"], "does not support sweep type : INTERVAL_SWEEP"),
+    ],
+)
+def test_what_hydra_cannot_read_is_answered_in_one_line(command: Command, args: list[str], message: str) -> None:
+    status, said = command(*args)
+    assert status == 1
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert message in said
+    assert "HYDRA_FULL_ERROR" not in said
+
+
 def test_seed_decides_the_result(command: Command, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert command(f"name={name}", f"seed={seed}")[0] == 0

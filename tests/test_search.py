@@ -277,7 +277,7 @@ def test_what_a_living_command_runs_is_left_to_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("optim.lrr=interval(0,1)",), "The space cannot be searched: Could not override 'optim.lrr'"),
+        (("optim.lrr=interval(0,1)",), "The space cannot be searched. There is no key 'optim.lrr'. Did you mean lr"),
         (("loss=choice(mse,nope)",), "There is no loss 'nope'"),
         ((), "There is nothing to search. Give hparams="),
         (("optim.lr=interval(0,1)", "seed=0,1"), "seed=0,1: a search cannot choose a seed"),
