@@ -23,7 +23,7 @@ def register(*classes: type[Plugin]) -> None:
     except ModuleNotFoundError:
         top = sys.modules[TOP] = ModuleType(TOP)
         top.__path__ = []
-    top.galaxyml = module  # type: ignore[attr-defined]
+    setattr(top, PLACE.rpartition(".")[2], module)
     for known in classes:
         named = type(known.__name__, (known,), {"__module__": PLACE, "__doc__": known.__doc__})
         setattr(module, known.__name__, named)

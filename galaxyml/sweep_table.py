@@ -196,10 +196,13 @@ def swept(found: Sequence[Job]) -> dict[str, list[str]]:
 
 
 def table(found: Sequence[Job]) -> pd.DataFrame:
-    """One row a job: `folder`, `combination`, what was swept, `fold`, `seed`, `state`, the metrics (the monitored one
-    first; of a run that is not finished its last value), `epochs` that were made, the `best_epoch`, `seconds` from
-    beginning to end, `device` and the `reason` of a failure.
-    """  # noqa: D205
+    """One row a job.
+
+    Returns:
+        `folder`, `combination`, what was swept, `fold`, `seed`, `state`, the metrics (the monitored one first; of a run
+        that is not finished its last value), `epochs` that were made, the `best_epoch`, `seconds` from beginning to
+        end, `device` and the `reason` of a failure.
+    """
     judged_by = monitored(found)
     monitor, mode = judged_by or ("", "")
     columns = swept(found)

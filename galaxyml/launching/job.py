@@ -50,7 +50,7 @@ def job(config: "DictConfig") -> float | None:
             here.tell(state="stopped", reason=str(stop), ended=time.time())
         print(f"\n{here.name}: {stop}. The same command with name={config.name} carries on.", file=sys.stderr)
         raise
-    except Exception as error:
+    except Exception as error:  # whatever ends one run must not end the others
         told = _user_error(error)
         reason = failures[here.name] = _reason(error, told)
         if not here.worth_keeping or here.status().get("began", 0) >= began:  # else it was refused, and stays

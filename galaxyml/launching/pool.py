@@ -70,8 +70,7 @@ class PoolLauncher(SerialLauncher):
         self.retry_out_of_memory = retry_out_of_memory
 
     @property
-    def slots(self) -> int:  # type: ignore[override]
-        """How many runs go on at once, at most."""
+    def slots(self) -> int:
         return len(self.slots_for(10**6))
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:

@@ -58,8 +58,7 @@ class RayLauncher(ClusterLauncher):
         return extra("ray", "ray")
 
     @property
-    def slots(self) -> int:  # type: ignore[override]
-        """How many runs go on at once, at most."""
+    def slots(self) -> int:
         self._connect()
         there = self.ray.cluster_resources()
         pairs = (("GPU", "num_gpus"), ("CPU", "num_cpus"))

@@ -13,13 +13,12 @@ from galaxyml.errors import UserError
 
 
 class SerialLauncher(Launcher):
-    """Runs one after another, in this process, each with all of the machine.
+    """Runs one after another, in this process, each with all of the machine."""
 
-    Attributes:
-        slots: How many runs go on at once.
-    """
-
-    slots = 1
+    @property
+    def slots(self) -> int:
+        """How many runs go on at once, at most."""
+        return 1
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config

@@ -115,8 +115,7 @@ class SlurmLauncher(ClusterLauncher):
             self.parameters["slurm_array_parallelism"] = at_once
 
     @property
-    def slots(self) -> int:  # type: ignore[override]
-        """How many runs go on at once, at most."""
+    def slots(self) -> int:
         return int(self.parameters.get("slurm_array_parallelism", 32))
 
     def submit(self, tasks: dict[int, Task]) -> None:
@@ -133,7 +132,7 @@ class SlurmLauncher(ClusterLauncher):
             try:
                 with made.batch():
                     found = [made.submit(OnNode(tasks[at])) for at in new]
-            except Exception as error:
+            except Exception as error:  # submitit's, or those of the sbatch that it runs
                 raise UserError(f"SLURM does not take these jobs: {str(error).splitlines()[0]}") from error
             self.jobs |= {at: job.job_id for at, job in zip(new, found, strict=True)}
         write_json(self.kept, known | {name: self.jobs[at] for at, name in names.items()})

@@ -33,7 +33,7 @@ def context() -> Any:
 
 def _shorten() -> None:
     """Puts the sockets of such processes where their paths, which systems allow 100 bytes or so, are short enough."""
-    own = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    own = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # no public way
     if len(tempfile.gettempdir()) > LONGEST and not own.get("tempdir"):
         own["tempdir"] = tempfile.mkdtemp(prefix="pymp-", dir="/tmp")
         atexit.register(shutil.rmtree, own["tempdir"], ignore_errors=True)

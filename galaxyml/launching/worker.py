@@ -96,7 +96,7 @@ def run(task: Task) -> JobReturn:
     setup_globals()
     JobRuntime.instance().set("name", task.config.hydra.job.name)
     return run_job(
-        # Its callbacks are called by the launcher, in the process that knows all jobs.
+        # Its callbacks are called by the launcher, in the process that knows all jobs; of the rest nothing is asked.
         hydra_context=HydraContext(config_loader=None, callbacks=Callbacks()),  # type: ignore[arg-type]
         task_function=task.task_function,
         config=task.config,

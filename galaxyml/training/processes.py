@@ -302,7 +302,7 @@ def serve_met() -> None:
         while _follow(store, place, number):
             _part(broken=False)
             number += 1
-    except Exception:
+    except Exception:  # whatever it is, the leader must not wait for this process
         logging.basicConfig()
         log.exception("process %s of %s failed", place.rank + 1, place.size)
         os._exit(1)

@@ -136,7 +136,7 @@ def _set_random_state(states: list[dict[str, Any]], alike: Tensor | None) -> Non
     state = states[ranks.place().rank]
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
-    np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
+    np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002 - as above
     torch.set_rng_state(state["torch"].cpu())
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
