@@ -34,7 +34,8 @@ A bundle has what predictions need and no more: no pictures, no tables of galaxi
 run gives the same bytes."""
 
 MODULE = ("net", "final", "predict_views", "symmetry", "tune", "tuning")  # of what was fitted, what predicts
-NUMBERS = ("galaxyml.trees.columns", "galaxyml.trees.count", "galaxyml.votes.vocabulary.count")  # known once it is run
+# What is known once it is run.
+NUMBERS = ("builtins.len", "galaxyml.trees.columns", "galaxyml.trees.count", "galaxyml.votes.vocabulary.count")
 FIGURES_ONLY = ("embedding",)  # of what was learnt; large, and not needed to predict
 
 

@@ -42,6 +42,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "final": (
         "galaxyml.models.heads.Answers",
         "galaxyml.models.heads.Concentrations",
+        "galaxyml.models.numbers.Unscaled",
         "galaxyml.trees.TreeHead",
         "torch.nn.Identity",
         "torch.nn.Sigmoid",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from galaxyml import label_table
 from galaxyml.errors import UserError, near
 
 _PACKED = Path(__file__).parent / "conf"  # in an installed wheel
@@ -34,7 +35,8 @@ GROUPS = (
     "source",
     "scale",
     "split",
-    "labels",
+    "rule",
+    "targets",
     "encoder",
     "detector",
     "optim",
@@ -61,6 +63,8 @@ EXAMPLES = """\
       votes of two surveys, judged on a third that is never trained on; DINOv2, its head first
   python -m galaxyml task=plasticc leave_out=[6,53,95] data_dir=data name=rare
       light curves unlike the known classes, a ranked list; three known classes have to be found
+  python -m galaxyml task=images data_dir=mine labels=labels.csv model=resnet50 name=mine
+      pictures and a table of your own (id, path, and what is to be predicted: a class, or numbers)
   python -m galaxyml task=galaxyzoo model=tiny hparams=supervised hydra.sweeper.n_trials=20 name=search -m
       a search by Optuna (galaxyml[optuna]) for the best learning rate and the like; best.yaml has what it found
   python -m galaxyml task=galaxyzoo data_dir=~/data name=mine fold=0 epochs=50 optim.lr=3e-4
@@ -90,11 +94,17 @@ def prepare(args: list[str]) -> list[str]:
         return flags + rest
     if {"--cfg", "-c"} & set(flags) and (swept := [key for key, value in given.items() if _is_swept(value)]):
         raise UserError(f"--cfg shows the configuration of one run; give {swept[0]} a single value.")
-    for key, why in {"task": "its runs are compared with each other", "name": "it is that of their folder"}.items():
+    one = {"task": "its runs are compared with each other", "name": "it is that of their folder"}
+    if given.get("task") == "images":
+        one |= dict.fromkeys(("data_dir", "labels", "columns", "targets", "classes", "tree"), "it asks one question")
+    for key, why in one.items():
         if _is_swept(given.get(key, "")):
             raise UserError(f"{key}={given[key]}: a sweep has one {key}, as {why}. Give a command for each.")
+    told = label_table.settings(given)
+    rest += told
     # Only what is swept, besides the fold, belongs into the name of a run's folder.
     fixed = [key for key, value in given.items() if key == "fold" or not _is_swept(value)]
+    fixed += [setting.partition("=")[0] for setting in told]
     names = ",".join(f"'{key}'" for key in fixed if not key.startswith("hydra."))
     if "hydra/sweeper" not in given and _is_search(given):
         rest.append("hydra/sweeper=optuna")
@@ -107,7 +117,11 @@ def _check_belongs(key: str, given: dict[str, str]) -> None:
     Raises:
         UserError: If the tasks that the user names have no such key.
     """
-    having = [path.stem for path in CONF.glob("task/*.yaml") if key in _keys_of(path) | _used_by(path)]
+    having = [
+        path.stem
+        for path in CONF.glob("task/*.yaml")
+        if any(key in _keys_of(part) | _used_by(part) for part in (path, *_parts_of(path)))
+    ]
     tasks = _choices(given.get("task", "galaxyzoo"))
     if not having or "experiment" in given:  # an experiment may name the task
         return
@@ -121,6 +135,17 @@ def _keys_of(path: Path) -> set[str]:
     own = set(re.findall(r"^(\w+):", text, re.MULTILINE)) | set(re.findall(r"^ *- /(\w+)[:@]", text, re.MULTILINE))
     own |= set(re.findall(r"^ *- /\w+@(\w+)", text, re.MULTILINE))
     return own - {"defaults", *_root_groups(), *(key for key, _, _ in _root_keys())}
+
+
+def _parts_of(path: Path) -> list[Path]:
+    """Files of the groups that a task's file brings which may bring groups and keys of their own."""
+    groups = re.findall(r"^ *- /(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return [
+        part
+        for group in groups
+        for part in CONF.glob(f"{group}/*.yaml")
+        if "@package _global_" in part.read_text(encoding="utf-8")
+    ]
 
 
 def _root_groups() -> list[str]:

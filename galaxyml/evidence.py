@@ -11,14 +11,15 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from omegaconf import OmegaConf
 
-from galaxyml import anomaly_metrics, class_metrics
+from galaxyml import anomaly_metrics, class_metrics, number_metrics
 from galaxyml.errors import UserError, diverged, some
 from galaxyml.runs import RunDir
 from galaxyml.stages import anomalies, classes, votes
 from galaxyml.vote_metrics import LEAST, TIE, Resampled, asked, measures, resampled_sums
 
-LOWER = ("rmse", "mae", "mse", "nll", "brier", "ece")  # measures whose best value is 0
+LOWER = ("rmse", "nrmse", "mae", "mse", "nll", "brier", "ece")  # measures whose best value is 0
 SPLITS = ("val", "test", "survey")
 
 
@@ -161,6 +162,30 @@ class Fractions(Evidence):
 
     def counts(self) -> dict[str, int]:
         return {}
+
+
+@dataclass(frozen=True)
+class Numbers(Fractions):
+    """Numbers of any unit, all known of each galaxy."""
+
+    kind: ClassVar[str] = "numbers"
+    truths: ClassVar[str] = "numbers"
+    known: ClassVar[str] = "with numbers"
+    main: ClassVar[str] = "r2"
+
+    def numbers(self, drawn: np.ndarray, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        found = number_metrics.resampled(self.said, self.true, drawn)
+        numbers = number_metrics.over_columns(found)
+        for name, values in found.items():
+            if name != "nrmse":
+                numbers |= {f"{name}/{column}": values[:, at] for at, column in enumerate(self.columns)}
+        return {key: values for key, values in numbers.items() if wanted is None or key.partition("/")[0] in wanted}
+
+    def _gaps(self, other: Self) -> np.ndarray:
+        return np.abs(self.true - other.true) > TIE * np.maximum(np.abs(self.true), np.abs(other.true))
+
+    def _told(self, row: int, column: int) -> str:
+        return f"{self.true[row, column]:.6g}"
 
 
 @dataclass(frozen=True)
@@ -442,10 +467,11 @@ def _kind(run: RunDir, catalog: pd.DataFrame) -> type[Evidence]:
         return Classes
     said = next((table for split in SPLITS if (table := run.predictions(split)) is not None), None)
     if said is not None and set(map(str, said)) <= columns and len(said.columns) > 1:
-        return Fractions
+        collects = str(OmegaConf.select(run.config, "module.metrics._target_")) if run.started else ""
+        return Numbers if collects.endswith("NumberMetrics") else Fractions
     raise UserError(
-        f"{run.path} is not a run on votes, classes or anomalies: its catalog has neither the votes nor the fractions, "
-        "labels or unknown classes that predictions are judged by."
+        f"{run.path} is not a run on votes, classes, numbers or anomalies: its catalog has neither votes nor "
+        "fractions, labels, numbers or unknown classes that predictions are judged by."
     )
 
 

@@ -19,6 +19,7 @@ def interval_figure(
     asked: np.ndarray,
     curves: Mapping[str, np.ndarray],
     title: str,
+    unit: str = "",
 ) -> Figure:
     """How often intervals hold the truth and how wide they are column by column, and over all columns by level.
 
@@ -30,6 +31,7 @@ def interval_figure(
         asked: More levels, shape (C,).
         curves: By what the legend calls them, the shares held at these, shape (C,) each.
         title: What the figure is called.
+        unit: What the widths are measured in, as a part of their label.
     """
     figure = Figure(figsize=(12, max(0.21 * len(names), 3.6) + 1.2), layout="constrained")
     figure.suptitle(title, fontsize=11)
@@ -41,7 +43,7 @@ def interval_figure(
         held.plot(shares[number], at, "o", color=shade, markersize=4.5)
         width.barh(at, wide[number], height=0.7, color=shade, label=f"{levels[number]:.0%}")
     held.set(xlim=(min(levels.min() - 0.1, np.nanmin(shares) - 0.02), 1.01), xlabel="share held (dashed: asked)")
-    width.set(xlim=(0, None), xlabel="mean width")
+    width.set(xlim=(0, None), xlabel=f"mean width{unit}")
     handles, labels = width.get_legend_handles_labels()
     width.legend(handles[::-1], labels[::-1], loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
     for axes in (held, width):
@@ -49,7 +51,7 @@ def interval_figure(
         axes.set(ylim=(len(names) - 0.4, -0.6), axisbelow=True)
         axes.grid(axis="y", alpha=0.25)
     over_all.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
-    for (name, share), colour in zip(curves.items(), (BASELINE, MODEL), strict=False):
+    for (name, share), colour in zip(curves.items(), (BASELINE, MODEL)[-len(curves) :], strict=True):
         over_all.plot(asked, share, "o-", color=colour, markersize=4, linewidth=1.3, label=name)
     over_all.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1, anchor="N", xlabel="share asked", ylabel="share held")
     over_all.yaxis.set_major_formatter(PercentFormatter(1.0))

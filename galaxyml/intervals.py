@@ -5,7 +5,7 @@ nowhere. Every column is calibrated by itself.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Self
 
 import numpy as np
@@ -37,16 +37,23 @@ class Intervals:
         levels: Probabilities that the truth is in the interval, in (0, 1), shape (L,).
         variance: c of the squared error s^2 = c0 + c1 p (1 - p) + c2 u^2, shape (3, K).
         quantiles: q, in units of s, of fractions within (0, 1) and of those at its ends, shape (2, L, K); inf where
-            there are too few galaxies for the level, whose interval is all of [0, 1].
+            there are too few galaxies for the level, whose interval is all of [0, 1], or of all numbers.
+        bounded: Whether these are fractions in [0, 1]. Numbers of any size have c1 = 0, and no ends.
     """
 
     levels: np.ndarray
     variance: np.ndarray
     quantiles: np.ndarray
+    bounded: np.ndarray = field(default_factory=lambda: np.array(True))
 
     @classmethod
     def fit(
-        cls, said: np.ndarray, spread: np.ndarray, true: np.ndarray, levels: Sequence[float] | np.ndarray = LEVELS
+        cls,
+        said: np.ndarray,
+        spread: np.ndarray,
+        true: np.ndarray,
+        levels: Sequence[float] | np.ndarray = LEVELS,
+        bounded: bool = True,
     ) -> Self:
         """Calibrates each column on galaxies that the net has not learnt from.
 
@@ -55,8 +62,9 @@ class Intervals:
             spread: Standard deviation u of the prediction over views of the galaxy, shape (N, K); 0 where it has one.
             true: Shape (N, K).
             levels: L probabilities, in (0, 1).
+            bounded: Whether they are fractions; numbers of any size otherwise.
         """
-        said = np.clip(np.asarray(said, np.float64), 0, 1)
+        said = _within(said, bounded)
         levels = np.asarray(levels, np.float64)
         variance = np.empty((3, said.shape[1]))
         quantiles = np.empty((2, len(levels), said.shape[1]))
@@ -64,36 +72,43 @@ class Intervals:
             known = ~np.isnan(true[:, k])
             p, u = said[known, k], spread[known, k]
             residuals = np.abs(true[known, k] - p)
-            variance[:, k] = fit_variance(p, u, residuals**2)
-            scores = residuals / error(p, u, variance[:, k])
+            scale = 1.0 if bounded else np.sqrt(np.square(residuals).mean()) or 1.0  # the unit of a number is any
+            variance[:, k] = fit_variance(p, u / scale, (residuals / scale) ** 2, bounded)
+            variance[0, k] *= scale**2
+            scores = residuals / error(p, u, variance[:, k], bounded)
             every = conformal_quantiles(scores, levels)
-            for group, inside in enumerate((~_at_end(p), _at_end(p))):
+            at_end = _at_end(p, bounded)
+            for group, inside in enumerate((~at_end, at_end)):
                 own = conformal_quantiles(scores[inside], levels)
                 quantiles[group, :, k] = np.where(np.isfinite(own), own, every)
-        return cls(levels, variance, quantiles)
+        return cls(levels, variance, quantiles, np.array(bounded))
 
     def __call__(
         self, said: np.ndarray, spread: np.ndarray, shrink: float | np.ndarray = 1.0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends of the intervals, within [0, 1], shape (L, N, K) each; a row does not know of others.
+        """Lower and upper ends of the intervals, shape (L, N, K) each; a row does not know of others.
+
+        Those of fractions lie within [0, 1].
 
         Args:
             said: Predicted fractions, shape (N, K).
             spread: As in `fit`.
             shrink: Factor on their widths, one for all or of shape (K,); see `shrinkage`.
         """
-        p = np.clip(np.asarray(said, np.float64), 0, 1)
-        s, at_end = error(p, spread, self.variance) * shrink, _at_end(p)
+        bounded = bool(self.bounded)
+        p = _within(said, bounded)
+        s, at_end = error(p, spread, self.variance, bounded) * shrink, _at_end(p, bounded)
+        lowest, highest = (0, 1) if bounded else (-np.inf, np.inf)
         low, high = np.empty((2, len(self.levels), *p.shape))
         for number, (q_within, q_at_end) in enumerate(zip(*self.quantiles, strict=True)):
             half = np.where(at_end, q_at_end, q_within) * s
-            np.maximum(p - half, 0, out=low[number])
-            np.minimum(p + half, 1, out=high[number])
+            np.maximum(p - half, lowest, out=low[number])
+            np.minimum(p + half, highest, out=high[number])
         return low, high
 
     def at(self, which: slice) -> Self:
         """The intervals of some of the levels."""
-        return type(self)(self.levels[which], self.variance, self.quantiles[:, which])
+        return type(self)(self.levels[which], self.variance, self.quantiles[:, which], self.bounded)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What `of_arrays` makes it of again."""
@@ -102,16 +117,20 @@ class Intervals:
     @classmethod
     def of_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         """The counterpart of `arrays`; other arrays may stand beside its own."""
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        return cls(**{field.name: arrays[field.name] for field in fields(cls) if field.name in arrays})
 
 
-def error(said: np.ndarray, spread: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Expected error sqrt(c0 + c1 p (1 - p) + c2 u^2) of fractions p in [0, 1], shape (N, K) or (N,); positive."""
+def error(said: np.ndarray, spread: np.ndarray, variance: np.ndarray, bounded: bool = True) -> np.ndarray:
+    """Expected error sqrt(c0 + c1 p (1 - p) + c2 u^2) of fractions p in [0, 1], shape (N, K) or (N,); positive.
+
+    Numbers that are not `bounded` have no second term.
+    """
     # Term by term: a product of matrices adds up a row in an order that depends on how many there are.
-    return np.sqrt(variance[0] + variance[1] * (said * (1 - said)) + variance[2] * np.square(spread, dtype=np.float64))
+    binomial = said * (1 - said) if bounded else 0.0
+    return np.sqrt(variance[0] + variance[1] * binomial + variance[2] * np.square(spread, dtype=np.float64))
 
 
-def fit_variance(said: np.ndarray, spread: np.ndarray, squares: np.ndarray) -> np.ndarray:
+def fit_variance(said: np.ndarray, spread: np.ndarray, squares: np.ndarray, bounded: bool = True) -> np.ndarray:
     """Coefficients c, none negative, of the squared error expected at fraction p and spread u; see `Intervals`.
 
     The fraction of one answer among n volunteers has variance p (1 - p) / n. Squared residuals are heavy-tailed, with a
@@ -122,6 +141,7 @@ def fit_variance(said: np.ndarray, spread: np.ndarray, squares: np.ndarray) -> n
         said: Fractions in [0, 1] of one column, shape (N,).
         spread: Shape (N,).
         squares: Squared residuals, shape (N,).
+        bounded: Whether they are fractions; numbers of any size have no second term.
 
     Returns:
         Shape (3,), c0 being at least 1 % of the mean square, and above 0; (1, 0, 0) for no galaxies.
@@ -129,7 +149,8 @@ def fit_variance(said: np.ndarray, spread: np.ndarray, squares: np.ndarray) -> n
     if not len(squares):
         return np.array([1.0, 0.0, 0.0])
     least = LEAST * squares.mean() + 1e-12
-    terms = np.stack([np.ones(len(said)), said * (1 - said), np.square(spread, dtype=np.float64)], axis=1)
+    binomial = said * (1 - said) if bounded else np.zeros(len(said))
+    terms = np.stack([np.ones(len(said)), binomial, np.square(spread, dtype=np.float64)], axis=1)
     weights = np.ones(len(said))
     coefficients = np.zeros(3)
     for _ in range(1 + ROUNDS):
@@ -181,5 +202,10 @@ def widths(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return (high - low).mean(axis=1)
 
 
-def _at_end(said: np.ndarray) -> np.ndarray:
-    return (said <= 0) | (said >= 1)
+def _within(said: np.ndarray, bounded: bool) -> np.ndarray:
+    values = np.asarray(said, np.float64)
+    return np.clip(values, 0, 1) if bounded else values
+
+
+def _at_end(said: np.ndarray, bounded: bool) -> np.ndarray:
+    return (said <= 0) | (said >= 1) if bounded else np.zeros(said.shape, bool)

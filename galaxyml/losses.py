@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from galaxyml.errors import UserError
+from galaxyml.models.numbers import moments
 
 ROUNDING = 1e-3  # by which a fraction may miss [0, 1], as a sum in a net does
 
@@ -83,6 +84,35 @@ class BinaryCrossEntropyLoss(nn.Module):
             self.checked = True
         # Not torch's: under CUDA's autocast it is an error, and NaN outputs would stop the process instead of the run.
         return -(true * _log(said) + (1 - true) * _log(1 - said)).sum() / count
+
+
+class ScaledLoss(nn.Module):
+    """A loss of numbers, each measured in standard deviations of its own over the training set.
+
+    So that what is large in the units of its table does not count for more.
+
+    Args:
+        loss: (outputs, targets) of shape (N, K) -> a scalar, of their differences alone.
+        count: How many numbers, K.
+
+    Attributes:
+        deviation: Standard deviations, shape (K,); positive.
+    """
+
+    deviation: Tensor
+
+    def __init__(self, loss: nn.Module, count: int) -> None:
+        super().__init__()
+        self.loss = loss
+        self.register_buffer("deviation", torch.ones(count))
+
+    def learn(self, targets: Tensor) -> None:
+        """Takes the standard deviations of the training set's targets, shape (N, K)."""
+        self.deviation.copy_(moments(targets)[1])
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Outputs and targets of shape (N, K)."""
+        return self.loss(outputs / self.deviation, targets / self.deviation)
 
 
 def _known(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,10 +1,13 @@
 """Figures that several tasks, the report and TensorBoard share; drawn without a screen."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-MODEL, BASELINE = "#1f5fa8", "#b8b8b8"
+MODEL, BASELINE, ACCENT = "#1f5fa8", "#b8b8b8", "#d1603d"
 
 
 def bars(names: list[str], values: np.ndarray, baseline: np.ndarray | None = None, label: str = "RMSE") -> Figure:
@@ -36,6 +39,56 @@ def loss_curves(histories: dict[str, pd.DataFrame]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def scatter_grid(said: np.ndarray, true: np.ndarray, names: Sequence[str]) -> Figure:
+    """What was said against what is true, a panel a number.
+
+    Args:
+        said: Shape (N, K).
+        true: Shape (N, K).
+        names: Of the first numbers, at most K.
+    """
+    figure, panels = _panels(len(names))
+    for at, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        both = np.concatenate([said[:, at], true[:, at]])
+        ends = (both.min(), both.max())
+        axes.plot(ends, ends, color="0.6", linewidth=0.8)
+        axes.scatter(true[:, at], said[:, at], s=6, alpha=_alpha(len(said)), color=MODEL, linewidths=0)
+        axes.set(title=name, aspect="equal", adjustable="datalim")
+        axes.title.set_fontsize(9)
+    figure.supxlabel("true")
+    figure.supylabel("predicted")
+    return figure
+
+
+def error_grid(said: np.ndarray, true: np.ndarray, names: Sequence[str]) -> Figure:
+    """Errors against what is true, a panel a number, with the running median; arguments as for `scatter_grid`."""
+    figure, panels = _panels(len(names))
+    for at, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        error = said[:, at] - true[:, at]
+        axes.axhline(0, color="0.6", linewidth=0.8)
+        axes.scatter(true[:, at], error, s=6, alpha=_alpha(len(said)), color=MODEL, linewidths=0)
+        parts = [part for part in np.array_split(np.argsort(true[:, at]), 10) if len(part)]
+        middle = [np.median(true[part, at]) for part in parts]
+        axes.plot(middle, [np.median(error[part]) for part in parts], color=ACCENT, linewidth=1.5)
+        axes.set_title(name, fontsize=9)
+    figure.supxlabel("true")
+    figure.supylabel("predicted − true (line: running median)")
+    return figure
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels, at most four in a row."""
+    wide = min(4, count)
+    high = -(-count // wide)
+    figure = Figure(figsize=(max(3.1 * wide, 4), 3.2 * high), layout="constrained")
+    return figure, [figure.add_subplot(high, wide, place) for place in range(1, count + 1)]
+
+
+def _alpha(count: int) -> float:
+    """How opaque so many points are that lie over each other."""
+    return min(1.0, 300 / max(count, 1) + 0.05)
 
 
 def picture_grid(pictures: list[np.ndarray], captions: list[str], title: str = "") -> Figure:

@@ -47,6 +47,8 @@ BY_COLUMN = {
     "pearson_drop": "lost",
     "r2": "R2",
     "mae": "MAE",
+    "bias": "bias",
+    "nmad": "NMAD",
     "published_pearson": "flattened r, unasked as 0",
     "published_constant": "a constant's",
     "fraction_ece": "fractions' ECE",
@@ -64,6 +66,7 @@ BY_COLUMN = {
     "coverage_50": "in 50 % interval",
     "coverage_80": "in 80 %",
     "coverage_95": "in 95 %",
+    "width_95": "width of it",
 }
 WHOLE = ("support", "common_features")  # metrics that are counts
 BRIEF = ("roc_auc", "pr_auc", "purity_25", "recall_25")  # where there is little room

@@ -66,6 +66,16 @@ def surveys_sky(sky: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def images_sky(sky: Path) -> Path:
+    """A folder of pictures with `labels.csv`; to be copied before it is changed."""
+    from galaxyml.sky import write_images
+
+    folder = sky.parent / "images"
+    write_images(folder, count=120, seed=1, size=64)
+    return folder
+
+
 @pytest.fixture
 def files(sky: Path, tmp_path: Path) -> Path:
     """A copy of the small sky that a test may spoil."""

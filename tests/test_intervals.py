@@ -289,3 +289,30 @@ def test_figure_has_a_dot_and_a_bar_for_each_column_and_level(columns: int) -> N
     assert [text.get_text() for text in held.get_yticklabels()] == names
     for one, other in itertools.combinations(held.get_yticklabels(), 2):
         assert not one.get_window_extent().padded(-1).overlaps(other.get_window_extent().padded(-1))
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e11, 1e-6])
+def test_numbers_of_any_unit_have_intervals_without_ends(unit: float) -> None:
+    rng = np.random.default_rng(5)
+    said = unit * rng.normal(3, 4, (6000, 1))
+    spread = unit * rng.gamma(2, 0.3, said.shape)
+    true = said + np.sqrt((0.5 * unit) ** 2 + spread**2) * rng.standard_normal(said.shape)
+    fit = Intervals.fit(said[:3000], spread[:3000], true[:3000], bounded=False)
+    fit = Intervals.of_arrays(fit.arrays())
+    low, high = fit(said[3000:], spread[3000:])
+    inside = ((low <= true[3000:]) & (true[3000:] <= high))[:, :, 0]
+    for number, level in enumerate(LEVELS):
+        assert abs(inside[number].mean() - level) < chance(3000, 3000, level)
+        for half in np.array_split(np.argsort(spread[3000:, 0]), 2):  # wide where the views differ
+            assert abs(inside[number, half].mean() - level) < chance(1500, 3000, level) + 0.01
+    np.testing.assert_allclose((low + high) / 2, np.broadcast_to(said[3000:], low.shape), rtol=1e-9)
+    assert low.min() < 0 < high.max()
+
+
+def test_intervals_that_were_kept_before_numbers_had_them_are_of_fractions() -> None:
+    said, spread, true = drawn(200)
+    arrays = Intervals.fit(said, spread, true).arrays()
+    del arrays["bounded"]
+    low, high = Intervals.of_arrays(arrays)(said, spread)
+    assert low.min() >= 0
+    assert high.max() <= 1

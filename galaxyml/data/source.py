@@ -34,12 +34,13 @@ class Real:
     Args:
         task: Name of the task, which is the name of its folder.
         data_dir: Folder of all tasks' folders; None for `data` in the working folder.
+        own: Whether a `data_dir` that is given is the task's folder itself.
     """
 
     name = "real files"
 
-    def __init__(self, task: str, data_dir: str | None) -> None:
-        self.path = Path(data_dir or "data").expanduser() / task
+    def __init__(self, task: str, data_dir: str | None, own: bool = False) -> None:
+        self.path = Path(data_dir or "data").expanduser() / ("" if own and data_dir else task)
 
     def folder(self) -> Path:
         """The task's folder; whether it holds the right files is the task's to say."""

@@ -2,6 +2,7 @@
 
 from galaxyml.sky.galaxy10 import write_galaxy10
 from galaxyml.sky.galaxyzoo import write_galaxyzoo
+from galaxyml.sky.images import write_images
 from galaxyml.sky.plasticc import write_plasticc
 from galaxyml.sky.population import population
 from galaxyml.sky.render import render
@@ -20,6 +21,7 @@ __all__ = [
     "vote",
     "write_galaxy10",
     "write_galaxyzoo",
+    "write_images",
     "write_plasticc",
     "write_spirals",
     "write_surveys",

@@ -1,4 +1,4 @@
-"""Gives every predicted fraction the intervals that hold the truth in 50, 80 and 95 % of cases."""
+"""Gives every predicted fraction or number the intervals that hold the truth in 50, 80 and 95 % of cases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,18 +85,21 @@ class PredictIntervals:
     left out, and intervals are those of a single net: rather too wide.
 
     Args:
-        columns: The fractions.
+        columns: The fractions, or numbers.
+        bounded: Whether they are fractions in [0, 1]; numbers of any size otherwise, each in a unit of its own.
     """
 
-    def __init__(self, columns: Sequence[str]) -> None:
+    def __init__(self, columns: Sequence[str], bounded: bool = True) -> None:
         self.columns = list(columns)
+        self.bounded = bounded
 
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Writes the intervals of every split as the predictions by `intervals`, and a figure.
 
         Returns:
             For each split and level the mean width, `<split>/width_95`, and where the truth is known the share that is
-            covered, `<split>/coverage_95` over all columns and `<split>/coverage_95/<column>`.
+            covered, `<split>/coverage_95` over all columns and `<split>/coverage_95/<column>`. Numbers have widths by
+            column, where they are finite.
 
         Raises:
             UserError: If a prediction is not finite.
@@ -105,8 +108,8 @@ class PredictIntervals:
         val, test = self._predicted(run, "val", catalog), self._predicted(run, "test", catalog)
         if val is None:
             return {}
-        calibrated = {"val": _cross_fitted(val, catalog["fold"].to_numpy()[val.rows])}
-        fit = Intervals.fit(val.said, val.spread, val.true, EVERY)
+        calibrated = {"val": _cross_fitted(val, catalog["fold"].to_numpy()[val.rows], self.bounded)}
+        fit = Intervals.fit(val.said, val.spread, val.true, EVERY, self.bounded)
         learnt = fit.at(TOLD).arrays()
         if test is not None:
             if test.between is not None:
@@ -196,7 +199,12 @@ class PredictIntervals:
         for number, level in enumerate(LEVELS):
             if known.any():
                 found[f"{split}/coverage_{_percent(level)}"] = _over_columns(shares[number], true)
-            found[f"{split}/width_{_percent(level)}"] = float(wide[number].mean())
+            if self.bounded:
+                found[f"{split}/width_{_percent(level)}"] = float(wide[number].mean())
+            else:
+                each = zip(self.columns, wide[number], strict=True)
+                found |= {f"{split}/width_{_percent(level)}/{column}": width for column, width in each}
+        found = {key: float(value) for key, value in found.items() if np.isfinite(value)}
         return found | {
             f"{split}/coverage_{_percent(level)}/{column}": float(shares[number, k])
             for number, level in enumerate(LEVELS)
@@ -206,28 +214,31 @@ class PredictIntervals:
 
     def _figure(self, calibrated: Calibrated, split: str) -> Figure:
         true, said = calibrated.galaxies.true, calibrated.galaxies.said
-        judged = {
-            "all fractions": true,
-            "predicted within (0, 1)": np.where((said > 0) & (said < 1), true, np.nan),
-        }
+        judged = {"all fractions" if self.bounded else "all numbers": true}
+        if self.bounded:
+            judged["predicted within (0, 1)"] = np.where((said > 0) & (said < 1), true, np.nan)
         curves: dict[str, list[float]] = {name: [] for name in judged}
         for at in range(len(LEVELS), len(EVERY)):
             ends = calibrated.ends(slice(at, at + 1))
             for name, values in judged.items():
                 curves[name].append(_over_columns(covered(*ends, values)[0], values))
         ends = calibrated.ends(TOLD)
+        wide = widths(*ends)
+        if not self.bounded:
+            wide = np.where(np.isfinite(wide), wide, np.nan) / np.nanstd(true, axis=0)
         return interval_figure(
             names=self.columns,
             levels=np.array(LEVELS),
             shares=covered(*ends, true),
-            wide=widths(*ends),
+            wide=wide,
             asked=CURVE,
             curves={name: np.array(shares) for name, shares in curves.items()},
             title=f"Intervals of {NAMED[split]} galaxies",
+            unit="" if self.bounded else " / standard deviation",
         )
 
 
-def _cross_fitted(val: Predicted, fold: np.ndarray) -> Calibrated:
+def _cross_fitted(val: Predicted, fold: np.ndarray, bounded: bool) -> Calibrated:
     """Validation galaxies, with intervals that were fitted on others; folds of shape (N,)."""
     parts = fold
     if (fold == fold[:1]).all():
@@ -235,7 +246,7 @@ def _cross_fitted(val: Predicted, fold: np.ndarray) -> Calibrated:
     fits, fit_of = [], np.empty(len(parts), int)
     for number, part in enumerate(np.unique(parts)):
         others = parts != part
-        fits.append(Intervals.fit(val.said[others], val.spread[others], val.true[others], EVERY))
+        fits.append(Intervals.fit(val.said[others], val.spread[others], val.true[others], EVERY, bounded))
         fit_of[~others] = number
     return Calibrated(val, fits, fit_of, val.spread)
 

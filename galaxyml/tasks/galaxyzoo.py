@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
+from galaxyml.data.fractions import check_fractions
 from galaxyml.data.module import ImageData
 from galaxyml.data.source import Simulated
-from galaxyml.data.tables import check_range, more, place, read_table
+from galaxyml.data.tables import read_table
 from galaxyml.errors import DataError, UserError, some
 from galaxyml.stages.figures import caption
-from galaxyml.trees import DecisionTree, gaps
+from galaxyml.trees import DecisionTree
 
 TRAINING, TEST = "images_training_rev1", "images_test_rev1"
 ID = "GalaxyID"
@@ -23,7 +23,6 @@ SOLUTIONS, BENCHMARK, TEST_SOLUTIONS = (
     "test_solutions_rev1.csv",
 )
 SIMULATED = "kaggle"  # the tree whose questions the simulated volunteers of this task are asked
-REFUSED_GAP, REPORTED_GAP = 0.05, 0.001  # real catalogues are off by up to 0.02, by rounding
 
 WHERE = (
     "The files are those of https://www.kaggle.com/c/galaxy-zoo-the-galaxy-challenge/data (free account): put "
@@ -91,24 +90,7 @@ def read_votes(path: Path, tree: DecisionTree, notes: list[str]) -> pd.DataFrame
         DataError: If the table breaks a rule; the message names the row, the galaxy, and what is allowed.
     """
     table = read_table(path, ID, tree.columns, where=WHERE)
-    check_range(path, table, ID, tree.columns)
-    values = table[tree.columns].to_numpy(np.float64)
-    off = gaps(torch.tensor(values), tree).numpy()
-    if (wrong := np.argwhere(np.abs(off) > REFUSED_GAP)).size:
-        row, number = (int(found) for found in wrong[0])
-        question, leads = tree.questions[number], tree.leads[number]
-        parent = float(values[row, leads].sum()) if leads else 1.0
-        raise DataError(
-            f"{path}, {place(table, row, ID)}: {question.columns[0]} to {question.columns[-1]} sum to "
-            f"{off[row, number] + parent:.4f}, but {' + '.join(question.after) or 'the whole'} is {parent:.4f}; "
-            f"they may differ by {REFUSED_GAP}{more(len(wrong))}. Give fractions of paths: each question's fractions "
-            "times the answer that leads to it."
-        )
-    if count := int((np.abs(off) > REPORTED_GAP).sum()):
-        notes.append(
-            f"{path.name}: {count:,} of {off.size:,} sums differ from their parent by more than {REPORTED_GAP} "
-            f"(at most {np.abs(off).max():.3f}); taken as they are."
-        )
+    check_fractions(path, table, ID, tree, notes)
     return table.rename(columns={ID: "id"}).reset_index(drop=True)
 
 

@@ -25,7 +25,7 @@ WHERE = (
 )
 
 
-RULES = "Or choose another rule for what a galaxy is: labels=flags, debiased, votes or classes."
+RULES = "Or choose another rule for what a galaxy is: rule=flags, debiased, votes or classes."
 
 
 class Labels(Protocol):
@@ -58,7 +58,7 @@ class Flags:
             found = ", ".join(f"{name}={value:g}" for name, value in zip(self.columns, flags[row], strict=True))
             raise DataError(
                 f"{path}, {place(table, row, ID)}: {found}; exactly one of the flags is 1 and the others 0. "
-                "Correct the row, or classify by votes with labels=debiased or labels=votes."
+                "Correct the row, or classify by votes with rule=debiased or rule=votes."
             )
         return np.select([flags[:, 0] == 1, flags[:, 1] == 1], [SPIRAL, ELLIPTICAL], UNKNOWN)
 
@@ -79,7 +79,7 @@ class Fractions:
 
     def __post_init__(self) -> None:
         if not 0 < self.cut <= 1:
-            raise UserError(f"labels.cut={self.cut}: it must be a vote fraction in (0, 1], such as 0.8.")
+            raise UserError(f"rule.cut={self.cut}: it must be a vote fraction in (0, 1], such as 0.8.")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ class SpiralsData(ClassData):
         self.check_counts(
             found,
             str(path),
-            "Lower labels.cut, choose another rule with labels=flags, debiased or votes, or give "
+            "Lower rule.cut, choose another rule with rule=flags, debiased or votes, or give "
             "a table and pictures that belong together.",
         )
         found = found.sort_values(ID, ignore_index=True)

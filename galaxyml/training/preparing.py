@@ -12,6 +12,8 @@ from galaxyml.class_losses import ClassLoss
 from galaxyml.data.features import open_features
 from galaxyml.data.module import ImageData
 from galaxyml.errors import UserError
+from galaxyml.losses import ScaledLoss
+from galaxyml.models.numbers import Unscaled
 from galaxyml.models.parts import TwoParts
 from galaxyml.runs import RunDir
 from galaxyml.training.predictions import write_tables
@@ -57,10 +59,14 @@ def probe(module: "SupervisedModule", data: ImageData) -> None:
         raise UserError(f"outputs={outputs.shape[1]}: this task predicts {len(data.outputs)} columns.")
 
 
-def weigh_classes(module: "SupervisedModule", data: ImageData) -> None:
-    """Gives a loss that balances classes the labels of the training split."""
+def show_targets(module: "SupervisedModule", data: ImageData) -> None:
+    """Gives what depends on the targets of the training split those: a loss that balances classes, or scales."""
+    targets = data.targets_of_rows[data.rows("train")]
     if isinstance(module.loss, ClassLoss):
-        module.loss.balance(data.targets_of_rows[data.rows("train")], len(data.outputs))
+        module.loss.balance(targets, len(data.outputs))
+    for part in (module.final, module.loss):
+        if isinstance(part, Unscaled | ScaledLoss):
+            part.learn(targets)
 
 
 def begin(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageData, here: RunDir) -> None:

@@ -78,9 +78,9 @@ class SupervisedModule(Predictor):
         preparing.check_weighing(self, data)
 
     def prepare(self, trainer: lightning.Trainer, data: ImageData, here: RunDir) -> None:
-        """Makes sure that net and pictures fit, and tells the loss of the classes."""
+        """Makes sure that net and pictures fit, and shows the loss the targets."""
         preparing.probe(self, data)
-        preparing.weigh_classes(self, data)
+        preparing.show_targets(self, data)
 
     def enter(self, phase: str) -> None:
         """Makes trainable what a phase tunes."""

@@ -198,7 +198,7 @@ def test_a_net_by_itself_has_neither_shrinkage_nor_disagreement(tmp_path: Path) 
     stage(run)
     learnt = run.arrays("intervals")
     assert learnt is not None
-    assert set(learnt) == {"levels", "variance", "quantiles"}
+    assert set(learnt) == {"levels", "variance", "quantiles", "bounded"}
     net, table = (read(run, "test", by).reset_index(drop=True) for by in ("net", ""))
     made = stage.combine(run, Said.by([net]), table)
     np.testing.assert_array_equal(ends(made), ends(read(run, "test")))

@@ -1,0 +1,45 @@
+"""From a net's scores to numbers in the units of their table."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Unscaled(nn.Module):
+    """Scores times the standard deviation of each number in the training set, plus its mean.
+
+    So a net begins near the mean, and learns numbers of all sizes alike.
+
+    Args:
+        count: How many numbers, K.
+
+    Attributes:
+        mean: Of each number over the training set, shape (K,).
+        deviation: Standard deviations, shape (K,); positive.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("deviation", torch.ones(count))
+
+    def learn(self, targets: Tensor) -> None:
+        """Takes mean and standard deviation from the training set's targets, shape (N, K); NaN is not known."""
+        mean, deviation = moments(targets)
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """(N, K) -> (N, K)."""
+        return scores * self.deviation + self.mean
+
+
+def moments(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column of (N, K), NaN left out; (K,) each, 1 where a deviation is 0."""
+    values = targets.double()
+    mean = values.nanmean(dim=0)
+    deviation = (values - mean).square().nanmean(dim=0).sqrt()
+    mean, deviation = mean.nan_to_num(0.0), deviation.nan_to_num(1.0)
+    return mean.float(), torch.where(deviation > 0, deviation, 1.0).float()

@@ -1,0 +1,76 @@
+"""Writes simulated galaxies as pictures with a table of labels, as a person might have them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from galaxyml.files import whole
+from galaxyml.sky import visibility
+from galaxyml.sky.places import positions, redshifts
+from galaxyml.sky.population import population
+from galaxyml.sky.spirals import NORTH, SOUTH
+from galaxyml.sky.survey import SDSS
+from galaxyml.sky.votes import vote
+from galaxyml.sky.writers import check, write_pictures
+from galaxyml.trees import DecisionTree
+
+TABLE = "labels.csv"
+KINDS = ("disk", "edge-on", "merger", "smooth", "spiral")
+# SDSS through cutouts of one size, in which a galaxy with an R90 of 8 arcsec is as large as in those of Galaxy Zoo.
+SURVEY = replace(SDSS, pixel=8.0 * SDSS.pixel_per_r90, pixel_per_r90=0.0)
+SPARE = 1.3  # galaxies that are drawn for one of these kinds
+
+
+def write_images(folder: Path, count: int, seed: int, size: int = 212) -> None:
+    """Writes `pictures/{id}.jpg` and `labels.csv`, with a class, numbers and vote fractions of each galaxy.
+
+    The table has `id`, `path`, `ra` and `dec` (degrees), `redshift`, `kind` (one of `KINDS`), `r90` (radius of 90 % of
+    the light, arcsec), `axis_ratio` (as it appears, in (0, 1]), and the 37 fractions of the Kaggle challenge's tree.
+    All pictures have the same field of view.
+
+    Args:
+        folder: Appears when all is written, or not at all; one that exists already is kept as it is.
+        count: How many galaxies.
+        seed: Of all of it.
+        size: Side of the pictures, pixels.
+
+    Raises:
+        UserError: If a number is too small.
+    """
+    check(count=(count, 1), seed=(seed, 0), size=(size, 8))
+    drawn = galaxies(count, seed)
+    with whole(folder) as draft:
+        (draft / "pictures").mkdir(parents=True)
+        labels(drawn, seed).to_csv(draft / TABLE, index=False, float_format="%.9f")
+        write_pictures(drawn, [draft / path for path in _paths(drawn)], seed, size, SURVEY)
+
+
+def galaxies(n: int, seed: int) -> pd.DataFrame:
+    """Galaxies of `KINDS`, seen through pixels of one size: a population with `id`."""
+    drawn = population(round(SPARE * n) + 40, seed)
+    kept = drawn[drawn.kind.isin(KINDS)].head(n).assign(pixel=SURVEY.pixel)
+    return kept.assign(id=[f"G{number:05d}" for number in range(len(kept))]).reset_index(drop=True)
+
+
+def labels(drawn: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The table of some galaxies; columns as for `write_images`."""
+    rng = np.random.default_rng([seed, 30])
+    ra, dec = positions(len(drawn), SOUTH, NORTH, rng)
+    tree = DecisionTree.load("kaggle")
+    columns = {
+        "id": drawn.id,
+        "path": _paths(drawn),
+        "ra": ra,
+        "dec": dec,
+        "redshift": redshifts(drawn.r90.to_numpy(), rng),
+        "kind": drawn.kind,
+        "r90": drawn.r90,
+        "axis_ratio": visibility.apparent_axis_ratio(drawn),
+    }
+    return pd.concat([pd.DataFrame(columns), pd.DataFrame(vote(drawn, tree, seed), columns=tree.columns)], axis=1)
+
+
+def _paths(drawn: pd.DataFrame) -> list[str]:
+    return [f"pictures/{name}.jpg" for name in drawn.id]

@@ -1,0 +1,56 @@
+"""Figures of predicted numbers: against the truth, their errors, over the epochs, and galaxy by galaxy."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from galaxyml.plots import error_grid, loss_curves, picture_grid, scatter_grid
+from galaxyml.runs import RunDir
+from galaxyml.stages.figures import SHOWN, centre
+
+MOST = 12  # numbers that are drawn
+
+
+class NumberFigures:
+    """Draws what a person looks at first.
+
+    Args:
+        columns: The numbers.
+        crop: Central part of a picture that is shown, a fraction of its side.
+    """
+
+    def __init__(self, columns: Sequence[str], crop: float = 1.0) -> None:
+        self.columns = list(columns)
+        self.crop = crop
+
+    def __call__(self, run: RunDir) -> dict[str, float]:
+        """Writes the figures, of the test split where there is one and of the validation split otherwise.
+
+        Returns:
+            Nothing of its own.
+        """
+        split = "test" if run.has_predictions("test") else "val"
+        catalog, table = run.catalog(), run.predictions(split)
+        assert table is not None
+        rows = pd.Index(catalog["id"]).get_indexer(table["id"])
+        said, true = table[self.columns].to_numpy(np.float64), catalog[self.columns].to_numpy(np.float64)[rows]
+        first = self.columns[:MOST]
+        run.write_figure(f"1_predicted_against_true_{split}", scatter_grid(said, true, first))
+        run.write_figure(f"2_errors_{split}", error_grid(said, true, first))
+        run.write_figure("3_loss_curves", loss_curves(run.histories()))
+        deviation = true.std(axis=0)
+        each = np.sqrt(np.square((said - true) / np.where(deviation > 0, deviation, 1)).mean(axis=1))
+        order = np.argsort(each)
+        for name, title, chosen in (
+            (f"4_best_galaxies_{split}", "Predicted best", order[:SHOWN]),
+            (f"5_worst_galaxies_{split}", "Predicted worst", order[::-1][:SHOWN]),
+        ):
+            pictures = [centre(run, catalog["image"].iloc[rows[at]], self.crop) for at in chosen]
+            captions = [f"{table['id'].iloc[at]}\n{self._told(said[at], true[at])}" for at in chosen]
+            run.write_figure(name, picture_grid(pictures, captions, title))
+        return {}
+
+    def _told(self, said: np.ndarray, true: np.ndarray) -> str:
+        parts = zip(self.columns[:3], said, true, strict=False)
+        return "\n".join(f"{name}: true {right:.4g}, said {found:.4g}" for name, found, right in parts)

@@ -1,0 +1,179 @@
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from galaxyml.data.images import Framing
+from galaxyml.data.source import Real
+from galaxyml.data.splits import Folds, Holdout
+from galaxyml.errors import DataError
+from galaxyml.sky.images import KINDS
+from galaxyml.tasks.images import ClassImages, FractionImages, NumberImages
+
+TREE = """\
+title: Mine
+column: "{name}_{answer}"
+questions:
+  - {name: shape, answers: [smooth, disk, other]}
+  - {name: edge, after: shape_disk, answers: ["yes", "no"]}
+"""
+
+
+@pytest.fixture
+def own(images_sky: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(images_sky, tmp_path / "own"))
+
+
+def data(kind: Any, folder: Path, labels: str = "labels.csv", **options: Any) -> Any:
+    given = {"split": Holdout(val=0.15, test=0.15, folds=5), "separation": 3.0, **options}
+    return kind(
+        labels=labels,
+        source=Real("images", str(folder), own=True),
+        cache_dir=str(folder.parent / "cache"),
+        fold=0,
+        seed=0,
+        framing=Framing(size=16),
+        batch_size=8,
+        workers=0,
+        **given,
+    )
+
+
+classes = partial(data, ClassImages, columns=["kind"], classes=KINDS)
+numbers = partial(data, NumberImages, columns=["r90", "axis_ratio"])
+
+
+def changed(folder: Path, **columns: Any) -> pd.DataFrame:
+    """The folder's table with other values, written in its place."""
+    table = pd.read_csv(folder / "labels.csv").assign(**columns)
+    table.to_csv(folder / "labels.csv", index=False)
+    return table
+
+
+def test_a_class_of_each_picture_comes_with_its_id(own: Path) -> None:
+    found = classes(own, properties=["redshift", "not there"])
+    found.setup()
+    table = pd.read_csv(own / "labels.csv").set_index("id")
+    catalog = found.catalog.set_index("id")
+    assert [KINDS[label] for label in catalog["label"]] == table.loc[catalog.index, "kind"].tolist()
+    assert catalog["redshift"].tolist() == pytest.approx(table.loc[catalog.index, "redshift"].tolist())
+    assert set(catalog["split"]) == {"train", "val", "test"}
+    assert [step.after for step in found.steps] == [120, 120, 120]
+
+
+def test_numbers_are_those_of_the_table(own: Path) -> None:
+    found = numbers(own)
+    found.setup()
+    table = pd.read_csv(own / "labels.csv").set_index("id")
+    expected = table.loc[found.catalog["id"], ["r90", "axis_ratio"]].to_numpy()
+    np.testing.assert_allclose(found.targets_of_rows.numpy(), expected, rtol=1e-6)
+
+
+def test_fractions_are_checked_against_a_tree_of_ones_own(own: Path) -> None:
+    table = pd.read_csv(own / "labels.csv")
+    names = {"Class1.1": "shape_smooth", "Class1.2": "shape_disk", "Class1.3": "shape_other"}
+    mine = table[["id", "path"]].join(table[[*names]].rename(columns=names))
+    mine["edge_yes"], mine["edge_no"] = table["Class2.1"], table["Class2.2"]
+    mine.to_csv(own / "labels.csv", index=False)
+    (own / "tree.yaml").write_text(TREE)
+    found = data(FractionImages, own, tree=str(own / "tree.yaml"))
+    found.setup()
+    assert found.outputs == ["shape_smooth", "shape_disk", "shape_other", "edge_yes", "edge_no"]
+    mine.assign(edge_yes=1.0, edge_no=1.0).to_csv(own / "labels.csv", index=False)
+    with pytest.raises(DataError, match=r"labels.csv, line 2, galaxy G00000: edge_yes to edge_no sum to 2.0000, but"):
+        data(FractionImages, own, tree=str(own / "tree.yaml")).setup()
+
+
+def test_what_lacks_a_label_or_a_picture_is_left_out_and_counted(own: Path) -> None:
+    table = pd.read_csv(own / "labels.csv")
+    changed(own, kind=table["kind"].where(table.index >= 5))
+    for name in table["path"][10:13]:
+        (own / name).unlink()
+    found = classes(own)
+    found.setup()
+    assert [(step.before, step.after) for step in found.steps] == [(120, 120), (120, 115), (115, 112)]
+    assert not set(found.catalog["id"]) & set(table["id"][[0, 4, 10, 12]])
+    assert any("pictures that are not there (3): pictures/G00010.jpg" in note for note in found.notes)
+
+
+def test_a_split_of_ones_own_is_kept(own: Path) -> None:
+    table = changed(own, split=np.where(np.arange(120) % 4, "train", "Test"))
+    found = classes(own, split=Folds(5))
+    found.setup()
+    assert set(found.catalog.loc[found.catalog["split"] == "test", "id"]) == set(table["id"][table["split"] == "Test"])
+
+
+def test_a_galaxy_does_not_come_into_two_parts(own: Path) -> None:
+    table = pd.read_csv(own / "labels.csv")
+    other = np.where(np.arange(120) % 2, np.arange(120) - 1, np.arange(120))  # each second one is where the first is
+    changed(own, ra=table["ra"][other].to_numpy(), dec=table["dec"][other].to_numpy())
+    found = classes(own)
+    found.setup()
+    split = found.catalog.set_index("id")["split"]
+    assert all(split[f"G{at:05d}"] == split[f"G{at + 1:05d}"] for at in range(0, 120, 2))
+
+
+def test_the_path_serves_where_there_is_no_id(own: Path) -> None:
+    table = pd.read_csv(own / "labels.csv")
+    table[["path", "kind"]].rename(columns={"path": "file"}).to_csv(own / "labels.csv", index=False)
+    found = classes(own)
+    found.setup()
+    assert set(found.catalog["id"]) == set(table["path"])
+
+
+def test_whole_numbers_that_are_taken_for_classes_are_told(own: Path) -> None:
+    changed(own, kind=np.arange(120) % 3)
+    found = classes(own, classes=[0, 1, 2])
+    found.setup()
+    assert any("its whole numbers are taken for classes; targets=numbers" in note for note in found.notes)
+    assert sorted(set(found.catalog["label"])) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            {"kind": "blob"},
+            r"csv, line 2, galaxy G00000: kind is 'blob' \(120 such places.*the classes are disk",
+        ),
+        ({"id": "same"}, "line 3: id same occurs a second time"),
+        ({"path": "a.jpg"}, "line 3: path a.jpg occurs a second time"),
+        ({"split": "valid"}, "line 2, galaxy G00000: split is 'valid'; it must be train or test"),
+        ({"ra": "x"}, "line 2, galaxy G00000: ra is 'x'; it must be sexagesimal"),
+    ],
+)
+def test_bad_rows_are_told_with_their_place(own: Path, spoil: dict[str, Any], message: str) -> None:
+    changed(own, **spoil)
+    with pytest.raises(DataError, match=message):
+        classes(own).setup()
+
+
+def test_numbers_must_be_numbers_that_vary(own: Path) -> None:
+    changed(own, r90=["inf", *range(119)])
+    with pytest.raises(DataError, match="line 2, galaxy G00000: r90 is 'inf'; it must be a finite number"):
+        numbers(own).setup()
+    changed(own, r90=3.5)
+    with pytest.raises(DataError, match=r"r90 is 3\.5 in all rows; there is nothing to learn"):
+        numbers(own).setup()
+
+
+def test_missing_files_and_columns_are_named(own: Path) -> None:
+    with pytest.raises(DataError, match=r"missing columns \(1\): knd. .*Did you mean kind"):
+        classes(own, columns=["knd"]).setup()
+    with pytest.raises(DataError, match=r"nothing.csv is missing"):
+        classes(own, labels="nothing.csv").setup()
+    shutil.rmtree(own / "pictures")
+    with pytest.raises(DataError, match=r"there is no picture .*G00000.jpg, and none of the other 119 rows' either"):
+        classes(own).setup()
+    with pytest.raises(DataError, match="There is no folder"):
+        classes(own.parent / "nowhere").setup()
+
+
+def test_too_few_pictures_are_refused(own: Path) -> None:
+    pd.read_csv(own / "labels.csv").head(9).to_csv(own / "labels.csv", index=False)
+    with pytest.raises(DataError, match="9 rows are left, of 9; at least 10 are needed"):
+        classes(own).setup()

@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+import galaxyml.sweep  # noqa: F401 - registers the resolver of folder names
+from galaxyml import commandline, label_table
+from galaxyml.errors import UserError
+
+
+def table(folder: Path, text: str, name: str = "labels.csv") -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def settings(folder: Path, **given: str) -> list[str]:
+    return label_table.settings({"task": "images", "data_dir": str(folder), **given})
+
+
+def rows(*columns: str, count: int = 6) -> str:
+    """A table with an id and a path, and what each column is in row i, as a format of i."""
+    names = [column.partition(":")[0] for column in columns]
+    lines = [",".join(["id", "path", *names])]
+    for at in range(count):
+        cells = [column.partition(":")[2].format(i=at, odd=at % 2, word="ab"[at % 2]) for column in columns]
+        lines.append(",".join([str(at), f"{at}.jpg", *cells]))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "given", "expected"),
+    [
+        (["kind:{word}"], {}, ["targets=class", "columns=['kind']", "classes=['a','b']"]),
+        (["kind:{odd}"], {}, ["targets=class", "columns=['kind']", "classes=['0','1']"]),
+        (["z:0.{i}"], {}, ["targets=numbers", "columns=['z']"]),
+        (["z:0.{i}", "mass:{i}"], {}, ["targets=numbers", "columns=['z','mass']"]),
+        (["z:0.{i}", "kind:{word}"], {"columns": "[kind]"}, ["targets=class", "classes=['a','b']"]),
+        (["z:0.{i}", "kind:{word}"], {"columns": "z"}, ["targets=numbers", "columns=['z']"]),
+        (["kind:{odd}"], {"targets": "numbers"}, ["columns=['kind']"]),
+        (["kind:{word}", "ra:1", "dec:2"], {}, ["targets=class", "columns=['kind']", "classes=['a','b']"]),
+        (["kind:{word}", "split:test"], {}, ["split=folds", "targets=class", "columns=['kind']", "classes=['a','b']"]),
+        (
+            ["kind:{word}", "split:test"],
+            {"split": "holdout"},
+            ["targets=class", "columns=['kind']", "classes=['a','b']"],
+        ),
+        (["s_yes:0.{i}"], {"tree": "mine.yaml"}, ["targets=fractions"]),
+        (["kind:{word}"], {"classes": "[b,a]"}, ["targets=class", "columns=['kind']"]),
+    ],
+)
+def test_a_table_says_what_is_to_be_learnt(
+    columns: list[str], given: dict[str, str], expected: list[str], tmp_path: Path
+) -> None:
+    table(tmp_path, rows(*columns))
+    assert settings(tmp_path, **given) == expected
+
+
+def test_whole_numbers_stand_in_their_order_and_words_in_the_alphabet(tmp_path: Path) -> None:
+    table(tmp_path, "path,n\n" + "".join(f"{at}.jpg,{(10, 2, 1)[at % 3]}\n" for at in range(9)))
+    assert settings(tmp_path)[-1] == "classes=['1','2','10']"
+
+
+def test_names_with_commas_and_quotes_reach_the_configuration_whole(tmp_path: Path) -> None:
+    names = ["it's, well", "S0/a = lens", "{brace}", "ring [r]"]
+    table(tmp_path, "path,kind\n" + "".join(f'{at}.jpg,"{names[at % 4]}"\n' for at in range(8)))
+    line = ["task=images", f"data_dir={tmp_path}", "model=tiny"]
+    prepared = [part for part in commandline.prepare(line) if not part.startswith("hydra.")]
+    with initialize_config_dir(str(commandline.CONF), version_base="1.3"):
+        config = compose("config", prepared)
+    assert set(config.classes) == set(names)
+    assert config.columns == ["kind"]
+
+
+def test_other_tasks_and_the_simulated_sky_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert label_table.settings({"task": "spirals", "data_dir": "nowhere"}) == []
+    assert label_table.settings({"task": "images"}) == []
+    assert label_table.settings({"task": "images", "source": "simulated", "data_dir": "nowhere"}) == []
+
+
+def test_a_table_elsewhere_is_found_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    other = table(tmp_path, rows("kind:{word}"), "mine.csv")
+    assert "targets=class" in settings(tmp_path / "pictures", labels=str(other))
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "message"),
+    [
+        (None, {}, "labels.csv is missing. .*labels=… names another table"),
+        ("", {}, "has no column path, image, file or filename; it has "),
+        ("id,path,kind\n", {}, "has a header and no rows"),
+        ("id,pth,kind\n1,a,b\n", {}, "has no column path, image, file or filename; it has id, pth, kind"),
+        ("id,path\n1,a.jpg\n", {}, "has nothing to predict: only id, path"),
+        ("path,a,a\n1,2,3\n", {}, "has two columns 'a'"),
+        ("path,a\n1,2,3\n", {}, "line 2: 3 values, but the header has 2 columns"),
+        (rows("a:"), {}, "the column a is empty"),
+        (rows("a:{word}", "b:{word}"), {}, r"holds words in a, b: .*columns=\[a\] for a class; tree="),
+        (rows("a:{word}", "b:{i}"), {}, r"columns=\[a\] for a class, or columns=\[b\] for numbers"),
+        (rows("a:{word}"), {"columns": "[b]"}, "has no column b, which columns=… names"),
+        (rows("a:{word}", "b:{word}"), {"targets": "class"}, "a run learns one class, but there are a, b"),
+        (rows("a:{word}"), {"targets": "numbers"}, "a holds words, such as a; it is no number"),
+        (rows("a:same"), {}, "a is same in all rows; a class needs two values or more"),
+        (rows("a:name{i}", count=30), {}, "a has 30 different values in 30 rows, too many for a class"),
+    ],
+)
+def test_what_a_table_does_not_tell_is_asked_for(
+    text: str | None, given: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    if text is not None:
+        table(tmp_path, text)
+    with pytest.raises(UserError, match=message):
+        settings(tmp_path, **given)
+
+
+def test_labels_without_a_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"labels=a\.csv needs data_dir="):
+        label_table.settings({"task": "images", "labels": "a.csv"})
+
+
+def test_a_sweep_asks_one_question(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="columns=a,b: a sweep has one columns, as it asks one question"):
+        commandline.prepare(["task=images", f"data_dir={tmp_path}", "columns=a,b", "-m"])
