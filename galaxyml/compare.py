@@ -17,7 +17,7 @@ EXAMPLES = """\
 examples:
   python -m galaxyml.compare multirun/surveys/sdss multirun/surveys/both --survey ukidss
   python -m galaxyml.compare multirun/galaxyzoo/small multirun/galaxyzoo/tuned --split val --out table.csv
-  python -m galaxyml.compare multirun/galaxy10/focal/joined/seed-* multirun/galaxy10/baseline
+  python -m galaxyml.compare multirun/galaxy10/focal/joined/seed-* multirun/galaxy10/baseline --report compared.html
 
 RUN is the folder of a finished run, or of a sweep whose folds were joined, on fractions of votes, votes of surveys,
 classes or anomalies. Intervals and p are those of objects: another training may differ by more."""
@@ -58,12 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--survey", help="the galaxies of one survey; all of them, each apart, where it is not given")
     parser.add_argument("--out", type=Path, help="a .csv that the table is written to as well")
+    parser.add_argument("--report", type=Path, help="an .html that all of it is written to as a page, with a figure")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (default: 1000)")
     parser.add_argument("--least", type=int, default=20, help="galaxies that a feature is measured on (default: 20)")
     given = parser.parse_args(arguments)
     try:
         if given.out is not None and given.out.suffix.lower() != ".csv":
             raise UserError(f"--out {given.out}: it must end in .csv.")
+        if given.report is not None and given.report.suffix.lower() != ".html":
+            raise UserError(f"--report {given.report}: it must end in .html.")
         for name, lowest in (("resamples", 0), ("least", 2)):
             if (value := getattr(given, name)) < lowest:
                 raise UserError(f"--{name} {value}: it must be {lowest} or more.")
@@ -75,10 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             with whole(given.out) as draft:
                 (_side_by_side(table) if votes else table).to_csv(draft, index=False)
+        if given.report is not None:
+            from galaxyml import compare_report
+
+            compare_report.write(given.report, table, given.runs, runs[0], given.resamples)
         if votes:
             _show_votes(_side_by_side(table), given.runs)
         else:
             _show(table, given.runs, runs[0])
+        if given.report is not None:
+            print(f"report      {given.report}")
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -1,13 +1,18 @@
 """A run's or a sweep's folder -> report.md with its figures: `python -m galaxyml.report FOLDER`."""
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
+from galaxyml import references
+from galaxyml.data.source import Simulated
 from galaxyml.errors import UserError
-from galaxyml.runs import RunDir
+from galaxyml.runs import RunDir, caption
 
 TITLES = {
     "val": "Validation {things}, each predicted by a model that has not seen it",
@@ -73,7 +78,7 @@ BRIEF = ("roc_auc", "pr_auc", "purity_25", "recall_25")  # where there is little
 
 
 def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Path:
-    """Writes `report.md` of a run, or of runs that were joined, and tells where it is.
+    """Writes `report.md` and `report.html` of a run, or of runs that were joined, and tells where the latter is.
 
     Args:
         run: The run.
@@ -87,18 +92,24 @@ def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Pat
     tested = f" and {others:,} to test or predict" if (others := counts["test"] + counts.get("survey", 0)) else ""
     lines = [
         f"# {run.config.task}: {run.path.parent.name if run.name.startswith('fold') else run.name}, {_what(run)}",
+        *asked(run.config),
+        *_headline(run, metrics),
         "",
         "```",
-        command(_typed(run)),
+        command(typed(run)),
         "```",
+        "",
+        "## Data",
         "",
         f"{counts['train'] + counts['val']:,} {things} to learn from{tested}, from {data['source']} "
         f"(`{data['folder']}`).",
-        *(f"- {note}" for note in data["notes"]),
     ]
     if steps := data.get("steps"):
         rows = [[step["what"], f"{step['after']:,}", f"{step['before'] - step['after']:,}"] for step in steps]
-        lines += ["", "## From the tables to the sample", "", *markdown([["step", "kept", "dropped"], *rows])]
+        lines += ["", "### From the tables to the sample", "", *markdown([["step", "kept", "dropped"], *rows])]
+    lines += _split(run, things)
+    if data["notes"]:
+        lines += ["", "### What a look at them found", "", *(f"- {note}" for note in data["notes"])]
     for split in TITLES:
         if table := summary(metrics, split):
             lines += ["", f"## {title(split, things)}", "", *markdown(table)]
@@ -110,8 +121,7 @@ def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Pat
     for split in TITLES:
         if table := by_column(metrics, split):
             lines += ["", f"## One by one ({split})", "", *markdown(table)]
-    lines += [*more, "", "## Figures", ""]
-    lines += [f"![{path.stem}](figures/{path.name})" for path in run.figures()]
+    lines += [*more, *figures(run)]
     if tables := run.tables():
         lines += ["", "## Tables", "", *(f"- [{path.stem}](tables/{path.name})" for path in tables)]
     versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
@@ -120,7 +130,65 @@ def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Pat
     if commit:
         lines += [f"- commit {commit}{' with uncommitted changes' if provenance['dirty'] else ''}"]
     lines += [f"- `{name}`: SHA-256 `{digest}`" for name, digest in data["sha256"].items()]
+    lines += [f"- again: `{command(typed(run))}`, the same numbers on the same kind of machine", *cited(run)]
     return run.write_report("\n".join(lines) + "\n")
+
+
+def asked(config: DictConfig) -> list[str]:
+    """Lines with what a run asks."""
+    question = references.question(config)
+    return ["", f"> {question}"] if question else []
+
+
+def cited(run: RunDir) -> list[str]:
+    """Lines with what is to be cited with a run's numbers."""
+    simulated = run.provenance()["data"]["source"] == Simulated.name
+    return ["", "## To cite", "", *(f"- {text}" for text in references.citations(run.config, simulated))]
+
+
+def figures(run: RunDir) -> list[str]:
+    """Lines with all figures of a folder, each with its caption; none if it has none."""
+    lines: list[str] = []
+    for path in run.figures():
+        name = re.sub(r"^\d+_", "", path.stem).replace("_", " ")
+        said = caption(path)
+        lines += ["", f"![{name}](figures/{path.name})", *(["", f"*{said}*"] if said else [])]
+    return ["", "## Figures", *lines] if lines else []
+
+
+def _headline(run: RunDir, metrics: dict[str, Any]) -> list[str]:
+    """Lines with the metric that counts: its interval, its spread over folds, and the trivial predictors'."""
+    key = str(run.config.monitor)
+    if key not in metrics:
+        return []
+    split, name = key.split("/", maxsplit=1)
+    told = [f"**{key} {with_interval(metrics, key)}**"]
+    over = metrics.get("folds", {}).get(key)
+    if over is not None and over["runs"] > 1:
+        told.append(f"folds {_over_folds(over)}")
+    beside = {VARIANTS[prefix]: metrics.get(f"{split}/{prefix}{name}") for prefix in SIMPLER}
+    told += [f"{label} {number(value)}" for label, value in beside.items() if value is not None]
+    if split != "test" and f"test/{name}" in metrics:
+        told.append(f"on test objects {with_interval(metrics, f'test/{name}')}")
+    return ["", "; ".join(told) + "."]
+
+
+def _split(run: RunDir, things: str) -> list[str]:
+    """Lines with who is in which part of the split, and how that came about."""
+    catalog = run.catalog()
+    parts = {"train": "trained on", "val": "validated on", "test": "tested on", "survey": "ranked, or tested on"}
+    counts = catalog["split"].value_counts()
+    joined = len(run.members()) > 1 and not run.is_ensemble
+    rows = [[told, f"{counts[split]:,}"] for split, told in parts.items() if split in counts]
+    if joined and "fold" in catalog:
+        folds = catalog.loc[catalog["fold"] >= 0, "fold"].value_counts().sort_index()
+        rows = [[f"fold {fold}", f"{count:,}"] for fold, count in folds.items()]
+        rows += [[parts[split], f"{counts[split]:,}"] for split in ("test", "survey") if split in counts]
+    separation = OmegaConf.select(run.config, "data.separation")
+    near = f", or closer than {separation:g} arcsec" if separation is not None else ""
+    same = f"What is one object (equal content{near}) is in one part." if "fold" in catalog else ""
+    how = f"Dealt by seed {run.config.seed}, so that parts look alike in every target. {same}".strip()
+    return ["", "### Split", "", *markdown([["part", things], *rows]), "", how]
 
 
 def title(split: str, things: str) -> str:
@@ -211,7 +279,7 @@ def _what(run: RunDir) -> str:
     return f"{len(members)} fold{'s' * (len(members) > 1)} joined" if members else run.name
 
 
-def _typed(run: RunDir) -> list[str]:
+def typed(run: RunDir) -> list[str]:
     """What the user typed: of joined folds to make them, as they may have been joined by another command."""
     members = [] if run.is_ensemble else [member for member in run.members() if member.path.is_dir()]
     return (members or [run])[0].provenance()["command"]

@@ -19,6 +19,7 @@ from galaxyml.data.pictures import open_picture
 from galaxyml.errors import UserError, some
 from galaxyml.files import whole, write_json, write_text
 from galaxyml.provenance import origin
+from galaxyml.web_page import web_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # What may differ when a run is carried on: where it runs and where its files lie, not what it computes.
 PLACES = ("name", "data_dir", "cache_dir", "hydra", "logger", "data.workers")
 WEIGHTS = "weights.safetensors"  # of a bundle; a run has checkpoints
+NAMED = {"val": "validation", "test": "test", "survey": "survey"}  # splits in sentences
+CAPTION = "Description"  # the word that PNG has for it
 PART = 50_000  # rows of a table that are held at a time
 TableWriter = Callable[[pd.DataFrame], None]
 STATES = ("waiting", "preparing", "training", "predicting", "finished", "failed", "stopped", "pruned")
@@ -371,10 +374,10 @@ class RunDir:
         """All figures, in the order of their names."""
         return sorted((self.path / "figures").glob("*.png"))
 
-    def write_figure(self, name: str, figure: "Figure") -> None:
-        """Keeps a figure as PNG under its name."""
+    def write_figure(self, name: str, figure: "Figure", caption: str) -> None:
+        """Keeps a figure as PNG under its name, with a sentence or two of what is seen inside the file."""
         with whole(self.path / "figures" / f"{name}.png") as draft:
-            figure.savefig(draft, dpi=110, bbox_inches="tight")
+            figure.savefig(draft, dpi=110, bbox_inches="tight", metadata={CAPTION: caption})
 
     def picture(self, image: str) -> Image.Image:
         """An object's original picture, RGB.
@@ -389,9 +392,11 @@ class RunDir:
         return Path(self.provenance()["data"]["folder"]) / name
 
     def write_report(self, text: str) -> Path:
-        """Keeps the report, in Markdown, and tells where."""
+        """Keeps the report, `report.md`, and the same as a page in one file; tells where the page is."""
         write_text(self.path / "report.md", text)
-        return self.path / "report.md"
+        page = self.path / "report.html"
+        write_text(page, web_page(text, self.path))
+        return page
 
     def weights(self, which: str) -> "dict[str, Tensor]":
         """The module's weights after its `best` or `last` epoch, by name.
@@ -458,6 +463,12 @@ class RunDir:
         if not (self.path / name).is_file():
             raise UserError(f"{self.path} has no {name}: the run is not finished, or this is not a run's folder.")
         return self.path / name
+
+
+def caption(figure: Path) -> str:
+    """What is seen in a figure that `RunDir.write_figure` has written; '' of another."""
+    with Image.open(figure) as opened:
+        return str(getattr(opened, "text", {}).get(CAPTION, ""))
 
 
 def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -> None:

@@ -258,7 +258,7 @@ def show(run: "RunDir") -> None:
             for row in rows[1:]:
                 table.add_row(*row)
             console.print(table)
-    print(f"report      {run.path / 'report.md'}")
+    print(f"report      {run.path / 'report.html'}, report.md")
     print(f"figures     {run.path / 'figures'}/")
     if any(member.arrays("familiar") for member in run.nets()):
         print(f"elsewhere   python -m galaxyml.predict {run.path} PICTURES… --out predictions.csv")
@@ -293,5 +293,5 @@ def _show_ranking(sweep: "RunDir", jobs: Sequence["Job"], joined: Sequence["RunD
         print("Above the first: paired over the same objects, 95 % interval in brackets.")
     for note in verdict.notes:
         print(note)
-    print(f"report      {sweep.path / 'report.md'}")
+    print(f"report      {sweep.path / 'report.html'}, report.md")
     print(f"joined      {sweep.path / 'joined'}/")

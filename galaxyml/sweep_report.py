@@ -37,7 +37,7 @@ class Verdict:
 
 
 def write(sweep: RunDir, found: Sequence[Job], joined: Sequence[RunDir], verdict: Verdict) -> Path:
-    """Writes `sweep.csv`, the figures and `report.md` of a sweep, and tells where the report is.
+    """Writes `sweep.csv`, the figures and the report of a sweep, and tells where its page is.
 
     Args:
         sweep: The sweep's folder.
@@ -54,7 +54,7 @@ def write(sweep: RunDir, found: Sequence[Job], joined: Sequence[RunDir], verdict
     names = list(dict.fromkeys(job.combination for job in found))
     what = f"{len(names)} combinations, " if len(names) > 1 else ""
     what += f"{len(found)} job{'s' * (len(found) > 1)}"
-    lines = [f"# {sweep.path.parent.name}: {sweep.name}, {what}", "", *_made(found), *missing]
+    lines = [f"# {sweep.path.parent.name}: {sweep.name}, {what}", *_asked(found), "", *_made(found), *missing]
     if joined:
         lines += _combinations(joined, found)
     lines += [line for split in verdict.by_split for line in _ranking(split, verdict, found)]
@@ -62,11 +62,11 @@ def write(sweep: RunDir, found: Sequence[Job], joined: Sequence[RunDir], verdict
         lines += ["", *verdict.notes]
     if len(names) > 1 or len(found) > 1:
         lines += _spreads(found)
-    if figures := sweep.figures():
-        lines += ["", "## Figures", "", *(f"![{path.stem}](figures/{path.name})" for path in figures)]
-    lines += _jobs(found)
+    lines += [*report.figures(sweep), *_jobs(found)]
     if joined:
         lines += ["", "## Reports", "", *(f"- [{run.name}](joined/{run.name}/report.md)" for run in joined)]
+    if done := next((job.run for job in found if job.state == "finished"), None):
+        lines += report.cited(done)
     return sweep.write_report("\n".join(lines) + "\n")
 
 
@@ -128,7 +128,11 @@ def draw(sweep: RunDir, found: Sequence[Job]) -> None:
         if len(epochs):
             lines.append(Line(job.combination, job.state, epochs, values, ends))
     if lines:
-        sweep.write_figure("learning_curves", learning_curves(lines, monitor, mode == "min"))
+        sweep.write_figure(
+            "learning_curves",
+            learning_curves(lines, monitor, mode == "min"),
+            f"{monitor} over the epochs, a line a job.",
+        )
     columns = sweep_table.swept(found)
     if len(columns) < 2:
         return
@@ -148,7 +152,11 @@ def draw(sweep: RunDir, found: Sequence[Job]) -> None:
     settings = {key: [each[at] for at in firsts] for key, each in columns.items()}
     if np.isfinite(means).sum() > 1:
         shown = parallel_coordinates(settings, np.array(means), np.array(cut_short), monitor, mode == "min")
-        sweep.write_figure("parallel_coordinates", shown)
+        sweep.write_figure(
+            "parallel_coordinates",
+            shown,
+            f"What was swept, and the {monitor} that it led to: a line a combination, the thick one is the best.",
+        )
 
 
 def ranking_table(split: str, ranking: "Ranking", found: Sequence[Job] = (), intervals: bool = True) -> list[list[str]]:
@@ -264,6 +272,12 @@ def _made(found: Sequence[Job]) -> list[str]:
         data = provenance["data"]
         return ["```", report.command(provenance["command"]), "```", "", f"From {data['source']} (`{data['folder']}`)."]
     return []
+
+
+def _asked(found: Sequence[Job]) -> list[str]:
+    """What its runs ask, as the first that has begun knows it."""
+    begun = next((job.run for job in found if job.run.started), None)
+    return [] if begun is None else report.asked(begun.config)
 
 
 def _missing(found: Sequence[Job], joined: Sequence[RunDir]) -> list[str]:

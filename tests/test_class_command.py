@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
+from galaxyml.runs import RunDir, caption
 from galaxyml.sky.galaxy10 import CLASSES
 
 Command = Callable[..., tuple[int, str]]
@@ -35,6 +36,11 @@ def test_folds_and_seeds_of_galaxy10_become_one_table(
             assert judged_as_scored(joined, split) >= means | {"f1/Round Smooth", "auc/Round Smooth"}
             assert found[f"{split}/macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
         values.append(found["val/macro_f1"])
+    assert all(caption(path) for path in sweep.rglob("figures/*.png"))
+    page = (sweep / "joined" / "seed-0" / "report.html").read_text()
+    assert page.count("<figure>") == page.count("<figcaption>") == len(RunDir(sweep / "joined" / "seed-0").figures())
+    for told in ("Which of ten morphological classes", "majority class", "Split", "python -m galaxyml", "arXiv:1706.04599"):
+        assert told in page
     report = (sweep / "report.md").read_text()
     assert "## Over seeds: mean ± standard deviation" in report
     assert f"| all | 2 | {np.mean(values):.4f} ± {np.std(values, ddof=1):.4f} |" in report

@@ -93,8 +93,10 @@ def test_the_other_way_round_only_signs_change(runs: tuple[Path, Path]) -> None:
 
 
 def test_the_command_prints_and_writes_the_table(runs: tuple[Path, Path], ask: Command, tmp_path: Path) -> None:
-    status, said = ask(*runs, "--survey", "ukidss", "--out", tmp_path / "new" / "table.csv", "--resamples", "100")
+    files = ("--out", tmp_path / "new" / "table.csv", "--report", tmp_path / "new" / "table.html")
+    status, said = ask(*runs, "--survey", "ukidss", *files, "--resamples", "100")
     assert status == 0, said
+    assert "ukidss: mean" in (tmp_path / "new" / "table.html").read_text()
     table = pd.read_csv(tmp_path / "new" / "table.csv")
     pd.testing.assert_frame_equal(table, compare(*runs, survey="ukidss", resamples=100))
     for value in (table["r_first"][1], table["MAE_second"][1]):
@@ -174,7 +176,8 @@ def classified(path: Path, signal: float, seed: int, split: str = "val") -> Path
 
 def test_three_runs_on_classes_stand_side_by_side(tmp_path: Path, ask: Command) -> None:
     runs = [classified(tmp_path / name, signal, at) for at, (name, signal) in enumerate((("a", 1), ("b", 3), ("c", 1)))]
-    status, said = ask(*runs, "--out", tmp_path / "c.csv", "--resamples", "200")  # only val is known
+    files = ("--out", tmp_path / "c.csv", "--report", tmp_path / "c.html")
+    status, said = ask(*runs, *files, "--resamples", "200")  # only val is known
     assert status == 0, said
     table = pd.read_csv(tmp_path / "c.csv")
     rows = table[(table["metric"] == "accuracy")]
@@ -187,6 +190,11 @@ def test_three_runs_on_classes_stand_side_by_side(tmp_path: Path, ask: Command) 
     assert rows["p"].iloc[1] < 0.05 < rows["p"].iloc[2]
     assert f"{rows['difference'].iloc[1]:+.4f} [{rows['low'].iloc[1]:+.4f}, {rows['high'].iloc[1]:+.4f}]" in said
     assert "macro F1" in said
+    page = (tmp_path / "c.html").read_text()
+    gap = f"{rows['difference'].iloc[1]:+.4f} [{rows['low'].iloc[1]:+.4f}, {rows['high'].iloc[1]:+.4f}]"
+    assert f"<strong>{gap}</strong>" in page
+    assert 'src="data:image/png;base64,' in page
+    assert all(str(run) in page for run in runs)
     spiral = table[(table["metric"] == "f1") & (table["column"] == "spiral")]
     assert (spiral["objects"] == (catalog["label"] == 2).sum()).all()
 

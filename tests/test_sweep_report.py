@@ -240,7 +240,7 @@ def test_folds_alone_keep_their_joined_report(sweep: Path) -> None:
     assert "2 folds joined" in text
     assert "## Provenance" in text
     assert "| [fold-1](fold-1/report.md) | finished |" in text
-    assert "![learning_curves](figures/learning_curves.png)" in text
+    assert "![learning curves](figures/learning_curves.png)" in text
     assert "## Ranking" not in text
 
 
@@ -363,10 +363,13 @@ def test_a_sweep_in_which_nothing_has_begun_has_its_table(sweep: Path, capsys: p
 
 def test_the_command_reports_runs_and_sweeps(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = made(sweep, "fold-0")
-    run.write_figure("one", bars(["a"], np.ones(1)))
+    run.write_figure("one", bars(["a"], np.ones(1)), "A bar.")
     monkeypatch.setattr(sys, "argv", ["report", str(run.path), str(sweep)])
     report.main()
     assert "fold-0" in (run.path / "report.md").read_text()
+    page = (run.path / "report.html").read_text()
+    assert "<figcaption>A bar.</figcaption>" in page
+    assert "*A bar.*" in (run.path / "report.md").read_text()
     with Image.open(sweep / "figures" / "learning_curves.png") as picture:
         assert picture.size[0] > 400
     monkeypatch.setattr(sys, "argv", ["report", str(sweep.parent)])

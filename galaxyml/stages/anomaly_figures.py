@@ -15,9 +15,9 @@ from galaxyml.anomaly_plots import (
 from galaxyml.data.curves import CurveData
 from galaxyml.errors import UserError
 from galaxyml.experiment import load_run
-from galaxyml.plots import loss_curves
+from galaxyml.plots import LOSS_CURVES, loss_curves
 from galaxyml.report import VARIANTS
-from galaxyml.runs import RunDir
+from galaxyml.runs import NAMED, RunDir
 from galaxyml.stages.anomalies import scored
 from galaxyml.stages.detect import seen
 from galaxyml.stages.rank_anomalies import ranked
@@ -56,21 +56,38 @@ class AnomalyFigures:
             said = scored(run, split, catalog)
             if said is None:
                 continue
-            run.write_figure(f"{split}_scores", score_figure(said.scores["score"], said.names, said.unknown, level))
+            things = f"{NAMED[split]} objects"
+            run.write_figure(
+                f"{split}_scores",
+                score_figure(said.scores["score"], said.names, said.unknown, level),
+                f"Scores of {things}, class by class; unknown classes in colour, the threshold as a line.",
+            )
             if not said.unknown.any() or said.unknown.all():
                 continue
             scores = {
                 VARIANTS.get("" if name == "score" else f"{name}_", name): said.scores[name] for name in said.scores
             }
-            run.write_figure(f"{split}_roc", roc_figure(scores, said.unknown))
-            run.write_figure(f"{split}_precision_recall", pr_figure(scores, said.unknown))
-            run.write_figure(f"{split}_recall", recall_figure(scores, said.unknown))
+            run.write_figure(
+                f"{split}_roc",
+                roc_figure(scores, said.unknown),
+                f"Share of unknown {things} that is found, against share of known ones that is taken for unknown.",
+            )
+            run.write_figure(
+                f"{split}_precision_recall",
+                pr_figure(scores, said.unknown),
+                f"Purity of the highest scores of {things} against completeness.",
+            )
+            run.write_figure(
+                f"{split}_recall",
+                recall_figure(scores, said.unknown),
+                f"Share of the unknown {things} among the first ones of the ranked list.",
+            )
         first = run.nets()[0]
         if self.embedded:
             self._latents(run, first)
         if self.top:
             self._curves(run, first)
-        run.write_figure("loss", loss_curves(run.histories()))
+        run.write_figure("loss", loss_curves(run.histories()), LOSS_CURVES)
         return {}
 
     def _latents(self, run: RunDir, member: RunDir) -> None:
@@ -87,7 +104,12 @@ class AnomalyFigures:
             rows, points = embedding(np.concatenate(latents), self.seed, self.embedded)
             shown = catalog.loc[np.concatenate(ids)[rows]]
             figure = latent_figure(points, shown["name"].to_numpy(), shown["unknown"].to_numpy(), f"Latents ({split})")
-            run.write_figure(f"{split}_latents", figure)
+            run.write_figure(
+                f"{split}_latents",
+                figure,
+                f"Latents of {NAMED[split]} objects, laid out in the plane so that near ones stay near (UMAP); unknown "
+                "classes lie on top.",
+            )
 
     def _curves(self, run: RunDir, member: RunDir) -> None:
         """The highest scores, and known objects, as light curves with what the net makes of them."""
@@ -108,9 +130,18 @@ class AnomalyFigures:
                     best["rank"], best["object_id"], best["score"], names[rows.numpy()], strict=True
                 )
             ]
-            run.write_figure("top", curves_figure(reconstructed(net, data.batches[rows], titles, ringed=True)))
+            run.write_figure(
+                "top",
+                curves_figure(reconstructed(net, data.batches[rows], titles, ringed=True)),
+                "The light curves with the highest scores, and what the net makes of them; a ring marks where that is "
+                "off most.",
+            )
         rows = data.rows("val")
         firsts = np.unique(names[rows.numpy()], return_index=True)[1][:EXAMPLES]
         rows = rows[np.sort(firsts)]
         curves = reconstructed(net, data.batches[rows], list(names[rows.numpy()]))
-        run.write_figure("reconstructions", curves_figure(curves, columns=4))
+        run.write_figure(
+            "reconstructions",
+            curves_figure(curves, columns=4),
+            "Light curves of known classes that the net has not learnt from, and what it makes of them.",
+        )

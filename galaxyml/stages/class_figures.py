@@ -16,11 +16,12 @@ from galaxyml.class_plots import (
     reliability_figure,
     roc_figure,
 )
-from galaxyml.plots import loss_curves, picture_grid
-from galaxyml.runs import RunDir
+from galaxyml.plots import LOSS_CURVES, loss_curves, picture_grid
+from galaxyml.runs import NAMED, RunDir
 from galaxyml.stages.classes import Judged, judged
 from galaxyml.stages.figures import centre
 
+MOST = 12  # classes whose surest galaxy is shown
 PAIRS, EACH = 4, 4  # pairs of classes that are confused most, and galaxies of each
 BINS = 5
 FEWEST = 10  # objects a bin
@@ -53,25 +54,67 @@ class ClassFigures:
         if said is None:
             return {}
         matrix = confusion(said.labels, said.probabilities.argmax(1), len(self.classes))
-        run.write_figure(f"1_confusion_{split}", confusion_figure(matrix, self.classes))
+        things = f"{NAMED[split]} galaxies"
+        run.write_figure(
+            f"1_confusion_{split}",
+            confusion_figure(matrix, self.classes),
+            f"What {things} of each class are taken for: number, and share of the true class.",
+        )
         numbers = score(said.labels, said.probabilities, self.classes)
         ends = bootstrap(said.labels, said.probabilities, self.classes, RESAMPLES)
         f1, intervals = (np.array([found[f"f1/{name}"] for name in self.classes]) for found in (numbers, ends))
-        run.write_figure(f"2_f1_{split}", f1_figure(self.classes, f1, intervals))
-        run.write_figure(f"3_roc_{split}", roc_figure(said.labels, said.probabilities, self.classes))
+        run.write_figure(
+            f"2_f1_{split}",
+            f1_figure(self.classes, f1, intervals),
+            f"F1 of each class on {things}, with 95 % of bootstrap resamples.",
+        )
+        run.write_figure(
+            f"3_roc_{split}",
+            roc_figure(said.labels, said.probabilities, self.classes),
+            f"Each class against all others on {things}: share of the class that is found against share of the others "
+            "that is taken for it.",
+        )
         curves = precision_recall_figure(said.labels, said.probabilities, self.classes)
-        run.write_figure(f"4_precision_recall_{split}", curves)
+        run.write_figure(
+            f"4_precision_recall_{split}",
+            curves,
+            f"Each class against all others on {things}: purity of what is called the class against completeness.",
+        )
         curve = {
             "net alone": reliability(softmax(said.logits), said.labels),
             "calibrated": reliability(said.probabilities, said.labels),
         }
-        run.write_figure(f"5_reliability_{split}", reliability_figure(curve))
-        run.write_figure("6_loss_curves", loss_curves(run.histories()))
+        run.write_figure(
+            f"5_reliability_{split}",
+            reliability_figure(curve),
+            f"How often {things} are right against how sure the model is, before and after calibration. Calibrated "
+            "confidence lies on the diagonal.",
+        )
+        run.write_figure("6_loss_curves", loss_curves(run.histories()), LOSS_CURVES)
+        self._surest(run, catalog, said, split)
         self._confused(run, catalog, said, matrix, split)
         for name in self.properties:
             if name in catalog:
                 self._by_property(run, catalog, said, name, split)
         return {}
+
+    def _surest(self, run: RunDir, catalog: pd.DataFrame, said: Judged, split: str) -> None:
+        """Pictures of the galaxies that are right and surest, one a class, the surest classes first."""
+        predicted = said.probabilities.argmax(1)
+        sure = np.where(predicted == said.labels, said.probabilities.max(1), -1.0)
+        best = [np.flatnonzero(said.labels == number) for number in range(len(self.classes))]
+        firsts = [int(rows[sure[rows].argmax()]) for rows in best if len(rows) and sure[rows].max() > 0]
+        shown = sorted(firsts, key=lambda at: -sure[at])[:MOST]
+        if shown:
+            pictures = [centre(run, catalog["image"].iloc[said.rows[at]], self.crop) for at in shown]
+            captions = [
+                f"{catalog['id'].iloc[said.rows[at]]}\n{self.classes[said.labels[at]]} {sure[at]:.2f}" for at in shown
+            ]
+            run.write_figure(
+                f"7_surest_{split}",
+                picture_grid(pictures, captions, "Right, and surest of its class"),
+                f"The best {NAMED[split]} galaxies: of each class the one that the model is right about and surest of.",
+            )
 
     def _confused(self, run: RunDir, catalog: pd.DataFrame, said: Judged, matrix: np.ndarray, split: str) -> None:
         """Pictures of the pairs of classes that are taken for each other most often, the surest mistakes first."""
@@ -91,7 +134,12 @@ class ClassFigures:
                 )
         if shown:
             figure = picture_grid(shown, captions, "Confused most often, the surest mistakes first")
-            run.write_figure(f"7_confused_{split}", figure)
+            run.write_figure(
+                f"8_confused_{split}",
+                figure,
+                f"The worst {NAMED[split]} galaxies: of the classes that are confused most often, those that the model "
+                "was surest of.",
+            )
 
     def _by_property(self, run: RunDir, catalog: pd.DataFrame, said: Judged, name: str, split: str) -> None:
         """Macro F1 and accuracy in bins of equal numbers of objects, as a figure and as a table."""
@@ -119,4 +167,8 @@ class ClassFigures:
         value, low, high = (table[f"macro_f1{end}"].to_numpy() for end in ("", "_low", "_high"))
         counts = table["galaxies"].to_numpy()
         figure = by_property_figure(name, edges, value, low, high, counts, "macro F1")
-        run.write_figure(f"8_by_{name}_{split}", figure)
+        run.write_figure(
+            f"9_by_{name}_{split}",
+            figure,
+            f"Macro F1 of {NAMED[split]} galaxies in bins of {name}, with 95 % of bootstrap resamples.",
+        )

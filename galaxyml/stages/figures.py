@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from galaxyml.metrics import column_rmse
-from galaxyml.plots import MODEL, bars, loss_curves, picture_grid
+from galaxyml.plots import LOSS_CURVES, MODEL, bars, loss_curves, picture_grid
 from galaxyml.runs import RunDir
 from galaxyml.stages.score import column_means
 from galaxyml.trees import DecisionTree
@@ -38,21 +38,32 @@ class FractionFigures:
         means = column_means(catalog, columns, rows)
         names = [f"{self.tree.labels[column]}  {column}" for column in columns]
         errors, trivial = column_rmse(outputs, targets), column_rmse(means, targets)
-        run.write_figure("1_rmse_by_column", bars(names, errors, trivial, "RMSE of the vote fraction"))
-        run.write_figure("2_predicted_against_true", self._scatter(outputs, targets))
-        run.write_figure("3_loss_curves", loss_curves(run.histories()))
+        run.write_figure(
+            "1_rmse_by_column",
+            bars(names, errors, trivial, "RMSE of the vote fraction"),
+            "Error of each vote fraction of validation galaxies (blue) beside that of the column's mean (grey), which "
+            "sees no picture.",
+        )
+        run.write_figure(
+            "2_predicted_against_true",
+            self._scatter(outputs, targets),
+            "Predicted against true vote fractions of validation galaxies, one point a galaxy, for the first answer of "
+            "the first questions. A perfect model lies on the line.",
+        )
+        run.write_figure("3_loss_curves", loss_curves(run.histories()), LOSS_CURVES)
         each = np.sqrt(((outputs - targets) ** 2).mean(axis=1))
         order = np.argsort(each)
-        for name, title, chosen in (
-            ("4_best_galaxies", "Predicted best", order[:SHOWN]),
-            ("5_worst_galaxies", "Predicted worst", order[::-1][:SHOWN]),
+        for name, title, extreme, chosen in (
+            ("4_best_galaxies", "Predicted best", "smallest", order[:SHOWN]),
+            ("5_worst_galaxies", "Predicted worst", "largest", order[::-1][:SHOWN]),
         ):
             pictures = [centre(run, catalog["image"].iloc[rows[at]]) for at in chosen]
             captions = [
                 f"{predictions['id'].iloc[at]}, RMSE {each[at]:.3f}\n{caption(outputs[at], targets[at], self.tree)}"
                 for at in chosen
             ]
-            run.write_figure(name, picture_grid(pictures, captions, title))
+            told = f"{title}: the validation galaxies with the {extreme} error over all fractions, and their paths."
+            run.write_figure(name, picture_grid(pictures, captions, title), told)
         return {}
 
     def _scatter(self, outputs: np.ndarray, targets: np.ndarray) -> Figure:

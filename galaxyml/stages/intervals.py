@@ -11,13 +11,12 @@ from galaxyml.errors import UserError, diverged
 from galaxyml.interval_plots import interval_figure
 from galaxyml.intervals import LEVELS, Intervals, covered, shrinkage, widths
 from galaxyml.joined import BETWEEN, NET, SPREAD, Said
-from galaxyml.runs import RunDir
+from galaxyml.runs import NAMED, RunDir
 
 LEARNT = "intervals"
 CURVE = np.append(np.arange(5, 100, 5), 99) / 100  # more levels, at which the figure tells what is covered
 EVERY = np.concatenate([LEVELS, CURVE])
 TOLD = slice(0, len(LEVELS))
-NAMED = {"val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,12 @@ class PredictIntervals:
             found |= self._measured(split, low, high, each.galaxies.true)
         for split in ("test", "val"):
             if f"{split}/coverage_95" in found:
-                run.write_figure("6_intervals", self._figure(calibrated[split], split))
+                run.write_figure(
+                    "6_intervals",
+                    self._figure(calibrated[split], split),
+                    f"Intervals of {NAMED[split]} galaxies: how often they hold the truth, how wide they are, and what "
+                    "they hold at any level asked. Calibrated intervals lie on the dashed lines.",
+                )
                 break
         return found
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from galaxyml.plots import error_grid, loss_curves, picture_grid, scatter_grid
-from galaxyml.runs import RunDir
+from galaxyml.plots import LOSS_CURVES, error_grid, loss_curves, picture_grid, scatter_grid
+from galaxyml.runs import NAMED, RunDir
 from galaxyml.stages.figures import SHOWN, centre
 
 MOST = 12  # numbers that are drawn
@@ -36,19 +36,30 @@ class NumberFigures:
         rows = pd.Index(catalog["id"]).get_indexer(table["id"])
         said, true = table[self.columns].to_numpy(np.float64), catalog[self.columns].to_numpy(np.float64)[rows]
         first = self.columns[:MOST]
-        run.write_figure(f"1_predicted_against_true_{split}", scatter_grid(said, true, first))
-        run.write_figure(f"2_errors_{split}", error_grid(said, true, first))
-        run.write_figure("3_loss_curves", loss_curves(run.histories()))
+        things = f"{NAMED[split]} galaxies"
+        run.write_figure(
+            f"1_predicted_against_true_{split}",
+            scatter_grid(said, true, first),
+            f"Predicted against true numbers of {things}. A perfect model lies on the line.",
+        )
+        run.write_figure(
+            f"2_errors_{split}",
+            error_grid(said, true, first),
+            f"Errors of {things} against the truth, with their running median: a line that slopes tells of predictions "
+            "drawn towards the mean.",
+        )
+        run.write_figure("3_loss_curves", loss_curves(run.histories()), LOSS_CURVES)
         deviation = true.std(axis=0)
         each = np.sqrt(np.square((said - true) / np.where(deviation > 0, deviation, 1)).mean(axis=1))
         order = np.argsort(each)
-        for name, title, chosen in (
-            (f"4_best_galaxies_{split}", "Predicted best", order[:SHOWN]),
-            (f"5_worst_galaxies_{split}", "Predicted worst", order[::-1][:SHOWN]),
+        for name, title, extreme, chosen in (
+            (f"4_best_galaxies_{split}", "Predicted best", "smallest", order[:SHOWN]),
+            (f"5_worst_galaxies_{split}", "Predicted worst", "largest", order[::-1][:SHOWN]),
         ):
             pictures = [centre(run, catalog["image"].iloc[rows[at]], self.crop) for at in chosen]
             captions = [f"{table['id'].iloc[at]}\n{self._told(said[at], true[at])}" for at in chosen]
-            run.write_figure(name, picture_grid(pictures, captions, title))
+            told = f"{title}: the {things} with the {extreme} error over all numbers, in standard deviations."
+            run.write_figure(name, picture_grid(pictures, captions, title), told)
         return {}
 
     def _told(self, said: np.ndarray, true: np.ndarray) -> str:

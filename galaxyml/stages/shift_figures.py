@@ -8,7 +8,7 @@ import pandas as pd
 from galaxyml.anomaly_plots import embedding
 from galaxyml.calibration import Reliability, reliability
 from galaxyml.errors import UserError
-from galaxyml.plots import loss_curves, picture_grid
+from galaxyml.plots import LOSS_CURVES, loss_curves, picture_grid
 from galaxyml.runs import RunDir
 from galaxyml.stages.figures import centre
 from galaxyml.stages.votes import Judged, judged, label, questions
@@ -81,7 +81,7 @@ class ShiftFigures:
         for child in run.nets():
             every |= {f"{child.name}, head alone": child.phase("head").history(), child.name: child.history()}
         if histories := {name: history for name, history in every.items() if history is not None}:
-            run.write_figure("7_loss_curves", loss_curves(histories))
+            run.write_figure("7_loss_curves", loss_curves(histories), LOSS_CURVES)
         return {}
 
     def _degradation(self, run: RunDir, table: pd.DataFrame) -> None:
@@ -99,7 +99,12 @@ class ShiftFigures:
             name = f"{survey}{', never seen' if len(outside) else ''}"
             values[name] = _ends(rows.set_index("feature").reindex(order), "r")
         labels = [label(name) for name in order]
-        run.write_figure("1_degradation", degradation_figure(labels, list(first.loc[order, "question"]), values))
+        run.write_figure(
+            "1_degradation",
+            degradation_figure(labels, list(first.loc[order, "question"]), values),
+            "Correlation of predicted with voted fractions, feature by feature: on held-out galaxies of the surveys "
+            "trained on, and on each survey never seen, with 95 % of bootstrap resamples.",
+        )
 
     def _against_truth(self, run: RunDir, surveys: dict[str, Judged]) -> None:
         features = next(iter(surveys.values())).features
@@ -111,7 +116,11 @@ class ShiftFigures:
             panels[survey] = (galaxies.said[:, places], true)
             notes[survey] = [f"{count:,} galaxies" for count in (~np.isnan(true)).sum(0)]
         labels = [label(name) for name in shown]
-        run.write_figure("2_predicted_against_true", against_truth_figure(labels, panels, notes))
+        run.write_figure(
+            "2_predicted_against_true",
+            against_truth_figure(labels, panels, notes),
+            "Predicted against voted fractions of the galaxies that were asked, survey by survey.",
+        )
 
     def _calibration(self, run: RunDir, surveys: dict[str, Judged]) -> None:
         fractions: dict[str, Reliability] = {}
@@ -122,7 +131,12 @@ class ShiftFigures:
             chances, labels = majorities(galaxies.said, galaxies.true, galaxies.votes, columns)
             if len(labels) >= LEAST:
                 answers[survey] = reliability(chances, labels, BINS)
-        run.write_figure("3_calibration", calibration_figure(fractions, answers))
+        run.write_figure(
+            "3_calibration",
+            calibration_figure(fractions, answers),
+            "Left: mean voted fraction against the predicted one. Right: how often the answer that is predicted to win "
+            "has most votes, against how sure the model is. Calibrated predictions lie on the diagonal.",
+        )
 
     def _space(self, run: RunDir, catalog: pd.DataFrame) -> None:
         """What the net sees of the galaxies, of a sweep the first member's net, in two dimensions."""
@@ -137,7 +151,12 @@ class ShiftFigures:
         shown = catalog.iloc[rows[usable][at]]
         values = shown[SMOOTH].to_numpy(float) if SMOOTH in shown else np.full(len(shown), np.nan)
         figure = space_figure(points, shown["survey"].to_numpy(str), values, "fraction of votes for smooth")
-        run.write_figure("4_feature_space", figure)
+        run.write_figure(
+            "4_feature_space",
+            figure,
+            "What the net sees of galaxies, laid out in the plane so that those that look alike to it are near (UMAP): "
+            "by survey, and by the votes for smooth. Surveys that lie apart look different to the net.",
+        )
 
     def _failures(self, run: RunDir, catalog: pd.DataFrame, survey: str, galaxies: Judged) -> None:
         """The galaxies with the largest squared error per vote cast, each fraction counting by its votes."""
@@ -156,7 +175,8 @@ class ShiftFigures:
             captions.append("\n".join([str(galaxies.ids[at]), *lines]))
         pictures = [centre(run, catalog["image"].iloc[galaxies.rows[at]], self.crop) for at in worst]
         title = f"{survey}: predicted worst, errors weighted by votes"
-        run.write_figure(f"5_failures_{survey}", picture_grid(pictures, captions, title))
+        told = f"The worst galaxies of {survey}: largest squared error, each fraction counting by its votes."
+        run.write_figure(f"5_failures_{survey}", picture_grid(pictures, captions, title), told)
 
     def _progression(self, run: RunDir, table: pd.DataFrame) -> None:
         surveys = list(dict.fromkeys(table["survey"]))
@@ -166,7 +186,11 @@ class ShiftFigures:
         of_stage = {stage: table[table["stage"] == stage].set_index("survey").reindex(surveys) for stage in stages}
         r = {stage: _ends(rows, "r") for stage, rows in of_stage.items() if stage != "column mean"}
         mae = {stage: _ends(rows, "MAE") for stage, rows in of_stage.items()}
-        run.write_figure("6_progression", progression_figure(surveys, r, mae))
+        run.write_figure(
+            "6_progression",
+            progression_figure(surveys, r, mae),
+            "Correlation and error of the untrained net, of the head alone and of the whole net, survey by survey.",
+        )
 
 
 def _ends(rows: pd.DataFrame, name: str) -> np.ndarray:

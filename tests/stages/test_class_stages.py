@@ -197,7 +197,14 @@ def test_figures_and_tables_are_written(tmp_path: Path) -> None:
     Calibrate(CLASSES)(run)
     assert ClassFigures(CLASSES, properties=["redshift", "absent"])(run) == {}
     names = {path.stem for path in run.figures()}
-    assert {"1_confusion_test", "3_roc_test", "5_reliability_test", "7_confused_test", "8_by_redshift_test"} <= names
+    assert {
+        "1_confusion_test",
+        "3_roc_test",
+        "5_reliability_test",
+        "7_surest_test",
+        "8_confused_test",
+        "9_by_redshift_test",
+    } <= names
     table = pd.read_csv(tmp_path / "tables" / "by_redshift_test.csv")
     catalog = run.catalog()
     asked = catalog[(catalog["split"] == "test") & catalog["redshift"].notna()]

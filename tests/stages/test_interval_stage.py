@@ -268,7 +268,7 @@ def test_figure_is_of_test_galaxies_where_their_truth_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_test: bool
 ) -> None:
     drawn: dict[str, Figure] = {}
-    monkeypatch.setattr(RunDir, "write_figure", lambda run, name, figure: drawn.update({name: figure}))
+    monkeypatch.setattr(RunDir, "write_figure", lambda run, name, figure, caption: drawn.update({name: figure}))
     found = PredictIntervals(COLUMNS)(made_up(tmp_path, known_test=known_test))
     split = "test" if known_test else "val"
     held, _, over_all = drawn["6_intervals"].axes

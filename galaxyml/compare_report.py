@@ -1,0 +1,134 @@
+"""A comparison of runs as a page: what was compared, how they differ, drawn and as tables."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from galaxyml import report
+from galaxyml.files import write_text
+from galaxyml.plots import MODEL
+from galaxyml.runs import RunDir
+from galaxyml.web_page import web_page
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from galaxyml.evidence import Evidence
+
+MOST = 40  # columns that a figure has room for
+
+
+def write(path: Path, table: "pd.DataFrame", folders: Sequence[Path], example: "Evidence", resamples: int) -> None:
+    """Writes the page.
+
+    Args:
+        path: An `.html`.
+        table: One row a metric and run, as `galaxyml.compare.compare` has it for three runs or more.
+        folders: The runs, the first of which the others are compared with.
+        example: What the first of them said.
+        resamples: Of the bootstrap.
+    """
+    with tempfile.TemporaryDirectory() as aside:
+        figure = differences(table, example)
+        lines = [f"# {len(folders)} runs compared on {len(example.ids):,} {example.objects}"]
+        first = RunDir(folders[0])
+        lines += report.asked(first.config) if first.started else []
+        lines += ["", *(f"{number}. `{folder}`" for number, folder in enumerate(folders, start=1))]
+        lines += ["", f"Differences are the later runs' less the first's, paired over the same {example.objects}; in "]
+        lines[-1] += f"brackets 95 % of {resamples:,} bootstrap resamples, bold where they leave out 0. They allow for "
+        lines[-1] += "other objects, not for another training."
+        if figure is not None:
+            figure.savefig(Path(aside) / "differences.png", dpi=110, bbox_inches="tight")
+            lines += ["", "![differences](differences.png)", "", f"*{_main(table, example)}: each run less the first.*"]
+        lines += _tables(table, example)
+        if commands := _commands(folders):
+            lines += ["", "## Made by", "", *commands]
+        if first.started:
+            lines += report.cited(first)
+        write_text(path, web_page("\n".join(lines) + "\n", Path(aside)))
+
+
+def differences(table: "pd.DataFrame", example: "Evidence") -> Figure | None:
+    """What each run has more than the first of the metric that tells most, column by column, with its interval.
+
+    Args:
+        table: As for `write`.
+        example: What the first run said.
+
+    Returns:
+        None if the metric is not in the table.
+    """
+    rows = table[(table["metric"] == _main(table, example)) & table["difference"].notna()]
+    if rows.empty:
+        return None
+    rows = rows.assign(place=_places(rows))
+    places = list(dict.fromkeys(rows["place"]))[:MOST]
+    runs = list(dict.fromkeys(rows["run"]))
+    figure = Figure(figsize=(8, 0.28 * len(places) * max(len(runs), 1) ** 0.5 + 1.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.axvline(0, color="0.6", linewidth=0.8)
+    for number, run in enumerate(runs):
+        found = rows[rows["run"] == run].drop_duplicates("place").set_index("place").reindex(places)
+        at = np.arange(len(places)) + (number - (len(runs) - 1) / 2) * 0.7 / len(runs)
+        value = found["difference"].to_numpy(float)
+        ends = np.abs(found[["low", "high"]].to_numpy(float).T - value)
+        colour = MODEL if len(runs) == 1 else f"C{number}"
+        axes.errorbar(
+            value, at, xerr=ends, fmt="o", markersize=4, linewidth=1.2, color=colour, label=f"run {number + 2}"
+        )
+    axes.set_yticks(np.arange(len(places)), places, fontsize=8)
+    axes.set(ylim=(len(places) - 0.4, -0.6), xlabel=f"{_main(table, example)}, less that of the first run")
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(runs) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _main(table: "pd.DataFrame", example: "Evidence") -> str:
+    there = list(dict.fromkeys(table["metric"]))
+    return example.main if example.main in there else str(there[0])
+
+
+def _places(rows: "pd.DataFrame") -> list[str]:
+    """What each row is measured on: all columns, one of them, or a feature of a survey."""
+    if "feature" in rows:
+        return [f"{survey}: {feature}" for survey, feature in zip(rows["survey"], rows["feature"], strict=True)]
+    return [column or "all" for column in rows["column"]]
+
+
+def _tables(table: "pd.DataFrame", example: "Evidence") -> list[str]:
+    """One table a metric, a row for each thing that it is measured on; the metric that tells most comes first."""
+    lines: list[str] = []
+    main = _main(table, example)
+    for metric in sorted(dict.fromkeys(table["metric"]), key=lambda name: name != main):
+        rows = table[table["metric"] == metric]
+        runs = list(dict.fromkeys(rows["run"]))
+        header = [example.column, example.objects, "first"]
+        header += [name for number in range(2, len(runs) + 1) for name in (f"run {number}", "less the first", "p")]
+        cells = []
+        for place, part in rows.assign(place=_places(rows)).groupby("place", sort=False):
+            each = part.to_dict("records")
+            row = [str(place), f"{each[0]['objects']:,}", report.number(each[0]["value"])]
+            for one in each[1:]:
+                row += [report.number(one["value"]), _told(one), f"{one['p']:.3f}" if one["p"] == one["p"] else ""]
+            cells.append(row)
+        lines += ["", f"## {metric.replace('_', ' ')}", "", *report.markdown([header, *cells])]
+    return lines
+
+
+def _told(row: dict[str, Any]) -> str:
+    """A difference with its interval, bold if that leaves out 0; '' where it is not defined."""
+    if row["difference"] != row["difference"]:
+        return ""
+    text = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+    return f"**{text}**" if row["low"] > 0 or row["high"] < 0 else text
+
+
+def _commands(folders: Sequence[Path]) -> list[str]:
+    """The command of each run that knows its own."""
+    runs = {number: RunDir(folder) for number, folder in enumerate(folders, start=1)}
+    return [f"{number}. `{report.command(report.typed(run))}`" for number, run in runs.items() if run.started]

@@ -1,0 +1,51 @@
+"""What a run asks, and what is to be cited with its numbers."""
+
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+FILE = Path(__file__).with_suffix(".yaml")
+
+
+def question(config: DictConfig) -> str:
+    """What a run asks, in one sentence; '' for a task that is not known."""
+    return str(_tasks().get(str(config.get("task")), {}).get("question", ""))
+
+
+def citations(config: DictConfig, simulated: bool) -> list[str]:
+    """What is to be cited: the data, the methods that a configuration names, and galaxyml.
+
+    Args:
+        config: The run's.
+        simulated: Whether it learnt from the simulated sky.
+    """
+    known = _known()
+    data = [known["simulated"]] if simulated else _tasks().get(str(config.get("task")), {}).get("data", [])
+    named = _named(OmegaConf.to_container(config, resolve=False))
+    methods = [
+        text for pattern, text in known["methods"].items() if any(fnmatchcase(value, pattern) for value in named)
+    ]
+    return list(dict.fromkeys([*data, *methods, f"Software: galaxyml {version('galaxyml')} (CITATION.cff)"]))
+
+
+def _named(value: Any) -> set[str]:
+    """All words of a configuration, those of lists too."""
+    if isinstance(value, dict):
+        return {name for part in value.values() for name in _named(part)}
+    if isinstance(value, list):
+        return {name for part in value for name in _named(part)}
+    return {value} if isinstance(value, str) else set()
+
+
+@cache
+def _known() -> dict[str, Any]:
+    return dict(yaml.safe_load(FILE.read_text(encoding="utf-8")))
+
+
+def _tasks() -> dict[str, dict[str, Any]]:
+    return dict(_known()["tasks"])
