@@ -28,6 +28,7 @@ from galaxyml.training import processes
 from galaxyml.training.averaging import Patience, WeightEMA
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, Telling, checkpoints
 from galaxyml.training.choosing import wishes
+from galaxyml.training.dashboard import Dashboard
 from galaxyml.training.figures import Figures
 from galaxyml.training.hardware import keep_memory
 from galaxyml.training.loggers import check, conclude, made
@@ -318,6 +319,7 @@ def _trainer(
         *judges,
         EpochProgress(name, config.monitor),
         Telling(here, phase, module.phases, config.monitor),
+        Dashboard(config.monitor),
         Figures(),
         *instantiate(list((config.get("callbacks") or {}).values())),
         *_ending(config),

@@ -39,7 +39,13 @@ def test_folds_and_seeds_of_galaxy10_become_one_table(
     assert all(caption(path) for path in sweep.rglob("figures/*.png"))
     page = (sweep / "joined" / "seed-0" / "report.html").read_text()
     assert page.count("<figure>") == page.count("<figcaption>") == len(RunDir(sweep / "joined" / "seed-0").figures())
-    for told in ("Which of ten morphological classes", "majority class", "Split", "python -m galaxyml", "arXiv:1706.04599"):
+    for told in (
+        "Which of ten morphological classes",
+        "majority class",
+        "Split",
+        "python -m galaxyml",
+        "arXiv:1706.04599",
+    ):
         assert told in page
     report = (sweep / "report.md").read_text()
     assert "## Over seeds: mean ± standard deviation" in report

@@ -1,6 +1,7 @@
 """A catalog with its split, and batches of its rows: what the data of all tasks share."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,17 @@ class Step:
     what: str
     before: int
     after: int
+
+
+def as_text(catalog: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Those columns that there are, as short text without tabs or breaks; numbers with four digits."""
+    shown = catalog[[name for name in columns if name in catalog]]
+    return shown.apply(lambda column: column.map(_text))
+
+
+def _text(value: object) -> str:
+    text = f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+    return " ".join(text.split()) or "?"
 
 
 class CatalogData(lightning.LightningDataModule):

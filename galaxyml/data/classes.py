@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from galaxyml.data.catalog import as_text
 from galaxyml.data.module import ImageData
 from galaxyml.errors import DataError, UserError
 
@@ -62,9 +63,19 @@ class ClassData(ImageData):
         name = self.outputs[int(true)] if true >= 0 else "not known"
         return f"true: {name}\nsaid: {said_of}"
 
+    def shown_of(self, catalog: pd.DataFrame) -> pd.DataFrame:
+        """Their id and the name of their class."""
+        names = pd.Series([*self.outputs, "?"]).iloc[catalog["label"]].to_numpy()
+        return as_text(catalog.assign(label=names), ["id", "label"])
+
     def alike(self, catalog: pd.DataFrame) -> np.ndarray:
         """One column a class, 1 for its objects."""
         return np.eye(len(self.outputs))[catalog["label"].to_numpy()]
+
+    def trivial(self) -> Tensor:
+        """Logarithms of the classes' frequencies among the training objects, shape (K,)."""
+        counts = torch.bincount(self.targets_of_rows[self.rows("train")], minlength=len(self.outputs))
+        return (counts / counts.sum()).clamp_min(1e-9).log()
 
     def target_tensor(self, catalog: pd.DataFrame) -> Tensor:
         """Labels, int64 of shape (N,)."""

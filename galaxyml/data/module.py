@@ -13,12 +13,14 @@ from torch.utils.data import DataLoader
 
 from galaxyml.data import twins
 from galaxyml.data.batches import FeatureBatches, ImageBatches, rows_of_all
-from galaxyml.data.catalog import CatalogData
+from galaxyml.data.catalog import CatalogData, as_text
 from galaxyml.data.images import Framing, open_store
 from galaxyml.data.splits import TEST
 from galaxyml.data.views import Augment, plain
 from galaxyml.novelty import MOST
 from galaxyml.seeds import derive
+
+SHOWN = 12  # targets that people colour objects by
 
 
 class ImageData(CatalogData):
@@ -64,6 +66,10 @@ class ImageData(CatalogData):
         """A few lines about one object, from its outputs (K,) and its targets."""
         raise NotImplementedError  # each task has its own words
 
+    def shown_of(self, catalog: pd.DataFrame) -> pd.DataFrame:
+        """What is known of some objects, one row each, as text: their id, and what a person would colour them by."""
+        return as_text(catalog, ["id", "survey", *self.targets[:SHOWN]])
+
     def screen(self, catalog: pd.DataFrame, objects: np.ndarray) -> pd.DataFrame:
         """The catalog without what must not be learnt from, known once its pictures are decoded.
 
@@ -76,6 +82,10 @@ class ImageData(CatalogData):
     def alike(self, catalog: pd.DataFrame) -> np.ndarray:
         """Numbers in which all parts of the split should look alike, shape (N, K)."""
         return catalog[self.targets].to_numpy(np.float64)
+
+    def trivial(self) -> Tensor:
+        """What a net would say that sees no picture: the means over the training objects, shape (K,)."""
+        return self.targets_of_rows[self.rows("train")].nanmean(dim=0)
 
     def target_tensor(self, catalog: pd.DataFrame) -> Tensor:
         """What a loss compares outputs with, row by row."""

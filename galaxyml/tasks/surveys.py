@@ -147,6 +147,10 @@ class SurveysData(ImageData):
                 raise DataError(f"{root}: no galaxies of {name} are left to train on. {self._advice()}")
         return catalog
 
+    def trivial(self) -> Tensor:
+        """Means of the fractions over the training galaxies that were asked, shape (K,)."""
+        return self.targets_of_rows[self.rows("train")][..., 0].nanmean(dim=0).nan_to_num(0.0)
+
     def target_tensor(self, catalog: pd.DataFrame) -> Tensor:
         """Fractions and the votes of their questions, float32 of shape (N, K, 2)."""
         return torch.from_numpy(self.vote_targets[self._row_of[catalog["id"]].to_numpy()])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from galaxyml import ranks
 from galaxyml.anomaly_plots import Curve
+from galaxyml.data.catalog import as_text
 from galaxyml.data.curve_features import features
 from galaxyml.data.curves import CurveData
 from galaxyml.errors import diverged
@@ -18,6 +19,8 @@ from galaxyml.models.light_curves.inputs import BANDS
 from galaxyml.models.light_curves.vae import LightCurveVAE
 from galaxyml.progress import track
 from galaxyml.runs import RunDir
+from galaxyml.training import projector
+from galaxyml.training.loggers import TensorBoard
 from galaxyml.training.predictions import gather
 
 if TYPE_CHECKING:
@@ -126,6 +129,24 @@ def write_predictions(trainer: lightning.Trainer, module: "VAEModule", data: Cur
         with here.predictions_writer(split, by="told") as write:
             for table in told_parts(trainer, module, data, split, here):
                 write(table)
+    _project(trainer, module, data)
+
+
+@torch.no_grad()
+def _project(trainer: lightning.Trainer, module: "VAEModule", data: CurveData) -> None:
+    """Shows validation objects in TensorBoard's projector, where they lie in the latent space."""
+    boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
+    if not boards:
+        return
+    assert data.catalog is not None
+    rows = data.rows("val")
+    rows = rows[projector.drawn(len(rows))]
+    batch = data.batches[rows]
+    there = trainer.strategy.batch_to_device(batch, module.device)
+    latents = module(there).mean.float().cpu()
+    known = as_text(data.catalog.iloc[rows.numpy()], ["id", "name"])
+    for board in boards:
+        board.add_features(projector.principal(latents), known, projector.sparks(batch), trainer.global_step)
 
 
 def told_parts(

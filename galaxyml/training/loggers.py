@@ -9,7 +9,7 @@ import re
 import sqlite3
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from netrc import NetrcParseError, netrc
@@ -22,10 +22,11 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
+from torch import Tensor
 
 from galaxyml import ranks
 from galaxyml.errors import UserError
-from galaxyml.runs import RunDir, flat
+from galaxyml.runs import PLACES, RunDir, flat
 
 NEEDS = {"WandB": "wandb", "MLflow": "mlflow"}  # class -> package, which is also the extra
 SECONDS_BUSY = 300  # that a process waits for others which write to the same database
@@ -51,6 +52,23 @@ def settings(config: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in values.items() if "${" not in str(value) and "_target_" not in key}
 
 
+def telling(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """Of a configuration's settings those that tell runs apart: root keys, the optimizer's, and what was given.
+
+    Args:
+        config: The configuration.
+        overrides: What the user gave, such as `optim.lr=0.001` or `model=tiny`.
+    """
+    given = {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in overrides)}
+    own = {
+        key: value
+        for key, value in settings(config).items()
+        if key in given or key.startswith("optim.") or ("." not in key and key not in PLACES)
+    }
+    choices = {key: value for key, value in given.items() if isinstance(config.get(key), DictConfig)}
+    return {**choices, **own}
+
+
 class TensorBoard(TensorBoardLogger):
     """TensorBoard's files, in the run's folder.
 
@@ -62,15 +80,35 @@ class TensorBoard(TensorBoardLogger):
 
     def __init__(self, part: RunDir, run: RunDir, config: DictConfig) -> None:
         super().__init__(part.path, name="", version="tensorboard", default_hp_metric=False)
-        self.config = config
+        self.config, self.overrides = config, run.overrides
 
     def add_figure(self, name: str, figure: Figure, step: int) -> None:
         """Shows a figure."""
         self.experiment.add_figure(name, figure, step)
 
+    def lay_out(self, charts: dict[str, dict[str, list[Any]]]) -> None:
+        """Puts charts together, as `SummaryWriter.add_custom_scalars` takes them."""
+        self.experiment.add_custom_scalars(charts)
+
+    def add_features(self, features: Tensor, known: pd.DataFrame, pictures: Tensor, step: int) -> None:
+        """Shows objects in the projector.
+
+        Args:
+            features: Shape (N, F).
+            known: What is known of them, as text, N rows.
+            pictures: In [0, 1], shape (N, 3, S, S).
+            step: At which step the net saw them.
+        """
+        rows, names = known.to_numpy().tolist(), list(known.columns)
+        if len(names) == 1:  # of one column it takes no name
+            rows = [row[0] for row in rows]
+        self.experiment.add_embedding(
+            features, rows, pictures, step, "features", metadata_header=names if len(names) > 1 else None
+        )
+
     def conclude(self, reached: dict[str, float]) -> None:
-        """Fills the table of runs: the settings, and what they led to."""
-        self.log_hyperparams(settings(self.config), reached)
+        """Fills the table of runs: what tells them apart, and what it led to."""
+        self.log_hyperparams(telling(self.config, self.overrides), reached)
         self.finalize("success")
 
 

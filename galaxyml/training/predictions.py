@@ -14,6 +14,8 @@ from galaxyml.data.views import plain
 from galaxyml.errors import diverged
 from galaxyml.novelty import Familiar, appearance
 from galaxyml.runs import RunDir
+from galaxyml.training import projector
+from galaxyml.training.loggers import TensorBoard
 
 if TYPE_CHECKING:
     from galaxyml.training.supervised import SupervisedModule
@@ -34,6 +36,8 @@ def write_predictions(trainer: lightning.Trainer, module: "SupervisedModule", da
             here.write_predictions(split, table)
     if module.embedded and "feature" in val:
         here.write_arrays("embedding", _embedding(data, [val, train, *test], module.embedded))
+    if "feature" in val:
+        _project(trainer, data, val)
     looks = [_looks(data, said["index"]) for said in (train, val)]
     features = (train["feature"].numpy(), val["feature"].numpy()) if "feature" in val else None
     here.write_arrays("familiar", Familiar.fit((looks[0], looks[1]), features, FLAGGED).arrays())
@@ -76,6 +80,20 @@ def _embedding(data: ImageData, said: list[dict[str, torch.Tensor]], most: int) 
     drawn = np.random.default_rng(0).permutation(len(rows))
     kept = np.sort(pd.Series(drawn).groupby(group.to_numpy()[rows[drawn]]).head(most).to_numpy())
     return {"id": data.catalog["id"].to_numpy()[rows[kept]].astype(str), "feature": features[kept]}
+
+
+def _project(trainer: lightning.Trainer, data: ImageData, val: dict[str, torch.Tensor]) -> None:
+    """Shows validation objects in TensorBoard's projector, as the net sees them."""
+    boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
+    if not boards:
+        return
+    assert data.catalog is not None
+    at = projector.drawn(len(val["index"]))
+    rows = val["index"][at]
+    known = data.shown_of(data.catalog.iloc[rows.numpy()])
+    pictures = projector.thumbnails(data.store.gather(rows))
+    for board in boards:
+        board.add_features(projector.principal(val["feature"][at]), known, pictures, trainer.global_step)
 
 
 def gather(batches: Any) -> dict[str, torch.Tensor]:

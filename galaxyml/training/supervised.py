@@ -1,5 +1,6 @@
 """Fits a net to known targets; knows no task."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -116,6 +117,15 @@ class SupervisedModule(Predictor):
         return (self.tuning.backbone_rate, self.tuning.layer_decay) if self.phase == "all" else (1.0, 1.0)
 
     @torch.no_grad()
+    def baseline(self, data: ImageData) -> dict[str, float]:
+        """The metrics of the validation split that a predictor reaches which sees no picture, by name."""
+        targets = data.targets_of_rows[data.rows("val")]
+        collected = copy.deepcopy(self.metrics).cpu()
+        collected.reset()
+        collected.update(data.trivial().float().expand(len(targets), -1), targets)
+        return {name: float(value) for name, value in collected.compute().items() if "/" not in name}
+
+    @torch.no_grad()
     def figures(self, trainer: lightning.Trainer) -> dict[str, Figure]:
         """The metric's figures, and some validation pictures with what the net says of them."""
         attached: Any = trainer  # Lightning sets its datamodule without declaring it
@@ -129,7 +139,7 @@ class SupervisedModule(Predictor):
         collected: Any = self.metrics
         collected.compute()  # of all processes, and kept: within the next line none could ask the others
         with collected.sync_context(should_unsync=True):
-            return {**collected.figures(), "galaxies": picture_grid(list(pictures), captions)}
+            return {**collected.figures(), "objects": picture_grid(list(pictures), captions)}
 
     def outputs(self, batch: dict[str, Tensor]) -> Tensor:
         """Outputs for a batch of images, or of their features (the first view's)."""

@@ -150,6 +150,18 @@ class VAEModule(OnePhase, lightning.LightningModule):
         write_predictions(trainer, self, data, here)
 
     @torch.no_grad()
+    def baseline(self, data: CurveData) -> dict[str, float]:
+        """The log-likelihood of validation objects under a decoder that says no flux at any time, by name."""
+        found = []
+        for rows in data.rows("val").split(512):
+            batch = data.batches[rows]
+            scales = inputs.scale(batch)[:, None]
+            none = torch.zeros_like(batch["flux"])
+            each = nll(batch["flux"] / scales, batch["error"] / scales, none, none)
+            found.append((each * batch["mask"]).sum(1) / batch["mask"].sum(1).clamp(min=1))
+        return {"nll": float(torch.cat(found).mean())}
+
+    @torch.no_grad()
     def figures(self, trainer: lightning.Trainer) -> dict[str, Figure]:
         """Some validation objects, with what the autoencoder makes of them."""
         attached: Any = trainer  # Lightning sets its datamodule without declaring it
@@ -158,7 +170,7 @@ class VAEModule(OnePhase, lightning.LightningModule):
         rows = data.rows("val")[:SHOWN]
         batch = trainer.strategy.batch_to_device(data.batches[rows], self.device)
         names = data.catalog["name"].to_numpy()[rows.numpy()]
-        return {"light curves": curves_figure(reconstructed(self.net, batch, names), columns=4)}
+        return {"objects": curves_figure(reconstructed(self.net, batch, names), columns=4)}
 
     def configure_optimizers(self) -> Any:
         return optimization(self, self.optimizer, self.schedule)

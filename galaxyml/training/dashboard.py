@@ -1,0 +1,72 @@
+"""What is watched besides losses and metrics: what is trivial, how fast it goes, and how all of it is laid out."""
+
+import time
+from typing import Any
+
+import lightning.pytorch as lightning
+from lightning.pytorch.callbacks import Callback
+
+from galaxyml import ranks
+from galaxyml.training.loggers import TensorBoard
+
+BASELINE = "baseline"  # of a metric of the validation split, such as baseline/rmse beside val/rmse
+
+
+class Dashboard(Callback):
+    """Logs, each epoch, what a predictor that sees no object reaches, and how many objects are learnt from a second.
+
+    Names are the same in all tasks: `train/loss`, `val/loss`, `val/<metric>`, `baseline/<metric>`, `learning_rate`, and
+    `throughput` (training objects a second, validation not counted).
+
+    Args:
+        monitor: The metric that counts.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+        self.baseline: dict[str, float] = {}
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        attached: Any = trainer  # Lightning sets its datamodule without declaring it
+        self.baseline = pl_module.baseline(attached.datamodule)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoard):
+                logger.lay_out(layout(self.monitor, self.baseline))
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self.began = self.ended = time.monotonic()
+        self.seen = 0
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.seen += len(batch["index"]) * ranks.size()
+        self.ended = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        logged = {f"{BASELINE}/{name}": value for name, value in self.baseline.items()}
+        logged["throughput"] = self.seen / max(self.ended - self.began, 1e-9)
+        for logger in trainer.loggers:
+            logger.log_metrics(logged, step=trainer.global_step)
+
+
+def layout(monitor: str, baseline: dict[str, float]) -> dict[str, dict[str, list[Any]]]:
+    """Charts by category as TensorBoard's custom scalars take them, tags as regular expressions.
+
+    Args:
+        monitor: The metric that counts, whose chart comes first.
+        baseline: The trivial predictor's metrics, by name.
+    """
+
+    def chart(*tags: str) -> list[Any]:
+        return ["Multiline", [f"^{tag}$" for tag in tags]]
+
+    names = sorted(baseline, key=lambda name: f"val/{name}" != monitor)
+    charts = {name: chart(f"val/{name}", f"{BASELINE}/{name}") for name in names}
+    if monitor.removeprefix("val/") not in charts:
+        charts = {monitor.removeprefix("val/"): chart(monitor), **charts}
+    return {
+        "losses": {"loss": chart("train/loss", "val/loss")},
+        "metrics, beside those of a predictor that sees no object": charts,
+        "training": {"learning rate": chart("learning_rate"), "objects a second": chart("throughput")},
+    }

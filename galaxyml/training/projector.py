@@ -1,0 +1,62 @@
+"""What a net sees of objects, for TensorBoard's projector: features, what is known of them, and small pictures."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from galaxyml.models.light_curves.inputs import BANDS
+
+MOST = 500  # objects
+AXES = 32  # principal components that are kept of longer features
+SIDE = 48  # of a small picture, pixels
+# Of the passbands u g r i z y, from blue to red.
+COLOURS = torch.tensor([[86, 88, 219], [62, 163, 226], [75, 187, 110], [236, 178, 62], [235, 112, 60], [190, 45, 72]])
+
+
+def drawn(count: int, seed: int = 0) -> Tensor:
+    """Places of at most `MOST` of so many objects, in order."""
+    places = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:MOST]
+    return places.sort().values
+
+
+def principal(features: Tensor) -> Tensor:
+    """The first principal components of features that have more than `AXES`; (N, F) -> (N, at most AXES)."""
+    features = features.float() - features.float().mean(0)
+    if features.shape[1] <= AXES or len(features) < 2:
+        return features
+    left, strengths, _ = torch.linalg.svd(features, full_matrices=False)
+    return (left * strengths)[:, :AXES]
+
+
+def thumbnails(pixels: Tensor) -> Tensor:
+    """Small pictures, float in [0, 1] of shape (N, 3, SIDE, SIDE), of uint8 pixels of shape (N, S, S, 3)."""
+    images = pixels.permute(0, 3, 1, 2).float() / 255
+    return interpolate(images, size=(SIDE, SIDE), mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def sparks(batch: dict[str, Tensor]) -> Tensor:
+    """Small pictures of light curves: flux against time, a colour a passband, on white.
+
+    Args:
+        batch: With `time`, `band`, `flux` and `mask`, shape (B, L).
+
+    Returns:
+        Float in [0, 1], shape (B, 3, SIDE, SIDE).
+    """
+    found = torch.ones(len(batch["time"]), 3, SIDE, SIDE)
+    for picture, time, band, flux, mask in zip(
+        found, batch["time"], batch["band"], batch["flux"], batch["mask"], strict=True
+    ):
+        if not mask.any():
+            continue
+        x, y = (_places(values[mask]) for values in (time, flux))
+        colours = COLOURS[band[mask] % BANDS].T / 255
+        for right, down in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            picture[:, SIDE - 2 - y + down, x + right] = colours
+    return found
+
+
+def _places(values: Tensor) -> Tensor:
+    """Pixels from 0 to SIDE - 2, from the lowest to the highest value."""
+    low, high = values.min(), values.max()
+    return ((values - low) / (high - low).clamp_min(1e-9) * (SIDE - 2)).round().long()
