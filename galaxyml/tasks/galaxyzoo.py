@@ -26,9 +26,10 @@ SIMULATED = "kaggle"  # the tree whose questions the simulated volunteers of thi
 REFUSED_GAP, REPORTED_GAP = 0.05, 0.001  # real catalogues are off by up to 0.02, by rounding
 
 WHERE = (
-    "The files are those of https://www.kaggle.com/c/galaxy-zoo-the-galaxy-challenge/data (free account): put "
-    f"{TRAINING}/, {TEST}/, {SOLUTIONS} and {BENCHMARK} into a folder galaxyzoo/ and give the folder above it as "
-    "data_dir=… Without them, source=simulated runs on the simulated sky."
+    "The files are those of https://www.kaggle.com/c/galaxy-zoo-the-galaxy-challenge/data (free account): "
+    f"`python -m galaxyml.fetch galaxyzoo` fetches them; or put {TRAINING}/, {TEST}/, {SOLUTIONS} and {BENCHMARK} into "
+    "a folder galaxyzoo/ and give the folder above it as data_dir=… Without them, source=simulated runs on the "
+    "simulated sky."
 )
 
 
