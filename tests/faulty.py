@@ -49,8 +49,13 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Answering(http.server.BaseHTTPRequestHandler):
-    """One request."""
+    """One request.
 
+    Attributes:
+        body: What is asked for, if by POST.
+    """
+
+    body: Any
     protocol_version = "HTTP/1.1"
     server: Server
 
@@ -76,7 +81,7 @@ class Answering(http.server.BaseHTTPRequestHandler):
         return int(match.group(1)) if match and self.headers.get("If-Range", self.tag) == self.tag else 0
 
     def do_GET(self) -> None:
-        self.server.asked.append(("GET", self.path, dict(self.headers)))
+        self.server.asked.append((self.command, self.path, dict(self.headers)))
         if self.name in self.server.always:
             self.server.always[self.name](self)
         elif self.server.faults[self.name]:
@@ -85,6 +90,10 @@ class Answering(http.server.BaseHTTPRequestHandler):
             well(self)
         else:
             self.refuse(404)
+
+    def do_POST(self) -> None:
+        self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.do_GET()
 
     def do_HEAD(self) -> None:
         self.server.asked.append(("HEAD", self.path, dict(self.headers)))

@@ -4,7 +4,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -77,7 +78,7 @@ class Store:
                 self._keep(place, {"file": file.name, "content": {"": (download.stat().st_size, digest)}})
                 _move(download, path)
                 return
-            with whole(path, ADVICE) as draft:
+            with self._appearing(path) as draft:
                 content = UNPACK[file.unpack](download, draft, int(AMPLE * file.unpacked) if file.unpacked else UNKNOWN)
                 if draft.is_file():
                     _check_start(draft, file)
@@ -93,7 +94,7 @@ class Store:
         """Makes what is at another place be at this one, too, without a second copy where the system allows it."""
         path, target = self.root / place, self.root / other
         self._tidy(path)
-        with whole(path, ADVICE) as draft:
+        with self._appearing(path) as draft:
             try:
                 draft.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()), target.is_dir())
                 self._keep(place, {"link": other})
@@ -141,6 +142,18 @@ class Store:
         if "" in content:
             return path.is_file() and path.stat().st_size == content[""][0]
         return sum(len(names) for _, _, names in os.walk(path)) == len(content)
+
+    @contextmanager
+    def _appearing(self, path: Path) -> Iterator[Path]:
+        """As `whole`; leaves no empty folders, which would say that a task has real data, where nothing appears."""
+        try:
+            with whole(path, ADVICE) as draft:
+                yield draft
+        finally:
+            for folder in path.parents:
+                if folder == self.root or not folder.is_dir() or any(folder.iterdir()):
+                    break
+                folder.rmdir()
 
     def _tidy(self, path: Path) -> None:
         """Removes what a killed command has left beside a place: drafts, and a link that leads nowhere."""
