@@ -89,7 +89,8 @@ def fetch(store: Store, chosen: Sequence[Dataset], datasets: dict[str, Dataset],
             remotes = Remotes(session, PATIENCE, mirror)
             wanted = [file for file in lacking if holding(store, file, everywhere[file]) is None]
             found = {file: remotes.find(file) for file in wanted}
-            _announce(store, chosen, found)
+            if found:
+                _announce(store, chosen, found)
             for file, places in lacking.items():
                 with alone(store.download_path(file)):
                     if (there := holding(store, file, everywhere[file])) is None:
@@ -205,10 +206,9 @@ def _announce(store: Store, chosen: Sequence[Dataset], found: dict[File, Remote]
             kept += becomes or size
         print(f"    licence: {licence(source, next(iter(files.values())))}")
         print(f"    to cite: {source.cite}")
-    if found:
-        free = _bytes(free_space(store.root / ".fetch"))
-        print(f"  {_bytes(kept)} in the end, at most {_bytes(peak)} on the way; {free} are free.", flush=True)
-        check_space(store.root / ".fetch", peak, ADVICE)
+    free = _bytes(free_space(store.root / ".fetch"))
+    print(f"  {_bytes(kept)} in the end, at most {_bytes(peak)} on the way; {free} are free.", flush=True)
+    check_space(store.root / ".fetch", peak, ADVICE)
 
 
 def _state(store: Store, dataset: Dataset) -> str:

@@ -579,7 +579,7 @@ def test_zenodo_is_asked_for_sizes_digests_and_the_licence(
     status, said = zenodo("images", "table")
     assert status == 0, said
     fetching.assert_whole("sky/images", "sky/table.csv")
-    assert "/records/7/files/images.zip" in [path for _, path, _ in fetching.server.asked]
+    assert "/records/7/files/images.zip?download=1" in [path for _, path, _ in fetching.server.asked]
 
 
 def test_without_zenodos_description_its_files_are_fetched_all_the_same(
@@ -603,6 +603,43 @@ def test_a_record_without_the_file_is_told(
     status, said = zenodo("table")
     assert status == 1
     assert words in said
+
+
+def of_folder(folder: Path, around: str) -> bytes:
+    """A zip of a folder's files, with another folder around them."""
+    return zipped({f"{around}/{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*.*g")})
+
+
+def test_what_datasets_yaml_describes_lies_file_for_file_as_in_the_tasks_own_tests(
+    server: Server,
+    in_process: Callable[..., tuple[int, str]],
+    spirals_sky: Path,
+    surveys_sky: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    description = yaml.safe_load(manifest.DATASETS.read_text())
+    for file in description["files"].values():  # the simulated sky's files have other sizes and digests
+        for key in ("size", "digest"):
+            file.pop(key, None)
+    (tmp_path / "datasets.yaml").write_text(yaml.safe_dump(description))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(manifest, "DATASETS", tmp_path / "datasets.yaml")
+    part1, decals = "gz_decals_dr5_png_part1", surveys_sky / "decals"
+    server.files |= {
+        "GalaxyZoo1_DR_table2.csv.gz": gzip.compress((spirals_sky / "GalaxyZoo1_DR_table2.csv").read_bytes()),
+        "gz2_filename_mapping.csv": (spirals_sky / "gz2_filename_mapping.csv").read_bytes(),
+        "images_gz2.zip": of_folder(spirals_sky / "images", "images"),
+        f"{part1}.zip": of_folder(decals / part1, part1),
+        **{name: (decals / name).read_bytes() for name in (f"gz_decals_volunteers_{n}.csv" for n in ("1_and_2", "5"))},
+    }
+    status, said = in_process(fetch.main, *["spirals", "surveys-decals-1", "--to", "data", "--mirror", server.address])
+    assert status == 0, said
+    for place, original in (("spirals", spirals_sky), ("surveys/decals", decals)):
+        found = {path.relative_to(f"data/{place}"): path for path in Path("data", place).rglob("*") if path.is_file()}
+        pictures = {path.relative_to(original) for path in original.rglob("*.*g")}
+        assert {name for name in found if name.suffix != ".csv"} == pictures
+        assert all(path.read_bytes() == (original / name).read_bytes() for name, path in found.items())
 
 
 def test_a_name_that_is_none_and_no_name_are_told(fetching: Fetching) -> None:

@@ -63,7 +63,7 @@ class Remotes:
         return int(given) if given.isdecimal() else None
 
     def _of_zenodo(self, file: File, number: int) -> Remote:
-        address = f"{ZENODO}/records/{number}/files/{quote(file.name)}"
+        address = f"{ZENODO}/records/{number}/files/{quote(file.name)}?download=1"
         if number not in self._records:
             self._records[number] = self._ask_zenodo(number)
         record = self._records[number]
