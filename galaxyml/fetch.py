@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,17 +94,14 @@ def fetch(store: Store, chosen: Sequence[Dataset], datasets: dict[str, Dataset],
                 _announce(store, chosen, found)
             for file, places in lacking.items():
                 with alone(store.download_path(file)):
-                    if (there := holding(store, file, everywhere[file])) is None:
-                        remote = found.get(file) or remotes.find(file)
-                        there = _bring(store, remotes, remote, file, places)
-                    for place in places:
-                        if store.state(place, file) not in THERE:
-                            store.link(place, there)
-                            print(f"{store.root / place} is a link to {store.root / there}: one copy serves both.")
+                    there = holding(store, file, everywhere[file])  # another process may have brought it meanwhile
+                    if there is None:
+                        there = _bring(store, remotes, found.get(file) or remotes.find(file), file, places[0])
+                    _share(store, file, there, places)
     for dataset in chosen:
         print(f"{dataset.name} is all there." + (f" {dataset.note}" if dataset.note else ""))
         if dataset.next:
-            print(f"Next: python -m galaxyml {dataset.next} data_dir={store.root}")
+            print(f"Next: python -m galaxyml {dataset.next} {shlex.quote(f'data_dir={store.root}')}")
 
 
 def show(store: Store, datasets: Sequence[Dataset]) -> None:
@@ -170,11 +168,11 @@ def _lacking(store: Store, chosen: Sequence[Dataset]) -> dict[File, list[str]]:
 
 def _refuse_changed(store: Store, changed: Sequence[str]) -> NoReturn:
     paths = ", ".join(str(store.root / place) for place in changed)
-    raise DataError(f"{paths}: no longer what was fetched. Move or delete it, then fetch it again by the same name.")
+    raise DataError(f"{paths}: not what was fetched. Move or delete it, then fetch it again by the same name.")
 
 
-def _bring(store: Store, remotes: Remotes, remote: Remote, file: File, places: Sequence[str]) -> str:
-    """Downloads a file to the first of its places, which is returned."""
+def _bring(store: Store, remotes: Remotes, remote: Remote, file: File, place: str) -> str:
+    """Downloads a file to a place, which is returned."""
     path = store.download_path(file)
     if path.is_file():  # whole and checked, but a kill came before it was unpacked
         digest = file_digest(path, (remote.digest or "sha256:").partition(":")[0])
@@ -182,11 +180,18 @@ def _bring(store: Store, remotes: Remotes, remote: Remote, file: File, places: S
             path.unlink()
     if not path.is_file():
         digest = download(remotes.session, remote, path, remotes.patience)
-    store.put(path, digest, file, places[0])
-    print(
-        f"{store.root / places[0]}: whole ({digest if remote.digest else 'no digest is published; kept for --check'})."
-    )
-    return places[0]
+    store.put(path, digest, file, place)
+    print(f"{store.root / place}: whole ({digest if remote.digest else 'no digest is published; kept for --check'}).")
+    return place
+
+
+def _share(store: Store, file: File, there: str, places: Sequence[str]) -> None:
+    """Makes what is at one place be at others, too."""
+    for place in places:
+        if store.state(place, file) not in THERE:
+            store.link(place, there)
+            what = "a link to" if (store.root / place).is_symlink() else "a copy of"
+            print(f"{store.root / place} is {what} {store.root / there}.")
 
 
 def _announce(store: Store, chosen: Sequence[Dataset], found: dict[File, Remote]) -> None:

@@ -80,16 +80,21 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
 
 @contextmanager
 def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Callable[[int], None]]:
-    """Shows how many bytes of a file have been brought, how fast, and how long the rest takes.
+    """Shows how many bytes of a file are done, how fast, and how long the rest takes.
+
+    Nothing is shown for a part of what `track` shows already.
 
     Args:
         description: What is done, such as `images_gz2.zip`.
         total: Bytes in all, where that is known.
-        start: Bytes that are there already.
+        start: Bytes that are done already.
 
     Yields:
-        Takes how many bytes are there now, which may be fewer than before where something starts over.
+        Takes how many bytes are done now, which may be fewer than before where something starts over.
     """
+    if _tracked.get():
+        yield lambda there: None
+        return
     if sys.stdout.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(*columns, TimeRemainingColumn()) as shown:

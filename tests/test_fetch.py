@@ -44,7 +44,7 @@ from galaxyml import fetch, files
 from galaxyml.fetching import manifest, remotes
 from galaxyml.fetching.server import Patience
 
-HURRIED = Patience(tries=3, strange=2, wait=0.01, longest=0.02, asked=5.0, stall=0.4)
+HURRIED = Patience(tries=3, unreached=2, wait=0.01, longest=0.02, asked=5.0, stall=0.4)
 TABLE = b"objid,votes\n" + b"".join(b"%d,%d\n" % (row, row * 7919 % 1000) for row in range(20_000))
 PICTURES = {f"{number}.jpg": bytes([number]) * 999 for number in range(40)}
 PLACES = {"sky/table.csv", "sky/loose.csv", "sky/packed.csv", "sky/images", "other/images"}
@@ -527,7 +527,7 @@ def test_what_was_changed_since_is_neither_overwritten_nor_passed_over(fetching:
     assert "changed" in fetching("--list", "table")[1]
     status, said = fetching("table", "images")
     assert status == 1
-    assert re.search("sky/table.csv, .*sky/images: no longer what was fetched. Move or delete it", said)
+    assert re.search("sky/table.csv, .*sky/images: not what was fetched. Move or delete it", said)
     assert table.read_bytes().endswith(b"20000,1\n")
     status, said = fetching("--check")
     assert status == 1

@@ -121,15 +121,17 @@ def file_digest(path: Path, algorithm: str) -> str:
 
     Args:
         path: The file.
-        algorithm: One of hashlib's, or `crc32`.
+        algorithm: One of hashlib's, or `crc32`, which is for small files.
     """
-    with path.open("rb") as file:
-        if algorithm != "crc32":
-            return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
-        found = 0
+    if algorithm == "crc32":
+        return f"crc32:{zlib.crc32(path.read_bytes()):08x}"
+    found, there = hashlib.new(algorithm), 0
+    with path.open("rb") as file, transfer(f"Checking {path.name}", path.stat().st_size) as shown:
         while block := file.read(BLOCK):
-            found = zlib.crc32(block, found)
-        return f"crc32:{found:08x}"
+            found.update(block)
+            there += len(block)
+            shown(there)
+    return f"{algorithm}:{found.hexdigest()}"
 
 
 def _attempt(session: "Session", remote: Remote, part: Part, patience: Patience, shown: Callable[[int], None]) -> None:
@@ -216,7 +218,7 @@ def _verified(remote: Remote, part: Part) -> str:
 
 
 def _given_up(remote: Remote, part: Part, trouble: Trouble) -> str:
-    line = " Is this computer online? HTTPS_PROXY names a proxy, where one is needed." if trouble.strange else ""
+    line = " Is this computer online? HTTPS_PROXY names a proxy, where one is needed." if trouble.unreached else ""
     kept = f"{part.size:,} bytes of it are kept, and the same command goes on from there." if part.size else ""
     return f"{remote.name} cannot be downloaded now: {trouble}.{line} {kept or 'Run the same command later.'}"
 

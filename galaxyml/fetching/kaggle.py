@@ -41,21 +41,25 @@ class Competition:
         """Bytes of each file, roughly: Kaggle packs some of them on the way.
 
         Raises:
-            UserError: If Kaggle cannot be reached or does not give the files to this user.
+            UserError: If Kaggle cannot be reached, or does not give the files to this user.
         """
         from kagglesdk.competitions.types.competition_api_service import ApiListDataFilesRequest
 
         request = ApiListDataFilesRequest()
         request.competition_name, request.page_size = self.name, 200
-        with self._allowed():
-            listed = self._client.competitions.competition_api_client.list_data_files(request)
-            return {file.name: int(file.total_bytes) for file in listed.files}
+        try:
+            with self._allowed():
+                listed = self._client.competitions.competition_api_client.list_data_files(request)
+        except Trouble as trouble:
+            raise UserError(f"Kaggle cannot be asked for {self.name} now: {trouble}. Try again later.") from None
+        return {file.name: int(file.total_bytes) for file in listed.files}
 
     def address(self, file: str) -> str:
         """The address of a file, which holds for a few minutes.
 
         Raises:
-            UserError: As for `sizes`.
+            Trouble: If Kaggle cannot be reached now.
+            UserError: If it does not give the file to this user.
         """
         from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFileRequest
 

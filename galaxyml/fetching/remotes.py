@@ -31,8 +31,8 @@ class Remotes:
     session: "Session"
     patience: Patience
     mirror: str | None = None
-    _records: dict[int, dict[str, Any] | None] = field(default_factory=dict)
-    _competitions: dict[str, kaggle.Competition] = field(default_factory=dict)
+    _records: dict[int, dict[str, Any] | None] = field(default_factory=dict, init=False)
+    _competitions: dict[str, kaggle.Competition] = field(default_factory=dict, init=False)
 
     def find(self, file: File) -> Remote:
         """Where a file is.
@@ -89,7 +89,7 @@ class Remotes:
                 return response.json()
 
         try:
-            found = patiently(ask, f"Zenodo's record {number}", replace(self.patience, tries=self.patience.strange))
+            found = patiently(ask, f"Zenodo's record {number}", replace(self.patience, tries=self.patience.unreached))
         except UserError as error:
             print(f"Zenodo does not describe record {number} now ({error}): sizes and digests are galaxyml's own.")
             return None

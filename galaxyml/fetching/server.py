@@ -28,7 +28,7 @@ class Patience:
 
     Attributes:
         tries: Attempts in a row that bring nothing new.
-        strange: The same where no server answers at all.
+        unreached: The same where no server answers at all.
         wait: Seconds before the second attempt; each further one waits twice as long.
         longest: Most seconds before an attempt.
         asked: Most seconds that a server may ask to be left alone.
@@ -36,7 +36,7 @@ class Patience:
     """
 
     tries: int = 7
-    strange: int = 3
+    unreached: int = 3
     wait: float = 1.0
     longest: float = 60.0
     asked: float = 900.0
@@ -49,12 +49,12 @@ class Trouble(UserError):
     Args:
         what: It, in words.
         wait: Seconds that the server asks for, if it does.
-        strange: Whether no server answered.
+        unreached: Whether no server answered.
     """
 
-    def __init__(self, what: str, wait: float | None = None, strange: bool = False) -> None:
+    def __init__(self, what: str, wait: float | None = None, unreached: bool = False) -> None:
         super().__init__(what)
-        self.wait, self.strange = wait, strange
+        self.wait, self.unreached = wait, unreached
 
 
 def open_session() -> "Session":
@@ -88,7 +88,7 @@ def patiently(ask: Callable[[], Found], what: str, patience: Patience, gained: C
         except Trouble as trouble:
             failures = 1 if gained() > most else failures + 1
             most = max(most, gained())
-            if failures >= (patience.strange if trouble.strange else patience.tries):
+            if failures >= (patience.unreached if trouble.unreached else patience.tries):
                 raise
             # Not all clients at the same moment.
             seconds = min(patience.wait * 2 ** (failures - 1), patience.longest) * random.uniform(0.75, 1.25)
@@ -154,19 +154,23 @@ def passing() -> Iterator[None]:
     except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError):
         raise Trouble("the server has gone silent") from None
     except requests.exceptions.ConnectionError as error:
-        raise Trouble(f"no connection ({_reason(error)})", strange=True) from None
+        raise Trouble(f"no connection ({_reason(error)})", unreached=True) from None
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
         raise Trouble(f"the line broke ({_reason(error)})") from None
 
 
 def plain(address: str) -> str:
-    """An address without what comes after `?`, which may be a secret."""
-    return address.partition("?")[0]
+    """An address without what may be a secret: what comes after `?`, and a name and password before the server's.
+
+    >>> plain("https://ada:secret@example.org/table.csv?signature=1")
+    'https://example.org/table.csv'
+    """
+    return re.sub(r"//[^/@]*@", "//", address.partition("?")[0])
 
 
 def host(address: str) -> str:
     """The server's name in an address."""
-    return address.partition("//")[2].partition("/")[0] or address
+    return plain(address).partition("//")[2].partition("/")[0]
 
 
 def _asked_to_wait(given: str | None) -> float | None:
@@ -186,4 +190,5 @@ def _reason(error: Exception) -> str:
     inner: object = error
     while isinstance(inner, Exception):
         error, inner = inner, getattr(inner, "reason", None) or next(iter(inner.args), None)
-    return re.sub(r"^<[^>]*>: |^[\w.]*Connection\([^)]*\): ", "", str(error)).splitlines()[0].rstrip(".")
+    lines = re.sub(r"^<[^>]*>: |^[\w.]*Connection\([^)]*\): ", "", str(error)).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

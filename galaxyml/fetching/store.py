@@ -19,7 +19,6 @@ from galaxyml.files import unwritable, whole, write_text
 from galaxyml.progress import track
 
 AMPLE = 3  # times as much as expected is the most that an archive may hold
-UNKNOWN = int(1e12)  # bytes: the same of an archive of which nothing is known
 UNPACK: dict[str, Callable[[Path, Path, int], Content]] = {"folder": to_folder, "file": to_file, "gzip": gunzip}
 
 
@@ -67,8 +66,7 @@ class Store:
             place: Where it belongs.
 
         Raises:
-            Damaged: If it is not what it should be; then it is deleted.
-            DataError: If the disk is full.
+            DataError: If it is not what it should be, and then it is deleted; or if the disk is full.
         """
         path = self.root / place
         self._tidy(path)
@@ -79,7 +77,7 @@ class Store:
                 _move(download, path)
                 return
             with self._appearing(path) as draft:
-                content = UNPACK[file.unpack](download, draft, int(AMPLE * file.unpacked) if file.unpacked else UNKNOWN)
+                content = UNPACK[file.unpack](download, draft, int(AMPLE * (file.unpacked or 0)))
                 if draft.is_file():
                     _check_start(draft, file)
                 self._keep(place, {"file": file.name, "digest": digest, "content": content})

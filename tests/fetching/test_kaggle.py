@@ -21,7 +21,7 @@ from galaxyml.tasks.plasticc_tables import find_files
 
 pytest.importorskip("kagglesdk", reason="needs galaxyml[kaggle]")
 
-HURRIED = Patience(tries=3, strange=2, wait=0.01, longest=0.02, stall=5.0)
+HURRIED = Patience(tries=3, unreached=2, wait=0.01, longest=0.02, stall=5.0)
 TOKEN = "KGAT_1234"
 
 
@@ -140,7 +140,7 @@ def test_without_a_token_it_is_told_where_to_get_one_and_where_to_put_it(
         (401, r"does not know the token \(401\).*kaggle\.com/settings/api"),
         (403, r"\(403\)\. Open https://www\.kaggle\.com/competitions/PLAsTiCC-2018/rules.*accept its rules"),
         (404, r"no such file in PLAsTiCC-2018 \(404\)"),
-        (500, r"Kaggle answers 500"),
+        (500, r"Kaggle answers 500.*later"),
     ],
 )
 def test_what_kaggle_refuses_is_told_with_what_to_do(

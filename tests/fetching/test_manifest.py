@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 
 from galaxyml.errors import UserError
 from galaxyml.fetching import manifest
 from galaxyml.fetching.store import UNPACK
-from galaxyml.tasks import galaxy10, galaxyzoo
+from galaxyml.tasks import galaxy10, galaxyzoo, plasticc_tables, spirals, survey_tables
 
 CONF = Path(__file__).parents[2] / "conf" / "task"
 DATASETS = manifest.load()
@@ -79,6 +80,21 @@ def test_the_task_surveys_is_configured_for_the_same_names() -> None:
 
 
 KEYS = ("table", "mapping", "images")
+
+
+def test_errors_of_missing_files_name_data_that_can_be_fetched() -> None:
+    modules = (galaxy10.WHERE, galaxyzoo.WHERE, spirals.WHERE, plasticc_tables.WHERE)
+    for where in (*modules, survey_tables.GalaxyZoo2.where, survey_tables.GalaxyZooDecals.where):
+        names = re.findall(r"`python -m galaxyml\.fetch (\S+)`", where)
+        assert names
+        assert set(names) <= set(DATASETS)
+
+
+@pytest.mark.parametrize("dataset", [dataset for dataset in DATASETS.values() if dataset.next])
+def test_the_command_that_comes_next_is_one(dataset: manifest.Dataset) -> None:
+    assert dataset.next is not None
+    with initialize_config_dir(str(CONF.parent), version_base="1.3"):
+        assert compose("config", overrides=[*dataset.next.split(), "data_dir=data"]).task == dataset.task
 
 
 def test_a_misspelt_name_is_told_with_its_neighbour() -> None:
