@@ -82,6 +82,14 @@ def test_the_task_surveys_is_configured_for_the_same_names() -> None:
 KEYS = ("table", "mapping", "images")
 
 
+def test_real_files_begin_as_they_are_said_to(real: Path) -> None:
+    there = {place: file for dataset in DATASETS.values() for place, file in dataset.places.items()}
+    there = {place: file for place, file in there.items() if (real / place).is_file()}
+    assert len(there) >= 10
+    for place, file in there.items():
+        assert (real / place).read_bytes().startswith(file.starts.encode("latin-1")), place
+
+
 def test_errors_of_missing_files_name_data_that_can_be_fetched() -> None:
     modules = (galaxy10.WHERE, galaxyzoo.WHERE, spirals.WHERE, plasticc_tables.WHERE)
     for where in (*modules, survey_tables.GalaxyZoo2.where, survey_tables.GalaxyZooDecals.where):
