@@ -196,6 +196,7 @@ def help_text() -> str:
     lines += [
         "",
         "-m sweeps over every value that is given with commas. Results: multirun/<task>/<name>/report.md",
+        "python -m galaxyml.fetch NAME: real data, put where tasks read them (--list has the names).",
         "python -m galaxyml.predict RUN PICTURES… --out predictions.csv: what a finished run says of other pictures.",
         "python -m galaxyml.report FOLDER: a run's or a sweep's report again, finished or not.",
         "python -m galaxyml.compare RUN RUN…: which is better, on the objects that all predicted.",

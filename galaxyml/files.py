@@ -78,12 +78,26 @@ def whole(
             if not (draft.is_dir() and path.is_dir()):
                 raise
     except OSError as error:
-        if error.errno not in _REASONS:
-            raise
-        raise DataError(f"{path} cannot be written: {_REASONS[error.errno]}. {advice}") from error
+        raise unwritable(path, error, advice) from error
     finally:
         if draft is not None:
             shutil.rmtree(draft.parent, ignore_errors=True)
+
+
+def unwritable(path: Path, error: OSError, advice: str) -> DataError:
+    """The error of a file that cannot be written.
+
+    Args:
+        path: The file.
+        error: What the system said.
+        advice: What the user can do.
+
+    Raises:
+        OSError: The same error, if it is none that a user can do something about.
+    """
+    if error.errno not in _REASONS:
+        raise error
+    return DataError(f"{path} cannot be written: {_REASONS[error.errno]}. {advice}")
 
 
 @contextmanager
@@ -168,6 +182,11 @@ def known_digest(path: Path, cache: Path) -> str:
     return kept.read_text(encoding="utf-8")
 
 
+def free_space(path: Path) -> int:
+    """Bytes that are free where a file or folder is to be, which need not exist yet."""
+    return shutil.disk_usage(next(parent for parent in path.absolute().parents if parent.exists())).free
+
+
 def check_space(path: Path, needed: int, advice: str) -> None:
     """Makes sure, before the work, that there is room for a file or folder.
 
@@ -179,7 +198,6 @@ def check_space(path: Path, needed: int, advice: str) -> None:
     Raises:
         DataError: If the disk has fewer bytes free.
     """
-    there = next(parent for parent in path.parents if parent.exists())
-    free = shutil.disk_usage(there).free
+    free = free_space(path)
     if free < needed:
         raise DataError(f"{path} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free. {advice}")

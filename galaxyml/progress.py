@@ -2,11 +2,21 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 Item = TypeVar("Item")
 
@@ -66,3 +76,40 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
             told = time.monotonic()
             left = (told - start) / done * (total - done)
             print(f"{description}: {done} of {total}, about {left:.0f} s left", flush=True)
+
+
+@contextmanager
+def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Callable[[int], None]]:
+    """Shows how many bytes of a file are done, how fast, and how long the rest takes.
+
+    Nothing is shown for a part of what `track` shows already.
+
+    Args:
+        description: What is done, such as `images_gz2.zip`.
+        total: Bytes in all, where that is known.
+        start: Bytes that are done already.
+
+    Yields:
+        Takes how many bytes are done now, which may be fewer than before where something starts over.
+    """
+    if _tracked.get():
+        yield lambda there: None
+        return
+    if sys.stdout.isatty():
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, TimeRemainingColumn()) as shown:
+            task = shown.add_task(description, total=total, completed=start)
+            yield lambda there: shown.update(task, completed=there)
+        return
+    began = told = time.monotonic()
+
+    def tell(there: int) -> None:
+        nonlocal told
+        if time.monotonic() - told < SECONDS_BETWEEN_LINES or there == total:
+            return
+        told = time.monotonic()
+        rate = max(there - start, 1) / (told - began)
+        rest = f" of {total / 1e6:,.1f} MB, about {(total - there) / rate:.0f} s left" if total else " MB"
+        print(f"{description}: {there / 1e6:,.1f}{rest}, {rate / 1e6:.1f} MB/s", flush=True)
+
+    yield tell

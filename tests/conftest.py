@@ -3,11 +3,12 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from faulty import Server
 
 mpl.use("Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched in tests
@@ -80,6 +81,18 @@ def images_sky(sky: Path) -> Path:
 def files(sky: Path, tmp_path: Path) -> Path:
     """A copy of the small sky that a test may spoil."""
     return Path(shutil.copytree(sky, tmp_path / "data" / "galaxyzoo"))
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server on this machine, asked without a proxy."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    server = Server()
+    yield server
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture

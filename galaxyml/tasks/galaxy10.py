@@ -18,9 +18,9 @@ SHA256 = "19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571"  # Z
 LABELS = "ans"
 EXTRAS = ("ra", "dec", "redshift", "pxscale")
 WHERE = (
-    f"The file is {FILE} of https://doi.org/10.5281/zenodo.10845026 (2.5 GB): put it into a folder galaxy10/ and give "
-    "the folder above it as data_dir=… A folder a class, such as 0_Disturbed/, serves as well. Without them, "
-    "source=simulated runs on the simulated sky."
+    f"The file is {FILE} of https://doi.org/10.5281/zenodo.10845026: `python -m galaxyml.fetch galaxy10` fetches it "
+    "(2.7 GB); or put it into a folder galaxy10/ and give the folder above it as data_dir=… A folder a class, such as "
+    "0_Disturbed/, serves as well. Without them, source=simulated runs on the simulated sky."
 )
 
 

@@ -25,9 +25,10 @@ SOLUTIONS, BENCHMARK, TEST_SOLUTIONS = (
 SIMULATED = "kaggle"  # the tree whose questions the simulated volunteers of this task are asked
 
 WHERE = (
-    "The files are those of https://www.kaggle.com/c/galaxy-zoo-the-galaxy-challenge/data (free account): put "
-    f"{TRAINING}/, {TEST}/, {SOLUTIONS} and {BENCHMARK} into a folder galaxyzoo/ and give the folder above it as "
-    "data_dir=… Without them, source=simulated runs on the simulated sky."
+    "The files are those of https://www.kaggle.com/c/galaxy-zoo-the-galaxy-challenge/data (free account): "
+    f"`python -m galaxyml.fetch galaxyzoo` fetches them; or put {TRAINING}/, {TEST}/, {SOLUTIONS} and {BENCHMARK} into "
+    "a folder galaxyzoo/ and give the folder above it as data_dir=… Without them, source=simulated runs on the "
+    "simulated sky."
 )
 
 

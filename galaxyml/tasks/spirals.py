@@ -19,9 +19,9 @@ ELLIPTICAL, SPIRAL = 0, 1
 SAMPLES = ("original", "extra")  # of an object with several pictures the first of these is taken
 WHERE = (
     "The files are GalaxyZoo1_DR_table2.csv of https://data.galaxyzoo.org (Lintott et al. 2011), and "
-    "gz2_filename_mapping.csv and images_gz2.zip (unpacked as images/) of https://doi.org/10.5281/zenodo.3565489: put "
-    "them into a folder spirals/ and give the folder above it as data_dir=… Without them, source=simulated runs on the "
-    "simulated sky."
+    "gz2_filename_mapping.csv and images_gz2.zip (unpacked as images/) of https://doi.org/10.5281/zenodo.3565489: "
+    "`python -m galaxyml.fetch spirals` fetches them (3.4 GB); or put them into a folder spirals/ and give the folder "
+    "above it as data_dir=… Without them, source=simulated runs on the simulated sky."
 )
 
 

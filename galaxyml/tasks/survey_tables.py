@@ -21,8 +21,9 @@ INCOMPLETE: Mapping[str, tuple[str, ...]] = {"gzd5": ("merging",)}
 _LAST = "and give the folder above surveys/ as data_dir=… Without them, source=simulated runs on the simulated sky."
 _DECALS = (
     "The tables gz_decals_volunteers_1_and_2.csv, gz_decals_volunteers_5.csv and gz_decals_auto_posteriors.csv and the "
-    "pictures gz_decals_dr5_png_part1 to part4 (unpacked) are those of https://doi.org/10.5281/zenodo.4573248: put "
-    f"them into a folder surveys/decals/ {_LAST}"
+    "pictures gz_decals_dr5_png_part1 to part4 (unpacked) are those of https://doi.org/10.5281/zenodo.4573248: "
+    "`python -m galaxyml.fetch surveys-decals` fetches them (104 GB; surveys-decals-1 a quarter of the pictures, "
+    f"surveys-decals-auto the posteriors); or put them into a folder surveys/decals/ {_LAST}"
 )
 
 
@@ -43,8 +44,9 @@ class GalaxyZoo2(VoteCatalogue):
     endings = ("_count", "_weight", "_fraction", "_weighted_fraction", "_debiased", "_flag")
     where = (
         "The table is https://gz2hart.s3.amazonaws.com/gz2_hart16.fits.gz (Hart et al. 2016); gz2_filename_mapping.csv "
-        "and images_gz2.zip (unpacked as images/) are those of https://doi.org/10.5281/zenodo.3565489: put them into a "
-        f"folder surveys/sdss/ {_LAST}"
+        "and images_gz2.zip (unpacked as images/) are those of https://doi.org/10.5281/zenodo.3565489: "
+        "`python -m galaxyml.fetch surveys-sdss` fetches them (3.4 GB); or put them into a folder surveys/sdss/ "
+        f"{_LAST}"
     )
 
     def __init__(self, table: str | Sequence[str], mapping: str | None, images: str | Sequence[str]) -> None:

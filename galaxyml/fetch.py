@@ -1,0 +1,239 @@
+"""Public data, fetched, checked and put where the tasks read them: `python -m galaxyml.fetch NAME…`."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from galaxyml.errors import DataError, UserError
+from galaxyml.fetching import manifest
+from galaxyml.fetching.download import Part, Remote, download, file_digest
+from galaxyml.fetching.manifest import Dataset, File
+from galaxyml.fetching.remotes import Remotes, licence
+from galaxyml.fetching.server import Patience, open_session
+from galaxyml.fetching.store import State, Store, holding
+from galaxyml.files import alone, check_space, free_space
+
+EXAMPLES = """\
+examples:
+  python -m galaxyml.fetch --list
+  python -m galaxyml.fetch galaxy10
+  python -m galaxyml.fetch spirals surveys-sdss --to /big/data
+  python -m galaxyml.fetch galaxyzoo                  (needs a Kaggle account and galaxyml[kaggle])
+  python -m galaxyml.fetch --check
+
+Run the same command again after a break: it goes on where it was."""
+
+PATIENCE = Patience()
+MIRROR = "GALAXYML_MIRROR"
+ADVICE = "Free some space, or choose another folder by --to."
+THERE = (State.WHOLE, State.OWN)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line, and fetches, lists or checks."""
+    parser = argparse.ArgumentParser(
+        prog="python -m galaxyml.fetch",
+        description="Fetches public data into the folder that tasks read as data_dir.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch, or to check; --list has the names")
+    parser.add_argument("--to", type=Path, default=Path("data"), help="folder of all data (default: data)")
+    parser.add_argument(
+        "--mirror",
+        default=os.environ.get(MIRROR) or None,
+        metavar="URL",
+        help=f"address where an institute keeps the files under their own names (default: ${MIRROR})",
+    )
+    parser.add_argument("--list", action="store_true", help="what there is, and what of it is here")
+    parser.add_argument("--check", action="store_true", help="read all that is here and name what is damaged")
+    given = parser.parse_args(arguments)
+    if not (given.names or given.list or given.check):
+        parser.error("give a NAME, --list or --check")
+    store = Store(given.to.expanduser())
+    try:
+        datasets = manifest.load()
+        chosen = manifest.select(datasets, given.names or datasets)
+        if given.list:
+            show(store, chosen)
+        elif given.check:
+            check(store, chosen)
+        else:
+            fetch(store, chosen, datasets, given.mirror)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("Interrupted; what was downloaded is kept, and the same command goes on from there.", file=sys.stderr)
+        sys.exit(130)
+
+
+def fetch(store: Store, chosen: Sequence[Dataset], datasets: dict[str, Dataset], mirror: str | None) -> None:
+    """Fetches what is missing of some datasets, and says which command comes next.
+
+    Args:
+        store: The folder of all data.
+        chosen: What is wanted.
+        datasets: All there is: what another of them has fetched is not fetched again.
+        mirror: Address of a mirror, or None.
+
+    Raises:
+        UserError: If a file cannot be had, is not what was published, or does not fit the disk.
+    """
+    lacking = _lacking(store, chosen)
+    everywhere = manifest.places(datasets.values())
+    if lacking:
+        with open_session() as session:
+            remotes = Remotes(session, PATIENCE, mirror)
+            wanted = [file for file in lacking if holding(store, file, everywhere[file]) is None]
+            found = {file: remotes.find(file) for file in wanted}
+            if found:
+                _announce(store, chosen, found)
+            for file, places in lacking.items():
+                with alone(store.download_path(file)):
+                    there = holding(store, file, everywhere[file])  # another process may have brought it meanwhile
+                    if there is None:
+                        there = _bring(store, remotes, found.get(file) or remotes.find(file), file, places[0])
+                    _share(store, file, there, places)
+    for dataset in chosen:
+        print(f"{dataset.name} is all there." + (f" {dataset.note}" if dataset.note else ""))
+        if dataset.next:
+            print(f"Next: python -m galaxyml {dataset.next} {shlex.quote(f'data_dir={store.root}')}")
+
+
+def show(store: Store, datasets: Sequence[Dataset]) -> None:
+    """Prints what there is: name, task, size, licence, and what of it is here."""
+    rows = [("name", "task", "download", "state", "licence", "what")]
+    for dataset in datasets:
+        files = set(dataset.places.values())
+        sizes = [file.roughly for file in files]
+        size = _bytes(sum(known for known in sizes if known)) if any(sizes) else "?"
+        licences = sorted({file.source.licence for file in files})
+        rows.append(
+            (
+                dataset.name,
+                dataset.task,
+                size if all(sizes) or size == "?" else f"{size} + ?",
+                _state(store, dataset),
+                "; ".join(licences),
+                dataset.what,
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def check(store: Store, datasets: Sequence[Dataset]) -> None:
+    """Reads all that is there of some datasets.
+
+    Raises:
+        DataError: If something is damaged; it is named.
+    """
+    damaged, seen = [], 0
+    for file, places in manifest.places(datasets).items():
+        for place in places:
+            state = store.state(place, file)
+            if state in (State.MISSING, State.PART):
+                continue
+            seen += 1
+            if wrong := store.damage(place, file):
+                damaged.append(place)
+                print(f"{place}: {wrong}")
+            else:
+                unknown = state is State.OWN and (file.digest is None or file.unpack is not None)
+                print(f"{place}: {'put by hand, and no digest is known' if unknown else 'whole'}")
+    if damaged:
+        _refuse_changed(store, damaged)
+    if not seen:
+        print(f"Nothing of that is in {store.root}.")
+
+
+def _lacking(store: Store, chosen: Sequence[Dataset]) -> dict[File, list[str]]:
+    """What is not there of some datasets; raises DataError if something there is not what was fetched."""
+    lacking: dict[File, list[str]] = {}
+    changed = []
+    for file, places in manifest.places(chosen).items():
+        states = {place: store.state(place, file) for place in places}
+        changed += [place for place, state in states.items() if state is State.CHANGED]
+        if missing := [place for place, state in states.items() if state in (State.MISSING, State.PART)]:
+            lacking[file] = missing
+    if changed:
+        _refuse_changed(store, changed)
+    return lacking
+
+
+def _refuse_changed(store: Store, changed: Sequence[str]) -> NoReturn:
+    paths = ", ".join(str(store.root / place) for place in changed)
+    raise DataError(f"{paths}: not what was fetched. Move or delete it, then fetch it again by the same name.")
+
+
+def _bring(store: Store, remotes: Remotes, remote: Remote, file: File, place: str) -> str:
+    """Downloads a file to a place, which is returned."""
+    path = store.download_path(file)
+    if path.is_file():  # whole and checked, but a kill came before it was unpacked
+        digest = file_digest(path, (remote.digest or "sha256:").partition(":")[0])
+        if remote.digest not in (None, digest):
+            path.unlink()
+    if not path.is_file():
+        digest = download(remotes.session, remote, path, remotes.patience)
+    store.put(path, digest, file, place)
+    print(f"{store.root / place}: whole ({digest if remote.digest else 'no digest is published; kept for --check'}).")
+    return place
+
+
+def _share(store: Store, file: File, there: str, places: Sequence[str]) -> None:
+    """Makes what is at one place be at others, too."""
+    for place in places:
+        if store.state(place, file) not in THERE:
+            store.link(place, there)
+            what = "a link to" if (store.root / place).is_symlink() else "a copy of"
+            print(f"{store.root / place} is {what} {store.root / there}.")
+
+
+def _announce(store: Store, chosen: Sequence[Dataset], found: dict[File, Remote]) -> None:
+    """Says what will be fetched, under which licence, and what is to be cited; raises DataError if it does not fit."""
+    print(f"To be fetched for {', '.join(dataset.name for dataset in chosen)}:")
+    peak = kept = 0
+    for source in dict.fromkeys(file.source for file in found):
+        files = {file: remote for file, remote in found.items() if file.source == source}
+        print(f"  {source.title}, {source.page}")
+        for file, remote in files.items():
+            size = remote.size or remote.about or 0
+            part = Part(store.download_path(file)).size
+            here = f", {_bytes(part)} of it are here" if part else ""
+            print(f"    {file.name}  {_bytes(size) if size else 'size unknown'}{here}")
+            becomes = int(file.unpacked or size) if file.unpack else 0
+            peak = max(peak, kept + size - part + becomes)
+            kept += becomes or size
+        print(f"    licence: {licence(source, next(iter(files.values())))}")
+        print(f"    to cite: {source.cite}")
+    free = _bytes(free_space(store.root / ".fetch"))
+    print(f"  {_bytes(kept)} in the end, at most {_bytes(peak)} on the way; {free} are free.", flush=True)
+    check_space(store.root / ".fetch", peak, ADVICE)
+
+
+def _state(store: Store, dataset: Dataset) -> str:
+    states = [store.state(place, file) for place, file in dataset.places.items()]
+    if State.CHANGED in states:
+        return "changed"
+    there = sum(state in THERE for state in states)
+    if there == len(states):
+        return "whole"
+    return f"part ({there} of {len(states)})" if there or State.PART in states else "missing"
+
+
+def _bytes(count: int) -> str:
+    """A number of bytes as people read it.
+
+    >>> _bytes(3_400_000_000), _bytes(370_350)
+    ('3.4 GB', '0.4 MB')
+    """
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+if __name__ == "__main__":
+    main()

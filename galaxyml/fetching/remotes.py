@@ -1,0 +1,107 @@
+"""Where files are: on Zenodo, in a bucket, on a mirror, or with Kaggle; and what their sizes and digests are."""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from galaxyml.errors import DataError, UserError, some
+from galaxyml.fetching import kaggle
+from galaxyml.fetching.download import Remote
+from galaxyml.fetching.manifest import File, Source
+from galaxyml.fetching.server import Patience, answer, passing, patiently
+
+if TYPE_CHECKING:
+    from requests import Session
+
+ZENODO = "https://zenodo.org"
+
+
+@dataclass
+class Remotes:
+    """Finds files.
+
+    Attributes:
+        session: From `open_session`.
+        patience: How long servers are waited for.
+        mirror: Address that the files' names are joined to, or None. It is asked for all files but Kaggle's, as each
+            user has to accept their rules.
+    """
+
+    session: "Session"
+    patience: Patience
+    mirror: str | None = None
+    _records: dict[int, dict[str, Any] | None] = field(default_factory=dict, init=False)
+    _competitions: dict[str, kaggle.Competition] = field(default_factory=dict, init=False)
+
+    def find(self, file: File) -> Remote:
+        """Where a file is.
+
+        Raises:
+            UserError: If there is none of its name, or Kaggle does not know the user.
+        """
+        source = file.source
+        if source.kaggle is not None:
+            return self._of_kaggle(file, source.kaggle)
+        if self.mirror is not None:
+            return self._at(file, f"{self.mirror.rstrip('/')}/{quote(file.name)}")
+        if source.zenodo is not None:
+            return self._of_zenodo(file, source.zenodo)
+        return self._at(file, f"{source.address}{quote(file.name)}")
+
+    def _at(self, file: File, address: str) -> Remote:
+        size = file.size or self._size(address)
+        return Remote(file.name, lambda: address, size, file.digest, file.roughly)
+
+    def _size(self, address: str) -> int | None:
+        """Bytes of a file, if its server tells them; what is wrong with it is told better by the download."""
+        try:
+            with passing(), answer(self.session, address, self.patience, "HEAD") as response:
+                given = response.headers.get("Content-Length", "")
+        except UserError:
+            return None
+        return int(given) if given.isdecimal() else None
+
+    def _of_zenodo(self, file: File, number: int) -> Remote:
+        address = f"{ZENODO}/records/{number}/files/{quote(file.name)}?download=1"
+        if number not in self._records:
+            self._records[number] = self._ask_zenodo(number)
+        record = self._records[number]
+        if record is None:
+            return Remote(file.name, lambda: address, file.size, file.digest, file.roughly)
+        try:
+            listed = {known["key"]: (int(known["size"]), str(known["checksum"])) for known in record["files"]}
+            licence = record["metadata"].get("license", {}).get("id")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"Zenodo describes record {number} in a way that is not understood ({error!r}).") from None
+        if file.name not in listed:
+            raise DataError(f"Record {number} of Zenodo has no {file.name}; it has {some(sorted(listed))}.")
+        size, digest = listed[file.name]
+        # What the publisher says counts before what others have said of the file, unless it is of another kind.
+        known = file.digest if file.digest and not file.digest.startswith("md5:") else digest
+        return Remote(file.name, lambda: address, size, known, size, licence)
+
+    def _ask_zenodo(self, number: int) -> dict[str, Any] | None:
+        """A record's description, or None if Zenodo does not tell now."""
+
+        def ask() -> Any:
+            with answer(self.session, f"{ZENODO}/api/records/{number}", self.patience) as response:
+                return response.json()
+
+        try:
+            found = patiently(ask, f"Zenodo's record {number}", replace(self.patience, tries=self.patience.unreached))
+        except UserError as error:
+            print(f"Zenodo does not describe record {number} now ({error}): sizes and digests are galaxyml's own.")
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _of_kaggle(self, file: File, name: str) -> Remote:
+        if name not in self._competitions:
+            self._competitions[name] = kaggle.Competition(name)
+        competition = self._competitions[name]
+        return Remote(file.name, partial(competition.address, file.name), about=competition.sizes.get(file.name))
+
+
+def licence(source: Source, remote: Remote) -> str:
+    """Under which licence a file is, and who says so."""
+    return f"{remote.licence} (says Zenodo)" if remote.licence else source.licence
