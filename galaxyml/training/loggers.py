@@ -29,6 +29,7 @@ from galaxyml.errors import UserError
 from galaxyml.runs import PLACES, RunDir, flat
 
 NEEDS = {"WandB": "wandb", "MLflow": "mlflow"}  # class -> package, which is also the extra
+ALWAYS = ("batch_size", "epochs", "fold", "optim.lr", "seed", "size")  # what a table of runs shows of each
 SECONDS_BUSY = 300  # that a process waits for others which write to the same database
 
 
@@ -53,20 +54,16 @@ def settings(config: DictConfig) -> dict[str, Any]:
 
 
 def telling(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
-    """Of a configuration's settings those that tell runs apart: root keys, the optimizer's, and what was given.
+    """Of a configuration's settings those that tell runs apart: `ALWAYS`, and what the user gave.
 
     Args:
         config: The configuration.
         overrides: What the user gave, such as `optim.lr=0.001` or `model=tiny`.
     """
     given = {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in overrides)}
-    own = {
-        key: value
-        for key, value in settings(config).items()
-        if key in given or key.startswith("optim.") or ("." not in key and key not in PLACES)
-    }
+    own = {key: value for key, value in settings(config).items() if key in ALWAYS or key in given}
     choices = {key: value for key, value in given.items() if isinstance(config.get(key), DictConfig)}
-    return {**choices, **own}
+    return {key: value for key, value in {**choices, **own}.items() if key not in PLACES}
 
 
 class TensorBoard(TensorBoardLogger):
