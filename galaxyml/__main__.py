@@ -6,7 +6,7 @@ Nothing heavy is imported before the configuration is composed, so that help and
 import os
 import sys
 
-from galaxyml import commandline, ranks
+from galaxyml import commandline, progress, ranks
 from galaxyml.errors import UserError
 from galaxyml.signals import Stop
 
@@ -23,6 +23,8 @@ def main() -> None:
 
             processes.serve_met()
             return
+        if commandline.wants_quiet(sys.argv[1:]):
+            os.environ[progress.CONSOLE] = "WARNING"
         sys.argv[1:] = commandline.prepare(sys.argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")

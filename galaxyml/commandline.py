@@ -29,6 +29,7 @@ VALUED = {
     "--shell-completion",
     "-sc",
 }  # Hydra's flags that take a value
+QUIET = ("-q", "--quiet")  # ours
 GROUPS = (
     "task",
     "model",
@@ -170,6 +171,11 @@ def explained(error: Exception) -> str:
     return " ".join(f"{error} {error.__cause__ or ''}".split())
 
 
+def wants_quiet(args: list[str]) -> bool:
+    """Whether the user wants to be told only what goes wrong, and where the report is."""
+    return bool(set(QUIET) & set(args))
+
+
 def wants_help(args: list[str]) -> bool:
     """Whether the user asks for help."""
     return bool({"-h", "--help"} & set(args))
@@ -195,6 +201,7 @@ def help_text() -> str:
         lines.append(f"  {key:<23}{value:<10} {comment}")
     lines += [
         "",
+        "-q tells only what goes wrong, and where the report is.",
         "-m sweeps over every value that is given with commas. Results: multirun/<task>/<name>/report.md",
         "python -m galaxyml.fetch NAME: real data, put where tasks read them (--list has the names).",
         "python -m galaxyml.predict RUN PICTURES… --out predictions.csv: what a finished run says of other pictures.",
@@ -219,7 +226,7 @@ def _flags_apart(args: list[str]) -> tuple[list[str], list[str]]:
 
     Hydra 1.3 reads no override after a flag (facebookresearch/hydra#3053).
     """
-    flags, rest, waiting = [], [], list(args)
+    flags, rest, waiting = [], [], [arg for arg in args if arg not in QUIET]
     while waiting:
         arg = waiting.pop(0)
         if not arg.startswith("-"):

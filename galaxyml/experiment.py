@@ -22,6 +22,7 @@ from galaxyml.data.source import Source
 from galaxyml.errors import UserError
 from galaxyml.launching.job import where
 from galaxyml.models.symmetry import view_set
+from galaxyml.progress import track
 from galaxyml.runs import RunDir, check_same
 from galaxyml.seeds import seed_all
 from galaxyml.training import processes
@@ -185,7 +186,8 @@ def _learn(config: DictConfig, here: RunDir, module: Module, data: Data) -> ligh
 def run_stages(config: DictConfig, here: RunDir) -> dict[str, float]:
     """Runs a configuration's stages, one after the other, on the predictions of a run or of a sweep."""
     metrics: dict[str, float] = {}
-    for stage in instantiate(config.stages):
+    stages = instantiate(config.stages)
+    for stage in track(stages, f"{here.name}: judging and drawing", len(stages)):
         metrics |= stage(here)
     return metrics
 

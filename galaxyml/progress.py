@@ -1,5 +1,6 @@
-"""How long work shows itself: a bar in a terminal, a plain line now and then elsewhere."""
+"""How long work shows itself: a bar in a terminal, a plain line now and then elsewhere; nothing with `-q`."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,16 +13,47 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 15.0
+CONSOLE = "GALAXYML_CONSOLE"  # environment variable with the lowest level that is told, of `logging`: INFO or WARNING
 _tracked = ContextVar("tracked", default=False)  # whether a bar over the whole of the work is shown already
+
+
+def quiet() -> bool:
+    """Whether only what goes wrong is to be told, and where the report is."""
+    return os.environ.get(CONSOLE, "INFO") not in ("INFO", "DEBUG")
+
+
+def live() -> bool:
+    """Whether something may be drawn that changes: there is a terminal, and somebody who wants to see it."""
+    return sys.stdout.isatty() and not quiet()
+
+
+def say(text: str) -> None:
+    """Prints a line, unless all is to be quiet."""
+    if not quiet():
+        print(text, flush=True)
+
+
+class Rate(ProgressColumn):
+    """How many are done a second, or how long one takes."""
+
+    def render(self, task: Task) -> Text:
+        """The last half minute's, or of all when it is done."""
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{1 / speed:.1f} s each" if speed < 1 else f"{speed:,.0f}{task.fields.get('unit', '')}/s")
 
 
 def bar() -> Progress:
@@ -33,10 +65,11 @@ def bar() -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        disable=not sys.stdout.isatty() or _tracked.get(),
+        disable=not live() or _tracked.get(),
     )
 
 
@@ -54,7 +87,7 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
     if _tracked.get():
         yield from items
         return
-    if sys.stdout.isatty():
+    if live():
         with bar() as shown:
             task = shown.add_task(description, total=total, note="")
             for item in items:
@@ -74,8 +107,8 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
             _tracked.set(False)
         if time.monotonic() - told > SECONDS_BETWEEN_LINES and done < total:
             told = time.monotonic()
-            left = (told - start) / done * (total - done)
-            print(f"{description}: {done} of {total}, about {left:.0f} s left", flush=True)
+            rate = done / (told - start)
+            say(f"{description}: {done} of {total}, {rate:.3g}/s, about {(total - done) / rate:.0f} s left")
 
 
 @contextmanager
@@ -95,7 +128,7 @@ def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Ca
     if _tracked.get():
         yield lambda there: None
         return
-    if sys.stdout.isatty():
+    if live():
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(*columns, TimeRemainingColumn()) as shown:
             task = shown.add_task(description, total=total, completed=start)
@@ -110,6 +143,6 @@ def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Ca
         told = time.monotonic()
         rate = max(there - start, 1) / (told - began)
         rest = f" of {total / 1e6:,.1f} MB, about {(total - there) / rate:.0f} s left" if total else " MB"
-        print(f"{description}: {there / 1e6:,.1f}{rest}, {rate / 1e6:.1f} MB/s", flush=True)
+        say(f"{description}: {there / 1e6:,.1f}{rest}, {rate / 1e6:.1f} MB/s")
 
     yield tell

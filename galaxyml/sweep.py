@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from galaxyml.errors import UserError
 from galaxyml.files import digest, file_digest, write_json
+from galaxyml.progress import quiet, say
 
 if TYPE_CHECKING:
     from galaxyml.runs import RunDir
@@ -104,13 +105,13 @@ def end(folder: Path, asked: Sequence[str], hint: str, failed: Sequence[str] = (
             print(f"{hint} carries on with {which} and keeps the others, once the reason is gone.", file=sys.stderr)
         print(f"what there is: {report}", file=sys.stderr)
         return 1
-    if search:
+    if search or quiet():
         print(f"report      {report}")
     elif len(joined) == 1:
         show(joined[0])
     else:
         _show_ranking(sweep, jobs, joined, verdict)
-    print(f"jobs        {sweep.path / 'sweep.csv'}")
+    say(f"jobs        {sweep.path / 'sweep.csv'}")
     if unfinished := [job.name for job in jobs if job.state not in sweep_table.ENDED]:
         print(f"not joined, as not finished: {', '.join(unfinished)}")
     return 0

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from galaxyml.metrics import rmse
 from galaxyml.trees import DecisionTree, violation
@@ -45,7 +46,7 @@ def test_the_command_of_the_readme_sweeps_five_folds(sky: Path, tmp_path: Path) 
     assert "Warning" not in done.stderr
     sweep = tmp_path / "multirun" / "galaxyzoo" / "literal"
     assert sorted(path.name for path in sweep.glob("fold-*")) == [f"fold-{k}" for k in range(5)]
-    assert str(Path("multirun/galaxyzoo/literal/report.md")) in done.stdout
+    assert str(Path("multirun/galaxyzoo/literal/report.html")) in done.stdout
 
     solutions = pd.read_csv(sky / "training_solutions_rev1.csv").set_index("GalaxyID")[COLUMNS]
     out_of_fold = pd.read_parquet(sweep / "predictions" / "val.parquet").set_index("id")[COLUMNS]
@@ -291,11 +292,45 @@ def test_tensorboard_has_curves_figures_and_hyperparameters(command: Command, tm
     board.Reload()
     tags = board.Tags()
     assert {"train/loss", "val/loss", "val/rmse", "val/pearson", "learning_rate"} <= set(tags["scalars"])
-    assert set(tags["images"]) == {"val/rmse by column", "val/galaxies"}
+    assert set(tags["images"]) == {"val/rmse by column", "val/objects"}
+    assert len(board.Scalars("throughput")) == 3
+    assert all(event.value > 0 for event in board.Scalars("throughput"))
     history = pd.read_csv(tmp_path / "multirun" / "galaxyzoo" / "board" / "fold-0" / "history.csv")
     np.testing.assert_allclose([event.value for event in board.Scalars("val/rmse")], history["val/rmse"], rtol=1e-5)
     content = str(board.summary_metadata["_hparams_/session_start_info"])
-    assert "optim.lr" in content
+    for name in ("optim.lr", "fold", "model", "tiny"):
+        assert name in content
+    assert "cache_dir" not in content
+
+
+def test_tensorboard_shows_what_is_trivial_and_what_the_net_sees(command: Command, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+
+    assert command("name=board", "epochs=2")[0] == 0
+    run = tmp_path / "multirun" / "galaxyzoo" / "board" / "fold-0"
+    board = EventAccumulator(str(run / "tensorboard"))
+    board.Reload()
+    catalog = pd.read_parquet(run / "catalog.parquet")
+    columns = DecisionTree.load("kaggle").columns
+    train, val = (catalog.loc[catalog["split"] == split, columns].to_numpy() for split in ("train", "val"))
+    trivial = np.sqrt(((train.mean(axis=0) - val) ** 2).mean())
+    assert [event.value for event in board.Scalars("baseline/rmse")] == pytest.approx([trivial] * 2, rel=1e-5)
+    (event,) = board.Tensors("custom_scalars__config__")
+    charts = {
+        chart.title: list(chart.multiline.tag)
+        for category in Layout.FromString(event.tensor_proto.string_val[0]).category
+        for chart in category.chart
+    }
+    assert charts["loss"] == ["^train/loss$", "^val/loss$"]
+    assert charts["rmse"] == ["^val/rmse$", "^baseline/rmse$"]
+    (folder,) = (run / "tensorboard").glob("*/features")
+    rows = (folder / "metadata.tsv").read_text().splitlines()
+    assert rows[0].split("\t")[:2] == ["id", "Class1.1"]
+    assert {row.split("\t")[0] for row in rows[1:]} == set(catalog.loc[catalog["split"] == "val", "id"].astype(str))
+    assert len((folder / "tensors.tsv").read_text().splitlines()) == len(val)
+    with Image.open(folder / "sprite.png") as sprite:
+        assert sprite.size == (4 * 48, 4 * 48)  # 12 pictures in a square
 
 
 def test_pretrained_weights_from_a_file(command: Command, real: Path) -> None:

@@ -1,6 +1,5 @@
 """What a person sees of jobs that run side by side: a live table in a terminal, plain lines elsewhere."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from galaxyml.progress import SECONDS_BETWEEN_LINES
+from galaxyml.progress import SECONDS_BETWEEN_LINES, live, say
 from galaxyml.runs import RunDir
 
 RUNNING = ("preparing", "training", "predicting")
@@ -79,7 +78,7 @@ class Board:
         self.began, self.since = time.monotonic(), time.time()
         self.console = Console(highlight=False)
         self.live: Live | None = None
-        if sys.stdout.isatty():
+        if live():
             self.live = Live(get_renderable=self._table, refresh_per_second=2, console=self.console)
 
     @contextmanager
@@ -90,7 +89,7 @@ class Board:
             slots: How many run at once, if that is known.
         """
         if self.live is None:
-            print(f"{len(self.rows)} runs" + (f", {slots} at once" if slots else ""), flush=True)
+            say(f"{len(self.rows)} runs" + (f", {slots} at once" if slots else ""))
             yield
             return
         with self.live:
@@ -101,7 +100,7 @@ class Board:
         if self.live is not None:
             self.console.print(text, markup=False)
         else:
-            print(text, flush=True)
+            say(text)
 
     def started(self, at: int, place: str, pid: int | None) -> None:
         """A job has begun."""

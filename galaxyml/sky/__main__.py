@@ -1,21 +1,27 @@
-"""Writes a contact sheet of the simulated sky: `python -m galaxyml.sky FILE [--survey decals|surveys|lsst]`."""
+"""Shows the simulated sky: `python -m galaxyml.sky FILE [--survey decals|surveys|lsst]`, or `FOLDER --labels 1500`."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from galaxyml.errors import UserError
+from galaxyml.sky.images import write_images
 from galaxyml.sky.light_curves.sheet import light_curve_sheet
 from galaxyml.sky.sheet import contact_sheet, galaxy10_sheet, surveys_sheet
 
 SHEETS = {"sdss": contact_sheet, "decals": galaxy10_sheet, "surveys": surveys_sheet, "lsst": light_curve_sheet}
 
 
-def main() -> None:
-    """Reads the command line and writes the sheet."""
+def main(given: Sequence[str] | None = None) -> None:
+    """Reads the command line and writes the sheet, or the folder."""
     parser = argparse.ArgumentParser(
         prog="python -m galaxyml.sky",
-        description="Writes a picture with galaxies of every kind, or light curves of every class.",
+        description="Writes a picture with galaxies of every kind, or light curves of every class; or a folder of "
+        "pictures with a table of labels, as task=images takes it.",
     )
-    parser.add_argument("file", type=Path, help="a .jpg or .png that will be written")
+    parser.add_argument("file", type=Path, help="a .jpg or .png that will be written; with --labels a new folder")
+    parser.add_argument("--labels", type=int, metavar="N", help="write a folder of N pictures with labels.csv instead")
     parser.add_argument("--seed", type=int, default=0, help="of the galaxies (default: 0)")
     parser.add_argument(
         "--survey",
@@ -23,8 +29,16 @@ def main() -> None:
         default="sdss",
         help="who observes; surveys shows the same galaxies by each, lsst light curves (default: sdss)",
     )
-    arguments = parser.parse_args()
-    SHEETS[arguments.survey](arguments.file, arguments.seed)
+    arguments = parser.parse_args(given)
+    try:
+        if arguments.labels is None:
+            SHEETS[arguments.survey](arguments.file, arguments.seed)
+        elif arguments.file.exists():
+            raise UserError(f"{arguments.file} is there already. Give a new folder.")
+        else:
+            write_images(arguments.file, arguments.labels, arguments.seed)
+    except UserError as error:
+        sys.exit(f"error: {error}")
     print(f"Wrote {arguments.file}")
 
 

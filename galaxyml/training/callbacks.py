@@ -1,7 +1,6 @@
 """What happens beside the fitting: seeds, checkpoints, history and progress."""
 
 import math
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from galaxyml import ranks
 from galaxyml.errors import UserError
-from galaxyml.progress import SECONDS_BETWEEN_LINES, bar
+from galaxyml.progress import SECONDS_BETWEEN_LINES, bar, live, say
 from galaxyml.runs import RunDir
 from galaxyml.seeds import seed_all
 
@@ -122,9 +121,11 @@ class EpochProgress(Callback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.shown = bar()
         steps = int(trainer.estimated_stepping_batches)
-        self.task = self.shown.add_task(f"{self.name}: training", total=steps, completed=trainer.global_step, note="")
+        self.task = self.shown.add_task(
+            f"{self.name}: training", total=steps, completed=trainer.global_step, unit=" steps", note=""
+        )
         self.shown.start()
-        self.began, self.first = time.monotonic(), trainer.current_epoch
+        self.began, self.first, self.step = time.monotonic(), trainer.current_epoch, trainer.global_step
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self.shown.update(self.task, completed=trainer.global_step)
@@ -135,10 +136,11 @@ class EpochProgress(Callback):
         note = f"{self.monitor} {float(value):.4f}" if value is not None else ""
         self.shown.update(self.task, note=note)
         now = time.monotonic()
-        if not sys.stdout.isatty() and (done == total or now - self.told > SECONDS_BETWEEN_LINES):
+        if not live() and (done == total or now - self.told > SECONDS_BETWEEN_LINES):
             self.told = now
             left = (now - self.began) / (done - self.first) * (total - done)
-            print(f"{self.name}: epoch {done} of {total}, {note}, about {left:.0f} s left", flush=True)
+            rate = (trainer.global_step - self.step) / (now - self.began)
+            say(f"{self.name}: epoch {done} of {total}, {note}, {rate:.3g} steps/s, about {left:.0f} s left")
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.shown.stop()
@@ -146,7 +148,7 @@ class EpochProgress(Callback):
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.shown = bar()
         total = sum(int(count) for count in trainer.num_predict_batches)
-        self.task = self.shown.add_task(f"{self.name}: predicting", total=total, note="")
+        self.task = self.shown.add_task(f"{self.name}: predicting", total=total, unit=" batches", note="")
         self.shown.start()
 
     def on_predict_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:

@@ -33,7 +33,13 @@ class Dashboard(Callback):
             if isinstance(logger, TensorBoard):
                 logger.lay_out(layout(self.monitor, self.baseline))
 
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._count_anew()  # a fit that goes on within an epoch does not begin it
+
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._count_anew()
+
+    def _count_anew(self) -> None:
         self.began = self.ended = time.monotonic()
         self.seen = 0
 

@@ -141,8 +141,8 @@ def test_weights_and_biases_without_a_network(command: Command, tmp_path: Path) 
         rows = logged(run)
         history = pd.read_csv(run / "history.csv")
         assert [row["val/rmse"] for row in rows if "val/rmse" in row] == pytest.approx(history["val/rmse"].tolist())
-        assert any(row.get("val/galaxies._type") == "image-file" or "val/galaxies" in row for row in rows)
-        assert list(run.glob("wandb/offline-run-*/files/media/images/val/galaxies*.png"))
+        assert any(row.get("val/objects._type") == "image-file" or "val/objects" in row for row in rows)
+        assert list(run.glob("wandb/offline-run-*/files/media/images/val/objects*.png"))
         summary = {
             ".".join(item.nested_key) or item.key: json.loads(item.value_json)
             for record in records(run)
@@ -209,7 +209,7 @@ def test_mlflow_in_a_database_of_the_sweep(command: Command, tmp_path: Path) -> 
         reached = json.loads((sweep / name / "metrics.json").read_text())["val/rmse"]
         assert run.data.metrics["reached/val/rmse"] == pytest.approx(reached)
         assert run.info.status == "FINISHED"
-        pictures = {item.path for item in client.list_artifacts(run.info.run_id, "val/galaxies")}
+        pictures = {item.path for item in client.list_artifacts(run.info.run_id, "val/objects")}
         assert pictures
         assert all((sweep / "mlflow" / run.info.run_id / "artifacts" / path).is_file() for path in pictures)
 

@@ -1,0 +1,65 @@
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.progress import Task
+
+from galaxyml import progress
+
+Command = Callable[..., tuple[int, str]]
+
+
+def task(speed: float | None, unit: str = "") -> Task:
+    made = Task(0, "d", 10, 5, _get_time=lambda: 0.0, fields={"unit": unit})  # type: ignore[arg-type]  # an id is a number
+    made.finished_speed = speed
+    return made
+
+
+@pytest.mark.parametrize(
+    ("speed", "unit", "said"),
+    [(None, "", ""), (1234.5, "", "1,234/s"), (31.2, " steps", "31 steps/s"), (0.25, " steps", "4.0 s each")],
+)
+def test_a_rate_is_how_many_a_second_or_how_long_each(speed: float | None, unit: str, said: str) -> None:
+    assert progress.Rate().render(task(speed, unit)).plain == said
+
+
+def test_lines_tell_how_far_how_fast_and_how_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = iter(range(0, 1000, 10))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(seconds)))
+    assert list(progress.track("abcd", "Reading", 4)) == list("abcd")
+    # The clock is read at the start, and after each item: once, or twice where a line is due. 2 items took 30 s.
+    assert capsys.readouterr().out == "Reading: 2 of 4, 0.0667/s, about 30 s left\n"
+
+
+def test_nothing_is_said_where_all_is_to_be_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(progress.CONSOLE, "WARNING")
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert list(progress.track(range(3), "Reading", 3)) == [0, 1, 2]
+    assert not progress.live()
+    progress.say("a word")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_quiet_run_tells_where_its_report_is_and_nothing_else(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(progress.CONSOLE, "INFO")  # the command changes it
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own stand in front of the command's
+    status, said = command("-q", "name=still", "epochs=1", "-m", "fold=0,1")
+    assert status == 0
+    assert said == "report      multirun/galaxyzoo/still/report.html\n"
+    log = (tmp_path / "multirun" / "galaxyzoo" / "still" / "fold-0" / "galaxyml.log").read_text()
+    assert "galaxyml.experiment: fold-0: " in log
+
+
+def test_a_quiet_run_tells_what_is_wrong(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(progress.CONSOLE, "INFO")
+    status, said = command("--quiet", "fold=7")
+    assert status == 1
+    assert "fold=7: with folds=5 it must be" in said

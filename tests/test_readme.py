@@ -1,0 +1,181 @@
+"""Every command of README.md is run, on fewer and smaller galaxies, and what it names is there."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., tuple[int, str]]
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+LINES = [line.partition(" #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+MAIN = "python -m galaxyml "
+# Of the table of tasks, the command of each row.
+ROWS = re.findall(r"^\| `\w+` \| .*? \| `(.*?)` \| ", README, re.MULTILINE)
+RUNS = [line for line in LINES if line.startswith(MAIN) and "--help" not in line] + [MAIN + row for row in ROWS]
+OTHERS = [line for line in LINES if line.startswith("python -m galaxyml.")]
+# What is changed of a command so that it is quick: the rest stays as a user types it.
+SMALLER = {
+    "fold=0,1,2,3,4": "fold=0,1",
+    "fold=0,1,2": "fold=0",
+    "seed=0,1,2": "seed=0",
+    "optim.lr=1e-3,2e-3": "optim.lr=1e-3,2e-3",
+    "model=resnet50": "model=test_resnet",
+    "model=convnext_tiny": "model=test_convnext",
+    "model.pretrained=true": "model.pretrained=false",
+    "model.weights=FILE": "model.weights=null",
+    "scale=demo": "scale=smoke",
+    "data_dir=data": "data_dir=data",
+}
+TASK_OF = {
+    "galaxyzoo": "galaxyzoo",
+    "galaxy10": "galaxy10",
+    "spirals": "spirals",
+    "surveys": "surveys",
+    "plasticc": "plasticc",
+}
+
+
+def task(words: list[str]) -> str:
+    """The task that a command is about."""
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    return given.get("task") or given["experiment"].partition("_")[0]
+
+
+def smaller(line: str) -> list[str]:
+    """The words of a command, on fewer and smaller galaxies."""
+    words = [SMALLER.get(word, word) for word in shlex.split(line.removeprefix(MAIN))]
+    of = task(words)
+    given = {word.split("=")[0] for word in words}
+    words += ["epochs=1", "limit=40"]
+    if of == "surveys":
+        words += ["size=56", *([] if "model" in given else ["model=test_vit"]), "model.pretrained=false", "limit=60"]
+    elif of != "plasticc":
+        words += ["size=32", *([] if "model" in given or "experiment" in given else ["model=tiny"])]
+    if of == "galaxy10":
+        words += ["limit=120"]
+    if of == "plasticc" and "leave_out" not in given:
+        words += ["limit=120"]
+    if "tune" in given and of == "surveys":
+        words += ["tuning.head_epochs=1"]
+    if {"source"} & given:
+        words = [word for word in words if not word.startswith("source=")]  # the small sky of the tests
+    return words + ([] if "name" in given else ["name=read"])
+
+
+@pytest.fixture
+def folder(
+    sky: Path,
+    galaxy10_sky: Path,
+    spirals_sky: Path,
+    surveys_sky: Path,
+    plasticc_sky: Path,
+    images_sky: Path,
+    tmp_path: Path,
+) -> Path:
+    """A folder with `data/` and `mine/`, as the README has them."""
+    (tmp_path / "data").symlink_to(sky.parent)
+    (tmp_path / "mine").symlink_to(images_sky)
+    return tmp_path
+
+
+@pytest.mark.parametrize("line", RUNS)
+def test_a_command_that_trains_ends_with_a_report(line: str, command: Command, folder: Path) -> None:
+    words = smaller(line)
+    if "experiment=spirals_votes" in words:  # the table that it is about, made of the one that is there
+        _vote_classes(folder)
+        words = [word.replace("data_dir=data", "data_dir=votes") for word in words]
+    status, said = command(*words)
+    assert status == 0, said
+    assert "Warning" not in said
+    name = next(word.partition("=")[2] for word in words if word.startswith("name="))
+    assert (folder / "multirun" / task(words) / name / "report.html").is_file()
+
+
+def _vote_classes(folder: Path) -> None:
+    """A folder `votes/spirals` of the experiment's layout: OBJID and CLASS, pictures named by OBJID."""
+    import pandas as pd
+
+    there, spirals = folder / "votes" / "spirals", folder / "data" / "spirals"
+    (there / "images_gz1").mkdir(parents=True)
+    mapping = pd.read_csv(spirals / "gz2_filename_mapping.csv").drop_duplicates("objid")
+    flags = pd.read_csv(spirals / "GalaxyZoo1_DR_table2.csv").set_index("OBJID")
+    rows = []
+    for objid, asset in zip(mapping["objid"], mapping["asset_id"], strict=True):
+        picture = spirals / "images" / f"{asset}.jpg"
+        if objid in flags.index and picture.is_file():
+            shutil.copyfile(picture, there / "images_gz1" / f"{objid}.jpg")
+            rows.append({"OBJID": objid, "CLASS": int(flags.loc[objid, "P_CS"] > flags.loc[objid, "P_EL"])})
+    pd.DataFrame(rows).to_csv(there / "gz1_class_labels.csv", index=False)
+
+
+def test_every_tool_does_what_is_said(
+    command: Command, folder: Path, in_process: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RUN", "OTHER", "kinds"):
+        kind = ("task=images", "data_dir=mine", "columns=[kind]") if name == "kinds" else ()
+        status, said = command(*kind, f"name={name}", "epochs=1", "-m", "fold=0,1")
+        assert status == 0, said
+    places = {name: f"multirun/galaxyzoo/{name}" for name in ("RUN", "OTHER", "BOTH")}
+    (folder / "pictures").symlink_to(folder / "mine" / "pictures")
+    (folder / "drawn").mkdir()
+    for line in OTHERS:
+        _, _, module, *words = shlex.split(line)
+        words = [places.get(word, word) for word in words]
+        if module == "galaxyml.sky":
+            words = ["drawn/mine", "--labels", "12"]
+        if module == "galaxyml.demo":
+            pytest.importorskip("gradio")
+            words += ["--export", "space"]  # what serves a page does not end
+        if module == "galaxyml.fetch" and "--list" not in words:
+            continue  # tests/test_fetch.py has a server for it; that the name exists is seen below
+        monkeypatch.setattr(sys, "argv", [module, *words])
+        main = import_module(module).main
+        status, said = in_process(main if module != "galaxyml.report" else lambda _, main=main: main(), *words)
+        assert status == 0, f"{line}\n{said}"
+
+
+def test_each_data_set_that_is_named_can_be_fetched(in_process: Command, tmp_path: Path) -> None:
+    from galaxyml import fetch
+
+    named = {word for line in OTHERS if "galaxyml.fetch" in line for word in shlex.split(line)[3:] if word[0] != "-"}
+    status, said = in_process(fetch.main, "--list", "--to", tmp_path)
+    assert status == 0
+    assert named
+    assert all(re.search(rf"\b{name}\b", said) for name in named)
+
+
+@pytest.mark.parametrize("target", sorted({line.split()[1] for line in LINES if line.startswith("make ")}))
+def test_each_target_is_in_the_makefile(target: str) -> None:
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_that_is_typed_is_left_out() -> None:
+    known = ("make ", MAIN, *OTHERS)
+    assert all(line.startswith(known) for line in LINES)
+    assert len(ROWS) == 6
+    assert not any("…" in line for line in LINES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_and_pictures_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:galaxyml|conf|tests|benchmarks|docs)/[\w./-]+)`", text):
+        assert (ROOT / name).exists() or list(ROOT.glob(f"{name}*")), name
