@@ -165,8 +165,9 @@ def command(
 
     def run(*args: str) -> tuple[int, str]:
         given = [arg.split("=")[0] for arg in args]
-        curves = OF_PICTURES if "task=plasticc" in args else ()
-        small = [arg for arg in SMALL if arg.split("=")[0] not in (*given, *curves)]
+        own = OF_PICTURES if "task=plasticc" in args else ()
+        own = (*own, "task", "model") if "experiment" in given else own  # which an experiment says
+        small = [arg for arg in SMALL if arg.split("=")[0] not in (*given, *own)]
         one_process = [] if "hydra/launcher" in given else ["hydra/launcher=serial"]
         data = [] if {"source", "data_dir"} & set(given) else [f"data_dir={sky.parent}"]
         monkeypatch.setattr(sys, "argv", ["galaxyml", *small, *one_process, *data, *args])

@@ -1,6 +1,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.progress import Task
@@ -28,7 +29,7 @@ def test_lines_tell_how_far_how_fast_and_how_long(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seconds = iter(range(0, 1000, 10))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
     assert list(progress.track("abcd", "Reading", 4)) == list("abcd")
     # The clock is read at the start, and after each item: once, or twice where a line is due. 2 items took 30 s.
     assert capsys.readouterr().out == "Reading: 2 of 4, 0.0667/s, about 30 s left\n"
