@@ -57,7 +57,9 @@ class About:
 
     def shown(self) -> str:
         """The HTML at the head of a run's tab."""
-        facts = "".join(f"<dt>{markup.text(name)}</dt><dd>{markup.text(fact)}</dd>" for name, fact in self.facts.items())
+        facts = "".join(
+            f"<div><dt>{markup.text(name)}</dt><dd>{markup.text(fact)}</dd></div>" for name, fact in self.facts.items()
+        )
         return f'<h2>{markup.text(self.question)}</h2><dl class="gx-facts">{facts}</dl>'
 
 

@@ -10,11 +10,22 @@ from galaxyml.oracle import Oracle
 from galaxyml.page import markup
 from galaxyml.page.questions import Questions, questions_of, walk
 from galaxyml.stages.calibrate import Calibrate
+from galaxyml.stages.intervals import PredictIntervals
 from galaxyml.trees.tree import Question
 
 LEVEL = 95  # per cent, of the intervals shown; `galaxyml.predict` writes the same unless it is told otherwise
 NOT_OUTPUTS = ("path", "distance", "unlike", "class", "confidence", "classes")
 _END = re.compile(r"_(?:low|high)\d+$")  # of an interval
+SURE_OF_CLASSES = (
+    "How sure: of answers with a confidence of 70 % about 70 % are right (temperature scaling, Guo et al. 2017), and "
+    "the set of classes holds the true one as often as it says (conformal prediction), for galaxies like those that "
+    "the run was validated on."
+)
+SURE_OF_FRACTIONS = (
+    "How sure: the interval beside a fraction, in per cent, holds what volunteers would answer in 95 % of cases "
+    "(conformal prediction), for galaxies like those that the run was validated on."
+)
+NOT_SURE = "How sure: this run gives numbers without intervals; its report tells how far they are off on average."
 
 Row = Mapping[str, Any]
 
@@ -29,6 +40,7 @@ class Answers:
         classes: Names of the classes; none for a run that says something else.
         questions: What volunteers are asked, for a run that says fractions of their votes.
         outputs: Columns that may be explained, and what they are called.
+        promise: How sure what is said is, in a few sentences.
     """
 
     def __init__(self, oracle: Oracle) -> None:
@@ -37,6 +49,8 @@ class Answers:
         self.coverage = calibrate.coverage if calibrate else 0.0
         self.questions = questions_of(oracle.stages)
         names = _named(self.questions) if self.questions else {}
+        intervals = any(isinstance(stage, PredictIntervals) for stage in oracle.stages)
+        self.promise = SURE_OF_CLASSES if self.classes else SURE_OF_FRACTIONS if intervals else NOT_SURE
         self.outputs = {column: names.get(column, column) for column in oracle.columns}
 
     def shown(self, table: pd.DataFrame) -> str:
@@ -49,7 +63,7 @@ class Answers:
         else:
             said = _plain(row)
         saved = markup.download(table.to_csv(index=False), "prediction.csv", "All numbers as CSV")
-        return f"{unlike(row)}{said}{saved}"
+        return f'<div role="status">{unlike(row)}{said}{saved}</div>'
 
     def explained(self, table: pd.DataFrame) -> str:
         """The output that is explained unless another one is asked for: the likeliest class or first answer."""
@@ -65,11 +79,11 @@ def unlike(row: Row) -> str:
     """A warning where the picture is unlike those that the run has learnt from."""
     if not row.get("unlike"):
         return ""
-    times = f"{row['distance']:.1f}" if row["distance"] < 100 else "more than 100"
+    far = f"{row['distance']:.2f}" if row["distance"] < 100 else "more than 100"
     return (
-        '<div class="gx-warning" role="alert"><strong>Unlike the training set.</strong> '
-        f"This picture is {times} times as far from the galaxies that the net has learnt from as all but 1 % of those "
-        "that it was tried on. Its numbers may mean nothing, and the promises about them do not hold.</div>"
+        '<div class="gx-warning" role="alert"><strong>Unlike the training set.</strong> The distance of this picture '
+        f"from the galaxies that the net has learnt from is {far}; all but 1 % of those that it was validated on are "
+        "nearer than 1. The numbers may mean nothing, and the promises about them do not hold.</div>"
     )
 
 
@@ -89,7 +103,8 @@ def _classes(row: Row, classes: Sequence[str], coverage: float) -> str:
     return (
         f'<h3 class="gx-verdict">{markup.text(row["class"])} <small>confidence {markup.number(row["confidence"])}'
         f"</small></h3>{_bars('Probability of each class', rows)}"
-        f'<p>With {coverage:.0%} probability it is: <strong class="gx-set">{markup.text(names)}</strong>.</p>'
+        f"<p>In {100 * coverage:g} % of cases the true class is in the set that is given; here it is: "
+        f'<strong class="gx-set">{markup.text(names)}</strong>.</p>'
     )
 
 

@@ -62,7 +62,9 @@ def _tab(source: Path, run: RunDir, patience: Patience) -> None:
     else:
         curve_tab(Curves(run), shown, patience)
     cite = markup.paragraph(f"Data: {told.cite}. Please cite them and {CITE}.")
-    gr.HTML(f'<div class="gx-footer">{cite}{markup.paragraph("Uploads are looked at here and removed afterwards.")}</div>')
+    gr.HTML(
+        f'<div class="gx-footer">{cite}{markup.paragraph("Uploads are looked at here and removed afterwards.")}</div>'
+    )
 
 
 def _examples(source: Path, run: RunDir) -> list[examples.Example]:

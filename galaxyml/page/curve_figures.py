@@ -16,8 +16,8 @@ MOST_NOISE = 4.0  # times the median error of a passband: beyond it, an observat
 
 def curve_figure(curve: Curve) -> Figure:
     """A light curve, a panel a passband: observations, and the net's reconstruction with its standard deviation."""
-    figure = Figure(figsize=(8.4, 4.4), layout="constrained")
-    panels = figure.subplots(2, 3, sharex=True)
+    figure = Figure(figsize=(6.4, 6.0), layout="constrained")
+    panels = figure.subplots(3, 2, sharex=True)
     for band, axes in enumerate(panels.ravel()):
         _draw(axes, curve, band)
     _labelled(figure, "days since the reference time", "flux (FLUXCAL units)")
@@ -33,7 +33,7 @@ def latent_figure(points: np.ndarray, above: np.ndarray, new: np.ndarray, titles
         new: Of the new objects, shape (n, 2).
         titles: Of these.
     """
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.0, 4.6), layout="constrained")
     axes = figure.add_subplot()
     size = float(np.clip(6000 / max(len(points), 1), 3, 16))
     axes.scatter(*points[~above].T, s=size, color="#8a94a6", alpha=0.6, linewidths=0, label="of the survey")
@@ -43,7 +43,7 @@ def latent_figure(points: np.ndarray, above: np.ndarray, new: np.ndarray, titles
         axes.annotate(title, place, (6, 4), textcoords="offset points", fontsize=9, color=INK)
     axes.set(xticks=[], yticks=[])
     _inked(axes)
-    legend = axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    legend = figure.legend(frameon=False, fontsize=9, loc="outside upper center", ncols=3)
     for entry in legend.get_texts():
         entry.set_color(INK)
     return figure
@@ -52,7 +52,9 @@ def latent_figure(points: np.ndarray, above: np.ndarray, new: np.ndarray, titles
 def _draw(axes: Axes, curve: Curve, band: int) -> None:
     own, colour = curve.band == band, COLOURS[band]
     flux, error = curve.flux[own], curve.error[own]
-    axes.errorbar(curve.time[own], flux, error, color=colour, linestyle="none", marker="o", markersize=3, elinewidth=0.8)
+    axes.errorbar(
+        curve.time[own], flux, error, color=colour, linestyle="none", marker="o", markersize=3, elinewidth=0.8
+    )
     values = [np.zeros(1)]
     if curve.model is not None and own.any():
         times, fluxes, spread = curve.model

@@ -8,7 +8,7 @@ import gradio as gr
 
 from galaxyml.page import markup
 from galaxyml.page.curves import Curves
-from galaxyml.page.example_buttons import example_buttons, pressed
+from galaxyml.page.example_buttons import TO_ANSWER, example_buttons, pressed
 from galaxyml.page.examples import Example
 from galaxyml.page.patience import TURNS, Patience, refused
 
@@ -26,13 +26,13 @@ def curve_tab(model: Curves, shown: Sequence[Example], patience: Patience) -> No
     """Adds it to the page that is being built."""
     with gr.Row(elem_classes="gx-row"):
         with gr.Column(scale=4, min_width=300):
-            upload = gr.File(
-                label="Upload light curves", file_count="multiple", height=150, elem_classes="gx-upload"
-            )
+            upload = gr.File(label="Upload light curves", file_count="multiple", height=150, elem_classes="gx-upload")
             gr.HTML(markup.paragraph(LIMITS, "gx-note"))
             buttons = example_buttons(shown, pictures=False)
         with gr.Column(scale=7, min_width=300):
-            said = gr.HTML(markup.paragraph("Upload a light curve, or choose one of the examples.", "gx-empty"))
+            said = gr.HTML(
+                markup.paragraph("Upload a light curve, or choose an example.", "gx-empty"), elem_classes="gx-said"
+            )
             gr.HTML(markup.paragraph(SURE, "gx-note"))
             figures = gr.HTML()
 
@@ -55,3 +55,4 @@ def curve_tab(model: Curves, shown: Sequence[Example], patience: Patience) -> No
 
     upload.upload(ask, upload, [upload, said, figures], api_name="rank", **TURNS)
     buttons.click(ask_example, None, [said, figures], api_visibility="private", **TURNS)
+    buttons.click(js=TO_ANSWER, api_visibility="private")

@@ -111,7 +111,7 @@ class Curves:
         rows: list[dict[str, Any]] = [
             {str(name): value for name, value in row.items()} for row in asked.table.to_dict("records")
         ]
-        return f"{self._verdict(rows[0])}{notes}{self._table(rows)}{saved}"
+        return f'<div role="status">{self._verdict(rows[0])}{notes}{self._table(rows)}{saved}</div>'
 
     def drawn(self, asked: Asked) -> str:
         """The HTML of the figures."""
@@ -147,15 +147,20 @@ class Curves:
         )
 
     def _table(self, rows: list[dict[str, Any]]) -> str:
-        names = {"object_id": "object", "score": "score", "nearest_known_class": "nearest class", "reason": "because of"}
+        names = {
+            "object_id": "object",
+            "score": "score",
+            "nearest_known_class": "nearest class",
+            "reason": "because of",
+        }
         names |= {"passband": "worst passband", "mjd": "at MJD"}
         head = "".join(f'<th scope="col">{markup.text(shown)}</th>' for shown in names.values())
-        body = "".join(
-            "<tr>" + "".join(f"<td>{markup.text(row[name])}</td>" for name in names) + "</tr>" for row in rows
-        )
+        digits = {"score": ".2f", "mjd": ".1f"}
+        cells = [[markup.text(format(row[name], digits.get(name, ""))) for name in names] for row in rows]
+        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in cells)
         return (
-            f'<table class="gx-table"><caption>All objects, the highest score first</caption><thead><tr>{head}</tr>'
-            f"</thead><tbody>{body}</tbody></table>"
+            '<div class="gx-scroll"><table class="gx-table"><caption>All objects, the highest score first</caption>'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 
     def _drawn(self, data: CurveData, table: pd.DataFrame) -> tuple[list[Curve], np.ndarray]:

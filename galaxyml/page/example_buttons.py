@@ -20,6 +20,11 @@ element.addEventListener('click', (event) => {
   if (button) trigger('click', {place: Number(button.dataset.place)});
 });
 """
+# Where the answer stands below the examples, as on a phone, it is brought into sight.
+TO_ANSWER = """() => {
+  const said = [...document.querySelectorAll('.gx-said')].find((element) => element.offsetParent);
+  if (said && window.innerWidth < 700) said.scrollIntoView();
+}"""
 
 
 def example_buttons(shown: Sequence[Example], pictures: bool) -> gr.HTML:
@@ -31,7 +36,9 @@ def example_buttons(shown: Sequence[Example], pictures: bool) -> gr.HTML:
     )
     kind = "gx-examples" if pictures else "gx-examples gx-names"
     return gr.HTML(
-        f'<h3>Or try one of the simulated sky</h3><ul class="{kind}">{items}</ul>', js_on_load=PRESSED, visible=bool(shown)
+        f'<h3>Or try one of the simulated sky</h3><ul class="{kind}">{items}</ul>',
+        js_on_load=PRESSED,
+        visible=bool(shown),
     )
 
 

@@ -121,4 +121,4 @@ def _of_kinds() -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _file_name(number: int, caption: str, suffix: str) -> str:
-    return f"{number}_{caption.replace(' ', '_')}.{suffix}"
+    return f"{number}_{caption.replace(',', '').replace(' ', '_')}.{suffix}"

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from galaxyml.page import markup
-from galaxyml.page.example_buttons import example_buttons, pressed
+from galaxyml.page.example_buttons import TO_ANSWER, example_buttons, pressed
 from galaxyml.page.examples import Example
 from galaxyml.page.patience import TURNS, Patience, refused
 from galaxyml.page.pictures import Asked, Pictures
@@ -17,15 +17,6 @@ KEPT = 3600.0  # seconds that a visitor's last picture is kept, as small as the 
 LIMITS = (
     f"JPEG, PNG, TIFF, WebP, BMP, GIF or FITS, up to {MOST_BYTES / 1e6:.0f} MB and {MOST_PIXELS / 1e6:.0f} million "
     "pixels, with the galaxy in the middle."
-)
-SURE_OF_CLASSES = (
-    "How sure: of answers with a confidence of 70 % about 70 % are right (temperature scaling, Guo et al. 2017), and "
-    "the set in the second line holds the true class as often as it says (conformal prediction). Both hold for "
-    "galaxies like those that the run was validated on."
-)
-SURE_OF_FRACTIONS = (
-    "How sure: the interval beside a fraction holds what volunteers would answer in 95 % of cases (conformal "
-    "prediction), for galaxies like those that the run was validated on. A run without intervals promises nothing."
 )
 
 
@@ -38,8 +29,10 @@ def picture_tab(model: Pictures, shown: Sequence[Example], patience: Patience) -
             gr.HTML(markup.paragraph(LIMITS, "gx-note"))
             buttons = example_buttons(shown, pictures=True)
         with gr.Column(scale=7, min_width=300):
-            said = gr.HTML(markup.paragraph("Upload a picture, or choose one of the examples.", "gx-empty"))
-            gr.HTML(markup.paragraph(SURE_OF_CLASSES if model.answers.classes else SURE_OF_FRACTIONS, "gx-note"))
+            said = gr.HTML(
+                markup.paragraph("Upload a picture, or choose an example.", "gx-empty"), elem_classes="gx-said"
+            )
+            gr.HTML(markup.paragraph(model.answers.promise, "gx-note"))
             with gr.Column(visible=False, elem_classes="gx-why") as why:
                 gr.HTML("<h3>Where the net looked</h3>")
                 output = gr.Dropdown(choices, label="for the answer", elem_classes="gx-output")
@@ -79,4 +72,5 @@ def picture_tab(model: Pictures, shown: Sequence[Example], patience: Patience) -
 
     upload.upload(ask, upload, [upload, *results], api_name="ask", **TURNS)
     buttons.click(ask_example, None, results, api_visibility="private", **TURNS)
+    buttons.click(js=TO_ANSWER, api_visibility="private")
     output.input(explain, [output, kept], looked, api_visibility="private", **TURNS)

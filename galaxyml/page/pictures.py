@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -56,9 +55,7 @@ class Pictures:
 
     def ask(self, received: Received) -> Asked:
         """What the run says of a picture."""
-        framed = [
-            torch.from_numpy(framing.frame(received.picture).copy())[None] for framing in self.oracle.framings
-        ]
+        framed = [torch.from_numpy(framing.frame(received.picture).copy())[None] for framing in self.oracle.framings]
         first = self.oracle.members[0].framing
         image = plain(framed[self.oracle.framings.index(first)], first.size)
         return Asked(image, self.oracle.say([received.name], framed), received.notes)
@@ -101,7 +98,9 @@ class Pictures:
             for place, _ in found
         )
         how = "what the last layer of the first net sees" if by_features(member) else "brightness, colours and noise"
-        among = f"Of {len(self.training.labels):,} galaxies that it learnt from, the most alike by {how}, nearest first."
+        among = (
+            f"Of {len(self.training.labels):,} galaxies that it learnt from, the most alike by {how}, nearest first."
+        )
         return f'<ul class="gx-alike">{cards}</ul>{markup.paragraph(among, "gx-note")}'
 
     def _caption(self, row: dict) -> str:

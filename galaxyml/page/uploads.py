@@ -58,7 +58,7 @@ def received(path: Path) -> Received:
         picture = open_picture(file_of_kind)
     if min(picture.size) < LEAST_SIDE:
         raise UserError(
-            f"{path.name} has {picture.width} x {picture.height} pixels; at least {LEAST_SIDE} x {LEAST_SIDE} are needed."
+            f"{path.name} has {picture.width} x {picture.height} pixels; each side needs {LEAST_SIDE} or more."
         )
     return Received(path.name, picture, tuple(notes))
 
