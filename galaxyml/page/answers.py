@@ -55,7 +55,7 @@ class Answers:
 
     def shown(self, table: pd.DataFrame) -> str:
         """The HTML of what is said of one picture, a table of one row."""
-        row: Row = table.iloc[0].to_dict()
+        row = _first(table)
         if self.classes:
             said = _classes(row, self.classes, self.coverage)
         elif self.questions:
@@ -67,12 +67,16 @@ class Answers:
 
     def explained(self, table: pd.DataFrame) -> str:
         """The output that is explained unless another one is asked for: the likeliest class or first answer."""
-        row: Row = table.iloc[0].to_dict()
+        row = _first(table)
         if self.classes:
             return str(row["class"])
         if self.questions and (steps := walk(self.questions, row)) and steps[0].column in self.outputs:
             return steps[0].column
         return next(iter(self.outputs))
+
+
+def _first(table: pd.DataFrame) -> Row:
+    return {str(name): value for name, value in table.iloc[0].items()}
 
 
 def unlike(row: Row) -> str:
@@ -140,7 +144,8 @@ def _question(row: Row, question: Question, chosen: str | None) -> str:
 def _plain(row: Row) -> str:
     names = [name for name in row if name not in NOT_OUTPUTS and not _END.search(name)]
     rows = "".join(
-        f'<tr><th scope="row">{markup.text(name)}</th><td><data value="{row[name]!r}">{row[name]:.4g}</data></td></tr>'
+        f'<tr><th scope="row">{markup.text(name)}</th>'
+        f'<td><data value="{float(row[name])!r}">{row[name]:.4g}</data></td></tr>'
         for name in names
     )
     return f'<table class="gx-table"><caption>What the net says</caption><tbody>{rows}</tbody></table>'

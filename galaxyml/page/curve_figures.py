@@ -36,9 +36,21 @@ def latent_figure(points: np.ndarray, above: np.ndarray, new: np.ndarray, titles
     figure = Figure(figsize=(6.0, 4.6), layout="constrained")
     axes = figure.add_subplot()
     size = float(np.clip(6000 / max(len(points), 1), 3, 16))
-    axes.scatter(*points[~above].T, s=size, color="#8a94a6", alpha=0.6, linewidths=0, label="of the survey")
-    axes.scatter(*points[above].T, s=1.5 * size, color=UNKNOWN, alpha=0.8, linewidths=0, label="above the threshold")
-    axes.scatter(*new.T, s=130, marker="*", color="#2f80ed", edgecolors="white", linewidths=0.7, label="uploaded")
+    axes.scatter(
+        points[~above, 0], points[~above, 1], s=size, color="#8a94a6", alpha=0.6, linewidths=0, label="of the survey"
+    )
+    axes.scatter(
+        points[above, 0],
+        points[above, 1],
+        s=1.5 * size,
+        color=UNKNOWN,
+        alpha=0.8,
+        linewidths=0,
+        label="above the threshold",
+    )
+    axes.scatter(
+        new[:, 0], new[:, 1], s=130, marker="*", color="#2f80ed", edgecolors="white", linewidths=0.7, label="uploaded"
+    )
     for title, place in zip(titles, new, strict=True):
         axes.annotate(title, place, (6, 4), textcoords="offset points", fontsize=9, color=INK)
     axes.set(xticks=[], yticks=[])

@@ -141,7 +141,7 @@ class Curves:
         word = "Unlike the known classes" if above else "Like the known classes"
         return (
             f'<h3 class="gx-verdict">{word} <small>object {markup.text(row["object_id"])}</small></h3>'
-            f'<p>Anomaly score <strong><data value="{row["score"]!r}">{row["score"]:.2f}</data></strong> nats; '
+            f'<p>Anomaly score <strong><data value="{float(row["score"])!r}">{row["score"]:.2f}</data></strong> nats; '
             f"{markup.text(said)}. It would be number <strong>{rank:,}</strong> of {len(self.scores) + 1:,} among the "
             f"{'survey' if self.split == 'survey' else 'test'} objects of the run.</p>"
         )

@@ -94,7 +94,7 @@ def light_curves() -> list[Example]:
                 "flux_err": curve.flux_err.round(4),
                 "detected": curve.detected.astype(int),
             }
-        ).assign(**known.iloc[number].round(4).to_dict())
+        ).assign(**{str(name): value for name, value in known.iloc[number].round(4).items()})
         table["object_id"] = number + 1
         content = table[["object_id", *(name for name in table if name != "object_id")]].to_csv(index=False)
         found.append(Example(_file_name(number + 1, caption, "csv"), caption, content.encode()))

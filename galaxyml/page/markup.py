@@ -41,7 +41,7 @@ def number(value: float, digits: int = 1) -> str:
     '<data value="0.25">25.0 %</data>'
     """
     shown = f"{100 * value:.{digits}f} %" if value == value else "not known"
-    return f'<data value="{value!r}">{shown}</data>'
+    return f'<data value="{float(value)!r}">{shown}</data>'
 
 
 def bar(share: float, low: float | None = None, high: float | None = None) -> str:

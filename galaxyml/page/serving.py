@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -162,6 +163,7 @@ def serve(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = None
         port: Likewise.
         show: Whether to open a browser, if there is one.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are removed then, too
     with served(sources, host, port) as address:
         print(f"The page is at {address} until you press Ctrl+C.", flush=True)
         if show and not webbrowser.open(address):

@@ -1,6 +1,7 @@
 """What people upload, which may be anything: looked at with care before anything is decoded."""
 
 import gzip
+import re
 import shutil
 import tempfile
 import warnings
@@ -13,13 +14,13 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from galaxyml.data.pictures import open_picture
-from galaxyml.errors import UserError
+from galaxyml.data.pictures import FITS, has_suffix, open_picture
+from galaxyml.errors import DataError, UserError
 
 MOST_BYTES = 20 * 10**6
 MOST_PIXELS = 64 * 10**6
 LEAST_SIDE = 8  # pixels
-FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # as Pillow calls them; others run programs, as EPS does
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # as Pillow calls them; others run programs, as EPS does
 KNOWN = "a JPEG, PNG, TIFF, WebP, BMP, GIF or FITS file"
 _GZIP, _FITS = b"\x1f\x8b", b"SIMPLE  ="
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -53,14 +54,22 @@ def received(path: Path) -> Received:
         start = _unpacked_start(path)
         if start != _FITS:
             raise _no_picture(path)
-    suffix, notes = (".fits", _fits_notes(path)) if start == _FITS else _picture_notes(path)
-    with _named(path, suffix) as file_of_kind:
-        picture = open_picture(file_of_kind)
+    notes = _fits_notes(path) if start == _FITS else _picture_notes(path)
+    picture = _decoded(path, start == _FITS)
     if min(picture.size) < LEAST_SIDE:
         raise UserError(
             f"{path.name} has {picture.width} x {picture.height} pixels; each side needs {LEAST_SIDE} or more."
         )
     return Received(path.name, picture, tuple(notes))
+
+
+def _decoded(path: Path, is_fits: bool) -> Image.Image:
+    with _named_alike(path, is_fits) as named:
+        try:
+            return open_picture(named)
+        except DataError as error:
+            reason = re.sub(r" \(\w+\)$", "", str(error)).removeprefix(named.name).strip(": ")
+    raise UserError(f"{path.name} cannot be read: {reason}. It may be cut off; fetch or save it again.")
 
 
 def check_bytes(path: Path) -> None:
@@ -89,8 +98,8 @@ def _check_pixels(path: Path, sides: tuple[int, ...]) -> None:
         )
 
 
-def _picture_notes(path: Path) -> tuple[str, list[str]]:
-    """Suffix of a picture that Pillow can read, and what is made of it; nothing is decoded."""
+def _picture_notes(path: Path) -> list[str]:
+    """What is made of a picture that Pillow can read; nothing is decoded."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
@@ -106,7 +115,7 @@ def _picture_notes(path: Path) -> tuple[str, list[str]]:
         raise UserError(f"{path.name} is broken and cannot be read ({error}).") from None
     with picture:
         _check_pixels(path, picture.size)
-        return f".{str(picture.format).lower()}", _told(picture)
+        return _told(picture)
 
 
 def _told(picture: Any) -> list[str]:
@@ -154,15 +163,13 @@ def _fits_notes(path: Path) -> list[str]:
 
 
 @contextmanager
-def _named(path: Path, suffix: str) -> Iterator[Path]:
-    """The file under a name that ends as its content is, since what reads it goes by that."""
-    if suffix == ".fits":
-        with path.open("rb") as file:
-            suffix = ".fits.gz" if file.read(2) == _GZIP else suffix
-    if path.name.lower().endswith(suffix):
+def _named_alike(path: Path, is_fits: bool) -> Iterator[Path]:
+    """The file under a name that ends as its content is, since what reads it tells FITS by that."""
+    if is_fits == has_suffix(path, FITS):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="galaxyml-upload-") as folder:
-        copy = Path(folder) / f"{path.stem}{suffix}"
+    with tempfile.TemporaryDirectory(prefix="galaxyml-upload-") as folder, path.open("rb") as file:
+        packed = file.read(len(_GZIP)) == _GZIP
+        copy = Path(folder) / ("upload.fits.gz" if packed else "upload.fits" if is_fits else "upload")
         shutil.copyfile(path, copy)
         yield copy
