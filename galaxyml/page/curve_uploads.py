@@ -70,6 +70,8 @@ def lay_out(paths: Sequence[Path], folder: Path) -> LaidOut:
             f"One CSV with the columns {', '.join(OBSERVED)} is needed, and none or one with metadata. {found}."
         )
     table = tables.pop(curves[0])
+    if table.empty:
+        raise UserError(f"{curves[0].name} has a header and no rows.")
     ids = pd.unique(table["object_id"])
     if len(ids) > MOST_OBJECTS or len(table) > MOST_ROWS:
         raise UserError(

@@ -31,7 +31,7 @@ if __name__ == "__main__":
 '''
 README = """\
 ---
-title: {title}
+title: "{title}"
 emoji: 🌌
 colorFrom: blue
 colorTo: indigo

@@ -14,11 +14,16 @@ pytest.importorskip("captum", reason="the page needs captum: pip install 'galaxy
 
 PICTURES = ("model=tiny", "size=32", "epochs=1", "batch_size=16", "trainer=cpu")
 CURVES = ("redshifts=0", "epochs=1", "batch_size=64", "top=0", "embedded=0", "trainer=cpu")
+FEW_TREES = (
+    "detector.detector.detectors.forest.trees=20",
+    *(f"beside.{name}.detector.trees=20" for name in ("features", "latents", "forest")),
+    *(f"beside.{name}.detector.trees=5" for name in ("class_features", "class_forests")),
+)
 RUNS: dict[str, tuple[str, ...]] = {
     "galaxyzoo": (*PICTURES, "predict_views=8", "-m", "fold=0,1"),
     "spirals": (*PICTURES, "task=spirals"),
     "surveys": (*PICTURES, "task=surveys", "tune=all", "resamples=20", "least=4", "embedded=9"),
-    "plasticc": (*CURVES, "task=plasticc"),
+    "plasticc": (*CURVES, *FEW_TREES, "task=plasticc"),
 }
 Make = Callable[[str], Path]
 
