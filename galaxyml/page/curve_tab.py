@@ -11,6 +11,7 @@ from galaxyml.page.curves import Curves
 from galaxyml.page.example_buttons import TO_ANSWER, example_buttons, pressed
 from galaxyml.page.examples import Example
 from galaxyml.page.patience import TURNS, Patience, refused
+from galaxyml.page.upload_field import upload_field
 
 LIMITS = (
     "A CSV with the columns object_id, mjd, passband (0 to 5 for ugrizy), flux, flux_err and detected; metadata "
@@ -26,7 +27,7 @@ def curve_tab(model: Curves, shown: Sequence[Example], patience: Patience) -> No
     """Adds it to the page that is being built."""
     with gr.Row(elem_classes="gx-row"):
         with gr.Column(scale=4, min_width=300):
-            upload = gr.File(label="Upload light curves", file_count="multiple", height=150, elem_classes="gx-upload")
+            upload = upload_field("Upload light curves", several=True)
             gr.HTML(markup.paragraph(LIMITS, "gx-note"))
             buttons = example_buttons(shown, pictures=False)
         with gr.Column(scale=7, min_width=300):

@@ -123,22 +123,19 @@ class Curves:
         titles = [curve.title for curve in asked.curves]
         figure = latent_figure(self.plane.points, self.plane.above, self.plane.place(asked.latents), titles)
         caption = (
-            f"Where they lie in the latent space of the net: its two principal axes, which have {self.plane.share:.0%} "
-            "of the variance. Distances along the others do not show."
+            "Where they lie in the latent space of the net: its two principal axes, which have "
+            f"{100 * self.plane.share:.0f} % of the variance. Distances along the others do not show."
         )
         return "".join(found) + _figure(figure, alt, "latents", caption)
 
     def _verdict(self, row: dict[str, Any]) -> str:
-        threshold = self.oracle.threshold
-        above = threshold is not None and row["score"] > threshold
-        rank = 1 + int((self.scores > row["score"]).sum())
-        share = self.oracle.run.learnt("threshold")["false_alarms"]
-        said = (
-            f"the threshold is {threshold:.2f}, which at most {share:.0%} of known objects should exceed"
-            if threshold is not None
-            else "the run has validated on too few objects for a threshold"
-        )
-        word = "Unlike the known classes" if above else "Like the known classes"
+        threshold, rank = self.oracle.threshold, 1 + int((self.scores > row["score"]).sum())
+        if threshold is None:
+            word, said = "No verdict", "the run was validated on too few objects for a threshold"
+        else:
+            word = "Unlike the known classes" if row["score"] > threshold else "Like the known classes"
+            share = self.oracle.run.learnt("threshold")["false_alarms"]
+            said = f"the threshold is {threshold:.2f}, which at most {100 * share:g} % of known objects should exceed"
         return (
             f'<h3 class="gx-verdict">{word} <small>object {markup.text(row["object_id"])}</small></h3>'
             f'<p>Anomaly score <strong><data value="{float(row["score"])!r}">{row["score"]:.2f}</data></strong> nats; '
@@ -152,8 +149,9 @@ class Curves:
             "score": "score",
             "nearest_known_class": "nearest class",
             "reason": "because of",
+            "passband": "worst passband",
+            "mjd": "at MJD",
         }
-        names |= {"passband": "worst passband", "mjd": "at MJD"}
         head = "".join(f'<th scope="col">{markup.text(shown)}</th>' for shown in names.values())
         digits = {"score": ".2f", "mjd": ".1f"}
         cells = [[markup.text(format(row[name], digits.get(name, ""))) for name in names] for row in rows]

@@ -11,6 +11,7 @@ from galaxyml.page.example_buttons import TO_ANSWER, example_buttons, pressed
 from galaxyml.page.examples import Example
 from galaxyml.page.patience import TURNS, Patience, refused
 from galaxyml.page.pictures import Asked, Pictures
+from galaxyml.page.upload_field import upload_field
 from galaxyml.page.uploads import MOST_BYTES, MOST_PIXELS, received
 
 KEPT = 3600.0  # seconds that a visitor's last picture is kept, as small as the net sees it, to be explained further
@@ -25,7 +26,7 @@ def picture_tab(model: Pictures, shown: Sequence[Example], patience: Patience) -
     choices = [(name, column) for column, name in model.answers.outputs.items()]
     with gr.Row(elem_classes="gx-row"):
         with gr.Column(scale=4, min_width=300):
-            upload = gr.File(label="Upload a picture of a galaxy", height=150, elem_classes="gx-upload")
+            upload = upload_field("Upload a picture of a galaxy")
             gr.HTML(markup.paragraph(LIMITS, "gx-note"))
             buttons = example_buttons(shown, pictures=True)
         with gr.Column(scale=7, min_width=300):

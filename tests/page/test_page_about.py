@@ -14,20 +14,21 @@ from galaxyml.page.app import titles
 from galaxyml.runs import RunDir
 from galaxyml.sky.survey import DECALS, SDSS
 
+pytestmark = pytest.mark.usefixtures("apart")
 Make = Callable[[str], Path]
 
 
-def test_a_run_is_told_by_its_net_data_and_score(make: Make) -> None:
-    told = about(RunDir(make("galaxyzoo")))
-    metrics = RunDir(make("galaxyzoo")).metrics()
+def test_a_run_is_told_by_its_net_data_and_score(page_run: Make) -> None:
+    told = about(RunDir(page_run("galaxyzoo")))
+    metrics = RunDir(page_run("galaxyzoo")).metrics()
     assert told.facts["model"] == "GalaxyCNN, mean of 2 nets"
     assert told.facts["learnt from"] == "real files"
     assert f"{metrics['test/rmse']:.3f}" in told.facts["score"]
     assert "Galaxy Zoo" in told.shown()
 
 
-def test_tabs_of_equal_tasks_are_told_apart(make: Make, tmp_path: Path) -> None:
-    one, other = RunDir(make("galaxyzoo")), RunDir(make("spirals"))
+def test_tabs_of_equal_tasks_are_told_apart(page_run: Make, tmp_path: Path) -> None:
+    one, other = RunDir(page_run("galaxyzoo")), RunDir(page_run("spirals"))
     sources = [one.path, other.path, one.path / "fold-1"]
     assert titles(sources[:2], [one, other]) == ["galaxyzoo", "spirals"]
     assert titles(sources, [one, other, RunDir(sources[2])]) == ["galaxyzoo: mine", "spirals", "galaxyzoo: fold-1"]

@@ -15,12 +15,13 @@ from galaxyml.page.curve_uploads import MOST_OBJECTS
 from galaxyml.page.curves import Curves, Plane
 from galaxyml.runs import RunDir
 
+pytestmark = pytest.mark.usefixtures("apart")
 Make = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def run(make: Make) -> Path:
-    return make("plasticc")
+def run(page_run: Make) -> Path:
+    return page_run("plasticc")
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,15 @@ from galaxyml.errors import UserError
 from galaxyml.page.alike import FILE, TrainingSet
 from galaxyml.page.export import export
 
+pytestmark = pytest.mark.usefixtures("apart")
 Make = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def space(make: Make, sky: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def space(page_run: Make, sky: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of two runs."""
     folder = tmp_path_factory.mktemp("export") / "space"
-    export([make("galaxyzoo"), make("spirals")], folder)
+    export([page_run("galaxyzoo"), page_run("spirals")], folder)
     return folder
 
 
@@ -73,14 +74,14 @@ def test_the_folder_serves_its_runs_by_its_own_code(space: Path, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []  # all that it needs is in the folder
 
 
-def test_a_folder_that_is_there_is_kept(make: Make, tmp_path: Path) -> None:
+def test_a_folder_that_is_there_is_kept(page_run: Make, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="is there already"):
-        export([make("spirals")], tmp_path)
+        export([page_run("spirals")], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_run_of_light_curves_is_refused_and_nothing_is_written(make: Make, tmp_path: Path) -> None:
+def test_a_run_of_light_curves_is_refused_and_nothing_is_written(page_run: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="light curves"):
-        export([make("plasticc")], tmp_path / "space")
+        export([page_run("plasticc")], tmp_path / "space")
     assert list(tmp_path.iterdir()) == []

@@ -20,16 +20,17 @@ from galaxyml.page.pictures import Pictures
 from galaxyml.page.uploads import Received, received
 from galaxyml.training.predictor import Predictor
 
+pytestmark = pytest.mark.usefixtures("apart")
 Make = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def model(make: Make, sky: Path) -> Callable[[str], Pictures]:
+def model(page_run: Make, sky: Path) -> Callable[[str], Pictures]:
     made: dict[str, Pictures] = {}
 
     def of(task: str) -> Pictures:
         if task not in made:
-            made[task] = Pictures(make(task))
+            made[task] = Pictures(page_run(task))
         return made[task]
 
     return of
@@ -44,9 +45,9 @@ def numbers(html: str) -> dict[str, float]:
 @pytest.mark.parametrize("task", ["galaxyzoo", "spirals", "surveys"])
 @pytest.mark.parametrize("as_bundle", [False, True])
 def test_the_numbers_are_those_of_predict_to_the_last_bit(
-    task: str, as_bundle: bool, make: Make, model: Callable[[str], Pictures], galaxies: list[Path], tmp_path: Path
+    task: str, as_bundle: bool, page_run: Make, model: Callable[[str], Pictures], galaxies: list[Path], tmp_path: Path
 ) -> None:
-    source, shown = make(task), model(task)
+    source, shown = page_run(task), model(task)
     if as_bundle:
         bundle.write(source, tmp_path / "model.zip")
         source, shown = tmp_path / "model.zip", Pictures(tmp_path / "model.zip")
@@ -126,7 +127,7 @@ def test_other_outputs_can_be_explained(model: Callable[[str], Pictures], galaxi
 
 
 @pytest.mark.parametrize("task", ["galaxyzoo", "spirals", "surveys"])
-def test_a_training_galaxy_is_most_like_itself(task: str, make: Make, model: Callable[[str], Pictures]) -> None:
+def test_a_training_galaxy_is_most_like_itself(task: str, page_run: Make, model: Callable[[str], Pictures]) -> None:
     shown = model(task)
     net = shown.oracle.run.nets()[0]
     catalog = net.catalog()
@@ -154,7 +155,7 @@ def test_what_the_page_keeps_of_the_training_set_is_read_as_it_was_written(
 
 
 def test_a_second_page_of_a_run_takes_over_what_the_first_one_kept(
-    make: Make, model: Callable[[str], Pictures], monkeypatch: pytest.MonkeyPatch
+    page_run: Make, model: Callable[[str], Pictures], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = model("spirals").training
 
@@ -162,14 +163,14 @@ def test_a_second_page_of_a_run_takes_over_what_the_first_one_kept(
         raise AssertionError("it is made anew")
 
     monkeypatch.setattr(alike, "_made", never)
-    again = Pictures(make("spirals")).training
+    again = Pictures(page_run("spirals")).training
     assert isinstance(first, TrainingSet)
     assert isinstance(again, TrainingSet)
     assert again.labels == first.labels
 
 
 def test_where_the_training_pictures_are_gone_a_sentence_says_so(
-    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    page_run: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GALAXYML_CACHE", str(tmp_path / "cache"))
     from galaxyml.runs import RunDir
@@ -177,16 +178,16 @@ def test_where_the_training_pictures_are_gone_a_sentence_says_so(
     made = RunDir.provenance
     gone = {"folder": str(tmp_path / "gone")}
     monkeypatch.setattr(RunDir, "provenance", lambda run: made(run) | {"data": made(run)["data"] | gone})
-    shown = Pictures(make("spirals"))
+    shown = Pictures(page_run("spirals"))
     assert isinstance(shown.training, str)
     assert "not on this machine" in shown.training
     assert str(tmp_path) not in shown.training
 
 
 def test_a_bundle_says_that_it_has_no_training_pictures_or_reads_them_from_beside_it(
-    make: Make, model: Callable[[str], Pictures], galaxies: list[Path], tmp_path: Path
+    page_run: Make, model: Callable[[str], Pictures], galaxies: list[Path], tmp_path: Path
 ) -> None:
-    bundle.write(make("spirals"), tmp_path / "model.zip")
+    bundle.write(page_run("spirals"), tmp_path / "model.zip")
     bare = Pictures(tmp_path / "model.zip")
     assert "as one file" in bare.alike(bare.ask(received(galaxies[0])))
     kept = model("spirals").training

@@ -1,5 +1,6 @@
 """The page in a real browser, and by many at once: each gets their own answer, and nothing comes from elsewhere."""
 
+import json
 import os
 import re
 import socket
@@ -9,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from galaxyml.page.uploads import received
 
 Make = Callable[[str], Path]
 pytestmark = [
+    pytest.mark.usefixtures("apart"),
     # Of gradio 6.31, by pandas 3: an option that has no effect any more.
     pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting'"),
     # Its server's socket is closed, and does not know it.
@@ -36,9 +39,9 @@ ANSWER = ".gx-verdict:visible, .gx-refusal:visible"
 
 
 @pytest.fixture(scope="module")
-def address(make: Make) -> Iterator[str]:
+def address(page_run: Make) -> Iterator[str]:
     """The page of three runs."""
-    with serving.served([make("galaxyzoo"), make("spirals"), make("plasticc")], age=3600) as found:
+    with serving.served([page_run("galaxyzoo"), page_run("spirals"), page_run("plasticc")], age=3600) as found:
         yield found
 
 
@@ -64,6 +67,7 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
 
     def new(**options: Any) -> Any:
         context = browser.new_context(**options)
+        context.set_default_timeout(15_000)
         visitors.append(context)
         page = context.new_page()
         page.on("request", lambda request: elsewhere.append(request.url))
@@ -87,12 +91,12 @@ def upload(page: Any, path: Path) -> str:
 
 
 def test_an_uploaded_galaxy_gets_its_numbers_reasons_and_neighbours(
-    visit: Callable[..., Any], make: Make, galaxies: list[Path]
+    visit: Callable[..., Any], page_run: Make, galaxies: list[Path]
 ) -> None:
     page = visit()
     upload(page, galaxies[0])
     page.wait_for_selector(".gx-alike img")
-    shown = Pictures(make("galaxyzoo"))
+    shown = Pictures(page_run("galaxyzoo"))
     row = shown.ask(received(galaxies[0])).table.iloc[0]
     values = page.eval_on_selector_all("data", "found => found.map(each => Number(each.value))")
     assert row["Class1.1"] in values
@@ -160,8 +164,8 @@ def test_what_is_no_picture_gets_a_sentence_and_the_next_one_its_answer(
     assert page.locator(".gx-refusal").count() == 0
 
 
-def test_two_at_once_get_their_own_answers(visit: Callable[..., Any], make: Make, galaxies: list[Path]) -> None:
-    shown = Pictures(make("galaxyzoo"))
+def test_two_at_once_get_their_own_answers(visit: Callable[..., Any], page_run: Make, galaxies: list[Path]) -> None:
+    shown = Pictures(page_run("galaxyzoo"))
     pages = [visit(), visit()]
     for page, path in zip(pages, galaxies[:2], strict=True):
         page.locator("input[type=file]").first.set_input_files(str(path))
@@ -171,10 +175,10 @@ def test_two_at_once_get_their_own_answers(visit: Callable[..., Any], make: Make
         assert shown.ask(received(path)).table.iloc[0]["Class1.1"] in values
 
 
-def test_of_fifty_at_once_none_is_lost_and_each_gets_their_own(address: str, make: Make, many: list[Path]) -> None:
+def test_of_fifty_at_once_none_is_lost_and_each_gets_their_own(address: str, page_run: Make, many: list[Path]) -> None:
     from gradio_client import Client, handle_file
 
-    shown = Pictures(make("galaxyzoo"))
+    shown = Pictures(page_run("galaxyzoo"))
     client = Client(address, verbose=False, analytics_enabled=False)
     jobs = [client.submit(handle_file(path), api_name="/ask") for path in many]
     found = [job.result(timeout=120) for job in jobs]
@@ -241,6 +245,32 @@ def test_files_of_the_server_cannot_be_had(address: str, tmp_path: Path) -> None
         assert refusal.value.code in (403, 404)
 
 
+def test_an_address_in_the_place_of_a_file_is_not_fetched(address: str) -> None:
+    asked: list[str] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/x.png"
+        given = {"data": [{"path": url, "meta": {"_type": "gradio.FileData"}}]}
+        request = urllib.request.Request(
+            f"{address}gradio_api/call/ask", json.dumps(given).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request) as answer:
+            event = json.load(answer)["event_id"]
+        with urllib.request.urlopen(f"{address}gradio_api/call/ask/{event}") as answer:
+            said = answer.read().decode()
+        server.shutdown()
+        thread.join()
+    assert "error" in said
+    assert "Traceback" not in said
+    assert asked == []
+
+
 def test_old_uploads_are_removed_and_the_others_kept(tmp_path: Path) -> None:
     stopped = threading.Event()
     old, new, own = (tmp_path / name for name in ("old", "new", "own"))
@@ -261,10 +291,10 @@ def test_old_uploads_are_removed_and_the_others_kept(tmp_path: Path) -> None:
     assert own.exists()
 
 
-def test_a_closed_page_leaves_no_uploads(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_closed_page_leaves_no_uploads(page_run: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = os.environ.get("GRADIO_TEMP_DIR")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with serving.served([make("spirals")]):
+    with serving.served([page_run("spirals")]):
         assert len(list(tmp_path.glob("galaxyml-page-*"))) == 1
     assert list(tmp_path.glob("galaxyml-*")) == []
     assert os.environ.get("GRADIO_TEMP_DIR") == before

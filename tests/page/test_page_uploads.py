@@ -37,7 +37,7 @@ def test_every_kind_of_picture_is_decoded_as_by_predict_and_says_what_was_made_o
 ) -> None:
     path = saved(name, mode)
     found = received(path)
-    assert np.array_equal(found.picture, open_picture(path))
+    assert np.array_equal(np.asarray(found.picture), np.asarray(open_picture(path)))
     assert found.picture.mode == "RGB"
     assert note is None or any(note in told for told in found.notes)
 
@@ -53,7 +53,7 @@ def test_of_an_animation_the_first_frame_is_looked_at(tmp_path: Path) -> None:
 def test_the_content_counts_and_not_the_end_of_the_name(saved: Saved, tmp_path: Path) -> None:
     jpeg = saved("a.jpg")
     for name in ("a.fits", "a.png", "a.txt", "a"):
-        assert np.array_equal(received(jpeg.rename(tmp_path / name)).picture.size, (64, 48))
+        assert received(jpeg.rename(tmp_path / name)).picture.size == (64, 48)
         jpeg = tmp_path / name
     fits.PrimaryHDU(np.random.default_rng(0).normal(size=(3, 20, 30))).writeto(tmp_path / "b.fits")
     (tmp_path / "b.fits").rename(tmp_path / "b.jpg")
