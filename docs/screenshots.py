@@ -2,7 +2,7 @@
 
     .venv/bin/python docs/screenshots.py multirun/galaxyzoo/demo
 
-Writes `docs/page.png` (at a desk, light) and `docs/page_phone.png` (on a phone, dark), or into another folder by
+Writes `docs/page.jpg` (at a desk, light) and `docs/page_phone.jpg` (on a phone, dark), or into another folder by
 `--out`. Several runs give a page with tabs, and the first is shown. It needs Chromium (`apt install chromium`) and
 playwright, which is in the group `dev` of pyproject.toml.
 """
@@ -15,12 +15,12 @@ from typing import Any
 
 from galaxyml.page.serving import served
 
-# Name, width and height in pixels, colour scheme.
-VIEWS: tuple[tuple[str, int, int, Any], ...] = (
-    ("page.png", 1180, 1330, "light"),
-    ("page_phone.png", 390, 1330, "dark"),
+# Name, width and height in pixels, colour scheme, and whether the page is shown in its whole length.
+VIEWS: tuple[tuple[str, int, int, Any, bool], ...] = (
+    ("page.jpg", 1180, 1330, "light", True),
+    ("page_phone.jpg", 390, 844, "dark", False),
 )
-COLOURS = 128  # of the files, which then have a fifth of the bytes
+QUALITY = 82
 
 
 def main() -> None:
@@ -28,18 +28,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--whole", action="store_true", help="the whole length of the page")
     given = parser.parse_args()
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         sys.exit("error: There is no chromium. Install it: apt install chromium")
 
-    from PIL import Image
     from playwright.sync_api import sync_playwright
 
     with served(given.runs) as address, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        for name, width, height, scheme in VIEWS:
+        for name, width, height, scheme, whole in VIEWS:
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
             page.goto(address)
             page.locator(".gx-examples button:visible").first.click()
@@ -47,9 +45,7 @@ def main() -> None:
             page.mouse.move(0, 0)
             page.evaluate("document.activeElement.blur()")
             page.wait_for_timeout(500)  # until what fades has faded
-            page.screenshot(path=given.out / name, full_page=given.whole)
-            with Image.open(given.out / name) as taken:
-                taken.convert("RGB").quantize(COLOURS).save(given.out / name, optimize=True)
+            page.screenshot(path=given.out / name, full_page=whole, type="jpeg", quality=QUALITY)
             print(f"Wrote {given.out / name}")
         browser.close()
 

@@ -16,6 +16,7 @@ from galaxyml.page.pictures import Pictures
 from galaxyml.runs import RunDir
 
 TITLE = "galaxyml: try a trained run"
+REMOVED = "Uploads are looked at on the machine that serves this page, and removed within minutes."
 
 
 def build(sources: Sequence[Path], seconds: float = SECONDS) -> gr.Blocks:
@@ -62,9 +63,7 @@ def _tab(source: Path, run: RunDir, patience: Patience) -> None:
     else:
         curve_tab(Curves(run), shown, patience)
     cite = markup.paragraph(f"Data: {told.cite}. Please cite them and {CITE}.")
-    gr.HTML(
-        f'<div class="gx-footer">{cite}{markup.paragraph("Uploads are looked at here and removed afterwards.")}</div>'
-    )
+    gr.HTML(f'<div class="gx-footer">{cite}{markup.paragraph(REMOVED)}</div>')
 
 
 def _examples(source: Path, run: RunDir) -> list[examples.Example]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -166,12 +167,17 @@ def serve(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are removed then, too
     with served(sources, host, port) as address:
         print(f"The page is at {address} until you press Ctrl+C.", flush=True)
-        if show and not webbrowser.open(address):
+        if show and not (_has_screen() and webbrowser.open(address)):
             print("There is no browser to open here; copy the address.", flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
             print("\nThe page is closed; what was uploaded is removed.", flush=True)
+
+
+def _has_screen() -> bool:
+    """Whether a browser would have a window; those of a terminal would take it over."""
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def _sweep(folder: Path, own: set[Path], age: float, stopped: threading.Event) -> None:
