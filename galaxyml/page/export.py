@@ -53,9 +53,9 @@ A page on which people try nets that were trained with galaxyml {version} on pic
 Try it here: `pip install -r requirements.txt`, then `python app.py`. Put it on the web: make a Space with the Gradio
 SDK at <https://huggingface.co/new-space>, then `hf upload YOU/NAME . . --repo-type space` in this folder.
 
-What visitors upload is removed within minutes, and the page fetches nothing from elsewhere. The galaxies of `examples/` are
-simulated; the thumbnails in `alike.npz` are of the galaxies that the runs learnt from: see whether their survey's terms
-let you publish them.
+What visitors upload is removed within minutes, and the page fetches nothing from elsewhere. The galaxies of
+`examples/` are simulated; the thumbnails in `alike.npz` are of the galaxies that the runs learnt from: see whether
+their survey's terms let you publish them.
 """
 
 

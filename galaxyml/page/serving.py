@@ -1,5 +1,6 @@
 """Serves the page: on this machine alone unless told otherwise, without a word to anyone else."""
 
+import errno
 import os
 import shutil
 import signal
@@ -50,11 +51,13 @@ def free_port(host: str, first: int = FIRST_PORT) -> int:
 
 
 def check_port(host: str, port: int) -> int:
-    """The port, if it is free.
+    """The port, if it is one and is free.
 
     Raises:
         UserError: If it is not.
     """
+    if not 0 < port < 2**16:
+        raise UserError(f"--port {port}: it must be a whole number from 1 to 65535.")
     if not _free(host, port):
         raise UserError(f"--port {port}: another program uses it, or you may not. Leave it out for the next free one.")
     return port
@@ -66,9 +69,11 @@ def _free(host: str, port: int) -> bool:
         with socket.socket(family, kind) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
             trial.bind(address)
-    except socket.gaierror:
-        raise UserError(f"--host {host}: this machine has no such address. 127.0.0.1 is this machine alone.") from None
-    except OSError:
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise UserError(
+                f"--host {host}: this machine has no such address. 127.0.0.1 is for this machine alone, 0.0.0.0 for all."
+            ) from None
         return False
     return True
 

@@ -308,5 +308,8 @@ def test_a_port_that_is_taken_is_told_and_the_next_free_one_is_found() -> None:
         with pytest.raises(UserError, match=f"--port {port}"):
             serving.check_port("127.0.0.1", port)
         assert serving.free_port("127.0.0.1", port) > port
-    with pytest.raises(UserError, match="no such address"):
-        serving.check_port("no.such.host.invalid", 9000)
+    with pytest.raises(UserError, match="from 1 to 65535"):
+        serving.check_port("127.0.0.1", 99_999)
+    for host in ("no.such.host.invalid", "192.0.2.1"):
+        with pytest.raises(UserError, match="no such address"):
+            serving.check_port(host, 9000)
