@@ -151,7 +151,7 @@ def training_set(oracle: Oracle, source: Path, caption: Caption) -> TrainingSet 
     if path.is_file():
         return TrainingSet.read(path)
     if not folder.is_dir():
-        log.info("note: %s is gone, so that the page shows no galaxies of the training set.", folder)
+        log.warning("note: %s is gone, so that the page shows no galaxies of the training set.", folder)
         return "The pictures of the galaxies that the run learnt from are not on this machine any more."
     made = _made(net, oracle.members[0], folder, caption)
     if isinstance(made, TrainingSet):

@@ -103,7 +103,9 @@ def _classes(row: Row, classes: Sequence[str], coverage: float) -> str:
     inside = str(row["classes"]).split("|") if row["classes"] else []
     order = sorted(classes, key=lambda name: -row[name])
     rows = [_bar_row(name, row[name], chosen=name == row["class"]) for name in order]
-    names = " or ".join(inside) if inside else "no class"
+    names = " or ".join(inside) or "none of them"
+    if len(inside) == len(classes):
+        names = f"any of the {len(classes)}"
     return (
         f'<h3 class="gx-verdict">{markup.text(row["class"])} <small>confidence {markup.number(row["confidence"])}'
         f"</small></h3>{_bars('Probability of each class', rows)}"

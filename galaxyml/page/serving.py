@@ -72,7 +72,7 @@ def _free(host: str, port: int) -> bool:
     except OSError as error:
         if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
             raise UserError(
-                f"--host {host}: this machine has no such address. 127.0.0.1 is for this machine alone, 0.0.0.0 for all."
+                f"--host {host}: this machine has no such address. 127.0.0.1 is this machine alone, 0.0.0.0 for all."
             ) from None
         return False
     return True
