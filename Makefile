@@ -3,7 +3,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .venv-uv/bin/uv)
 PYTHON := .venv/bin/python
 RUN := $(PYTHON) -m galaxyml
 
-.PHONY: help setup demo demo-classes demo-surveys demo-curves test test-all lint train sweep report tensorboard bench clean lock
+.PHONY: help setup demo page demo-classes demo-surveys demo-curves test test-all lint train sweep report tensorboard bench clean lock
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -46,6 +46,9 @@ sweep: setup     ## all folds: make sweep ARGS="task=galaxyzoo model=resnet50 na
 FOLDER ?= multirun/galaxyzoo/demo
 report: setup    ## a run's or sweep's report again, finished or not: make report FOLDER=multirun/galaxyzoo/mine
 	$(PYTHON) -m galaxyml.report $(FOLDER)
+
+page: setup      ## a web page to try a finished run on: make page FOLDER=multirun/galaxyzoo/mine
+	$(PYTHON) -m galaxyml.demo $(FOLDER) --open
 
 tensorboard: setup  ## curves, figures and galaxies of all runs, at http://localhost:6006
 	$(PYTHON) -m tensorboard.main --logdir multirun --load_fast=false

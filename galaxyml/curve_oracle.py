@@ -1,7 +1,10 @@
 """A finished run that can be asked about other light curves."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as lightning
 import pandas as pd
 from hydra.utils import instantiate
 
@@ -10,10 +13,90 @@ from galaxyml.data.curves import CurveData
 from galaxyml.experiment import load_run, quiet
 from galaxyml.joined import mean_table
 from galaxyml.runs import RunDir
-from galaxyml.stages.detect import Detect
+from galaxyml.stages.detect import Detect, Learnt
 from galaxyml.stages.rank_anomalies import in_order
 from galaxyml.training.curve_predictions import told_parts
 from galaxyml.training.hardware import keep_memory, trainer
+
+
+@dataclass(frozen=True)
+class CurveMember:
+    """One net of a run.
+
+    Attributes:
+        run: Its folder.
+        module: It, with what it was fitted by.
+        learnt: The detectors that have learnt from its training objects.
+    """
+
+    run: RunDir
+    module: Any
+    learnt: Learnt
+
+
+class CurveOracle:
+    """A finished run of light curves, or the joined folds of a sweep, whose detectors have learnt once.
+
+    Args:
+        run: The run, or the sweep.
+
+    Attributes:
+        run: It.
+        members: Its nets.
+        threshold: Score above which an object is called an anomaly; None without one.
+
+    Raises:
+        UserError: If the run is not finished.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        quiet()
+        keep_memory()
+        run.metrics()  # only of a finished run
+        self.run = run
+        self.members: list[CurveMember] = []
+        for member in run.nets():
+            detect = next(stage for stage in instantiate(member.config.stages) if isinstance(stage, Detect))
+            self.members.append(CurveMember(member, load_run(member), detect.learn(member)))
+        self.threshold: float | None = run.learnt("threshold")["score"]
+        accelerator = run.config.trainer.accelerator
+        self.trainer: lightning.Trainer = trainer(
+            "cpu" if accelerator == "cpu" else "auto",
+            run.config.trainer.precision,
+            logger=False,
+            enable_checkpointing=False,
+        )
+
+    def open(self, folder: Path, cache: Path | None = None) -> CurveData:
+        """The objects of a folder, in the form of the task's survey.
+
+        Args:
+            folder: Holds light curves and metadata.
+            cache: Where what is read is kept; None for where the run kept its own.
+
+        Raises:
+            DataError: If a file cannot be used.
+        """
+        config = self.run.config
+        config.data.augment, config.data.redshifts = None, 0  # which training alone needs
+        if cache is not None:
+            config.data.cache_dir = str(cache)
+        data: CurveData = instantiate(config.data)
+        data.open_survey(folder)
+        return data
+
+    def rank(self, data: CurveData) -> pd.DataFrame:
+        """Objects in the order of their scores, as `galaxyml.stages.rank_anomalies.in_order` has it."""
+        assert data.catalog is not None
+        scores: list[pd.DataFrame] = []
+        reasons: list[pd.DataFrame] = []
+        for member in self.members:
+            told = told_parts(self.trainer, member.module, data, "survey", member.run)
+            judged = [member.learnt.judge(part) for part in told]
+            scores.append(pd.concat([part for part, _ in judged], ignore_index=True))
+            reasons.append(pd.concat([part for _, part in judged], ignore_index=True))
+        names = data.catalog.set_index("id")["name"]
+        return in_order(mean_table(scores), reasons[0], self.threshold, names)
 
 
 def rank(run: RunDir, folder: Path) -> pd.DataFrame:
@@ -30,25 +113,8 @@ def rank(run: RunDir, folder: Path) -> pd.DataFrame:
         UserError: If the run is not finished.
         DataError: If a file cannot be used.
     """
-    quiet()
-    keep_memory()
-    run.metrics()  # only of a finished run
-    config = run.config
-    config.data.augment, config.data.redshifts = None, 0  # which training alone needs
-    data: CurveData = instantiate(config.data)
-    data.open_survey(folder)
-    assert data.catalog is not None
+    oracle = CurveOracle(run)
+    data = oracle.open(folder)
     for note in data.notes:
         print(f"note: {note}")
-    where = "cpu" if config.trainer.accelerator == "cpu" else "auto"
-    asking = trainer(where, config.trainer.precision, logger=False, enable_checkpointing=False)
-    scores: list[pd.DataFrame] = []
-    reasons: list[pd.DataFrame] = []
-    for member in run.nets():
-        detect = next(stage for stage in instantiate(member.config.stages) if isinstance(stage, Detect))
-        learnt, module = detect.learn(member), load_run(member)
-        judged = [learnt.judge(told) for told in told_parts(asking, module, data, "survey", member)]
-        scores.append(pd.concat([part for part, _ in judged], ignore_index=True))
-        reasons.append(pd.concat([part for _, part in judged], ignore_index=True))
-    names = data.catalog.set_index("id")["name"]
-    return in_order(mean_table(scores), reasons[0], run.learnt("threshold")["score"], names)
+    return oracle.rank(data)

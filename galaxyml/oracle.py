@@ -54,6 +54,12 @@ class Oracle:
     Args:
         folder: The folder of one of them, or a bundle of it.
 
+    Attributes:
+        run: The run.
+        members: Its nets.
+        framings: What the nets see of a picture, each once.
+        stages: What is made of what they say.
+
     Raises:
         UserError: If it is none of these, or not finished.
     """
@@ -101,7 +107,7 @@ class Oracle:
         Raises:
             DataError: If a picture cannot be read and `bad` is None.
         """
-        tables = [self._ask(names, pixels) for names, pixels in self._parts(images, bad)]
+        tables = [self.say(names, pixels) for names, pixels in self._parts(images, bad)]
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"path": []})
 
     def _parts(self, images: Sequence[str], bad: list[str] | None) -> Iterator[tuple[list[str], list[Tensor]]]:
@@ -125,7 +131,13 @@ class Oracle:
         if names:
             yield names, _stacked(frames)
 
-    def _ask(self, names: list[str], pixels: list[Tensor]) -> pd.DataFrame:
+    def say(self, names: Sequence[str], pixels: Sequence[Tensor]) -> pd.DataFrame:
+        """What the run says of pictures that are decoded and framed already; otherwise as `predict`.
+
+        Args:
+            names: What each of the N pictures is called.
+            pixels: For each of `framings` what it keeps of them, uint8 of shape (N, side, side, 3).
+        """
         asked = [pixels[self.framings.index(member.framing)] for member in self.members]
         found = [self._answer(member, part) for member, part in zip(self.members, asked, strict=True)]
         spreads = [pd.DataFrame(net["spread"].numpy(), columns=self.columns) for net in found if "spread" in net]
@@ -148,7 +160,7 @@ class Oracle:
         batches: Any = DataLoader(PlainBatches(pixels, member.framing.size), batch_size=None)
         return gather(self.trainers[member.precision].predict(member.predictor, batches))
 
-    def _distances(self, pixels: list[Tensor], found: list[dict[str, Tensor]]) -> Iterator[np.ndarray]:
+    def _distances(self, pixels: Sequence[Tensor], found: list[dict[str, Tensor]]) -> Iterator[np.ndarray]:
         """How unlike each net's training set the pictures are, shape (N,)."""
         looks = [
             np.concatenate([appearance(plain(part, framing.size)) for part in of_framing.split(BATCH)])

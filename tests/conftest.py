@@ -5,10 +5,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pytest
 from faulty import Server
+from PIL import Image
 
 mpl.use("Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched in tests
@@ -162,6 +164,7 @@ def command(
     monkeypatch.setattr(warmed, "_used", False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GALAXYML_CACHE", str(sky.parent / "cache"))
+    monkeypatch.setenv("GALAXYML_CONSOLE", "INFO")  # which -q changes
 
     def run(*args: str) -> tuple[int, str]:
         given = [arg.split("=")[0] for arg in args]
@@ -174,3 +177,81 @@ def command(
         return in_process(lambda _: main())
 
     return run
+
+
+PAGE_PICTURES = ("model=tiny", "size=32", "epochs=1", "batch_size=16", "trainer=cpu")
+PAGE_CURVES = ("redshifts=0", "epochs=1", "batch_size=64", "top=0", "embedded=0", "trainer=cpu")
+FEW_TREES = (
+    "detector.detector.detectors.forest.trees=20",
+    *(f"beside.{name}.detector.trees=20" for name in ("features", "latents", "forest")),
+    *(f"beside.{name}.detector.trees=5" for name in ("class_features", "class_forests")),
+)
+PAGE_RUNS: dict[str, tuple[str, ...]] = {
+    "galaxyzoo": (*PAGE_PICTURES, "predict_views=8", "-m", "fold=0,1"),
+    "spirals": (*PAGE_PICTURES, "task=spirals"),
+    "surveys": (*PAGE_PICTURES, "task=surveys", "tune=all", "resamples=20", "least=4", "embedded=9"),
+    "plasticc": (*PAGE_CURVES, *FEW_TREES, "task=plasticc"),
+}
+
+
+@pytest.fixture(scope="session")
+def page_run(
+    sky: Path, spirals_sky: Path, surveys_sky: Path, plasticc_sky: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The folder of one of `PAGE_RUNS`, a sweep's, made by the command when it is first asked for."""
+    from galaxyml.__main__ import main
+
+    folder = tmp_path_factory.mktemp("page")
+
+    def run(task: str) -> Path:
+        made = folder / "multirun" / task / "mine"
+        if not made.is_dir():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                patch.setenv("GALAXYML_CACHE", str(sky.parent / "cache"))
+                options = ["hydra/launcher=serial", f"data_dir={sky.parent}", "name=mine"]
+                patch.setattr(sys, "argv", ["galaxyml", *options, *PAGE_RUNS[task]])
+                main()
+        return made
+
+    return run
+
+
+@pytest.fixture
+def apart(sky: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silences libraries as the command does, and keeps what pages keep away from the user's own cache."""
+    from galaxyml.experiment import quiet
+
+    quiet()
+    monkeypatch.setenv("GALAXYML_CACHE", str(sky.parent / "cache"))
+
+
+@pytest.fixture(scope="session")
+def galaxies(sky: Path) -> list[Path]:
+    """Pictures that no run was trained on."""
+    return sorted((sky / "images_test_rev1").glob("*.jpg"))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a picture of the given mode, and of the given name, and gives its path."""
+
+    def write(name: str, mode: str = "RGB", size: tuple[int, int] = (64, 48), **options: Any) -> Path:
+        picture = Image.linear_gradient("L").resize(size).convert(mode)
+        picture.save(tmp_path / name, **options)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests in a browser need playwright")
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("the page's tests in a browser need Chromium: apt install chromium")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()

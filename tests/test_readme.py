@@ -54,7 +54,7 @@ def smaller(line: str) -> list[str]:
         words += ["size=56", "tuning.head_epochs=1", "model.pretrained=false"]
         words += [] if "model" in given else ["model=test_vit"]
     elif of != "plasticc":
-        words += ["size=32"]
+        words += ["size=40"]
     return words + ([] if "name" in given else ["name=read"])
 
 

@@ -1,5 +1,7 @@
 """What a net says of pictures, whichever way it was fitted."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -7,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from galaxyml.data.views import scaled
-from galaxyml.models.parts import TwoParts, in_parts
+from galaxyml.models.parts import PART, TwoParts, in_parts
 from galaxyml.models.symmetry import Symmetric, Symmetries, view_set
 
 TRAINING = 1  # which of the loaders of predictions has the training objects
@@ -86,17 +88,31 @@ class Predictor(lightning.LightningModule):
             outputs = []
             only_plain = len(views) == 1 and views.begins_plain
             images = batch["image"] if only_plain else scaled(batch["pixels"])
-            for view in views.see(images, batch["image"].shape[-1]):
+            for seen in _together(views.see(images, batch["image"].shape[-1]), len(images)):
                 if not isinstance(self.net, TwoParts):
-                    outputs.append(in_parts(self, view))
+                    outputs += in_parts(self, seen).split(len(images))
                     continue
-                found = in_parts(self.net.features, view).float()
-                outputs.append(in_parts(self.classify, found))
+                found = in_parts(self.net.features, seen).float()
+                outputs += in_parts(self.classify, found).split(len(images))
                 if feature is None:
-                    feature = found if views.begins_plain else in_parts(self.net.features, batch["image"]).float()
+                    plain = found[: len(images)]
+                    feature = plain if views.begins_plain else in_parts(self.net.features, batch["image"]).float()
         every = torch.stack(outputs)
         said = {"index": batch["index"], "output": every.mean(0)}
         if len(views) > 1:
             said["spread"] = every.std(0, correction=0)
         keep = feature is not None and (dataloader_idx != TEST or self.embedded)
         return said | ({"feature": feature} if keep and feature is not None else {})
+
+
+def _together(views: Iterator[Tensor], count: int) -> Iterator[Tensor]:
+    """Views one after another, of few pictures as many at a time as a part of `in_parts` has room for.
+
+    A part costs the same however many of its rows are padding, so that one picture's 8 views take the time of one.
+
+    Args:
+        views: Shape (count, C, H, W) each.
+        count: How many pictures there are.
+    """
+    while some := list(islice(views, max(PART // max(count, 1), 1))):
+        yield torch.cat(some) if len(some) > 1 else some[0]

@@ -1,0 +1,73 @@
+"""A web page to try a trained run on: `python -m galaxyml.demo RUN`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from galaxyml.errors import UserError
+
+EXAMPLES = """\
+examples:
+  python -m galaxyml.demo multirun/galaxyzoo/demo
+  python -m galaxyml.demo multirun/galaxy10/mine multirun/plasticc/mine --open
+  python -m galaxyml.demo model.zip --host 0.0.0.0 --port 8000
+  python -m galaxyml.demo multirun/galaxyzoo/demo --export space/
+
+The page is for this machine alone unless --host says otherwise, and it fetches nothing from elsewhere."""
+NEEDED = ("gradio", "captum")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line, and serves the page or exports it."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the main command does, and before torch is imported
+    parser = argparse.ArgumentParser(
+        prog="python -m galaxyml.demo",
+        description="Serves a web page on which people try finished runs on pictures or light curves of their own.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run or of a sweep, or a bundle of it (.zip)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: the next free one from 7860)")
+    parser.add_argument("--open", action="store_true", help="open a browser, if there is one")
+    parser.add_argument(
+        "--export", type=Path, metavar="FOLDER", help="write a folder that a Hugging Face Space can serve, and end"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        _check(given.runs)
+        if given.export is not None:
+            from galaxyml.page.export import export
+
+            export(given.runs, given.export)
+        else:
+            from galaxyml.page.serving import serve
+
+            serve(given.runs, given.host, given.port, given.open)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _check(runs: Sequence[Path]) -> None:
+    """Makes sure, before anything heavy is loaded, that the page can be made.
+
+    Raises:
+        UserError: If a package or a run is not there.
+    """
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise UserError(f"The page needs {' and '.join(missing)}: pip install 'galaxyml[demo]'")
+    for run in runs:
+        if not run.exists():
+            raise UserError(f"{run} is not there. Give the folder of a finished run or sweep, or a bundle (.zip).")
+
+
+if __name__ == "__main__":
+    main()

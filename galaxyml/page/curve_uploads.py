@@ -1,0 +1,105 @@
+"""Light curves that people upload: one or two CSV files, laid out as the survey's own."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from galaxyml.data.tables import read_csv
+from galaxyml.errors import UserError, some
+from galaxyml.page.uploads import check_bytes
+
+CURVES, KNOWN = "test_set.csv", "test_set_metadata.csv"  # Kaggle's names
+OBSERVED = ("object_id", "mjd", "passband", "flux", "flux_err")
+# What is taken for metadata that are not given.
+DEFAULTS = {
+    "ra": "0",
+    "decl": "0",
+    "ddf": "0",
+    "hostgal_specz": "nan",
+    "hostgal_photoz": "nan",
+    "hostgal_photoz_err": "nan",
+    "distmod": "nan",
+    "mwebv": "0",
+}
+MATTER = ("hostgal_photoz", "hostgal_photoz_err", "mwebv", "ddf")  # to the net
+MOST_OBJECTS, MOST_ROWS = 20, 50_000
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """Uploaded light curves in a folder.
+
+    Attributes:
+        folder: With the survey's files.
+        names: What the user calls each of them, by path.
+        notes: What was taken for granted, in sentences.
+    """
+
+    folder: Path
+    names: dict[str, str]
+    notes: tuple[str, ...]
+
+    def in_users_words(self, message: str) -> str:
+        """A message about files in the folder, with the user's own names of them."""
+        for path, name in self.names.items():
+            message = message.replace(path, name).replace(Path(path).name, name)
+        return message.replace(f"{self.folder}/", "").replace(str(self.folder), "the upload")
+
+
+def lay_out(paths: Sequence[Path], folder: Path) -> LaidOut:
+    """Lays uploaded files out as a survey.
+
+    Args:
+        paths: A CSV of observations, and another one of metadata, or with the metadata as columns of the first.
+        folder: An empty one.
+
+    Raises:
+        UserError: If they are something else, or hold too much.
+    """
+    tables: dict[Path, pd.DataFrame] = {}
+    for path in paths:
+        check_bytes(path)
+        tables[path] = _read(path)
+    curves = [path for path, table in tables.items() if set(OBSERVED) <= set(table.columns)]
+    if len(curves) != 1 or len(tables) > 2:
+        found = "; ".join(f"{path.name} has {some(list(table.columns))}" for path, table in tables.items())
+        raise UserError(
+            f"One CSV with the columns {', '.join(OBSERVED)} is needed, and none or one with metadata. {found}."
+        )
+    table = tables.pop(curves[0])
+    if table.empty:
+        raise UserError(f"{curves[0].name} has a header and no rows.")
+    ids = pd.unique(table["object_id"])
+    if len(ids) > MOST_OBJECTS or len(table) > MOST_ROWS:
+        raise UserError(
+            f"{curves[0].name} has {len(ids):,} objects and {len(table):,} rows; at most {MOST_OBJECTS} and "
+            f"{MOST_ROWS:,} are allowed here. For more: python -m galaxyml.predict RUN FOLDER --out anomalies.csv"
+        )
+    shutil.copyfile(curves[0], folder / CURVES)
+    other = next(iter(tables), None)
+    known = tables[other] if other is not None else table.drop_duplicates("object_id")
+    if "object_id" not in known:
+        assert other is not None
+        raise UserError(f"{other.name} has no column object_id; it has {some(list(known.columns))}.")
+    missing = [name for name in DEFAULTS if name not in known]
+    known = known.assign(**{name: DEFAULTS[name] for name in missing})
+    known[["object_id", *DEFAULTS]].fillna("nan").to_csv(folder / KNOWN, index=False)
+    notes = []
+    if lacking := [name for name in MATTER if name in missing]:
+        notes.append(
+            f"Not given, and taken to be unremarkable: {', '.join(lacking)}. With them the scores may be others."
+        )
+    names = {str(folder / CURVES): curves[0].name, str(folder / KNOWN): (other or curves[0]).name}
+    return LaidOut(folder, names, tuple(notes))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if b"\0" in start or start.startswith(b"\x1f\x8b"):
+        raise UserError(f"{path.name} is no CSV table. Give it unpacked, as text.")
+    table = read_csv(path, dtype=str)
+    return table.rename(columns={"ddf_bool": "ddf", "detected_bool": "detected"})

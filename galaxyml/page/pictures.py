@@ -1,0 +1,113 @@
+"""What a run says of an uploaded picture, and why: the part of the page that is the same for one or many runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from galaxyml.data.views import plain
+from galaxyml.oracle import Oracle
+from galaxyml.page import explain, markup
+from galaxyml.page.alike import TrainingSet, by_features, compared, training_set
+from galaxyml.page.answers import Answers
+from galaxyml.page.questions import in_words
+from galaxyml.page.uploads import Received
+
+NEIGHBOURS = 8
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A picture that a run was asked about; nothing else is kept of it.
+
+    Attributes:
+        image: What the first net sees of it, in [0, 1], shape (1, 3, H, W).
+        table: What the run says of it, one row, as `galaxyml.predict` writes it.
+        notes: What was made of it on the way, in sentences.
+    """
+
+    image: Tensor
+    table: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+class Pictures:
+    """A run of pictures that can be asked.
+
+    Args:
+        source: Folder of a run, of a sweep whose folds were joined, or a bundle.
+
+    Attributes:
+        oracle: The run.
+        answers: Shows what it says.
+        training: Galaxies that it learnt from, or a sentence why there are none.
+
+    Raises:
+        UserError: If it is none of these, or not finished.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self.oracle = Oracle(source)
+        self.answers = Answers(self.oracle)
+        self.training: TrainingSet | str = training_set(self.oracle, source, self._caption)
+
+    def ask(self, received: Received) -> Asked:
+        """What the run says of a picture."""
+        framed = [torch.from_numpy(framing.frame(received.picture).copy())[None] for framing in self.oracle.framings]
+        first = self.oracle.members[0].framing
+        image = plain(framed[self.oracle.framings.index(first)], first.size)
+        return Asked(image, self.oracle.say([received.name], framed), received.notes)
+
+    def shown(self, asked: Asked) -> str:
+        """The HTML of what is said."""
+        notes = "".join(markup.paragraph(note, "gx-note") for note in asked.notes)
+        return f"{notes}{self.answers.shown(asked.table)}"
+
+    def looked(self, asked: Asked, output: str | None = None) -> str:
+        """The HTML of where the net looked.
+
+        Args:
+            asked: The picture.
+            output: Which of `answers.outputs`; None for the likeliest.
+        """
+        output = output if output in self.answers.outputs else self.answers.explained(asked.table)
+        place = list(self.oracle.columns).index(output)
+        found = explain.attribution(self.oracle.members[0].predictor, asked.image, place)
+        name = self.answers.outputs[output]
+        pictures = (
+            (explain.shown(asked.image), "The picture as the net saw it", "as the net saw it"),
+            (explain.overlaid(asked.image, explain.heat(found)), f"Where the net looked for {name}", f"for: {name}"),
+        )
+        figures = "".join(
+            f"<figure>{markup.picture(image, alt)}<figcaption>{markup.text(caption)}</figcaption></figure>"
+            for image, alt, caption in pictures
+        )
+        return f'<div class="gx-pair">{figures}</div>{markup.paragraph(explain.METHOD, "gx-note")}'
+
+    def alike(self, asked: Asked) -> str:
+        """The HTML of the most alike galaxies of the training set."""
+        if isinstance(self.training, str):
+            return markup.paragraph(self.training, "gx-note")
+        member = self.oracle.members[0]
+        found = self.training.nearest(compared(member, asked.image)[0], NEIGHBOURS)
+        cards = "".join(
+            f"<li>{markup.picture_of(self.training.thumbnails[place], self.training.labels[place])}"
+            f"<span>{markup.text(self.training.labels[place])}</span></li>"
+            for place, _ in found
+        )
+        how = "what the last layer of the first net sees" if by_features(member) else "brightness, colours and noise"
+        among = (
+            f"Of {len(self.training.labels):,} galaxies that it learnt from, the most alike by {how}, nearest first."
+        )
+        return f'<ul class="gx-alike">{cards}</ul>{markup.paragraph(among, "gx-note")}'
+
+    def _caption(self, row: dict) -> str:
+        """What is known of a galaxy of the training set, in words."""
+        if self.answers.classes:
+            return self.answers.classes[int(row["label"])]
+        if self.answers.questions:
+            return in_words(self.answers.questions, row)
+        known = [(name, row[name]) for name in self.oracle.columns if name in row]
+        return ", ".join(f"{name} {value:.3g}" for name, value in known[:3])

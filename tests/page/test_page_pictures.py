@@ -1,0 +1,208 @@
+"""What the page says of a picture is what the run says; why, and what is alike."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from galaxyml import bundle, predict
+from galaxyml.data.views import plain
+from galaxyml.page import alike, explain
+from galaxyml.page.alike import TrainingSet
+from galaxyml.page.pictures import Pictures
+from galaxyml.page.uploads import Received, received
+from galaxyml.training.predictor import Predictor
+
+pytestmark = pytest.mark.usefixtures("apart")
+Make = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def model(page_run: Make, sky: Path) -> Callable[[str], Pictures]:
+    made: dict[str, Pictures] = {}
+
+    def of(task: str) -> Pictures:
+        if task not in made:
+            made[task] = Pictures(page_run(task))
+        return made[task]
+
+    return of
+
+
+def numbers(html: str) -> dict[str, float]:
+    """Numbers of bars by what stands before them."""
+    rows = re.findall(r'<th scope="row">(?:<span.*?</span> )?(.*?)</th>.*?<data value="([^"]+)">', html, re.DOTALL)
+    return {name: float(value) for name, value in rows}
+
+
+@pytest.mark.parametrize("task", ["galaxyzoo", "spirals", "surveys"])
+@pytest.mark.parametrize("as_bundle", [False, True])
+def test_the_numbers_are_those_of_predict_to_the_last_bit(
+    task: str, as_bundle: bool, page_run: Make, model: Callable[[str], Pictures], galaxies: list[Path], tmp_path: Path
+) -> None:
+    source, shown = page_run(task), model(task)
+    if as_bundle:
+        bundle.write(source, tmp_path / "model.zip")
+        source, shown = tmp_path / "model.zip", Pictures(tmp_path / "model.zip")
+    for path in galaxies[:2]:
+        predict.main([str(source), str(path), "--out", str(tmp_path / "p.parquet"), "--interval", "all"])
+        expected = pd.read_parquet(tmp_path / "p.parquet").drop(columns="path")
+        asked = shown.ask(received(path))
+        pd.testing.assert_frame_equal(asked.table.drop(columns="path"), expected, check_exact=True)
+        html, said = shown.shown(asked), expected.iloc[0]
+        values = numbers(html)
+        if shown.answers.classes:
+            assert values == {name: said[name] for name in shown.answers.classes}
+            assert all(name in html for name in str(said["classes"]).split("|"))
+        else:
+            assert shown.answers.questions is not None
+            every = [float(value) for value in re.findall(r'<data value="([^"]+)">', html)]
+            columns = [column for question in shown.answers.questions.asked for column in question.columns]
+            assert sorted(every) == sorted(said[column] for column in columns)
+
+
+def test_intervals_stand_beside_fractions(model: Callable[[str], Pictures], galaxies: list[Path]) -> None:
+    asked = model("galaxyzoo").ask(received(galaxies[0]))
+    row, html = asked.table.iloc[0], model("galaxyzoo").shown(asked)
+    assert f"{100 * row['Class1.1_low95']:.0f} to {100 * row['Class1.1_high95']:.0f}" in html
+
+
+def test_a_picture_unlike_the_training_set_is_told(model: Callable[[str], Pictures]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    shown = model("spirals")
+    asked = shown.ask(Received("noise.png", Image.fromarray(noise)))
+    assert asked.table["unlike"].item()
+    assert "Unlike the training set" in shown.shown(asked)
+
+
+def test_names_of_files_are_text(model: Callable[[str], Pictures], galaxies: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "<img src=x onerror=alert(1)>.jpg"
+    path.write_bytes(galaxies[0].read_bytes())
+    asked = model("spirals").ask(received(path))
+    assert "<img src=x" not in model("spirals").shown(asked)
+
+
+def test_attributions_sum_to_what_the_output_gains_from_sky_to_picture(
+    model: Callable[[str], Pictures], galaxies: list[Path]
+) -> None:
+    shown = model("spirals")
+    predictor = shown.oracle.members[0].predictor
+    for path in galaxies[:3]:
+        image = shown.ask(received(path)).image
+        with torch.no_grad():
+            gain = (predictor(image) - predictor(explain.empty_sky(image)))[0, 1].item()
+        total = explain.attribution(predictor, image, 1, steps=200).sum().item()
+        assert total == pytest.approx(gain, rel=0.05, abs=1e-3)
+
+
+class Corner(nn.Module):
+    """A net that looks at one corner alone."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, :, :8, :8].mean((1, 2, 3))[:, None]
+
+
+def test_the_map_shows_the_place_that_a_net_depends_on() -> None:
+    predictor = Predictor(nn.Sequential(Corner(), nn.Linear(1, 2))).eval()
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    strength = explain.heat(explain.attribution(predictor, image, 0))
+    assert strength[:8, :8].mean() > 0.5
+    assert strength[16:, 16:].max() < 1e-3
+    assert explain.overlaid(image, strength).size == explain.shown(image).size
+
+
+def test_other_outputs_can_be_explained(model: Callable[[str], Pictures], galaxies: list[Path]) -> None:
+    shown = model("galaxyzoo")
+    asked = shown.ask(received(galaxies[0]))
+    assert shown.looked(asked) == shown.looked(asked, shown.answers.explained(asked.table))
+    assert shown.looked(asked, "Class8.6") != shown.looked(asked)
+    assert shown.looked(asked, "nonsense") == shown.looked(asked)
+
+
+@pytest.mark.parametrize("task", ["galaxyzoo", "spirals", "surveys"])
+def test_a_training_galaxy_is_most_like_itself(task: str, page_run: Make, model: Callable[[str], Pictures]) -> None:
+    shown = model(task)
+    net = shown.oracle.run.nets()[0]
+    catalog = net.catalog()
+    row = catalog[catalog["split"] == "train"].iloc[3]
+    asked = shown.ask(Received("x", net.picture(row["image"])))
+    assert isinstance(shown.training, TrainingSet)
+    (place, likeness), (_, second) = shown.training.nearest(alike.compared(shown.oracle.members[0], asked.image)[0], 2)
+    assert likeness == pytest.approx(1, abs=1e-4)
+    assert second < likeness
+    assert place == 3
+    label = shown._caption({str(name): value for name, value in row.items()})
+    assert shown.training.labels[place] == label
+    assert label in shown.alike(asked)
+
+
+def test_what_the_page_keeps_of_the_training_set_is_read_as_it_was_written(
+    model: Callable[[str], Pictures], tmp_path: Path
+) -> None:
+    kept = model("spirals").training
+    assert isinstance(kept, TrainingSet)
+    kept.write(tmp_path / "alike.npz")
+    again = TrainingSet.read(tmp_path / "alike.npz")
+    assert (again.thumbnails, again.labels) == (kept.thumbnails, kept.labels)
+    np.testing.assert_allclose(again.vectors, kept.vectors, atol=1e-6)
+
+
+def test_a_second_page_of_a_run_takes_over_what_the_first_one_kept(
+    page_run: Make, model: Callable[[str], Pictures], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = model("spirals").training
+
+    def never(*_: Any) -> TrainingSet:
+        raise AssertionError("it is made anew")
+
+    monkeypatch.setattr(alike, "_made", never)
+    again = Pictures(page_run("spirals")).training
+    assert isinstance(first, TrainingSet)
+    assert isinstance(again, TrainingSet)
+    assert again.labels == first.labels
+
+
+def test_where_the_training_pictures_are_gone_a_sentence_says_so(
+    page_run: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GALAXYML_CACHE", str(tmp_path / "cache"))
+    from galaxyml.runs import RunDir
+
+    made = RunDir.provenance
+    gone = {"folder": str(tmp_path / "gone")}
+    monkeypatch.setattr(RunDir, "provenance", lambda run: made(run) | {"data": made(run)["data"] | gone})
+    shown = Pictures(page_run("spirals"))
+    assert isinstance(shown.training, str)
+    assert "not on this machine" in shown.training
+    assert str(tmp_path) not in shown.training
+
+
+def test_a_bundle_says_that_it_has_no_training_pictures_or_reads_them_from_beside_it(
+    page_run: Make, model: Callable[[str], Pictures], galaxies: list[Path], tmp_path: Path
+) -> None:
+    bundle.write(page_run("spirals"), tmp_path / "model.zip")
+    bare = Pictures(tmp_path / "model.zip")
+    assert "as one file" in bare.alike(bare.ask(received(galaxies[0])))
+    kept = model("spirals").training
+    assert isinstance(kept, TrainingSet)
+    kept.write(tmp_path / alike.FILE)
+    with_them = Pictures(tmp_path / "model.zip")
+    asked = with_them.ask(received(galaxies[0]))
+    assert with_them.alike(asked) == model("spirals").alike(asked)
+
+
+def test_nets_without_features_are_compared_by_looks() -> None:
+    class Member:
+        predictor = Predictor(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)))
+
+    member: Any = Member()
+    pixels = torch.randint(0, 256, (5, 16, 16, 3), dtype=torch.uint8)
+    assert not alike.by_features(member)
+    assert alike.compared(member, plain(pixels, 16)).shape == (5, 42)
