@@ -1,30 +1,38 @@
-"""Takes the pictures of the page that the README shows, in Chromium.
+"""Takes the pictures that the README shows of what runs in a browser, in Chromium.
 
     .venv/bin/python docs/screenshots.py multirun/galaxyzoo/demo
 
-Writes `docs/page.jpg` (at a desk, light) and `docs/page_phone.jpg` (on a phone, dark), or into another folder by
-`--out`. Several runs give a page with tabs, and the first is shown. It needs Chromium (`apt install chromium`) and
-playwright, which is in the group `dev` of pyproject.toml.
+Writes `docs/page.jpg` (the page to try a run on, what it says), `docs/page_reasons.jpg` (where the net looked, and what
+is alike), `docs/page_phone.jpg` (on a phone, dark) and `docs/tensorboard.png` (the curves of the run's folder), or into
+another folder by `--out`. Several runs give a page with tabs, and the first is shown. It needs Chromium
+(`apt install chromium`) and playwright, which is in the group `dev` of pyproject.toml.
 """
 
 import argparse
 import shutil
+import socket
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 from galaxyml.page.serving import served
 
-# Name, width and height in pixels, colour scheme, and whether the page is shown in its whole length.
-VIEWS: tuple[tuple[str, int, int, Any, bool], ...] = (
-    ("page.jpg", 1180, 1330, "light", True),
-    ("page_phone.jpg", 390, 844, "dark", False),
-)
-QUALITY = 82
+QUALITY = 84
+WIDE, HIGH = 1180, 1090  # pixels, at a desk
+PHONE = (390, 844)
+SETTLED = 500  # milliseconds until what fades has faded
+CURVES = 15_000  # milliseconds until TensorBoard has drawn them
+START = 60  # seconds that TensorBoard may take to begin
 
 
 def main() -> None:
-    """Serves the page, tries its first example, and takes the pictures."""
+    """Serves the page and TensorBoard, tries the first example, and takes the pictures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
@@ -35,19 +43,64 @@ def main() -> None:
 
     from playwright.sync_api import sync_playwright
 
-    with served(given.runs) as address, sync_playwright() as driver:
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        for name, width, height, scheme, whole in VIEWS:
-            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-            page.goto(address)
-            page.locator(".gx-examples button:visible").first.click()
-            page.wait_for_selector(".gx-alike img, .gx-drawing")
-            page.mouse.move(0, 0)
-            page.evaluate("document.activeElement.blur()")
-            page.wait_for_timeout(500)  # until what fades has faded
-            page.screenshot(path=given.out / name, full_page=whole, type="jpeg", quality=QUALITY)
-            print(f"Wrote {given.out / name}")
+        with served(given.runs) as address:
+            page = _tried(browser, address, WIDE, HIGH, "light")
+            page.screenshot(path=given.out / "page.jpg", type="jpeg", quality=QUALITY)
+            _reasons(page, given.out / "page_reasons.jpg")
+            page = _tried(browser, address, *PHONE, "dark")
+            page.screenshot(path=given.out / "page_phone.jpg", type="jpeg", quality=QUALITY)
+        with tensorboard(given.runs[0]) as address:
+            page = browser.new_page(viewport={"width": 1280, "height": 860})
+            page.goto(f"{address}#custom_scalars")
+            page.wait_for_timeout(CURVES)
+            page.screenshot(path=given.out / "tensorboard.png")
         browser.close()
+    print(f"Wrote page.jpg, page_reasons.jpg, page_phone.jpg and tensorboard.png into {given.out}")
+
+
+def _tried(browser: Any, address: str, width: int, height: int, scheme: str) -> Any:
+    """The page with the first example tried on it."""
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page.goto(address)
+    page.locator(".gx-examples button:visible").first.click()
+    page.wait_for_selector(".gx-alike img, .gx-drawing")
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    page.wait_for_timeout(SETTLED)
+    return page
+
+
+def _reasons(page: Any, path: Path) -> None:
+    """The part of the page from where the net looked to what is alike."""
+    first, last = (page.locator(name).first.bounding_box() for name in (".gx-pair", ".gx-alike"))
+    if first and last:
+        top, bottom = first["y"] - 8, last["y"] + last["height"] + 8
+        clip = {"x": last["x"] - 8, "y": top, "width": last["width"] + 16, "height": bottom - top}
+        page.screenshot(path=path, full_page=True, clip=clip, type="jpeg", quality=QUALITY)
+
+
+@contextmanager
+def tensorboard(folder: Path) -> Iterator[str]:
+    """TensorBoard over a run's or a sweep's folder; gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
+    process = subprocess.Popen([*command, "--load_fast=false"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://localhost:{port}/"
+    try:
+        for _ in range(START):
+            try:
+                urlopen(address, timeout=1).close()
+                break
+            except (URLError, OSError):
+                time.sleep(1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
 
 
 if __name__ == "__main__":

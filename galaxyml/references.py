@@ -17,6 +17,16 @@ def question(config: DictConfig) -> str:
     return str(_tasks().get(str(config.get("task")), {}).get("question", ""))
 
 
+def invitation(config: DictConfig) -> str:
+    """What a person is told who shows a run something of their own, as a question."""
+    return str(_tasks().get(str(config.get("task")), {}).get("invitation", "What does the net say of it?"))
+
+
+def of_data(config: DictConfig) -> list[str]:
+    """Who made the data that a run of this task learns from, where it is not the simulated sky."""
+    return list(_tasks().get(str(config.get("task")), {}).get("data", []))
+
+
 def citations(config: DictConfig, simulated: bool) -> list[str]:
     """What is to be cited: the data, the methods that a configuration names, and galaxyml.
 
@@ -25,7 +35,7 @@ def citations(config: DictConfig, simulated: bool) -> list[str]:
         simulated: Whether it learnt from the simulated sky.
     """
     known = _known()
-    data = [known["simulated"]] if simulated else _tasks().get(str(config.get("task")), {}).get("data", [])
+    data = [known["simulated"]] if simulated else of_data(config)
     named = _named(OmegaConf.to_container(config, resolve=False))
     methods = [
         text for pattern, text in known["methods"].items() if any(fnmatchcase(value, pattern) for value in named)

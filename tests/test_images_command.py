@@ -78,8 +78,25 @@ def test_numbers_are_learnt_judged_compared_and_predicted(
         assert status == 0, said
         tables.append(pd.read_csv(tmp_path / "said.csv"))
     pd.testing.assert_frame_equal(tables[0], tables[1])
+    _on_the_page(run, own / "pictures" / "G00003.jpg")
     assert (tables[0]["r90_low95"] <= tables[0]["r90"]).all()
     assert (tables[0]["r90"] <= tables[0]["r90_high95"]).all()
+
+
+def _on_the_page(run: Path, picture: Path) -> None:
+    """The page shows numbers with their intervals, and promises nothing about votes."""
+    pytest.importorskip("captum")
+    from galaxyml.page.about import about
+    from galaxyml.page.pictures import Pictures
+    from galaxyml.page.uploads import received
+    from galaxyml.runs import RunDir
+
+    pictures = Pictures(run)
+    asked = pictures.ask(received(picture))
+    row = asked.table.iloc[0]
+    assert f"{row['r90']:.4g}</data> <small>{row['r90_low95']:.4g} to {row['r90_high95']:.4g}" in pictures.shown(asked)
+    assert "volunteers" not in pictures.answers.promise
+    assert "(R2)" in about(RunDir(run)).shown()
 
 
 def test_fractions_of_a_tree_of_ones_own_obey_it(command: Command, own: Path, tmp_path: Path) -> None:

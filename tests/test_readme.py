@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
+
+import galaxyml.sweep  # noqa: F401 - registers the resolver of folder names
+from galaxyml import commandline
 
 Command = Callable[..., tuple[int, str]]
 
@@ -23,6 +27,15 @@ MAIN = "python -m galaxyml "
 # Of the table of tasks, the command of each row.
 ROWS = re.findall(r"^\| `\w+` \| .*? \| `(.*?)` \| ", README, re.MULTILINE)
 RUNS = [line for line in LINES if line.startswith(MAIN) and "--help" not in line] + [MAIN + row for row in ROWS]
+GUIDES = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
+GUIDED = sorted(
+    {
+        line.partition(" #")[0].strip()
+        for block in re.findall(r"^```sh\n(.*?)^```", GUIDES, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith(MAIN) and "…" not in line
+    }
+)
 OTHERS = [line for line in LINES if line.startswith("python -m galaxyml.")]
 # What is changed of a command so that it is quick: the rest stays as a user types it.
 SMALLER = {
@@ -154,6 +167,16 @@ def test_nothing_that_is_typed_is_left_out() -> None:
     assert all(line.startswith(known) for line in LINES)
     assert len(ROWS) == 6
     assert not any("…" in line for line in LINES)
+
+
+@pytest.mark.parametrize("line", GUIDED)
+def test_what_the_guides_say_can_be_typed(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    words = shlex.split(line.removeprefix(MAIN))
+    prepared = commandline.prepare(words)  # which checks each key
+    if "-m" not in words:
+        with initialize_config_dir(str(commandline.CONF), version_base="1.3"):
+            compose("config", [word for word in prepared if not word.startswith("hydra")])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

@@ -5,35 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import galaxyml
+from galaxyml import references
 from galaxyml.page import markup
 from galaxyml.runs import RunDir
 
-# By task: what a person is told that the page does, and who made the data that such runs learn from.
-TASKS = {
-    "galaxyzoo": (
-        "What would the volunteers of Galaxy Zoo say of this galaxy?",
-        "Willett et al. 2013, MNRAS 435, 2835 (Galaxy Zoo 2)",
-    ),
-    "spirals": ("Is it a spiral or an elliptical?", "Lintott et al. 2011, MNRAS 410, 166 (Galaxy Zoo 1)"),
-    "galaxy10": (
-        "Which of ten kinds of galaxy is it?",
-        "Leung & Bovy, Galaxy10 DECaLS; Walmsley et al. 2022, MNRAS 509, 3966",
-    ),
-    "surveys": (
-        "What would volunteers say of this galaxy, whichever survey saw it?",
-        "Willett et al. 2013, MNRAS 435, 2835; Walmsley et al. 2022, MNRAS 509, 3966",
-    ),
-    "plasticc": (
-        "Is this light curve unlike all known classes?",
-        "The PLAsTiCC team 2018, arXiv:1810.00001; Kessler et al. 2019, PASP 131, 094501",
-    ),
-}
 # What a run is judged by, the first that it has: its metric, and the metric in words.
 SCORES = {
     "test/accuracy": "accuracy",
     "val/accuracy": "accuracy",
     "test/rmse": "RMSE of the fractions",
     "val/rmse": "RMSE of the fractions",
+    "test/r2": "share of the variance that is told (R2)",
+    "val/r2": "share of the variance that is told (R2)",
     "survey/roc_auc": "area under the ROC curve of unknown objects",
     "test/roc_auc": "area under the ROC curve of unknown objects",
 }
@@ -66,7 +49,6 @@ class About:
 def about(run: RunDir) -> About:
     """What is known of a finished run, or of a bundle that is laid out as one."""
     config, made = run.nets()[0].config, run.provenance()
-    question, cite = TASKS.get(config.task, ("What does the net say of it?", "the authors of the data"))
     nets = len(run.nets())
     source = made["data"].get("source", "files that are not named")
     facts = {
@@ -75,7 +57,8 @@ def about(run: RunDir) -> About:
         "score": _score(run.metrics()),
         "made by": f"galaxyml {made['versions']['galaxyml']}, commit {str(made.get('commit') or 'not known')[:8]}",
     }
-    return About(question, {name: fact for name, fact in facts.items() if fact}, cite)
+    cite = "; ".join(references.of_data(config)) or "the authors of the data"
+    return About(references.invitation(config), {name: fact for name, fact in facts.items() if fact}, cite)
 
 
 def _net(net: Mapping[str, Any]) -> str:

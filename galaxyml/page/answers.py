@@ -25,6 +25,10 @@ SURE_OF_FRACTIONS = (
     "How sure: the interval beside a fraction, in per cent, holds what volunteers would answer in 95 % of cases "
     "(conformal prediction), for galaxies like those that the run was validated on."
 )
+SURE_OF_NUMBERS = (
+    "How sure: the interval beside a number holds the truth in 95 % of cases (conformal prediction), for galaxies like "
+    "those that the run was validated on."
+)
 NOT_SURE = "How sure: this run gives numbers without intervals; its report tells how far they are off on average."
 
 Row = Mapping[str, Any]
@@ -50,7 +54,8 @@ class Answers:
         self.questions = questions_of(oracle.stages)
         names = _named(self.questions) if self.questions else {}
         intervals = any(isinstance(stage, PredictIntervals) for stage in oracle.stages)
-        self.promise = SURE_OF_CLASSES if self.classes else SURE_OF_FRACTIONS if intervals else NOT_SURE
+        with_intervals = SURE_OF_FRACTIONS if self.questions else SURE_OF_NUMBERS
+        self.promise = SURE_OF_CLASSES if self.classes else with_intervals if intervals else NOT_SURE
         self.outputs = {column: names.get(column, column) for column in oracle.columns}
 
     def shown(self, table: pd.DataFrame) -> str:
@@ -147,10 +152,16 @@ def _plain(row: Row) -> str:
     names = [name for name in row if name not in NOT_OUTPUTS and not _END.search(name)]
     rows = "".join(
         f'<tr><th scope="row">{markup.text(name)}</th>'
-        f'<td><data value="{float(row[name])!r}">{row[name]:.4g}</data></td></tr>'
+        f'<td><data value="{float(row[name])!r}">{row[name]:.4g}</data>{_interval(row, name)}</td></tr>'
         for name in names
     )
     return f'<table class="gx-table"><caption>What the net says</caption><tbody>{rows}</tbody></table>'
+
+
+def _interval(row: Row, name: str) -> str:
+    """The ends of a number's interval, where it has one."""
+    low, high = (row.get(f"{name}_{end}{LEVEL}") for end in ("low", "high"))
+    return "" if low is None or high is None else f" <small>{low:.4g} to {high:.4g}</small>"
 
 
 def _bars(caption: str, rows: Sequence[str]) -> str:
