@@ -24,6 +24,7 @@ from galaxyml.stages.rank_anomalies import ranked
 from galaxyml.training.curve_predictions import reconstructed
 
 FEWEST = 3  # objects that make a figure of the latent space
+MISSED = 10  # light curves of unknown classes that are drawn as those with the lowest scores
 EXAMPLES = 12  # known light curves that are drawn with their reconstruction
 
 
@@ -122,20 +123,27 @@ class AnomalyFigures:
         names = data.catalog["name"].to_numpy()
         split = "survey" if run.has_predictions("survey") else "test"
         if run.has_predictions(split):
-            best = ranked(run, split).head(self.top)
-            rows = data.rows_of(best["object_id"].to_numpy())
-            titles = [
-                f"{rank}. {object_id}, {score:.1f} nats" + (f"\n{name}" if name else "")
-                for rank, object_id, score, name in zip(
-                    best["rank"], best["object_id"], best["score"], names[rows.numpy()], strict=True
+            found = ranked(run, split)
+            unknown = data.catalog.set_index("id")["unknown"].eq(True)
+            missed = found[unknown.loc[found["object_id"]].to_numpy()].tail(MISSED).iloc[::-1]
+            for name, shown, told in (
+                ("top", found.head(self.top), "The light curves with the highest scores"),
+                ("top_missed", missed, "The worst: light curves of unknown classes with the lowest scores"),
+            ):
+                if shown.empty:
+                    continue
+                rows = data.rows_of(shown["object_id"].to_numpy())
+                titles = [
+                    f"{rank}. {object_id}, {score:.1f} nats" + (f"\n{of}" if of else "")
+                    for rank, object_id, score, of in zip(
+                        shown["rank"], shown["object_id"], shown["score"], names[rows.numpy()], strict=True
+                    )
+                ]
+                run.write_figure(
+                    name,
+                    curves_figure(reconstructed(net, data.batches[rows], titles, ringed=True)),
+                    f"{told}, and what the net makes of them; a ring marks where that is off most.",
                 )
-            ]
-            run.write_figure(
-                "top",
-                curves_figure(reconstructed(net, data.batches[rows], titles, ringed=True)),
-                "The light curves with the highest scores, and what the net makes of them; a ring marks where that is "
-                "off most.",
-            )
         rows = data.rows("val")
         firsts = np.unique(names[rows.numpy()], return_index=True)[1][:EXAMPLES]
         rows = rows[np.sort(firsts)]

@@ -32,7 +32,7 @@ class ShiftFigures:
 
     Args:
         main: Features whose predictions are drawn against the truth, where the run has them.
-        failures: Pictures of each survey that were predicted worst; 0 for none.
+        failures: Pictures of each survey that were predicted worst, and as many of the best; 0 for none.
         embedded: How many galaxies the figure of the feature space shows at most; 0 for no such figure.
         crop: Central part of a picture that is shown, a fraction of its side.
         seed: Of the embedding.
@@ -74,7 +74,7 @@ class ShiftFigures:
             self._space(run, catalog)
         if self.failures:
             for survey, galaxies in surveys.items():
-                self._failures(run, catalog, survey, galaxies)
+                self._examples(run, catalog, survey, galaxies)
         if rows := run.table_rows("progression"):
             self._progression(run, pd.DataFrame(rows))
         every: dict[str, pd.DataFrame | None] = {}
@@ -158,25 +158,46 @@ class ShiftFigures:
             "by survey, and by the votes for smooth. Surveys that lie apart look different to the net.",
         )
 
-    def _failures(self, run: RunDir, catalog: pd.DataFrame, survey: str, galaxies: Judged) -> None:
-        """The galaxies with the largest squared error per vote cast, each fraction counting by its votes."""
+    def _examples(self, run: RunDir, catalog: pd.DataFrame, survey: str, galaxies: Judged) -> None:
+        """The galaxies with the largest squared error, each fraction counting by its votes, and those with the least.
+
+        The latter by the mean over the votes, of galaxies that were asked at least as many features as half of them:
+        whoever was asked little has little error.
+        """
         counted = asked(galaxies.true, galaxies.votes)
         gaps = np.where(counted, galaxies.said - galaxies.true, 0.0)
         weight = np.where(counted, galaxies.votes, 0.0)
-        worst = np.argsort(-(weight * gaps**2).sum(1), kind="stable")[: self.failures]
-        captions = []
-        for at in worst:
-            most = np.argsort(-weight[at] * gaps[at] ** 2, kind="stable")[: min(SAID, counted[at].sum())]
-            lines = [
-                f"{label(galaxies.features[place])}: said {galaxies.said[at, place]:.2f}, "
-                f"true {galaxies.true[at, place]:.2f} ({galaxies.votes[at, place]:.0f} votes)"
-                for place in most
-            ]
-            captions.append("\n".join([str(galaxies.ids[at]), *lines]))
-        pictures = [centre(run, catalog["image"].iloc[galaxies.rows[at]], self.crop) for at in worst]
-        title = f"{survey}: predicted worst, errors weighted by votes"
-        told = f"The worst galaxies of {survey}: largest squared error, each fraction counting by its votes."
-        run.write_figure(f"5_failures_{survey}", picture_grid(pictures, captions, title), told)
+        errors = (weight * gaps**2).sum(1)
+        features = counted.sum(1)
+        means = np.where(features >= np.median(features), errors / np.maximum(weight.sum(1), 1), np.inf)
+        for name, title, told, order in (
+            (
+                f"5_failures_{survey}",
+                f"{survey}: predicted worst, errors weighted by votes",
+                f"The worst galaxies of {survey}: largest squared error, each fraction counting by its votes.",
+                np.argsort(-errors, kind="stable"),
+            ),
+            (
+                f"5_best_{survey}",
+                f"{survey}: predicted best",
+                f"The best galaxies of {survey}: smallest squared error a vote, of those that were asked most.",
+                np.argsort(means, kind="stable"),
+            ),
+        ):
+            shown = order[: self.failures]
+            pictures = [centre(run, catalog["image"].iloc[galaxies.rows[at]], self.crop) for at in shown]
+            captions = [self._told(galaxies, at, counted[at], weight[at] * gaps[at] ** 2) for at in shown]
+            run.write_figure(name, picture_grid(pictures, captions, title), told)
+
+    def _told(self, galaxies: Judged, at: int, counted: np.ndarray, errors: np.ndarray) -> str:
+        """A galaxy's id, and what was said and voted of the features with its largest errors."""
+        most = np.argsort(-errors, kind="stable")[: min(SAID, counted.sum())]
+        lines = [
+            f"{label(galaxies.features[place])}: said {galaxies.said[at, place]:.2f}, "
+            f"true {galaxies.true[at, place]:.2f} ({galaxies.votes[at, place]:.0f} votes)"
+            for place in most
+        ]
+        return "\n".join([str(galaxies.ids[at]), *lines])
 
     def _progression(self, run: RunDir, table: pd.DataFrame) -> None:
         surveys = list(dict.fromkeys(table["survey"]))

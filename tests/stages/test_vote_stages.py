@@ -379,6 +379,9 @@ def test_figures_are_written(tmp_path: Path) -> None:
         "2_predicted_against_true",
         "3_calibration",
         "4_feature_space",
+        "5_best_decals",
+        "5_best_sdss",
+        "5_best_ukidss",
         "5_failures_decals",
         "5_failures_sdss",
         "5_failures_ukidss",
@@ -391,7 +394,7 @@ def test_failures_are_the_largest_errors_of_the_most_votes(tmp_path: Path, monke
     captions: dict[str, list[str]] = {}
 
     def grid(pictures: list[np.ndarray], texts: list[str], title: str) -> Figure:
-        captions[title.partition(":")[0]] = texts
+        captions[title.partition(",")[0]] = texts
         return picture_grid(pictures, texts, title)
 
     monkeypatch.setattr("galaxyml.stages.shift_figures.picture_grid", grid)
@@ -403,11 +406,15 @@ def test_failures_are_the_largest_errors_of_the_most_votes(tmp_path: Path, monke
     each = {name: both[f"{name}_votes"] * (both[f"{name}_said"] - both[name]) ** 2 for name in FEATURES}
     errors = pd.DataFrame(each).fillna(0)
     worst = errors.sum(axis=1).nlargest(3)
-    assert [text.split("\n")[0] for text in captions["ukidss"]] == worst.index.tolist()
+    assert [text.split("\n")[0] for text in captions["ukidss: predicted worst"]] == worst.index.tolist()
+    votes = pd.DataFrame({name: both[f"{name}_votes"] for name in FEATURES}).where(errors.notna()).fillna(0)
+    most = (votes > 0).sum(axis=1)
+    best = (errors.sum(axis=1) / votes.sum(axis=1))[most >= most.median()].nsmallest(3)
+    assert [text.split("\n")[0] for text in captions["ukidss: predicted best"]] == best.index.tolist()
     name = errors.loc[worst.index[0]].idxmax()
     row = both.loc[worst.index[0]]
     expected = f"said {row[f'{name}_said']:.2f}, true {row[name]:.2f} ({row[f'{name}_votes']:.0f} votes)"
-    assert captions["ukidss"][0].split("\n")[1] == f"{label(str(name))}: {expected}"
+    assert captions["ukidss: predicted worst"][0].split("\n")[1] == f"{label(str(name))}: {expected}"
 
 
 def test_figures_need_no_embedding_and_no_intervals(tmp_path: Path) -> None:

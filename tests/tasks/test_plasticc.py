@@ -59,7 +59,7 @@ def test_a_run_ranks_the_survey_and_measures_both_protocols(
     assert strange.mean() == pytest.approx(metrics["survey/prevalence"])
     drawn = {path.stem for path in (folder / "figures").glob("*.png")}
     assert {"test_roc", "survey_roc", "survey_precision_recall", "survey_recall", "survey_scores"} <= drawn
-    assert {"test_latents", "survey_latents", "top", "reconstructions", "loss"} <= drawn
+    assert {"test_latents", "survey_latents", "top", "top_missed", "reconstructions", "loss"} <= drawn
     assert "warning" not in said.lower()
     report = (folder / "report.md").read_text()
     assert "objects to learn from" in report
