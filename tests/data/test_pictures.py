@@ -72,7 +72,9 @@ GREY = RNG.integers(0, 256, (12, 10), np.uint8)
 def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"):
         suffix = "tif" if mode in ("CMYK", "YCbCr") else "png"
-        Image.fromarray(GREY).convert("RGB").convert(mode).save(tmp_path / f"{mode}.{suffix}")
+        # Before 13, Pillow cannot read a TIFF of YCbCr that is not packed.
+        packed = {"compression": "tiff_deflate"} if suffix == "tif" else {}
+        Image.fromarray(GREY).convert("RGB").convert(mode).save(tmp_path / f"{mode}.{suffix}", **packed)
         found = open_picture(tmp_path / f"{mode}.{suffix}")
         assert (found.mode, found.size) == ("RGB", (10, 12))
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,12 @@ def logged(run: Path) -> list[dict[str, Any]]:
     ]
 
 
-def test_weights_and_biases_without_a_network(command: Command, tmp_path: Path) -> None:
+def test_weights_and_biases_without_a_network(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("wandb", reason="galaxyml[wandb] is not installed")
+    for name in [name for name in sys.modules if name.startswith("huggingface_hub.inference")]:
+        monkeypatch.delitem(sys.modules, name)  # of tests of the page; wandb advertises where it is loaded
     line = ("logger=wandb", "logger.mode=offline", "name=board", "fold=0,1")
     status, said = command(*line)
     assert status == 0, said
