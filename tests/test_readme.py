@@ -36,7 +36,11 @@ GUIDED = sorted(
         if line.startswith(MAIN) and "…" not in line
     }
 )
+ANSWERS = README[README.index("## Questions and answers") :]
+ASKED = re.findall(r"^\*\*`([^`]+)`.*?\*\*", ANSWERS, re.MULTILINE)
+FILLED_IN = re.compile(r"…|'[^']*'|\b[\w.]*\d[\w.]*\b|\b\w+\.csv|: ?|\bkind\b|model\?")  # names, numbers, files
 OTHERS = [line for line in LINES if line.startswith("python -m galaxyml.")]
+LONG = ("leave_out=64", "task=plasticc source", "tune=[head,lora]", "optim.lr=1e-3,2e-3")  # over 15 s
 # What is changed of a command so that it is quick: the rest stays as a user types it.
 SMALLER = {
     "fold=0,1,2,3,4": "fold=0,1",
@@ -89,7 +93,9 @@ def folder(
     return tmp_path
 
 
-@pytest.mark.parametrize("line", RUNS)
+@pytest.mark.parametrize(
+    "line", [pytest.param(line, marks=[pytest.mark.slow] * any(word in line for word in LONG)) for line in RUNS]
+)
 def test_a_command_that_trains_ends_with_a_report(line: str, command: Command, folder: Path) -> None:
     words = smaller(line)
     if "experiment=spirals_votes" in words:  # the table that it is about, made of the one that is there
@@ -161,6 +167,16 @@ def test_each_data_set_that_is_named_can_be_fetched(in_process: Command, tmp_pat
 def test_each_target_is_in_the_makefile(target: str) -> None:
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("error", ASKED)
+def test_errors_that_are_explained_exist(error: str) -> None:
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "galaxyml").rglob("*.py"))
+    source = re.sub(r'"\s*f?"', "", source)  # a text over several lines
+    told = [part.strip(" .,") for part in FILLED_IN.split(error) if len(part.split()) > 2]
+    assert told
+    for part in told:
+        assert part in source, part
 
 
 def test_nothing_that_is_typed_is_left_out() -> None:
