@@ -130,9 +130,8 @@ def test_every_tool_does_what_is_said(
     command: Command, folder: Path, in_process: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RUN", "OTHER", "kinds"):
-        kind = ("task=images", "data_dir=mine", "columns=[kind]") if name == "kinds" else ()
-        kind = ("optim.lr=2e-3",) if name == "OTHER" else kind
-        status, said = command(*kind, f"name={name}", "epochs=1", "-m", "fold=0,1")
+        own = {"kinds": ["task=images", "data_dir=mine", "columns=[kind]"], "OTHER": ["optim.lr=2e-3"]}.get(name, [])
+        status, said = command(*own, f"name={name}", "epochs=1", "-m", "fold=0,1")
         assert status == 0, said
     places = {name: f"multirun/galaxyzoo/{name}" for name in ("RUN", "OTHER", "BOTH")}
     (folder / "pictures").symlink_to(folder / "mine" / "pictures")
