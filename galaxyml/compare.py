@@ -20,7 +20,7 @@ examples:
   python -m galaxyml.compare multirun/galaxy10/focal/joined/seed-* multirun/galaxy10/baseline --report compared.html
 
 RUN is the folder of a finished run, or of a sweep whose folds were joined, on fractions of votes, votes of surveys,
-classes or anomalies. Intervals and p are those of objects: another training may differ by more."""
+classes, numbers or anomalies. Intervals and p are those of objects: another training may differ by more."""
 
 MEAN = "mean"  # of the features, in the place of a feature's name
 PLACES = ("1st", "2nd", "3rd")
@@ -28,6 +28,8 @@ NAMES = {
     "pearson": "r",
     "mae": "MAE",
     "rmse": "RMSE",
+    "nrmse": "RMSE / standard deviation",
+    "r2": "R2",
     "roc_auc": "ROC AUC",
     "pr_auc": "PR AUC",
     "macro_f1": "macro F1",

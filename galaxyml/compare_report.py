@@ -38,9 +38,11 @@ def write(path: Path, table: "pd.DataFrame", folders: Sequence[Path], example: "
         first = RunDir(folders[0])
         lines += report.asked(first.config) if first.started else []
         lines += ["", *(f"{number}. `{folder}`" for number, folder in enumerate(folders, start=1))]
-        lines += ["", f"Differences are the later runs' less the first's, paired over the same {example.objects}; in "]
-        lines[-1] += f"brackets 95 % of {resamples:,} bootstrap resamples, bold where they leave out 0. They allow for "
-        lines[-1] += "other objects, not for another training."
+        lines += ["", f"Differences are the later runs' less the first's, paired over the same {example.objects}"]
+        if resamples:
+            lines[-1] += f"; in brackets 95 % of {resamples:,} bootstrap resamples, bold where they leave out 0. They "
+            lines[-1] += "allow for other objects, not for another training"
+        lines[-1] += "."
         if figure is not None:
             figure.savefig(Path(aside) / "differences.png", dpi=110, bbox_inches="tight")
             lines += ["", "![differences](differences.png)", "", f"*{_main(table, example)}: each run less the first.*"]
@@ -124,7 +126,10 @@ def _told(row: dict[str, Any]) -> str:
     """A difference with its interval, bold if that leaves out 0; '' where it is not defined."""
     if row["difference"] != row["difference"]:
         return ""
-    text = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+    text = f"{row['difference']:+.4f}"
+    if row["low"] != row["low"]:  # without resamples
+        return text
+    text += f" [{row['low']:+.4f}, {row['high']:+.4f}]"
     return f"**{text}**" if row["low"] > 0 or row["high"] < 0 else text
 
 

@@ -227,6 +227,8 @@ def _fitted(
     groups: "list[list[RunDir]]", tables: "list[pd.DataFrame]", catalog: "pd.DataFrame"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights of the models, and for each row of the catalog those that were fitted without its fold."""
+    from galaxyml.evidence import holds_numbers
+
     columns = [name for name in tables[0].columns if name != "id"]
     if lacking := [name for name in columns if name not in catalog]:
         raise UserError(
@@ -237,6 +239,10 @@ def _fitted(
     targets = truth[columns].to_numpy(np.float64)
     fold = truth["fold"].to_numpy()
     outputs = np.stack([table[columns].to_numpy(np.float64) for table in tables])
+    if holds_numbers(groups[0][0]):  # of numbers, an error counts in standard deviations
+        scale = np.nanstd(targets, axis=0)
+        scale[scale == 0] = 1
+        targets, outputs = targets / scale, outputs / scale
     parts = fold if len(set(fold)) > 1 else np.arange(len(fold)) % 2
     every = fit_weights(outputs, targets)
     rows = np.tile(every, (len(catalog), 1))

@@ -456,6 +456,11 @@ def _one(evidence: Evidence) -> str:
     return "galaxy" if evidence.objects == "galaxies" else "object"
 
 
+def holds_numbers(run: RunDir) -> bool:
+    """Whether a run predicts numbers, each in a unit of its own."""
+    return run.started and str(OmegaConf.select(run.config, "module.metrics._target_")).endswith("NumberMetrics")
+
+
 def _kind(run: RunDir, catalog: pd.DataFrame) -> type[Evidence]:
     """Which kind a run is, by the columns of its tables."""
     columns = set(map(str, catalog))
@@ -467,8 +472,7 @@ def _kind(run: RunDir, catalog: pd.DataFrame) -> type[Evidence]:
         return Classes
     said = next((table for split in SPLITS if (table := run.predictions(split)) is not None), None)
     if said is not None and set(map(str, said)) <= columns and len(said.columns) > 1:
-        collects = str(OmegaConf.select(run.config, "module.metrics._target_")) if run.started else ""
-        return Numbers if collects.endswith("NumberMetrics") else Fractions
+        return Numbers if holds_numbers(run) else Fractions
     raise UserError(
         f"{run.path} is not a run on votes, classes, numbers or anomalies: its catalog has neither votes nor "
         "fractions, labels, numbers or unknown classes that predictions are judged by."

@@ -72,7 +72,8 @@ class Intervals:
             known = ~np.isnan(true[:, k])
             p, u = said[known, k], spread[known, k]
             residuals = np.abs(true[known, k] - p)
-            scale = 1.0 if bounded else np.sqrt(np.square(residuals).mean()) or 1.0  # the unit of a number is any
+            # The unit of a number may be any.
+            scale = 1.0 if bounded or not residuals.any() else np.sqrt(np.square(residuals).mean())
             variance[:, k] = fit_variance(p, u / scale, (residuals / scale) ** 2, bounded)
             variance[0, k] *= scale**2
             scores = residuals / error(p, u, variance[:, k], bounded)

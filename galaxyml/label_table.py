@@ -5,6 +5,7 @@ Imports nothing heavy: the command reads the table before anything else is done.
 
 import csv
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,12 @@ from galaxyml.errors import UserError, some
 
 IDS, PATHS = ("id",), ("path", "image", "file", "filename")  # names of these columns
 SKY, SPLIT = ("ra", "dec"), "split"
-ABOUT = (*IDS, *PATHS, *SKY, SPLIT)  # columns that are never predicted unless they are asked for
+ABOUT = (*IDS, *PATHS, *SKY, SPLIT, "fold")  # columns that are never predicted unless they are asked for
+SIMULATED_CLASS, SIMULATED_NUMBERS = "kind", ("r90", "axis_ratio", "redshift")  # of the simulated sky's table
 MOST_NUMBERED = 20  # different whole numbers that are taken for classes
 MOST_CLASSES = 200
+EMPTY = ("", "nan")  # cells that say nothing: programs write the latter for no number
+FEW_WORDS = 0.1  # share of cells below which words among numbers are mistakes
 FOLDER = Path("data/images")  # where no other is given
 WANTED = (
     "task=images reads a CSV table with the columns id (optional), path (of the picture, from data_dir=… on), and what "
@@ -31,28 +35,37 @@ class Column:
     """A column of the table.
 
     Attributes:
-        values: Its different values, as text, the empty one left out, up to one more than can be classes.
-        numeric: Whether all of them are finite numbers.
-        whole: Whether all of them are whole numbers.
+        values: Its different values, as text, empty ones left out, up to one more than can be classes.
         filled: In how many rows it is not empty.
+        words: In how many of them it is no finite number.
+        word: The first that is none, and its line.
+        whole: Whether all that are numbers are whole ones.
     """
 
     values: set[str]
-    numeric: bool = True
-    whole: bool = True
     filled: int = 0
+    words: int = 0
+    word: tuple[str, int] = ("", 0)
+    whole: bool = True
 
-    def add(self, value: str) -> None:
+    def add(self, value: str, line: int) -> None:
         """Takes in a value, with what it tells."""
-        if not value:
+        if value.lower() in EMPTY:
             return
         self.filled += 1
         if len(self.values) <= MOST_CLASSES:
             self.values.add(value)
-        if self.numeric:
-            number = _number(value)
-            self.numeric = number is not None
-            self.whole = self.whole and number is not None and number.is_integer()
+        number = _number(value)
+        if number is not None:
+            self.whole = self.whole and number.is_integer()
+        else:
+            self.word = self.word if self.words else (value, line)
+            self.words += 1
+
+    @property
+    def numeric(self) -> bool:
+        """Whether all of its values are finite numbers."""
+        return not self.words
 
     @property
     def is_class(self) -> bool:
@@ -67,43 +80,75 @@ def settings(given: Mapping[str, str]) -> list[str]:
         given: The user's overrides, by key, as typed.
 
     Returns:
-        None for other tasks, and for the simulated sky, whose table the configuration knows.
+        None for other tasks.
 
     Raises:
         UserError: If there is no such table, or it does not tell what is to be predicted.
     """
-    if given.get("task") != "images" or given.get("source") == "simulated":
+    if given.get("task") != "images":
         return []
-    if "data_dir" not in given and not FOLDER.is_dir() and given.get("source") != "real":
-        if "labels" in given:
-            raise UserError(f"labels={given['labels']} needs data_dir=…, the folder that its paths begin in.")
-        return []
-    folder = Path(_value(given.get("data_dir")) or FOLDER).expanduser()
-    path = place(folder, str(_value(given.get("labels")) or "labels.csv"))
-    header, columns = _read(path)
+    said = {key: value for key, typed in given.items() if (value := _value(typed)) is not None}
+    if said.get("source") == "simulated" or ("data_dir" not in said and not FOLDER.is_dir()):
+        if said.get("source") != "real" and "labels" not in said:
+            return _of_simulated(said)
+        if "labels" in said:
+            raise UserError(f"labels={said['labels']} needs data_dir=…, the folder that its paths begin in.")
+    folder = Path(said.get("data_dir", FOLDER)).expanduser()
+    path = place(folder, said.get("labels", "labels.csv"))
+    votes = "tree" in said or said.get("targets") == "fractions"
+    asked = _names(said["columns"]) if "columns" in said else None
+    header, columns = _read(path, [SPLIT] if votes else None if asked is None else [SPLIT, *asked])
     found = []
-    if SPLIT in header and "split" not in given and columns[SPLIT].values & {"test"}:
+    if SPLIT in header and "split" not in said and "test" in {value.lower() for value in columns[SPLIT].values}:
         found.append("split=folds")  # the table has its own test objects
-    if "tree" in given:
-        return [*found, *([] if "targets" in given else ["targets=fractions"])]
-    asked = _value(given.get("columns")) or [name for name in header if name not in ABOUT]
-    names = [asked] if isinstance(asked, str) else [str(name) for name in asked]
+    if votes:
+        return [*found, *([] if "targets" in said else ["targets=fractions"])]
+    names = asked if asked is not None else [name for name in header if name not in ABOUT]
     if missing := [name for name in names if name not in header]:
         raise UserError(f"{path} has no column {missing[0]}, which columns=… names. It has {some(header, shown=12)}.")
     if not names:
         raise UserError(f"{path} has nothing to predict: only {', '.join(header)}. {WANTED}.")
     if empty := [name for name in names if not columns[name].filled]:
         raise UserError(f"{path}: the column {empty[0]} is empty. Fill it, or choose others by columns=[…].")
-    kind = _value(given.get("targets")) or _kind(path, {name: columns[name] for name in names})
-    if "targets" not in given:
-        found.append(f"targets={kind}")
-    if kind == "numbers" and (words := [name for name in names if not columns[name].numeric]):
-        raise UserError(f"{path}: {words[0]} holds words, such as {min(columns[words[0]].values)}; it is no number.")
-    if "columns" not in given or isinstance(asked, str):
+    kind = said.get("targets") or _kind(path, {name: columns[name] for name in names})
+    if kind == "numbers":
+        for name in names:
+            _check_numbers(path, name, columns[name])
+    classes = _classes(path, names, columns) if kind == "class" and "classes" not in said else None
+    return [*found, *_overrides(said, kind, names, classes)]
+
+
+def _of_simulated(said: Mapping[str, Any]) -> list[str]:
+    """The same of the simulated sky's table, which is drawn later."""
+    if "tree" in said or said.get("targets") == "fractions":
+        return [] if "targets" in said else ["targets=fractions"]
+    if "columns" not in said:
+        return []
+    names = _names(said["columns"])
+    if unknown := [name for name in names if name not in (SIMULATED_CLASS, *SIMULATED_NUMBERS)]:
+        raise UserError(
+            f"The simulated sky's table has no column {unknown[0]}; it has {SIMULATED_CLASS} (a class) and "
+            f"{', '.join(SIMULATED_NUMBERS)} (numbers)."
+        )
+    if len(names) > 1 and SIMULATED_CLASS in names:
+        raise UserError(
+            f"columns=…: a run learns one class, or numbers. Give columns=[{SIMULATED_CLASS}], or the others."
+        )
+    return _overrides(said, "class" if names == [SIMULATED_CLASS] else "numbers", names, None)
+
+
+def _overrides(said: Mapping[str, Any], kind: str, names: Sequence[str], classes: Sequence[str] | None) -> list[str]:
+    """What has been found, where the user has not said it."""
+    found = [] if "targets" in said else [f"targets={kind}"]
+    if not isinstance(said.get("columns"), list):
         found.append(f"columns=[{','.join(map(_quoted, names))}]")
-    if kind == "class" and "classes" not in given:
-        found.append(f"classes=[{','.join(map(_quoted, _classes(path, names, columns)))}]")
+    if classes is not None:
+        found.append(f"classes=[{','.join(map(_quoted, classes))}]")
     return found
+
+
+def _names(value: Any) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else [str(value)]
 
 
 def place(folder: Path, labels: str) -> Path:
@@ -129,8 +174,8 @@ def path_column(header: Sequence[str], path: Path) -> str:
     raise UserError(f"{path} has no column {', '.join(PATHS[:-1])} or {PATHS[-1]}; it has {some(header)}. {WANTED}.")
 
 
-def _read(path: Path) -> tuple[list[str], dict[str, Column]]:
-    """The header, and what each column holds."""
+def _read(path: Path, wanted: Sequence[str] | None) -> tuple[list[str], dict[str, Column]]:
+    """The header, and what each of the wanted columns holds that is there; None for all of them."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file)
@@ -138,7 +183,8 @@ def _read(path: Path) -> tuple[list[str], dict[str, Column]]:
             path_column(header, path)
             if twice := [name for name in header if header.count(name) > 1]:
                 raise UserError(f"{path} has two columns '{twice[0]}'. Rename one of them.")
-            columns = {name: Column(set()) for name in header}
+            columns = {name: Column(set()) for name in header if wanted is None or name in wanted}
+            places = [(at, columns[name]) for at, name in enumerate(header) if name in columns]
             count = 0
             for row in rows:
                 if not row:
@@ -149,8 +195,8 @@ def _read(path: Path) -> tuple[list[str], dict[str, Column]]:
                         f"{path}, line {rows.line_num}: {len(row)} values, but the header has {len(header)} columns. "
                         "Put values that hold a comma between quotation marks."
                     )
-                for name, value in zip(header, row, strict=True):
-                    columns[name].add(value.strip())
+                for at, column in places:
+                    column.add(row[at].strip(), rows.line_num)
     except FileNotFoundError:
         raise UserError(f"{path} is missing. {WANTED}. labels=… names another table.") from None
     except OSError as error:
@@ -164,6 +210,9 @@ def _read(path: Path) -> tuple[list[str], dict[str, Column]]:
 
 def _kind(path: Path, columns: Mapping[str, Column]) -> str:
     """What the columns are: `class` or `numbers`."""
+    for name, column in columns.items():
+        if 0 < column.words < FEW_WORDS * column.filled:  # a number that went wrong rather than a class
+            _check_numbers(path, name, column)
     if len(columns) == 1:
         return "class" if next(iter(columns.values())).is_class else "numbers"
     words = [name for name, column in columns.items() if not column.numeric]
@@ -175,6 +224,16 @@ def _kind(path: Path, columns: Mapping[str, Column]) -> str:
         f"{path} holds words in {some(words)}: a run learns one class, or numbers. Say which: columns=[{words[0]}] for "
         f"a class{numbers}; tree=FILE.yaml for fractions of a decision tree."
     )
+
+
+def _check_numbers(path: Path, name: str, column: Column) -> None:
+    if column.words:
+        word, line = column.word
+        more = f" ({column.words:,} such cells of {column.filled:,})" if column.words > 1 else ""
+        raise UserError(
+            f"{path}, line {line}: {name} is '{word}', which is no finite number{more}. Correct the cell or leave it "
+            "empty; targets=class takes the column for a class."
+        )
 
 
 def _classes(path: Path, names: Sequence[str], columns: Mapping[str, Column]) -> list[str]:
@@ -195,7 +254,7 @@ def _classes(path: Path, names: Sequence[str], columns: Mapping[str, Column]) ->
         raise UserError(
             f"{path}: {names[0]} is {next(iter(column.values))} in all rows; a class needs two values or more."
         )
-    return sorted(column.values, key=(lambda value: (float(value), value)) if column.numeric else str.lower)
+    return sorted(column.values, key=lambda value: (_number(value) if column.numeric else value.lower(), value))
 
 
 def _number(value: str) -> float | None:
@@ -211,12 +270,14 @@ def _value(typed: str | None) -> Any:
     if not typed or typed == "null":
         return None
     try:
-        read = yaml.safe_load(typed)
+        read = yaml.load(typed, yaml.BaseLoader)  # which leaves words like no as they are
     except yaml.YAMLError:
         return typed
-    return read if isinstance(read, list) else str(read) if typed[0] in "'\"" else typed
+    return read if isinstance(read, list) or typed[0] in "'\"" else typed
 
 
 def _quoted(text: str) -> str:
-    """Text as Hydra takes it literally."""
-    return "'" + text.replace("'", "\\'") + "'"
+    """Text as Hydra takes it literally; it reads backslashes before a quotation mark alone."""
+    if "${" in text:
+        raise UserError(f"'{text}' holds ${{, which stands for a reference in a configuration. Call it something else.")
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"

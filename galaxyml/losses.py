@@ -92,17 +92,23 @@ class ScaledLoss(nn.Module):
     So that what is large in the units of its table does not count for more.
 
     Args:
-        loss: (outputs, targets) of shape (N, K) -> a scalar, of their differences alone.
+        loss: One of the differences of outputs and targets alone: MSELoss, RMSELoss or SmoothL1Loss, whose beta then is
+            in standard deviations.
         count: How many numbers, K.
 
     Attributes:
         deviation: Standard deviations, shape (K,); positive.
+
+    Raises:
+        UserError: If the loss is another.
     """
 
     deviation: Tensor
 
     def __init__(self, loss: nn.Module, count: int) -> None:
         super().__init__()
+        if not isinstance(loss, MSELoss | RMSELoss | SmoothL1Loss):
+            raise UserError("targets=numbers takes loss=mse, rmse or smooth_l1, which compare numbers of any size.")
         self.loss = loss
         self.register_buffer("deviation", torch.ones(count))
 

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 from galaxyml.plots import scatter_grid
 from galaxyml.vote_metrics import CENTRE, measures, resampled_sums
 
+MOST = 12  # numbers that a figure has room for
 NMAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 
 
@@ -103,7 +104,7 @@ class NumberMetrics(Metric):
 
     def figures(self) -> dict[str, Figure]:
         """What was said against what is true, by title."""
-        return {"predicted against true": scatter_grid(*self._collected(), self.columns)}
+        return {"predicted against true": scatter_grid(*self._collected(), self.columns[:MOST])}
 
     def _collected(self) -> tuple[np.ndarray, np.ndarray]:
         parts = (part if isinstance(part, Tensor) else torch.cat(part) for part in (self.said, self.true))

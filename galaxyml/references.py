@@ -36,20 +36,22 @@ def citations(config: DictConfig, simulated: bool) -> list[str]:
     """
     known = _known()
     data = [known["simulated"]] if simulated else of_data(config)
-    named = _named(OmegaConf.to_container(config, resolve=False))
+    content: Any = OmegaConf.to_container(config, resolve=False)
+    tuned = content.get("tune", [])
+    named = {*_classes(content), str((content.get("model") or {}).get("name"))}
+    named |= set(tuned if isinstance(tuned, list) else [str(tuned)])
     methods = [
         text for pattern, text in known["methods"].items() if any(fnmatchcase(value, pattern) for value in named)
     ]
     return list(dict.fromkeys([*data, *methods, f"Software: galaxyml {version('galaxyml')} (CITATION.cff)"]))
 
 
-def _named(value: Any) -> set[str]:
-    """All words of a configuration, those of lists too."""
+def _classes(value: Any) -> set[str]:
+    """All classes and functions that a part of a configuration names."""
     if isinstance(value, dict):
-        return {name for part in value.values() for name in _named(part)}
-    if isinstance(value, list):
-        return {name for part in value for name in _named(part)}
-    return {value} if isinstance(value, str) else set()
+        own = {str(value["_target_"])} if "_target_" in value else set()
+        return own.union(*(_classes(part) for part in value.values()))
+    return set().union(*(_classes(part) for part in value)) if isinstance(value, list) else set()
 
 
 @cache

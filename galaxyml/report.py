@@ -152,6 +152,7 @@ def figures(run: RunDir) -> list[str]:
     for path in run.figures():
         name = re.sub(r"^\d+_", "", path.stem).replace("_", " ")
         said = caption(path)
+        said = re.sub(r"([*_])", r"\\\1", said)
         lines += ["", f"![{name}](figures/{path.name})", *(["", f"*{said}*"] if said else [])]
     return ["", "## Figures", *lines] if lines else []
 
@@ -185,9 +186,12 @@ def _split(run: RunDir, things: str) -> list[str]:
         rows = [[f"fold {fold}", f"{count:,}"] for fold, count in folds.items()]
         rows += [[parts[split], f"{counts[split]:,}"] for split in ("test", "survey") if split in counts]
     separation = OmegaConf.select(run.config, "data.separation")
-    near = f", or closer than {separation:g} arcsec" if separation is not None else ""
-    same = f"What is one object (equal content{near}) is in one part." if "fold" in catalog else ""
-    how = f"Dealt by seed {run.config.seed}, so that parts look alike in every target. {same}".strip()
+    near = f", or closer than {separation:g} arcsec" if separation and {"ra", "dec"} <= set(catalog.columns) else ""
+    how = f"Dealt by seed {run.config.seed}, so that parts look alike in every target"
+    how += f"; what is one galaxy (equal pictures{near}) is in one part." if "image" in catalog else "."
+    dealt_folds = str(OmegaConf.select(run.config, "split._target_")).endswith("Folds")
+    if dealt_folds and {"test", "survey"} & set(counts.index):
+        how += " What is tested on came as it is, with the files."
     return ["", "### Split", "", *markdown([["part", things], *rows]), "", how]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -375,8 +376,11 @@ class RunDir:
         return sorted((self.path / "figures").glob("*.png"))
 
     def write_figure(self, name: str, figure: "Figure", caption: str) -> None:
-        """Keeps a figure as PNG under its name, with a sentence or two of what is seen inside the file."""
-        with whole(self.path / "figures" / f"{name}.png") as draft:
+        """Keeps a figure as PNG under its name, with a sentence or two of what is seen inside the file.
+
+        What a link cannot hold is replaced in the name.
+        """
+        with whole(self.path / "figures" / f"{re.sub(r'[^A-Za-z0-9_.=,-]+', '_', name)}.png") as draft:
             figure.savefig(draft, dpi=110, bbox_inches="tight", metadata={CAPTION: caption})
 
     def picture(self, image: str) -> Image.Image:

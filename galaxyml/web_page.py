@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -94,7 +95,7 @@ def web_page(text: str, folder: Path) -> str:
 def _local(token: Token, folder: Path) -> None:
     """Packs a picture of this machine into a page, and leads a link to another report to its page."""
     if token.type == "image":
-        source = str(token.attrs.get("src", ""))
+        source = unquote(str(token.attrs.get("src", "")))
         path = folder / source
         token.attrSet("src", _packed(path) if path.is_file() else "")
     elif token.type == "link_open":

@@ -309,6 +309,13 @@ def test_numbers_of_any_unit_have_intervals_without_ends(unit: float) -> None:
     assert low.min() < 0 < high.max()
 
 
+def test_without_anything_to_learn_from_an_interval_is_all_numbers() -> None:
+    nothing = np.zeros((0, 1))
+    low, high = Intervals.fit(nothing, nothing, nothing, bounded=False)(np.ones((2, 1)), np.zeros((2, 1)))
+    assert (low == -np.inf).all()
+    assert (high == np.inf).all()
+
+
 def test_intervals_that_were_kept_before_numbers_had_them_are_of_fractions() -> None:
     said, spread, true = drawn(200)
     arrays = Intervals.fit(said, spread, true).arrays()

@@ -38,7 +38,7 @@ def rows(*columns: str, count: int = 6) -> str:
         (["z:0.{i}", "kind:{word}"], {"columns": "z"}, ["targets=numbers", "columns=['z']"]),
         (["kind:{odd}"], {"targets": "numbers"}, ["columns=['kind']"]),
         (["kind:{word}", "ra:1", "dec:2"], {}, ["targets=class", "columns=['kind']", "classes=['a','b']"]),
-        (["kind:{word}", "split:test"], {}, ["split=folds", "targets=class", "columns=['kind']", "classes=['a','b']"]),
+        (["kind:{word}", "split:Test"], {}, ["split=folds", "targets=class", "columns=['kind']", "classes=['a','b']"]),
         (
             ["kind:{word}", "split:test"],
             {"split": "holdout"},
@@ -61,7 +61,7 @@ def test_whole_numbers_stand_in_their_order_and_words_in_the_alphabet(tmp_path: 
 
 
 def test_names_with_commas_and_quotes_reach_the_configuration_whole(tmp_path: Path) -> None:
-    names = ["it's, well", "S0/a = lens", "{brace}", "ring [r]"]
+    names = ["it's, well", "S0/a = lens", "{brace}", "ends in \\"]
     table(tmp_path, "path,kind\n" + "".join(f'{at}.jpg,"{names[at % 4]}"\n' for at in range(8)))
     line = ["task=images", f"data_dir={tmp_path}", "model=tiny"]
     prepared = [part for part in commandline.prepare(line) if not part.startswith("hydra.")]
@@ -71,11 +71,52 @@ def test_names_with_commas_and_quotes_reach_the_configuration_whole(tmp_path: Pa
     assert config.columns == ["kind"]
 
 
-def test_other_tasks_and_the_simulated_sky_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_other_tasks_are_left_alone() -> None:
     assert label_table.settings({"task": "spirals", "data_dir": "nowhere"}) == []
-    assert label_table.settings({"task": "images"}) == []
-    assert label_table.settings({"task": "images", "source": "simulated", "data_dir": "nowhere"}) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, []),
+        ({"source": "simulated", "data_dir": "nowhere"}, []),
+        ({"columns": "[r90,redshift]"}, ["targets=numbers"]),
+        ({"columns": "kind"}, ["targets=class", "columns=['kind']"]),
+        ({"tree": "kaggle"}, ["targets=fractions"]),
+        ({"columns": "null", "tree": "null"}, []),
+    ],
+)
+def test_the_simulated_skys_table_is_known(
+    given: dict[str, str], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images_sky: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert label_table.settings({"task": "images", **given}) == expected
+    header = (images_sky / "labels.csv").read_text().splitlines()[0].split(",")
+    assert {label_table.SIMULATED_CLASS, *label_table.SIMULATED_NUMBERS} <= set(header)
+    with pytest.raises(UserError, match=r"table has no column mass; it has kind .a class. and r90"):
+        label_table.settings({"task": "images", "columns": "[mass]"})
+
+
+@pytest.mark.parametrize("value", ["null", ""])
+def test_what_is_left_open_is_as_if_it_were_not_given(value: str, tmp_path: Path) -> None:
+    table(tmp_path, rows("kind:{word}"))
+    open_ = dict.fromkeys(("columns", "classes", "tree", "targets"), value)
+    assert settings(tmp_path, **open_) == settings(tmp_path)
+
+
+def test_a_column_of_folds_and_cells_without_a_number_are_left_out(tmp_path: Path) -> None:
+    table(tmp_path, rows("z:0.{i}", "fold:{odd}") + "6,6.jpg,nan,0\n7,7.jpg,,1\n")
+    assert settings(tmp_path) == ["targets=numbers", "columns=['z']"]
+
+
+def test_words_that_yaml_takes_for_others_stay(tmp_path: Path) -> None:
+    table(tmp_path, rows("on:{word}"))
+    assert settings(tmp_path, columns="[on]") == ["targets=class", "classes=['a','b']"]
+
+
+def test_classes_that_differ_in_their_case_have_one_order(tmp_path: Path) -> None:
+    table(tmp_path, "path,kind\n" + "".join(f"{at}.jpg,{'eESs'[at % 4]}\n" for at in range(8)))
+    assert settings(tmp_path)[-1] == "classes=['E','e','S','s']"
 
 
 def test_a_table_elsewhere_is_found_by_its_path(tmp_path: Path) -> None:
@@ -99,7 +140,14 @@ def test_a_table_elsewhere_is_found_by_its_path(tmp_path: Path) -> None:
         (rows("a:{word}", "b:{i}"), {}, r"columns=\[a\] for a class, or columns=\[b\] for numbers"),
         (rows("a:{word}"), {"columns": "[b]"}, "has no column b, which columns=… names"),
         (rows("a:{word}", "b:{word}"), {"targets": "class"}, "a run learns one class, but there are a, b"),
-        (rows("a:{word}"), {"targets": "numbers"}, "a holds words, such as a; it is no number"),
+        (
+            rows("a:{word}"),
+            {"targets": "numbers"},
+            r"line 2: a is 'a', which is no finite number \(6 such cells",
+        ),
+        (rows("z:0.{i}", count=30) + "30,30.jpg,N/A\n", {}, "line 32: z is 'N/A', which is no finite number. Correct"),
+        (rows("z:0.{i}") + "6,6.jpg,inf\n", {"targets": "numbers"}, "line 8: z is 'inf', which is no finite number"),
+        (rows("kind:{word}x${{"), {}, "holds .{, which stands for a reference"),
         (rows("a:same"), {}, "a is same in all rows; a class needs two values or more"),
         (rows("a:name{i}", count=30), {}, "a has 30 different values in 30 rows, too many for a class"),
     ],

@@ -50,3 +50,9 @@ def test_each_class_that_is_cited_exists(pattern: str) -> None:
 def test_what_a_run_uses_is_cited_and_what_it_does_not_use_is_not(overrides: list[str], cited: str) -> None:
     assert any(cited in text for text in citations(composed(*overrides), simulated=True))
     assert not any(cited in text for text in citations(composed("task=spirals", "model=tiny"), simulated=True))
+
+
+@pytest.mark.parametrize("name", ["resnet_vs_tiny", "vit_test", "lora", "my_dinov2"])
+def test_names_that_a_user_gives_are_no_methods(name: str) -> None:
+    given = composed("task=spirals", "model=tiny", f"name={name}", f"data_dir={name}")
+    assert citations(given, simulated=True) == citations(composed("task=spirals", "model=tiny"), simulated=True)

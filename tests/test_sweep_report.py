@@ -364,11 +364,14 @@ def test_a_sweep_in_which_nothing_has_begun_has_its_table(sweep: Path, capsys: p
 def test_the_command_reports_runs_and_sweeps(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = made(sweep, "fold-0")
     run.write_figure("one", bars(["a"], np.ones(1)), "A bar.")
+    run.write_figure("log M/größe", bars(["a"], np.ones(1)), "Of a*b in val/macro_f1.")
     monkeypatch.setattr(sys, "argv", ["report", str(run.path), str(sweep)])
     report.main()
     assert "fold-0" in (run.path / "report.md").read_text()
     page = (run.path / "report.html").read_text()
     assert "<figcaption>A bar.</figcaption>" in page
+    assert "<figcaption>Of a*b in val/macro_f1.</figcaption>" in page
+    assert page.count("<figure>") == page.count("data:image/") == 2
     assert "*A bar.*" in (run.path / "report.md").read_text()
     with Image.open(sweep / "figures" / "learning_curves.png") as picture:
         assert picture.size[0] > 400

@@ -107,6 +107,12 @@ def test_links_lead_to_pages_and_contents_to_parts(page: str) -> None:
     assert inside <= ids
 
 
+def test_a_picture_with_a_name_of_any_letters_is_found(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "größe.png")
+    (image,) = Parts(web_page("![n](größe.png)\n", tmp_path)).all("img")
+    assert str(image["src"]).startswith("data:image/png")
+
+
 def test_a_picture_that_is_gone_leaves_its_name(tmp_path: Path) -> None:
     (image,) = Parts(web_page("![gone](figures/none.png)\n", tmp_path)).all("img")
     assert (image["src"], image["alt"]) == ("", "gone")

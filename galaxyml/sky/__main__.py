@@ -33,6 +33,8 @@ def main(given: Sequence[str] | None = None) -> None:
     try:
         if arguments.labels is None:
             SHEETS[arguments.survey](arguments.file, arguments.seed)
+        elif arguments.survey != "sdss":
+            raise UserError(f"--survey {arguments.survey}: pictures with labels are those of SDSS; leave it out.")
         elif arguments.file.exists():
             raise UserError(f"{arguments.file} is there already. Give a new folder.")
         else:

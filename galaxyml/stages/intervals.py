@@ -229,7 +229,8 @@ class PredictIntervals:
         ends = calibrated.ends(TOLD)
         wide = widths(*ends)
         if not self.bounded:
-            wide = np.where(np.isfinite(wide), wide, np.nan) / np.nanstd(true, axis=0)
+            deviation = np.nanstd(true, axis=0)
+            wide = np.where(np.isfinite(wide), wide, np.nan) / np.where(deviation > 0, deviation, 1)
         return interval_figure(
             names=self.columns,
             levels=np.array(LEVELS),

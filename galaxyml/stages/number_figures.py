@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from galaxyml.number_metrics import MOST
 from galaxyml.plots import LOSS_CURVES, error_grid, loss_curves, picture_grid, scatter_grid
 from galaxyml.runs import NAMED, RunDir
 from galaxyml.stages.figures import SHOWN, centre
-
-MOST = 12  # numbers that are drawn
 
 
 class NumberFigures:

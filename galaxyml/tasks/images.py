@@ -11,14 +11,16 @@ from galaxyml.data.classes import UNKNOWN, ClassData
 from galaxyml.data.fractions import check_fractions
 from galaxyml.data.module import ImageData
 from galaxyml.data.pictures import file_of
-from galaxyml.data.tables import degrees, more, place, read_csv
-from galaxyml.errors import DataError, near, some
-from galaxyml.label_table import IDS, SKY, SPLIT, WANTED, path_column
+from galaxyml.data.tables import degrees, header, more, place, read_csv
+from galaxyml.errors import DataError, UserError, near, some
+from galaxyml.files import known_digest
+from galaxyml.label_table import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column
 from galaxyml.label_table import place as place_of
 from galaxyml.stages.figures import caption
 from galaxyml.trees import DecisionTree
 
 SPLITS = ("train", "test")
+RESERVED = ("id", "image", "split", "fold", "label")  # columns of a catalog
 FEWEST = 10  # pictures that can be learnt from and judged
 
 
@@ -41,7 +43,11 @@ class LabelledImages(ImageData):
     def __init__(self, labels: str, properties: Sequence[str] = (), **options: Any) -> None:
         super().__init__(**options)
         self.labels, self.properties = labels, list(properties)
-        self.tables = (labels,)
+        _check_names("properties", self.properties)
+
+    def digests(self) -> dict[str, str]:
+        path = place_of(self.source.path, self.labels)
+        return {path.name: known_digest(path, self.cache)} if path.is_file() else {}
 
     def known(self, path: Path, table: pd.DataFrame) -> pd.DataFrame:
         """What is known of the pictures: the target columns, from the table's own as text."""
@@ -51,7 +57,7 @@ class LabelledImages(ImageData):
         if not root.is_dir():
             raise DataError(f"There is no folder {root}. Give that of your pictures by data_dir=…")
         path = place_of(root, self.labels)
-        table = _read(path, self.wanted)
+        table = _read(path, self.wanted, self.properties)
         self.kept(f"rows of {path.name}", len(table), len(table))
         whole = table[(table[self.wanted] != "").all(axis=1)]
         self.kept(f"{some(self.wanted)} given", len(table), len(whole))
@@ -97,7 +103,7 @@ class ClassImages(LabelledImages, ClassData):
 
     def __init__(self, columns: Sequence[str], classes: Sequence[Any], **options: Any) -> None:
         super().__init__(classes=[str(name) for name in classes], **options)
-        (self.column,) = self.wanted = list(columns)
+        (self.column,) = self.wanted = list(columns)  # as `galaxyml.label_table` makes sure
 
     def known(self, path: Path, table: pd.DataFrame) -> pd.DataFrame:
         """The column `label`, 0 to K - 1."""
@@ -129,6 +135,7 @@ class NumberImages(LabelledImages):
     def __init__(self, columns: Sequence[str], **options: Any) -> None:
         super().__init__(**options)
         self.wanted = self.targets = self.outputs = list(columns)
+        _check_names("columns", self.wanted)
 
     def caption(self, said: np.ndarray, true: np.ndarray) -> str:
         return "\n".join(
@@ -170,24 +177,42 @@ class FractionImages(LabelledImages):
         return values
 
 
-def _read(path: Path, wanted: Sequence[str]) -> pd.DataFrame:
-    """All of the table as text, with `id` and `image`; the index counts the lines after the header.
+def _check_names(key: str, names: Sequence[str]) -> None:
+    """Refuses columns that a catalog has under the same name for something else."""
+    if taken := [name for name in names if name in RESERVED]:
+        raise UserError(
+            f"{key}=[…]: the name {taken[0]} stands for something else in a catalog. Rename that column of the table."
+        )
+
+
+def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.DataFrame:
+    """What is needed of the table, as text, with `id` and `image`; the index counts the lines after the header.
 
     Raises:
         DataError: If a column is missing, an id or a path is empty, or one occurs twice.
     """
-    table = read_csv(path, WANTED, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False)
+    used = {*IDS, *PATHS, *SKY, SPLIT, *wanted, *properties}
+    table = read_csv(
+        path,
+        WANTED,
+        dtype=str,
+        keep_default_na=False,
+        skip_blank_lines=False,
+        index_col=False,
+        usecols=lambda name: name.strip() in used,
+    )
     table = table.rename(columns=str.strip).fillna("")
     table = table[(table != "").any(axis=1)].apply(lambda column: column.str.strip())
+    table = table.mask(table.apply(lambda column: column.str.lower().isin(EMPTY)), "")
     if missing := [name for name in wanted if name not in table.columns]:
-        there = [str(name) for name in table.columns]
+        there = [name.strip() for name in header(path)]
         close = near(missing[0], there)
         raise DataError(
             f"{path}: missing columns ({len(missing)}): {some(missing)}. It has {some(there, shown=12)}. "
             f"{close + ' ' if close.startswith('Did') else ''}columns=[…] says what is to be predicted, tree=FILE.yaml "
             "of which tree."
         )
-    paths = path_column([str(name) for name in table.columns], path)
+    paths = path_column([str(name) for name in table.columns] or header(path), path)
     ids = next((name for name in IDS if name in table.columns), paths)
     table = table.assign(id=table[ids], image=table[paths])
     for name, shown in (("id", ids), ("image", paths)):

@@ -1,7 +1,9 @@
+import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from galaxyml.losses import MSELoss, ScaledLoss
+from galaxyml.errors import UserError
+from galaxyml.losses import BinaryCrossEntropyLoss, MSELoss, ScaledLoss
 from galaxyml.models.numbers import Unscaled, moments
 
 
@@ -25,6 +27,11 @@ def test_unknown_and_constant_numbers_do_no_harm() -> None:
     mean, deviation = moments(torch.tensor([[1.0, 5.0, nan], [nan, 5.0, nan], [3.0, 5.0, nan]]))
     assert mean.tolist() == [2.0, 5.0, 0.0]
     assert deviation.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_loss_that_compares_no_numbers_is_refused() -> None:
+    with pytest.raises(UserError, match="targets=numbers takes loss=mse, rmse or smooth_l1"):
+        ScaledLoss(BinaryCrossEntropyLoss(), 2)
 
 
 def test_a_scaled_loss_is_that_of_standardised_numbers() -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from galaxyml.data.images import Framing
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
-from galaxyml.errors import DataError
+from galaxyml.errors import DataError, UserError
 from galaxyml.sky.images import KINDS
 from galaxyml.tasks.images import ClassImages, FractionImages, NumberImages
 
@@ -159,6 +160,30 @@ def test_numbers_must_be_numbers_that_vary(own: Path) -> None:
     changed(own, r90=3.5)
     with pytest.raises(DataError, match=r"r90 is 3\.5 in all rows; there is nothing to learn"):
         numbers(own).setup()
+
+
+def test_a_catalogs_own_names_are_refused(own: Path) -> None:
+    changed(own, fold=np.arange(120) % 7, label=np.arange(120) % 3)
+    classes(own, columns=["label"], classes=["0", "1", "2"]).setup()
+    with pytest.raises(UserError, match=r"columns=\[…\]: the name fold stands for something else"):
+        numbers(own, columns=["r90", "fold"])
+    with pytest.raises(UserError, match=r"properties=\[…\]: the name label stands for something else"):
+        classes(own, properties=["label"])
+
+
+def test_a_table_that_lies_elsewhere_is_known_by_its_digest(own: Path, tmp_path: Path) -> None:
+    there = shutil.move(own / "labels.csv", tmp_path / "elsewhere.csv")
+    found = classes(own, labels=str(there))
+    found.setup()
+    assert found.digests() == {"elsewhere.csv": hashlib.sha256(Path(there).read_bytes()).hexdigest()}
+
+
+def test_cells_that_are_no_number_leave_their_row_out(own: Path) -> None:
+    table = pd.read_csv(own / "labels.csv")
+    changed(own, r90=table["r90"].where(table.index % 10 != 0, np.nan).astype(object).fillna("nan"))
+    found = numbers(own)
+    found.setup()
+    assert len(found.catalog) == 108
 
 
 def test_missing_files_and_columns_are_named(own: Path) -> None:
