@@ -69,7 +69,7 @@ def test_numbers_are_learnt_judged_compared_and_predicted(
     assert {path.stem for path in (run / "figures").glob("*.png")} >= {"1_predicted_against_true_test", "6_intervals"}
     status, said = in_process(compare.main, run, run.parent / "b")
     assert status == 0, said
-    assert "r2" in said
+    assert "R2" in said
     packed = tmp_path / "packed.zip"
     assert in_process(bundle.main, run, packed)[0] == 0
     tables = []
