@@ -22,8 +22,10 @@ def invitation(config: DictConfig) -> str:
     return str(_tasks().get(str(config.get("task")), {}).get("invitation", "What does the net say of it?"))
 
 
-def of_data(config: DictConfig) -> list[str]:
-    """Who made the data that a run of this task learns from, where it is not the simulated sky."""
+def of_data(config: DictConfig, simulated: bool) -> list[str]:
+    """Who made the data that a run of this task learns from; arguments as for `citations`."""
+    if simulated:
+        return [str(_known()["simulated"])]
     return list(_tasks().get(str(config.get("task")), {}).get("data", []))
 
 
@@ -34,15 +36,14 @@ def citations(config: DictConfig, simulated: bool) -> list[str]:
         config: The run's.
         simulated: Whether it learnt from the simulated sky.
     """
-    known = _known()
-    data = [known["simulated"]] if simulated else of_data(config)
     content: Any = OmegaConf.to_container(config, resolve=False)
     tuned = content.get("tune", [])
     named = {*_classes(content), str((content.get("model") or {}).get("name"))}
     named |= set(tuned if isinstance(tuned, list) else [str(tuned)])
     methods = [
-        text for pattern, text in known["methods"].items() if any(fnmatchcase(value, pattern) for value in named)
+        text for pattern, text in _known()["methods"].items() if any(fnmatchcase(value, pattern) for value in named)
     ]
+    data = of_data(config, simulated)
     return list(dict.fromkeys([*data, *methods, f"Software: galaxyml {version('galaxyml')} (CITATION.cff)"]))
 
 

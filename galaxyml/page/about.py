@@ -6,6 +6,7 @@ from typing import Any
 
 import galaxyml
 from galaxyml import references
+from galaxyml.data.source import Simulated
 from galaxyml.page import markup
 from galaxyml.runs import RunDir
 
@@ -57,7 +58,7 @@ def about(run: RunDir) -> About:
         "score": _score(run.metrics()),
         "made by": f"galaxyml {made['versions']['galaxyml']}, commit {str(made.get('commit') or 'not known')[:8]}",
     }
-    cite = "; ".join(references.of_data(config)) or "the authors of the data"
+    cite = "; ".join(references.of_data(config, source == Simulated.name)) or "the authors of the data"
     return About(references.invitation(config), {name: fact for name, fact in facts.items() if fact}, cite)
 
 

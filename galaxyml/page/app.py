@@ -62,7 +62,7 @@ def _tab(source: Path, run: RunDir, patience: Patience) -> None:
         picture_tab(Pictures(source), shown, patience)
     else:
         curve_tab(Curves(run), shown, patience)
-    cite = markup.paragraph(f"Data: {told.cite}. Please cite them and {CITE}.")
+    cite = markup.paragraph(f"Data: {told.cite}. Please cite that and {CITE}.")
     gr.HTML(f'<div class="gx-footer">{cite}{markup.paragraph(REMOVED)}</div>')
 
 

@@ -12,6 +12,7 @@ import time
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +133,9 @@ def served(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = Non
         own = {path for path in uploads.rglob("*") if path.is_file()}
         threading.Thread(target=_sweep, args=(uploads, own, age, stopped), daemon=True).start()
         theme = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONOSPACED)
-        _, address, _ = page.launch(
+        launch = partial(
+            page.launch,
             server_name=host,
-            server_port=chosen,
             share=False,
             quiet=True,
             show_error=False,
@@ -148,6 +149,14 @@ def served(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = Non
             css_paths=Path(__file__).with_name("page.css"),
             app_kwargs={"middleware": [Middleware(Guarded)]},
         )
+        while True:
+            try:
+                _, address, _ = launch(server_port=chosen)
+                break
+            except OSError:  # another program has taken the port since it was seen to be free
+                if port is not None:
+                    raise
+                chosen = free_port(host, chosen + 1)
         try:
             yield address
         finally:

@@ -1,5 +1,6 @@
 """The page in a real browser, and by many at once: each gets their own answer, and nothing comes from elsewhere."""
 
+import gc
 import json
 import os
 import re
@@ -313,3 +314,26 @@ def test_a_port_that_is_taken_is_told_and_the_next_free_one_is_found() -> None:
     for host in ("no.such.host.invalid", "192.0.2.1"):
         with pytest.raises(UserError, match="no such address"):
             serving.check_port(host, 9000)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of Gradio's launch that failed
+def test_a_port_that_another_page_takes_meanwhile_is_passed_over(
+    page_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as other:
+        other.bind((serving.LOOPBACK, 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        asked: list[int] = []
+
+        def seen_free(host: str, first: int = serving.FIRST_PORT) -> int:
+            asked.append(first)
+            return taken if len(asked) == 1 else find(host, first)
+
+        find = serving.free_port
+        monkeypatch.setattr(serving, "free_port", seen_free)
+        with serving.served([page_run("spirals")]) as address:
+            assert urllib.request.urlopen(address).status == 200
+            assert f":{taken}/" not in address
+        assert asked == [serving.FIRST_PORT, taken + 1]
+    gc.collect()  # here, where that warning is not wanted
