@@ -88,11 +88,11 @@ def settings(given: Mapping[str, str]) -> list[str]:
     if given.get("task") != "images":
         return []
     said = {key: value for key, typed in given.items() if (value := _value(typed)) is not None}
-    if said.get("source") == "simulated" or ("data_dir" not in said and not FOLDER.is_dir()):
-        if said.get("source") != "real" and "labels" not in said:
-            return _of_simulated(said)
-        if "labels" in said:
+    simulated, real = (said.get("source") == name for name in ("simulated", "real"))
+    if simulated or not (real or "data_dir" in said or FOLDER.is_dir()):
+        if "labels" in said and not simulated:
             raise UserError(f"labels={said['labels']} needs data_dir=…, the folder that its paths begin in.")
+        return _of_simulated(said)
     folder = Path(said.get("data_dir", FOLDER)).expanduser()
     path = place(folder, said.get("labels", "labels.csv"))
     votes = "tree" in said or said.get("targets") == "fractions"

@@ -79,7 +79,7 @@ def test_other_tasks_are_left_alone() -> None:
     ("given", "expected"),
     [
         ({}, []),
-        ({"source": "simulated", "data_dir": "nowhere"}, []),
+        ({"source": "simulated", "data_dir": "nowhere", "labels": "labels.csv"}, []),
         ({"columns": "[r90,redshift]"}, ["targets=numbers"]),
         ({"columns": "kind"}, ["targets=class", "columns=['kind']"]),
         ({"tree": "kaggle"}, ["targets=fractions"]),
