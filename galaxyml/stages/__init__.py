@@ -1,1 +1,0 @@
-"""What follows the net: tables to metrics, files and figures."""

@@ -1,1 +1,0 @@
-"""What volunteers of different campaigns were asked, and which of their answers mean the same."""
