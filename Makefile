@@ -45,10 +45,10 @@ sweep: setup     ## all folds: make sweep ARGS="task=galaxyzoo model=resnet50 na
 
 FOLDER ?= multirun/galaxyzoo/demo
 report: setup    ## a run's or sweep's report again, finished or not: make report FOLDER=multirun/galaxyzoo/mine
-	$(PYTHON) -m galaxyml.report $(FOLDER)
+	$(PYTHON) -m galaxyml report $(FOLDER)
 
 page: setup      ## a web page to try a finished run on: make page FOLDER=multirun/galaxyzoo/mine
-	$(PYTHON) -m galaxyml.demo $(FOLDER) --open
+	$(PYTHON) -m galaxyml page $(FOLDER) --open
 
 tensorboard: setup  ## curves, figures and galaxies of all runs, at http://localhost:6006
 	$(PYTHON) -m tensorboard.main --logdir multirun --load_fast=false

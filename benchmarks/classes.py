@@ -26,7 +26,7 @@ from data_path import (
 )
 from torch import Tensor, nn
 
-from galaxyml.class_losses import FocalLoss
+from galaxyml.kinds.classes.losses import FocalLoss
 from galaxyml.models.astrocnn import AstroCNN
 from galaxyml.models.dihedral import DihedralCNN
 from galaxyml.sky import write_galaxyzoo

@@ -25,9 +25,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from galaxyml.data.batches import ImageBatches, RowSampler, loader
-from galaxyml.data.images import Framing, open_store
-from galaxyml.data.views import Augment
-from galaxyml.losses import MSELoss
+from galaxyml.data.images.store import Framing, open_store
+from galaxyml.data.images.views import Augment
+from galaxyml.kinds.fractions.losses import MSELoss
 from galaxyml.models.galaxycnn import GalaxyCNN
 from galaxyml.sky import write_galaxyzoo
 from galaxyml.training.hardware import keep_memory

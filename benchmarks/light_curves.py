@@ -25,8 +25,8 @@ import pyarrow as pa
 import torch
 from pyarrow import csv
 
-from galaxyml.data.curve_store import build
-from galaxyml.data.light_curves import LightCurves, open_curves
+from galaxyml.data.light_curves.columns import LightCurves, open_curves
+from galaxyml.data.light_curves.store import build
 
 OBJECTS, EACH, BATCH, ROUNDS = 30_000, 130, 256, 3
 ALL = 453_653_104  # observations of the whole challenge

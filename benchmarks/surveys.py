@@ -21,14 +21,14 @@ from data_path import ROUNDS, alternate
 from torch import Tensor
 
 from galaxyml.data.batches import FeatureBatches, ImageBatches, RowSampler, loader
-from galaxyml.data.features import open_features
-from galaxyml.data.images import Framing, ImageStore, open_store
-from galaxyml.data.views import plain
+from galaxyml.data.images.store import Framing, ImageStore, open_store
+from galaxyml.data.images.views import plain
+from galaxyml.kinds.votes.heads import Concentrations
+from galaxyml.kinds.votes.losses import DirichletMultinomialLoss
 from galaxyml.models.backbones import timm_net
-from galaxyml.models.heads import Concentrations
 from galaxyml.sky import write_galaxyzoo
+from galaxyml.training.frozen_features import open_features
 from galaxyml.training.hardware import keep_memory
-from galaxyml.vote_losses import DirichletMultinomialLoss
 
 NET, SIZE, EPOCHS = "vit_small_patch14_dinov2", 98, 10
 PICTURES, BATCH = 96, 32

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from data_path import BATCH, PICTURES, ROUNDS, alternate, constant_epoch, training_step
 
-from galaxyml.data.views import plain
-from galaxyml.losses import MSELoss
+from galaxyml.data.images.views import plain
+from galaxyml.kinds.fractions.losses import MSELoss
 from galaxyml.models.astrocnn import AstroCNN
 from galaxyml.models.symmetry import Symmetric, Symmetries, Views
 from galaxyml.training.hardware import keep_memory
-from galaxyml.training.predictor import Predictor
+from galaxyml.training.prediction_module import Predictor
 
 SIZE, SIDE, FRACTIONS = 128, 182, 37
 SETS: dict[str, Any] = {

@@ -6,9 +6,10 @@ Nothing heavy is imported before the configuration is composed, so that help and
 import os
 import sys
 
-from galaxyml import commandline, progress, ranks
-from galaxyml.errors import UserError
-from galaxyml.signals import Stop
+from galaxyml.cli import commands, overrides
+from galaxyml.runs import progress, ranks
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.signals import Stop
 
 
 def main() -> None:
@@ -16,6 +17,8 @@ def main() -> None:
     # Before torch is imported: on a machine that does anything else, threads that spin for long while they wait slow
     # a training step down up to ten times (2 cores).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if commands.subcommand(sys.argv[1:]):
+        return
     try:
         place = ranks.outside()
         if place.rank:  # it is started beside another that reads the command line
@@ -23,32 +26,32 @@ def main() -> None:
 
             processes.serve_met()
             return
-        if commandline.wants_quiet(sys.argv[1:]):
+        if overrides.wants_quiet(sys.argv[1:]):
             os.environ[progress.CONSOLE] = "WARNING"
-        sys.argv[1:] = commandline.prepare(sys.argv[1:])
+        sys.argv[1:] = overrides.prepare(sys.argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")
-    if commandline.wants_help(sys.argv[1:]):
-        print(commandline.help_text())
+    if overrides.wants_help(sys.argv[1:]):
+        print(overrides.help_text())
         return
 
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from galaxyml import launching
-    from galaxyml.launching.job import job
+    from galaxyml import sweeps
+    from galaxyml.sweeps.run_job import job
 
-    launching.register()
+    sweeps.register()
     full = os.environ.get("HYDRA_FULL_ERROR", "0")  # 1 is the wish of a person to see all of a traceback
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, where they are told
-    command = hydra.main(version_base="1.3", config_path=str(commandline.CONF), config_name="config")(job)
+    command = hydra.main(version_base="1.3", config_path=str(overrides.CONF), config_name="config")(job)
     try:
         command()
     except (HydraException, OmegaConfBaseException) as error:
         if full == "1":
             raise
-        sys.exit(f"error: {commandline.explained(error)}")
+        sys.exit(f"error: {overrides.explained(error)}")
     except Stop as stop:
         sys.exit(stop.status)
     except KeyboardInterrupt:  # before a run has begun, or after all of them

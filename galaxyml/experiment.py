@@ -17,28 +17,29 @@ from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from galaxyml import ranks, report, signals
 from galaxyml.data.source import Source
-from galaxyml.errors import UserError
-from galaxyml.launching.job import where
 from galaxyml.models.symmetry import view_set
-from galaxyml.progress import track
-from galaxyml.runs import RunDir, check_same
-from galaxyml.seeds import seed_all
+from galaxyml.reports import run_report
+from galaxyml.runs import ranks, signals
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.progress import track
+from galaxyml.runs.run_dir import RunDir, check_same
+from galaxyml.runs.seeds import seed_all
+from galaxyml.sweeps.run_job import where
 from galaxyml.training import processes
 from galaxyml.training.averaging import Patience, WeightEMA
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, Telling, checkpoints
 from galaxyml.training.choosing import wishes
 from galaxyml.training.dashboard import Dashboard
-from galaxyml.training.figures import Figures
+from galaxyml.training.figure_logging import Figures
 from galaxyml.training.hardware import keep_memory
 from galaxyml.training.loggers import check, conclude, made
-from galaxyml.training.predictor import Predictor
+from galaxyml.training.phases import enter, phases
+from galaxyml.training.prediction_module import Predictor
 from galaxyml.training.pruning import Pruned, pruning
 from galaxyml.training.sharding import Sharded
 from galaxyml.training.stopping import Stopping
 from galaxyml.training.tempo import Tempo
-from galaxyml.training.tuning import enter, phases
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
         return ended.value
     metrics = run_stages(config, here)
     reached = _reached(metrics, config, here)
-    report.write(here, metrics)
+    run_report.write(here, metrics)
     conclude(trainer.loggers, {f"reached/{config.monitor}": reached})
     here.write_metrics(metrics)  # last: it marks the run as finished
     here.tell(state="finished", value=reached, monitor=config.monitor, left=None, ended=time.time())

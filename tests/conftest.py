@@ -110,9 +110,9 @@ def judged_as_scored() -> Callable[[Path, str], set[str]]:
     """Makes sure that what a run is compared by are the numbers of its stages; gives the names of those it found."""
 
     def check(folder: Path, split: str) -> set[str]:
-        from galaxyml.evidence import evidence
-        from galaxyml.paired import measured
-        from galaxyml.runs import RunDir
+        from galaxyml.evaluation.paired import measured
+        from galaxyml.kinds.scored import evidence
+        from galaxyml.runs.run_dir import RunDir
 
         said = evidence(RunDir(folder), split)
         assert said is not None
@@ -159,9 +159,9 @@ def command(
 ) -> Callable[..., tuple[int, str]]:
     """Runs `python -m galaxyml` in this process and in an empty folder; gives its status and all that it printed."""
     from galaxyml.__main__ import main
-    from galaxyml.launching import warmed
+    from galaxyml.sweeps import forkserver
 
-    monkeypatch.setattr(warmed, "_used", False)
+    monkeypatch.setattr(forkserver, "_used", False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GALAXYML_CACHE", str(sky.parent / "cache"))
     monkeypatch.setenv("GALAXYML_CONSOLE", "INFO")  # which -q changes

@@ -4,7 +4,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -13,8 +12,9 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-import galaxyml.sweep  # noqa: F401 - registers the resolver of folder names
-from galaxyml import commandline
+import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
+from galaxyml.cli import overrides
+from galaxyml.cli.commands import COMMANDS
 
 Command = Callable[..., tuple[int, str]]
 
@@ -26,7 +26,10 @@ LINES = [line.partition(" #")[0].strip() for block in BLOCKS for line in block.s
 MAIN = "python -m galaxyml "
 # Of the table of tasks, the command of each row.
 ROWS = re.findall(r"^\| `\w+` \| .*? \| `(.*?)` \| ", README, re.MULTILINE)
-RUNS = [line for line in LINES if line.startswith(MAIN) and "--help" not in line] + [MAIN + row for row in ROWS]
+OTHERS = [line for line in LINES if line.startswith(MAIN) and line.split()[3] in COMMANDS]
+RUNS = [line for line in LINES if line.startswith(MAIN) and "--help" not in line and line not in OTHERS] + [
+    MAIN + row for row in ROWS
+]
 GUIDES = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
 GUIDED = sorted(
     {
@@ -39,7 +42,6 @@ GUIDED = sorted(
 ANSWERS = README[README.index("## Questions and answers") :]
 ASKED = re.findall(r"^\*\*`([^`]+)`.*?\*\*", ANSWERS, re.MULTILINE)
 FILLED_IN = re.compile(r"…|'[^']*'|\b[\w.]*\d[\w.]*\b|\b\w+\.csv|: ?|\bkind\b|model\?")  # names, numbers, files
-OTHERS = [line for line in LINES if line.startswith("python -m galaxyml.")]
 # Those that take over 10 s; each task has shorter ones.
 LONG = (
     "leave_out=64",
@@ -134,9 +136,7 @@ def _vote_classes(folder: Path) -> None:
     pd.DataFrame(rows).to_csv(there / "gz1_class_labels.csv", index=False)
 
 
-def test_every_tool_does_what_is_said(
-    command: Command, folder: Path, in_process: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_tool_does_what_is_said(command: Command, folder: Path, in_process: Command) -> None:
     for name in ("RUN", "OTHER", "kinds"):
         own = {"kinds": ["task=images", "data_dir=mine", "columns=[kind]"], "OTHER": ["optim.lr=2e-3"]}.get(name, [])
         status, said = command(*own, f"name={name}", "epochs=1", "-m", "fold=0,1")
@@ -145,26 +145,30 @@ def test_every_tool_does_what_is_said(
     (folder / "pictures").symlink_to(folder / "mine" / "pictures")
     (folder / "drawn").mkdir()
     for line in OTHERS:
-        _, _, module, *words = shlex.split(line)
+        _, _, _, name, *words = shlex.split(line)
         words = [places.get(word, word) for word in words]
-        if module == "galaxyml.sky":
+        if name == "sky":
             words = ["drawn/mine", "--labels", "12"]
-        if module == "galaxyml.demo":
+        if name == "page":
             pytest.importorskip("gradio")
             words += ["--export", "space"]  # what serves a page does not end
-        if module == "galaxyml.fetch" and "--list" not in words:
+        if name == "fetch" and "--list" not in words:
             continue  # tests/test_fetch.py has a server for it; that the name exists is seen below
-        monkeypatch.setattr(sys, "argv", [module, *words])
-        main = import_module(module).main
-        status, said = in_process(main if module != "galaxyml.report" else lambda _, main=main: main(), *words)
+        status, said = in_process(import_module(COMMANDS[name][0]).main, *words)
         assert status == 0, f"{line}\n{said}"
 
 
 def test_each_data_set_that_is_named_can_be_fetched(in_process: Command, tmp_path: Path) -> None:
-    from galaxyml import fetch
+    from galaxyml.data.download import command
 
-    named = {word for line in OTHERS if "galaxyml.fetch" in line for word in shlex.split(line)[3:] if word[0] != "-"}
-    status, said = in_process(fetch.main, "--list", "--to", tmp_path)
+    named = {
+        word
+        for line in OTHERS
+        if line.startswith("python -m galaxyml fetch ")
+        for word in shlex.split(line)[4:]
+        if word[0] != "-"
+    }
+    status, said = in_process(command.main, "--list", "--to", tmp_path)
     assert status == 0
     assert named
     assert all(re.search(rf"\b{name}\b", said) for name in named)
@@ -197,9 +201,9 @@ def test_nothing_that_is_typed_is_left_out() -> None:
 def test_what_the_guides_say_can_be_typed(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     words = shlex.split(line.removeprefix(MAIN))
-    prepared = commandline.prepare(words)  # which checks each key
+    prepared = overrides.prepare(words)  # which checks each key
     if "-m" not in words:
-        with initialize_config_dir(str(commandline.CONF), version_base="1.3"):
+        with initialize_config_dir(str(overrides.CONF), version_base="1.3"):
             compose("config", [word for word in prepared if not word.startswith("hydra")])
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from galaxyml import label_table
-from galaxyml.errors import UserError, near
+from galaxyml.data.tables import labels
+from galaxyml.runs.errors import UserError, near
 
-_PACKED = Path(__file__).parent / "conf"  # in an installed wheel
-CONF = _PACKED if _PACKED.is_dir() else Path(__file__).parents[1] / "conf"
+_PACKED = Path(__file__).parents[1] / "conf"  # in an installed wheel
+CONF = _PACKED if _PACKED.is_dir() else Path(__file__).parents[2] / "conf"
 
 VALUED = {
     "--cfg",
@@ -101,7 +101,7 @@ def prepare(args: list[str]) -> list[str]:
     for key, why in one.items():
         if _is_swept(given.get(key, "")):
             raise UserError(f"{key}={given[key]}: a sweep has one {key}, as {why}. Give a command for each.")
-    told = label_table.settings(given)
+    told = labels.settings(given)
     rest += told
     # Only what is swept, besides the fold, belongs into the name of a run's folder.
     fixed = [key for key, value in given.items() if key == "fold" or not _is_swept(value)]
@@ -203,10 +203,10 @@ def help_text() -> str:
         "",
         "-q tells only what goes wrong, and where the report is.",
         "-m sweeps over every value that is given with commas. Results: multirun/<task>/<name>/report.md",
-        "python -m galaxyml.fetch NAME: real data, put where tasks read them (--list has the names).",
-        "python -m galaxyml.predict RUN PICTURES… --out predictions.csv: what a finished run says of other pictures.",
-        "python -m galaxyml.report FOLDER: a run's or a sweep's report again, finished or not.",
-        "python -m galaxyml.compare RUN RUN…: which is better, on the objects that all predicted.",
+        "python -m galaxyml fetch NAME: real data, put where tasks read them (--list has the names).",
+        "python -m galaxyml predict RUN PICTURES… --out predictions.csv: what a finished run says of other pictures.",
+        "python -m galaxyml report FOLDER: a run's or a sweep's report again, finished or not.",
+        "python -m galaxyml compare RUN RUN…: which is better, on the objects that all predicted.",
         "--cfg job prints the whole configuration; any key of it can be given. --hydra-help: Hydra's own flags.",
     ]
     return "\n".join(lines)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from galaxyml import ranks
-from galaxyml.data.images import ImageStore
-from galaxyml.seeds import generator
+from galaxyml.data.images.store import ImageStore
+from galaxyml.runs import ranks
+from galaxyml.runs.seeds import generator
 
 
 class ImageBatches(Dataset[dict[str, Tensor]]):

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from galaxyml.data.batches import RowSampler, loader
 from galaxyml.data.source import Source
 from galaxyml.data.splits import Split
-from galaxyml.errors import UserError
-from galaxyml.files import known_digest
-from galaxyml.seeds import derive
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import known_digest
+from galaxyml.runs.seeds import derive
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from galaxyml.data.catalog import as_text
-from galaxyml.data.module import ImageData
-from galaxyml.errors import DataError, UserError
+from galaxyml.data.images.data_module import ImageData
+from galaxyml.runs.errors import DataError, UserError
 
 UNKNOWN = -1  # the label of an object whose class is not known
 

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from galaxyml.errors import some
+from galaxyml.runs.errors import some
 
 
 def near_pairs(ra: np.ndarray, dec: np.ndarray, separation: float) -> np.ndarray:

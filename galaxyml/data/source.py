@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import galaxyml
-from galaxyml.files import alone, digest
+from galaxyml.runs.files import alone, digest
 
 log = logging.getLogger(__name__)
 

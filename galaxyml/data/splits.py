@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from iterstrat.ml_stratifiers import IterativeStratification
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 TEST = -1  # the fold of objects that no run trains on or chooses by
 

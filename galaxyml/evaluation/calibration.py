@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 from scipy.optimize import brentq
 
-from galaxyml.errors import UserError, near
+from galaxyml.runs.errors import UserError, near
 
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from galaxyml.plots import BASELINE, MODEL
+from galaxyml.evaluation.plots import BASELINE, MODEL
 
 SHADES = ("#8fbde8", "#3f84cc", "#123a6b", "#d1603d", "#3a8f5c")  # of levels, the lowest first
 

@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from galaxyml.errors import UserError
-from galaxyml.runs import RunDir
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 
 NET, SPREAD, BETWEEN = "net", "spread", "between"  # tables of predictions that are made of nets' own
 

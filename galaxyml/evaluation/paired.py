@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from galaxyml.errors import UserError, some
-from galaxyml.evidence import Evidence, aligned, lower_is_better
-from galaxyml.resampling import COUNTS_AT_ONCE, stratified
-from galaxyml.vote_metrics import interval
+from galaxyml.evaluation.bootstrap import COUNTS_AT_ONCE, stratified
+from galaxyml.kinds.scored import Evidence, aligned, lower_is_better
+from galaxyml.kinds.votes.metrics import interval
+from galaxyml.runs.errors import UserError, some
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def rank(
         seed: Of the draws.
 
     Raises:
-        UserError: If the models cannot be compared, see `galaxyml.evidence.aligned`, or have no seed in common.
+        UserError: If the models cannot be compared, see `galaxyml.kinds.scored.aligned`, or have no seed in common.
     """
     names = list(models)
     every = sorted({number for seeds in models.values() for number in seeds})

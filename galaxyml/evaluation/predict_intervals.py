@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from galaxyml.errors import UserError, diverged
-from galaxyml.interval_plots import interval_figure
-from galaxyml.intervals import LEVELS, Intervals, covered, shrinkage, widths
-from galaxyml.joined import BETWEEN, NET, SPREAD, Said
-from galaxyml.runs import NAMED, RunDir
+from galaxyml.evaluation.conformal import LEVELS, Intervals, covered, shrinkage, widths
+from galaxyml.evaluation.interval_plots import interval_figure
+from galaxyml.evaluation.joined import BETWEEN, NET, SPREAD, Said
+from galaxyml.runs.errors import UserError, diverged
+from galaxyml.runs.run_dir import NAMED, RunDir
 
 LEARNT = "intervals"
 CURVE = np.append(np.arange(5, 100, 5), 99) / 100  # more levels, at which the figure tells what is covered

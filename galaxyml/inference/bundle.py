@@ -1,4 +1,4 @@
-"""A finished run as one file, by which it predicts elsewhere: `python -m galaxyml.bundle RUN model.zip`."""
+"""A finished run as one file, by which it predicts elsewhere: `python -m galaxyml bundle RUN model.zip`."""
 
 import argparse
 import json
@@ -16,26 +16,26 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from galaxyml import bundle_reading
-from galaxyml.bundle_reading import FETCHES, FILES, FORMAT, MANIFEST, PLACES, TIMM, VERSION, as_json
-from galaxyml.errors import UserError
-from galaxyml.files import whole
-from galaxyml.runs import WEIGHTS, RunDir
+from galaxyml.inference import bundle_reading
+from galaxyml.inference.bundle_reading import FETCHES, FILES, FORMAT, MANIFEST, PLACES, TIMM, VERSION, as_json
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import whole
+from galaxyml.runs.run_dir import WEIGHTS, RunDir
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 EXAMPLES = """\
 examples:
-  python -m galaxyml.bundle multirun/galaxyzoo/mine model.zip
-  python -m galaxyml.predict model.zip pictures/ --out predictions.csv
+  python -m galaxyml bundle multirun/galaxyzoo/mine model.zip
+  python -m galaxyml predict model.zip pictures/ --out predictions.csv
 
 A bundle has what predictions need and no more: no pictures, no tables of galaxies, no paths of this machine. The same
 run gives the same bytes."""
 
 MODULE = ("net", "final", "predict_views", "symmetry", "tune", "tuning")  # of what was fitted, what predicts
 # What is known once it is run.
-NUMBERS = ("builtins.len", "galaxyml.trees.columns", "galaxyml.trees.count", "galaxyml.votes.vocabulary.count")
+NUMBERS = ("builtins.len", "galaxyml.trees.columns", "galaxyml.trees.count", "galaxyml.trees.vocabulary.count")
 FIGURES_ONLY = ("embedding",)  # of what was learnt; large, and not needed to predict
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the bundle."""
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the main command does, and before torch is imported
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml.bundle",
+        prog="python -m galaxyml bundle",
         description="Writes one file by which a finished run, sweep or ensemble predicts on any machine.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -93,7 +93,7 @@ def write(run: Path, out: Path, force: bool = False) -> None:
     numbers = "".join(f", {name} {metrics[name]:.4g}" for name in dict.fromkeys(told))
     nets = len(here.nets())
     print(f"{out}: {config.task}, {nets} net{'s' * (nets > 1)}, {out.stat().st_size / 1e6:.1f} MB{numbers}")
-    print(f"python -m galaxyml.predict {out} PICTURES… --out predictions.csv")
+    print(f"python -m galaxyml predict {out} PICTURES… --out predictions.csv")
 
 
 def opened(path: Path) -> RunDir:
@@ -198,7 +198,7 @@ def _plain(node: Any) -> Any:
     """A part of a configuration without interpolations."""
     from omegaconf import OmegaConf
 
-    import galaxyml.sweep  # noqa: F401 - registers the resolver that a run's configuration uses
+    import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver that a run's configuration uses
 
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
@@ -278,7 +278,3 @@ def _provenance(run: RunDir) -> dict[str, Any]:
     data = {key: made["data"][key] for key in ("source", "things") if key in made["data"]}
     data["sha256"] = {Path(name).name: digest for name, digest in made["data"]["sha256"].items()}
     return {key: made[key] for key in ("seed", "versions", "commit", "dirty", "device")} | {"data": data}
-
-
-if __name__ == "__main__":
-    main()

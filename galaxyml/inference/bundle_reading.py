@@ -18,9 +18,9 @@ from pathlib import Path
 from re import ASCII, fullmatch
 from typing import Any
 
-from galaxyml.errors import UserError, some
-from galaxyml.files import check_space, write_json, write_text
-from galaxyml.runs import WEIGHTS, RunDir
+from galaxyml.runs.errors import UserError, some
+from galaxyml.runs.files import check_space, write_json, write_text
+from galaxyml.runs.run_dir import WEIGHTS, RunDir
 
 FORMAT, VERSION = "galaxyml bundle", 1
 MANIFEST = "bundle.json"
@@ -40,28 +40,28 @@ PLACES: Mapping[str, tuple[str, ...]] = {
         "galaxyml.models.winner.Viewpoints",
     ),
     "final": (
-        "galaxyml.models.heads.Answers",
-        "galaxyml.models.heads.Concentrations",
-        "galaxyml.models.numbers.Unscaled",
+        "galaxyml.kinds.votes.heads.Answers",
+        "galaxyml.kinds.votes.heads.Concentrations",
+        "galaxyml.kinds.numbers.head.Unscaled",
         "galaxyml.trees.TreeHead",
         "torch.nn.Identity",
         "torch.nn.Sigmoid",
     ),
-    "framing": ("galaxyml.data.images.Framing",),
-    "tuning": ("galaxyml.training.tuning.Tuning",),
+    "framing": ("galaxyml.data.images.store.Framing",),
+    "tuning": ("galaxyml.training.phases.Tuning",),
     "stages": (
-        "galaxyml.stages.answers.Answers",
-        "galaxyml.stages.calibrate.Calibrate",
-        "galaxyml.stages.constrain.Constrain",
-        "galaxyml.stages.intervals.PredictIntervals",
+        "galaxyml.kinds.votes.answers.Answers",
+        "galaxyml.kinds.classes.calibrate.Calibrate",
+        "galaxyml.kinds.fractions.constrain.Constrain",
+        "galaxyml.evaluation.predict_intervals.PredictIntervals",
     ),
-    "vocabulary": ("galaxyml.votes.vocabulary.Vocabulary",),
+    "vocabulary": ("galaxyml.trees.vocabulary.Vocabulary",),
     "surveys": ("galaxyml.tasks.surveys.Survey",),
     "catalogue": (
-        "galaxyml.tasks.survey_tables.GalaxyZoo2",
-        "galaxyml.tasks.survey_tables.GalaxyZooDecals",
-        "galaxyml.tasks.survey_tables.GalaxyZooUkidss",
-        "galaxyml.tasks.survey_tables.Posteriors",
+        "galaxyml.data.tables.survey_catalogues.GalaxyZoo2",
+        "galaxyml.data.tables.survey_catalogues.GalaxyZooDecals",
+        "galaxyml.data.tables.survey_catalogues.GalaxyZooUkidss",
+        "galaxyml.data.tables.survey_catalogues.Posteriors",
     ),
 }
 TIMM = "galaxyml.models.backbones.timm_net"
@@ -125,7 +125,7 @@ def read(path: Path, into: Path) -> RunDir:
     return run
 
 
-_MADE_BY = "Bundles are made by `python -m galaxyml.bundle RUN model.zip`."
+_MADE_BY = "Bundles are made by `python -m galaxyml bundle RUN model.zip`."
 
 
 def _damaged(path: Path, found: str) -> UserError:
@@ -417,9 +417,9 @@ def _try(run: RunDir, path: Path) -> None:
     import torch
     from hydra.utils import instantiate
 
+    from galaxyml.evaluation.joined import Said
+    from galaxyml.evaluation.out_of_distribution import Familiar
     from galaxyml.experiment import load_predictor
-    from galaxyml.joined import Said
-    from galaxyml.novelty import Familiar
 
     what = "its nets"
     try:

@@ -1,4 +1,4 @@
-"""Finished runs that speak together: `python -m galaxyml.ensemble RUN RUN… --out FOLDER`."""
+"""Finished runs that speak together: `python -m galaxyml ensemble RUN RUN… --out FOLDER`."""
 
 import argparse
 import sys
@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import nnls
 
-from galaxyml.errors import UserError, some
+from galaxyml.runs.errors import UserError, some
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from galaxyml.runs import RunDir
+    from galaxyml.runs.run_dir import RunDir
 
 EXAMPLES = """\
 examples:
-  python -m galaxyml.ensemble multirun/galaxyzoo/small multirun/galaxyzoo/winner --out multirun/galaxyzoo/both
-  python -m galaxyml.ensemble multirun/galaxyzoo/*/fold-* --out ensemble --weights fitted
+  python -m galaxyml ensemble multirun/galaxyzoo/small multirun/galaxyzoo/winner --out multirun/galaxyzoo/both
+  python -m galaxyml ensemble multirun/galaxyzoo/*/fold-* --out ensemble --weights fitted
 
 RUN is a sweep's folder, or a fold's. Folds of the same configuration become one model, which predicts out of fold;
-models are averaged. The result is a run's folder: report, submission, and what galaxyml.predict takes."""
+models are averaged. The result is a run's folder: report, submission, and what galaxyml.inference.predict takes."""
 
 WEIGHTS = ("uniform", "fitted")
 MODELS = "models"  # the table of what was averaged
@@ -31,7 +31,7 @@ MODELS = "models"  # the table of what was averaged
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and makes the ensemble."""
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml.ensemble",
+        prog="python -m galaxyml ensemble",
         description="Averages finished runs: folds and models, uniformly or with weights fitted out of fold.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -68,10 +68,10 @@ def ensemble(folders: Sequence[Path], out: Path, weights: str = "uniform") -> No
     """
     import pandas as pd
 
-    import galaxyml.sweep as sweep
-    from galaxyml import joined
+    import galaxyml.sweeps.finish as sweep
+    from galaxyml.evaluation import joined
     from galaxyml.experiment import quiet
-    from galaxyml.runs import RunDir
+    from galaxyml.runs.run_dir import RunDir
 
     quiet()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -133,7 +133,7 @@ def _models(runs: "Sequence[RunDir]") -> "list[list[RunDir]]":
     Raises:
         UserError: If a run is not finished, occurs twice, or is an ensemble or a sweep of several combinations.
     """
-    from galaxyml.runs import PLACES, flat
+    from galaxyml.runs.run_dir import PLACES, flat
 
     singles: list[RunDir] = []
     for run in runs:
@@ -227,7 +227,7 @@ def _fitted(
     groups: "list[list[RunDir]]", tables: "list[pd.DataFrame]", catalog: "pd.DataFrame"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights of the models, and for each row of the catalog those that were fitted without its fold."""
-    from galaxyml.evidence import holds_numbers
+    from galaxyml.kinds.scored import holds_numbers
 
     columns = [name for name in tables[0].columns if name != "id"]
     if lacking := [name for name in columns if name not in catalog]:
@@ -252,7 +252,3 @@ def _fitted(
         own = fit_weights(outputs[:, ~inside], targets[~inside])
         rows[places.isin(tables[0]["id"][inside]).to_numpy()] = own
     return every, rows
-
-
-if __name__ == "__main__":
-    main()

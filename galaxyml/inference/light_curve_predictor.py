@@ -8,15 +8,15 @@ import lightning.pytorch as lightning
 import pandas as pd
 from hydra.utils import instantiate
 
-import galaxyml.sweep  # noqa: F401 - registers the resolver that a run's configuration uses
-from galaxyml.data.curves import CurveData
+import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver that a run's configuration uses
+from galaxyml.data.light_curves.data_module import CurveData
+from galaxyml.evaluation.joined import mean_table
 from galaxyml.experiment import load_run, quiet
-from galaxyml.joined import mean_table
-from galaxyml.runs import RunDir
-from galaxyml.stages.detect import Detect, Learnt
-from galaxyml.stages.rank_anomalies import in_order
-from galaxyml.training.curve_predictions import told_parts
+from galaxyml.kinds.anomalies.detect import Detect, Learnt
+from galaxyml.kinds.anomalies.rank import in_order
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.hardware import keep_memory, trainer
+from galaxyml.training.light_curve_predictions import told_parts
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class CurveOracle:
         return data
 
     def rank(self, data: CurveData) -> pd.DataFrame:
-        """Objects in the order of their scores, as `galaxyml.stages.rank_anomalies.in_order` has it."""
+        """Objects in the order of their scores, as `galaxyml.kinds.anomalies.rank.in_order` has it."""
         assert data.catalog is not None
         scores: list[pd.DataFrame] = []
         reasons: list[pd.DataFrame] = []
@@ -107,7 +107,7 @@ def rank(run: RunDir, folder: Path) -> pd.DataFrame:
         folder: Holds light curves and metadata in the form of the task's survey.
 
     Returns:
-        As `galaxyml.stages.rank_anomalies.in_order` has it; the same objects get the numbers that the run gave them.
+        As `galaxyml.kinds.anomalies.rank.in_order` has it; the same objects get the numbers that the run gave them.
 
     Raises:
         UserError: If the run is not finished.

@@ -1,4 +1,4 @@
-"""What a finished run says of other pictures: `python -m galaxyml.predict RUN PATHS… --out predictions.csv`."""
+"""What a finished run says of other pictures: `python -m galaxyml predict RUN PATHS… --out predictions.csv`."""
 
 import argparse
 import glob
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxyml.errors import DataError, UserError, some
+from galaxyml.runs.errors import DataError, UserError, some
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from galaxyml.runs import RunDir
+    from galaxyml.runs.run_dir import RunDir
 
 EXAMPLES = """\
 examples:
-  python -m galaxyml.predict multirun/spirals/mine pictures/ --out predictions.csv
-  python -m galaxyml.predict multirun/spirals/mine/fold-0 a.fits 'cutouts/*.png' --out predictions.parquet
-  python -m galaxyml.predict multirun/galaxy10/mine paths.csv --out predictions.csv
-  python -m galaxyml.predict multirun/plasticc/mine night/ --out anomalies.csv
-  python -m galaxyml.predict model.zip pictures/ --out fractions.csv --interval 80"""
+  python -m galaxyml predict multirun/spirals/mine pictures/ --out predictions.csv
+  python -m galaxyml predict multirun/spirals/mine/fold-0 a.fits 'cutouts/*.png' --out predictions.parquet
+  python -m galaxyml predict multirun/galaxy10/mine paths.csv --out predictions.csv
+  python -m galaxyml predict multirun/plasticc/mine night/ --out anomalies.csv
+  python -m galaxyml predict model.zip pictures/ --out fractions.csv --interval 80"""
 
 PATH_COLUMNS = ("path", "image", "file", "filename")
 FORMATS = (".csv", ".parquet")
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the predictions."""
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the main command does, and before torch is imported
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml.predict",
+        prog="python -m galaxyml predict",
         description="Writes what a finished run, or the mean of a sweep's folds, says of any pictures or light curves.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -91,7 +91,7 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, inte
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"--out {out}: it must end in {' or '.join(FORMATS)}.")
 
-    from galaxyml.bundle import opened
+    from galaxyml.inference.bundle import opened
 
     here = opened(run)
     if "framing" not in here.config.data:
@@ -99,7 +99,7 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, inte
         return
     images = find(paths)
 
-    from galaxyml.oracle import Oracle
+    from galaxyml.inference.predictor import Oracle
 
     bad: list[str] = []
     table = Oracle(here.path).predict([image.path for image in images], bad if not stop else None)
@@ -127,7 +127,7 @@ def _with_interval(table: "pd.DataFrame", interval: str) -> "pd.DataFrame":
 
 def _rank(run: "RunDir", paths: Sequence[str], out: Path) -> None:
     """Writes light curves in the order of a run's scores."""
-    from galaxyml.curve_oracle import rank
+    from galaxyml.inference.light_curve_predictor import rank
 
     if len(paths) != 1 or not Path(paths[0]).expanduser().is_dir():
         raise UserError(
@@ -142,7 +142,7 @@ def _rank(run: "RunDir", paths: Sequence[str], out: Path) -> None:
 
 def _write(table: "pd.DataFrame", out: Path) -> None:
     """Writes a table, whole or not at all."""
-    from galaxyml.files import whole
+    from galaxyml.runs.files import whole
 
     with whole(out, "Choose another --out.") as draft:
         if out.suffix.lower() == ".csv":
@@ -175,7 +175,7 @@ def find(paths: Sequence[str]) -> list[Found]:
 
 
 def _found(given: str) -> Iterator[Found]:
-    from galaxyml.data.pictures import HDF5, SUFFIXES, has_suffix
+    from galaxyml.data.images.decode import HDF5, SUFFIXES, has_suffix
 
     path = Path(given).expanduser()
     if path.is_dir():
@@ -200,7 +200,7 @@ def _found(given: str) -> Iterator[Found]:
 def _rows(path: Path) -> Iterator[Found]:
     import h5py
 
-    from galaxyml.data.pictures import KEY, address
+    from galaxyml.data.images.decode import KEY, address
 
     try:
         with h5py.File(path) as file:
@@ -222,7 +222,7 @@ def _rows(path: Path) -> Iterator[Found]:
 
 def _listed(path: Path) -> Iterator[Found]:
     """Pictures of a CSV; relative paths begin in its own folder."""
-    from galaxyml.data.tables import read_csv
+    from galaxyml.data.tables.reading import read_csv
 
     table = read_csv(path, dtype=str)
     column = next((name for name in PATH_COLUMNS if name in table.columns), None)
@@ -234,7 +234,3 @@ def _listed(path: Path) -> Iterator[Found]:
     if table.empty:
         raise UserError(f"{path} has a header and no rows.")
     yield from (Found(str(path.parent / Path(name).expanduser()), name) for name in table[column])
-
-
-if __name__ == "__main__":
-    main()

@@ -12,18 +12,18 @@ from hydra.utils import instantiate
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-import galaxyml.sweep  # noqa: F401 - registers the resolver that a run's configuration uses
-from galaxyml.bundle import opened
-from galaxyml.data.images import Framing, frame_all
-from galaxyml.data.views import plain
-from galaxyml.errors import DataError
+import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver that a run's configuration uses
+from galaxyml.data.images.store import Framing, frame_all
+from galaxyml.data.images.views import plain
+from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.out_of_distribution import Familiar, appearance
 from galaxyml.experiment import load_predictor, quiet
-from galaxyml.joined import Said
-from galaxyml.novelty import Familiar, appearance
-from galaxyml.progress import track
+from galaxyml.inference.bundle import opened
+from galaxyml.runs.errors import DataError
+from galaxyml.runs.progress import track
 from galaxyml.training.hardware import keep_memory, trainer
+from galaxyml.training.prediction_module import Predictor
 from galaxyml.training.predictions import gather
-from galaxyml.training.predictor import Predictor
 
 BATCH = 64
 PART = 1024  # pictures that are held at a time

@@ -13,11 +13,15 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from galaxyml import anomaly_metrics, class_metrics, number_metrics
-from galaxyml.errors import UserError, diverged, some
-from galaxyml.runs import RunDir
-from galaxyml.stages import anomalies, classes, votes
-from galaxyml.vote_metrics import LEAST, TIE, Resampled, asked, measures, resampled_sums
+from galaxyml.kinds.anomalies import metrics as anomaly_metrics
+from galaxyml.kinds.anomalies import scores
+from galaxyml.kinds.classes import labelled
+from galaxyml.kinds.classes import metrics as class_metrics
+from galaxyml.kinds.numbers import metrics as number_metrics
+from galaxyml.kinds.votes import answered
+from galaxyml.kinds.votes.metrics import LEAST, TIE, Resampled, asked, measures, resampled_sums
+from galaxyml.runs.errors import UserError, diverged, some
+from galaxyml.runs.run_dir import RunDir
 
 LOWER = ("rmse", "nrmse", "mae", "mse", "nll", "brier", "ece")  # measures whose best value is 0
 SPLITS = ("val", "test", "survey")
@@ -154,7 +158,7 @@ class Fractions(Evidence):
             squared = weights @ ((self.said - self.true) ** 2).mean(axis=1) / weights.sum(axis=1)
             return {"rmse": np.sqrt(squared)}
         found = measures(resampled_sums(self.said, self.true, np.ones_like(self.true), drawn))
-        pearson = np.nan_to_num(found["pearson"])  # as `galaxyml.metrics.pearson` has it
+        pearson = np.nan_to_num(found["pearson"])  # as `galaxyml.kinds.fractions.metrics.pearson` has it
         numbers = {"rmse": np.sqrt(found["mse"].mean(axis=1)), "pearson": pearson.mean(axis=1)}
         for name, values in (("rmse", np.sqrt(found["mse"])), ("pearson", pearson)):
             numbers |= {f"{name}/{column}": values[:, at] for at, column in enumerate(self.columns)}
@@ -210,7 +214,7 @@ class Votes(Evidence):
 
     @classmethod
     def of(cls, run: RunDir, split: str, catalog: pd.DataFrame, least: int) -> Self | None:
-        there = {name: found for name in ("val", "test") if (found := votes.judged(run, name, catalog=catalog))}
+        there = {name: found for name in ("val", "test") if (found := answered.judged(run, name, catalog=catalog))}
         if split not in there:
             return None
         groups = [found.of(survey) for found in there.values() for survey in found.surveys()]
@@ -290,7 +294,7 @@ class Classes(Evidence):
         if net is None:
             return None
         names = [str(name) for name in net if name != "id"]
-        said = classes.judged(run, split, names, catalog)
+        said = labelled.judged(run, split, names, catalog)
         if said is None:
             return None
         ids = catalog["id"].to_numpy()[said.rows].astype(str)
@@ -337,7 +341,7 @@ class Classes(Evidence):
 class Anomalies(Evidence):
     """Scores of objects of known and of unknown classes; `true` says whether an object is of an unknown one.
 
-    Unknown and known objects are resampled apart (see `galaxyml.anomaly_metrics.bootstrap`).
+    Unknown and known objects are resampled apart (see `galaxyml.kinds.anomalies.metrics.bootstrap`).
 
     Attributes:
         names: True class of each object, shape (N,).
@@ -353,7 +357,7 @@ class Anomalies(Evidence):
 
     @classmethod
     def of(cls, run: RunDir, split: str, catalog: pd.DataFrame, least: int) -> Self | None:
-        found = anomalies.scored(run, split, catalog)
+        found = scores.scored(run, split, catalog)
         if found is None or not found.unknown.any() or found.unknown.all():
             return None
         score = found.scores["score"][:, None]
@@ -464,7 +468,7 @@ def holds_numbers(run: RunDir) -> bool:
 def _kind(run: RunDir, catalog: pd.DataFrame) -> type[Evidence]:
     """Which kind a run is, by the columns of its tables."""
     columns = set(map(str, catalog))
-    if any(f"{name}{votes.VOTES}" in columns for name in columns):
+    if any(f"{name}{answered.VOTES}" in columns for name in columns):
         return Votes
     if {"unknown", "known", "name"} <= columns:
         return Anomalies

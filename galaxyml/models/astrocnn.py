@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from galaxyml.models.parts import TwoParts
+from galaxyml.models.backbone_with_head import TwoParts
 
 
 class AstroCNN(TwoParts):

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
-from galaxyml.errors import UserError, near, some
-from galaxyml.models.parts import TwoParts
+from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.runs.errors import UserError, near, some
 
 # Seconds for the hub to answer, asked once; its own client would ask for 47 s before it says that there is no network.
 PATIENCE = 10

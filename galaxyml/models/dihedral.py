@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from galaxyml.models.parts import TwoParts
+from galaxyml.models.backbone_with_head import TwoParts
 
 ORIENTATIONS = 8
 

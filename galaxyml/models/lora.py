@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import nn
 
-from galaxyml.errors import UserError
-from galaxyml.models.parts import TwoParts
+from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.runs.errors import UserError
 
 
 def lora(net: TwoParts, rank: int = 8, alpha: float = 16.0, dropout: float = 0.0) -> None:

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from galaxyml.data.views import affine, central, symmetric
-from galaxyml.errors import UserError, near
-from galaxyml.models.parts import TwoParts
+from galaxyml.data.images.views import affine, central, symmetric
+from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.runs.errors import UserError, near
 
 MOST = 1_000  # views of a picture
 

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from galaxyml.errors import UserError, some
-from galaxyml.models.parts import TwoParts
+from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.runs.errors import UserError, some
 
 CORNERS = 4
 

@@ -1,1 +1,1 @@
-"""A web page on which a person tries a trained run: `python -m galaxyml.demo RUN`."""
+"""A web page on which a person tries a trained run: `python -m galaxyml page RUN`."""

@@ -6,14 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from galaxyml.oracle import Oracle
+from galaxyml.evaluation.predict_intervals import PredictIntervals
+from galaxyml.inference.predictor import Oracle
+from galaxyml.kinds.classes.calibrate import Calibrate
 from galaxyml.page import markup
 from galaxyml.page.questions import Questions, questions_of, walk
-from galaxyml.stages.calibrate import Calibrate
-from galaxyml.stages.intervals import PredictIntervals
 from galaxyml.trees.tree import Question
 
-LEVEL = 95  # per cent, of the intervals shown; `galaxyml.predict` writes the same unless it is told otherwise
+LEVEL = 95  # per cent, of the intervals shown; `galaxyml.inference.predict` writes the same unless it is told otherwise
 NOT_OUTPUTS = ("path", "distance", "unlike", "class", "confidence", "classes")
 _END = re.compile(r"_(?:low|high)\d+$")  # of an interval
 SURE_OF_CLASSES = (

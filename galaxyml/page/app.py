@@ -5,15 +5,15 @@ from pathlib import Path
 
 import gradio as gr
 
-from galaxyml.bundle import opened
+from galaxyml.inference.bundle import opened
 from galaxyml.page import examples, markup
-from galaxyml.page.about import CITE, about
 from galaxyml.page.curve_tab import curve_tab
 from galaxyml.page.curves import Curves
-from galaxyml.page.patience import SECONDS, Patience
 from galaxyml.page.picture_tab import picture_tab
 from galaxyml.page.pictures import Pictures
-from galaxyml.runs import RunDir
+from galaxyml.page.provenance_tab import CITE, about
+from galaxyml.page.request_timeout import SECONDS, Patience
+from galaxyml.runs.run_dir import RunDir
 
 TITLE = "galaxyml: try a trained run"
 REMOVED = "Uploads are looked at on the machine that serves this page, and removed within minutes."

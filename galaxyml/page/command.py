@@ -1,4 +1,4 @@
-"""A web page to try a trained run on: `python -m galaxyml.demo RUN`."""
+"""A web page to try a trained run on: `python -m galaxyml page RUN`."""
 
 import argparse
 import os
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 EXAMPLES = """\
 examples:
-  python -m galaxyml.demo multirun/galaxyzoo/demo
-  python -m galaxyml.demo multirun/galaxy10/mine multirun/plasticc/mine --open
-  python -m galaxyml.demo model.zip --host 0.0.0.0 --port 8000
-  python -m galaxyml.demo multirun/galaxyzoo/demo --export space/
+  python -m galaxyml page multirun/galaxyzoo/demo
+  python -m galaxyml page multirun/galaxy10/mine multirun/plasticc/mine --open
+  python -m galaxyml page model.zip --host 0.0.0.0 --port 8000
+  python -m galaxyml page multirun/galaxyzoo/demo --export space/
 
 The page is for this machine alone unless --host says otherwise, and it fetches nothing from elsewhere."""
 NEEDED = ("gradio", "captum")
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line, and serves the page or exports it."""
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the main command does, and before torch is imported
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml.demo",
+        prog="python -m galaxyml page",
         description="Serves a web page on which people try finished runs on pictures or light curves of their own.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -67,7 +67,3 @@ def _check(runs: Sequence[Path]) -> None:
     for run in runs:
         if not run.exists():
             raise UserError(f"{run} is not there. Give the folder of a finished run or sweep, or a bundle (.zip).")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ from galaxyml.page import markup
 from galaxyml.page.curves import Curves
 from galaxyml.page.example_buttons import TO_ANSWER, example_buttons, pressed
 from galaxyml.page.examples import Example
-from galaxyml.page.patience import TURNS, Patience, refused
+from galaxyml.page.request_timeout import TURNS, Patience, refused
 from galaxyml.page.upload_field import upload_field
 
 LIMITS = (

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from galaxyml.data.tables import read_csv
-from galaxyml.errors import UserError, some
+from galaxyml.data.tables.reading import read_csv
 from galaxyml.page.uploads import check_bytes
+from galaxyml.runs.errors import UserError, some
 
 CURVES, KNOWN = "test_set.csv", "test_set_metadata.csv"  # Kaggle's names
 OBSERVED = ("object_id", "mjd", "passband", "flux", "flux_err")
@@ -76,7 +76,7 @@ def lay_out(paths: Sequence[Path], folder: Path) -> LaidOut:
     if len(ids) > MOST_OBJECTS or len(table) > MOST_ROWS:
         raise UserError(
             f"{curves[0].name} has {len(ids):,} objects and {len(table):,} rows; at most {MOST_OBJECTS} and "
-            f"{MOST_ROWS:,} are allowed here. For more: python -m galaxyml.predict RUN FOLDER --out anomalies.csv"
+            f"{MOST_ROWS:,} are allowed here. For more: python -m galaxyml predict RUN FOLDER --out anomalies.csv"
         )
     shutil.copyfile(curves[0], folder / CURVES)
     other = next(iter(tables), None)

@@ -11,16 +11,16 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from galaxyml.anomaly_plots import Curve
-from galaxyml.curve_oracle import CurveOracle
-from galaxyml.data.curves import CurveData
-from galaxyml.errors import DataError, UserError
+from galaxyml.data.light_curves.data_module import CurveData
+from galaxyml.inference.light_curve_predictor import CurveOracle
+from galaxyml.kinds.anomalies.detect import seen
+from galaxyml.kinds.anomalies.plots import Curve
 from galaxyml.page import markup
 from galaxyml.page.curve_figures import curve_figure, latent_figure
 from galaxyml.page.curve_uploads import lay_out
-from galaxyml.runs import RunDir
-from galaxyml.stages.detect import seen
-from galaxyml.training.curve_predictions import reconstructed
+from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.run_dir import RunDir
+from galaxyml.training.light_curve_predictions import reconstructed
 
 DRAWN = 3  # objects of an upload, those with the highest scores
 MOST_POINTS = 3000  # of the survey in the figure of the latent space
@@ -31,7 +31,7 @@ class Asked:
     """What a run says of uploaded light curves.
 
     Attributes:
-        table: The objects, the highest score first, as `galaxyml.predict` writes them.
+        table: The objects, the highest score first, as `galaxyml.inference.predict` writes them.
         curves: Of the first few, with the net's reconstruction.
         latents: Of these, shape (n, Z).
         notes: What was taken for granted, in sentences.

@@ -7,8 +7,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from galaxyml.novelty import RIM
-from galaxyml.training.predictor import Predictor
+from galaxyml.evaluation.out_of_distribution import RIM
+from galaxyml.training.prediction_module import Predictor
 
 STEPS = 8  # between sky and picture; more change the smoothed map little
 SMOOTH = 1 / 28  # of the picture's side: below it, gradients are noise

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import galaxyml
-from galaxyml.errors import UserError
-from galaxyml.files import whole
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import whole
 
 PACKAGE = Path(galaxyml.__file__).parent
 CODE = (".py", ".yaml", ".css")
@@ -93,10 +93,10 @@ def export(sources: Sequence[Path], folder: Path) -> None:
 
 def _write_run(source: Path, folder: Path) -> str:
     """Writes a run's bundle, galaxies that it learnt from and examples; gives a line about it."""
-    from galaxyml import bundle
-    from galaxyml.page import alike, examples
-    from galaxyml.page.about import about
+    from galaxyml.inference import bundle
+    from galaxyml.page import examples, nearest
     from galaxyml.page.pictures import Pictures
+    from galaxyml.page.provenance_tab import about
 
     folder.mkdir(parents=True)
     target = folder / "model.zip"
@@ -107,8 +107,8 @@ def _write_run(source: Path, folder: Path) -> str:
         with redirect_stdout(io.StringIO()):  # it tells how to predict by a file that is still to be moved
             bundle.write(source, target)
     model = Pictures(source)
-    if isinstance(model.training, alike.TrainingSet):
-        model.training.write(folder / alike.FILE)
+    if isinstance(model.training, nearest.TrainingSet):
+        model.training.write(folder / nearest.FILE)
     (folder / examples.FOLDER).mkdir()
     for example in examples.galaxies(model.oracle.run.config.task):
         (folder / examples.FOLDER / example.name).write_bytes(example.content)

@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from galaxyml.data.images import frame_all
-from galaxyml.data.views import plain
-from galaxyml.errors import DataError
-from galaxyml.files import digest, whole
-from galaxyml.models.parts import PART, TwoParts
-from galaxyml.novelty import appearance
-from galaxyml.oracle import Member, Oracle
-from galaxyml.progress import track
-from galaxyml.runs import RunDir
+from galaxyml.data.images.store import frame_all
+from galaxyml.data.images.views import plain
+from galaxyml.evaluation.out_of_distribution import appearance
+from galaxyml.inference.predictor import Member, Oracle
+from galaxyml.models.backbone_with_head import PART, TwoParts
+from galaxyml.runs.errors import DataError
+from galaxyml.runs.files import digest, whole
+from galaxyml.runs.progress import track
+from galaxyml.runs.run_dir import RunDir
 
 log = logging.getLogger(__name__)
 

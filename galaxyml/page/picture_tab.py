@@ -9,8 +9,8 @@ import gradio as gr
 from galaxyml.page import markup
 from galaxyml.page.example_buttons import TO_ANSWER, example_buttons, pressed
 from galaxyml.page.examples import Example
-from galaxyml.page.patience import TURNS, Patience, refused
 from galaxyml.page.pictures import Asked, Pictures
+from galaxyml.page.request_timeout import TURNS, Patience, refused
 from galaxyml.page.upload_field import upload_field
 from galaxyml.page.uploads import MOST_BYTES, MOST_PIXELS, received
 

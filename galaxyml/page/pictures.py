@@ -7,11 +7,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from galaxyml.data.views import plain
-from galaxyml.oracle import Oracle
+from galaxyml.data.images.views import plain
+from galaxyml.inference.predictor import Oracle
 from galaxyml.page import explain, markup
-from galaxyml.page.alike import TrainingSet, by_features, compared, training_set
 from galaxyml.page.answers import Answers
+from galaxyml.page.nearest import TrainingSet, by_features, compared, training_set
 from galaxyml.page.questions import in_words
 from galaxyml.page.uploads import Received
 
@@ -24,7 +24,7 @@ class Asked:
 
     Attributes:
         image: What the first net sees of it, in [0, 1], shape (1, 3, H, W).
-        table: What the run says of it, one row, as `galaxyml.predict` writes it.
+        table: What the run says of it, one row, as `galaxyml.inference.predict` writes it.
         notes: What was made of it on the way, in sentences.
     """
 

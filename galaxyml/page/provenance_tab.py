@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import galaxyml
-from galaxyml import references
 from galaxyml.data.source import Simulated
 from galaxyml.page import markup
-from galaxyml.runs import RunDir
+from galaxyml.reports import references
+from galaxyml.runs.run_dir import RunDir
 
 # What a run is judged by, the first that it has: its metric, and the metric in words.
 SCORES = {

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from galaxyml.stages.answers import Answers
-from galaxyml.stages.constrain import Constrain
+from galaxyml.kinds.fractions.constrain import Constrain
+from galaxyml.kinds.votes.answers import Answers
+from galaxyml.trees.ontology import SharedQuestion
 from galaxyml.trees.tree import DecisionTree, Question
-from galaxyml.votes.ontology import SharedQuestion
-from galaxyml.votes.vocabulary import Vocabulary
+from galaxyml.trees.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from pathlib import Path
 from typing import Any, TypeVar
 
-from galaxyml.errors import UserError
 from galaxyml.page import markup
+from galaxyml.runs.errors import UserError
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")

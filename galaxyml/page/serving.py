@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 # Before gradio is imported: it would ask its makers for news, and look at where a model hub is.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

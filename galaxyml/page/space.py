@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-from galaxyml.errors import UserError
 from galaxyml.page.serving import LOOPBACK, serve
+from galaxyml.runs.errors import UserError
 
 
 def serve_folder(folder: Path) -> None:
@@ -22,7 +22,7 @@ def serve_folder(folder: Path) -> None:
         bundles = sorted(folder.glob("runs/*/model.zip"))
         if not bundles:
             raise UserError(
-                f"{folder} has no runs/*/model.zip. Export it again: python -m galaxyml.demo RUN --export …"
+                f"{folder} has no runs/*/model.zip. Export it again: python -m galaxyml page RUN --export …"
             )
         serve(bundles, host, int(port) if port else 7860 if on_space else None)
     except UserError as error:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 HEIGHT = 150  # pixels
 

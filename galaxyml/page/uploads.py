@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from galaxyml.data.pictures import FITS, has_suffix, open_picture
-from galaxyml.errors import DataError, UserError
+from galaxyml.data.images.decode import FITS, has_suffix, open_picture
+from galaxyml.runs.errors import DataError, UserError
 
 MOST_BYTES = 20 * 10**6
 MOST_PIXELS = 64 * 10**6
@@ -42,7 +42,7 @@ class Received:
 
 
 def received(path: Path) -> Received:
-    """Decodes an uploaded picture as `galaxyml.predict` does, whatever its name ends in.
+    """Decodes an uploaded picture as `galaxyml.inference.predict` does, whatever its name ends in.
 
     Raises:
         UserError: If it is no picture, is cut off, or has too many bytes or pixels; a sentence for who uploaded it.

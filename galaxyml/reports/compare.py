@@ -1,4 +1,4 @@
-"""Finished runs on the objects that all predicted: `python -m galaxyml.compare RUN RUN… [--split test]`."""
+"""Finished runs on the objects that all predicted: `python -m galaxyml compare RUN RUN… [--split test]`."""
 
 import argparse
 import sys
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from galaxyml.errors import UserError, near
+from galaxyml.runs.errors import UserError, near
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from galaxyml.evidence import Evidence
+    from galaxyml.kinds.scored import Evidence
 
 EXAMPLES = """\
 examples:
-  python -m galaxyml.compare multirun/surveys/sdss multirun/surveys/both --survey ukidss
-  python -m galaxyml.compare multirun/galaxyzoo/small multirun/galaxyzoo/tuned --split val --out table.csv
-  python -m galaxyml.compare multirun/galaxy10/focal/joined/seed-* multirun/galaxy10/baseline --report compared.html
+  python -m galaxyml compare multirun/surveys/sdss multirun/surveys/both --survey ukidss
+  python -m galaxyml compare multirun/galaxyzoo/small multirun/galaxyzoo/tuned --split val --out table.csv
+  python -m galaxyml compare multirun/galaxy10/focal/joined/seed-* multirun/galaxy10/baseline --report compared.html
 
 RUN is the folder of a finished run, or of a sweep whose folds were joined, on fractions of votes, votes of surveys,
 classes, numbers or anomalies. Intervals and p are those of objects: another training may differ by more."""
@@ -46,7 +46,7 @@ PAIRED = {"pearson": "r", "mae": "MAE"}  # of two runs on votes
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and prints the tables."""
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml.compare",
+        prog="python -m galaxyml compare",
         description="Compares finished runs on the objects that all of them predicted: every metric, and its paired "
         "difference to that of the first run with its 95 % interval.",
         epilog=EXAMPLES,
@@ -76,14 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table = _differences(runs, given.resamples, given.least)
         votes = "feature" in table and len(runs) == 2
         if given.out is not None:
-            from galaxyml.files import whole
+            from galaxyml.runs.files import whole
 
             with whole(given.out) as draft:
                 (_side_by_side(table) if votes else table).to_csv(draft, index=False)
         if given.report is not None:
-            from galaxyml import compare_report
+            from galaxyml.reports import comparison_report
 
-            compare_report.write(given.report, table, given.runs, runs[0], given.resamples)
+            comparison_report.write(given.report, table, given.runs, runs[0], given.resamples)
         if votes:
             _show_votes(_side_by_side(table), given.runs)
         else:
@@ -111,7 +111,8 @@ def compare(
     Returns:
         One row a metric and run: `metric`; `column`, the fraction or class, or '' for all together; `objects`; `run`;
         `value`; `difference` to the first run's, with the ends `low` and `high` of its interval, and `p` (see
-        `galaxyml.paired.Difference`), which are empty for that one. Of votes also `survey`, and `feature` for `column`.
+        `galaxyml.evaluation.paired.Difference`), which are empty for that one. Of votes also `survey`, and `feature`
+        for `column`.
 
         Of two runs on votes one row a survey and feature, and one for their mean: `survey`, `feature`, `galaxies`, and
         of r and MAE `_first`, `_second`, `_difference`, the second less the first, and its `_low`, `_high` and `_p`.
@@ -128,8 +129,8 @@ def _read(folders: Sequence[Path], split: str | None, survey: str | None, least:
     """What the runs said of the objects that all predicted, in the same order."""
     import numpy as np
 
-    from galaxyml.evidence import aligned, evidence
-    from galaxyml.runs import RunDir
+    from galaxyml.kinds.scored import aligned, evidence
+    from galaxyml.runs.run_dir import RunDir
 
     if len(folders) < 2:
         raise UserError(f"{folders[0]} alone cannot be compared: name two runs or more.")
@@ -163,7 +164,7 @@ def _differences(runs: "Sequence[Evidence]", resamples: int, least: int) -> "pd.
     """One row a metric and run, see `compare`."""
     import pandas as pd
 
-    from galaxyml.paired import Difference, measured
+    from galaxyml.evaluation.paired import Difference, measured
 
     found = measured(runs, resamples=resamples)
     counts = runs[0].counts()
@@ -313,7 +314,3 @@ def _print(console: Any, shown: Any) -> None:
     """Prints a table as wide as it is: names of features and intervals are of no use in parts."""
     console.width = max(console.width, console.measure(shown, options=console.options.update(width=500)).maximum)
     console.print(shown)
-
-
-if __name__ == "__main__":
-    main()

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from galaxyml import report
-from galaxyml.files import write_text
-from galaxyml.plots import MODEL
-from galaxyml.runs import RunDir
-from galaxyml.web_page import web_page
+from galaxyml.evaluation.plots import MODEL
+from galaxyml.reports import run_report
+from galaxyml.reports.html import web_page
+from galaxyml.runs.files import write_text
+from galaxyml.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from galaxyml.evidence import Evidence
+    from galaxyml.kinds.scored import Evidence
 
 MOST = 40  # columns that a figure has room for
 
@@ -27,7 +27,7 @@ def write(path: Path, table: "pd.DataFrame", folders: Sequence[Path], example: "
 
     Args:
         path: An `.html`.
-        table: One row a metric and run, as `galaxyml.compare.compare` has it for three runs or more.
+        table: One row a metric and run, as `galaxyml.reports.compare.compare` has it for three runs or more.
         folders: The runs, the first of which the others are compared with.
         example: What the first of them said.
         resamples: Of the bootstrap.
@@ -36,7 +36,7 @@ def write(path: Path, table: "pd.DataFrame", folders: Sequence[Path], example: "
         figure = differences(table, example)
         lines = [f"# {len(folders)} runs compared on {len(example.ids):,} {example.objects}"]
         first = RunDir(folders[0])
-        lines += report.asked(first.config) if first.started else []
+        lines += run_report.asked(first.config) if first.started else []
         lines += ["", *(f"{number}. `{folder}`" for number, folder in enumerate(folders, start=1))]
         lines += ["", f"Differences are the later runs' less the first's, paired over the same {example.objects}"]
         if resamples:
@@ -50,7 +50,7 @@ def write(path: Path, table: "pd.DataFrame", folders: Sequence[Path], example: "
         if commands := _commands(folders):
             lines += ["", "## Made by", "", *commands]
         if first.started:
-            lines += report.cited(first)
+            lines += run_report.cited(first)
         write_text(path, web_page("\n".join(lines) + "\n", Path(aside)))
 
 
@@ -114,11 +114,11 @@ def _tables(table: "pd.DataFrame", example: "Evidence") -> list[str]:
         cells = []
         for place, part in rows.assign(place=_places(rows)).groupby("place", sort=False):
             each = part.to_dict("records")
-            row = [str(place), f"{each[0]['objects']:,}", report.number(each[0]["value"])]
+            row = [str(place), f"{each[0]['objects']:,}", run_report.number(each[0]["value"])]
             for one in each[1:]:
-                row += [report.number(one["value"]), _told(one), f"{one['p']:.3f}" if one["p"] == one["p"] else ""]
+                row += [run_report.number(one["value"]), _told(one), f"{one['p']:.3f}" if one["p"] == one["p"] else ""]
             cells.append(row)
-        lines += ["", f"## {metric.replace('_', ' ')}", "", *report.markdown([header, *cells])]
+        lines += ["", f"## {metric.replace('_', ' ')}", "", *run_report.markdown([header, *cells])]
     return lines
 
 
@@ -136,4 +136,4 @@ def _told(row: dict[str, Any]) -> str:
 def _commands(folders: Sequence[Path]) -> list[str]:
     """The command of each run that knows its own."""
     runs = {number: RunDir(folder) for number, folder in enumerate(folders, start=1)}
-    return [f"{number}. `{report.command(report.typed(run))}`" for number, run in runs.items() if run.started]
+    return [f"{number}. `{run_report.command(run_report.typed(run))}`" for number, run in runs.items() if run.started]

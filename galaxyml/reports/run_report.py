@@ -1,4 +1,4 @@
-"""A run's or a sweep's folder -> report.md with its figures: `python -m galaxyml.report FOLDER`."""
+"""A run's or a sweep's folder -> report.md with its figures: `python -m galaxyml report FOLDER`."""
 
 import re
 import shlex
@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from galaxyml import references
 from galaxyml.data.source import Simulated
-from galaxyml.errors import UserError
-from galaxyml.runs import RunDir, caption
+from galaxyml.reports import references
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir, caption
 
 TITLES = {
     "val": "Validation {things}, each predicted by a model that has not seen it",
@@ -311,19 +311,16 @@ def markdown(table: list[list[str]]) -> list[str]:
     return [header, "|" + " --- |" * len(table[0]), *rows]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the report of each folder that is named: of a run, or of a sweep, finished or not."""
-    import galaxyml.sweep as sweep
+    import galaxyml.sweeps.finish as sweep
 
-    if not sys.argv[1:] or {"-h", "--help"} & set(sys.argv):
-        sys.exit("usage: python -m galaxyml.report FOLDER…   writes FOLDER/report.md again, of a sweep also sweep.csv")
+    folders = list(sys.argv[1:] if arguments is None else arguments)
+    if not folders or {"-h", "--help"} & set(folders):
+        sys.exit("usage: python -m galaxyml report FOLDER…   writes FOLDER/report.md again, of a sweep also sweep.csv")
     try:
-        for folder in sys.argv[1:]:
+        for folder in folders:
             run = RunDir(folder)
             print(sweep.report(run) if sweep.is_sweep(run) else write(run, run.metrics()))
     except UserError as error:
         sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()

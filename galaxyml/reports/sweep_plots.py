@@ -14,8 +14,8 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Curve
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from galaxyml.plots import BASELINE
-from galaxyml.sweep_table import number
+from galaxyml.evaluation.plots import BASELINE
+from galaxyml.reports.sweep_table import number
 
 NAMED = 10  # combinations that have a colour of their own
 BEST = 5  # of more, those that are named
@@ -31,7 +31,7 @@ class Line:
 
     Attributes:
         combination: What it was trained with.
-        state: One of `galaxyml.runs.STATES`.
+        state: One of `galaxyml.runs.run_dir.STATES`.
         epochs: Counted from 1, shape (E,).
         values: Shape (E,).
         ends: Epochs after which a phase of the fit followed on another.

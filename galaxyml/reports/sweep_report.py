@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from galaxyml import report, sweep_table
-from galaxyml.errors import UserError
-from galaxyml.report import BRIEF, SIMPLER, TRIVIAL, markdown, number, with_interval
-from galaxyml.runs import RunDir
-from galaxyml.sweep_table import ENDED, NOT_BEGUN, Job, combination
+from galaxyml.reports import run_report, sweep_table
+from galaxyml.reports.run_report import BRIEF, SIMPLER, TRIVIAL, markdown, number, with_interval
+from galaxyml.reports.sweep_table import ENDED, NOT_BEGUN, Job, combination
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
-    from galaxyml.evidence import Evidence
-    from galaxyml.paired import Ranked, Ranking
+    from galaxyml.evaluation.paired import Ranked, Ranking
+    from galaxyml.kinds.scored import Evidence
 
 WIDEST = 12  # columns of a table of combinations
 RESAMPLES = 1000
@@ -50,7 +50,7 @@ def write(sweep: RunDir, found: Sequence[Job], joined: Sequence[RunDir], verdict
     missing = _missing(found, joined)
     if [run.path for run in joined] == [sweep.path]:
         more = [*missing, *(_jobs(found) if len(found) > 1 else [])]
-        return report.write(sweep, sweep.metrics(), more)
+        return run_report.write(sweep, sweep.metrics(), more)
     names = list(dict.fromkeys(job.combination for job in found))
     what = f"{len(names)} combinations, " if len(names) > 1 else ""
     what += f"{len(found)} job{'s' * (len(found) > 1)}"
@@ -62,11 +62,11 @@ def write(sweep: RunDir, found: Sequence[Job], joined: Sequence[RunDir], verdict
         lines += ["", *verdict.notes]
     if len(names) > 1 or len(found) > 1:
         lines += _spreads(found)
-    lines += [*report.figures(sweep), *_jobs(found)]
+    lines += [*run_report.figures(sweep), *_jobs(found)]
     if joined:
         lines += ["", "## Reports", "", *(f"- [{run.name}](joined/{run.name}/report.md)" for run in joined)]
     if done := next((job.run for job in found if job.state == "finished"), None):
-        lines += report.cited(done)
+        lines += run_report.cited(done)
     return sweep.write_report("\n".join(lines) + "\n")
 
 
@@ -80,8 +80,8 @@ def judge(found: Sequence[Job], joined: Sequence[RunDir]) -> Verdict:
         found: A sweep's jobs.
         joined: What was joined; where a combination was not, its runs' validation objects are put together.
     """
-    from galaxyml.evidence import SPLITS
-    from galaxyml.paired import rank
+    from galaxyml.evaluation.paired import rank
+    from galaxyml.kinds.scored import SPLITS
 
     if (judged_by := sweep_table.monitored(found)) is None:
         return Verdict()
@@ -117,7 +117,7 @@ def judge(found: Sequence[Job], joined: Sequence[RunDir]) -> Verdict:
 
 def draw(sweep: RunDir, found: Sequence[Job]) -> None:
     """Draws the monitored metric epoch by epoch and, of two or more swept keys, against what was swept."""
-    from galaxyml.sweep_plots import Line, learning_curves, parallel_coordinates
+    from galaxyml.reports.sweep_plots import Line, learning_curves, parallel_coordinates
 
     if (judged_by := sweep_table.monitored(found)) is None:
         return
@@ -197,7 +197,7 @@ def _models(
     groups: Mapping[str, Sequence[Job]], joined: Sequence[RunDir], split: str
 ) -> "dict[str, dict[int, Evidence]]":
     """By combination and seed what was said of a split, where its truth is known."""
-    from galaxyml.evidence import evidence
+    from galaxyml.kinds.scored import evidence
 
     together = {run.name: run for run in joined}
     found: dict[str, dict[int, Evidence]] = {}
@@ -270,14 +270,20 @@ def _made(found: Sequence[Job]) -> list[str]:
         except UserError:
             continue
         data = provenance["data"]
-        return ["```", report.command(provenance["command"]), "```", "", f"From {data['source']} (`{data['folder']}`)."]
+        return [
+            "```",
+            run_report.command(provenance["command"]),
+            "```",
+            "",
+            f"From {data['source']} (`{data['folder']}`).",
+        ]
     return []
 
 
 def _asked(found: Sequence[Job]) -> list[str]:
     """What its runs ask, as the first that has begun knows it."""
     begun = next((job.run for job in found if job.run.started), None)
-    return [] if begun is None else report.asked(begun.config)
+    return [] if begun is None else run_report.asked(begun.config)
 
 
 def _missing(found: Sequence[Job], joined: Sequence[RunDir]) -> list[str]:

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from galaxyml.errors import UserError
-from galaxyml.files import whole
-from galaxyml.runs import HARDWARE, PLACES, RunDir
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import whole
+from galaxyml.runs.run_dir import HARDWARE, PLACES, RunDir
 
 RUNNING = ("preparing", "training", "predicting")
 NOT_BEGUN = "not begun"
@@ -75,7 +75,7 @@ class Job:
 
     @cached_property
     def state(self) -> str:
-        """One of `galaxyml.runs.STATES`, or `not begun`; a job whose process is gone counts as stopped."""
+        """One of `galaxyml.runs.run_dir.STATES`, or `not begun`; a job whose process is gone counts as stopped."""
         if self.run.finished:
             return "finished"
         told = self.status.get("state")

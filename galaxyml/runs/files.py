@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from galaxyml.errors import DataError
+from galaxyml.runs.errors import DataError
 
 try:
     import fcntl

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor

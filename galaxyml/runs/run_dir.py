@@ -16,11 +16,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from galaxyml.data.pictures import open_picture
-from galaxyml.errors import UserError, some
-from galaxyml.files import whole, write_json, write_text
-from galaxyml.provenance import origin
-from galaxyml.web_page import web_page
+from galaxyml.data.images.decode import open_picture
+from galaxyml.reports.html import web_page
+from galaxyml.runs.errors import UserError, some
+from galaxyml.runs.files import whole, write_json, write_text
+from galaxyml.runs.provenance import origin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -438,7 +438,7 @@ class RunDir:
         if gone := [member.path for member in members if not member.path.is_dir()]:
             raise UserError(
                 f"{self.path} was joined from {gone[0]}, which is not there. Take its runs along, to the same place "
-                "beside it, or move it as one file: python -m galaxyml.bundle makes that."
+                "beside it, or move it as one file: python -m galaxyml bundle makes that."
             )
         return members or [self]
 

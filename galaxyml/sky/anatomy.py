@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
-from galaxyml.sky.dice import Column, Dice
+from galaxyml.sky.random_draws import Column, Dice
 
 DISKS = ("disk", "spiral", "edge-on", "ring", "disturbed")
 BULGES = (0.0, 0.09, 0.24, 0.50)  # share of light: no bulge, just noticeable, obvious, dominant

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxyml.files import whole
-from galaxyml.progress import track
+from galaxyml.runs.files import whole
+from galaxyml.runs.progress import track
 from galaxyml.sky import visibility
-from galaxyml.sky.places import positions, redshifts
 from galaxyml.sky.population import Galaxy, farther, population, rows
+from galaxyml.sky.positions import positions, redshifts
 from galaxyml.sky.render import picture, pool
 from galaxyml.sky.survey import DECALS
 from galaxyml.sky.writers import allot, check

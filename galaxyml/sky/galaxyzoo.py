@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxyml.errors import UserError
-from galaxyml.files import whole
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import whole
 from galaxyml.sky.population import population
 from galaxyml.sky.votes import turnout, vote
 from galaxyml.sky.writers import check, write_pictures

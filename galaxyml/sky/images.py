@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.files import whole
+from galaxyml.runs.files import whole
 from galaxyml.sky import visibility
-from galaxyml.sky.places import positions, redshifts
 from galaxyml.sky.population import population
+from galaxyml.sky.positions import positions, redshifts
 from galaxyml.sky.spirals import NORTH, SOUTH
 from galaxyml.sky.survey import SDSS
 from galaxyml.sky.votes import vote

@@ -8,9 +8,9 @@ import pandas as pd
 from astropy import units
 from astropy.coordinates import SkyCoord
 
-from galaxyml.errors import UserError
-from galaxyml.files import whole
-from galaxyml.progress import track
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import whole
+from galaxyml.runs.progress import track
 from galaxyml.sky.light_curves.distances import distance_modulus
 from galaxyml.sky.light_curves.observation import LightCurve
 from galaxyml.sky.light_curves.population import KINDS, KNOWN, UNKNOWN, member

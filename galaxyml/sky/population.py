@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from galaxyml.errors import UserError, near
+from galaxyml.runs.errors import UserError, near
 from galaxyml.sky import anatomy
-from galaxyml.sky.dice import Column, Dice
+from galaxyml.sky.random_draws import Column, Dice
 from galaxyml.sky.survey import SDSS
 
 # A row of a population, its columns as attributes.

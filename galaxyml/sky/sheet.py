@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from galaxyml.errors import UserError
-from galaxyml.files import whole
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import whole
 from galaxyml.sky.galaxy10 import CLASSES, members
 from galaxyml.sky.population import population
 from galaxyml.sky.render import render

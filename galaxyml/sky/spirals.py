@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxyml.files import whole
+from galaxyml.runs.files import whole
 from galaxyml.sky.galaxyzoo1 import release
-from galaxyml.sky.places import positions, redshifts
 from galaxyml.sky.population import farther, population
+from galaxyml.sky.positions import positions, redshifts
 from galaxyml.sky.survey import SDSS
 from galaxyml.sky.writers import allot, check, write_pictures
 

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxyml.errors import UserError
-from galaxyml.files import whole
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import whole
 from galaxyml.sky.campaigns import ballots, expected_shares, through
 from galaxyml.sky.galaxyzoo1 import seen_clearly
-from galaxyml.sky.places import positions, redshifts
 from galaxyml.sky.population import population
+from galaxyml.sky.positions import positions, redshifts
 from galaxyml.sky.spirals import degrees, hours, object_ids
 from galaxyml.sky.survey import GZD, SDSS, UKIDSS, Survey, one_thing_changed
 from galaxyml.sky.writers import check, write_pictures

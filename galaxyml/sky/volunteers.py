@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.sky import visibility
 from galaxyml.sky.visibility import rises
 from galaxyml.trees import DecisionTree

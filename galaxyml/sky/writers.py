@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxyml.errors import UserError
-from galaxyml.progress import track
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.progress import track
 from galaxyml.sky.population import Galaxy, rows
 from galaxyml.sky.render import picture, pool
 from galaxyml.sky.survey import SDSS, Survey

@@ -3,11 +3,11 @@
 
 def register() -> None:
     """Makes the launchers and the search known to Hydra, and the name of a run's folder."""
-    import galaxyml.sweep  # noqa: F401 - registers it
-    from galaxyml import plugins, search
-    from galaxyml.launching.pool import PoolLauncher
-    from galaxyml.launching.ray import RayLauncher
-    from galaxyml.launching.serial import SerialLauncher
-    from galaxyml.launching.slurm import SlurmLauncher
+    import galaxyml.sweeps.finish  # noqa: F401 - registers it
+    from galaxyml.sweeps import plugins, search
+    from galaxyml.sweeps.pool import PoolLauncher
+    from galaxyml.sweeps.ray import RayLauncher
+    from galaxyml.sweeps.serial import SerialLauncher
+    from galaxyml.sweeps.slurm import SlurmLauncher
 
     plugins.register(SerialLauncher, PoolLauncher, SlurmLauncher, RayLauncher, search.OptunaSweeper)

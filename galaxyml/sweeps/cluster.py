@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
-from galaxyml import signals
-from galaxyml.launching.serial import SerialLauncher, folder_of
-from galaxyml.launching.worker import Slot, Task
+from galaxyml.runs import signals
+from galaxyml.sweeps.serial import SerialLauncher, folder_of
+from galaxyml.sweeps.worker import Slot, Task
 
 if TYPE_CHECKING:
-    from galaxyml.launching.board import Board
-    from galaxyml.runs import RunDir
+    from galaxyml.runs.run_dir import RunDir
+    from galaxyml.sweeps.live_table import Board
 
 
 class ClusterLauncher(SerialLauncher):
@@ -39,8 +39,8 @@ class ClusterLauncher(SerialLauncher):
         raise NotImplementedError  # as for `submit`
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
-        from galaxyml.launching.board import Board
-        from galaxyml.runs import RunDir
+        from galaxyml.runs.run_dir import RunDir
+        from galaxyml.sweeps.live_table import Board
 
         self.folders = folders = [RunDir(folder_of(config)) for config in configs]
         self.begun = time.time()
@@ -98,7 +98,7 @@ def extra(package: str, name: str) -> Any:
     """
     from importlib import import_module
 
-    from galaxyml.errors import UserError
+    from galaxyml.runs.errors import UserError
 
     try:
         return import_module(package)

@@ -13,14 +13,14 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from galaxyml.errors import UserError
-from galaxyml.files import digest, file_digest, write_json
-from galaxyml.progress import quiet, say
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import digest, file_digest, write_json
+from galaxyml.runs.progress import quiet, say
 
 if TYPE_CHECKING:
-    from galaxyml.runs import RunDir
-    from galaxyml.sweep_report import Verdict
-    from galaxyml.sweep_table import Job
+    from galaxyml.reports.sweep_report import Verdict
+    from galaxyml.reports.sweep_table import Job
+    from galaxyml.runs.run_dir import RunDir
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +54,10 @@ class Finish(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Ends the sweep, and the command with its status."""
-        from galaxyml.launching import warmed
+        from galaxyml.sweeps import forkserver
 
         folder = Path(config.hydra.sweep.dir)
-        if status := warmed.call(partial(end, folder, self.asked, "The same command", self.failed)):
+        if status := forkserver.call(partial(end, folder, self.asked, "The same command", self.failed)):
             sys.exit(status)
 
 
@@ -76,8 +76,8 @@ def end(folder: Path, asked: Sequence[str], hint: str, failed: Sequence[str] = (
     Returns:
         The status for the shell: 1 if a run has failed, or if the runs cannot be joined.
     """
-    from galaxyml import sweep_report, sweep_table
-    from galaxyml.runs import RunDir
+    from galaxyml.reports import sweep_report, sweep_table
+    from galaxyml.runs.run_dir import RunDir
 
     sweep = RunDir(folder)
     jobs = sweep_table.jobs(sweep, asked)
@@ -125,8 +125,8 @@ def report(sweep: "RunDir") -> Path:
     Raises:
         UserError: If the runs cannot be joined.
     """
-    from galaxyml import sweep_report, sweep_table
     from galaxyml.experiment import quiet
+    from galaxyml.reports import sweep_report, sweep_table
 
     quiet()
     jobs = sweep_table.jobs(sweep)
@@ -156,7 +156,7 @@ def join(sweep: "RunDir") -> list["RunDir"]:
     Returns:
         The folders of the joined runs.
     """
-    from galaxyml import joined
+    from galaxyml.evaluation import joined
 
     groups = _groups(sweep)
     if len(groups) > 1:
@@ -185,7 +185,7 @@ def _groups(sweep: "RunDir") -> dict[str, list["RunDir"]]:
 
 def _place(sweep: "RunDir", group: str, groups: int) -> "RunDir":
     """Where the runs of a group are joined."""
-    from galaxyml.runs import RunDir
+    from galaxyml.runs.run_dir import RunDir
 
     return RunDir(sweep.path / "joined" / (group or "no-other-key")) if groups > 1 else sweep
 
@@ -211,7 +211,7 @@ def _kept(into: "RunDir", runs: Sequence["RunDir"]) -> bool:
 
 def _made_of(into: "RunDir", runs: Sequence["RunDir"]) -> dict[str, Any]:
     """What a joined folder follows from, and the files that it has."""
-    from galaxyml.provenance import origin
+    from galaxyml.runs.provenance import origin
 
     code = origin(0, "")
     # Of code that has changed since its commit nothing is known, but that it may change again.
@@ -232,11 +232,11 @@ def finish(into: "RunDir", more: dict[str, Any]) -> None:
         into: Where runs were joined.
         more: What its metrics have besides those of the stages.
     """
-    from galaxyml import report
     from galaxyml.experiment import run_stages
+    from galaxyml.reports import run_report
 
     metrics = {**run_stages(into.config, into), **more}
-    report.write(into, metrics)
+    run_report.write(into, metrics)
     into.write_metrics(metrics)
 
 
@@ -245,15 +245,15 @@ def show(run: "RunDir") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from galaxyml import report
+    from galaxyml.reports import run_report
 
     metrics = run.metrics()
     console = Console(highlight=False)
     print(f"\n{run.path}, on {run.provenance()['data']['source']}\n")
     things = run.provenance()["data"].get("things", "galaxies")
-    for split in report.TITLES:
-        if rows := report.turned(report.summary(metrics, split, False, left_out=report.CONSTRAINED)):
-            table = Table(title=report.title(split, things), title_justify="left")
+    for split in run_report.TITLES:
+        if rows := run_report.turned(run_report.summary(metrics, split, False, left_out=run_report.CONSTRAINED)):
+            table = Table(title=run_report.title(split, things), title_justify="left")
             for place, name in enumerate(rows[0]):
                 table.add_column(name, justify="right" if place else "left", no_wrap=not place)
             for row in rows[1:]:
@@ -262,7 +262,7 @@ def show(run: "RunDir") -> None:
     print(f"report      {run.path / 'report.html'}, report.md")
     print(f"figures     {run.path / 'figures'}/")
     if any(member.arrays("familiar") for member in run.nets()):
-        print(f"elsewhere   python -m galaxyml.predict {run.path} PICTURES… --out predictions.csv")
+        print(f"elsewhere   python -m galaxyml predict {run.path} PICTURES… --out predictions.csv")
     for name in ("submission", "anomalies"):
         if (run.path / f"{name}.csv").is_file():
             print(f"{name:<12}{run.path / f'{name}.csv'}")
@@ -274,7 +274,7 @@ def _show_ranking(sweep: "RunDir", jobs: Sequence["Job"], joined: Sequence["RunD
     from rich.markup import escape
     from rich.table import Table
 
-    from galaxyml import sweep_report
+    from galaxyml.reports import sweep_report
 
     console = Console(highlight=False)
     print(f"\n{sweep.path}, {len(jobs)} jobs\n")

@@ -24,7 +24,7 @@ def context() -> Any:
     global _used
     _used = True
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["galaxyml.launching.warm"])
+    found.set_forkserver_preload(["galaxyml.sweeps.preload"])
     _shorten()
     # Asking the driver itself whether there is a GPU would start CUDA, which does not survive a fork.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"

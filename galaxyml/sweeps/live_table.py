@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from galaxyml.progress import SECONDS_BETWEEN_LINES, live, say
-from galaxyml.runs import RunDir
+from galaxyml.runs.progress import SECONDS_BETWEEN_LINES, live, say
+from galaxyml.runs.run_dir import RunDir
 
 RUNNING = ("preparing", "training", "predicting")
 STYLES = {"finished": "green", "failed": "red", "stopped": "yellow", "pruned": "yellow", "waiting": "dim"}
@@ -26,7 +26,7 @@ class Row:
 
     Attributes:
         run: Its folder.
-        state: How it stands, as `galaxyml.runs.STATES` has it.
+        state: How it stands, as `galaxyml.runs.run_dir.STATES` has it.
         place: Where it runs.
         pid: Of its process, where that is known; what its folder tells of another's is old.
         told: What its folder tells.

@@ -17,12 +17,12 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, open_dict
 
-from galaxyml import signals
-from galaxyml.errors import UserError
-from galaxyml.launching import warmed
-from galaxyml.launching.job import MEMORY
-from galaxyml.launching.serial import SerialLauncher, folder_of
-from galaxyml.launching.worker import Slot, Task, work
+from galaxyml.runs import signals
+from galaxyml.runs.errors import UserError
+from galaxyml.sweeps import forkserver
+from galaxyml.sweeps.run_job import MEMORY
+from galaxyml.sweeps.serial import SerialLauncher, folder_of
+from galaxyml.sweeps.worker import Slot, Task, work
 
 MOMENT = 0.25  # seconds between two looks at how far jobs are
 MEMORY_A_JOB = 3 * 2**30  # bytes that a machine without a GPU should have free for each of its slots
@@ -115,7 +115,7 @@ class PoolLauncher(SerialLauncher):
         if self.gpus != "auto":
             return [str(gpu) for gpu in self.gpus]
         masked = os.environ.get("CUDA_VISIBLE_DEVICES")
-        count = warmed.ask(visible_gpus)
+        count = forkserver.ask(visible_gpus)
         if masked is None or not count:
             return [str(at) for at in range(count)]
         return [name.strip() for name in masked.split(",")][:count]
@@ -140,8 +140,8 @@ class _Pool:
     """The jobs of one command, while they run."""
 
     def __init__(self, launcher: PoolLauncher, configs: Sequence[DictConfig]) -> None:
-        from galaxyml.launching.board import Board
-        from galaxyml.runs import RunDir
+        from galaxyml.runs.run_dir import RunDir
+        from galaxyml.sweeps.live_table import Board
 
         self.launcher, self.configs = launcher, list(configs)
         self.folders = [RunDir(folder_of(config)) for config in configs]
@@ -161,7 +161,7 @@ class _Pool:
             Stop: If a signal ended it.
             SystemExit: If the data's files cannot be used.
         """
-        warm = warmed.context()  # takes seconds, in which the slots are counted
+        warm = forkserver.context()  # takes seconds, in which the slots are counted
         self.free = deque(self.launcher.slots_for(len(self.configs)))
         with self.board.shown(len(self.free)):
             while self.running or (self.waiting and not self.ending):

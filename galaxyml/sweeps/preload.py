@@ -14,8 +14,8 @@ with warnings.catch_warnings():
     import timm
     import torch
 
+    import galaxyml.evaluation.joined
     import galaxyml.experiment
-    import galaxyml.joined
     import galaxyml.tasks.galaxy10
     import galaxyml.tasks.galaxyzoo
     import galaxyml.tasks.plasticc

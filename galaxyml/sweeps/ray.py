@@ -7,10 +7,10 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from galaxyml import signals
-from galaxyml.errors import UserError
-from galaxyml.launching.cluster import ClusterLauncher, extra
-from galaxyml.launching.worker import Task, run, settle
+from galaxyml.runs import signals
+from galaxyml.runs.errors import UserError
+from galaxyml.sweeps.cluster import ClusterLauncher, extra
+from galaxyml.sweeps.worker import Task, run, settle
 
 
 def on_node(task: Task, variables: Mapping[str, str]) -> Any:

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxyml.errors import DataError, UserError
-from galaxyml.signals import Stop, watched
+from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.signals import Stop, watched
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,7 +36,7 @@ def job(config: "DictConfig") -> float | None:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from galaxyml.runs import RunDir
+    from galaxyml.runs.run_dir import RunDir
 
     hydra_config = HydraConfig.get()
     here, began = RunDir(Path(hydra_config.runtime.output_dir)), time.time()

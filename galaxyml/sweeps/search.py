@@ -1,7 +1,7 @@
 """A search: Hydra's sweeper that lets Optuna choose the values of each trial. Imports nothing heavy by itself.
 
 Trials are asked for in batches that fill the launcher. The study lies in a file or a database that several commands, on
-several machines, share; each of them carries on what is there (see `galaxyml.study`).
+several machines, share; each of them carries on what is there (see `galaxyml.sweeps.search_storage`).
 """
 
 import math
@@ -18,13 +18,13 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from galaxyml.search_space import Space
+    from galaxyml.sweeps.search_space import Space
 
 RESEEDED = ("TPESampler", "RandomSampler")  # draw anew for each trial; others keep a plan that their seed makes
 
@@ -76,9 +76,9 @@ class OptunaSweeper(Sweeper):
             sys.exit(f"error: {error}")
 
     def _search(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
-        from galaxyml import study as studies
-        from galaxyml.files import write_text
-        from galaxyml.search_space import read_space
+        from galaxyml.runs.files import write_text
+        from galaxyml.sweeps import search_storage as studies
+        from galaxyml.sweeps.search_space import read_space
 
         optuna = studies.require_optuna()
         for key, value in {"n_trials": self.n_trials, "n_jobs": self.n_jobs}.items():
@@ -118,8 +118,8 @@ class OptunaSweeper(Sweeper):
 
     def _check_kept(self, study: "Study", space: "Space", folder: Path) -> None:
         """Refuses a configuration that differs from that of earlier trials in more than what is searched."""
-        from galaxyml import study as studies
-        from galaxyml.runs import RunDir, check_same
+        from galaxyml.runs.run_dir import RunDir, check_same
+        from galaxyml.sweeps import search_storage as studies
 
         trials = {f"trial-{trial.number:03d}": trial for trial in studies.begun(study)}
         for run in RunDir(folder).children():
@@ -133,7 +133,7 @@ class OptunaSweeper(Sweeper):
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
 
-        from galaxyml.commandline import explained
+        from galaxyml.cli.overrides import explained
 
         assert self.hydra_context is not None
         assert self.config is not None
@@ -148,7 +148,7 @@ class OptunaSweeper(Sweeper):
 
     def _batch(self, study: "Study", space: "Space", folder: Path, me: str) -> list[int]:
         """The numbers of the trials to be launched next: those that others left behind, then new ones."""
-        from galaxyml import study as studies
+        from galaxyml.sweeps import search_storage as studies
 
         slots = self.n_jobs or max(getattr(self.launcher, "slots", 1) // max(len(space.folds), 1), 1)
         with studies.alone(folder):
@@ -175,7 +175,7 @@ class OptunaSweeper(Sweeper):
         """Runs trials, and tells the study what came of them."""
         from optuna.trial import TrialState
 
-        from galaxyml import study as studies
+        from galaxyml.sweeps import search_storage as studies
 
         assert self.config is not None
         assert self.launcher is not None
@@ -200,7 +200,7 @@ class OptunaSweeper(Sweeper):
 
     def _line(self, study: "Study", number: int) -> str:
         """What came of a trial."""
-        from galaxyml import study as studies
+        from galaxyml.sweeps import search_storage as studies
 
         assert self.config is not None
         trial = study.get_trials(deepcopy=False)[number]
@@ -220,8 +220,8 @@ class OptunaSweeper(Sweeper):
         """
         from optuna.trial import TrialState
 
-        from galaxyml import study as studies
-        from galaxyml.files import write_text
+        from galaxyml.runs.files import write_text
+        from galaxyml.sweeps import search_storage as studies
 
         assert self.config is not None
         trials = studies.begun(study)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 if TYPE_CHECKING:
     from optuna import Study

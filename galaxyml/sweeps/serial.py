@@ -9,7 +9,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 
 class SerialLauncher(Launcher):
@@ -52,7 +52,7 @@ class SerialLauncher(Launcher):
 
     def plan(self, configs: Sequence[DictConfig]) -> None:
         """Keeps in the sweep's folder which runs it consists of."""
-        from galaxyml.runs import RunDir
+        from galaxyml.runs.run_dir import RunDir
 
         jobs = {folder_of(config).name: list(config.hydra.overrides.task) for config in configs}
         RunDir(Path(self.config.hydra.sweep.dir)).plan(jobs)

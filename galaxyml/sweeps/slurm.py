@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from galaxyml import ranks, signals
-from galaxyml.errors import UserError
-from galaxyml.files import write_json
-from galaxyml.launching.cluster import ClusterLauncher, extra
-from galaxyml.launching.serial import folder_of
-from galaxyml.launching.worker import Task, run, settle
+from galaxyml.runs import ranks, signals
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import write_json
+from galaxyml.sweeps.cluster import ClusterLauncher, extra
+from galaxyml.sweeps.serial import folder_of
+from galaxyml.sweeps.worker import Task, run, settle
 
 GONE = 20.0  # seconds after which a job that the queue does not have any more has ended
 

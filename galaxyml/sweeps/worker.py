@@ -14,10 +14,10 @@ from hydra.core.utils import JobReturn, JobRuntime, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-import galaxyml.sweep  # noqa: F401 - registers the name of a run's folder
-from galaxyml.launching import warmed
-from galaxyml.launching.job import PLACE, failures
-from galaxyml.signals import Stop, install
+import galaxyml.sweeps.finish  # noqa: F401 - registers the name of a run's folder
+from galaxyml.runs.signals import Stop, install
+from galaxyml.sweeps import forkserver
+from galaxyml.sweeps.run_job import PLACE, failures
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def work(task: Task, answer: Connection) -> None:
     try:
         install()
         os.setsid()  # what it starts can be ended with it, and a Ctrl-C in the terminal goes to the launcher alone
-        warmed.end_with_parent(signal.SIGTERM)
+        forkserver.end_with_parent(signal.SIGTERM)
         settle(task)
         value = run(task).return_value
         name = Path(task.config.hydra.runtime.output_dir).name

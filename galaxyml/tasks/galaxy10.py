@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.data.classes import ClassData
-from galaxyml.data.pictures import KEY, SUFFIXES, address, has_suffix
-from galaxyml.errors import DataError, some
-from galaxyml.files import known_digest
+from galaxyml.data.images.decode import KEY, SUFFIXES, address, has_suffix
+from galaxyml.runs.errors import DataError, some
+from galaxyml.runs.files import known_digest
 
 FILE = "Galaxy10_DECals.h5"
 COUNT = 17736
@@ -18,7 +18,7 @@ SHA256 = "19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571"  # Z
 LABELS = "ans"
 EXTRAS = ("ra", "dec", "redshift", "pxscale")
 WHERE = (
-    f"The file is {FILE} of https://doi.org/10.5281/zenodo.10845026: `python -m galaxyml.fetch galaxy10` fetches it "
+    f"The file is {FILE} of https://doi.org/10.5281/zenodo.10845026: `python -m galaxyml fetch galaxy10` fetches it "
     "(2.7 GB); or put it into a folder galaxy10/ and give the folder above it as data_dir=… A folder a class, such as "
     "0_Disturbed/, serves as well. Without them, source=simulated runs on the simulated sky."
 )

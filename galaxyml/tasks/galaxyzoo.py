@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.fractions import check_fractions
-from galaxyml.data.module import ImageData
+from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.source import Simulated
-from galaxyml.data.tables import read_table
-from galaxyml.errors import DataError, UserError, some
-from galaxyml.stages.figures import caption
+from galaxyml.data.tables.fractions import check_fractions
+from galaxyml.data.tables.reading import read_table
+from galaxyml.kinds.fractions.figures import caption
+from galaxyml.runs.errors import DataError, UserError, some
 from galaxyml.trees import DecisionTree
 
 TRAINING, TEST = "images_training_rev1", "images_test_rev1"
@@ -26,7 +26,7 @@ SIMULATED = "kaggle"  # the tree whose questions the simulated volunteers of thi
 
 WHERE = (
     "The files are those of https://www.kaggle.com/c/galaxy-zoo-the-galaxy-challenge/data (free account): "
-    f"`python -m galaxyml.fetch galaxyzoo` fetches them; or put {TRAINING}/, {TEST}/, {SOLUTIONS} and {BENCHMARK} into "
+    f"`python -m galaxyml fetch galaxyzoo` fetches them; or put {TRAINING}/, {TEST}/, {SOLUTIONS} and {BENCHMARK} into "
     "a folder galaxyzoo/ and give the folder above it as data_dir=… Without them, source=simulated runs on the "
     "simulated sky."
 )

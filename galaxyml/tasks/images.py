@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.data.classes import UNKNOWN, ClassData
-from galaxyml.data.fractions import check_fractions
-from galaxyml.data.module import ImageData
-from galaxyml.data.pictures import file_of
-from galaxyml.data.tables import degrees, header, more, place, read_csv
-from galaxyml.errors import DataError, UserError, near, some
-from galaxyml.files import known_digest
-from galaxyml.label_table import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column
-from galaxyml.label_table import place as place_of
-from galaxyml.stages.figures import caption
+from galaxyml.data.images.data_module import ImageData
+from galaxyml.data.images.decode import file_of
+from galaxyml.data.tables.fractions import check_fractions
+from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column
+from galaxyml.data.tables.labels import place as place_of
+from galaxyml.data.tables.reading import degrees, header, more, place, read_csv
+from galaxyml.kinds.fractions.figures import caption
+from galaxyml.runs.errors import DataError, UserError, near, some
+from galaxyml.runs.files import known_digest
 from galaxyml.trees import DecisionTree
 
 SPLITS = ("train", "test")
@@ -103,7 +103,7 @@ class ClassImages(LabelledImages, ClassData):
 
     def __init__(self, columns: Sequence[str], classes: Sequence[Any], **options: Any) -> None:
         super().__init__(classes=[str(name) for name in classes], **options)
-        (self.column,) = self.wanted = list(columns)  # as `galaxyml.label_table` makes sure
+        (self.column,) = self.wanted = list(columns)  # as `galaxyml.data.tables.labels` makes sure
 
     def known(self, path: Path, table: pd.DataFrame) -> pd.DataFrame:
         """The column `label`, 0 to K - 1."""

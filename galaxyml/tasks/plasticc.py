@@ -9,11 +9,9 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.data.classes import UNKNOWN
-from galaxyml.data.curves import CurveData
-from galaxyml.data.light_curves import LightCurves, open_curves
-from galaxyml.errors import UserError, near
-from galaxyml.files import known_digest
-from galaxyml.tasks.plasticc_tables import (
+from galaxyml.data.light_curves.columns import LightCurves, open_curves
+from galaxyml.data.light_curves.data_module import CurveData
+from galaxyml.data.tables.plasticc import (
     CLASSES,
     OTHER,
     find_files,
@@ -22,6 +20,8 @@ from galaxyml.tasks.plasticc_tables import (
     read_survey,
     without_curves,
 )
+from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.files import known_digest
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.data.classes import UNKNOWN, ClassData
-from galaxyml.data.pictures import SUFFIXES, has_suffix
-from galaxyml.data.tables import check_range, degrees, header, place, read_table
-from galaxyml.errors import DataError, UserError, some
+from galaxyml.data.images.decode import SUFFIXES, has_suffix
+from galaxyml.data.tables.reading import check_range, degrees, header, place, read_table
+from galaxyml.runs.errors import DataError, UserError, some
 
 ID = "OBJID"
 PROPERTIES = "properties.csv"
@@ -20,7 +20,7 @@ SAMPLES = ("original", "extra")  # of an object with several pictures the first 
 WHERE = (
     "The files are GalaxyZoo1_DR_table2.csv of https://data.galaxyzoo.org (Lintott et al. 2011), and "
     "gz2_filename_mapping.csv and images_gz2.zip (unpacked as images/) of https://doi.org/10.5281/zenodo.3565489: "
-    "`python -m galaxyml.fetch spirals` fetches them (3.4 GB); or put them into a folder spirals/ and give the folder "
+    "`python -m galaxyml fetch spirals` fetches them (3.4 GB); or put them into a folder spirals/ and give the folder "
     "above it as data_dir=… Without them, source=simulated runs on the simulated sky."
 )
 

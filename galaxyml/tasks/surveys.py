@@ -12,14 +12,14 @@ from torch import Tensor
 
 from galaxyml.data import leakage
 from galaxyml.data.classes import check_balance, row_weights
-from galaxyml.data.module import ImageData
+from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.splits import Folds
-from galaxyml.errors import DataError, UserError, near, some
-from galaxyml.files import known_digest
-from galaxyml.seeds import derive
-from galaxyml.tasks.vote_catalogue import SurveyTable
+from galaxyml.data.tables.vote_catalogue import SurveyTable
+from galaxyml.runs.errors import DataError, UserError, near, some
+from galaxyml.runs.files import known_digest
+from galaxyml.runs.seeds import derive
 from galaxyml.trees import DecisionTree
-from galaxyml.votes.vocabulary import KIND, Vocabulary, check_names
+from galaxyml.trees.vocabulary import KIND, Vocabulary, check_names
 
 STRATIFIED = "smooth_or_features"  # the question whose answers all parts of the split should share alike
 LEFT_OUT = "left out"  # the split of a galaxy to train on that is one to be judged

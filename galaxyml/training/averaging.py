@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 
 def warmed_up(decay: float, updates: int) -> float:

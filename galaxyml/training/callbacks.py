@@ -8,11 +8,11 @@ from typing import Any
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from galaxyml import ranks
-from galaxyml.errors import UserError
-from galaxyml.progress import SECONDS_BETWEEN_LINES, bar, live, say
-from galaxyml.runs import RunDir
-from galaxyml.seeds import seed_all
+from galaxyml.runs import ranks
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.progress import SECONDS_BETWEEN_LINES, bar, live, say
+from galaxyml.runs.run_dir import RunDir
+from galaxyml.runs.seeds import seed_all
 
 
 class EpochSeeds(Callback):

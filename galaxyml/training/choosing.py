@@ -12,10 +12,10 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from galaxyml.errors import UserError
-from galaxyml.files import alone, digest, write_json
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import alone, digest, write_json
 from galaxyml.training.hardware import device_name
-from galaxyml.training.predictor import Predictor
+from galaxyml.training.prediction_module import Predictor
 from galaxyml.training.trials import WARM_UP, WAYS, Trial, Ways, alternately, shape_of, steps_of_pair
 
 TIMED = ("channels_last", "fused")  # on any device; compiling takes long, and is tried apart

@@ -6,7 +6,7 @@ from typing import Any
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback
 
-from galaxyml import ranks
+from galaxyml.runs import ranks
 from galaxyml.training.loggers import TensorBoard
 
 BASELINE = "baseline"  # of a metric of the validation split, such as baseline/rmse beside val/rmse

@@ -6,7 +6,7 @@ import lightning.pytorch as lightning
 import matplotlib.pyplot as plt
 from lightning.pytorch.callbacks import Callback
 
-from galaxyml import ranks
+from galaxyml.runs import ranks
 from galaxyml.training.loggers import SHOWING
 
 

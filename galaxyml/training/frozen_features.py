@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from galaxyml.data.images import ImageStore
-from galaxyml.data.views import dihedral
-from galaxyml.files import check_space, digest, whole
-from galaxyml.models.parts import TwoParts, in_parts
-from galaxyml.progress import track
+from galaxyml.data.images.store import ImageStore
+from galaxyml.data.images.views import dihedral
+from galaxyml.models.backbone_with_head import TwoParts, in_parts
+from galaxyml.runs.files import check_space, digest, whole
+from galaxyml.runs.progress import track
 
 VERSION = 1  # of what is kept; raise it when the features of the same pictures would change
 PART = 256  # pictures between two steps of the progress bar

@@ -9,16 +9,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from galaxyml import ranks
-from galaxyml.anomaly_plots import Curve
 from galaxyml.data.catalog import as_text
-from galaxyml.data.curve_features import features
-from galaxyml.data.curves import CurveData
-from galaxyml.errors import diverged
-from galaxyml.models.light_curves.inputs import BANDS
+from galaxyml.data.light_curves.data_module import CurveData
+from galaxyml.data.light_curves.features import features
+from galaxyml.data.light_curves.inputs import BANDS
+from galaxyml.kinds.anomalies.plots import Curve
 from galaxyml.models.light_curves.vae import LightCurveVAE
-from galaxyml.progress import track
-from galaxyml.runs import RunDir
+from galaxyml.runs import ranks
+from galaxyml.runs.errors import diverged
+from galaxyml.runs.progress import track
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.training import projector
 from galaxyml.training.loggers import TensorBoard
 from galaxyml.training.predictions import gather

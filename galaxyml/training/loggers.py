@@ -24,9 +24,9 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from torch import Tensor
 
-from galaxyml import ranks
-from galaxyml.errors import UserError
-from galaxyml.runs import PLACES, RunDir, flat
+from galaxyml.runs import ranks
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import PLACES, RunDir, flat
 
 NEEDS = {"WandB": "wandb", "MLflow": "mlflow"}  # class -> package, which is also the extra
 ALWAYS = ("batch_size", "epochs", "fold", "optim.lr", "seed", "size")  # what a table of runs shows of each

@@ -8,9 +8,9 @@ from timm.models import group_parameters
 from torch import nn
 from torch.optim import Optimizer
 
-from galaxyml.errors import UserError
-from galaxyml.models.parts import TwoParts
+from galaxyml.models.backbone_with_head import TwoParts
 from galaxyml.models.symmetry import Symmetric
+from galaxyml.runs.errors import UserError
 
 
 def optimization(

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from galaxyml.errors import UserError
-from galaxyml.models.parts import TwoParts
-from galaxyml.runs import RunDir
+from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 
 PHASES = ("all", "head", "lora")
 

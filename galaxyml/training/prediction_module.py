@@ -8,8 +8,8 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 
-from galaxyml.data.views import scaled
-from galaxyml.models.parts import PART, TwoParts, in_parts
+from galaxyml.data.images.views import scaled
+from galaxyml.models.backbone_with_head import PART, TwoParts, in_parts
 from galaxyml.models.symmetry import Symmetric, Symmetries, view_set
 
 TRAINING = 1  # which of the loaders of predictions has the training objects

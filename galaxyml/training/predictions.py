@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from galaxyml import ranks
-from galaxyml.data.module import ImageData
-from galaxyml.data.views import plain
-from galaxyml.errors import diverged
-from galaxyml.novelty import Familiar, appearance
-from galaxyml.runs import RunDir
+from galaxyml.data.images.data_module import ImageData
+from galaxyml.data.images.views import plain
+from galaxyml.evaluation.out_of_distribution import Familiar, appearance
+from galaxyml.runs import ranks
+from galaxyml.runs.errors import diverged
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.training import projector
 from galaxyml.training.loggers import TensorBoard
 
 if TYPE_CHECKING:
     from galaxyml.training.supervised import SupervisedModule
 
-FLAGGED = 0.01  # share of validation pictures that `galaxyml.predict` would call unlike the training set
+FLAGGED = 0.01  # share of validation pictures that `galaxyml.inference.predict` would call unlike the training set
 AT_ONCE = 256  # pictures that are looked at together
 
 

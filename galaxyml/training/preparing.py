@@ -7,15 +7,15 @@ import lightning.pytorch as lightning
 import pandas as pd
 import torch
 
-from galaxyml import ranks
-from galaxyml.class_losses import ClassLoss
-from galaxyml.data.features import open_features
-from galaxyml.data.module import ImageData
-from galaxyml.errors import UserError
-from galaxyml.losses import ScaledLoss
-from galaxyml.models.numbers import Unscaled
-from galaxyml.models.parts import TwoParts
-from galaxyml.runs import RunDir
+from galaxyml.data.images.data_module import ImageData
+from galaxyml.kinds.classes.losses import ClassLoss
+from galaxyml.kinds.fractions.losses import ScaledLoss
+from galaxyml.kinds.numbers.head import Unscaled
+from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.runs import ranks
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
+from galaxyml.training.frozen_features import open_features
 from galaxyml.training.predictions import write_tables
 
 if TYPE_CHECKING:

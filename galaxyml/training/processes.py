@@ -24,11 +24,11 @@ import torch
 import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
 
-from galaxyml import ranks
-from galaxyml.errors import UserError
-from galaxyml.files import closed
-from galaxyml.ranks import Place
-from galaxyml.signals import Stop
+from galaxyml.runs import ranks
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import closed
+from galaxyml.runs.ranks import Place
+from galaxyml.runs.signals import Stop
 from galaxyml.training.hardware import on_gpu
 from galaxyml.training.pruning import Pruned
 

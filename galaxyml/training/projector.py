@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from galaxyml.models.light_curves.inputs import BANDS
+from galaxyml.data.light_curves.inputs import BANDS
 
 MOST = 500  # objects
 AXES = 32  # principal components that are kept of longer features

@@ -10,8 +10,8 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
-from galaxyml import ranks
-from galaxyml.study import FOLDS, PRUNED, handle, open_storage, require_optuna
+from galaxyml.runs import ranks
+from galaxyml.sweeps.search_storage import FOLDS, PRUNED, handle, open_storage, require_optuna
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial

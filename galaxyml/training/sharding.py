@@ -14,8 +14,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from galaxyml import ranks
-from galaxyml.errors import UserError
+from galaxyml.runs import ranks
+from galaxyml.runs.errors import UserError
 
 
 class Sharded(ModelParallelStrategy):

@@ -12,10 +12,10 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from galaxyml import ranks, signals
-from galaxyml.errors import UserError
-from galaxyml.files import whole
-from galaxyml.runs import RunDir
+from galaxyml.runs import ranks, signals
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import whole
+from galaxyml.runs.run_dir import RunDir
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
-from galaxyml import ranks
 from galaxyml.data.batches import rows_of_all
-from galaxyml.data.module import ImageData
-from galaxyml.models.parts import TwoParts
+from galaxyml.data.images.data_module import ImageData
+from galaxyml.evaluation.plots import picture_grid
+from galaxyml.models.backbone_with_head import TwoParts
 from galaxyml.models.symmetry import Symmetries
-from galaxyml.plots import picture_grid
-from galaxyml.runs import RunDir
+from galaxyml.runs import ranks
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.training import predictions, preparing
 from galaxyml.training.optimizers import optimization
-from galaxyml.training.predictor import Predictor
-from galaxyml.training.tuning import Tuning, enter, phases
+from galaxyml.training.phases import Tuning, enter, phases
+from galaxyml.training.prediction_module import Predictor
 
 SHOWN = 8  # pictures in a figure
 

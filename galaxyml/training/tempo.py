@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
-from galaxyml.runs import RunDir
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.choosing import Choice, Fit, Measured, choose, compiles
 from galaxyml.training.hardware import device_name
 from galaxyml.training.trials import Ways, use

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from galaxyml import signals
+from galaxyml.runs import signals
 
 ROUNDS = 5
 WARM_UP = 2  # steps of each way before it is timed

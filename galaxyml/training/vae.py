@@ -9,17 +9,17 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from galaxyml import ranks
-from galaxyml.anomaly_plots import curves_figure
 from galaxyml.data.batches import rows_of_all
-from galaxyml.data.curves import CurveData
-from galaxyml.errors import UserError
-from galaxyml.models.light_curves import inputs
+from galaxyml.data.light_curves import inputs
+from galaxyml.data.light_curves.data_module import CurveData
+from galaxyml.kinds.anomalies.plots import curves_figure
 from galaxyml.models.light_curves.vae import Latent, LightCurveVAE
-from galaxyml.runs import RunDir
-from galaxyml.training.curve_predictions import reconstructed, told, write_predictions
+from galaxyml.runs import ranks
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
+from galaxyml.training.light_curve_predictions import reconstructed, told, write_predictions
 from galaxyml.training.optimizers import optimization
-from galaxyml.training.tuning import OnePhase
+from galaxyml.training.phases import OnePhase
 
 SHOWN = 8  # light curves in a figure
 
@@ -108,7 +108,7 @@ class VAEModule(OnePhase, lightning.LightningModule):
         """The parts of the loss, each (B,), and `class_scores` (B, K).
 
         Args:
-            batch: As `galaxyml.data.curves.CurveBatches` has it.
+            batch: As `galaxyml.data.light_curves.data_module.CurveBatches` has it.
             sample: Whether to decode a sample of the latent; its mean otherwise.
         """
         scales, known = self.net.known(batch)
@@ -142,7 +142,7 @@ class VAEModule(OnePhase, lightning.LightningModule):
         self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=size)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """What is told of each object: see `galaxyml.training.curve_predictions.told`."""
+        """What is told of each object: see `galaxyml.training.light_curve_predictions.told`."""
         return told(self.net, batch)
 
     def write_predictions(self, trainer: lightning.Trainer, data: CurveData, here: RunDir) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from galaxyml.errors import UserError, near
+from galaxyml.runs.errors import UserError, near
 from galaxyml.trees import DecisionTree
 
 FILE = Path(__file__).with_name("ontology.yaml")

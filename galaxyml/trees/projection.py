@@ -9,7 +9,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.trees.rules import _check
 from galaxyml.trees.tree import DecisionTree
 

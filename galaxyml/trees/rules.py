@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from galaxyml.errors import UserError, near
+from galaxyml.runs.errors import UserError, near
 from galaxyml.trees.tree import DecisionTree
 
 FLOOR = 1e-3  # added to every rectified score

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from galaxyml.errors import UserError, near
+from galaxyml.runs.errors import UserError, near
 
 FOLDER = Path(__file__).parent
 

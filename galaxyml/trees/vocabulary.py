@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from galaxyml.errors import UserError, near
+from galaxyml.runs.errors import UserError, near
 from galaxyml.trees import DecisionTree
-from galaxyml.votes.ontology import Ontology
+from galaxyml.trees.ontology import Ontology
 
 HEADS = ("shared", "own")
 KIND = "fraction"  # of the votes; the kind whose features go by their plain names

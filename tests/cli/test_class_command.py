@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from galaxyml.runs import RunDir, caption
+from galaxyml.runs.run_dir import RunDir, caption
 from galaxyml.sky.galaxy10 import CLASSES
 
 Command = Callable[..., tuple[int, str]]

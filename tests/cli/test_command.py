@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxyml.metrics import rmse
+from galaxyml.kinds.fractions.metrics import rmse
 from galaxyml.trees import DecisionTree, violation
 
 Command = Callable[..., tuple[int, str]]
@@ -76,13 +76,13 @@ INTERRUPTIBLE = "callbacks={stop:{_target_:interrupting.InterruptAt,epoch:2}} ep
 def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
     command: Command, sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, status: int
 ) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "training"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "training"))
     status_of, told = command(INTERRUPTIBLE.split()[0], "epochs=5", "name=unbroken")
     assert status_of == 0, told
     line = (
         f"task=galaxyzoo model=tiny size=32 batch_size=16 trainer=cpu data_dir={sky.parent} name=broken {INTERRUPTIBLE}"
     )
-    path = f"{Path(__file__).parent / 'training'}"
+    path = f"{Path(__file__).parents[1] / 'training'}"
     stopped = typed(line, tmp_path, sky, INTERRUPT_WITH=name, PYTHONPATH=path)
     assert stopped.returncode == status, stopped.stderr
     if name == "SIGINT":
@@ -160,8 +160,8 @@ def test_the_name_that_an_unnamed_run_got_carries_on(command: Command, tmp_path:
 def test_a_join_that_fails_is_told_and_fails_the_command(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from galaxyml import joined
-    from galaxyml.errors import UserError
+    from galaxyml.evaluation import joined
+    from galaxyml.runs.errors import UserError
 
     def refuse(*_: object) -> None:
         raise UserError("these do not belong together")

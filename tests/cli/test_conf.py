@@ -5,20 +5,20 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-import galaxyml.sweep  # noqa: F401 - registers the resolver of folder names
-from galaxyml import commandline
+import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
+from galaxyml.cli import overrides
 from galaxyml.data.catalog import CatalogData
 
 GROUPS = [
     (path.parent.name, path.stem)
-    for group in commandline.GROUPS
-    for path in sorted((commandline.CONF / group).glob("*.yaml"))
+    for group in overrides.GROUPS
+    for path in sorted((overrides.CONF / group).glob("*.yaml"))
 ]
 
 
-def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(commandline.CONF), version_base="1.3"):
-        return compose("config", list(overrides))
+def composed(*given: str) -> DictConfig:
+    with initialize_config_dir(str(overrides.CONF), version_base="1.3"):
+        return compose("config", list(given))
 
 
 @pytest.mark.parametrize(("group", "name"), GROUPS)
@@ -48,8 +48,8 @@ def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -
 
 def test_every_file_says_what_it_is() -> None:
     for group, name in GROUPS:
-        path = commandline.CONF / group / f"{name}.yaml"
-        assert commandline._description(path), path
+        path = overrides.CONF / group / f"{name}.yaml"
+        assert overrides._description(path), path
 
 
 def test_keys_that_others_rely_on_are_there() -> None:

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, r2_score
 
-from galaxyml import bundle, compare, predict
+from galaxyml.inference import bundle, predict
+from galaxyml.reports import compare
 
 Command = Callable[..., tuple[int, str]]
 
@@ -86,10 +87,10 @@ def test_numbers_are_learnt_judged_compared_and_predicted(
 def _on_the_page(run: Path, picture: Path) -> None:
     """The page shows numbers with their intervals, and promises nothing about votes."""
     pytest.importorskip("captum")
-    from galaxyml.page.about import about
     from galaxyml.page.pictures import Pictures
+    from galaxyml.page.provenance_tab import about
     from galaxyml.page.uploads import received
-    from galaxyml.runs import RunDir
+    from galaxyml.runs.run_dir import RunDir
 
     pictures = Pictures(run)
     asked = pictures.ask(received(picture))

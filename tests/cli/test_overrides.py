@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from galaxyml import commandline
-from galaxyml.errors import UserError
+from galaxyml.cli import overrides
+from galaxyml.runs.errors import UserError
 
 EXCLUDE = "hydra.job.config.override_dirname.exclude_keys="
 
 
 def prepared(line: str) -> list[str]:
-    return commandline.prepare(line.split())
+    return overrides.prepare(line.split())
 
 
 def test_flags_come_before_overrides() -> None:
@@ -76,20 +76,20 @@ def test_any_timm_net_is_a_model() -> None:
     from hydra.utils import instantiate
 
     prepared("model=convnext_tiny")
-    with initialize_config_dir(str(commandline.CONF), version_base="1.3"):
+    with initialize_config_dir(str(overrides.CONF), version_base="1.3"):
         found = compose("config", ["model=convnext_tiny"])
     assert found.model.name == "convnext_tiny"
     assert instantiate(found.model.outputs) == 37
 
 
 def test_help_names_every_choice_and_key() -> None:
-    text = commandline.help_text()
+    text = overrides.help_text()
     for group in ("task", "model", "source", "scale", "trainer"):
-        for path in (commandline.CONF / group).glob("*.yaml"):
+        for path in (overrides.CONF / group).glob("*.yaml"):
             assert path.stem in text
     for key in ("name", "fold", "folds", "seed", "data_dir"):
         assert f"\n  {key} " in text
-    assert text.count("python -m galaxyml task=") == commandline.EXAMPLES.count("python -m galaxyml task=")
+    assert text.count("python -m galaxyml task=") == overrides.EXAMPLES.count("python -m galaxyml task=")
 
 
 def test_help_and_configuration_answer_without_torch(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_help_and_configuration_answer_without_torch(tmp_path: Path) -> None:
     ],
 )
 def test_lists_are_one_value_and_several_lists_are_several(value: str, swept: bool) -> None:
-    found = commandline.prepare(["task=plasticc", f"leave_out={value}"])
+    found = overrides.prepare(["task=plasticc", f"leave_out={value}"])
     assert ("'leave_out'" not in found[-1]) == swept
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from galaxyml import compare
+from galaxyml.reports import compare
 
 Command = Callable[..., tuple[int, str]]
 SMALL = ("task=surveys", "embedded=0", "resamples=50", "least=4", "tuning.head_epochs=2", "views=2")
@@ -115,7 +115,7 @@ def test_low_rank_matrices_are_tuned_and_come_back(command: Command, surveys_sky
     resumed = torch.load(again / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(after[key], resumed[key]) for key in after)
 
-    from galaxyml.predict import predict
+    from galaxyml.inference.predict import predict
 
     catalog = pd.read_parquet(run / "catalog.parquet").set_index("id")
     test = pd.read_parquet(run / "predictions" / "test.parquet").head(3)

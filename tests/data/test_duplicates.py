@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxyml.data.twins import equal_pairs, joined, near_pairs, told
+from galaxyml.data.duplicates import equal_pairs, joined, near_pairs, told
 
 
 def separation(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
 from galaxyml.data.splits import TEST, Folds, Holdout, deal
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from galaxyml.resampling import draws, stratified
+from galaxyml.evaluation.bootstrap import draws, stratified
 
 
 def test_each_stratum_keeps_its_number_of_objects() -> None:

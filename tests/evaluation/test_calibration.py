@@ -10,8 +10,8 @@ from scipy import special
 from scipy.optimize import minimize_scalar
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from galaxyml import calibration
-from galaxyml.errors import UserError
+from galaxyml.evaluation import calibration
+from galaxyml.runs.errors import UserError
 
 
 def drawn(count: int, classes: int = 4, seed: int = 0, spread: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.optimize import minimize
 
-from galaxyml.interval_plots import interval_figure
-from galaxyml.intervals import (
+from galaxyml.evaluation.conformal import (
     LEVELS,
     Intervals,
     conformal_quantiles,
@@ -18,6 +17,7 @@ from galaxyml.intervals import (
     shrinkage,
     widths,
 )
+from galaxyml.evaluation.interval_plots import interval_figure
 
 TRUE = np.array([2e-4, 0.02, 1.5])
 

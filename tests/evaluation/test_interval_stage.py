@@ -7,11 +7,11 @@ import pytest
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from galaxyml.errors import UserError
-from galaxyml.intervals import Intervals, covered, shrinkage, widths
-from galaxyml.joined import Said
-from galaxyml.runs import RunDir
-from galaxyml.stages.intervals import PredictIntervals
+from galaxyml.evaluation.conformal import Intervals, covered, shrinkage, widths
+from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.predict_intervals import PredictIntervals
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 
 COLUMNS = ["Class1.1", "Class1.2", "Class6.1"]
 FOLDS = 4

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from galaxyml.novelty import Familiar, Known, appearance, unit
+from galaxyml.evaluation.out_of_distribution import Familiar, Known, appearance, unit
 from galaxyml.sky import population, render
 from galaxyml.sky.survey import DECALS
 

@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import binom, norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from galaxyml.errors import UserError
-from galaxyml.evidence import Anomalies, Classes, Evidence, Fractions, Votes, aligned
-from galaxyml.paired import Difference, measured, rank
+from galaxyml.evaluation.paired import Difference, measured, rank
+from galaxyml.kinds.scored import Anomalies, Classes, Evidence, Fractions, Votes, aligned
+from galaxyml.runs.errors import UserError
 
 
 def names(count: int) -> np.ndarray:
@@ -61,7 +61,7 @@ KINDS: list[Callable[..., Evidence]] = [fractions, classes, anomalies, votes]
 def test_counts_are_the_same_as_repeated_objects(kind: Callable[..., Evidence]) -> None:
     run = kind(seed=1)
     found = measured([run], resamples=3, seed=5)[0]
-    from galaxyml.resampling import stratified
+    from galaxyml.evaluation.bootstrap import stratified
 
     (drawn,) = stratified(run.strata, 3, seed=5)
     for row in range(4):

@@ -22,9 +22,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from galaxyml import bundle, bundle_reading, commandline, predict
-from galaxyml.errors import UserError
-from galaxyml.runs import RunDir
+from galaxyml.cli import overrides as cli_overrides
+from galaxyml.inference import bundle, bundle_reading, predict
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees.tree import FOLDER
 
 SMALL = ("model=tiny", "size=32", "epochs=1", "batch_size=16", "trainer=cpu")
@@ -121,7 +122,7 @@ def test_a_run_that_was_moved_says_the_same(make: Make, sky: Path, tmp_path: Pat
 
 
 def test_an_ensemble_is_bundled_with_its_shares(make: Make, sky: Path, tmp_path: Path) -> None:
-    from galaxyml import ensemble
+    from galaxyml.inference import ensemble
 
     single = make("galaxyzoo") / "fold-0"
     other = shutil.copytree(single, tmp_path / "other")
@@ -153,7 +154,7 @@ def test_the_command_tells_what_is_inside(make: Make, tmp_path: Path, capsys: py
     rmse = json.loads((make("galaxyzoo") / "metrics.json").read_text())["val/rmse"]
     assert told[0].startswith(f"{tmp_path / 'm.zip'}: galaxyzoo, 2 nets, ")
     assert f"val/rmse {rmse:.4g}" in told[0]
-    assert told[1] == f"python -m galaxyml.predict {tmp_path / 'm.zip'} PICTURES… --out predictions.csv"
+    assert told[1] == f"python -m galaxyml predict {tmp_path / 'm.zip'} PICTURES… --out predictions.csv"
     with zipfile.ZipFile(tmp_path / "m.zip") as file:
         assert {name for name in file.namelist() if name.endswith("safetensors")} >= {
             f"nets/{net}/{name}.safetensors" for net in (0, 1) for name in ("weights", "learnt/familiar")
@@ -238,19 +239,19 @@ def test_what_was_unpacked_goes_with_the_run(bundled: Make) -> None:
 
 
 def files_of(*groups: str) -> list[tuple[str, str]]:
-    return [(group, path.stem) for group in groups for path in sorted((commandline.CONF / group).glob("*.yaml"))]
+    return [(group, path.stem) for group in groups for path in sorted((cli_overrides.CONF / group).glob("*.yaml"))]
 
 
 @pytest.mark.parametrize(("group", "name"), files_of("model", "head", "task", "experiment"))
 def test_every_net_head_and_task_can_be_bundled(group: str, name: str) -> None:
-    path = commandline.CONF / group / f"{name}.yaml"
+    path = cli_overrides.CONF / group / f"{name}.yaml"
     if name.startswith(("light_curve", "plasticc")):
         pytest.skip("of light curves")
     overrides = [f"{group}={name}", "cache_dir=cache"]
     overrides += ["model.name=test_resnet"] if (group, name) == ("model", "timm") else []
     overrides += ["task=surveys"] if "vocabulary" in path.read_text() or name == "concentrations" else []
     overrides += ["size=56"] if name.startswith("dinov2") else []
-    with initialize_config_dir(str(commandline.CONF), version_base="1.3"):
+    with initialize_config_dir(str(cli_overrides.CONF), version_base="1.3"):
         config = compose("config", overrides)
     trees: dict[str, Any] = {}
     found = bundle._settled(bundle._of_run(config) | bundle._of_net(config), trees)
@@ -334,8 +335,8 @@ def put(value: Any, *path: str | int) -> Callable[[Any], None]:
 HARM: dict[str, Callable[[str], dict[str, Any]]] = {
     "os.system": lambda marker: {"_target_": "os.system", "command": f"touch {marker}"},
     "builtins.exec": lambda marker: {"_target_": "builtins.exec", "_args_": [f"open({marker!r}, 'w')"]},
-    "galaxyml.files.write_text": lambda marker: {
-        "_target_": "galaxyml.files.write_text",
+    "galaxyml.runs.files.write_text": lambda marker: {
+        "_target_": "galaxyml.runs.files.write_text",
         "path": {"_target_": "pathlib.Path", "_args_": [marker]},
         "text": "",
     },
@@ -359,7 +360,9 @@ SPOTS: dict[str, tuple[str | int, ...]] = {
 
 
 def test_the_harm_would_be_done_if_a_configuration_were_trusted(tmp_path: Path) -> None:
-    instantiate(HARM["galaxyml.files.write_text"](str(tmp_path / "marker")))  # some Hydras refuse the others themselves
+    instantiate(
+        HARM["galaxyml.runs.files.write_text"](str(tmp_path / "marker"))
+    )  # some Hydras refuse the others themselves
     assert (tmp_path / "marker").exists()
 
 

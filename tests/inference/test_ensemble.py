@@ -11,10 +11,10 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from galaxyml import ensemble, predict
-from galaxyml.ensemble import fit_weights
-from galaxyml.joined import Said, between, mean_table
-from galaxyml.runs import RunDir
+from galaxyml.evaluation.joined import Said, between, mean_table
+from galaxyml.inference import ensemble, predict
+from galaxyml.inference.ensemble import fit_weights
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, constrain, project
 
 Command = Callable[..., tuple[int, str]]

@@ -13,7 +13,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from galaxyml import predict
+from galaxyml.inference import predict
 from galaxyml.sky.galaxy10 import CLASSES
 
 Command = Callable[..., tuple[int, str]]
@@ -21,7 +21,7 @@ Command = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def ask(in_process: Command) -> Command:
-    """Runs `python -m galaxyml.predict` in this process; gives its status and all that it printed."""
+    """Runs `python -m galaxyml predict` in this process; gives its status and all that it printed."""
     return partial(in_process, predict.main)
 
 

@@ -59,8 +59,8 @@ def main(folder: Path) -> None:
     import torch
     from safetensors.torch import save
 
-    from galaxyml.errors import UserError
     from galaxyml.models.backbones import timm_net
+    from galaxyml.runs.errors import UserError
 
     def refused(name: str) -> tuple[str, float]:
         start = time.monotonic()

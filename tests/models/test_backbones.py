@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from galaxyml.errors import UserError
 from galaxyml.models.backbones import timm_net
+from galaxyml.runs.errors import UserError
 
 SMALL, REGISTERS = "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"
 

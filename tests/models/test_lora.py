@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from galaxyml.errors import UserError
 from galaxyml.models.backbones import timm_net
 from galaxyml.models.galaxycnn import GalaxyCNN
 from galaxyml.models.lora import lora
+from galaxyml.runs.errors import UserError
 
 pytest.importorskip("peft")
 

@@ -6,9 +6,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from galaxyml.errors import UserError
 from galaxyml.models.backbones import timm_net
 from galaxyml.models.galaxycnn import GalaxyCNN
+from galaxyml.runs.errors import UserError
 
 SMALL = "test_resnet"  # 0.5 million parameters, made by timm for tests
 

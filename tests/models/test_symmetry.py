@@ -10,11 +10,11 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from galaxyml.data.views import Augment, plain, resample, scaled
-from galaxyml.errors import UserError
+from galaxyml.data.images.views import Augment, plain, resample, scaled
 from galaxyml.models.galaxycnn import GalaxyCNN
 from galaxyml.models.symmetry import Symmetric, Symmetries, Views, view_set
-from galaxyml.training.predictor import Predictor
+from galaxyml.runs.errors import UserError
+from galaxyml.training.prediction_module import Predictor
 
 SIDE, SIZE = 30, 20
 

@@ -10,11 +10,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-import galaxyml.sweep  # noqa: F401 - registers the resolver of folder names
-from galaxyml import commandline
-from galaxyml.errors import UserError
-from galaxyml.models.parts import TwoParts, in_parts
+import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
+from galaxyml.cli.overrides import CONF
+from galaxyml.models.backbone_with_head import TwoParts, in_parts
 from galaxyml.models.winner import Maxout, Parts, Viewpoints, turned_grid, view_side
+from galaxyml.runs.errors import UserError
 from galaxyml.trees import DecisionTree, TreeHead, constrain, violation
 
 SMALL: dict[str, Any] = {
@@ -43,9 +43,9 @@ def small(**changes: Any) -> Viewpoints:
     return Viewpoints(**(SMALL | changes))
 
 
-def configured(*overrides: str) -> Viewpoints:
-    with initialize_config_dir(str(commandline.CONF), version_base="1.3"):
-        net = instantiate(compose("config", ["outputs=37", *overrides]).model)
+def configured(*given: str) -> Viewpoints:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        net = instantiate(compose("config", ["outputs=37", *given]).model)
     assert isinstance(net, Viewpoints)
     return net
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from galaxyml import demo
+from galaxyml.page import command
 
 Command = Callable[..., tuple[int, str]]
 
@@ -13,27 +13,27 @@ Command = Callable[..., tuple[int, str]]
 def test_what_is_missing_is_told_before_anything_is_loaded(
     in_process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status, said = in_process(demo.main, tmp_path / "nothing")
+    status, said = in_process(command.main, tmp_path / "nothing")
     assert status == 1
     assert said.startswith("error: ")
-    monkeypatch.setattr(demo, "find_spec", lambda name: None)
-    status, said = in_process(demo.main, tmp_path)
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    status, said = in_process(command.main, tmp_path)
     assert (status, said) == (1, "error: The page needs gradio and captum: pip install 'galaxyml[demo]'\n")
 
 
 def test_a_folder_that_is_no_finished_run_is_told(in_process: Command, tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="the page needs gradio: pip install 'galaxyml[demo]'")
-    status, said = in_process(demo.main, tmp_path)
+    status, said = in_process(command.main, tmp_path)
     assert status == 1
     assert "not finished" in said
     (tmp_path / "model.zip").write_bytes(b"no zip")
-    status, said = in_process(demo.main, tmp_path / "model.zip")
+    status, said = in_process(command.main, tmp_path / "model.zip")
     assert status == 1
     assert "no bundle" in said
 
 
 def test_sharing_with_the_world_is_not_offered(in_process: Command) -> None:
-    status, said = in_process(demo.main, "--help")
+    status, said = in_process(command.main, "--help")
     assert status == 0
     assert "--host" in said
     assert "share" not in said

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxyml import predict
-from galaxyml.errors import UserError
+from galaxyml.inference import predict
 from galaxyml.page import examples
 from galaxyml.page.curve_uploads import MOST_OBJECTS
 from galaxyml.page.curves import Curves, Plane
-from galaxyml.runs import RunDir
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 
 pytestmark = pytest.mark.usefixtures("apart")
 Make = Callable[[str], Path]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from galaxyml.errors import UserError
-from galaxyml.page.alike import FILE, TrainingSet
 from galaxyml.page.export import export
+from galaxyml.page.nearest import FILE, TrainingSet
+from galaxyml.runs.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("apart")
 Make = Callable[[str], Path]

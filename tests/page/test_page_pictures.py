@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from galaxyml import bundle, predict
-from galaxyml.data.views import plain
-from galaxyml.page import alike, explain
-from galaxyml.page.alike import TrainingSet
+from galaxyml.data.images.views import plain
+from galaxyml.inference import bundle, predict
+from galaxyml.page import explain, nearest
+from galaxyml.page.nearest import TrainingSet
 from galaxyml.page.pictures import Pictures
 from galaxyml.page.uploads import Received, received
-from galaxyml.training.predictor import Predictor
+from galaxyml.training.prediction_module import Predictor
 
 pytestmark = pytest.mark.usefixtures("apart")
 Make = Callable[[str], Path]
@@ -134,7 +134,9 @@ def test_a_training_galaxy_is_most_like_itself(task: str, page_run: Make, model:
     row = catalog[catalog["split"] == "train"].iloc[3]
     asked = shown.ask(Received("x", net.picture(row["image"])))
     assert isinstance(shown.training, TrainingSet)
-    (place, likeness), (_, second) = shown.training.nearest(alike.compared(shown.oracle.members[0], asked.image)[0], 2)
+    (place, likeness), (_, second) = shown.training.nearest(
+        nearest.compared(shown.oracle.members[0], asked.image)[0], 2
+    )
     assert likeness == pytest.approx(1, abs=1e-4)
     assert second < likeness
     assert place == 3
@@ -162,7 +164,7 @@ def test_a_second_page_of_a_run_takes_over_what_the_first_one_kept(
     def never(*_: Any) -> TrainingSet:
         raise AssertionError("it is made anew")
 
-    monkeypatch.setattr(alike, "_made", never)
+    monkeypatch.setattr(nearest, "_made", never)
     again = Pictures(page_run("spirals")).training
     assert isinstance(first, TrainingSet)
     assert isinstance(again, TrainingSet)
@@ -173,7 +175,7 @@ def test_where_the_training_pictures_are_gone_a_sentence_says_so(
     page_run: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GALAXYML_CACHE", str(tmp_path / "cache"))
-    from galaxyml.runs import RunDir
+    from galaxyml.runs.run_dir import RunDir
 
     made = RunDir.provenance
     gone = {"folder": str(tmp_path / "gone")}
@@ -192,7 +194,7 @@ def test_a_bundle_says_that_it_has_no_training_pictures_or_reads_them_from_besid
     assert "as one file" in bare.alike(bare.ask(received(galaxies[0])))
     kept = model("spirals").training
     assert isinstance(kept, TrainingSet)
-    kept.write(tmp_path / alike.FILE)
+    kept.write(tmp_path / nearest.FILE)
     with_them = Pictures(tmp_path / "model.zip")
     asked = with_them.ask(received(galaxies[0]))
     assert with_them.alike(asked) == model("spirals").alike(asked)
@@ -204,5 +206,5 @@ def test_nets_without_features_are_compared_by_looks() -> None:
 
     member: Any = Member()
     pixels = torch.randint(0, 256, (5, 16, 16, 3), dtype=torch.uint8)
-    assert not alike.by_features(member)
-    assert alike.compared(member, plain(pixels, 16)).shape == (5, 42)
+    assert not nearest.by_features(member)
+    assert nearest.compared(member, plain(pixels, 16)).shape == (5, 42)

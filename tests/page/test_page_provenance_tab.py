@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from galaxyml.page import examples
-from galaxyml.page.about import about
 from galaxyml.page.app import titles
-from galaxyml.runs import RunDir
+from galaxyml.page.provenance_tab import about
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.sky.survey import DECALS, SDSS
 
 pytestmark = pytest.mark.usefixtures("apart")

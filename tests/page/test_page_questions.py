@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from galaxyml.kinds.fractions.constrain import Constrain
+from galaxyml.kinds.votes.answers import Answers
 from galaxyml.page.questions import Questions, in_words, questions_of, walk
-from galaxyml.stages.answers import Answers
-from galaxyml.stages.constrain import Constrain
 from galaxyml.trees import DecisionTree
-from galaxyml.votes.ontology import Ontology
-from galaxyml.votes.vocabulary import Vocabulary
+from galaxyml.trees.ontology import Ontology
+from galaxyml.trees.vocabulary import Vocabulary
 
 
 def kaggle() -> Questions:

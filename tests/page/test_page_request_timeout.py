@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from galaxyml.errors import UserError
-from galaxyml.page.patience import Patience, refused
+from galaxyml.page.request_timeout import Patience, refused
+from galaxyml.runs.errors import UserError
 
 
 def test_what_takes_too_long_is_told_and_so_is_what_waits_for_it() -> None:

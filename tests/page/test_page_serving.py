@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxyml.errors import UserError
 from galaxyml.page import serving
 from galaxyml.page.pictures import Pictures
 from galaxyml.page.uploads import received
+from galaxyml.runs.errors import UserError
 
 Make = Callable[[str], Path]
 pytestmark = [

@@ -10,10 +10,10 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from galaxyml.data.pictures import open_picture
-from galaxyml.errors import UserError
+from galaxyml.data.images.decode import open_picture
 from galaxyml.page import uploads
 from galaxyml.page.uploads import received
+from galaxyml.runs.errors import UserError
 
 Saved = Callable[..., Path]
 

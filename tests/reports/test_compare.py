@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from scipy.stats import pearsonr
 
-from galaxyml.compare import compare, main
-from galaxyml.errors import UserError
-from galaxyml.runs import RunDir
+from galaxyml.reports.compare import compare, main
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 
 FEATURES = ["bar_yes", "bar_no"]
 Command = Callable[..., tuple[int, str]]
@@ -19,7 +19,7 @@ Command = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def ask(in_process: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs `python -m galaxyml.compare` in this process; gives its status and all that it printed."""
+    """Runs `python -m galaxyml compare` in this process; gives its status and all that it printed."""
     monkeypatch.setenv("COLUMNS", "120")
     return partial(in_process, main)
 
@@ -155,7 +155,7 @@ def test_what_cannot_be_compared_is_told(runs: tuple[Path, Path], ask: Command, 
 def test_help_comes_without_torch() -> None:
     import subprocess
 
-    code = "import sys, galaxyml.compare; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    code = "import sys, galaxyml.reports.compare; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

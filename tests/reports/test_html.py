@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxyml.web_page import LARGE, web_page
+from galaxyml.reports.html import LARGE, web_page
 
 TEXT = """\
 # A title with `code` & more

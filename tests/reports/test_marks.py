@@ -51,7 +51,7 @@ def test_fifty_real_pictures_can_be_learnt_by_heart(command: Command, real: Path
     import h5py
     import pandas as pd
 
-    from galaxyml.predict import predict
+    from galaxyml.inference.predict import predict
 
     plain = ("data.augment=null", "model.dropout=0", "model.head_dropout=0", "split=folds")
     line = ("task=galaxy10", "model=astrocnn", "size=64", "epochs=60", f"data_dir={real}", "name=heart", *plain)
@@ -86,10 +86,10 @@ def test_real_votes_are_predicted_better_than_by_ridge_on_frozen_features(
     import torch
     from sklearn.linear_model import RidgeCV
 
-    from galaxyml.data.images import Framing
-    from galaxyml.data.views import plain
+    from galaxyml.data.images.store import Framing
+    from galaxyml.data.images.views import plain
     from galaxyml.models.backbones import timm_net
-    from galaxyml.runs import RunDir
+    from galaxyml.runs.run_dir import RunDir
 
     weights = real / "weights" / "tf_efficientnet_lite0.pth"
     line = ("experiment=surveys_small", "trainer=auto", f"data_dir={real}", f"model.weights={weights}", "name=small")

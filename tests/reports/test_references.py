@@ -7,17 +7,17 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-import galaxyml.sweep  # noqa: F401 - registers the resolver of folder names
-from galaxyml import commandline
-from galaxyml.references import FILE, citations, question
+import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
+from galaxyml.cli import overrides
+from galaxyml.reports.references import FILE, citations, question
 
 KNOWN = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-TASKS = sorted(path.stem for path in (commandline.CONF / "task").glob("*.yaml"))
+TASKS = sorted(path.stem for path in (overrides.CONF / "task").glob("*.yaml"))
 
 
-def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(commandline.CONF), version_base="1.3"):
-        return compose("config", list(overrides))
+def composed(*given: str) -> DictConfig:
+    with initialize_config_dir(str(overrides.CONF), version_base="1.3"):
+        return compose("config", list(given))
 
 
 @pytest.mark.parametrize("task", TASKS)

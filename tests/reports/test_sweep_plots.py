@@ -8,8 +8,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 
-from galaxyml.plots import BASELINE
-from galaxyml.sweep_plots import Line, learning_curves, parallel_coordinates
+from galaxyml.evaluation.plots import BASELINE
+from galaxyml.reports.sweep_plots import Line, learning_curves, parallel_coordinates
 
 
 def line(name: str, values: Sequence[float], state: str = "finished") -> Line:

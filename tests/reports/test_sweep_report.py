@@ -13,10 +13,11 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-import galaxyml.sweep as sweeping
-from galaxyml import joined, report, sweep_report, sweep_table
-from galaxyml.plots import bars
-from galaxyml.runs import RunDir
+import galaxyml.sweeps.finish as sweeping
+from galaxyml.evaluation import joined
+from galaxyml.evaluation.plots import bars
+from galaxyml.reports import run_report, sweep_report, sweep_table
+from galaxyml.runs.run_dir import RunDir
 
 Command = Callable[..., tuple[int, str]]
 COUNT = 120
@@ -262,7 +263,7 @@ def test_a_report_made_again_is_the_same(sweep: Path, grid: bool, monkeypatch: p
     for name in ("report.md", "sweep.csv"):
         (sweep / name).unlink()
     monkeypatch.setattr(sys, "argv", ["report", str(sweep)])
-    report.main()
+    run_report.main()
     after = contents(sweep)
     assert before.keys() == after.keys()
     changed = {name for name in before if before[name] != after[name]}
@@ -270,7 +271,7 @@ def test_a_report_made_again_is_the_same(sweep: Path, grid: bool, monkeypatch: p
 
 
 def test_what_has_not_changed_is_not_joined_again(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from galaxyml import provenance
+    from galaxyml.runs import provenance
 
     committed: dict[str, Any] = {"versions": {"galaxyml": "1"}, "commit": "abc", "dirty": False}
     monkeypatch.setattr(provenance, "origin", lambda *_: dict(committed))
@@ -366,7 +367,7 @@ def test_the_command_reports_runs_and_sweeps(sweep: Path, monkeypatch: pytest.Mo
     run.write_figure("one", bars(["a"], np.ones(1)), "A bar.")
     run.write_figure("log M/größe", bars(["a"], np.ones(1)), "Of a*b in val/macro_f1.")
     monkeypatch.setattr(sys, "argv", ["report", str(run.path), str(sweep)])
-    report.main()
+    run_report.main()
     assert "fold-0" in (run.path / "report.md").read_text()
     page = (run.path / "report.html").read_text()
     assert "<figcaption>A bar.</figcaption>" in page
@@ -377,7 +378,7 @@ def test_the_command_reports_runs_and_sweeps(sweep: Path, monkeypatch: pytest.Mo
         assert picture.size[0] > 400
     monkeypatch.setattr(sys, "argv", ["report", str(sweep.parent)])
     with pytest.raises(SystemExit, match="has no"):
-        report.main()
+        run_report.main()
 
 
 def test_a_verdict_needs_two_combinations(sweep: Path) -> None:

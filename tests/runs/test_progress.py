@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rich.progress import Task
 
-from galaxyml import progress
+from galaxyml.runs import progress
 
 Command = Callable[..., tuple[int, str]]
 

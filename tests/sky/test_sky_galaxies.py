@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.sky import population, render
 from galaxyml.sky.camera import Frame
 from galaxyml.sky.patterns import arm_pattern, arm_phase, bar, disk_axis_ratio, disk_plane

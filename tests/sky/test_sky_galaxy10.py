@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.sky import galaxy10, population, render
 from galaxyml.sky.galaxy10 import CLASSES, FILE, MADE_OF, MISTAKEN, members, perceived, write_galaxy10
 from galaxyml.sky.survey import DECALS

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.sky import population, writers
 from galaxyml.sky.galaxyzoo import galaxy_ids, write_galaxyzoo
 from galaxyml.trees import DecisionTree, violation

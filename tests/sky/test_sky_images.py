@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.sky import write_images
 from galaxyml.sky.images import KINDS, galaxies
 from galaxyml.trees import DecisionTree, gaps

@@ -8,7 +8,7 @@ from galaxyml.sky.light_curves.cadence import DEEP_FIELDS, Visits, deep, moon_ph
 from galaxyml.sky.light_curves.observation import efficiency, observe
 from galaxyml.sky.light_curves.population import KINDS, KNOWN, UNKNOWN, member
 from galaxyml.sky.light_curves.sheet import sheet
-from galaxyml.sky.places import galactic_latitude
+from galaxyml.sky.positions import galactic_latitude
 
 
 def many(cadence, n=60):

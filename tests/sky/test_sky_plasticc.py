@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from scipy import integrate
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.sky import plasticc, write_plasticc
 from galaxyml.sky.light_curves.population import KINDS, KNOWN, UNKNOWN
-from galaxyml.sky.places import galactic_latitude
+from galaxyml.sky.positions import galactic_latitude
 
 OBJECTS, TEST_OBJECTS = 80, 70
 FILES = {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from galaxyml.sky.places import CLOSEST, galactic_latitude, positions, redshifts, separation
+from galaxyml.sky.positions import CLOSEST, galactic_latitude, positions, redshifts, separation
 
 
 def unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.sky.galaxy10 import CLASSES
 from galaxyml.sky.sheet import COLUMNS, LABEL, TILE, contact_sheet, galaxy10_sheet
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.sky import population, writers
 from galaxyml.sky.population import LENGTHS, farther
 from galaxyml.sky.spirals import MAPPING, TABLE, assets, catalogue, degrees, hours, object_ids, write_spirals

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from galaxyml.data.leakage import nearest
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.sky import render, surveys, write_surveys
 from galaxyml.sky.camera import Frame, stretch
 from galaxyml.sky.campaigns import expected_shares, through
 from galaxyml.sky.galaxyzoo1 import seen_clearly
-from galaxyml.sky.places import separation
 from galaxyml.sky.population import population, rows
+from galaxyml.sky.positions import separation
 from galaxyml.sky.render import observe, scene
 from galaxyml.sky.survey import GZD, SDSS, TYPICAL, UKIDSS, Survey, one_thing_changed
 from galaxyml.sky.surveys import CAUSES, members

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.sky import expected_fractions, population, turnout, vote
 from galaxyml.sky.volunteers import answers
 from galaxyml.trees import DecisionTree, violation

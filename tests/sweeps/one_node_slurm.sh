@@ -1,7 +1,7 @@
 #!/bin/sh
 # Starts SLURM on this machine alone, with four GPUs that do not exist, for the tests marked `cluster`.
-# As root on Debian:   apt-get install slurm-wlm munge && sh tests/launching/one_node_slurm.sh
-# Then:                python -m pytest -m cluster tests/launching
+# As root on Debian:   apt-get install slurm-wlm munge && sh tests/sweeps/one_node_slurm.sh
+# Then:                python -m pytest -m cluster tests/sweeps
 # Jobs can be preempted and requeued: the partition `spare` yields to the partition `main`.
 set -e
 for gpu in 0 1 2 3; do

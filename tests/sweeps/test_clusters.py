@@ -1,8 +1,8 @@
 """Sweeps on clusters of this machine alone.
 
-SLURM: as root on Debian, `apt-get install slurm-wlm munge && sh tests/launching/one_node_slurm.sh`.
+SLURM: as root on Debian, `apt-get install slurm-wlm munge && sh tests/sweeps/one_node_slurm.sh`.
 Ray:   `ray start --head --num-gpus=2 --num-cpus=4 --include-dashboard=false`.
-Both:  `pip install 'galaxyml[slurm,ray]'`, then `python -m pytest -m cluster tests/launching`.
+Both:  `pip install 'galaxyml[slurm,ray]'`, then `python -m pytest -m cluster tests/sweeps`.
 """
 
 import importlib.util
@@ -37,7 +37,7 @@ def slurm(sweeps: Sweeps) -> Sweeps:
     if importlib.util.find_spec("submitit") is None:
         pytest.skip("pip install 'galaxyml[slurm]'")
     if shutil.which("sinfo") is None or subprocess.run("sinfo", capture_output=True, check=False).returncode:
-        pytest.skip("no SLURM here: sh tests/launching/one_node_slurm.sh")
+        pytest.skip("no SLURM here: sh tests/sweeps/one_node_slurm.sh")
     return sweeps
 
 

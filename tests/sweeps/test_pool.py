@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from sweeping import Sweeps
 
-from galaxyml.errors import UserError
-from galaxyml.launching.pool import PoolLauncher
+from galaxyml.runs.errors import UserError
+from galaxyml.sweeps.pool import PoolLauncher
 
 CORES = len(os.sched_getaffinity(0))
 TROUBLE = "callbacks={trouble:{_target_:troubles.Trouble}}"

@@ -20,18 +20,18 @@ from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
 
-from galaxyml import commandline
-from galaxyml.errors import UserError
-from galaxyml.search_space import read_space
+from galaxyml.cli import overrides
+from galaxyml.runs.errors import UserError
+from galaxyml.sweeps.search_space import read_space
 
 optuna = pytest.importorskip("optuna", reason="galaxyml[optuna] is not installed")
 
-from galaxyml import study as studies  # noqa: E402
-from galaxyml.search import OptunaSweeper, _first, _last  # noqa: E402
+from galaxyml.sweeps import search_storage as studies  # noqa: E402
+from galaxyml.sweeps.search import OptunaSweeper, _first, _last  # noqa: E402
 
 Command = Callable[..., tuple[int, str]]
 Values = dict[str, str]
-LOADER = ConfigLoaderImpl(create_config_search_path(str(commandline.CONF)))
+LOADER = ConfigLoaderImpl(create_config_search_path(str(overrides.CONF)))
 SPACE = ("optim.lr=tag(log,interval(1e-5,1e-1))", "optim.weight_decay=interval(0,1)")
 
 
@@ -70,7 +70,7 @@ def searched(folder: Path, launcher: Any, *arguments: str) -> None:
     """Runs a search in a folder, as the command would."""
     setup_globals()
     args = ["task=galaxyzoo", "model=tiny", "name=here", *arguments, f"hydra.sweep.dir={folder}"]
-    flags_first = commandline.prepare(args)
+    flags_first = overrides.prepare(args)
     config = LOADER.load_configuration("config", flags_first, RunMode.MULTIRUN)
     part = config.hydra.sweeper
     options: dict[str, Any] = {str(key): part[key] for key in part if not str(key).startswith("_")}
@@ -337,7 +337,7 @@ KILLED = ("callbacks={stop:{_target_:interrupting.InterruptAt,epoch:2}}", "epoch
 def test_a_killed_trial_goes_on_from_its_checkpoint_and_reports_each_epoch_once(
     command: Command, sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = str(Path(__file__).parent / "training")
+    path = str(Path(__file__).parents[1] / "training")
     monkeypatch.syspath_prepend(path)
     monkeypatch.setenv("PYTHONPATH", path)
     small = ("task=galaxyzoo", "model=tiny", "size=32", "batch_size=16", "trainer=cpu", f"data_dir={sky.parent}")
@@ -410,7 +410,7 @@ def test_all_folds_of_a_trial_end_with_its_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "task"), [("supervised", "galaxy10"), ("light_curves", "plasticc")])
 def test_both_ends_of_a_space_can_be_built(tmp_path: Path, name: str, task: str) -> None:
-    params = yaml.safe_load((commandline.CONF / "hparams" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    params = yaml.safe_load((overrides.CONF / "hparams" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
     space = read_space(params, [f"task={task}", f"cache_dir={tmp_path}"])
     for end in (_first, _last):
         chosen = space.overrides({key: end(way) for key, way in space.keys.items()})

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxyml.data.images import Framing
+from galaxyml.data.images.store import Framing
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
-from galaxyml.errors import DataError, UserError
+from galaxyml.runs.errors import DataError, UserError
 from galaxyml.sky.galaxy10 import CLASSES
 from galaxyml.tasks.galaxy10 import COUNT, FILE, Galaxy10Data, read_file
 

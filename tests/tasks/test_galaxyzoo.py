@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from galaxyml.data.images import Framing
+from galaxyml.data.images.store import Framing
 from galaxyml.data.source import Auto, Real
 from galaxyml.data.splits import Folds
-from galaxyml.errors import DataError, UserError
+from galaxyml.runs.errors import DataError, UserError
 from galaxyml.tasks.galaxyzoo import GalaxyZooData, read_votes
 from galaxyml.trees import DecisionTree
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxyml.data.images import Framing
+from galaxyml.data.images.store import Framing
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
-from galaxyml.errors import DataError, UserError
+from galaxyml.runs.errors import DataError, UserError
 from galaxyml.sky.images import KINDS
 from galaxyml.tasks.images import ClassImages, FractionImages, NumberImages
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxyml import compare
-from galaxyml.errors import DataError, UserError
-from galaxyml.predict import predict
+from galaxyml.inference.predict import predict
+from galaxyml.reports import compare
+from galaxyml.runs.errors import DataError, UserError
 
 pytestmark = pytest.mark.usefixtures("plasticc_sky")  # where the command looks for files
 Command = Callable[..., tuple[int, str]]

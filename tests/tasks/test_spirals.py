@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxyml.data.images import Framing
+from galaxyml.data.images.store import Framing
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
-from galaxyml.errors import DataError, UserError
+from galaxyml.runs.errors import DataError, UserError
 from galaxyml.tasks.spirals import Classes, Flags, Fractions, SpiralsData
 
 TABLE, MAPPING = "GalaxyZoo1_DR_table2.csv", "gz2_filename_mapping.csv"

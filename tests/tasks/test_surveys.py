@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxyml.data.images import Framing
+from galaxyml.data.images.store import Framing
 from galaxyml.data.splits import Folds, Holdout
-from galaxyml.errors import DataError, UserError
+from galaxyml.data.tables.vote_catalogue import SurveyTable
+from galaxyml.runs.errors import DataError, UserError
 from galaxyml.tasks.surveys import Survey, SurveysData
-from galaxyml.tasks.vote_catalogue import SurveyTable
 from galaxyml.trees import DecisionTree
-from galaxyml.votes.vocabulary import Vocabulary
+from galaxyml.trees.vocabulary import Vocabulary
 
 COUNTS = {"sdss": 60, "decals": 30, "ukidss": 24}
 CAMPAIGNS = {"sdss": "gz2", "decals": "gzd12", "ukidss": "ukidss"}

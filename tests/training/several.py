@@ -11,7 +11,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from galaxyml import ranks
+from galaxyml.runs import ranks
 from galaxyml.training.batch_norm import SharedNorm
 
 

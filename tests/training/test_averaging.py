@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.data import DataLoader
 
-from galaxyml.errors import UserError
 from galaxyml.experiment import load_weights, quiet
-from galaxyml.runs import RunDir
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.averaging import Patience, WeightEMA, warmed_up
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
-from galaxyml.training.figures import Figures
+from galaxyml.training.figure_logging import Figures
 from galaxyml.training.loggers import TensorBoard
 
 Command = Callable[..., tuple[int, str]]

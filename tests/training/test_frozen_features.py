@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxyml.data import features
-from galaxyml.data.features import open_features
-from galaxyml.data.images import Framing, ImageStore, open_store
-from galaxyml.data.views import dihedral
+from galaxyml.data.images.store import Framing, ImageStore, open_store
+from galaxyml.data.images.views import dihedral
 from galaxyml.models.backbones import timm_net
+from galaxyml.training import frozen_features
+from galaxyml.training.frozen_features import open_features
 
 CPU = torch.device("cpu")
 
@@ -43,7 +43,7 @@ def test_they_are_computed_once(store: ImageStore, tmp_path: Path, monkeypatch: 
     torch.manual_seed(0)
     net = backbone().eval()
     first = open_features(store, net, 32, 2, tmp_path, CPU, "32-true")
-    monkeypatch.setattr(features, "in_parts", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(frozen_features, "in_parts", lambda *_: pytest.fail("computed again"))
     torch.nn.init.ones_(net.head.weight)  # another head has the same features
     assert torch.equal(first, open_features(store, net, 32, 2, tmp_path, CPU, "32-true"))
 
@@ -81,7 +81,7 @@ def test_an_interrupted_computation_leaves_nothing(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(features, "in_parts", stop)
+    monkeypatch.setattr(frozen_features, "in_parts", stop)
     with pytest.raises(KeyboardInterrupt):
         open_features(store, backbone(), 32, 1, tmp_path, CPU, "32-true")
     assert not list((tmp_path / "features").iterdir())

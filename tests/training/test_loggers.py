@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from galaxyml import ranks
-from galaxyml.errors import UserError
-from galaxyml.runs import RunDir
+from galaxyml.runs import ranks
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.training import loggers
 
 Command = Callable[..., tuple[int, str]]

@@ -11,10 +11,10 @@ from torch import nn
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from galaxyml.errors import UserError
 from galaxyml.models.astrocnn import AstroCNN
 from galaxyml.models.backbones import timm_net
 from galaxyml.models.symmetry import Symmetric, Symmetries
+from galaxyml.runs.errors import UserError
 from galaxyml.training.optimizers import optimization
 
 LR = 0.01

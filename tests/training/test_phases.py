@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from galaxyml.errors import UserError
 from galaxyml.models.astrocnn import AstroCNN
-from galaxyml.training.tuning import Tuning, enter, phases
+from galaxyml.runs.errors import UserError
+from galaxyml.training.phases import Tuning, enter, phases
 
 Command = Callable[..., tuple[int, str]]
 SHORT = ("task=spirals", "model=test_resnet", "tune=[head,all]", "tuning.progression=true", "views=2", "epochs=3")

@@ -18,10 +18,10 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
-from galaxyml import ranks
-from galaxyml.errors import UserError
-from galaxyml.files import closed, write_json
-from galaxyml.ranks import Place
+from galaxyml.runs import ranks
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import closed, write_json
+from galaxyml.runs.ranks import Place
 
 Command = Callable[..., tuple[int, str]]
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")

@@ -16,8 +16,8 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
-from galaxyml.commandline import CONF
-from galaxyml.errors import UserError
+from galaxyml.cli.overrides import CONF
+from galaxyml.runs.errors import UserError
 from galaxyml.training.schedules import one_cycle, warmup_cosine
 
 STEPS = 100

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.training import choosing, trials
 from galaxyml.training.choosing import Fit, Measured, wishes
 from galaxyml.training.tempo import settle

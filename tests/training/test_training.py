@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from galaxyml.experiment import quiet
-from galaxyml.losses import MSELoss
-from galaxyml.metrics import FractionMetrics
-from galaxyml.seeds import derive, generator, seed_all
+from galaxyml.kinds.fractions.losses import MSELoss
+from galaxyml.kinds.fractions.metrics import FractionMetrics
+from galaxyml.runs.seeds import derive, generator, seed_all
 from galaxyml.training.hardware import best_precision
 from galaxyml.training.schedules import warmup_cosine
 from galaxyml.training.supervised import SupervisedModule

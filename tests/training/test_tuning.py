@@ -12,13 +12,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from torchmetrics import Metric
 
-from galaxyml.class_losses import CrossEntropyLoss
-from galaxyml.class_metrics import ClassMetrics
-from galaxyml.data.views import plain
-from galaxyml.errors import UserError
+from galaxyml.data.images.views import plain
+from galaxyml.kinds.classes.losses import CrossEntropyLoss
+from galaxyml.kinds.classes.metrics import ClassMetrics
 from galaxyml.models.astrocnn import AstroCNN
+from galaxyml.models.backbone_with_head import in_parts
 from galaxyml.models.backbones import timm_net
-from galaxyml.models.parts import in_parts
+from galaxyml.runs.errors import UserError
 from galaxyml.training.supervised import SupervisedModule
 
 Command = Callable[..., tuple[int, str]]

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from galaxyml.errors import UserError
 from galaxyml.models.light_curves.encoders import GridEncoder
 from galaxyml.models.light_curves.vae import LightCurveVAE
-from galaxyml.training.curve_predictions import as_table, gathered, reconstructed, told
+from galaxyml.runs.errors import UserError
+from galaxyml.training.light_curve_predictions import as_table, gathered, reconstructed, told
 from galaxyml.training.vae import VAEModule, divergence, nll, some
 
 

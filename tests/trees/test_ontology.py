@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.trees import DecisionTree
-from galaxyml.votes.ontology import FILE, Ontology
+from galaxyml.trees.ontology import FILE, Ontology
 
 CAMPAIGNS = ["gz2", "gzd12", "gzd5", "ukidss"]
 # The published comparison's mapping, column by column (its own file; suffix _fraction left out).

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.trees import DecisionTree, constrain, gaps, project, projection, violation
 
 KAGGLE = DecisionTree.load("kaggle")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.trees import DecisionTree, TreeHead, constrain, gaps, violation
 from galaxyml.trees.rules import FLOOR, divisive
 

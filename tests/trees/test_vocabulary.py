@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.trees import DecisionTree
-from galaxyml.votes.vocabulary import Vocabulary, count, shares
+from galaxyml.trees.vocabulary import Vocabulary, count, shares
 
 
 @dataclass(frozen=True)

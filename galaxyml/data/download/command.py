@@ -1,4 +1,4 @@
-"""Public data, fetched, checked and put where the tasks read them: `python -m galaxyml.fetch NAME…`."""
+"""Public data, fetched, checked and put where the tasks read them: `python -m galaxyml fetch NAME…`."""
 
 import argparse
 import os
@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from galaxyml.errors import DataError, UserError
-from galaxyml.fetching import manifest
-from galaxyml.fetching.download import Part, Remote, download, file_digest
-from galaxyml.fetching.manifest import Dataset, File
-from galaxyml.fetching.remotes import Remotes, licence
-from galaxyml.fetching.server import Patience, open_session
-from galaxyml.fetching.store import State, Store, holding
-from galaxyml.files import alone, check_space, free_space
+from galaxyml.data.download import manifest
+from galaxyml.data.download.download import Part, Remote, download, file_digest
+from galaxyml.data.download.manifest import Dataset, File
+from galaxyml.data.download.remotes import Remotes, licence
+from galaxyml.data.download.server import Patience, open_session
+from galaxyml.data.download.store import State, Store, holding
+from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.files import alone, check_space, free_space
 
 EXAMPLES = """\
 examples:
-  python -m galaxyml.fetch --list
-  python -m galaxyml.fetch galaxy10
-  python -m galaxyml.fetch spirals surveys-sdss --to /big/data
-  python -m galaxyml.fetch galaxyzoo                  (needs a Kaggle account and galaxyml[kaggle])
-  python -m galaxyml.fetch --check
+  python -m galaxyml fetch --list
+  python -m galaxyml fetch galaxy10
+  python -m galaxyml fetch spirals surveys-sdss --to /big/data
+  python -m galaxyml fetch galaxyzoo                  (needs a Kaggle account and galaxyml[kaggle])
+  python -m galaxyml fetch --check
 
 Run the same command again after a break: it goes on where it was."""
 
@@ -36,7 +36,7 @@ THERE = (State.WHOLE, State.OWN)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line, and fetches, lists or checks."""
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml.fetch",
+        prog="python -m galaxyml fetch",
         description="Fetches public data into the folder that tasks read as data_dir.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -233,7 +233,3 @@ def _bytes(count: int) -> str:
     ('3.4 GB', '0.4 MB')
     """
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
-
-
-if __name__ == "__main__":
-    main()

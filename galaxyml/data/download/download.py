@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxyml.errors import DataError, UserError
-from galaxyml.fetching.server import Patience, Trouble, answer, host, patiently, plain
-from galaxyml.files import unwritable, write_json
-from galaxyml.progress import transfer
+from galaxyml.data.download.server import Patience, Trouble, answer, host, patiently, plain
+from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.files import unwritable, write_json
+from galaxyml.runs.progress import transfer
 
 if TYPE_CHECKING:
     from requests import Response, Session

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from galaxyml.errors import UserError
-from galaxyml.fetching.server import Trouble, passing
+from galaxyml.data.download.server import Trouble, passing
+from galaxyml.runs.errors import UserError
 
 if TYPE_CHECKING:
     from kagglesdk import KaggleClient

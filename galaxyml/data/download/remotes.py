@@ -5,11 +5,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from galaxyml.errors import DataError, UserError, some
-from galaxyml.fetching import kaggle
-from galaxyml.fetching.download import Remote
-from galaxyml.fetching.manifest import File, Source
-from galaxyml.fetching.server import Patience, answer, passing, patiently
+from galaxyml.data.download import kaggle
+from galaxyml.data.download.download import Remote
+from galaxyml.data.download.manifest import File, Source
+from galaxyml.data.download.server import Patience, answer, passing, patiently
+from galaxyml.runs.errors import DataError, UserError, some
 
 if TYPE_CHECKING:
     from requests import Session

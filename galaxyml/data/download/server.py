@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from galaxyml import __version__
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 if TYPE_CHECKING:
     from requests import Response, Session

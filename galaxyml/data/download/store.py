@@ -11,12 +11,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from galaxyml.errors import DataError, some
-from galaxyml.fetching.download import Part, file_digest
-from galaxyml.fetching.manifest import File
-from galaxyml.fetching.unpack import ADVICE, Content, Damaged, gunzip, to_file, to_folder
-from galaxyml.files import unwritable, whole, write_text
-from galaxyml.progress import track
+from galaxyml.data.download.download import Part, file_digest
+from galaxyml.data.download.manifest import File
+from galaxyml.data.download.unpack import ADVICE, Content, Damaged, gunzip, to_file, to_folder
+from galaxyml.runs.errors import DataError, some
+from galaxyml.runs.files import unwritable, whole, write_text
+from galaxyml.runs.progress import track
 
 AMPLE = 3  # times as much as expected is the most that an archive may hold
 UNPACK: dict[str, Callable[[Path, Path, int], Content]] = {"folder": to_folder, "file": to_file, "gzip": gunzip}

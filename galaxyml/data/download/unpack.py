@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from galaxyml.errors import DataError, some
-from galaxyml.files import check_space
-from galaxyml.progress import track, transfer
+from galaxyml.runs.errors import DataError, some
+from galaxyml.runs.files import check_space
+from galaxyml.runs.progress import track, transfer
 
 BLOCK = 1 << 20
 ADVICE = "Free some space, then run the same command: what was downloaded is kept."

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from galaxyml.data import twins
+from galaxyml.data import duplicates
 from galaxyml.data.batches import FeatureBatches, ImageBatches, rows_of_all
 from galaxyml.data.catalog import CatalogData, as_text
-from galaxyml.data.images import Framing, open_store
+from galaxyml.data.images.store import Framing, open_store
+from galaxyml.data.images.views import Augment, plain
 from galaxyml.data.splits import TEST
-from galaxyml.data.views import Augment, plain
-from galaxyml.novelty import MOST
-from galaxyml.seeds import derive
+from galaxyml.evaluation.out_of_distribution import MOST
+from galaxyml.runs.seeds import derive
 
 SHOWN = 12  # targets that people colour objects by
 
@@ -156,10 +156,10 @@ class ImageData(CatalogData):
 
     def _objects(self, catalog: pd.DataFrame) -> np.ndarray:
         """A number an object, the same for those that are one object under several names; notes what it finds."""
-        same = twins.equal_pairs(self.store.digests)
-        self.notes += twins.told(catalog, same, "pictures")
+        same = duplicates.equal_pairs(self.store.digests)
+        self.notes += duplicates.told(catalog, same, "pictures")
         if self.separation is None or not {"ra", "dec"} <= set(catalog.columns):
-            return twins.joined(len(catalog), same)
-        near = twins.near_pairs(catalog["ra"].to_numpy(float), catalog["dec"].to_numpy(float), self.separation)
-        self.notes += twins.told(catalog, near, f"positions within {self.separation:g} arcsec")
-        return twins.joined(len(catalog), np.concatenate([same, near]))
+            return duplicates.joined(len(catalog), same)
+        near = duplicates.near_pairs(catalog["ra"].to_numpy(float), catalog["dec"].to_numpy(float), self.separation)
+        self.notes += duplicates.told(catalog, near, f"positions within {self.separation:g} arcsec")
+        return duplicates.joined(len(catalog), np.concatenate([same, near]))

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from galaxyml.errors import DataError
+from galaxyml.runs.errors import DataError
 
 HDF5 = (".h5", ".hdf5")
 FITS = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from galaxyml.data.pictures import SUFFIXES
-from galaxyml.errors import DataError
+from galaxyml.data.images.decode import SUFFIXES
+from galaxyml.runs.errors import DataError
 
 
 @dataclass(frozen=True)

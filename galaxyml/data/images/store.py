@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from galaxyml.data.pictures import file_of, open_picture, read_pictures
-from galaxyml.errors import DataError, UserError, some
-from galaxyml.files import alone, check_space, digest, whole, write_json
-from galaxyml.progress import track
+from galaxyml.data.images.decode import file_of, open_picture, read_pictures
+from galaxyml.runs.errors import DataError, UserError, some
+from galaxyml.runs.files import alone, check_space, digest, whole, write_json
+from galaxyml.runs.progress import track
 
 VERSION = 1  # of what a store holds; raise it when the pixels of the same pictures would change
 _AHEAD = 256  # pictures decoded before the first of them is written

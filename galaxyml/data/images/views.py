@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from galaxyml import ranks
+from galaxyml.runs import ranks
 
 _CHUNK = 4  # pictures worked on at a time on a CPU, so that what lies between stays in its cache
 

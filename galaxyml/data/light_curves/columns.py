@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from galaxyml.data.curve_reader import BANDS, COLUMNS
-from galaxyml.data.curve_store import ADVICE, build, check_known
-from galaxyml.errors import DataError
-from galaxyml.files import alone, digest, known_digest, whole
+from galaxyml.data.light_curves.reader import BANDS, COLUMNS
+from galaxyml.data.light_curves.store import ADVICE, build, check_known
+from galaxyml.runs.errors import DataError
+from galaxyml.runs.files import alone, digest, known_digest, whole
 
 __all__ = ["BANDS", "LightCurves", "open_curves"]
 

@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 from galaxyml.data.batches import RowSampler, loader
 from galaxyml.data.catalog import SPLITS, CatalogData
 from galaxyml.data.classes import check_balance, row_weights
-from galaxyml.data.curve_views import CurveAugment
-from galaxyml.data.light_curves import LightCurves
-from galaxyml.data.redshifting import Redshifted
+from galaxyml.data.light_curves.columns import LightCurves
+from galaxyml.data.light_curves.inputs import CONDITIONS
+from galaxyml.data.light_curves.redshifting import Redshifted
+from galaxyml.data.light_curves.views import CurveAugment
 from galaxyml.data.splits import TEST
-from galaxyml.errors import DataError, UserError
-from galaxyml.models.light_curves.inputs import CONDITIONS
-from galaxyml.seeds import derive
+from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.seeds import derive
 
 BIN = 4.0  # days, of the search for the reference time
 BINS = 4096  # of them at most, 45 years

@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.light_curves import BANDS, LightCurves
-from galaxyml.errors import UserError, some
-from galaxyml.progress import track
+from galaxyml.data.light_curves.columns import BANDS, LightCurves
+from galaxyml.runs.errors import UserError, some
+from galaxyml.runs.progress import track
 
 OBSERVATIONS = 500_000  # at a time: some 200 MB
 SOFTENING = 10.0  # FLUXCAL units; asinh(flux / 10) is linear within the noise and logarithmic beyond, as luptitudes are

@@ -12,8 +12,8 @@ from typing import IO, NoReturn, cast
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.tables import check_header
-from galaxyml.errors import DataError
+from galaxyml.data.tables.reading import check_header
+from galaxyml.runs.errors import DataError
 
 BANDS = ("u", "g", "r", "i", "z", "y")  # passband 0 to 5
 MJD = (15_000, 100_000)  # 1899 to 2132; one mistyped date far outside would stretch whatever is laid over a curve

@@ -18,15 +18,15 @@ from astropy.cosmology import FlatLambdaCDM
 from astropy.stats import biweight_location
 from torch import Tensor
 
-from galaxyml.data.curve_views import DETECTIONS, KEPT, PADDING, Batch, detection_probability
-from galaxyml.data.gaussian_process import GaussianProcess
-from galaxyml.data.light_curves import LightCurves
-from galaxyml.data.survey_noise import Survey
-from galaxyml.errors import UserError
-from galaxyml.files import alone, digest, whole
-from galaxyml.models.light_curves.inputs import WAVELENGTHS
-from galaxyml.progress import track
-from galaxyml.seeds import derive
+from galaxyml.data.light_curves.columns import LightCurves
+from galaxyml.data.light_curves.gaussian_process import GaussianProcess
+from galaxyml.data.light_curves.inputs import WAVELENGTHS
+from galaxyml.data.light_curves.survey_noise import Survey
+from galaxyml.data.light_curves.views import DETECTIONS, KEPT, PADDING, Batch, detection_probability
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import alone, digest, whole
+from galaxyml.runs.progress import track
+from galaxyml.runs.seeds import derive
 
 FORMAT = 2  # to be raised when the versions of the same objects would come out different
 ATTEMPTS = 10  # at each version of an object that the survey does not detect

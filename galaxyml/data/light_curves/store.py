@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from galaxyml.data.curve_reader import BANDS, COLUMNS, Block, Rows, blocks, parse
-from galaxyml.errors import DataError, some
-from galaxyml.files import check_space, write_json
-from galaxyml.progress import track
+from galaxyml.data.light_curves.reader import BANDS, COLUMNS, Block, Rows, blocks, parse
+from galaxyml.runs.errors import DataError, some
+from galaxyml.runs.files import check_space, write_json
+from galaxyml.runs.progress import track
 
 ADVICE = "Free some space, or choose another folder with cache_dir=..., then run the same command."
 CHECKPOINT = 10**9  # bytes of text after which the reading is made safe against an interruption

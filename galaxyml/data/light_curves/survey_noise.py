@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.light_curves import LightCurves
+from galaxyml.data.light_curves.columns import LightCurves
 
 # Mean and standard deviation of ln(error) in u g r i z y: Boone's fits to PLAsTiCC's main survey and deep drilling
 # fields (avocado). They stand in where a passband has too few observations.

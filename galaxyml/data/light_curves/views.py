@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from galaxyml.errors import UserError
-from galaxyml.models.light_curves.inputs import CONDITIONS
+from galaxyml.data.light_curves.inputs import CONDITIONS
+from galaxyml.runs.errors import UserError
 
 KEPT = 3  # observations that an object keeps, if it has as many
 DETECTIONS = 2  # detections below which the survey has no object: the least number in PLAsTiCC's tables

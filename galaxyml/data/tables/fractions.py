@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from galaxyml.data.tables import check_range, more, place
-from galaxyml.errors import DataError
+from galaxyml.data.tables.reading import check_range, more, place
+from galaxyml.runs.errors import DataError
 from galaxyml.trees import DecisionTree, gaps
 
 REFUSED_GAP, REPORTED_GAP = 0.05, 0.001  # real catalogues are off by up to 0.02, by rounding

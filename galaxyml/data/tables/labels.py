@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from galaxyml.errors import UserError, some
+from galaxyml.runs.errors import UserError, some
 
 IDS, PATHS = ("id",), ("path", "image", "file", "filename")  # names of these columns
 SKY, SPLIT = ("ra", "dec"), "split"

@@ -9,14 +9,14 @@ from typing import NoReturn
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.curve_reader import CUT, unpacked
-from galaxyml.data.light_curves import LightCurves
-from galaxyml.data.tables import check_header, more
-from galaxyml.errors import DataError, some
+from galaxyml.data.light_curves.columns import LightCurves
+from galaxyml.data.light_curves.reader import CUT, unpacked
+from galaxyml.data.tables.reading import check_header, more
+from galaxyml.runs.errors import DataError, some
 
 WHERE = (
     "The files come from https://www.kaggle.com/c/PLAsTiCC-2018/data or, with all true classes, from "
-    "https://doi.org/10.5281/zenodo.2539456: `python -m galaxyml.fetch plasticc` fetches the latter (7.7 GB; "
+    "https://doi.org/10.5281/zenodo.2539456: `python -m galaxyml fetch plasticc` fetches the latter (7.7 GB; "
     "plasticc-train the training set alone, plasticc-kaggle the former); or put them into a folder plasticc/ and give "
     "the folder above it as data_dir=… Without them, source=simulated runs on the simulated sky."
 )

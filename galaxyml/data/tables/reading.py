@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from galaxyml.errors import DataError, near, some
+from galaxyml.runs.errors import DataError, near, some
 
 
 def read_table(

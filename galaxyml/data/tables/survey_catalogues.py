@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.picture_folders import PictureFolders, without_suffix
-from galaxyml.data.tables import more
-from galaxyml.data.wide_tables import WHOLE, Rows, WideTable
-from galaxyml.errors import DataError, UserError, near
+from galaxyml.data.images.folders import PictureFolders, without_suffix
+from galaxyml.data.tables.reading import more
+from galaxyml.data.tables.vote_catalogue import KINDS, Steps, VoteCatalogue, counted, positions
+from galaxyml.data.tables.wide import WHOLE, Rows, WideTable
+from galaxyml.runs.errors import DataError, UserError, near
 from galaxyml.tasks.spirals import SAMPLES
-from galaxyml.tasks.vote_catalogue import KINDS, Steps, VoteCatalogue, counted, positions
 
 LEAST_ASKED = 0.5  # share of volunteers who would be asked a question, for a model's prediction of it to count
 SAME = 0.01  # votes; sums of whole numbers differ by less
@@ -22,7 +22,7 @@ _LAST = "and give the folder above surveys/ as data_dir=… Without them, source
 _DECALS = (
     "The tables gz_decals_volunteers_1_and_2.csv, gz_decals_volunteers_5.csv and gz_decals_auto_posteriors.csv and the "
     "pictures gz_decals_dr5_png_part1 to part4 (unpacked) are those of https://doi.org/10.5281/zenodo.4573248: "
-    "`python -m galaxyml.fetch surveys-decals` fetches them (104 GB; surveys-decals-1 a quarter of the pictures, "
+    "`python -m galaxyml fetch surveys-decals` fetches them (104 GB; surveys-decals-1 a quarter of the pictures, "
     f"surveys-decals-auto the posteriors); or put them into a folder surveys/decals/ {_LAST}"
 )
 
@@ -45,7 +45,7 @@ class GalaxyZoo2(VoteCatalogue):
     where = (
         "The table is https://gz2hart.s3.amazonaws.com/gz2_hart16.fits.gz (Hart et al. 2016); gz2_filename_mapping.csv "
         "and images_gz2.zip (unpacked as images/) are those of https://doi.org/10.5281/zenodo.3565489: "
-        "`python -m galaxyml.fetch surveys-sdss` fetches them (3.4 GB); or put them into a folder surveys/sdss/ "
+        "`python -m galaxyml fetch surveys-sdss` fetches them (3.4 GB); or put them into a folder surveys/sdss/ "
         f"{_LAST}"
     )
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.picture_folders import PictureFolders
-from galaxyml.data.tables import more
-from galaxyml.data.wide_tables import NAME, Rows, WideTable
-from galaxyml.errors import DataError, UserError, near, some
+from galaxyml.data.images.folders import PictureFolders
+from galaxyml.data.tables.reading import more
+from galaxyml.data.tables.wide import NAME, Rows, WideTable
+from galaxyml.runs.errors import DataError, UserError, near, some
 from galaxyml.trees import DecisionTree
 
 Steps = Callable[[str, int, int], None]

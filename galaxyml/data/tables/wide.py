@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from galaxyml.data.tables import more
-from galaxyml.errors import DataError, near, some
+from galaxyml.data.tables.reading import more
+from galaxyml.runs.errors import DataError, near, some
 
 FITS = (".fits", ".fits.gz", ".fit", ".fit.gz")
 PARQUET = (".parquet",)

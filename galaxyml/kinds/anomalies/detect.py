@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import KNeighborsClassifier
 
-from galaxyml.detectors import Detector, Forest, Standard, Surprise
-from galaxyml.errors import UserError, near
-from galaxyml.runs import RunDir
+from galaxyml.kinds.anomalies.detectors import Detector, Forest, Standard, Surprise
+from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.run_dir import RunDir
 
 NEAREST = 5  # known objects that say which known class an object is nearest to
 KINDS = ("latent", "reconstruction", "class", "feature")
@@ -76,7 +76,7 @@ class Learnt:
         """The scores of objects, and the reasons for them.
 
         Args:
-            told: What the run's net tells of them (`galaxyml.training.curve_predictions.told_parts`).
+            told: What the run's net tells of them (`galaxyml.training.light_curve_predictions.told_parts`).
 
         Returns:
             `id` and one column a detector, in nats; and `id`, the `nearest` known class in the latent space, how

@@ -22,10 +22,10 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import OneClassSVM as SklearnSVM
 
-from galaxyml.errors import UserError, near
-from galaxyml.novelty import Known
-from galaxyml.progress import track
-from galaxyml.seeds import derive
+from galaxyml.evaluation.out_of_distribution import Known
+from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.progress import track
+from galaxyml.runs.seeds import derive
 
 FEWEST = 5  # known objects, of a class or in all, that can say what is usual
 AT_ONCE = 20_000  # objects scored at a time: 6 MB of 40 columns

@@ -3,7 +3,11 @@
 import numpy as np
 from hydra.utils import instantiate
 
-from galaxyml.anomaly_plots import (
+from galaxyml.data.light_curves.data_module import CurveData
+from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves
+from galaxyml.experiment import load_run
+from galaxyml.kinds.anomalies.detect import seen
+from galaxyml.kinds.anomalies.plots import (
     curves_figure,
     embedding,
     latent_figure,
@@ -12,16 +16,12 @@ from galaxyml.anomaly_plots import (
     roc_figure,
     score_figure,
 )
-from galaxyml.data.curves import CurveData
-from galaxyml.errors import UserError
-from galaxyml.experiment import load_run
-from galaxyml.plots import LOSS_CURVES, loss_curves
-from galaxyml.report import VARIANTS
-from galaxyml.runs import NAMED, RunDir
-from galaxyml.stages.anomalies import scored
-from galaxyml.stages.detect import seen
-from galaxyml.stages.rank_anomalies import ranked
-from galaxyml.training.curve_predictions import reconstructed
+from galaxyml.kinds.anomalies.rank import ranked
+from galaxyml.kinds.anomalies.scores import scored
+from galaxyml.reports.run_report import VARIANTS
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import NAMED, RunDir
+from galaxyml.training.light_curve_predictions import reconstructed
 
 FEWEST = 3  # objects that make a figure of the latent space
 MISSED = 10  # light curves of unknown classes that are drawn as those with the lowest scores

@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 KS = (10, 25, 100)  # how many of the highest scores a person may find the time to look at
 CELLS_AT_ONCE = 1_000_000  # of resamples times groups of objects: a few arrays of 8 MB

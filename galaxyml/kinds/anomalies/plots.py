@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from galaxyml.anomaly_metrics import pr_auc, pr_curve, prevalence, recall_curve, roc_auc, roc_curve
-from galaxyml.class_plots import COLOURS
-from galaxyml.plots import BASELINE, MODEL
+from galaxyml.evaluation.plots import BASELINE, MODEL
+from galaxyml.kinds.anomalies.metrics import pr_auc, pr_curve, prevalence, recall_curve, roc_auc, roc_curve
+from galaxyml.kinds.classes.plots import COLOURS
 
 BANDS = "ugrizy"
 # Rubin's colours on white, which colour-blind readers can tell apart: lsst.utils.plotting, after technote RTN-045.

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.light_curves import BANDS
-from galaxyml.files import whole
-from galaxyml.runs import RunDir
+from galaxyml.data.light_curves.columns import BANDS
+from galaxyml.runs.files import whole
+from galaxyml.runs.run_dir import RunDir
 
 
 class RankAnomalies:
@@ -38,7 +38,7 @@ def in_order(scores: pd.DataFrame, reasons: pd.DataFrame, level: float | None, n
 
     Args:
         scores: With `id` and `score`.
-        reasons: As `galaxyml.stages.detect.Learnt.judge` has them, of the same objects.
+        reasons: As `galaxyml.kinds.anomalies.detect.Learnt.judge` has them, of the same objects.
         level: The threshold, or None.
         names: True classes by id, '' where they are not told.
 

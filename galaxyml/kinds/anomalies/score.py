@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 
-from galaxyml.anomaly_metrics import bootstrap, false_alarm_rate, recall_at, score, threshold
-from galaxyml.class_metrics import confusion, rates
-from galaxyml.detectors import Standard
-from galaxyml.errors import UserError
-from galaxyml.runs import RunDir
-from galaxyml.stages.anomalies import Scored, scored
-from galaxyml.stages.detect import seen
+from galaxyml.kinds.anomalies.detect import seen
+from galaxyml.kinds.anomalies.detectors import Standard
+from galaxyml.kinds.anomalies.metrics import bootstrap, false_alarm_rate, recall_at, score, threshold
+from galaxyml.kinds.anomalies.scores import Scored, scored
+from galaxyml.kinds.classes.metrics import confusion, rates
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 
 log = logging.getLogger(__name__)
 

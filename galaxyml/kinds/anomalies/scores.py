@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from galaxyml.runs import RunDir
+from galaxyml.runs.run_dir import RunDir
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from galaxyml import calibration
-from galaxyml.joined import Said
-from galaxyml.runs import RunDir
-from galaxyml.stages.classes import judged
+from galaxyml.evaluation import calibration
+from galaxyml.evaluation.joined import Said
+from galaxyml.kinds.classes.labelled import judged
+from galaxyml.runs.run_dir import RunDir
 
 LEARNT = "calibration"
 

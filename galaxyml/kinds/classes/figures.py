@@ -6,9 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from galaxyml.calibration import reliability, softmax
-from galaxyml.class_metrics import bootstrap, confusion, score
-from galaxyml.class_plots import (
+from galaxyml.evaluation.calibration import reliability, softmax
+from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves, picture_grid
+from galaxyml.kinds.classes.labelled import Judged, judged
+from galaxyml.kinds.classes.metrics import bootstrap, confusion, score
+from galaxyml.kinds.classes.plots import (
     by_property_figure,
     confusion_figure,
     f1_figure,
@@ -16,10 +18,8 @@ from galaxyml.class_plots import (
     reliability_figure,
     roc_figure,
 )
-from galaxyml.plots import LOSS_CURVES, loss_curves, picture_grid
-from galaxyml.runs import NAMED, RunDir
-from galaxyml.stages.classes import Judged, judged
-from galaxyml.stages.figures import centre
+from galaxyml.kinds.fractions.figures import centre
+from galaxyml.runs.run_dir import NAMED, RunDir
 
 MOST = 12  # classes whose surest galaxy is shown
 PAIRS, EACH = 4, 4  # pairs of classes that are confused most, and galaxies of each

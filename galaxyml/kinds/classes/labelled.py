@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from galaxyml.errors import diverged
-from galaxyml.runs import RunDir
+from galaxyml.runs.errors import diverged
+from galaxyml.runs.run_dir import RunDir
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from galaxyml.errors import UserError, some
+from galaxyml.runs.errors import UserError, some
 
 Weights = Sequence[float] | Literal["balanced"] | None
 

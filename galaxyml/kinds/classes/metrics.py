@@ -14,8 +14,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from galaxyml.calibration import confidence_bin, ece, reliability, softmax
-from galaxyml.class_plots import confusion_figure, f1_figure, reliability_figure
+from galaxyml.evaluation.calibration import confidence_bin, ece, reliability, softmax
+from galaxyml.kinds.classes.plots import confusion_figure, f1_figure, reliability_figure
 
 BINS = 15  # of confidence, as in Guo et al. 2017
 WEIGHTS_AT_ONCE = 1_000_000  # of objects times resamples: a few arrays of 8 MB

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
-from galaxyml.calibration import Reliability
-from galaxyml.plots import BASELINE, MODEL
+from galaxyml.evaluation.calibration import Reliability
+from galaxyml.evaluation.plots import BASELINE, MODEL
 
 COLOURS = (MODEL, "#d1603d", "#3a8f5c", "#8757a6", "#c9a227", "#4fb0c6", "#a63d57", "#7d8b2f", "#e58fb1", "#6b6b6b")
 

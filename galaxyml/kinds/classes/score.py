@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from galaxyml.calibration import softmax
-from galaxyml.class_metrics import bootstrap, confusion, rates, score
-from galaxyml.runs import RunDir
-from galaxyml.stages.classes import Judged, judged
+from galaxyml.evaluation.calibration import softmax
+from galaxyml.kinds.classes.labelled import Judged, judged
+from galaxyml.kinds.classes.metrics import bootstrap, confusion, rates, score
+from galaxyml.runs.run_dir import RunDir
 
 DRAWS = 200  # of the random predictor, whose mean is shown
 OVERALL = ("accuracy", "balanced_accuracy", "macro_f1")

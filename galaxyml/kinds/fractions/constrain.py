@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from galaxyml.errors import UserError, near
-from galaxyml.joined import Said
-from galaxyml.runs import RunDir
+from galaxyml.evaluation.joined import Said
+from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, constrain, project
 
 CONSTRAINTS: dict[str, Callable[[Tensor, DecisionTree], Tensor]] = {

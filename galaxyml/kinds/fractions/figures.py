@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from galaxyml.metrics import column_rmse
-from galaxyml.plots import LOSS_CURVES, MODEL, bars, loss_curves, picture_grid
-from galaxyml.runs import RunDir
-from galaxyml.stages.score import column_means
+from galaxyml.evaluation.plots import LOSS_CURVES, MODEL, bars, loss_curves, picture_grid
+from galaxyml.kinds.fractions.metrics import column_rmse
+from galaxyml.kinds.fractions.score import column_means
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree
 
 SHOWN = 8  # galaxies among the best and among the worst

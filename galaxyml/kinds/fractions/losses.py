@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from galaxyml.errors import UserError
-from galaxyml.models.numbers import moments
+from galaxyml.kinds.numbers.head import moments
+from galaxyml.runs.errors import UserError
 
 ROUNDING = 1e-3  # by which a fraction may miss [0, 1], as a sum in a net does
 

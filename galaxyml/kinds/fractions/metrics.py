@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics import Metric
 
-from galaxyml.plots import bars
+from galaxyml.evaluation.plots import bars
 
 
 def rmse(outputs: np.ndarray, targets: np.ndarray) -> float:

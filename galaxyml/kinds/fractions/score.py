@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from galaxyml import metrics
-from galaxyml.errors import diverged
-from galaxyml.runs import RunDir
-from galaxyml.stages.constrain import constrained
+from galaxyml.kinds.fractions import metrics
+from galaxyml.kinds.fractions.constrain import constrained
+from galaxyml.runs.errors import diverged
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, violation
 
 

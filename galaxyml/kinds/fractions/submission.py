@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.csv
 import torch
 
-from galaxyml.files import whole
-from galaxyml.runs import RunDir
+from galaxyml.runs.files import whole
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, violation
 
 log = logging.getLogger(__name__)

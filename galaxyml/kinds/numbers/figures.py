@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from galaxyml.number_metrics import MOST
-from galaxyml.plots import LOSS_CURVES, error_grid, loss_curves, picture_grid, scatter_grid
-from galaxyml.runs import NAMED, RunDir
-from galaxyml.stages.figures import SHOWN, centre
+from galaxyml.evaluation.plots import LOSS_CURVES, error_grid, loss_curves, picture_grid, scatter_grid
+from galaxyml.kinds.fractions.figures import SHOWN, centre
+from galaxyml.kinds.numbers.metrics import MOST
+from galaxyml.runs.run_dir import NAMED, RunDir
 
 
 class NumberFigures:

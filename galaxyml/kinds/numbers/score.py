@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from galaxyml.errors import diverged
-from galaxyml.number_metrics import by_column, over_columns, resampled
-from galaxyml.resampling import draws
-from galaxyml.runs import RunDir
-from galaxyml.stages.score import column_means
+from galaxyml.evaluation.bootstrap import draws
+from galaxyml.kinds.fractions.score import column_means
+from galaxyml.kinds.numbers.metrics import by_column, over_columns, resampled
+from galaxyml.runs.errors import diverged
+from galaxyml.runs.run_dir import RunDir
 
 RESAMPLES = 1000
 LEVEL = 0.95

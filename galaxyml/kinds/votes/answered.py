@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from galaxyml.errors import UserError, diverged, near, some
-from galaxyml.runs import RunDir
-from galaxyml.vote_metrics import LEAST, Resampled, asked
-from galaxyml.votes.ontology import Ontology
+from galaxyml.kinds.votes.metrics import LEAST, Resampled, asked
+from galaxyml.runs.errors import UserError, diverged, near, some
+from galaxyml.runs.run_dir import RunDir
+from galaxyml.trees.ontology import Ontology
 
 KINDS = ("_debiased", "_weighted_fraction")  # of fractions, by the end of a feature's name; none for the votes' own
 VOTES = "_votes"  # after a feature, the column of its question's votes

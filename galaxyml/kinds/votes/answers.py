@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from galaxyml.errors import diverged
-from galaxyml.joined import Said
-from galaxyml.runs import RunDir
-from galaxyml.votes.vocabulary import Vocabulary
+from galaxyml.evaluation.joined import Said
+from galaxyml.runs.errors import diverged
+from galaxyml.runs.run_dir import RunDir
+from galaxyml.trees.vocabulary import Vocabulary
 
 SPLITS = ("val", "test")
 NET = "net"  # tables of what nets say; those of the phases of a fit are called net_<phase>

@@ -5,21 +5,21 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from galaxyml.anomaly_plots import embedding
-from galaxyml.calibration import Reliability, reliability
-from galaxyml.errors import UserError
-from galaxyml.plots import LOSS_CURVES, loss_curves, picture_grid
-from galaxyml.runs import RunDir
-from galaxyml.stages.figures import centre
-from galaxyml.stages.votes import Judged, judged, label, questions
-from galaxyml.vote_metrics import BINS, LEAST, asked, fraction_reliability, majorities
-from galaxyml.vote_plots import (
+from galaxyml.evaluation.calibration import Reliability, reliability
+from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves, picture_grid
+from galaxyml.kinds.anomalies.plots import embedding
+from galaxyml.kinds.fractions.figures import centre
+from galaxyml.kinds.votes.answered import Judged, judged, label, questions
+from galaxyml.kinds.votes.metrics import BINS, LEAST, asked, fraction_reliability, majorities
+from galaxyml.kinds.votes.plots import (
     against_truth_figure,
     calibration_figure,
     degradation_figure,
     progression_figure,
     space_figure,
 )
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 
 MAIN = ("smooth_or_features_smooth", "edge_on_yes", "bar_yes", "spiral_arms_yes")
 SMOOTH = "smooth_or_features_smooth"

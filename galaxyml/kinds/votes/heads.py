@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from galaxyml.errors import UserError
-from galaxyml.votes.vocabulary import Vocabulary
+from galaxyml.runs.errors import UserError
+from galaxyml.trees.vocabulary import Vocabulary
 
 
 class Concentrations(nn.Module):

@@ -7,8 +7,8 @@ not asked, or the campaign lacks the answer), and those votes. Fractions times v
 import torch
 from torch import Tensor, nn
 
-from galaxyml.errors import UserError
-from galaxyml.votes.vocabulary import Vocabulary, shares
+from galaxyml.runs.errors import UserError
+from galaxyml.trees.vocabulary import Vocabulary, shares
 
 
 class VoteLoss(nn.Module):
@@ -104,7 +104,7 @@ class MultinomialLoss(VoteLoss):
     """Cross-entropy of the answers of each question, each vote counting the same.
 
     Minus the sum over answers of count times log share, divided by the votes of all that was asked. Shares are the
-    outputs of any head divided by their sum over the answers that are known (`galaxyml.votes.vocabulary.shares`). At
+    outputs of any head divided by their sum over the answers that are known (`galaxyml.trees.vocabulary.shares`). At
     best it is the entropy of the fractions, 0 only where all volunteers agree.
 
     Args:

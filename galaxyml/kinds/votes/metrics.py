@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics import Metric
 
-from galaxyml.calibration import Reliability, confidence_bin
-from galaxyml.plots import bars
-from galaxyml.resampling import draws
-from galaxyml.votes.vocabulary import Vocabulary, shares
+from galaxyml.evaluation.bootstrap import draws
+from galaxyml.evaluation.calibration import Reliability, confidence_bin
+from galaxyml.evaluation.plots import bars
+from galaxyml.trees.vocabulary import Vocabulary, shares
 
 MOMENTS = 7  # sums that every measure follows from
 CENTRE = 0.5  # of fractions: moments about it lose fewer digits than those about 0
@@ -168,7 +168,7 @@ def majorities(
 
     Returns:
         Predicted fractions of a question's answers, 0 where there are fewer, shape (M, A), and the answer with most
-        votes, shape (M,), as `galaxyml.calibration` takes them.
+        votes, shape (M,), as `galaxyml.evaluation.calibration` takes them.
     """
     widest = max((len(columns) for columns in questions), default=0)
     fractions, labels = [np.zeros((0, widest))], [np.zeros(0, np.int64)]

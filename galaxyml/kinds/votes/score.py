@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from galaxyml.calibration import reliability
-from galaxyml.errors import UserError
-from galaxyml.runs import RunDir
-from galaxyml.stages.votes import VOTES, Judged, judged, question_of, questions, resampled
-from galaxyml.vote_metrics import (
+from galaxyml.evaluation.calibration import reliability
+from galaxyml.kinds.votes.answered import VOTES, Judged, judged, question_of, questions, resampled
+from galaxyml.kinds.votes.metrics import (
     BINS,
     LEAST,
     Resampled,
@@ -22,6 +20,8 @@ from galaxyml.vote_metrics import (
     mean_defined,
     published,
 )
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from galaxyml.models.light_curves.inputs import BANDS, WAVELENGTHS
+from galaxyml.data.light_curves.inputs import BANDS, WAVELENGTHS
 
 
 class Said(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from galaxyml.models.light_curves.inputs import BANDS
+from galaxyml.data.light_curves.inputs import BANDS
 
 DEEP = 12.0  # natural logarithm of the largest inverse variance that is told apart
 

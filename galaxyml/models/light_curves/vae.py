@@ -5,10 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from galaxyml.models.light_curves import inputs
+from galaxyml.data.light_curves import inputs
+from galaxyml.data.light_curves.inputs import KNOWN, Standardise
 from galaxyml.models.light_curves.decoder import FluxDecoder, Said
 from galaxyml.models.light_curves.encoders import Encoder
-from galaxyml.models.light_curves.inputs import KNOWN, Standardise
 
 CONDITIONING = [0, 2, 3, 4]  # of `known`: redshift, dust, galactic or not, field
 LUMINOSITY = KNOWN - 1

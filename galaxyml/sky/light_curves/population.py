@@ -20,16 +20,9 @@ from galaxyml.sky.light_curves.other_explosions import (
     PAIR_INSTABILITY,
     TIDAL_DISRUPTION,
 )
-from galaxyml.sky.light_curves.supernovae import (
-    SUPERLUMINOUS,
-    TYPE_91BG,
-    TYPE_IA,
-    TYPE_IAX,
-    TYPE_IBC,
-    TYPE_II,
-)
+from galaxyml.sky.light_curves.supernovae import SUPERLUMINOUS, TYPE_91BG, TYPE_IA, TYPE_IAX, TYPE_IBC, TYPE_II
 from galaxyml.sky.light_curves.variables import MDwarf, Mira, RRLyrae
-from galaxyml.sky.places import galactic_latitude
+from galaxyml.sky.positions import galactic_latitude
 
 SOUTH, NORTH = -64.0, 4.0  # declinations of the survey, degrees
 DEEP = 0.18  # share of objects in the deep fields, before the faint ones elsewhere are lost: then about a quarter

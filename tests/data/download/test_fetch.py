@@ -40,9 +40,9 @@ from faulty import (
     without_ranges,
 )
 
-from galaxyml import fetch, files
-from galaxyml.fetching import manifest, remotes
-from galaxyml.fetching.server import Patience
+from galaxyml.data.download import command, manifest, remotes
+from galaxyml.data.download.server import Patience
+from galaxyml.runs import files
 
 HURRIED = Patience(tries=3, unreached=2, wait=0.01, longest=0.02, asked=5.0, stall=0.4)
 TABLE = b"objid,votes\n" + b"".join(b"%d,%d\n" % (row, row * 7919 % 1000) for row in range(20_000))
@@ -136,10 +136,10 @@ def fetching(
     monkeypatch: pytest.MonkeyPatch,
     in_process: Callable[..., tuple[int, str]],
 ) -> Fetching:
-    monkeypatch.setattr(fetch, "PATIENCE", HURRIED)
-    monkeypatch.delenv(fetch.MIRROR, raising=False)
+    monkeypatch.setattr(command, "PATIENCE", HURRIED)
+    monkeypatch.delenv(command.MIRROR, raising=False)
     server.files |= CONTENT
-    return Fetching(server, tmp_path / "data", partial(in_process, fetch.main))
+    return Fetching(server, tmp_path / "data", partial(in_process, command.main))
 
 
 def test_all_is_fetched_unpacked_and_placed_and_a_second_time_nothing_is_asked_for(fetching: Fetching) -> None:
@@ -357,7 +357,7 @@ def test_no_server_no_proxy_and_no_address_are_told_apart(fetching: Fetching, mo
 
 
 def test_the_mirror_of_the_environment_is_taken(fetching: Fetching, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(fetch.MIRROR, f"{fetching.server.address}/data/")
+    monkeypatch.setenv(command.MIRROR, f"{fetching.server.address}/data/")
     assert fetching.ask("table", "--to", fetching.data)[0] == 0
     assert fetching.server.asked[-1][1] == "/data/table.csv"
 
@@ -389,7 +389,7 @@ def test_a_disk_that_fills_while_unpacking_keeps_the_archive(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as broken_disk:
-        broken_disk.setattr("galaxyml.fetching.unpack.shutil.copyfileobj", full)
+        broken_disk.setattr("galaxyml.data.download.unpack.shutil.copyfileobj", full)
         status, said = fetching("images")
     assert status == 1
     assert re.search("sky/images cannot be written: the disk is full.*what was downloaded is kept", said)
@@ -633,7 +633,9 @@ def test_what_datasets_yaml_describes_lies_file_for_file_as_in_the_tasks_own_tes
         f"{part1}.zip": of_folder(decals / part1, part1),
         **{name: (decals / name).read_bytes() for name in (f"gz_decals_volunteers_{n}.csv" for n in ("1_and_2", "5"))},
     }
-    status, said = in_process(fetch.main, *["spirals", "surveys-decals-1", "--to", "data", "--mirror", server.address])
+    status, said = in_process(
+        command.main, *["spirals", "surveys-decals-1", "--to", "data", "--mirror", server.address]
+    )
     assert status == 0, said
     for place, original in (("spirals", spirals_sky), ("surveys/decals", decals)):
         found = {path.relative_to(f"data/{place}"): path for path in Path("data", place).rglob("*") if path.is_file()}

@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 from faulty import Server, broken_at, refuses, sends, tells
 
-from galaxyml import fetch
-from galaxyml.fetching import kaggle
-from galaxyml.fetching.server import Patience
-from galaxyml.tasks.plasticc_tables import find_files
+from galaxyml.data.download import command, kaggle
+from galaxyml.data.download.server import Patience
+from galaxyml.data.tables.plasticc import find_files
 
 pytest.importorskip("kagglesdk", reason="needs galaxyml[kaggle]")
 
@@ -64,9 +63,9 @@ def fetching(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: Callable[..., tuple[int, str]]
 ) -> Callable[..., tuple[int, str]]:
     """The command; data come to `data`."""
-    monkeypatch.setattr(fetch, "PATIENCE", HURRIED)
+    monkeypatch.setattr(command, "PATIENCE", HURRIED)
     monkeypatch.chdir(tmp_path)
-    return partial(in_process, fetch.main)
+    return partial(in_process, command.main)
 
 
 @pytest.fixture

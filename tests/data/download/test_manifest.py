@@ -8,10 +8,11 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from galaxyml.errors import UserError
-from galaxyml.fetching import manifest
-from galaxyml.fetching.store import UNPACK
-from galaxyml.tasks import galaxy10, galaxyzoo, plasticc_tables, spirals, survey_tables
+from galaxyml.data.download import manifest
+from galaxyml.data.download.store import UNPACK
+from galaxyml.data.tables import plasticc, survey_catalogues
+from galaxyml.runs.errors import UserError
+from galaxyml.tasks import galaxy10, galaxyzoo, spirals
 
 CONF = Path(__file__).parents[2] / "conf" / "task"
 DATASETS = manifest.load()
@@ -91,8 +92,8 @@ def test_real_files_begin_as_they_are_said_to(real: Path) -> None:
 
 
 def test_errors_of_missing_files_name_data_that_can_be_fetched() -> None:
-    modules = (galaxy10.WHERE, galaxyzoo.WHERE, spirals.WHERE, plasticc_tables.WHERE)
-    for where in (*modules, survey_tables.GalaxyZoo2.where, survey_tables.GalaxyZooDecals.where):
+    modules = (galaxy10.WHERE, galaxyzoo.WHERE, spirals.WHERE, plasticc.WHERE)
+    for where in (*modules, survey_catalogues.GalaxyZoo2.where, survey_catalogues.GalaxyZooDecals.where):
         names = re.findall(r"`python -m galaxyml\.fetch (\S+)`", where)
         assert names
         assert set(names) <= set(DATASETS)

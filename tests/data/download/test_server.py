@@ -8,8 +8,8 @@ import requests
 import urllib3
 from faulty import Server, refuses
 
-from galaxyml.errors import UserError
-from galaxyml.fetching.server import Patience, Trouble, answer, host, open_session, passing, patiently
+from galaxyml.data.download.server import Patience, Trouble, answer, host, open_session, passing, patiently
+from galaxyml.runs.errors import UserError
 
 HURRIED = Patience(tries=4, unreached=2, wait=0.01, longest=0.02, stall=2.0)
 

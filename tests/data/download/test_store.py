@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from galaxyml.fetching.manifest import File, Source
-from galaxyml.fetching.store import State, Store, holding
+from galaxyml.data.download.manifest import File, Source
+from galaxyml.data.download.store import State, Store, holding
 
 SOURCE = Source("A small sky", "https://doi.org/10", "CC0", "Nobody 2024", address="http://127.0.0.1:9/")
 TABLE = File("table.csv", SOURCE, starts="objid")

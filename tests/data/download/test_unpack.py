@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from galaxyml import files
-from galaxyml.errors import DataError
-from galaxyml.fetching.unpack import Damaged, gunzip, to_file, to_folder
+from galaxyml.data.download.unpack import Damaged, gunzip, to_file, to_folder
+from galaxyml.runs import files
+from galaxyml.runs.errors import DataError
 
 AMPLE = 10**6
 

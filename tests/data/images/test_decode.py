@@ -6,9 +6,9 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from galaxyml.data.images import Framing, open_store
-from galaxyml.data.pictures import address, composite, file_of, open_picture, read_rows
-from galaxyml.errors import DataError
+from galaxyml.data.images.decode import address, composite, file_of, open_picture, read_rows
+from galaxyml.data.images.store import Framing, open_store
+from galaxyml.runs.errors import DataError
 
 RNG = np.random.default_rng(0)
 

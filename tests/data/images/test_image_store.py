@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxyml import files
-from galaxyml.data import images
-from galaxyml.data.images import Framing, open_store
-from galaxyml.errors import DataError, UserError
+from galaxyml.data.images import store
+from galaxyml.data.images.store import Framing, open_store
+from galaxyml.runs import files
+from galaxyml.runs.errors import DataError, UserError
 
 FRAMING = Framing(size=16, crop=0.5, margin=1.5)
 
@@ -114,7 +114,7 @@ def test_a_disk_that_fills_up_leaves_nothing(root: Path, tmp_path: Path, monkeyp
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(images.np, "save", full)
+    monkeypatch.setattr(store.np, "save", full)
     with pytest.raises(DataError, match=r"cannot be written: the disk is full.*cache_dir="):
         open_store(root, NAMES, FRAMING, tmp_path / "cache")
     assert left(tmp_path / "cache") == []

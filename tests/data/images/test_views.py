@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from galaxyml.data.views import Augment, dihedral, plain, resample, symmetric
+from galaxyml.data.images.views import Augment, dihedral, plain, resample, symmetric
 
 SIDE, SIZE = 22, 16
 

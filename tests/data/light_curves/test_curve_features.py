@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from galaxyml.data import curve_features
-from galaxyml.data.curve_features import COLOURS, NAMES, PERCENTILES, feature_chunks, features
-from galaxyml.data.light_curves import BANDS, LightCurves
-from galaxyml.errors import UserError
+from galaxyml.data.light_curves import features as feature_module
+from galaxyml.data.light_curves.columns import BANDS, LightCurves
+from galaxyml.data.light_curves.features import COLOURS, NAMES, PERCENTILES, feature_chunks, features
+from galaxyml.runs.errors import UserError
 
 CATALOG = ["photoz", "photoz_err", "mwebv", "galactic", "ddf"]
 
@@ -170,7 +170,7 @@ def test_chunks_change_nothing(
 ) -> None:
     curves = joined(parts)
     whole = features(curves, catalog(curves))
-    monkeypatch.setattr(curve_features, "OBSERVATIONS", at_once)
+    monkeypatch.setattr(feature_module, "OBSERVATIONS", at_once)
     chunks = list(feature_chunks(curves, catalog(curves)))
     assert len(chunks) > 1
     assert max(map(len, chunks)) < len(parts)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from galaxyml.data.curve_views import (
+from galaxyml.data.light_curves.views import (
     GALACTIC,
     PADDING,
     Batch,
@@ -19,7 +19,7 @@ from galaxyml.data.curve_views import (
     noisier,
     reflagged,
 )
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 
 COLUMNS = ("time", "band", "flux", "error", "mask", "detected")
 

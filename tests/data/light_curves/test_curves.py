@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from galaxyml.data.curve_views import CurveAugment
-from galaxyml.data.curves import references, referred
-from galaxyml.data.light_curves import open_curves
+from galaxyml.data.light_curves import inputs
+from galaxyml.data.light_curves.columns import open_curves
+from galaxyml.data.light_curves.data_module import references, referred
+from galaxyml.data.light_curves.views import CurveAugment
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
-from galaxyml.errors import DataError, UserError
-from galaxyml.models.light_curves import inputs
+from galaxyml.data.tables.plasticc import CLASSES, find_files
+from galaxyml.runs.errors import DataError, UserError
 from galaxyml.tasks.plasticc import PlasticcData, class_code
-from galaxyml.tasks.plasticc_tables import CLASSES, find_files
 
 KNOWN = [name for code, name in CLASSES.items() if code < 99]
 

@@ -4,8 +4,8 @@ from scipy.optimize import check_grad
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-from galaxyml.data import gaussian_process
-from galaxyml.data.gaussian_process import GaussianProcess, brightest
+from galaxyml.data.light_curves import gaussian_process
+from galaxyml.data.light_curves.gaussian_process import GaussianProcess, brightest
 
 BANDS = np.array([3671.0, 4827.0, 6223.0, 7546.0, 8691.0, 9710.0])
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -14,10 +14,10 @@ import pytest
 import torch
 from astropy.time import Time
 
-from galaxyml.data import curve_reader, curve_store
-from galaxyml.data.curve_reader import HEADER, Block
-from galaxyml.data.light_curves import BANDS, LightCurves, open_curves
-from galaxyml.errors import DataError
+from galaxyml.data.light_curves import reader, store
+from galaxyml.data.light_curves.columns import BANDS, LightCurves, open_curves
+from galaxyml.data.light_curves.reader import HEADER, Block
+from galaxyml.runs.errors import DataError
 
 BAND = r"a number from 0 to 5 \(for u, g, r, i, z, y\)"
 DATE = r"a Modified Julian Date from 15,000 to 100,000 \(1899 to 2132\)"
@@ -69,22 +69,22 @@ def agree(curves: LightCurves, table: pd.DataFrame) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a few lines, checkpoints after some, and a merge of a few objects at once."""
-    monkeypatch.setattr(curve_reader, "BLOCK", 300)
-    monkeypatch.setattr(curve_store, "CHECKPOINT", 2000)
-    monkeypatch.setattr(curve_store, "MERGED", 100)
+    monkeypatch.setattr(reader, "BLOCK", 300)
+    monkeypatch.setattr(store, "CHECKPOINT", 2000)
+    monkeypatch.setattr(store, "MERGED", 100)
 
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Files and first lines of the blocks that have been parsed."""
     found: list[tuple[str, int]] = []
-    parse = curve_store.parse
+    parse = store.parse
 
     def counted(block: Block) -> dict[str, np.ndarray]:
         found.append((block.path.name, block.line))
         return parse(block)
 
-    monkeypatch.setattr(curve_store, "parse", counted)
+    monkeypatch.setattr(store, "parse", counted)
     return found
 
 
@@ -403,7 +403,7 @@ def test_an_interrupted_reading_goes_on_and_ends_the_same(
     open_curves(paths, tmp_path / "at once")
     whole = list(parsed)
     parsed.clear()
-    add, calls, stop = curve_store.Writer.add, 0, 0
+    add, calls, stop = store.Writer.add, 0, 0
 
     def interrupted(*arguments: Any) -> None:
         nonlocal calls
@@ -412,12 +412,12 @@ def test_an_interrupted_reading_goes_on_and_ends_the_same(
             raise KeyboardInterrupt
         add(*arguments)
 
-    monkeypatch.setattr(curve_store.Writer, "add", interrupted)
+    monkeypatch.setattr(store.Writer, "add", interrupted)
     for after in (len(whole) // 3, len(whole) // 2):  # counted from the last interruption
         calls, stop = 0, after
         with pytest.raises(KeyboardInterrupt):
             open_curves(paths, tmp_path / "in steps")
-    monkeypatch.setattr(curve_store.Writer, "add", add)
+    monkeypatch.setattr(store.Writer, "add", add)
     agree(open_curves(paths, tmp_path / "in steps"), table)
     assert set(parsed) == set(whole)
     assert len(parsed) < 1.5 * len(whole)  # what came after the last checkpoint was read again, and nothing else
@@ -432,15 +432,15 @@ def test_an_interrupted_sort_reads_nothing_again(
 ) -> None:
     table = observations()
     paths = [written(table.sample(frac=1, random_state=0), tmp_path / "a.csv")]
-    index = curve_store._index
+    index = store._index
 
     def interrupted(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(curve_store, "_index", interrupted)
+    monkeypatch.setattr(store, "_index", interrupted)
     with pytest.raises(KeyboardInterrupt):
         open_curves(paths, tmp_path)
-    monkeypatch.setattr(curve_store, "_index", index)
+    monkeypatch.setattr(store, "_index", index)
     done = len(parsed)
     agree(open_curves(paths, tmp_path), table)
     assert len(parsed) == done
@@ -449,13 +449,13 @@ def test_an_interrupted_sort_reads_nothing_again(
 def test_a_broken_checkpoint_starts_anew(tmp_path: Path) -> None:
     table = observations()
     written(table, tmp_path / "a.csv")
-    writer = curve_store.Writer.resume(tmp_path / "work" / "rows")
+    writer = store.Writer.resume(tmp_path / "work" / "rows")
     with writer:
         writer.save()
     writer.state.rows = 50
     with writer:
         writer.save()  # says 50 rows and has none
-    assert curve_store.Writer.resume(tmp_path / "work" / "rows").state.rows == 0
+    assert store.Writer.resume(tmp_path / "work" / "rows").state.rows == 0
 
 
 def test_runs_at_the_same_time_read_the_files_once(
@@ -477,7 +477,7 @@ def test_runs_at_the_same_time_read_the_files_once(
 
 def test_a_disk_that_is_too_small_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(observations(), tmp_path / "a.csv")
-    monkeypatch.setattr("galaxyml.files.shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr("galaxyml.runs.files.shutil.disk_usage", lambda _: SimpleNamespace(free=100))
     with pytest.raises(DataError, match=r"GB are free\. Free some space, or choose another folder with cache_dir"):
         open_curves([path], tmp_path)
 
@@ -489,7 +489,7 @@ def test_progress_counts_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         seen.append((description, total, len(list(items))))
         return iter(())
 
-    monkeypatch.setattr(curve_store, "track", track)
+    monkeypatch.setattr(store, "track", track)
     path = written(pd.concat([observations(1000, seed) for seed in range(4)]), tmp_path / "a.csv")
     open_curves([path], tmp_path)
     megabytes = path.stat().st_size // 10**6
@@ -575,7 +575,7 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(28, "No space left on device")
 
     path = written(observations(), tmp_path / "a.csv")
-    monkeypatch.setattr(curve_store.Writer, "add", full)
+    monkeypatch.setattr(store.Writer, "add", full)
     with pytest.raises(DataError, match=r"cannot be written: the disk is full\. Free some space"):
         open_curves([path], tmp_path)
     assert not list((tmp_path / "light_curves").glob("[!.]*"))

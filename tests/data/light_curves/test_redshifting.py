@@ -9,12 +9,12 @@ import torch
 from scipy.integrate import quad
 from scipy.optimize import curve_fit
 
-from galaxyml.data import redshifting
-from galaxyml.data.curve_views import PADDING, Batch, CurveAugment
-from galaxyml.data.light_curves import LightCurves
-from galaxyml.data.redshifting import ANGSTROM, Redshifted, Source, dimming, redshift_limits, versions
-from galaxyml.data.survey_noise import Survey
-from galaxyml.errors import UserError
+from galaxyml.data.light_curves import redshifting
+from galaxyml.data.light_curves.columns import LightCurves
+from galaxyml.data.light_curves.redshifting import ANGSTROM, Redshifted, Source, dimming, redshift_limits, versions
+from galaxyml.data.light_curves.survey_noise import Survey
+from galaxyml.data.light_curves.views import PADDING, Batch, CurveAugment
+from galaxyml.runs.errors import UserError
 
 PEAK, HEIGHT, WIDTH = 60100.0, 1000.0, 20.0
 QUIET_SKY = np.stack([np.full((2, 6), math.log(0.5)), np.full((2, 6), 0.1)], 2)

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from galaxyml.data.light_curves import LightCurves
-from galaxyml.data.survey_noise import PUBLISHED_ERRORS, Survey
+from galaxyml.data.light_curves.columns import LightCurves
+from galaxyml.data.light_curves.survey_noise import PUBLISHED_ERRORS, Survey
 
 
 def objects_of(count: int, **columns: Any) -> pd.DataFrame:

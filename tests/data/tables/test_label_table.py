@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-import galaxyml.sweep  # noqa: F401 - registers the resolver of folder names
-from galaxyml import commandline, label_table
-from galaxyml.errors import UserError
+import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
+from galaxyml.cli import overrides
+from galaxyml.data.tables import labels
+from galaxyml.runs.errors import UserError
 
 
 def table(folder: Path, text: str, name: str = "labels.csv") -> Path:
@@ -14,7 +15,7 @@ def table(folder: Path, text: str, name: str = "labels.csv") -> Path:
 
 
 def settings(folder: Path, **given: str) -> list[str]:
-    return label_table.settings({"task": "images", "data_dir": str(folder), **given})
+    return labels.settings({"task": "images", "data_dir": str(folder), **given})
 
 
 def rows(*columns: str, count: int = 6) -> str:
@@ -64,15 +65,15 @@ def test_names_with_commas_and_quotes_reach_the_configuration_whole(tmp_path: Pa
     names = ["it's, well", "S0/a = lens", "{brace}", "ends in \\"]
     table(tmp_path, "path,kind\n" + "".join(f'{at}.jpg,"{names[at % 4]}"\n' for at in range(8)))
     line = ["task=images", f"data_dir={tmp_path}", "model=tiny"]
-    prepared = [part for part in commandline.prepare(line) if not part.startswith("hydra.")]
-    with initialize_config_dir(str(commandline.CONF), version_base="1.3"):
+    prepared = [part for part in overrides.prepare(line) if not part.startswith("hydra.")]
+    with initialize_config_dir(str(overrides.CONF), version_base="1.3"):
         config = compose("config", prepared)
     assert set(config.classes) == set(names)
     assert config.columns == ["kind"]
 
 
 def test_other_tasks_are_left_alone() -> None:
-    assert label_table.settings({"task": "spirals", "data_dir": "nowhere"}) == []
+    assert labels.settings({"task": "spirals", "data_dir": "nowhere"}) == []
 
 
 @pytest.mark.parametrize(
@@ -90,11 +91,11 @@ def test_the_simulated_skys_table_is_known(
     given: dict[str, str], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images_sky: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert label_table.settings({"task": "images", **given}) == expected
+    assert labels.settings({"task": "images", **given}) == expected
     header = (images_sky / "labels.csv").read_text().splitlines()[0].split(",")
-    assert {label_table.SIMULATED_CLASS, *label_table.SIMULATED_NUMBERS} <= set(header)
+    assert {labels.SIMULATED_CLASS, *labels.SIMULATED_NUMBERS} <= set(header)
     with pytest.raises(UserError, match=r"table has no column mass; it has kind .a class. and r90"):
-        label_table.settings({"task": "images", "columns": "[mass]"})
+        labels.settings({"task": "images", "columns": "[mass]"})
 
 
 @pytest.mark.parametrize("value", ["null", ""])
@@ -164,9 +165,9 @@ def test_what_a_table_does_not_tell_is_asked_for(
 def test_labels_without_a_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"labels=a\.csv needs data_dir="):
-        label_table.settings({"task": "images", "labels": "a.csv"})
+        labels.settings({"task": "images", "labels": "a.csv"})
 
 
 def test_a_sweep_asks_one_question(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="columns=a,b: a sweep has one columns, as it asks one question"):
-        commandline.prepare(["task=images", f"data_dir={tmp_path}", "columns=a,b", "-m"])
+        overrides.prepare(["task=images", f"data_dir={tmp_path}", "columns=a,b", "-m"])

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxyml.data.light_curves import LightCurves
-from galaxyml.errors import DataError
-from galaxyml.tasks.plasticc_tables import CLASSES, GALACTIC, Files, find_files, read_objects, without_curves
+from galaxyml.data.light_curves.columns import LightCurves
+from galaxyml.data.tables.plasticc import CLASSES, GALACTIC, Files, find_files, read_objects, without_curves
+from galaxyml.runs.errors import DataError
 
 COLUMNS = ["id", "file", "ra", "dec", "ddf", "specz", "photoz", "photoz_err", "distmod", "mwebv", "galactic", "target"]
 CURVES = "object_id,mjd,passband,flux,flux_err,detected\n"

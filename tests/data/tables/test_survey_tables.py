@@ -9,14 +9,9 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
-from galaxyml.errors import DataError, UserError
-from galaxyml.tasks.survey_tables import (
-    GalaxyZoo2,
-    GalaxyZooDecals,
-    GalaxyZooUkidss,
-    Posteriors,
-)
-from galaxyml.tasks.vote_catalogue import SurveyTable, VoteCatalogue
+from galaxyml.data.tables.survey_catalogues import GalaxyZoo2, GalaxyZooDecals, GalaxyZooUkidss, Posteriors
+from galaxyml.data.tables.vote_catalogue import SurveyTable, VoteCatalogue
+from galaxyml.runs.errors import DataError, UserError
 from galaxyml.trees import DecisionTree
 
 ALL = ["fraction", "weighted_fraction", "debiased"]

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from astropy.coordinates import SkyCoord
 
-from galaxyml.data.tables import degrees, read_table
-from galaxyml.errors import DataError
+from galaxyml.data.tables.reading import degrees, read_table
+from galaxyml.runs.errors import DataError
 
 
 def table(tmp_path: Path, text: str) -> Path:

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
-from galaxyml.data.picture_folders import PictureFolders
-from galaxyml.data.wide_tables import NAME, WideTable
-from galaxyml.errors import DataError
+from galaxyml.data.images.folders import PictureFolders
+from galaxyml.data.tables.wide import NAME, WideTable
+from galaxyml.runs.errors import DataError
 
 FORMATS = ("t.csv", "t.csv.gz", "t.fits", "t.fits.gz", "t.parquet")
 

@@ -9,8 +9,8 @@ from hypothesis.extra import numpy as arrays
 from scipy.stats import norm
 from sklearn import metrics as theirs
 
-from galaxyml import anomaly_metrics
-from galaxyml.errors import UserError
+from galaxyml.kinds.anomalies import metrics
+from galaxyml.runs.errors import UserError
 
 TIED = arrays.arrays(np.float64, 12, elements=st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0, np.inf]))
 FINITE = arrays.arrays(np.float64, 12, elements=st.sampled_from([-1.0, 0.0, 0.1, 0.5, 2.0]))
@@ -27,12 +27,12 @@ def sample(anomalies: int = 60, others: int = 400, shift: float = 1.0, seed: int
 @given(FINITE, MARKS)
 @settings(max_examples=80, deadline=None)
 def test_areas_are_scikit_learns_with_ties(scores: np.ndarray, unknown: np.ndarray) -> None:
-    found = anomaly_metrics.roc_auc(scores, unknown)
+    found = metrics.roc_auc(scores, unknown)
     if 0 < unknown.sum() < 12:
         assert found == pytest.approx(theirs.roc_auc_score(unknown, scores))
     else:
         assert math.isnan(found)
-    precision = anomaly_metrics.pr_auc(scores, unknown)
+    precision = metrics.pr_auc(scores, unknown)
     if unknown.any():
         assert precision == pytest.approx(theirs.average_precision_score(unknown, scores))
     else:
@@ -41,19 +41,19 @@ def test_areas_are_scikit_learns_with_ties(scores: np.ndarray, unknown: np.ndarr
 
 def test_curves_are_scikit_learns() -> None:
     scores, unknown = sample()
-    false, true = anomaly_metrics.roc_curve(scores, unknown)
+    false, true = metrics.roc_curve(scores, unknown)
     expected_false, expected_true, _ = theirs.roc_curve(unknown, scores, drop_intermediate=False)
     np.testing.assert_allclose(theirs.auc(false, true), theirs.roc_auc_score(unknown, scores))
     assert set(zip(false, true, strict=True)) <= set(zip(expected_false, expected_true, strict=True))
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
 
-    recall, precision = anomaly_metrics.pr_curve(scores, unknown)
+    recall, precision = metrics.pr_curve(scores, unknown)
     expected_precision, expected_recall, _ = theirs.precision_recall_curve(unknown, scores)
     points = np.array([expected_recall, expected_precision]).T[:-1]
     for point in zip(recall[1:], precision[1:], strict=True):
         assert np.abs(points - point).max(1).min() < 1e-12
     assert (np.diff(recall) * precision[1:]).sum() == pytest.approx(theirs.average_precision_score(unknown, scores))
-    recall, precision = anomaly_metrics.pr_curve(np.array([3.0, 2.0, 1.0]), np.array([False, True, True]))
+    recall, precision = metrics.pr_curve(np.array([3.0, 2.0, 1.0]), np.array([False, True, True]))
     np.testing.assert_allclose(recall, [0, 0, 1 / 2, 1])
     np.testing.assert_allclose(precision, [0, 0, 1 / 2, 2 / 3])
 
@@ -62,12 +62,12 @@ def test_area_of_shifted_gaussians_is_known() -> None:
     rng = np.random.default_rng(0)
     unknown = np.arange(200_000) < 100_000
     scores = rng.standard_normal(200_000) + 1.3 * unknown
-    assert anomaly_metrics.roc_auc(scores, unknown) == pytest.approx(norm.cdf(1.3 / np.sqrt(2)), abs=0.003)
+    assert metrics.roc_auc(scores, unknown) == pytest.approx(norm.cdf(1.3 / np.sqrt(2)), abs=0.003)
 
 
 def test_chance_is_half_and_the_prevalence() -> None:
     same, unknown = np.zeros(50), np.arange(50) < 20
-    found = anomaly_metrics.score(same, unknown, ks=(7,))
+    found = metrics.score(same, unknown, ks=(7,))
     assert found["roc_auc"] == 0.5
     expected = {"pr_auc": 0.4, "purity_7": 0.4, "recall_7": 7 / 50, "recall_n": 0.4, "pr_gain": 1, "amplification_7": 1}
     assert {key: found[key] for key in expected} == pytest.approx(expected)
@@ -76,11 +76,11 @@ def test_chance_is_half_and_the_prevalence() -> None:
 @given(TIED, MARKS.filter(lambda marks: marks.any()))
 @settings(max_examples=60, deadline=None)
 def test_only_the_order_of_scores_counts(scores: np.ndarray, unknown: np.ndarray) -> None:
-    found = anomaly_metrics.score(scores, unknown, ks=(3, 5))
-    assert anomaly_metrics.score(np.arctan(scores) + 7, unknown, ks=(3, 5)) == pytest.approx(found, nan_ok=True)
+    found = metrics.score(scores, unknown, ks=(3, 5))
+    assert metrics.score(np.arctan(scores) + 7, unknown, ks=(3, 5)) == pytest.approx(found, nan_ok=True)
     order = np.random.default_rng(0).permutation(12)
-    assert anomaly_metrics.score(scores[order], unknown[order], ks=(3, 5)) == pytest.approx(found, nan_ok=True)
-    inverted = anomaly_metrics.roc_auc(-scores, unknown)
+    assert metrics.score(scores[order], unknown[order], ks=(3, 5)) == pytest.approx(found, nan_ok=True)
+    inverted = metrics.roc_auc(-scores, unknown)
     assert inverted == pytest.approx(1 - found["roc_auc"], nan_ok=True)
 
 
@@ -88,43 +88,43 @@ def test_ties_count_as_the_mean_over_their_orders() -> None:
     scores = np.array([3.0, 2.0, 2.0, 2.0, 2.0, 1.0, 0.0])
     unknown = np.array([False, True, False, True, False, True, False])
     orders = [[0, *order, 5, 6] for order in permutations(range(1, 5))]
-    looked, recall = anomaly_metrics.recall_curve(scores, unknown)
+    looked, recall = metrics.recall_curve(scores, unknown)
     for k in range(1, 8):
         found = np.mean([unknown[order][:k].sum() for order in orders])
-        assert anomaly_metrics.purity_at(scores, unknown, k) == pytest.approx(found / k)
-        assert anomaly_metrics.recall_at(scores, unknown, k) == pytest.approx(found / 3)
-        assert anomaly_metrics.amplification_at(scores, unknown, k) == pytest.approx(found / k / (3 / 7))
+        assert metrics.purity_at(scores, unknown, k) == pytest.approx(found / k)
+        assert metrics.recall_at(scores, unknown, k) == pytest.approx(found / 3)
+        assert metrics.amplification_at(scores, unknown, k) == pytest.approx(found / k / (3 / 7))
         assert np.interp(k, looked, recall) == pytest.approx(found / 3)
 
 
 def test_looking_at_more_than_there_are_is_looking_at_all() -> None:
     scores, unknown = sample(4, 16)
-    assert anomaly_metrics.purity_at(scores, unknown, 100) == pytest.approx(0.2)
-    assert anomaly_metrics.recall_at(scores, unknown, 100) == 1
-    assert anomaly_metrics.amplification_at(scores, unknown, 100) == pytest.approx(1)
-    found = anomaly_metrics.score(scores, unknown, ks=(100,))
+    assert metrics.purity_at(scores, unknown, 100) == pytest.approx(0.2)
+    assert metrics.recall_at(scores, unknown, 100) == 1
+    assert metrics.amplification_at(scores, unknown, 100) == pytest.approx(1)
+    found = metrics.score(scores, unknown, ks=(100,))
     assert (found["purity_100"], found["recall_100"]) == (pytest.approx(0.2), 1)
 
 
 def test_score_holds_the_numbers_of_the_functions() -> None:
     scores, unknown = sample()
-    found = anomaly_metrics.score(scores, unknown)
+    found = metrics.score(scores, unknown)
     assert list(found)[:4] == ["roc_auc", "pr_auc", "prevalence", "pr_gain"]
-    assert found["prevalence"] == anomaly_metrics.prevalence(unknown) == pytest.approx(60 / 460)
+    assert found["prevalence"] == metrics.prevalence(unknown) == pytest.approx(60 / 460)
     assert found["pr_gain"] == pytest.approx(found["pr_auc"] / found["prevalence"])
     for k in (10, 25, 100):
-        assert found[f"purity_{k}"] == anomaly_metrics.purity_at(scores, unknown, k)
-        assert found[f"recall_{k}"] == anomaly_metrics.recall_at(scores, unknown, k)
-        assert found[f"amplification_{k}"] == pytest.approx(anomaly_metrics.amplification_at(scores, unknown, k))
-    assert found["recall_n"] == pytest.approx(anomaly_metrics.recall_at(scores, unknown, 60))
-    assert found["recall_n"] == pytest.approx(anomaly_metrics.purity_at(scores, unknown, 60))
+        assert found[f"purity_{k}"] == metrics.purity_at(scores, unknown, k)
+        assert found[f"recall_{k}"] == metrics.recall_at(scores, unknown, k)
+        assert found[f"amplification_{k}"] == pytest.approx(metrics.amplification_at(scores, unknown, k))
+    assert found["recall_n"] == pytest.approx(metrics.recall_at(scores, unknown, 60))
+    assert found["recall_n"] == pytest.approx(metrics.purity_at(scores, unknown, 60))
     assert all(type(value) is float for value in found.values())
 
 
 def test_a_class_is_judged_against_known_objects_alone() -> None:
     scores, unknown = sample()
     classes = np.where(unknown, np.where(np.arange(460) % 3 > 0, "TDE", "kilonova"), "SNIa")
-    found = anomaly_metrics.score(scores, unknown, classes)
+    found = metrics.score(scores, unknown, classes)
     assert {key.partition("/")[2] for key in found} == {"", "TDE", "kilonova"}
     without = classes != "kilonova"
     assert found["roc_auc/TDE"] == pytest.approx(theirs.roc_auc_score(unknown[without], scores[without]))
@@ -135,51 +135,51 @@ def test_a_class_is_judged_against_known_objects_alone() -> None:
 
 def test_numbers_without_anomalies_or_others_are_nan() -> None:
     scores = np.arange(5.0)
-    none = anomaly_metrics.score(scores, np.zeros(5, bool), ks=(2,))
+    none = metrics.score(scores, np.zeros(5, bool), ks=(2,))
     assert none.pop("prevalence") == none.pop("purity_2") == 0
     assert np.isnan(list(none.values())).all()
-    every = anomaly_metrics.score(scores, np.ones(5, bool), ks=(2,))
+    every = metrics.score(scores, np.ones(5, bool), ks=(2,))
     assert math.isnan(every["roc_auc"])
     assert every["pr_auc"] == every["purity_2"] == every["amplification_2"] == every["recall_n"] == 1
-    nothing = anomaly_metrics.score(np.zeros(0), np.zeros(0, bool), np.zeros(0, str), ks=(2,))
+    nothing = metrics.score(np.zeros(0), np.zeros(0, bool), np.zeros(0, str), ks=(2,))
     assert np.isnan(list(nothing.values())).all()
-    assert np.isnan(np.array(list(anomaly_metrics.bootstrap(scores, np.zeros(5, bool), ks=()).values()))).all()
-    assert math.isnan(anomaly_metrics.purity_at(np.zeros(0), np.zeros(0, bool), 3))
+    assert np.isnan(np.array(list(metrics.bootstrap(scores, np.zeros(5, bool), ks=()).values()))).all()
+    assert math.isnan(metrics.purity_at(np.zeros(0), np.zeros(0, bool), 3))
 
 
 def test_nan_scores_and_odd_numbers_are_refused() -> None:
     scores, unknown = sample(4, 16)
     broken = scores.copy()
     broken[[5, 8]] = np.nan
-    for call in (anomaly_metrics.score, anomaly_metrics.roc_curve, anomaly_metrics.bootstrap):
+    for call in (metrics.score, metrics.roc_curve, metrics.bootstrap):
         with pytest.raises(UserError, match=r"2 of 20 anomaly scores are NaN, the first at row 5"):
             call(broken, unknown)
     with pytest.raises(UserError, match="NaN"):
-        anomaly_metrics.threshold(broken, 0.1)
+        metrics.threshold(broken, 0.1)
     with pytest.raises(UserError, match="0 objects are to be looked at"):
-        anomaly_metrics.purity_at(scores, unknown, 0)
+        metrics.purity_at(scores, unknown, 0)
     with pytest.raises(UserError, match=r"2\.5 objects"):
-        anomaly_metrics.score(scores, unknown, ks=(2.5,))  # type: ignore[arg-type]
+        metrics.score(scores, unknown, ks=(2.5,))  # type: ignore[arg-type]
     for share in (0, 1, -0.1, np.nan):
         with pytest.raises(UserError, match="share of false alarms"):
-            anomaly_metrics.threshold(scores, share)
+            metrics.threshold(scores, share)
 
 
 def test_intervals_are_those_of_a_plain_loop() -> None:
     scores, unknown = sample(40, 200)
     classes = np.where(unknown, np.where(np.arange(240) % 2, "a", "b"), "c")
     resamples = 1500
-    found = anomaly_metrics.bootstrap(scores, unknown, classes, (10,), resamples, level=0.9)
+    found = metrics.bootstrap(scores, unknown, classes, (10,), resamples, level=0.9)
     rng = np.random.default_rng(123)
     groups = [np.flatnonzero(~unknown), np.flatnonzero(classes == "a"), np.flatnonzero(classes == "b")]
     pooled = [groups[0], np.flatnonzero(unknown)]
     drawn: dict[str, list[float]] = {}
     for _ in range(resamples):
         rows = np.concatenate([rng.choice(group, len(group)) for group in pooled])
-        for key, value in anomaly_metrics.score(scores[rows], unknown[rows], None, (10,)).items():
+        for key, value in metrics.score(scores[rows], unknown[rows], None, (10,)).items():
             drawn.setdefault(key, []).append(value)
         rows = np.concatenate([rng.choice(group, len(group)) for group in groups])
-        for key, value in anomaly_metrics.score(scores[rows], unknown[rows], classes[rows], (10,)).items():
+        for key, value in metrics.score(scores[rows], unknown[rows], classes[rows], (10,)).items():
             if "/" in key:
                 drawn.setdefault(key, []).append(value)
     kept = [key for key in drawn if not key.startswith(("prevalence", "support"))]
@@ -197,31 +197,29 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     unknown = np.arange(360) < 60
     held = []
     for draw in range(400):
-        low, high = anomaly_metrics.bootstrap(rng.standard_normal(360) + unknown, unknown, None, (), 200, 0.9, draw)[
-            "roc_auc"
-        ]
+        low, high = metrics.bootstrap(rng.standard_normal(360) + unknown, unknown, None, (), 200, 0.9, draw)["roc_auc"]
         held.append(low <= truth <= high)
     assert 0.85 < np.mean(held) < 0.94  # a binomial of 400 has a standard error of 0.015
 
 
 def test_intervals_do_not_hang_on_how_resamples_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, unknown = sample(40, 200)
-    whole = anomaly_metrics.bootstrap(scores, unknown, None, (10,), 1001)
-    monkeypatch.setattr(anomaly_metrics, "CELLS_AT_ONCE", 5000)  # chunks of some dozens, the last one smaller
-    parts = anomaly_metrics.bootstrap(scores, unknown, None, (10,), 1001)
+    whole = metrics.bootstrap(scores, unknown, None, (10,), 1001)
+    monkeypatch.setattr(metrics, "CELLS_AT_ONCE", 5000)  # chunks of some dozens, the last one smaller
+    parts = metrics.bootstrap(scores, unknown, None, (10,), 1001)
     for key, ends in whole.items():
         np.testing.assert_allclose(parts[key], ends, atol=0.15 * (ends[1] - ends[0]), err_msg=key)
 
 
 def test_one_resample_is_one_resample() -> None:
-    found = anomaly_metrics.bootstrap(*sample(), resamples=1)
+    found = metrics.bootstrap(*sample(), resamples=1)
     assert all(low == high for low, high in found.values())
 
 
 def test_bootstrap_repeats_itself() -> None:
     scores, unknown = sample()
     first, second, other = (
-        anomaly_metrics.bootstrap(scores, unknown, resamples=30, seed=seed, classes=np.where(unknown, "a", "b"))
+        metrics.bootstrap(scores, unknown, resamples=30, seed=seed, classes=np.where(unknown, "a", "b"))
         for seed in (1, 1, 2)
     )
     assert first == second != other
@@ -229,7 +227,7 @@ def test_bootstrap_repeats_itself() -> None:
 
 def test_groups_are_few_where_anomalies_are() -> None:
     rng = np.random.default_rng(0)
-    ranking = anomaly_metrics.Ranking.of(rng.standard_normal(10_000), np.arange(10_000) < 20)
+    ranking = metrics.Ranking.of(rng.standard_normal(10_000), np.arange(10_000) < 20)
     assert len(ranking.known) <= 2 * 20 + 1
     assert (ranking.unknown.sum(), ranking.known.sum()) == (20, 9_980)
 
@@ -238,7 +236,7 @@ def test_groups_are_few_where_anomalies_are() -> None:
 def test_new_known_objects_exceed_the_threshold_as_seldom_as_asked(count: int, alarms: float) -> None:
     rng = np.random.default_rng(0)
     draws = rng.standard_normal((20_000, count + 1))
-    exceeded = np.mean([row[-1] > anomaly_metrics.threshold(row[:-1], alarms) for row in draws])
+    exceeded = np.mean([row[-1] > metrics.threshold(row[:-1], alarms) for row in draws])
     # Exact for continuous scores: the new one is among the highest floor((n + 1) a) of n + 1 (Lei et al. 2018).
     exact = math.floor(round((count + 1) * alarms, 9)) / (count + 1)
     assert exact <= alarms + 1e-12
@@ -249,18 +247,18 @@ def test_threshold_is_the_rank_of_conformal_prediction() -> None:
     scores = np.random.default_rng(0).permutation(99.0 + np.arange(99))
     for percent in range(1, 100):
         rank = -(-100 * (100 - percent) // 100)
-        assert anomaly_metrics.threshold(scores, percent / 100) == 99.0 + rank - 1
-        found = anomaly_metrics.threshold(scores, percent / 100)
-        assert anomaly_metrics.false_alarm_rate(scores, found) <= percent / 100
+        assert metrics.threshold(scores, percent / 100) == 99.0 + rank - 1
+        found = metrics.threshold(scores, percent / 100)
+        assert metrics.false_alarm_rate(scores, found) <= percent / 100
 
 
 def test_too_few_objects_allow_no_threshold() -> None:
-    assert anomaly_metrics.threshold(np.arange(18.0), 0.05) == math.inf
-    assert anomaly_metrics.threshold(np.arange(19.0), 0.05) == 18
-    assert anomaly_metrics.threshold(np.zeros(0), 0.5) == math.inf
-    assert anomaly_metrics.false_alarm_rate(np.arange(18.0), math.inf) == 0
+    assert metrics.threshold(np.arange(18.0), 0.05) == math.inf
+    assert metrics.threshold(np.arange(19.0), 0.05) == 18
+    assert metrics.threshold(np.zeros(0), 0.5) == math.inf
+    assert metrics.false_alarm_rate(np.arange(18.0), math.inf) == 0
 
 
 def test_false_alarms_are_above_the_threshold() -> None:
-    assert anomaly_metrics.false_alarm_rate(np.array([0.0, 1.0, 1.0, 2.0]), 1.0) == 0.25
-    assert math.isnan(anomaly_metrics.false_alarm_rate(np.zeros(0), 1.0))
+    assert metrics.false_alarm_rate(np.array([0.0, 1.0, 1.0, 2.0]), 1.0) == 0.25
+    assert math.isnan(metrics.false_alarm_rate(np.zeros(0), 1.0))

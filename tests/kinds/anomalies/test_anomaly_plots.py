@@ -14,8 +14,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from galaxyml import anomaly_plots
-from galaxyml.anomaly_plots import BAND_COLOURS, Curve
+from galaxyml.kinds.anomalies import plots
+from galaxyml.kinds.anomalies.plots import BAND_COLOURS, Curve
 
 KNOWN = [f"known {k:02}" for k in range(14)]
 UNKNOWN = [f"unknown {k}" for k in range(5)]
@@ -66,7 +66,7 @@ def data(found: Line2D) -> np.ndarray:
 
 def test_roc_shows_each_area_and_chance() -> None:
     scores, _, unknown = sample()
-    figure = drawn(anomaly_plots.roc_figure({"forest": scores, "inverted": -scores}, unknown))
+    figure = drawn(plots.roc_figure({"forest": scores, "inverted": -scores}, unknown))
     area = roc_auc_score(unknown, scores)
     assert legend(figure) == ["chance: AUC 0.500", f"forest: AUC {area:.3f}", f"inverted: AUC {1 - area:.3f}"]
     x, y = data(line(figure.axes[0], "forest"))
@@ -76,7 +76,7 @@ def test_roc_shows_each_area_and_chance() -> None:
 
 def test_precision_recall_shows_each_average_and_the_prevalence() -> None:
     scores, _, unknown = sample()
-    figure = drawn(anomaly_plots.pr_figure({"forest": scores}, unknown))
+    figure = drawn(plots.pr_figure({"forest": scores}, unknown))
     average = average_precision_score(unknown, scores)
     assert legend(figure) == [f"chance: prevalence {unknown.mean():.3f}", f"forest: AP {average:.3f}"]
     found = line(figure.axes[0], "forest")
@@ -88,7 +88,7 @@ def test_precision_recall_shows_each_average_and_the_prevalence() -> None:
 
 def test_recall_stands_between_the_perfect_ranking_and_none() -> None:
     scores, _, unknown = sample()
-    figure = drawn(anomaly_plots.recall_figure({"forest": scores, "perfect too": unknown + 0.0}, unknown))
+    figure = drawn(plots.recall_figure({"forest": scores, "perfect too": unknown + 0.0}, unknown))
     axes = figure.axes[0]
     assert axes.get_xscale() == "log"
     looked, found = data(line(axes, "forest"))
@@ -106,14 +106,14 @@ def test_recall_stands_between_the_perfect_ranking_and_none() -> None:
 
 def test_many_detectors_have_lines_of_their_own() -> None:
     scores, _, unknown = sample()
-    figure = anomaly_plots.roc_figure({f"detector {k:02}": scores for k in range(14)}, unknown)
+    figure = plots.roc_figure({f"detector {k:02}": scores for k in range(14)}, unknown)
     looks = {(found.get_color(), found.get_linestyle()) for found in figure.axes[0].lines[1:]}
     assert len(looks) == 14
 
 
 def test_classes_stand_by_their_median_score() -> None:
     scores, names, unknown = sample()
-    figure = drawn(anomaly_plots.score_figure(scores, names, unknown, 1.5))
+    figure = drawn(plots.score_figure(scores, names, unknown, 1.5))
     axes = figure.axes[0]
     expected = pd.Series(scores).groupby(names).median().sort_values(ascending=False)
     ticks = axes.get_yticklabels()
@@ -127,7 +127,7 @@ def test_classes_stand_by_their_median_score() -> None:
         assert ticks[place].get_text() == f"{name} ({len(of_it)})"
         assert axes.texts[place].get_text() == f"{(of_it > 1.5).mean():.0%}"
         assert low <= median <= high
-        colour = anomaly_plots.UNKNOWN if name in UNKNOWN else anomaly_plots.MODEL
+        colour = plots.UNKNOWN if name in UNKNOWN else plots.MODEL
         assert same_color(ticks[place].get_color(), colour)
     (threshold,) = [found for found in axes.lines if found.get_linestyle() == "--"]
     assert set(data(threshold)[0]) == {1.5}
@@ -136,10 +136,10 @@ def test_classes_stand_by_their_median_score() -> None:
 def test_infinite_scores_and_thresholds_are_drawn_within_bounds() -> None:
     scores, names, unknown = sample()
     scores[:30], scores[30:40] = np.inf, -np.inf
-    figure = drawn(anomaly_plots.score_figure(scores, names, unknown, np.inf))
+    figure = drawn(plots.score_figure(scores, names, unknown, np.inf))
     assert np.isfinite(figure.axes[0].get_xlim()).all()
     assert legend(figure) == ["known class", "unknown class"]
-    drawn(anomaly_plots.score_figure(np.zeros(400), names, unknown, 0.0))
+    drawn(plots.score_figure(np.zeros(400), names, unknown, 0.0))
 
 
 @pytest.mark.parametrize("count", [30, 400, 5000])
@@ -147,7 +147,7 @@ def test_embedding_shows_every_object_in_the_colour_of_its_class(count: int) -> 
     rng = np.random.default_rng(0)
     _, names, unknown = sample(count)
     points = rng.standard_normal((count, 2))
-    figure = drawn(anomaly_plots.latent_figure(points, names, unknown, "Latents"))
+    figure = drawn(plots.latent_figure(points, names, unknown, "Latents"))
     axes = figure.axes[0]
     assert axes.get_title() == "Latents"
     expected = [f"{name} ({(names == name).sum():,})" for name in sorted(set(names[~unknown]))]
@@ -159,7 +159,7 @@ def test_embedding_shows_every_object_in_the_colour_of_its_class(count: int) -> 
     by_place = {tuple(place): tuple(colour[:3]) for place, colour in zip(places, colours, strict=True)}
     for row in np.flatnonzero(~unknown):
         place = KNOWN.index(names[row])
-        assert by_place[tuple(points[row])] == to_rgba(anomaly_plots.KNOWN_COLOURS[place])[:3]
+        assert by_place[tuple(points[row])] == to_rgba(plots.KNOWN_COLOURS[place])[:3]
     for name, found in zip(UNKNOWN, others, strict=True):
         np.testing.assert_allclose(np.asarray(found.get_offsets(), float), points[names == name])
 
@@ -168,17 +168,17 @@ def test_embedding_is_drawn_of_known_or_unknown_objects_alone() -> None:
     _, names, unknown = sample(60)
     points = np.random.default_rng(0).standard_normal((60, 2))
     for which in (unknown, ~unknown):
-        figure = drawn(anomaly_plots.latent_figure(points[which], names[which], unknown[which], ""))
+        figure = drawn(plots.latent_figure(points[which], names[which], unknown[which], ""))
         assert len(legend(figure)) == len(set(names[which]))
 
 
 def test_few_objects_are_laid_out_on_their_principal_axes() -> None:
     latents = np.random.default_rng(0).standard_normal((12, 5)) * [5, 3, 1, 1, 1]
-    rows, places = anomaly_plots.embedding(latents, seed=0)
+    rows, places = plots.embedding(latents, seed=0)
     np.testing.assert_array_equal(rows, np.arange(12))
     np.testing.assert_allclose(np.abs(places), np.abs(PCA(2).fit_transform(latents)), atol=1e-5)
     for shape in ((1, 4), (2, 4), (5, 1)):
-        _, places = anomaly_plots.embedding(np.arange(np.prod(shape), dtype=float).reshape(shape), seed=0)
+        _, places = plots.embedding(np.arange(np.prod(shape), dtype=float).reshape(shape), seed=0)
         assert places.shape == (shape[0], 2)
         assert np.isfinite(places).all()
 
@@ -187,20 +187,20 @@ def test_many_objects_are_laid_out_with_their_neighbours() -> None:
     rng = np.random.default_rng(0)
     group = rng.integers(0, 3, 150)
     latents = rng.standard_normal((150, 6)) + 8 * np.eye(6)[group]
-    rows, places = anomaly_plots.embedding(latents, seed=3, most=90)
+    rows, places = plots.embedding(latents, seed=3, most=90)
     assert places.shape == (90, 2)
     assert len(set(rows)) == 90
     assert (np.diff(rows) > 0).all()
     nearest = NearestNeighbors(n_neighbors=6).fit(places).kneighbors(return_distance=False)
     assert (group[rows][nearest] == group[rows][:, None]).mean() > 0.95
-    again, same = anomaly_plots.embedding(latents, seed=3, most=90)
+    again, same = plots.embedding(latents, seed=3, most=90)
     np.testing.assert_array_equal(again, rows)
     np.testing.assert_array_equal(same, places)
 
 
 def test_curves_are_drawn_by_band_with_their_errors() -> None:
     one = curve()
-    axes = drawn(anomaly_plots.curves_figure([one])).axes[0]
+    axes = drawn(plots.curves_figure([one])).axes[0]
     bars = [found for found in axes.containers if isinstance(found, ErrorbarContainer)]
     assert len(bars) == 5
     for band, (points, _, (error,)) in enumerate(bars):
@@ -218,7 +218,7 @@ def test_model_is_drawn_in_the_bands_that_were_observed() -> None:
     fluxes = np.arange(6)[:, None] + np.zeros(50)
     spread = np.full((6, 50), 2.0)
     for given_spread in (spread, None):
-        axes = drawn(anomaly_plots.curves_figure([curve(model=(times, fluxes, given_spread))])).axes[0]
+        axes = drawn(plots.curves_figure([curve(model=(times, fluxes, given_spread))])).axes[0]
         models = [found for found in axes.lines if data(found).shape[1] == 50]
         assert [np.unique(data(found)[1]).item() for found in models] == [0, 1, 2, 3, 4]
         assert all(same_color(found.get_color(), BAND_COLOURS[k]) for k, found in enumerate(models))
@@ -231,7 +231,7 @@ def test_model_is_drawn_in_the_bands_that_were_observed() -> None:
 
 
 def test_marked_observation_is_ringed() -> None:
-    axes = drawn(anomaly_plots.curves_figure([curve(marked=(31.4, 2))])).axes[0]
+    axes = drawn(plots.curves_figure([curve(marked=(31.4, 2))])).axes[0]
     (ring,) = [found for found in axes.lines if found.get_fillstyle() == "none"]
     assert data(ring)[:, 0].tolist() == [32, curve().flux[32]]  # the nearest in that band
 
@@ -239,20 +239,20 @@ def test_marked_observation_is_ringed() -> None:
 def test_badly_measured_outliers_set_no_scale_and_are_pointed_at() -> None:
     one = curve()
     one.flux[7], one.error[7] = -5000, 4000
-    axes = drawn(anomaly_plots.curves_figure([one])).axes[0]
+    axes = drawn(plots.curves_figure([one])).axes[0]
     low, high = axes.get_ylim()
     assert -50 < low < 0
     assert 100 < high < 150
     (arrow,) = [found for found in axes.lines if found.get_marker() == "v"]
     assert data(arrow)[:, 0].tolist() == [7, low]
     marked = Curve(one.time, one.band, one.flux, one.error, "", marked=(7, int(one.band[7])))
-    assert drawn(anomaly_plots.curves_figure([marked])).axes[0].get_ylim()[0] < -5000
+    assert drawn(plots.curves_figure([marked])).axes[0].get_ylim()[0] < -5000
     dips = Curve(one.time, one.band, -3000.0 * (one.time == 9), np.where(one.time == 9, 50, one.error), "")
-    assert drawn(anomaly_plots.curves_figure([dips])).axes[0].get_ylim()[0] < -3000
+    assert drawn(plots.curves_figure([dips])).axes[0].get_ylim()[0] < -3000
 
 
 def test_panels_fill_the_grid_row_by_row() -> None:
-    figure = drawn(anomaly_plots.curves_figure([curve(title=str(k)) for k in range(7)], columns=3))
+    figure = drawn(plots.curves_figure([curve(title=str(k)) for k in range(7)], columns=3))
     assert [axes.get_title() for axes in figure.axes] == [str(k) for k in range(7)]
     spots = [axes.get_subplotspec() for axes in figure.axes]
     assert [(spot.rowspan.start, spot.colspan.start) for spot in spots if spot] == [divmod(k, 3) for k in range(7)]
@@ -263,7 +263,7 @@ def test_panels_fill_the_grid_row_by_row() -> None:
 
 def test_single_observations_are_drawn() -> None:
     lone = Curve(np.array([3.0]), np.array([5]), np.array([2.0]), np.array([0.0]), "one", marked=(3.0, 5))
-    low, high = drawn(anomaly_plots.curves_figure([lone])).axes[0].get_ylim()
+    low, high = drawn(plots.curves_figure([lone])).axes[0].get_ylim()
     assert low < 2 < high
 
 
@@ -279,5 +279,5 @@ def test_real_light_curves_are_drawn(real: Path) -> None:
         )
         for id, one in table.groupby("object_id")
     ]
-    figure = drawn(anomaly_plots.curves_figure(curves))
+    figure = drawn(plots.curves_figure(curves))
     assert len(figure.axes) == len(curves)

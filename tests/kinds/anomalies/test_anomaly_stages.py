@@ -8,14 +8,14 @@ from omegaconf import OmegaConf
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from galaxyml import report
-from galaxyml.detectors import Forest, Neighbours, Surprise
-from galaxyml.errors import UserError
-from galaxyml.joined import join
-from galaxyml.runs import RunDir
-from galaxyml.stages.detect import Detect, Sees, seen
-from galaxyml.stages.rank_anomalies import RankAnomalies, ranked
-from galaxyml.stages.score_anomalies import ScoreAnomalies
+from galaxyml.evaluation.joined import join
+from galaxyml.kinds.anomalies.detect import Detect, Sees, seen
+from galaxyml.kinds.anomalies.detectors import Forest, Neighbours, Surprise
+from galaxyml.kinds.anomalies.rank import RankAnomalies, ranked
+from galaxyml.kinds.anomalies.score import ScoreAnomalies
+from galaxyml.reports import run_report
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 
 CLASSES = ["round", "flat", "odd"]
 COUNTS = {"train": 120, "val": 80, "test": 60, "survey": 90}
@@ -225,14 +225,14 @@ def test_a_split_without_anything_unknown_has_false_alarms_alone(run: RunDir) ->
 
 def test_a_report_of_many_detectors_has_a_row_each_where_there_is_little_room(run: RunDir) -> None:
     metrics = SCORE(run)
-    table = report.summary(metrics, "survey")
+    table = run_report.summary(metrics, "survey")
     assert table[0] == ["metric", "model", "random", "plain features", "neighbours"]
-    assert report.turned(table) == table
-    header, *rows = report.turned(table, most=4)
+    assert run_report.turned(table) == table
+    header, *rows = run_report.turned(table, most=4)
     assert header == ["metric", "roc_auc", "pr_auc", "purity_25", "recall_25"]
     assert [row[0] for row in rows] == ["model", "random", "plain features", "neighbours"]
     assert rows[2][1] == f"{metrics['survey/features_roc_auc']:.4f}"
-    assert report.by_column(metrics, "survey")[0][0] == "class"
+    assert run_report.by_column(metrics, "survey")[0][0] == "class"
 
 
 def test_without_enough_validation_objects_there_is_no_threshold(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:

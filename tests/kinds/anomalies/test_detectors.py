@@ -11,8 +11,8 @@ from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import IsolationForest
 from sklearn.svm import OneClassSVM as SklearnSVM
 
-from galaxyml import detectors
-from galaxyml.detectors import (
+from galaxyml.kinds.anomalies import detectors
+from galaxyml.kinds.anomalies.detectors import (
     BY_TAILS,
     INDUCTIVE,
     Blend,
@@ -28,8 +28,8 @@ from galaxyml.detectors import (
     Surprise,
     cross_fitted_scores,
 )
-from galaxyml.errors import UserError
-from galaxyml.seeds import derive
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.seeds import derive
 
 Make = Callable[[], Detector]
 LEARNING: dict[str, Make] = {

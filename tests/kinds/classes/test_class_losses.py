@@ -14,8 +14,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from galaxyml.class_losses import ClassLoss, CrossEntropyLoss, FocalLoss, balanced_weights
-from galaxyml.errors import UserError
+from galaxyml.kinds.classes.losses import ClassLoss, CrossEntropyLoss, FocalLoss, balanced_weights
+from galaxyml.runs.errors import UserError
 
 K = 4
 WEIGHTS = [0.5, 1.0, 2.0, 4.0]

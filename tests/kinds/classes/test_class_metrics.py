@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import metrics as theirs
 
-from galaxyml import class_metrics
-from galaxyml.calibration import ece, softmax
+from galaxyml.evaluation.calibration import ece, softmax
+from galaxyml.kinds.classes import metrics
 
 NAMES = ["Round", "Cigar", "Spiral", "Merging"]
 
@@ -27,7 +27,7 @@ def sample(count: int = 500, classes: int = 4, seed: int = 0) -> tuple[np.ndarra
 def test_confusion_is_scikit_learns() -> None:
     labels, probabilities = sample()
     predicted = probabilities.argmax(1)
-    found = class_metrics.confusion(labels, predicted, 5)
+    found = metrics.confusion(labels, predicted, 5)
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found, theirs.confusion_matrix(labels, predicted, labels=range(5)))
 
@@ -38,7 +38,7 @@ def test_confusion_is_scikit_learns() -> None:
 )
 @settings(max_examples=60, deadline=None)
 def test_rates_are_scikit_learns(labels: np.ndarray, predicted: np.ndarray) -> None:
-    found = class_metrics.rates(class_metrics.confusion(labels, predicted, 4))
+    found = metrics.rates(metrics.confusion(labels, predicted, 4))
     assert found["accuracy"] == pytest.approx(theirs.accuracy_score(labels, predicted))
     assert found["macro_f1"] == pytest.approx(theirs.f1_score(labels, predicted, average="macro", zero_division=0))
     with warnings.catch_warnings():  # of classes that are predicted but not true
@@ -51,8 +51,8 @@ def test_rates_are_scikit_learns(labels: np.ndarray, predicted: np.ndarray) -> N
 
 def test_rates_take_many_matrices() -> None:
     matrices = np.random.default_rng(0).integers(0, 5, (2, 3, 4, 4))
-    many = class_metrics.rates(matrices)
-    one = class_metrics.rates(matrices[1, 2])
+    many = metrics.rates(matrices)
+    one = metrics.rates(matrices[1, 2])
     assert many["macro_f1"].shape == (2, 3)
     assert many["f1"].shape == (2, 3, 4)
     for name, values in one.items():
@@ -60,7 +60,7 @@ def test_rates_take_many_matrices() -> None:
 
 
 def test_rates_of_nothing_are_zero() -> None:
-    assert all((values == 0).all() for values in class_metrics.rates(np.zeros((3, 3))).values())
+    assert all((values == 0).all() for values in metrics.rates(np.zeros((3, 3))).values())
 
 
 @given(
@@ -69,7 +69,7 @@ def test_rates_of_nothing_are_zero() -> None:
 )
 @settings(max_examples=60, deadline=None)
 def test_auc_is_scikit_learns_with_ties(labels: np.ndarray, scores: np.ndarray) -> None:
-    found = class_metrics.auc(labels, scores)
+    found = metrics.auc(labels, scores)
     for k in range(3):
         if 0 < (labels == k).sum() < 10:
             assert found[k] == pytest.approx(theirs.roc_auc_score(labels == k, scores[:, k]))
@@ -80,15 +80,15 @@ def test_auc_is_scikit_learns_with_ties(labels: np.ndarray, scores: np.ndarray) 
 def test_macro_auc_is_scikit_learns() -> None:
     labels, probabilities = sample()
     expected = theirs.roc_auc_score(labels, probabilities, multi_class="ovr")
-    assert class_metrics.macro_auc(labels, probabilities) == pytest.approx(expected)
+    assert metrics.macro_auc(labels, probabilities) == pytest.approx(expected)
     padded = np.pad(probabilities, ((0, 0), (0, 1)))  # a class without objects
-    assert class_metrics.macro_auc(labels, padded) == pytest.approx(expected)
-    assert np.isnan(class_metrics.macro_auc(np.zeros_like(labels), probabilities))
+    assert metrics.macro_auc(labels, padded) == pytest.approx(expected)
+    assert np.isnan(metrics.macro_auc(np.zeros_like(labels), probabilities))
 
 
 def test_scores_are_scikit_learns() -> None:
     labels, probabilities = sample()
-    found = class_metrics.score(labels, probabilities, NAMES)
+    found = metrics.score(labels, probabilities, NAMES)
     assert found["nll"] == pytest.approx(theirs.log_loss(labels, probabilities))
     assert found["brier"] == pytest.approx(((probabilities - np.eye(4)[labels]) ** 2).sum(1).mean())
     assert found["ece"] == ece(probabilities, labels, 15)
@@ -100,29 +100,29 @@ def test_scores_are_scikit_learns() -> None:
 
 def test_nll_of_certain_errors_is_scikit_learns() -> None:
     labels, certain = np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]])
-    assert class_metrics.score(labels, certain, ["a", "b"])["nll"] == pytest.approx(theirs.log_loss(labels, certain))
+    assert metrics.score(labels, certain, ["a", "b"])["nll"] == pytest.approx(theirs.log_loss(labels, certain))
 
 
 def test_unknown_classes_count_nowhere() -> None:
     labels, probabilities = sample()
     some = np.where(np.arange(500) < 200, -1, labels)
     known = labels[200:], probabilities[200:]
-    assert class_metrics.score(some, probabilities, NAMES) == class_metrics.score(*known, NAMES)
-    assert class_metrics.bootstrap(some, probabilities, NAMES, 20) == class_metrics.bootstrap(*known, NAMES, 20)
-    nothing = class_metrics.score(np.full(500, -1), probabilities, NAMES)
+    assert metrics.score(some, probabilities, NAMES) == metrics.score(*known, NAMES)
+    assert metrics.bootstrap(some, probabilities, NAMES, 20) == metrics.bootstrap(*known, NAMES, 20)
+    nothing = metrics.score(np.full(500, -1), probabilities, NAMES)
     assert nothing["accuracy"] == nothing["nll"] == nothing["ece"] == 0
-    assert np.isnan(list(class_metrics.bootstrap(np.full(500, -1), probabilities, NAMES).values())).all()
+    assert np.isnan(list(metrics.bootstrap(np.full(500, -1), probabilities, NAMES).values())).all()
 
 
 def test_intervals_are_those_of_a_plain_loop() -> None:
     labels, probabilities = sample(300)
     resamples = 1500
-    found = class_metrics.bootstrap(labels, probabilities, NAMES, resamples, level=0.9)
+    found = metrics.bootstrap(labels, probabilities, NAMES, resamples, level=0.9)
     rng = np.random.default_rng(123)
     scores = []
     for _ in range(resamples):
         rows = rng.integers(0, 300, 300)
-        scores.append(class_metrics.score(labels[rows], probabilities[rows], NAMES))
+        scores.append(metrics.score(labels[rows], probabilities[rows], NAMES))
     assert list(found) == [key for key in scores[0] if not key.startswith("support/")]
     for key, (low, high) in found.items():
         values = np.array([score[key] for score in scores])
@@ -133,11 +133,11 @@ def test_intervals_are_those_of_a_plain_loop() -> None:
 
 def test_resamples_agree_with_the_score_of_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, probabilities = sample(80)
-    monkeypatch.setattr(class_metrics, "WEIGHTS_AT_ONCE", 80 * 3)  # several chunks, the last one smaller
-    found = class_metrics.bootstrap(labels, probabilities, NAMES, resamples=7, level=1.0, seed=5)
+    monkeypatch.setattr(metrics, "WEIGHTS_AT_ONCE", 80 * 3)  # several chunks, the last one smaller
+    found = metrics.bootstrap(labels, probabilities, NAMES, resamples=7, level=1.0, seed=5)
     rng = np.random.default_rng(5)
     rows = np.concatenate([rng.integers(0, 80, (size, 80)) for size in (3, 3, 1)])
-    scores = [class_metrics.score(labels[drawn], probabilities[drawn], NAMES) for drawn in rows]
+    scores = [metrics.score(labels[drawn], probabilities[drawn], NAMES) for drawn in rows]
     for key, (low, high) in found.items():
         values = [score[key] for score in scores]
         assert (low, high) == (pytest.approx(min(values), abs=1e-12), pytest.approx(max(values), abs=1e-12))
@@ -149,7 +149,7 @@ def test_resamples_without_a_class_say_nothing_of_it() -> None:
     labels[0] = 0  # in 63 % of the resamples
     probabilities[0] = [0.9, 0.05, 0.05]
     padded = np.pad(probabilities, ((0, 0), (0, 1)))
-    found = class_metrics.bootstrap(labels, padded, NAMES, resamples=200)
+    found = metrics.bootstrap(labels, padded, NAMES, resamples=200)
     assert found["recall/Round"] == (1, 1)
     assert found["auc/Round"][0] > 0.9
     for name in ("precision", "recall", "f1", "auc"):
@@ -159,7 +159,7 @@ def test_resamples_without_a_class_say_nothing_of_it() -> None:
 
 def test_bootstrap_repeats_itself() -> None:
     labels, probabilities = sample(50)
-    first, second, other = (class_metrics.bootstrap(labels, probabilities, NAMES, 30, seed=seed) for seed in (1, 1, 2))
+    first, second, other = (metrics.bootstrap(labels, probabilities, NAMES, 30, seed=seed) for seed in (1, 1, 2))
     assert first == second != other
 
 
@@ -167,10 +167,10 @@ def test_metric_over_batches_is_the_score_of_all() -> None:
     labels, probabilities = sample(200)
     labels[:20] = -1
     logits = np.log(probabilities)
-    metric = class_metrics.ClassMetrics(NAMES)
+    metric = metrics.ClassMetrics(NAMES)
     for rows in (slice(0, 64), slice(64, 128), slice(128, 200)):
         metric.update(torch.tensor(logits[rows], requires_grad=True), torch.tensor(labels[rows]))
-    expected = class_metrics.score(labels, softmax(logits.astype(np.float32)), NAMES)
+    expected = metrics.score(labels, softmax(logits.astype(np.float32)), NAMES)
     found = metric.compute()
     assert list(found)[:6] == ["macro_f1", "accuracy", "balanced_accuracy", "macro_auc", "ece", "nll"]
     assert list(found)[6:] == [f"f1/{name}" for name in NAMES]
@@ -179,7 +179,7 @@ def test_metric_over_batches_is_the_score_of_all() -> None:
 
 
 def test_a_diverged_net_scores_worst() -> None:
-    metric = class_metrics.ClassMetrics(["a", "b"])
+    metric = metrics.ClassMetrics(["a", "b"])
     metric.update(torch.full((6, 2), torch.nan), torch.tensor([0, 1, 0, 1, 1, -1]))
     found = metric.compute()
     assert found["accuracy"] == found["macro_f1"] == found["balanced_accuracy"] == found["macro_auc"] == 0
@@ -191,13 +191,13 @@ def test_a_diverged_net_scores_worst() -> None:
 @given(arrays.arrays(np.float32, (7, 3)), arrays.arrays(np.int64, 7, elements=st.integers(-1, 2)))
 @settings(max_examples=60, deadline=None)
 def test_metric_is_never_nan(logits: np.ndarray, labels: np.ndarray) -> None:
-    metric = class_metrics.ClassMetrics(["a", "b", "c"])
+    metric = metrics.ClassMetrics(["a", "b", "c"])
     metric.update(torch.tensor(logits), torch.tensor(labels))
     assert np.isfinite(list(metric.compute().values())).all()
 
 
 def test_nothing_collected_is_no_nan_and_no_figure() -> None:
-    metric = class_metrics.ClassMetrics(NAMES)
+    metric = metrics.ClassMetrics(NAMES)
     assert metric.figures() == {}
     metric.update(torch.ones(3, 4, dtype=torch.bfloat16), torch.full((3,), -1))
     assert metric.figures() == {}
@@ -208,7 +208,7 @@ def test_nothing_collected_is_no_nan_and_no_figure() -> None:
 
 def test_figures_are_of_this_epoch() -> None:
     labels, probabilities = sample(100)
-    metric = class_metrics.ClassMetrics(NAMES)
+    metric = metrics.ClassMetrics(NAMES)
     metric.update(torch.tensor(np.log(probabilities)), torch.tensor(labels))
     assert set(metric.figures()) == {"confusion", "f1 by class", "reliability"}
     metric.reset()

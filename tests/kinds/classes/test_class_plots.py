@@ -5,9 +5,9 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from galaxyml import class_plots
-from galaxyml.calibration import reliability, softmax
-from galaxyml.class_metrics import confusion
+from galaxyml.evaluation.calibration import reliability, softmax
+from galaxyml.kinds.classes import plots
+from galaxyml.kinds.classes.metrics import confusion
 
 LONG = [f"In-between Round Smooth {k}" for k in range(12)]
 
@@ -36,7 +36,7 @@ def test_confusion_shows_counts_and_shares(classes: int) -> None:
     labels, probabilities = sample(classes)
     matrix = confusion(labels, probabilities.argmax(1), classes)
     matrix[0] = 0  # a class without objects
-    axes = drawn(class_plots.confusion_figure(matrix, LONG[:classes])).axes[0]
+    axes = drawn(plots.confusion_figure(matrix, LONG[:classes])).axes[0]
     cells = [text.get_text() for text in axes.texts]
     assert cells[0] == "0"
     assert cells[-1] == f"{matrix[-1, -1]}\n{matrix[-1, -1] / matrix[-1].sum():.0%}"
@@ -44,13 +44,13 @@ def test_confusion_shows_counts_and_shares(classes: int) -> None:
 
 
 def test_every_class_has_its_own_line() -> None:
-    lines = [tuple(class_plots._line(k).values()) for k in range(20)]
+    lines = [tuple(plots._line(k).values()) for k in range(20)]
     assert len(set(lines)) == 20
 
 
 def test_roc_legend_holds_the_area() -> None:
     labels, probabilities = sample(3)
-    texts = legend(drawn(class_plots.roc_figure(labels, probabilities, LONG[:3])))
+    texts = legend(drawn(plots.roc_figure(labels, probabilities, LONG[:3])))
     known = labels >= 0
     for k in range(3):
         expected = roc_auc_score(labels[known] == k, probabilities[known, k])
@@ -59,7 +59,7 @@ def test_roc_legend_holds_the_area() -> None:
 
 def test_precision_recall_legend_holds_the_average_and_chance() -> None:
     labels, probabilities = sample(2)
-    texts = legend(drawn(class_plots.precision_recall_figure(labels, probabilities, ["a", "b"])))
+    texts = legend(drawn(plots.precision_recall_figure(labels, probabilities, ["a", "b"])))
     known = labels >= 0
     expected = average_precision_score(labels[known] == 1, probabilities[known, 1])
     assert texts[1] == f"b: AP {expected:.3f} (chance {(labels[known] == 1).mean():.3f})"
@@ -68,21 +68,21 @@ def test_precision_recall_legend_holds_the_average_and_chance() -> None:
 def test_curves_leave_out_what_is_not_defined() -> None:
     labels, probabilities = sample(3)
     labels[labels == 2] = 0
-    assert len(legend(drawn(class_plots.roc_figure(labels, probabilities, LONG[:3])))) == 2
+    assert len(legend(drawn(plots.roc_figure(labels, probabilities, LONG[:3])))) == 2
     alike = np.zeros_like(labels)
-    for draw in (class_plots.roc_figure, class_plots.precision_recall_figure):
+    for draw in (plots.roc_figure, plots.precision_recall_figure):
         assert legend(drawn(draw(alike, probabilities, LONG[:3]))) == []
 
 
 def test_two_classes_have_one_roc_curve() -> None:
     labels, probabilities = sample(2)
-    assert len(legend(drawn(class_plots.roc_figure(labels, probabilities, ["a", "b"])))) == 1
+    assert len(legend(drawn(plots.roc_figure(labels, probabilities, ["a", "b"])))) == 1
 
 
 def test_reliability_legend_holds_the_error() -> None:
     labels, probabilities = sample(4)
     curves = {"net alone": reliability(probabilities, labels), "flat": reliability(np.full((300, 4), 0.25), labels)}
-    figure = drawn(class_plots.reliability_figure(curves))
+    figure = drawn(plots.reliability_figure(curves))
     assert legend(figure) == [f"{name}: ECE {curve.ece:.3f}" for name, curve in curves.items()]
     above, below = (axes.get_position() for axes in figure.axes)
     assert (above.x0, above.x1) == pytest.approx((below.x0, below.x1), abs=0.01)
@@ -91,17 +91,17 @@ def test_reliability_legend_holds_the_error() -> None:
 def test_f1_shows_each_value() -> None:
     f1 = np.array([0.0, 0.5, 1.0])
     intervals = np.array([[np.nan, np.nan], [0.4, 0.6], [1.0, 1.0]])
-    figure = drawn(class_plots.f1_figure(LONG[:3], f1, intervals, baseline=np.array([0.0, 0.2, 0.0])))
+    figure = drawn(plots.f1_figure(LONG[:3], f1, intervals, baseline=np.array([0.0, 0.2, 0.0])))
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.000", "0.500", "1.000"]
     assert set(legend(figure)) == {"model", "trivial predictor"}
-    assert legend(drawn(class_plots.f1_figure(LONG[:3], f1))) == []
+    assert legend(drawn(plots.f1_figure(LONG[:3], f1))) == []
 
 
 def test_gaps_and_odd_intervals_are_drawn() -> None:
     values = np.array([0.8, np.nan, 0.6])
     low, high = np.array([0.82, np.nan, 0.5]), np.array([0.9, np.nan, 0.7])  # the first is above its value
     figure = drawn(
-        class_plots.by_property_figure(
+        plots.by_property_figure(
             "redshift", np.array([0, 0.05, 0.1, 0.3]), values, low, high, np.array([9, 0, 9]), "macro F1"
         )
     )

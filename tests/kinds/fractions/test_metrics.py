@@ -4,8 +4,8 @@ import torch
 from scipy import stats
 from sklearn.metrics import root_mean_squared_error
 
-from galaxyml import metrics
-from galaxyml.losses import MSELoss
+from galaxyml.kinds.fractions import metrics
+from galaxyml.kinds.fractions.losses import MSELoss
 
 
 @pytest.fixture

@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from galaxyml import metrics, report
-from galaxyml.errors import UserError
-from galaxyml.joined import join, spread
-from galaxyml.runs import RunDir
-from galaxyml.stages.constrain import Constrain
-from galaxyml.stages.figures import path_said
-from galaxyml.stages.score import ScoreFractions
-from galaxyml.stages.submission import Submission, check
+from galaxyml.evaluation.joined import join, spread
+from galaxyml.kinds.fractions import metrics
+from galaxyml.kinds.fractions.constrain import Constrain
+from galaxyml.kinds.fractions.figures import path_said
+from galaxyml.kinds.fractions.score import ScoreFractions
+from galaxyml.kinds.fractions.submission import Submission, check
+from galaxyml.reports import run_report
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, constrain, project, violation
 
 TREE = DecisionTree.load("kaggle")
@@ -204,11 +205,11 @@ def test_spread_is_over_runs(tmp_path: Path) -> None:
 def test_report_shows_each_number_beside_the_trivial_one(run: RunDir) -> None:
     found = {"val/rmse": 0.1, "val/net_rmse": 0.12, "val/mean_rmse": 0.16, "val/rmse/Class1.1": 0.2}
     run.write_metrics(found)
-    assert report.summary(run.metrics(), "val")[1] == ["rmse", "0.1000", "0.1200", "0.1600"]
+    assert run_report.summary(run.metrics(), "val")[1] == ["rmse", "0.1000", "0.1200", "0.1600"]
     joined = found | {"folds": {"val/rmse": {"mean": 0.11, "std": 0.01, "runs": 5}}}
-    assert report.summary(joined, "val")[1][-1] == "0.1100 ± 0.0100 (5)"
-    assert report.by_column(found, "val")[1][:2] == ["Class1.1", "0.2000"]
-    assert report.summary(found, "test") == []
+    assert run_report.summary(joined, "val")[1][-1] == "0.1100 ± 0.0100 (5)"
+    assert run_report.by_column(found, "val")[1][:2] == ["Class1.1", "0.2000"]
+    assert run_report.summary(found, "test") == []
 
 
 def test_metrics_of_an_unfinished_run_are_asked_for_in_vain(run: RunDir) -> None:

@@ -4,7 +4,7 @@ import torch
 from scipy.stats import median_abs_deviation, pearsonr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from galaxyml.number_metrics import NumberMetrics, by_column, over_columns, resampled
+from galaxyml.kinds.numbers.metrics import NumberMetrics, by_column, over_columns, resampled
 
 
 def numbers(count: int = 300, offset: float = 0.0, unit: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

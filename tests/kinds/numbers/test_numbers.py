@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from galaxyml.errors import UserError
-from galaxyml.losses import BinaryCrossEntropyLoss, MSELoss, ScaledLoss
-from galaxyml.models.numbers import Unscaled, moments
+from galaxyml.kinds.fractions.losses import BinaryCrossEntropyLoss, MSELoss, ScaledLoss
+from galaxyml.kinds.numbers.head import Unscaled, moments
+from galaxyml.runs.errors import UserError
 
 
 def test_scores_of_zero_are_the_means_and_of_one_a_deviation_more() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.joined import Said, join
-from galaxyml.runs import RunDir
-from galaxyml.stages.answers import Answers
-from galaxyml.votes.vocabulary import Vocabulary
+from galaxyml.evaluation.joined import Said, join
+from galaxyml.kinds.votes.answers import Answers
+from galaxyml.runs.run_dir import RunDir
+from galaxyml.trees.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

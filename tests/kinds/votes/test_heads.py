@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from galaxyml.errors import UserError
-from galaxyml.models.heads import Answers, Concentrations
+from galaxyml.kinds.votes.heads import Answers, Concentrations
+from galaxyml.runs.errors import UserError
 
 VOCABULARY: Any = SimpleNamespace(sizes=[3, 2], question_of=[0, 0, 0, 1, 1])
 

@@ -11,9 +11,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from galaxyml.errors import UserError
-from galaxyml.models.heads import Answers, Concentrations
-from galaxyml.vote_losses import DirichletMultinomialLoss, FractionLoss, MultinomialLoss
+from galaxyml.kinds.votes.heads import Answers, Concentrations
+from galaxyml.kinds.votes.losses import DirichletMultinomialLoss, FractionLoss, MultinomialLoss
+from galaxyml.runs.errors import UserError
 
 SIZES = [3, 2, 5]
 STARTS = [0, 3, 5]

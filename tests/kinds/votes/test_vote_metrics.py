@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr
 from sklearn import metrics as sk
 
-from galaxyml import vote_metrics
-from galaxyml.calibration import reliability
-from galaxyml.vote_metrics import (
+from galaxyml.evaluation.calibration import reliability
+from galaxyml.kinds.votes import metrics
+from galaxyml.kinds.votes.metrics import (
     Resampled,
     VoteMetrics,
     by_column,
@@ -162,7 +162,7 @@ def test_published_numbers_are_those_of_the_published_table(real: Path) -> None:
 def test_resamples_are_those_of_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     said, true, votes = sample(90, 3)
     other = np.clip(said + 0.1, 0, 1) ** 2
-    monkeypatch.setattr(vote_metrics, "GALAXIES_AT_ONCE", 32)  # several blocks, the last one smaller
+    monkeypatch.setattr(metrics, "GALAXIES_AT_ONCE", 32)  # several blocks, the last one smaller
     found = Resampled({"": said, "head": other}, true, votes, resamples=7, least=5, seed=4)
     rng = np.random.default_rng(4)
     for number in range(8):

@@ -7,16 +7,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from galaxyml.calibration import reliability
-from galaxyml.vote_metrics import fraction_reliability
-from galaxyml.vote_plots import (
+from galaxyml.evaluation.calibration import reliability
+from galaxyml.kinds.votes.metrics import fraction_reliability
+from galaxyml.kinds.votes.plots import (
     against_truth_figure,
     calibration_figure,
     degradation_figure,
     progression_figure,
     space_figure,
 )
-from galaxyml.votes.ontology import Ontology
+from galaxyml.trees.ontology import Ontology
 
 
 def drawn(figure: Figure) -> Figure:

@@ -8,14 +8,14 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from galaxyml import report
-from galaxyml.errors import UserError
-from galaxyml.plots import picture_grid
-from galaxyml.runs import RunDir
-from galaxyml.stages.score_votes import ScoreVotes, column_means
-from galaxyml.stages.shift_figures import ShiftFigures
-from galaxyml.stages.votes import judged, label, question_of, questions, resampled
-from galaxyml.vote_metrics import by_column
+from galaxyml.evaluation.plots import picture_grid
+from galaxyml.kinds.votes.answered import judged, label, question_of, questions, resampled
+from galaxyml.kinds.votes.figures import ShiftFigures
+from galaxyml.kinds.votes.metrics import by_column
+from galaxyml.kinds.votes.score import ScoreVotes, column_means
+from galaxyml.reports import run_report
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 
 FEATURES = (
     "smooth_or_features_smooth",
@@ -397,7 +397,7 @@ def test_failures_are_the_largest_errors_of_the_most_votes(tmp_path: Path, monke
         captions[title.partition(",")[0]] = texts
         return picture_grid(pictures, texts, title)
 
-    monkeypatch.setattr("galaxyml.stages.shift_figures.picture_grid", grid)
+    monkeypatch.setattr("galaxyml.kinds.votes.figures.picture_grid", grid)
     run = made_up(tmp_path)
     ShiftFigures(failures=3, embedded=0)(run)
     table = run.predictions("test")
@@ -428,8 +428,8 @@ def test_figures_need_no_embedding_and_no_intervals(tmp_path: Path) -> None:
 
 def test_the_report_shows_splits_surveys_and_intervals(tmp_path: Path) -> None:
     found = ScoreVotes(resamples=20)(made_up(tmp_path))
-    rows = {row[0]: row for row in report.summary(found, "test")[1:]}
+    rows = {row[0]: row for row in run_report.summary(found, "test")[1:]}
     assert rows["pearson"][1].startswith(f"{found['test/pearson']:.4f} [")
     assert "pearson_drop" in rows
-    table = report.by_column(found, "test")
+    table = run_report.by_column(found, "test")
     assert "ukidss:bar_yes" in [row[0] for row in table]

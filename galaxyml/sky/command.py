@@ -1,11 +1,11 @@
-"""Shows the simulated sky: `python -m galaxyml.sky FILE [--survey decals|surveys|lsst]`, or `FOLDER --labels 1500`."""
+"""Shows the simulated sky: `python -m galaxyml sky FILE [--survey decals|surveys|lsst]`, or `FOLDER --labels 1500`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from galaxyml.errors import UserError
+from galaxyml.runs.errors import UserError
 from galaxyml.sky.images import write_images
 from galaxyml.sky.light_curves.sheet import light_curve_sheet
 from galaxyml.sky.sheet import contact_sheet, galaxy10_sheet, surveys_sheet
@@ -16,7 +16,7 @@ SHEETS = {"sdss": contact_sheet, "decals": galaxy10_sheet, "surveys": surveys_sh
 def main(given: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the sheet, or the folder."""
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml.sky",
+        prog="python -m galaxyml sky",
         description="Writes a picture with galaxies of every kind, or light curves of every class; or a folder of "
         "pictures with a table of labels, as task=images takes it.",
     )
@@ -42,7 +42,3 @@ def main(given: Sequence[str] | None = None) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     print(f"Wrote {arguments.file}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""Images: decoded once, kept, shown in random views."""

@@ -1,0 +1,1 @@
+"""Light curves: read once, kept as ragged columns, shown in random views."""

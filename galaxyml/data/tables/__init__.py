@@ -1,0 +1,1 @@
+"""Tables of catalogues and labels, read and checked."""

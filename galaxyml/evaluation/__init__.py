@@ -1,0 +1,1 @@
+"""What kinds of target share: bootstrap, calibration, intervals, figures, paired comparison."""

@@ -1,0 +1,1 @@
+"""Kinds of target, a folder each: losses, heads, metrics, stages and figures."""

@@ -1,0 +1,1 @@
+"""Classes that exclude each other."""

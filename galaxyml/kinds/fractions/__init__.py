@@ -1,0 +1,1 @@
+"""Vote fractions of a decision tree."""
