@@ -34,7 +34,7 @@ import galaxyml.sweeps.finish  # noqa: F401 - registers what the configuration r
 from galaxyml.cli import overrides
 from galaxyml.experiment import quiet
 from galaxyml.runs.run_dir import RunDir
-from galaxyml.training.callbacks import EpochSeeds, History, Telling
+from galaxyml.training.callbacks import EpochSeeds, History, StatusWriter
 from galaxyml.training.choosing import wishes
 from galaxyml.training.hardware import device_name, keep_memory
 from galaxyml.training.stopping import Stopping
@@ -125,7 +125,7 @@ def measure(config: DictConfig, rounds: int, folder: Path) -> dict[str, Any]:
             tempo,
             EpochSeeds(config.seed),
             History(here),
-            Telling(here, "all", ["all"], config.monitor),
+            StatusWriter(here, "all", ["all"], config.monitor),
             pace,
             Stopping(here),
         ],

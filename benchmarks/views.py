@@ -18,7 +18,7 @@ from galaxyml.kinds.fractions.losses import MSELoss
 from galaxyml.models.astrocnn import AstroCNN
 from galaxyml.models.symmetry import Symmetric, Symmetries, Views
 from galaxyml.training.hardware import keep_memory
-from galaxyml.training.prediction_module import Predictor
+from galaxyml.training.prediction_module import PredictionModule
 
 SIZE, SIDE, FRACTIONS = 128, 182, 37
 SETS: dict[str, Any] = {
@@ -34,7 +34,7 @@ def predicting(views: Any) -> Callable[[], None]:
     """Predictions of one batch of stored pictures."""
     pixels = torch.randint(0, 256, (BATCH, SIDE, SIDE, 3), dtype=torch.uint8)
     batch = {"index": torch.arange(BATCH), "image": plain(pixels, SIZE), "pixels": pixels}
-    predictor = Predictor(AstroCNN(FRACTIONS), predict_views=views).eval()
+    predictor = PredictionModule(AstroCNN(FRACTIONS), predict_views=views).eval()
 
     @torch.inference_mode()
     def predict() -> None:

@@ -28,14 +28,14 @@ from galaxyml.runs.seeds import seed_all
 from galaxyml.sweeps.run_job import where
 from galaxyml.training import processes
 from galaxyml.training.averaging import Patience, WeightEMA
-from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, Telling, checkpoints
+from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, StatusWriter, checkpoints
 from galaxyml.training.choosing import wishes
 from galaxyml.training.dashboard import Dashboard
 from galaxyml.training.figure_logging import Figures
 from galaxyml.training.hardware import keep_memory
-from galaxyml.training.loggers import check, conclude, made
+from galaxyml.training.loggers import build_logger, check, log_final
 from galaxyml.training.phases import enter, phases
-from galaxyml.training.prediction_module import Predictor
+from galaxyml.training.prediction_module import PredictionModule
 from galaxyml.training.pruning import Pruned, pruning
 from galaxyml.training.sharding import Sharded
 from galaxyml.training.stopping import Stopping
@@ -119,7 +119,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
             here.check_data(data.source.name, data.digests())
         log.info("%s: finished before, kept.", here.name)
         return _reached(here.metrics(), config, here)
-    here.tell(state="preparing", began=time.time(), ended=None, reason=None, left=None, **where())
+    here.update_status(state="preparing", began=time.time(), ended=None, reason=None, left=None, **where())
     try:
         with processes.together(config, here.path) as call:
             data.setup()
@@ -129,14 +129,14 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
             trainer = _learn(config, here, module, data)
     except Pruned as ended:
         log.info("%s: ended early, %s", here.name, ended)
-        here.tell(state="pruned", value=ended.value, left=None, ended=time.time())
+        here.update_status(state="pruned", value=ended.value, left=None, ended=time.time())
         return ended.value
     metrics = run_stages(config, here)
     reached = _reached(metrics, config, here)
     run_report.write(here, metrics)
-    conclude(trainer.loggers, {f"reached/{config.monitor}": reached})
+    log_final(trainer.loggers, {f"reached/{config.monitor}": reached})
     here.write_metrics(metrics)  # last: it marks the run as finished
-    here.tell(state="finished", value=reached, monitor=config.monitor, left=None, ended=time.time())
+    here.update_status(state="finished", value=reached, monitor=config.monitor, left=None, ended=time.time())
     return reached
 
 
@@ -211,7 +211,7 @@ def load_run(here: RunDir) -> Any:
     return module.eval()
 
 
-def load_predictor(here: RunDir) -> Predictor:
+def load_predictor(here: RunDir) -> PredictionModule:
     """The net of a run of pictures that has been fitted, without what it was fitted by.
 
     Raises:
@@ -219,7 +219,9 @@ def load_predictor(here: RunDir) -> Predictor:
     """
     config = _fitted(here)
     part = config.module
-    predictor = Predictor(instantiate(part.net), instantiate(part.get("final")), part.predict_views, part.symmetry)
+    predictor = PredictionModule(
+        instantiate(part.net), instantiate(part.get("final")), part.predict_views, part.symmetry
+    )
     last = phases(part.tune, predictor.net)[-1]
     if last == "lora":
         enter(last, predictor.net, instantiate(part.tuning))
@@ -293,7 +295,7 @@ def _check(config: DictConfig) -> None:
 def _check_siblings(here: RunDir, config: DictConfig) -> None:
     """Folds that will be joined must be made alike."""
     for sibling in RunDir(here.path.parent).children():
-        if sibling.worth_keeping and sibling.name != here.name and sibling.group == here.group:
+        if sibling.has_progress and sibling.name != here.name and sibling.group == here.group:
             check_same(sibling, config, besides=("fold",))
 
 
@@ -321,7 +323,7 @@ def _trainer(
         History(part),
         *judges,
         EpochProgress(name, config.monitor),
-        Telling(here, phase, module.phases, config.monitor),
+        StatusWriter(here, phase, module.phases, config.monitor),
         Dashboard(config.monitor),
         Figures(),
         *instantiate(list((config.get("callbacks") or {}).values())),
@@ -330,7 +332,7 @@ def _trainer(
         *checkpoints(part, config.monitor, config.mode, config.top_k),
     ]
     epochs = module.epochs(phase, config.epochs)
-    logger = made(part, here, config) or False
+    logger = build_logger(part, here, config) or False
     return instantiate(
         config.trainer, max_epochs=epochs, callbacks=callbacks, logger=logger, default_root_dir=str(part.path)
     )
@@ -356,7 +358,7 @@ def _fit_phase(
         if ranks.leads():
             history = part.history()
             assert history is not None
-            conclude(trainer.loggers, {})
+            log_final(trainer.loggers, {})
             part.write_metrics({str(name): value for name, value in history.iloc[-1].items()})
 
 

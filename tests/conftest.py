@@ -111,10 +111,10 @@ def judged_as_scored() -> Callable[[Path, str], set[str]]:
 
     def check(folder: Path, split: str) -> set[str]:
         from galaxyml.evaluation.paired import measured
-        from galaxyml.kinds.scored import evidence
+        from galaxyml.kinds.scored import load_scored
         from galaxyml.runs.run_dir import RunDir
 
-        said = evidence(RunDir(folder), split)
+        said = load_scored(RunDir(folder), split)
         assert said is not None
         scored = RunDir(folder).metrics()
         found = {f"{split}/{key}": values[0] for key, values in measured([said], resamples=1)[0].items()}

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from galaxyml.data.tables import labels
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 
 _PACKED = Path(__file__).parents[1] / "conf"  # in an installed wheel
 CONF = _PACKED if _PACKED.is_dir() else Path(__file__).parents[2] / "conf"
@@ -88,7 +88,7 @@ def prepare(args: list[str]) -> list[str]:
                 _check_choice(key, choice)
         elif (first := key.split(".")[0].split("/")[0].split("@")[0]) not in keys:
             raise UserError(
-                f"There is no key '{first}' ({key}={value}). {near(first, keys)} A new one takes a +: +{key}=…"
+                f"There is no key '{first}' ({key}={value}). {did_you_mean(first, keys)} A new one takes a +: +{key}=…"
             )
         _check_belongs(key.lstrip("+~").split(".")[0], given)
     if not given or wants_help(flags):
@@ -166,7 +166,11 @@ def explained(error: Exception) -> str:
         keys = siblings.keys() if isinstance(siblings, Mapping) else ()
         names = [str(name) for name in keys if not str(name).startswith("_")]
         above, _, last = key.rpartition(".")
-        more = f"{near(last, names)} A new one takes a +: +{key}=…" if names else f"'{above}' is a value without parts."
+        more = (
+            f"{did_you_mean(last, names)} A new one takes a +: +{key}=…"
+            if names
+            else f"'{above}' is a value without parts."
+        )
         return f"There is no key '{key}'. {more}"
     return " ".join(f"{error} {error.__cause__ or ''}".split())
 
@@ -299,9 +303,9 @@ def _check_choice(group: str, choice: str) -> None:
         if choice.split(".")[0] in nets:
             _add_model(choice)
             return
-        choices = choices | nets if near(choice, choices | nets).startswith("Did") else choices
+        choices = choices | nets if did_you_mean(choice, choices | nets).startswith("Did") else choices
     more = " Any net of timm goes by its own name." if group == "model" else ""
-    raise UserError(f"There is no {group} '{choice}'. {near(choice, choices)}{more}")
+    raise UserError(f"There is no {group} '{choice}'. {did_you_mean(choice, choices)}{more}")
 
 
 def _timm_names() -> set[str]:

@@ -54,7 +54,7 @@ class FeatureBatches(Dataset[dict[str, Tensor]]):
         return {"index": rows, "features": found, "target": self.targets[rows]}
 
 
-class Dealt(Dataset[dict[str, Any]]):
+class ShardedBatches(Dataset[dict[str, Any]]):
     """Each process's share of the batches of a job that several work on; together they are the batches of one.
 
     A batch has also `of`, its rows in all processes. One of fewer rows than processes, an epoch's last, is given whole
@@ -163,7 +163,7 @@ def loader(batches: Dataset[dict[str, Tensor]], sampler: RowSampler, workers: in
         workers: Processes that gather ahead; 0 gathers in this one, which is fastest without a GPU.
     """
     return BatchLoader(
-        batches if ranks.size() == 1 else Dealt(batches),
+        batches if ranks.size() == 1 else ShardedBatches(batches),
         batch_size=None,
         sampler=sampler,
         num_workers=workers,

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from galaxyml.runs.errors import some
+from galaxyml.runs.errors import shorten
 
 
 def near_pairs(ra: np.ndarray, dec: np.ndarray, separation: float) -> np.ndarray:
@@ -62,9 +62,9 @@ def told(catalog: pd.DataFrame, pairs: np.ndarray, what: str) -> list[str]:
         (leaked if len(set(split[rows])) > 1 else inside).append(names)
     notes = []
     if leaked:
-        notes.append(f"{what} that are in training and in test at once ({len(leaked)}): {some(leaked)}.")
+        notes.append(f"{what} that are in training and in test at once ({len(leaked)}): {shorten(leaked)}.")
     if inside:
         notes.append(
-            f"{what} under several ids ({len(inside)}): {some(inside)}; each stays within one part of the split."
+            f"{what} under several ids ({len(inside)}): {shorten(inside)}; each stays within one part of the split."
         )
     return notes

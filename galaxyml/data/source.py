@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import galaxyml
-from galaxyml.runs.files import alone, digest
+from galaxyml.runs.files import digest, file_lock
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Simulated:
     def folder(self) -> Path:
         """The folder, drawn first if it is not there."""
         if not self.path.is_dir():
-            with alone(self.path):
+            with file_lock(self.path):
                 if not self.path.is_dir():
                     self.write(self.path)
         return self.path

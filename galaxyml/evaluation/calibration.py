@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 from scipy.optimize import brentq
 
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures
 
@@ -197,7 +197,7 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"lac": _least_ambiguou
 def _strangeness(probabilities: np.ndarray, method: str) -> np.ndarray:
     """How strange each class would be as the answer, in [0, 1]; (N, K) -> (N, K)."""
     if method not in METHODS:
-        raise UserError(f"No way {method!r} to build prediction sets. {near(method, METHODS)}")
+        raise UserError(f"No way {method!r} to build prediction sets. {did_you_mean(method, METHODS)}")
     return METHODS[method](np.asarray(probabilities, np.float64))
 
 

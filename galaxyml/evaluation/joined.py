@@ -82,7 +82,7 @@ def join(
     into.write_provenance(made["seed"], made["device"], made["data"], joined=runs)
     shares = [float(weights[at]) / len(group) for at, group in enumerate(groups) for _ in group]
     if len(groups) > 1:
-        into.write_learnt("shares", {"nets": shares})
+        into.write_fitted("shares", {"nets": shares})
     for split in ("val", "test", "survey"):
         for by in _tables(runs[0], split):
             inside = (first["split"] == split).to_numpy()

@@ -53,7 +53,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Familiar:
+class OutOfDistribution:
     """The training set by its looks and, for nets that have features, as the net sees it.
 
     A net's features forget what does not matter to its task; another survey's sky, noise and colours show in the

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from galaxyml.evaluation.bootstrap import COUNTS_AT_ONCE, stratified
-from galaxyml.kinds.scored import Evidence, aligned, lower_is_better
+from galaxyml.kinds.scored import ScoredPredictions, aligned, lower_is_better
 from galaxyml.kinds.votes.metrics import interval
-from galaxyml.runs.errors import UserError, some
+from galaxyml.runs.errors import UserError, shorten
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Ranking:
 
 
 def measured(
-    runs: Sequence[Evidence],
+    runs: Sequence[ScoredPredictions],
     wanted: Collection[str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -110,7 +110,7 @@ def measured(
 
     Args:
         runs: Of one kind; the truth of what they have in common is the same.
-        wanted: As for `Evidence.numbers`.
+        wanted: As for `ScoredPredictions.numbers`.
         resamples: R.
         seed: Of the draws.
         at_once: Counts that fit into memory.
@@ -129,7 +129,7 @@ def measured(
 
 
 def rank(
-    models: Mapping[str, Mapping[int, Evidence]],
+    models: Mapping[str, Mapping[int, ScoredPredictions]],
     metric: str,
     split: str,
     order: Sequence[str] | None = None,
@@ -158,11 +158,13 @@ def rank(
     every = sorted({number for seeds in models.values() for number in seeds})
     shared = [number for number in every if all(number in seeds for seeds in models.values())]
     if not shared:
-        raise UserError(f"The combinations were not trained with the same seeds ({some(every)}): train all with one.")
+        raise UserError(
+            f"The combinations were not trained with the same seeds ({shorten(every)}): train all with one."
+        )
     runs = [run for number in shared for run in aligned([models[name][number] for name in names], split)]
     same_columns = {run.columns for run in runs}
     if len(same_columns) > 1:  # seeds whose features differ
-        raise UserError(f"The seeds {some(shared)} predicted other columns.")
+        raise UserError(f"The seeds {shorten(shared)} predicted other columns.")
     found = measured(runs, [metric.partition("/")[0]], resamples, seed)
     if any(metric not in numbers for numbers in found):
         raise UserError(f"No {split}/{metric} can be measured on the {runs[0].objects} that all predicted.")

@@ -19,7 +19,7 @@ import yaml
 from galaxyml.inference import bundle_reading
 from galaxyml.inference.bundle_reading import FETCHES, FILES, FORMAT, MANIFEST, PLACES, TIMM, VERSION, as_json
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 from galaxyml.runs.run_dir import WEIGHTS, RunDir
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def write(run: Path, out: Path, force: bool = False) -> None:
     from galaxyml.experiment import quiet
 
     quiet()
-    with whole(out) as draft:
+    with atomic_write(out) as draft:
         _zip(here, config, draft)
         opened(draft)
     told = [name for name in (config.monitor, config.monitor.replace("val/", "test/")) if name in metrics]

@@ -18,7 +18,7 @@ from pathlib import Path
 from re import ASCII, fullmatch
 from typing import Any
 
-from galaxyml.runs.errors import UserError, some
+from galaxyml.runs.errors import UserError, shorten
 from galaxyml.runs.files import check_space, write_json, write_text
 from galaxyml.runs.run_dir import WEIGHTS, RunDir
 
@@ -37,12 +37,12 @@ PLACES: Mapping[str, tuple[str, ...]] = {
         "galaxyml.models.backbones.timm_net",
         "galaxyml.models.dihedral.DihedralCNN",
         "galaxyml.models.galaxycnn.GalaxyCNN",
-        "galaxyml.models.winner.Viewpoints",
+        "galaxyml.models.winner.DielemanNet",
     ),
     "final": (
         "galaxyml.kinds.votes.heads.Answers",
         "galaxyml.kinds.votes.heads.Concentrations",
-        "galaxyml.kinds.numbers.head.Unscaled",
+        "galaxyml.kinds.numbers.head.TargetScaler",
         "galaxyml.trees.TreeHead",
         "torch.nn.Identity",
         "torch.nn.Sigmoid",
@@ -194,11 +194,11 @@ def _same_names(entries: dict[str, zipfile.ZipInfo], told: dict[str, dict[str, A
         if name not in REQUIRED and not fullmatch(NAME, name, flags=ASCII) and not fullmatch(TREE, name):
             raise _damaged(path, f"it holds {name!r}, which bundles do not")
     if extra := sorted(names - told.keys()):
-        raise _damaged(path, f"it holds {some(extra)}, of which its {MANIFEST} does not tell")
+        raise _damaged(path, f"it holds {shorten(extra)}, of which its {MANIFEST} does not tell")
     count = len(_nets(names))
     wanted = REQUIRED | {f"{net}{name}" for net in _folders(count) for name in ("config.json", WEIGHTS)}
     if missing := sorted((told.keys() | wanted) - names):
-        raise _damaged(path, f"{some([repr(name)[:80] for name in missing])} is missing from it")
+        raise _damaged(path, f"{shorten([repr(name)[:80] for name in missing])} is missing from it")
 
 
 def _nets(names: Any) -> set[str]:
@@ -317,7 +317,7 @@ def check_config(config: dict[str, Any], where: str, trees: Collection[str]) -> 
     """
     if isinstance(trainer := config.get("trainer"), dict) and str(trainer.get("precision", "auto")) not in PRECISIONS:
         told = str(trainer["precision"])[:80]
-        raise UserError(f"{where}: trainer.precision is {told!r}; it must be {some(PRECISIONS, shown=11)}.")
+        raise UserError(f"{where}: trainer.precision is {told!r}; it must be {shorten(PRECISIONS, shown=11)}.")
     _check(config, "", "", where, trees)
 
 
@@ -418,12 +418,12 @@ def _try(run: RunDir, path: Path) -> None:
     from hydra.utils import instantiate
 
     from galaxyml.evaluation.joined import Said
-    from galaxyml.evaluation.out_of_distribution import Familiar
+    from galaxyml.evaluation.out_of_distribution import OutOfDistribution
     from galaxyml.experiment import load_predictor
 
     what = "its nets"
     try:
-        columns = run.nets()[0].learnt("outputs")["columns"]
+        columns = run.nets()[0].fitted_values("outputs")["columns"]
         outputs, spreads, folds = [], [], []
         for net in run.nets():
             what = f"the weights of {net.path.relative_to(run.path)}" if net.path != run.path else "its weights"
@@ -436,7 +436,7 @@ def _try(run: RunDir, path: Path) -> None:
             what = "its framing"
             instantiate(net.config.data.framing)
             if (familiar := net.arrays("familiar")) is not None:
-                Familiar.of_arrays(familiar)
+                OutOfDistribution.of_arrays(familiar)
         what = "its stages"
         said = Said(outputs, run.shares(), folds, spreads)
         table = said.mean

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import nnls
 
-from galaxyml.runs.errors import UserError, some
+from galaxyml.runs.errors import UserError, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def ensemble(folders: Sequence[Path], out: Path, weights: str = "uniform") -> No
     tables = _check(groups)
     catalog = groups[0][0].catalog()
     into = RunDir(out)
-    into.adopt(groups[0])
+    into.copy_config(groups[0])
     shares, rows = np.full(len(groups), 1 / len(groups)), None
     if weights == "fitted":
         shares, rows = _fitted(groups, tables, catalog)
@@ -141,7 +141,8 @@ def _models(runs: "Sequence[RunDir]") -> "list[list[RunDir]]":
             combinations = sorted(path.name for path in (run.path / "joined").glob("*") if path.is_dir())
             if combinations:
                 raise UserError(
-                    f"{run.path} holds several combinations ({some(combinations)}): name one or more of them, such as "
+                    f"{run.path} holds several combinations ({shorten(combinations)}): name one or more of "
+                    f"them, such as "
                     f"{run.path / 'joined' / combinations[0]}."
                 )
             raise UserError(
@@ -193,7 +194,7 @@ def _check(groups: "list[list[RunDir]]") -> "list[pd.DataFrame]":
             columns = columns if columns is not None else list(said.columns)
             if list(said.columns) != columns:
                 odd = sorted(set(said.columns) ^ set(columns)) or ["their order"]
-                raise UserError(f"{run.path} predicts other columns than {first.path} ({some(odd)}). {_APART}")
+                raise UserError(f"{run.path} predicts other columns than {first.path} ({shorten(odd)}). {_APART}")
         parts = [table for run in group if (table := run.predictions("val", by="net")) is not None]
         table = pd.concat(parts).sort_values("id", kind="stable").reset_index(drop=True)
         if tables and not table["id"].equals(tables[0]["id"]):

@@ -34,7 +34,7 @@ class CurveMember:
     learnt: Learnt
 
 
-class CurveOracle:
+class LightCurvePredictor:
     """A finished run of light curves, or the joined folds of a sweep, whose detectors have learnt once.
 
     Args:
@@ -58,7 +58,7 @@ class CurveOracle:
         for member in run.nets():
             detect = next(stage for stage in instantiate(member.config.stages) if isinstance(stage, Detect))
             self.members.append(CurveMember(member, load_run(member), detect.learn(member)))
-        self.threshold: float | None = run.learnt("threshold")["score"]
+        self.threshold: float | None = run.fitted_values("threshold")["score"]
         accelerator = run.config.trainer.accelerator
         self.trainer: lightning.Trainer = trainer(
             "cpu" if accelerator == "cpu" else "auto",
@@ -113,8 +113,8 @@ def rank(run: RunDir, folder: Path) -> pd.DataFrame:
         UserError: If the run is not finished.
         DataError: If a file cannot be used.
     """
-    oracle = CurveOracle(run)
-    data = oracle.open(folder)
+    predictor = LightCurvePredictor(run)
+    data = predictor.open(folder)
     for note in data.notes:
         print(f"note: {note}")
-    return oracle.rank(data)
+    return predictor.rank(data)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxyml.runs.errors import DataError, UserError, some
+from galaxyml.runs.errors import DataError, UserError, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,13 +99,13 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, inte
         return
     images = find(paths)
 
-    from galaxyml.inference.predictor import Oracle
+    from galaxyml.inference.predictor import Predictor
 
     bad: list[str] = []
-    table = Oracle(here.path).predict([image.path for image in images], bad if not stop else None)
+    table = Predictor(here.path).predict([image.path for image in images], bad if not stop else None)
     table["path"] = table["path"].map({image.path: image.shown for image in images})
     if bad:
-        print(f"{len(bad):,} of {len(images):,} pictures cannot be read: {some(bad, '; ')}", file=sys.stderr)
+        print(f"{len(bad):,} of {len(images):,} pictures cannot be read: {shorten(bad, '; ')}", file=sys.stderr)
     if table.empty:
         raise UserError("None of the pictures can be read, so nothing was written.")
     table = _with_interval(table, interval)
@@ -132,7 +132,7 @@ def _rank(run: "RunDir", paths: Sequence[str], out: Path) -> None:
     if len(paths) != 1 or not Path(paths[0]).expanduser().is_dir():
         raise UserError(
             f"{run.path} is a run of light curves: give one folder with a test_set.csv and its test_set_metadata.csv, "
-            f"not {some(list(paths))}."
+            f"not {shorten(list(paths))}."
         )
     table = rank(run, Path(paths[0]).expanduser())
     _write(table, out)
@@ -142,9 +142,9 @@ def _rank(run: "RunDir", paths: Sequence[str], out: Path) -> None:
 
 def _write(table: "pd.DataFrame", out: Path) -> None:
     """Writes a table, whole or not at all."""
-    from galaxyml.runs.files import whole
+    from galaxyml.runs.files import atomic_write
 
-    with whole(out, "Choose another --out.") as draft:
+    with atomic_write(out, "Choose another --out.") as draft:
         if out.suffix.lower() == ".csv":
             table.to_csv(draft, index=False)
         else:
@@ -212,7 +212,7 @@ def _rows(path: Path) -> Iterator[Found]:
                 or pixels.dtype != "u1"
             ):
                 raise DataError(
-                    f"{path} has no {KEY} of shape (N, H, W, 3) and type uint8; it has {some(sorted(file))}."
+                    f"{path} has no {KEY} of shape (N, H, W, 3) and type uint8; it has {shorten(sorted(file))}."
                 )
             count = len(pixels)
     except OSError as error:
@@ -227,7 +227,7 @@ def _listed(path: Path) -> Iterator[Found]:
     table = read_csv(path, dtype=str)
     column = next((name for name in PATH_COLUMNS if name in table.columns), None)
     if column is None:
-        raise UserError(f"{path} has no column {' or '.join(PATH_COLUMNS)}; it has {some(list(table.columns))}.")
+        raise UserError(f"{path} has no column {' or '.join(PATH_COLUMNS)}; it has {shorten(list(table.columns))}.")
     if table[column].isna().any():
         row = int(table[column].isna().to_numpy().argmax())
         raise UserError(f"{path}, line {row + 2}: {column} is empty. Give a path or take the row out.")

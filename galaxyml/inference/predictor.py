@@ -16,13 +16,13 @@ import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver that a run'
 from galaxyml.data.images.store import Framing, frame_all
 from galaxyml.data.images.views import plain
 from galaxyml.evaluation.joined import Said
-from galaxyml.evaluation.out_of_distribution import Familiar, appearance
+from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
 from galaxyml.experiment import load_predictor, quiet
 from galaxyml.inference.bundle import opened
 from galaxyml.runs.errors import DataError
 from galaxyml.runs.progress import track
 from galaxyml.training.hardware import keep_memory, trainer
-from galaxyml.training.prediction_module import Predictor
+from galaxyml.training.prediction_module import PredictionModule
 from galaxyml.training.predictions import gather
 
 BATCH = 64
@@ -41,14 +41,14 @@ class Member:
         familiar: What its training set looks like.
     """
 
-    predictor: Predictor
+    predictor: PredictionModule
     framing: Framing
     fold: int
     precision: Any
-    familiar: Familiar | None
+    familiar: OutOfDistribution | None
 
 
-class Oracle:
+class Predictor:
     """A finished run, the joined folds of a sweep, or an ensemble, whose nets say the mean.
 
     Args:
@@ -70,7 +70,7 @@ class Oracle:
         self.run = opened(Path(folder))
         config = self.run.config
         self.run.metrics()
-        self.columns = self.run.nets()[0].learnt("outputs")["columns"]
+        self.columns = self.run.nets()[0].fitted_values("outputs")["columns"]
         self.members: list[Member] = []
         for net in self.run.nets():
             own, familiar = net.config, net.arrays("familiar")
@@ -79,7 +79,7 @@ class Oracle:
                 instantiate(own.data.framing),
                 own.fold,
                 own.trainer.precision,
-                Familiar.of_arrays(familiar) if familiar else None,
+                OutOfDistribution.of_arrays(familiar) if familiar else None,
             )
             self.members.append(member)
         self.shares = self.run.shares()

@@ -20,7 +20,7 @@ from galaxyml.kinds.classes import metrics as class_metrics
 from galaxyml.kinds.numbers import metrics as number_metrics
 from galaxyml.kinds.votes import answered
 from galaxyml.kinds.votes.metrics import LEAST, TIE, Resampled, asked, measures, resampled_sums
-from galaxyml.runs.errors import UserError, diverged, some
+from galaxyml.runs.errors import UserError, diverged, shorten
 from galaxyml.runs.run_dir import RunDir
 
 LOWER = ("rmse", "nrmse", "mae", "mse", "nll", "brier", "ece")  # measures whose best value is 0
@@ -33,7 +33,7 @@ def lower_is_better(metric: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Evidence(ABC):
+class ScoredPredictions(ABC):
     """Objects of a split whose truth is known, N of them, and what one run said of them.
 
     Attributes:
@@ -128,7 +128,7 @@ class Evidence(ABC):
 
 
 @dataclass(frozen=True)
-class Fractions(Evidence):
+class Fractions(ScoredPredictions):
     """Fractions of all volunteers' votes, all columns known of each galaxy."""
 
     kind: ClassVar[str] = "vote fractions"
@@ -193,7 +193,7 @@ class Numbers(Fractions):
 
 
 @dataclass(frozen=True)
-class Votes(Evidence):
+class Votes(ScoredPredictions):
     """Fractions of the votes of those questions that a galaxy was asked, in several surveys.
 
     Attributes:
@@ -280,7 +280,7 @@ class Votes(Evidence):
 
 
 @dataclass(frozen=True)
-class Classes(Evidence):
+class Classes(ScoredPredictions):
     """Probabilities of classes that exclude each other; `true` is the class' place, 0 to K - 1."""
 
     kind: ClassVar[str] = "classes"
@@ -303,7 +303,7 @@ class Classes(Evidence):
     def only(self, columns: Sequence[str]) -> Self:
         if set(columns) != set(self.columns):
             raise UserError(
-                f"{self.where} tells other classes apart than the others: {some(self.columns)}. "
+                f"{self.where} tells other classes apart than the others: {shorten(self.columns)}. "
                 "Compare runs with the same classes."
             )
         order = np.array([self.columns.index(name) for name in columns])
@@ -338,7 +338,7 @@ class Classes(Evidence):
 
 
 @dataclass(frozen=True)
-class Anomalies(Evidence):
+class Anomalies(ScoredPredictions):
     """Scores of objects of known and of unknown classes; `true` says whether an object is of an unknown one.
 
     Unknown and known objects are resampled apart (see `galaxyml.kinds.anomalies.metrics.bootstrap`).
@@ -386,7 +386,7 @@ class Anomalies(Evidence):
         return {f"{key}/{name}": int(count) for key in ("roc_auc", "pr_auc") for name, count in support.items()}
 
 
-def evidence(run: RunDir, split: str, least: int | None = None) -> Evidence | None:
+def load_scored(run: RunDir, split: str, least: int | None = None) -> ScoredPredictions | None:
     """What a finished run said of a split, beside the truth; None if it said nothing, or the truth is not known.
 
     Args:
@@ -399,7 +399,7 @@ def evidence(run: RunDir, split: str, least: int | None = None) -> Evidence | No
     """
     if not run.finished and (parts := sorted(path.name for path in (run.path / "joined").glob("*") if path.is_dir())):
         raise UserError(
-            f"{run.path} holds several combinations ({some(parts)}): name one or more of them, such as "
+            f"{run.path} holds several combinations ({shorten(parts)}): name one or more of them, such as "
             f"{run.path / 'joined' / parts[0]}."
         )
     run.metrics()  # only of a finished run
@@ -410,7 +410,7 @@ def evidence(run: RunDir, split: str, least: int | None = None) -> Evidence | No
     return kind.of(run, split, catalog, least)
 
 
-def aligned(runs: Sequence[Evidence], split: str) -> list[Evidence]:
+def aligned(runs: Sequence[ScoredPredictions], split: str) -> list[ScoredPredictions]:
     """The objects and columns that all predicted, in the same order.
 
     Args:
@@ -431,8 +431,8 @@ def aligned(runs: Sequence[Evidence], split: str) -> list[Evidence]:
         other = next(each for each in runs if not set(each.columns) & set(first.columns))
         advice = "Train them with the same features=…." if isinstance(first, Votes) else "Compare runs of one question."
         raise UserError(
-            f"{first.where} and {other.where} share no {first.column}: {some(first.columns)} there, "
-            f"{some(other.columns)} here. {advice}"
+            f"{first.where} and {other.where} share no {first.column}: {shorten(first.columns)} there, "
+            f"{shorten(other.columns)} here. {advice}"
         )
     found = [run if run.columns == tuple(columns) else run.only(columns) for run in runs]
     ids = found[0].ids
@@ -441,7 +441,7 @@ def aligned(runs: Sequence[Evidence], split: str) -> list[Evidence]:
         if not len(ids):
             raise UserError(
                 f"{first.where} and {other.where} predicted no {split} {_one(first)} alike: "
-                f"{some(list(found[0].ids), shown=2)} there, {some(list(other.ids), shown=2)} here. "
+                f"{shorten(list(found[0].ids), shown=2)} there, {shorten(list(other.ids), shown=2)} here. "
                 "Compare runs that were tested on the same survey and split."
             )
     ids = np.sort(ids)
@@ -456,7 +456,7 @@ def aligned(runs: Sequence[Evidence], split: str) -> list[Evidence]:
     return found
 
 
-def _one(evidence: Evidence) -> str:
+def _one(evidence: ScoredPredictions) -> str:
     return "galaxy" if evidence.objects == "galaxies" else "object"
 
 
@@ -465,7 +465,7 @@ def holds_numbers(run: RunDir) -> bool:
     return run.started and str(OmegaConf.select(run.config, "module.metrics._target_")).endswith("NumberMetrics")
 
 
-def _kind(run: RunDir, catalog: pd.DataFrame) -> type[Evidence]:
+def _kind(run: RunDir, catalog: pd.DataFrame) -> type[ScoredPredictions]:
     """Which kind a run is, by the columns of its tables."""
     columns = set(map(str, catalog))
     if any(f"{name}{answered.VOTES}" in columns for name in columns):

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 from torch import nn
 
-from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.models.backbone_with_head import BackboneWithHead
 
 
-class AstroCNN(TwoParts):
+class AstroCNN(BackboneWithHead):
     """The published baseline of Galaxy10: 423,562 parameters for its ten classes.
 
     Blocks of a 3x3 convolution, batch norm, ReLU, a max pool and dropout; then the average over the image and a hidden

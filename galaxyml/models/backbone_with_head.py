@@ -9,7 +9,7 @@ from torch import Tensor, nn
 PART = 32
 
 
-class TwoParts(nn.Module):
+class BackboneWithHead(nn.Module):
     """A net whose scores are `head(features(images))`.
 
     Attributes:

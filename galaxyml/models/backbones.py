@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
-from galaxyml.models.backbone_with_head import TwoParts
-from galaxyml.runs.errors import UserError, near, some
+from galaxyml.models.backbone_with_head import BackboneWithHead
+from galaxyml.runs.errors import UserError, did_you_mean, shorten
 
 # Seconds for the hub to answer, asked once; its own client would ask for 47 s before it says that there is no network.
 PATIENCE = 10
@@ -47,7 +47,7 @@ class Normalised(nn.Module):
         return self.net(self.normalised(images))
 
 
-class Backbone(Normalised, TwoParts):
+class Backbone(Normalised, BackboneWithHead):
     """A net of timm whose last layer, or layers in its place, can be tuned alone.
 
     Args:
@@ -106,7 +106,7 @@ def timm_net(
             do not fit.
     """
     if not timm.is_model(name):
-        raise UserError(f"model.name={name}: timm has no such net. {near(name, timm.list_models())[:300]}")
+        raise UserError(f"model.name={name}: timm has no such net. {did_you_mean(name, timm.list_models())[:300]}")
     known = timm.get_pretrained_cfg(name)
     if size is not None and known is not None and known.fixed_input_size:
         options = {"img_size": size} | options
@@ -238,9 +238,10 @@ def _load(net: nn.Module, name: str, path: Path) -> None:
     other = [key for key, value in state.items() if key in wanted and wanted[key].shape != value.shape]
     if missing or unknown or other:
         raise UserError(
-            f"model.weights={path} does not fit {name}: {len(missing)} tensors are missing ({some(missing, shown=2)}), "
-            f"{len(unknown)} are unknown ({some(unknown, shown=2)}), {len(other)} have another shape "
-            f"({some(other, shown=2)}). Give weights of {name}."
+            f"model.weights={path} does not fit {name}: {len(missing)} tensors are missing "
+            f"({shorten(missing, shown=2)}), "
+            f"{len(unknown)} are unknown ({shorten(unknown, shown=2)}), {len(other)} have another shape "
+            f"({shorten(other, shown=2)}). Give weights of {name}."
         )
     net.load_state_dict(state, strict=False)
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.models.backbone_with_head import BackboneWithHead
 
 ORIENTATIONS = 8
 
@@ -78,7 +78,7 @@ class GroupConvolution(nn.Module):
         return F.conv2d(maps, self.filters(), padding=1)
 
 
-class SharedNorm(nn.BatchNorm2d):
+class GroupBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics and scales are shared by the 8 orientations."""
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class OrientationPool(nn.Module):
         return maps.unflatten(1, (ORIENTATIONS, -1)).amax(1)
 
 
-class DihedralCNN(TwoParts):
+class DihedralCNN(BackboneWithHead):
     """A convolutional net whose scores are the same for all 8 quarter turns and mirror images of an image.
 
     3x3 group convolutions with a max pool, batch norm and ReLU between them; then the largest value over the
@@ -131,9 +131,9 @@ class DihedralCNN(TwoParts):
         layers: list[nn.Module] = [GroupConvolution(3, channels[0], FROM_IMAGES)]
         for before, after in pairwise(channels):
             # Pooled first, as all that follows then costs a quarter.
-            layers += [SymmetricPool(), SharedNorm(before), nn.ReLU(inplace=True)]
+            layers += [SymmetricPool(), GroupBatchNorm(before), nn.ReLU(inplace=True)]
             layers += [GroupConvolution(before, after, FROM_MAPS)]
-        layers += [SharedNorm(channels[-1]), nn.ReLU(inplace=True), OrientationPool()]
+        layers += [GroupBatchNorm(channels[-1]), nn.ReLU(inplace=True), OrientationPool()]
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Sequential(
             nn.Linear(channels[-1], hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, outputs)

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 from torch import nn
 
-from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.models.backbone_with_head import BackboneWithHead
 
 
-class GalaxyCNN(TwoParts):
+class GalaxyCNN(BackboneWithHead):
     """The published baseline of the vote-fraction task.
 
     Four 3x3 convolutions, three max pools, an average pool and a hidden layer of 512 units; the input's size is free,

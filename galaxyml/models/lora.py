@@ -4,11 +4,11 @@ from typing import Any
 
 from torch import nn
 
-from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.runs.errors import UserError
 
 
-def lora(net: TwoParts, rank: int = 8, alpha: float = 16.0, dropout: float = 0.0) -> None:
+def lora(net: BackboneWithHead, rank: int = 8, alpha: float = 16.0, dropout: float = 0.0) -> None:
     """Puts trainable matrices of low rank beside all linear layers of a net but its head's.
 
     A layer W x becomes W x + (alpha / rank) B A x, where A has `rank` rows and B, which begins with zeros, as many
@@ -32,7 +32,7 @@ def lora(net: TwoParts, rank: int = 8, alpha: float = 16.0, dropout: float = 0.0
     net.head.requires_grad_(True)
 
 
-def _inject(net: TwoParts, rank: int, alpha: float, dropout: float) -> None:
+def _inject(net: BackboneWithHead, rank: int, alpha: float, dropout: float) -> None:
     of_head = {id(part) for part in net.head.modules()}
     layers = [name for name, part in net.named_modules() if isinstance(part, nn.Linear) and id(part) not in of_head]
     if not layers:

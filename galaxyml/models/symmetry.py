@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from galaxyml.data.images.views import affine, central, symmetric
-from galaxyml.models.backbone_with_head import TwoParts
-from galaxyml.runs.errors import UserError, near
+from galaxyml.models.backbone_with_head import BackboneWithHead
+from galaxyml.runs.errors import UserError, did_you_mean
 
 MOST = 1_000  # views of a picture
 
@@ -153,7 +153,7 @@ def view_set(given: Any, key: str = "predict_views") -> ViewSet:
     if isinstance(given, Mapping):
         known = list(Views.__dataclass_fields__)
         if unknown := [str(name) for name in given if name not in known]:
-            raise UserError(f"{key}.{unknown[0]}: there is no such key. {near(unknown[0], known)}")
+            raise UserError(f"{key}.{unknown[0]}: there is no such key. {did_you_mean(unknown[0], known)}")
         try:
             return Views(**{str(name): value for name, value in given.items()})
         except UserError as error:
@@ -175,7 +175,7 @@ def _numbers(given: Any) -> bool:
     )
 
 
-class Symmetric(TwoParts):
+class Symmetric(BackboneWithHead):
     """A net whose features are the mean over views of a picture.
 
     Over all 8 symmetries of the square they are the same for each of them, in training too: the net is invariant by
@@ -192,7 +192,7 @@ class Symmetric(TwoParts):
 
     def __init__(self, net: nn.Module, views: ViewSet) -> None:
         super().__init__()
-        if not isinstance(net, TwoParts):
+        if not isinstance(net, BackboneWithHead):
             raise UserError(f"symmetry: {type(net).__name__} does not say what its head is. Set symmetry=null.")
         self.net = net
         self.views = views

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from galaxyml.models.backbone_with_head import TwoParts
-from galaxyml.runs.errors import UserError, some
+from galaxyml.models.backbone_with_head import BackboneWithHead
+from galaxyml.runs.errors import UserError, shorten
 
 CORNERS = 4
 
@@ -158,7 +158,7 @@ class Maxout(nn.Module):
         return self.linear(inputs).unflatten(1, (-1, self.pieces)).amax(2)
 
 
-class Viewpoints(TwoParts):
+class DielemanNet(BackboneWithHead):
     """The winner of Kaggle's Galaxy Zoo challenge, at any size.
 
     Of each picture, which is square, the parts of the turned and mirrored views (see `Parts`); of each part the
@@ -209,7 +209,7 @@ class Viewpoints(TwoParts):
                 "give each convolution one in each."
             )
         if low := [number for number in (*channels, *kernels, *pools, *hidden) if number < 1]:
-            raise UserError(f"model.channels, kernels, pools and hidden count from 1; found {some(low)}.")
+            raise UserError(f"model.channels, kernels, pools and hidden count from 1; found {shorten(low)}.")
         if pieces < 2:
             raise UserError(f"model.pieces={pieces}: a maxout unit is the largest of 2 or more pieces.")
         parts = Parts(size, angles, mirrored, part)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from galaxyml.evaluation.predict_intervals import PredictIntervals
-from galaxyml.inference.predictor import Oracle
+from galaxyml.inference.predictor import Predictor
 from galaxyml.kinds.classes.calibrate import Calibrate
 from galaxyml.page import markup
 from galaxyml.page.questions import Questions, questions_of, walk
@@ -35,10 +35,10 @@ Row = Mapping[str, Any]
 
 
 class Answers:
-    """Shows rows of an oracle's table.
+    """Shows rows of an predictor's table.
 
     Args:
-        oracle: The run.
+        predictor: The run.
 
     Attributes:
         classes: Names of the classes; none for a run that says something else.
@@ -47,16 +47,16 @@ class Answers:
         promise: How sure what is said is, in a few sentences.
     """
 
-    def __init__(self, oracle: Oracle) -> None:
-        calibrate = next((stage for stage in oracle.stages if isinstance(stage, Calibrate)), None)
+    def __init__(self, predictor: Predictor) -> None:
+        calibrate = next((stage for stage in predictor.stages if isinstance(stage, Calibrate)), None)
         self.classes = calibrate.classes if calibrate else []
         self.coverage = calibrate.coverage if calibrate else 0.0
-        self.questions = questions_of(oracle.stages)
+        self.questions = questions_of(predictor.stages)
         names = _named(self.questions) if self.questions else {}
-        intervals = any(isinstance(stage, PredictIntervals) for stage in oracle.stages)
+        intervals = any(isinstance(stage, PredictIntervals) for stage in predictor.stages)
         with_intervals = SURE_OF_FRACTIONS if self.questions else SURE_OF_NUMBERS
         self.promise = SURE_OF_CLASSES if self.classes else with_intervals if intervals else NOT_SURE
-        self.outputs = {column: names.get(column, column) for column in oracle.columns}
+        self.outputs = {column: names.get(column, column) for column in predictor.columns}
 
     def shown(self, table: pd.DataFrame) -> str:
         """The HTML of what is said of one picture, a table of one row."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from galaxyml.data.tables.reading import read_csv
 from galaxyml.page.uploads import check_bytes
-from galaxyml.runs.errors import UserError, some
+from galaxyml.runs.errors import UserError, shorten
 
 CURVES, KNOWN = "test_set.csv", "test_set_metadata.csv"  # Kaggle's names
 OBSERVED = ("object_id", "mjd", "passband", "flux", "flux_err")
@@ -65,7 +65,7 @@ def lay_out(paths: Sequence[Path], folder: Path) -> LaidOut:
         tables[path] = _read(path)
     curves = [path for path, table in tables.items() if set(OBSERVED) <= set(table.columns)]
     if len(curves) != 1 or len(tables) > 2:
-        found = "; ".join(f"{path.name} has {some(list(table.columns))}" for path, table in tables.items())
+        found = "; ".join(f"{path.name} has {shorten(list(table.columns))}" for path, table in tables.items())
         raise UserError(
             f"One CSV with the columns {', '.join(OBSERVED)} is needed, and none or one with metadata. {found}."
         )
@@ -83,7 +83,7 @@ def lay_out(paths: Sequence[Path], folder: Path) -> LaidOut:
     known = tables[other] if other is not None else table.drop_duplicates("object_id")
     if "object_id" not in known:
         assert other is not None
-        raise UserError(f"{other.name} has no column object_id; it has {some(list(known.columns))}.")
+        raise UserError(f"{other.name} has no column object_id; it has {shorten(list(known.columns))}.")
     missing = [name for name in DEFAULTS if name not in known]
     known = known.assign(**{name: DEFAULTS[name] for name in missing})
     known[["object_id", *DEFAULTS]].fillna("nan").to_csv(folder / KNOWN, index=False)

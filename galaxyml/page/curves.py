@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from galaxyml.data.light_curves.data_module import CurveData
-from galaxyml.inference.light_curve_predictor import CurveOracle
+from galaxyml.inference.light_curve_predictor import LightCurvePredictor
 from galaxyml.kinds.anomalies.detect import seen
 from galaxyml.kinds.anomalies.plots import Curve
 from galaxyml.page import markup
@@ -79,7 +79,7 @@ class Curves:
     """
 
     def __init__(self, run: RunDir) -> None:
-        self.oracle = CurveOracle(run)
+        self.predictor = LightCurvePredictor(run)
         self.split = "survey" if run.has_predictions("survey") else "test"
         scores = run.predictions(self.split)
         assert scores is not None  # of a finished run
@@ -97,10 +97,10 @@ class Curves:
             folder.mkdir()
             laid_out = lay_out(paths, folder)
             try:
-                data = self.oracle.open(folder, Path(name) / "cache")
+                data = self.predictor.open(folder, Path(name) / "cache")
             except DataError as error:
                 raise UserError(laid_out.in_users_words(str(error))) from None
-            table = self.oracle.rank(data)
+            table = self.predictor.rank(data)
             curves, latents = self._drawn(data, table)
             return Asked(table, curves, latents, (*laid_out.notes, *data.notes))
 
@@ -129,12 +129,12 @@ class Curves:
         return "".join(found) + _figure(figure, alt, "latents", caption)
 
     def _verdict(self, row: dict[str, Any]) -> str:
-        threshold, rank = self.oracle.threshold, 1 + int((self.scores > row["score"]).sum())
+        threshold, rank = self.predictor.threshold, 1 + int((self.scores > row["score"]).sum())
         if threshold is None:
             word, said = "No verdict", "the run was validated on too few objects for a threshold"
         else:
             word = "Unlike the known classes" if row["score"] > threshold else "Like the known classes"
-            share = self.oracle.run.learnt("threshold")["false_alarms"]
+            share = self.predictor.run.fitted_values("threshold")["false_alarms"]
             said = f"the threshold is {threshold:.2f}, which at most {100 * share:g} % of known objects should exceed"
         return (
             f'<h3 class="gx-verdict">{word} <small>object {markup.text(row["object_id"])}</small></h3>'
@@ -165,21 +165,21 @@ class Curves:
         """The first objects' light curves with the first net's reconstruction, and their latents."""
         first = table["object_id"].head(DRAWN).to_numpy()
         batch = data.batches[data.rows_of(first)]
-        net = self.oracle.members[0].module.net.cpu()
+        net = self.predictor.members[0].module.net.cpu()
         with torch.inference_mode():
             latents = net.encode(batch, *net.known(batch)).mean.numpy()
         return reconstructed(net, batch, [str(name) for name in first]), latents
 
     def _plane(self) -> Plane:
         ids, latents = [], []
-        for table in self.oracle.members[0].run.predictions_in_parts(self.split, by="told"):
+        for table in self.predictor.members[0].run.predictions_in_parts(self.split, by="told"):
             ids.append(table["id"].to_numpy())
             latents.append(seen(table, ["latent"]))
         every, rows = np.concatenate(latents), np.concatenate(ids)
         if len(rows) > MOST_POINTS:
             kept = np.sort(np.random.default_rng(0).choice(len(rows), MOST_POINTS, replace=False))
             every, rows = every[kept], rows[kept]
-        level = np.inf if self.oracle.threshold is None else self.oracle.threshold
+        level = np.inf if self.predictor.threshold is None else self.predictor.threshold
         return Plane(every, self.scores.loc[rows].to_numpy() > level)
 
 

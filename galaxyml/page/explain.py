@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from galaxyml.evaluation.out_of_distribution import RIM
-from galaxyml.training.prediction_module import Predictor
+from galaxyml.training.prediction_module import PredictionModule
 
 STEPS = 8  # between sky and picture; more change the smoothed map little
 SMOOTH = 1 / 28  # of the picture's side: below it, gradients are noise
@@ -20,7 +20,7 @@ METHOD = (
 )
 
 
-def attribution(predictor: Predictor, image: Tensor, output: int, steps: int = STEPS) -> Tensor:
+def attribution(predictor: PredictionModule, image: Tensor, output: int, steps: int = STEPS) -> Tensor:
     """Integrated gradients of one output (Sundararajan et al. 2017, arXiv:1703.01365, eq. 3) from empty sky.
 
     Their sum is what the output gains from sky to picture, as far as the steps are fine enough.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import galaxyml
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 
 PACKAGE = Path(galaxyml.__file__).parent
 CODE = (".py", ".yaml", ".css")
@@ -78,7 +78,7 @@ def export(sources: Sequence[Path], folder: Path) -> None:
     if folder.is_dir():
         folder.rmdir()
     told = []
-    with whole(folder, "Choose another --export.") as draft:
+    with atomic_write(folder, "Choose another --export.") as draft:
         for source, name in zip(sources, names, strict=True):
             told.append(_write_run(source, draft / RUNS / name))
         (draft / "app.py").write_text(APP, encoding="utf-8")
@@ -110,9 +110,9 @@ def _write_run(source: Path, folder: Path) -> str:
     if isinstance(model.training, nearest.TrainingSet):
         model.training.write(folder / nearest.FILE)
     (folder / examples.FOLDER).mkdir()
-    for example in examples.galaxies(model.oracle.run.config.task):
+    for example in examples.galaxies(model.predictor.run.config.task):
         (folder / examples.FOLDER / example.name).write_bytes(example.content)
-    told = about(model.oracle.run)
+    told = about(model.predictor.run)
     facts = "; ".join(f"{name} {fact}" for name, fact in told.facts.items())
     return f"- `{RUNS}/{folder.name}`: {told.question} ({facts}.) Data: {told.cite}."
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from galaxyml.data.images.store import frame_all
 from galaxyml.data.images.views import plain
 from galaxyml.evaluation.out_of_distribution import appearance
-from galaxyml.inference.predictor import Member, Oracle
-from galaxyml.models.backbone_with_head import PART, TwoParts
+from galaxyml.inference.predictor import Member, Predictor
+from galaxyml.models.backbone_with_head import PART, BackboneWithHead
 from galaxyml.runs.errors import DataError
-from galaxyml.runs.files import digest, whole
+from galaxyml.runs.files import atomic_write, digest
 from galaxyml.runs.progress import track
 from galaxyml.runs.run_dir import RunDir
 
@@ -74,7 +74,7 @@ class TrainingSet:
     def write(self, path: Path) -> None:
         """Keeps it in a file, whole or not at all."""
         ends = np.cumsum([len(content) for content in self.thumbnails], dtype=np.int64)
-        with whole(path) as draft, draft.open("wb") as file:
+        with atomic_write(path) as draft, draft.open("wb") as file:
             np.savez(
                 file,
                 allow_pickle=False,
@@ -117,7 +117,7 @@ def compared(member: Member, image: Tensor) -> np.ndarray:
         Shape (N, F).
     """
     net = member.predictor.net
-    if not isinstance(net, TwoParts):
+    if not isinstance(net, BackboneWithHead):
         return appearance(image)
     device = next(net.parameters()).device
     with torch.inference_mode():
@@ -126,14 +126,14 @@ def compared(member: Member, image: Tensor) -> np.ndarray:
 
 def by_features(member: Member) -> bool:
     """Whether pictures are compared by what the net's head sees."""
-    return isinstance(member.predictor.net, TwoParts)
+    return isinstance(member.predictor.net, BackboneWithHead)
 
 
-def training_set(oracle: Oracle, source: Path, caption: Caption) -> TrainingSet | str:
+def training_set(predictor: Predictor, source: Path, caption: Caption) -> TrainingSet | str:
     """The training galaxies of a run's first net, made once and kept in the run's cache folder.
 
     Args:
-        oracle: The run.
+        predictor: The run.
         source: Its folder or bundle; a bundle has it in a file beside.
         caption: Says what is known of a galaxy, from its row in the catalog.
 
@@ -145,7 +145,7 @@ def training_set(oracle: Oracle, source: Path, caption: Caption) -> TrainingSet 
         if beside.is_file():
             return TrainingSet.read(beside)
         return "The run came here as one file, which has no pictures of the galaxies that it learnt from."
-    net = oracle.run.nets()[0]
+    net = predictor.run.nets()[0]
     folder = Path(net.provenance()["data"]["folder"])
     path = Path(str(net.config.cache_dir)).expanduser() / "page" / f"{_name(net)}.npz"
     if path.is_file():
@@ -153,7 +153,7 @@ def training_set(oracle: Oracle, source: Path, caption: Caption) -> TrainingSet 
     if not folder.is_dir():
         log.warning("note: %s is gone, so that the page shows no galaxies of the training set.", folder)
         return "The pictures of the galaxies that the run learnt from are not on this machine any more."
-    made = _made(net, oracle.members[0], folder, caption)
+    made = _made(net, predictor.members[0], folder, caption)
     if isinstance(made, TrainingSet):
         made.write(path)
     return made

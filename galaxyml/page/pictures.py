@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from galaxyml.data.images.views import plain
-from galaxyml.inference.predictor import Oracle
+from galaxyml.inference.predictor import Predictor
 from galaxyml.page import explain, markup
 from galaxyml.page.answers import Answers
 from galaxyml.page.nearest import TrainingSet, by_features, compared, training_set
@@ -40,7 +40,7 @@ class Pictures:
         source: Folder of a run, of a sweep whose folds were joined, or a bundle.
 
     Attributes:
-        oracle: The run.
+        predictor: The run.
         answers: Shows what it says.
         training: Galaxies that it learnt from, or a sentence why there are none.
 
@@ -49,16 +49,16 @@ class Pictures:
     """
 
     def __init__(self, source: Path) -> None:
-        self.oracle = Oracle(source)
-        self.answers = Answers(self.oracle)
-        self.training: TrainingSet | str = training_set(self.oracle, source, self._caption)
+        self.predictor = Predictor(source)
+        self.answers = Answers(self.predictor)
+        self.training: TrainingSet | str = training_set(self.predictor, source, self._caption)
 
     def ask(self, received: Received) -> Asked:
         """What the run says of a picture."""
-        framed = [torch.from_numpy(framing.frame(received.picture).copy())[None] for framing in self.oracle.framings]
-        first = self.oracle.members[0].framing
-        image = plain(framed[self.oracle.framings.index(first)], first.size)
-        return Asked(image, self.oracle.say([received.name], framed), received.notes)
+        framed = [torch.from_numpy(framing.frame(received.picture).copy())[None] for framing in self.predictor.framings]
+        first = self.predictor.members[0].framing
+        image = plain(framed[self.predictor.framings.index(first)], first.size)
+        return Asked(image, self.predictor.say([received.name], framed), received.notes)
 
     def shown(self, asked: Asked) -> str:
         """The HTML of what is said."""
@@ -73,8 +73,8 @@ class Pictures:
             output: Which of `answers.outputs`; None for the likeliest.
         """
         output = output if output in self.answers.outputs else self.answers.explained(asked.table)
-        place = list(self.oracle.columns).index(output)
-        found = explain.attribution(self.oracle.members[0].predictor, asked.image, place)
+        place = list(self.predictor.columns).index(output)
+        found = explain.attribution(self.predictor.members[0].predictor, asked.image, place)
         name = self.answers.outputs[output]
         pictures = (
             (explain.shown(asked.image), "The picture as the net saw it", "as the net saw it"),
@@ -90,7 +90,7 @@ class Pictures:
         """The HTML of the most alike galaxies of the training set."""
         if isinstance(self.training, str):
             return markup.paragraph(self.training, "gx-note")
-        member = self.oracle.members[0]
+        member = self.predictor.members[0]
         found = self.training.nearest(compared(member, asked.image)[0], NEIGHBOURS)
         cards = "".join(
             f"<li>{markup.picture_of(self.training.thumbnails[place], self.training.labels[place])}"
@@ -109,5 +109,5 @@ class Pictures:
             return self.answers.classes[int(row["label"])]
         if self.answers.questions:
             return in_words(self.answers.questions, row)
-        known = [(name, row[name]) for name in self.oracle.columns if name in row]
+        known = [(name, row[name]) for name in self.predictor.columns if name in row]
         return ", ".join(f"{name} {value:.3g}" for name, value in known[:3])

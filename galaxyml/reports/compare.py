@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from galaxyml.kinds.scored import Evidence
+    from galaxyml.kinds.scored import ScoredPredictions
 
 EXAMPLES = """\
 examples:
@@ -76,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table = _differences(runs, given.resamples, given.least)
         votes = "feature" in table and len(runs) == 2
         if given.out is not None:
-            from galaxyml.runs.files import whole
+            from galaxyml.runs.files import atomic_write
 
-            with whole(given.out) as draft:
+            with atomic_write(given.out) as draft:
                 (_side_by_side(table) if votes else table).to_csv(draft, index=False)
         if given.report is not None:
             from galaxyml.reports import comparison_report
@@ -125,25 +125,25 @@ def compare(
     return _side_by_side(table) if "feature" in table and len(folders) == 2 else table
 
 
-def _read(folders: Sequence[Path], split: str | None, survey: str | None, least: int) -> "list[Evidence]":
+def _read(folders: Sequence[Path], split: str | None, survey: str | None, least: int) -> "list[ScoredPredictions]":
     """What the runs said of the objects that all predicted, in the same order."""
     import numpy as np
 
-    from galaxyml.kinds.scored import aligned, evidence
+    from galaxyml.kinds.scored import aligned, load_scored
     from galaxyml.runs.run_dir import RunDir
 
     if len(folders) < 2:
         raise UserError(f"{folders[0]} alone cannot be compared: name two runs or more.")
     runs = [RunDir(folder) for folder in folders]
-    by_split: dict[str, list[Evidence | None]] = {}
+    by_split: dict[str, list[ScoredPredictions | None]] = {}
     for name in [split] if split is not None else ["test", "val", "survey"]:
-        by_split[name] = [evidence(run, name, least) for run in runs]
+        by_split[name] = [load_scored(run, name, least) for run in runs]
         if all(found is not None for found in by_split[name]):
             break
     else:
         name = split or next((name for name, found in by_split.items() if any(found)), "test")
         lacking = next(run for run, found in zip(runs, by_split[name], strict=True) if found is None)
-        others = {other: evidence(lacking, other, least) for other in ("test", "val", "survey") if other != name}
+        others = {other: load_scored(lacking, other, least) for other in ("test", "val", "survey") if other != name}
         there = [other for other, found in others.items() if found is not None]
         example = next((found for found in [*by_split[name], *others.values()] if found is not None), None)
         what = f"{example.objects} {example.known}" if example is not None else "objects whose truth is known"
@@ -156,11 +156,11 @@ def _read(folders: Sequence[Path], split: str | None, survey: str | None, least:
         raise UserError(f"--survey {survey}: only votes have surveys, and these runs are on {found[0].kind}.")
     surveys = sorted(set(found[0].strata))
     if survey not in surveys:
-        raise UserError(f"All runs predicted no {name} galaxy of '{survey}'. {near(survey, surveys)}")
+        raise UserError(f"All runs predicted no {name} galaxy of '{survey}'. {did_you_mean(survey, surveys)}")
     return [each.take(np.flatnonzero(each.strata == survey)) for each in found]
 
 
-def _differences(runs: "Sequence[Evidence]", resamples: int, least: int) -> "pd.DataFrame":
+def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int) -> "pd.DataFrame":
     """One row a metric and run, see `compare`."""
     import pandas as pd
 
@@ -228,7 +228,7 @@ def _show_votes(table: "pd.DataFrame", folders: Sequence[Path]) -> None:
     console.print("2nd - 1st: paired over the same galaxies, 95 % interval in brackets.", highlight=False)
 
 
-def _show(table: "pd.DataFrame", folders: Sequence[Path], example: "Evidence") -> None:
+def _show(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredictions") -> None:
     """Prints what each run has and how far that is from the first run's; clear differences are bold.
 
     Metrics over all columns have a row a run; those of single columns a row a column.

@@ -17,12 +17,14 @@ from galaxyml.runs.run_dir import RunDir
 if TYPE_CHECKING:
     import pandas as pd
 
-    from galaxyml.kinds.scored import Evidence
+    from galaxyml.kinds.scored import ScoredPredictions
 
 MOST = 40  # columns that a figure has room for
 
 
-def write(path: Path, table: "pd.DataFrame", folders: Sequence[Path], example: "Evidence", resamples: int) -> None:
+def write(
+    path: Path, table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredictions", resamples: int
+) -> None:
     """Writes the page.
 
     Args:
@@ -54,7 +56,7 @@ def write(path: Path, table: "pd.DataFrame", folders: Sequence[Path], example: "
         write_text(path, web_page("\n".join(lines) + "\n", Path(aside)))
 
 
-def differences(table: "pd.DataFrame", example: "Evidence") -> Figure | None:
+def differences(table: "pd.DataFrame", example: "ScoredPredictions") -> Figure | None:
     """What each run has more than the first of the metric that tells most, column by column, with its interval.
 
     Args:
@@ -90,7 +92,7 @@ def differences(table: "pd.DataFrame", example: "Evidence") -> Figure | None:
     return figure
 
 
-def _main(table: "pd.DataFrame", example: "Evidence") -> str:
+def _main(table: "pd.DataFrame", example: "ScoredPredictions") -> str:
     there = list(dict.fromkeys(table["metric"]))
     return example.main if example.main in there else str(there[0])
 
@@ -102,7 +104,7 @@ def _places(rows: "pd.DataFrame") -> list[str]:
     return [column or "all" for column in rows["column"]]
 
 
-def _tables(table: "pd.DataFrame", example: "Evidence") -> list[str]:
+def _tables(table: "pd.DataFrame", example: "ScoredPredictions") -> list[str]:
     """One table a metric, a row for each thing that it is measured on; the metric that tells most comes first."""
     lines: list[str] = []
     main = _main(table, example)

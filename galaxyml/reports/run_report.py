@@ -187,7 +187,7 @@ def _split(run: RunDir, things: str) -> list[str]:
         rows += [[parts[split], f"{counts[split]:,}"] for split in ("test", "survey") if split in counts]
     separation = OmegaConf.select(run.config, "data.separation")
     near = f", or closer than {separation:g} arcsec" if separation and {"ra", "dec"} <= set(catalog.columns) else ""
-    how = f"Dealt by seed {run.config.seed}, so that parts look alike in every target"
+    how = f"ShardedBatches by seed {run.config.seed}, so that parts look alike in every target"
     how += f"; what is one galaxy (equal pictures{near}) is in one part." if "image" in catalog else "."
     dealt_folds = str(OmegaConf.select(run.config, "split._target_")).endswith("Folds")
     if dealt_folds and {"test", "survey"} & set(counts.index):

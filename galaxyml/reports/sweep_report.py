@@ -17,7 +17,7 @@ from galaxyml.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     from galaxyml.evaluation.paired import Ranked, Ranking
-    from galaxyml.kinds.scored import Evidence
+    from galaxyml.kinds.scored import ScoredPredictions
 
 WIDEST = 12  # columns of a table of combinations
 RESAMPLES = 1000
@@ -195,18 +195,18 @@ def ranking_table(split: str, ranking: "Ranking", found: Sequence[Job] = (), int
 
 def _models(
     groups: Mapping[str, Sequence[Job]], joined: Sequence[RunDir], split: str
-) -> "dict[str, dict[int, Evidence]]":
+) -> "dict[str, dict[int, ScoredPredictions]]":
     """By combination and seed what was said of a split, where its truth is known."""
-    from galaxyml.kinds.scored import evidence
+    from galaxyml.kinds.scored import load_scored
 
     together = {run.name: run for run in joined}
-    found: dict[str, dict[int, Evidence]] = {}
+    found: dict[str, dict[int, ScoredPredictions]] = {}
     for group, jobs in groups.items():
         run = together.get(group or "no-other-key")
         if run is not None:
-            said = evidence(run, split)
+            said = load_scored(run, split)
         elif split == "val" or len(jobs) == 1:
-            parts = [part for job in jobs if (part := evidence(job.run, split)) is not None]
+            parts = [part for job in jobs if (part := load_scored(job.run, split)) is not None]
             said = parts[0].together(parts[1:]) if len(parts) == len(jobs) else None
         else:
             said = None
@@ -215,7 +215,7 @@ def _models(
     return found
 
 
-def _complete(models: "Mapping[str, Mapping[int, Evidence]]", groups: Mapping[str, Sequence[Job]]) -> bool:
+def _complete(models: "Mapping[str, Mapping[int, ScoredPredictions]]", groups: Mapping[str, Sequence[Job]]) -> bool:
     """Whether something was said by every combination."""
     return set(models) == {combination(group) for group in groups}
 

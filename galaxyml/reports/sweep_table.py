@@ -15,7 +15,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 from galaxyml.runs.run_dir import HARDWARE, PLACES, RunDir
 
 RUNNING = ("preparing", "training", "predicting")
@@ -231,7 +231,7 @@ def table(found: Sequence[Job]) -> pd.DataFrame:
 def write(sweep: RunDir, found: Sequence[Job]) -> Path:
     """Writes `sweep.csv`, and tells where."""
     path = sweep.path / "sweep.csv"
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         table(found).to_csv(draft, index=False)
     return path
 

@@ -20,7 +20,7 @@ def diverged(path: object) -> UserError:
     )
 
 
-def some(items: Sequence[object], separator: str = ", ", shown: int = 5) -> str:
+def shorten(items: Sequence[object], separator: str = ", ", shown: int = 5) -> str:
     """The first few of many, as part of a message.
 
     >>> some([1, 2, 3], shown=2)
@@ -30,7 +30,7 @@ def some(items: Sequence[object], separator: str = ", ", shown: int = 5) -> str:
     return separator.join(map(str, items[:shown])) + (f" and {rest} more" if rest > 0 else "")
 
 
-def near(name: str, choices: Iterable[str]) -> str:
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """The choices nearest to a misspelt name, as the end of an error message.
 
     Args:

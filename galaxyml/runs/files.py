@@ -15,7 +15,7 @@ from galaxyml.runs.errors import DataError
 
 try:
     import fcntl
-except ModuleNotFoundError:  # on Windows, where `alone` then locks nothing; mypy takes the name for a module
+except ModuleNotFoundError:  # on Windows, where `file_lock` then locks nothing; mypy takes the name for a module
     fcntl = None  # type: ignore[assignment]
 
 _REASONS = {
@@ -32,8 +32,8 @@ _closed: list[Path] = []  # folders that are another process's to write
 
 
 @contextmanager
-def closed(folder: Path) -> Iterator[None]:
-    """Discards meanwhile what `whole` would put into a folder, which another process writes.
+def read_only(folder: Path) -> Iterator[None]:
+    """Discards meanwhile what `atomic_write` would put into a folder, which another process writes.
 
     Args:
         folder: The folder, with all that lies below.
@@ -46,14 +46,14 @@ def closed(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole(
+def atomic_write(
     path: Path, advice: str = "Free some space or choose another folder, then run the same command."
 ) -> Iterator[Path]:
     """Gives a path to write to; what was written takes the name `path` when the block ends well, and goes otherwise.
 
     Args:
         path: Final file or folder. A file is replaced; a folder that another process has put there meanwhile is kept.
-            In a folder that is `closed` nothing appears.
+            In a folder that is `read_only` nothing appears.
         advice: What the user can do if it cannot be written.
 
     Yields:
@@ -101,7 +101,7 @@ def unwritable(path: Path, error: OSError, advice: str) -> DataError:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Lets one process of this machine at a time make what several need, as runs of a sweep do that begin at once.
 
     Whether it is there now is to be looked at within. The system gives the lock back when the process ends, however it
@@ -143,7 +143,7 @@ def _flush(draft: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
 

@@ -18,8 +18,8 @@ from PIL import Image
 
 from galaxyml.data.images.decode import open_picture
 from galaxyml.reports.html import web_page
-from galaxyml.runs.errors import UserError, some
-from galaxyml.runs.files import whole, write_json, write_text
+from galaxyml.runs.errors import UserError, shorten
+from galaxyml.runs.files import atomic_write, write_json, write_text
 from galaxyml.runs.provenance import origin
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class RunDir:
         return self._config_file.is_file()
 
     @property
-    def worth_keeping(self) -> bool:
+    def has_progress(self) -> bool:
         """Whether there is anything here that another configuration would spoil."""
         begun = self.last_checkpoint is not None or any(self.path.glob("phases/*/checkpoints/last.ckpt"))
         return self.started and (self.finished or begun)
@@ -91,13 +91,13 @@ class RunDir:
         Raises:
             UserError: If it is not; the message names the keys that differ, and nothing is changed.
         """
-        if self.worth_keeping:
+        if self.has_progress:
             check_same(self, config)
             return
         write_text(self.path / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
         write_text(self._config_file, OmegaConf.to_yaml(config))
 
-    def adopt(self, runs: Sequence["RunDir"]) -> None:
+    def copy_config(self, runs: Sequence["RunDir"]) -> None:
         """Takes over the configuration of runs that are joined here, and the tables that they were made from alike."""
         write_text(self._config_file, OmegaConf.to_yaml(runs[0].config))
         for name in runs[0].provenance()["data"].get("made", []):
@@ -116,11 +116,11 @@ class RunDir:
     # --- how far it is
 
     def status(self) -> dict[str, Any]:
-        """How far the run is: `state` (one of `STATES`) and what else `tell` was given; {} if it was never begun."""
+        """How far the run is: `state` (one of `STATES`) and what `update_status` was given; {} if never begun."""
         path = self.path / "status.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
-    def tell(self, **changes: Any) -> None:
+    def update_status(self, **changes: Any) -> None:
         """Keeps how far the run is, for whoever looks on.
 
         Args:
@@ -139,18 +139,18 @@ class RunDir:
         """Adds runs to those that a sweep consists of; see `jobs`. What is known of one that has begun stays."""
         known = self.jobs()
         new = {
-            name: each for name, each in jobs.items() if name not in known or not RunDir(self.path / name).worth_keeping
+            name: each for name, each in jobs.items() if name not in known or not RunDir(self.path / name).has_progress
         }
         if new:
             write_json(self.path / "jobs.json", {"jobs": {**known, **new}})
 
-    def known_as(self, service: str) -> str | None:
+    def logger_run_id(self, service: str) -> str | None:
         """What a service that keeps logs, such as `wandb`, calls the run; None if it does not know it."""
         path = self.path / "loggers.json"
         return json.loads(path.read_text(encoding="utf-8")).get(service) if path.is_file() else None
 
     def make_known(self, service: str, name: str) -> None:
-        """Keeps what a service calls the run; see `known_as`."""
+        """Keeps what a service calls the run; see `logger_run_id`."""
         path = self.path / "loggers.json"
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         write_json(path, {**known, service: name})
@@ -168,7 +168,7 @@ class RunDir:
             UserError: If the run was begun on tables that have changed since.
         """
         hardware = {}
-        if self.worth_keeping:
+        if self.has_progress:
             self.check_data(data["source"], data["sha256"])
             hardware = {key: value for key, value in self.provenance().items() if key == "hardware"}
         content = origin(seed, device) | hardware | {"data": data}
@@ -194,7 +194,7 @@ class RunDir:
             changed = [f"{before['source']} then, {source} now"]
         if changed:
             raise UserError(
-                f"{self.path} was made from other data: {some(changed)} changed since. "
+                f"{self.path} was made from other data: {shorten(changed)} changed since. "
                 "Choose another name=…, or delete the folder to start anew."
             )
 
@@ -230,7 +230,7 @@ class RunDir:
             Takes a table; all have the same columns.
         """
         waiting: list[pd.DataFrame] = []
-        with whole(self.path / "predictions" / by / f"{split}.parquet") as draft, ExitStack() as stack:
+        with atomic_write(self.path / "predictions" / by / f"{split}.parquet") as draft, ExitStack() as stack:
             file: pq.ParquetWriter | None = None
 
             def flush() -> None:
@@ -281,7 +281,7 @@ class RunDir:
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """Keeps what was logged so far."""
-        with whole(self.path / "history.csv") as draft:
+        with atomic_write(self.path / "history.csv") as draft:
             pd.DataFrame(rows).to_csv(draft, index=False)
 
     def metrics(self) -> dict[str, Any]:
@@ -315,7 +315,7 @@ class RunDir:
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Keeps a table for people, `tables/<name>.csv`."""
-        with whole(self.path / "tables" / f"{name}.csv") as draft:
+        with atomic_write(self.path / "tables" / f"{name}.csv") as draft:
             table.to_csv(draft, index=False)
 
     def table_rows(self, name: str) -> list[dict[str, Any]]:
@@ -332,11 +332,11 @@ class RunDir:
 
     # --- what its stages have learnt, for other pictures
 
-    def learnt(self, name: str) -> dict[str, Any]:
+    def fitted_values(self, name: str) -> dict[str, Any]:
         """Numbers that a stage has learnt from the validation split, such as `calibration`."""
         return self._json(f"learnt/{name}.json")
 
-    def write_learnt(self, name: str, content: dict[str, Any]) -> None:
+    def write_fitted(self, name: str, content: dict[str, Any]) -> None:
         """Keeps what a stage has learnt."""
         write_json(self.path / "learnt" / f"{name}.json", content)
 
@@ -350,7 +350,7 @@ class RunDir:
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Keeps arrays that were learnt."""
-        with whole(self.path / "learnt" / f"{name}.npz") as draft:
+        with atomic_write(self.path / "learnt" / f"{name}.npz") as draft:
             np.savez(draft, allow_pickle=False, **arrays)
 
     # --- everything else
@@ -380,7 +380,7 @@ class RunDir:
 
         What a link cannot hold is replaced in the name.
         """
-        with whole(self.path / "figures" / f"{re.sub(r'[^A-Za-z0-9_.=,-]+', '_', name)}.png") as draft:
+        with atomic_write(self.path / "figures" / f"{re.sub(r'[^A-Za-z0-9_.=,-]+', '_', name)}.png") as draft:
             figure.savefig(draft, dpi=110, bbox_inches="tight", metadata={CAPTION: caption})
 
     def picture(self, image: str) -> Image.Image:
@@ -460,7 +460,7 @@ class RunDir:
         return json.loads(self._there(name).read_text(encoding="utf-8"))
 
     def _parquet(self, name: str, table: pd.DataFrame) -> None:
-        with whole(self.path / name) as draft:
+        with atomic_write(self.path / name) as draft:
             table.to_parquet(draft, index=False)
 
     def _there(self, name: str) -> Path:
@@ -496,7 +496,7 @@ def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -
         if before.get(key) != now.get(key) and not any(key == place or key.startswith(f"{place}.") for place in may)
     ]
     if changed:
-        shown = some(
+        shown = shorten(
             [f"{key} ({before.get(key, 'not there')} then, {now.get(key, 'not there')} now)" for key in changed]
         )
         raise UserError(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 from galaxyml.runs.progress import track
 from galaxyml.sky import visibility
 from galaxyml.sky.population import Galaxy, farther, population, rows
@@ -111,7 +111,7 @@ def write_galaxy10(folder: Path, count: int, seed: int, size: int = DECALS.cutou
     """
     check(count=(count, 1), seed=(seed, 0), size=(size, 8))
     drawn = objects(count, seed)
-    with whole(folder) as draft:
+    with atomic_write(folder) as draft:
         draft.mkdir()
         drawn.to_csv(draft / "truth.csv", index=False)
         with h5py.File(draft / FILE, "w") as file:

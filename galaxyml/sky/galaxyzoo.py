@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 from galaxyml.sky.population import population
 from galaxyml.sky.votes import turnout, vote
 from galaxyml.sky.writers import check, write_pictures
@@ -43,7 +43,7 @@ def write_galaxyzoo(folder: Path, count: int, seed: int, test_galaxies: int | No
     fractions = pd.DataFrame(vote(drawn, tree, seed), columns=tree.columns)
     fractions.insert(0, "GalaxyID", drawn.GalaxyID)
     test = fractions[drawn.split == "test"]
-    with whole(folder) as draft:
+    with atomic_write(folder) as draft:
         for split in ("training", "test"):
             (draft / f"images_{split}_rev1").mkdir(parents=True)
         # Nine decimals keep each question within 1e-8 of the answer that leads there.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 from galaxyml.sky import visibility
 from galaxyml.sky.population import population
 from galaxyml.sky.positions import positions, redshifts
@@ -41,7 +41,7 @@ def write_images(folder: Path, count: int, seed: int, size: int = 212) -> None:
     """
     check(count=(count, 1), seed=(seed, 0), size=(size, 8))
     drawn = galaxies(count, seed)
-    with whole(folder) as draft:
+    with atomic_write(folder) as draft:
         (draft / "pictures").mkdir(parents=True)
         labels(drawn, seed).to_csv(draft / TABLE, index=False, float_format="%.9f")
         write_pictures(drawn, [draft / path for path in _paths(drawn)], seed, size, SURVEY)

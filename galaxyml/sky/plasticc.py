@@ -9,7 +9,7 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 from galaxyml.runs.progress import track
 from galaxyml.sky.light_curves.distances import distance_modulus
 from galaxyml.sky.light_curves.observation import LightCurve
@@ -67,7 +67,7 @@ def write_plasticc(folder: Path, count: int, seed: int, test_count: int | None =
     if not 0 <= unknown <= 1:
         raise UserError(f"simulate.unknown={unknown}: it must be a share, 0 to 1.")
     plan = catalogue(count, wanted, unknown, seed)
-    with whole(folder) as draft:
+    with atomic_write(folder) as draft:
         draft.mkdir()
         drawn = _write_curves(draft, plan, seed)
         truth = plan.drop(columns="number").join(drawn.drop(columns=PLACE))

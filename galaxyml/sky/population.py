@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.sky import anatomy
 from galaxyml.sky.random_draws import Column, Dice
 from galaxyml.sky.survey import SDSS
@@ -73,7 +73,7 @@ def population(n: int, seed: int, kind: str | None = None) -> pd.DataFrame:
         UserError: If there is no such kind.
     """
     if kind is not None and kind not in MIX:
-        raise UserError(f"No kind of galaxy '{kind}'. {near(kind, MIX)}")
+        raise UserError(f"No kind of galaxy '{kind}'. {did_you_mean(kind, MIX)}")
     dice = Dice(n, seed)
     drawn = np.array(list(MIX))[dice.choice(list(MIX.values()))]
     kinds = drawn if kind is None else np.full(n, kind)

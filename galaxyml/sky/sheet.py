@@ -7,7 +7,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 from galaxyml.sky.galaxy10 import CLASSES, members
 from galaxyml.sky.population import population
 from galaxyml.sky.render import render
@@ -117,7 +117,7 @@ def _write(path: Path, shown: dict[str, pd.DataFrame], seed: int, camera: Survey
                 (TILE, TILE), Image.Resampling.LANCZOS
             )
             sheet.paste(tile, (LABEL + column * TILE, row * TILE))
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         sheet.save(draft, quality=88)
 
 

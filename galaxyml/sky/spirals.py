@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 from galaxyml.sky.galaxyzoo1 import release
 from galaxyml.sky.population import farther, population
 from galaxyml.sky.positions import positions, redshifts
@@ -50,7 +50,7 @@ def write_spirals(folder: Path, count: int, seed: int, size: int = SDSS.cutout) 
     pictured = objects.set_index("OBJID").loc[shown.objid].reset_index()
     # The second picture of an object is another exposure.
     pictured["depth"] = np.where(shown.objid.duplicated(), 0.8, 1.0) * pictured.depth
-    with whole(folder) as draft:
+    with atomic_write(folder) as draft:
         (draft / "images").mkdir(parents=True)
         positioned.join(release(table, seed)).to_csv(draft / TABLE, index=False)
         mapping[["objid", "sample", "asset_id"]].to_csv(draft / MAPPING, index=False)

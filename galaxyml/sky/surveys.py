@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 from galaxyml.sky.campaigns import ballots, expected_shares, through
 from galaxyml.sky.galaxyzoo1 import seen_clearly
 from galaxyml.sky.population import population
@@ -116,7 +116,7 @@ def write_surveys(
     first = _sample(drawn, rows["decals12"], "gzd12", GZD, seed)
     fifth = _sample(drawn, rows["decals5"], "gzd5", GZD, seed)
     ukidss = _sample(drawn, rows["ukidss"], "ukidss", UKIDSS, seed)
-    with whole(folder) as draft:
+    with atomic_write(folder) as draft:
         names = {
             "sdss": _write_sdss(draft, sdss, seed, size),
             "decals12": _write_decals(draft, first, "gz_decals_volunteers_1_and_2.csv", rows["decals5"], seed),

@@ -76,7 +76,7 @@ class ClusterLauncher(SerialLauncher):
     def _value(self, folder: "RunDir", board: "Board", at: int, why: str) -> float | None:
         """The monitored metric of a run that has ended; None if it failed."""
         if not self.told_end(at):
-            folder.tell(state="failed", reason=why or "it ended and said nothing", ended=time.time())
+            folder.update_status(state="failed", reason=why or "it ended and said nothing", ended=time.time())
         status = folder.status()
         state = "finished" if folder.finished else status["state"]
         well = state in ("finished", "pruned")

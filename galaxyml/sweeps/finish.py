@@ -166,7 +166,7 @@ def join(sweep: "RunDir") -> list["RunDir"]:
         into = _place(sweep, group, len(groups))
         if not _kept(into, runs):
             (into.path / JOINED).unlink(missing_ok=True)
-            into.adopt(runs)
+            into.copy_config(runs)
             joined.join([runs], into)
             finish(into, {"folds": joined.spread(runs)})
             write_json(into.path / JOINED, _made_of(into, runs))

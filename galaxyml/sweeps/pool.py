@@ -219,7 +219,7 @@ class _Pool:
             return
         self.fatal = self.fatal or kind == "exit"
         if kind in ("died", "broke"):
-            folder.tell(state="failed", reason=said, ended=time.time())
+            folder.update_status(state="failed", reason=said, ended=time.time())
         reason = said or "see its log"
         if not self._retry(job.at, reason):
             self.board.ended(job.at, "stopped" if kind == "stopped" else "failed", reason)

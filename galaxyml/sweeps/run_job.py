@@ -47,14 +47,14 @@ def job(config: "DictConfig") -> float | None:
             return experiment.run(config, here.path, list(hydra_config.overrides.task))
     except Stop as stop:
         if here.status():
-            here.tell(state="stopped", reason=str(stop), ended=time.time())
+            here.update_status(state="stopped", reason=str(stop), ended=time.time())
         print(f"\n{here.name}: {stop}. The same command with name={config.name} carries on.", file=sys.stderr)
         raise
     except Exception as error:  # whatever ends one run must not end the others
         told = _user_error(error)
         reason = failures[here.name] = _reason(error, told)
-        if not here.worth_keeping or here.status().get("began", 0) >= began:  # else it was refused, and stays
-            here.tell(state="failed", reason=reason, ended=time.time())
+        if not here.has_progress or here.status().get("began", 0) >= began:  # else it was refused, and stays
+            here.update_status(state="failed", reason=reason, ended=time.time())
         if told is None:
             log.exception("%s failed", here.name)
             return None

@@ -123,7 +123,7 @@ class OptunaSweeper(Sweeper):
 
         trials = {f"trial-{trial.number:03d}": trial for trial in studies.begun(study)}
         for run in RunDir(folder).children():
-            if run.worth_keeping and run.group in trials:
+            if run.has_progress and run.group in trials:
                 chosen = trials[run.group].user_attrs[studies.OVERRIDES]
                 check_same(run, self._composed(space, chosen), besides=("fold",))
                 return

@@ -9,7 +9,7 @@ import pandas as pd
 
 from galaxyml.data.classes import ClassData
 from galaxyml.data.images.decode import KEY, SUFFIXES, address, has_suffix
-from galaxyml.runs.errors import DataError, some
+from galaxyml.runs.errors import DataError, shorten
 from galaxyml.runs.files import known_digest
 
 FILE = "Galaxy10_DECals.h5"
@@ -64,10 +64,10 @@ def read_file(path: Path, classes: list[str]) -> pd.DataFrame:
     try:
         with h5py.File(path) as file:
             if missing := [key for key in (KEY, LABELS) if key not in file]:
-                raise DataError(f"{path}: missing keys: {some(missing)}. It has {some(sorted(file))}. {WHERE}")
+                raise DataError(f"{path}: missing keys: {shorten(missing)}. It has {shorten(sorted(file))}. {WHERE}")
             images = file[KEY]
             if groups := [name for name in (KEY, LABELS, *EXTRAS) if isinstance(file.get(name), h5py.Group)]:
-                raise DataError(f"{path}: {some(groups)}: groups, where there must be arrays. {WHERE}")
+                raise DataError(f"{path}: {shorten(groups)}: groups, where there must be arrays. {WHERE}")
             if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
                 raise DataError(
                     f"{path}: {KEY} is {images.dtype} of shape {images.shape}; it must be uint8 of shape (N, H, W, 3), "

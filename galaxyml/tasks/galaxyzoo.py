@@ -11,7 +11,7 @@ from galaxyml.data.source import Simulated
 from galaxyml.data.tables.fractions import check_fractions
 from galaxyml.data.tables.reading import read_table
 from galaxyml.kinds.fractions.figures import caption
-from galaxyml.runs.errors import DataError, UserError, some
+from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.trees import DecisionTree
 
 TRAINING, TEST = "images_training_rev1", "images_test_rev1"
@@ -67,7 +67,7 @@ class GalaxyZooData(ImageData):
         test = read_table(root / BENCHMARK, ID, self.tree.columns, where=WHERE)[[ID]].rename(columns={ID: "id"})
         if both := set(test["id"]) & set(labelled["id"]):
             raise DataError(
-                f"{root / BENCHMARK}: ids that are in {SOLUTIONS} too ({len(both)}): {some(sorted(both))}. "
+                f"{root / BENCHMARK}: ids that are in {SOLUTIONS} too ({len(both)}): {shorten(sorted(both))}. "
                 "A galaxy is either labelled or tested; take it out of one of them."
             )
         test["image"] = _pictures(root, TEST, test["id"], BENCHMARK, self.notes)
@@ -113,8 +113,8 @@ def _pictures(root: Path, folder: str, ids: pd.Series, table: str, notes: list[s
     if missing := [f"{name}.jpg" for name in wanted if name not in there]:
         raise DataError(
             f"{root / folder}: galaxies of {table} without a picture here ({len(missing)} of {len(wanted)}): "
-            f"{some(missing)}. Put them there, or take their rows out of {table}."
+            f"{shorten(missing)}. Put them there, or take their rows out of {table}."
         )
     if extra := sorted(there.keys() - set(wanted)):
-        notes.append(f"{folder}: pictures without a row in {table}, left out ({len(extra):,}): {some(extra)}.")
+        notes.append(f"{folder}: pictures without a row in {table}, left out ({len(extra):,}): {shorten(extra)}.")
     return [f"{folder}/{there[name]}" for name in wanted]

@@ -15,7 +15,7 @@ from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, p
 from galaxyml.data.tables.labels import place as place_of
 from galaxyml.data.tables.reading import degrees, header, more, place, read_csv
 from galaxyml.kinds.fractions.figures import caption
-from galaxyml.runs.errors import DataError, UserError, near, some
+from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
 from galaxyml.runs.files import known_digest
 from galaxyml.trees import DecisionTree
 
@@ -60,7 +60,7 @@ class LabelledImages(ImageData):
         table = _read(path, self.wanted, self.properties)
         self.kept(f"rows of {path.name}", len(table), len(table))
         whole = table[(table[self.wanted] != "").all(axis=1)]
-        self.kept(f"{some(self.wanted)} given", len(table), len(whole))
+        self.kept(f"{shorten(self.wanted)} given", len(table), len(whole))
         pictured = self._pictured(root, path, whole)
         if len(pictured) < FEWEST:
             raise DataError(
@@ -87,7 +87,7 @@ class LabelledImages(ImageData):
                 "data_dir=…"
             )
         if missing:
-            self.notes.append(f"{path.name}: pictures that are not there ({len(missing):,}): {some(missing)}.")
+            self.notes.append(f"{path.name}: pictures that are not there ({len(missing):,}): {shorten(missing)}.")
         self.kept("its picture is there", len(table), int(there.sum()))
         return table[there]
 
@@ -112,7 +112,7 @@ class ClassImages(LabelledImages, ClassData):
             row = int(bad[0])
             raise DataError(
                 f"{path}, {place(table, row, 'id')}: {self.column} is '{table[self.column].iloc[row]}'"
-                f"{more(len(bad))}; the classes are {some(self.outputs, shown=12)}. Correct the row, or give "
+                f"{more(len(bad))}; the classes are {shorten(self.outputs, shown=12)}. Correct the row, or give "
                 "classes=[…] with it."
             )
         if all(name.lstrip("+-").isdecimal() for name in self.outputs):
@@ -206,9 +206,9 @@ def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.Da
     table = table.mask(table.apply(lambda column: column.str.lower().isin(EMPTY)), "")
     if missing := [name for name in wanted if name not in table.columns]:
         there = [name.strip() for name in header(path)]
-        close = near(missing[0], there)
+        close = did_you_mean(missing[0], there)
         raise DataError(
-            f"{path}: missing columns ({len(missing)}): {some(missing)}. It has {some(there, shown=12)}. "
+            f"{path}: missing columns ({len(missing)}): {shorten(missing)}. It has {shorten(there, shown=12)}. "
             f"{close + ' ' if close.startswith('Did') else ''}columns=[…] says what is to be predicted, tree=FILE.yaml "
             "of which tree."
         )

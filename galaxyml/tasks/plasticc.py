@@ -20,7 +20,7 @@ from galaxyml.data.tables.plasticc import (
     read_survey,
     without_curves,
 )
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.files import known_digest
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,8 @@ def class_code(key: str, given: int | str) -> int:
     code = by_name.get(text.lower(), int(text) if text.isdigit() else -1)
     if code not in CLASSES:
         raise UserError(
-            f"{key}={given}: there is no such class. {near(text, CLASSES.values())} Classes go by code or name: "
+            f"{key}={given}: there is no such class. {did_you_mean(text, CLASSES.values())} Classes go by code "
+            f"or name: "
             f"{', '.join(f'{code} ({name})' for code, name in CLASSES.items())}."
         )
     return code

@@ -11,7 +11,7 @@ import pandas as pd
 from galaxyml.data.classes import UNKNOWN, ClassData
 from galaxyml.data.images.decode import SUFFIXES, has_suffix
 from galaxyml.data.tables.reading import check_range, degrees, header, place, read_table
-from galaxyml.runs.errors import DataError, UserError, some
+from galaxyml.runs.errors import DataError, UserError, shorten
 
 ID = "OBJID"
 PROPERTIES = "properties.csv"
@@ -187,7 +187,7 @@ class SpiralsData(ClassData):
         there = {name.partition(".")[0]: f"{self.images}/{name}" for name in files}
         named["image"] = named["picture"].map(there)
         if missing := named.loc[named["image"].isna(), "picture"].tolist():
-            self.notes.append(f"{self.images}: pictures that are not there ({len(missing):,}): {some(missing)}.")
+            self.notes.append(f"{self.images}: pictures that are not there ({len(missing):,}): {shorten(missing)}.")
         pictured = named[named["image"].notna()]
         one = pictured.drop_duplicates(ID).drop(columns="picture")
         if len(one) < len(pictured):

@@ -15,7 +15,7 @@ from galaxyml.data.classes import check_balance, row_weights
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.splits import Folds
 from galaxyml.data.tables.vote_catalogue import SurveyTable
-from galaxyml.runs.errors import DataError, UserError, near, some
+from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
 from galaxyml.runs.files import known_digest
 from galaxyml.runs.seeds import derive
 from galaxyml.trees import DecisionTree
@@ -245,8 +245,8 @@ class SurveysData(ImageData):
             self.notes.append(f"{name}: {without:,} galaxies answer none of the questions that are predicted.")
         if not useful.any():
             raise DataError(
-                f"{root}: no galaxy of {name} has a vote on any of {some(features)} "
-                f"(kinds of fractions: {some(list(kinds.values()))}). {self._advice()}"
+                f"{root}: no galaxy of {name} has a vote on any of {shorten(features)} "
+                f"(kinds of fractions: {shorten(list(kinds.values()))}). {self._advice()}"
             )
         return Part(galaxies[useful].reset_index(drop=True), targets[useful])
 
@@ -342,11 +342,11 @@ class SurveysData(ImageData):
         pairs = [f"{one} = {other}" for one, other in zip(ids, others, strict=True)]
         if self.leakage == "error":
             raise DataError(
-                f"leakage=error: galaxies to train on are judged as well ({len(ids):,}): {some(pairs)}. "
+                f"leakage=error: galaxies to train on are judged as well ({len(ids):,}): {shorten(pairs)}. "
                 "leakage=remove leaves them out of training."
             )
         ways = ", ".join(f"{number:,} by {way}" for way, number in found["by"].value_counts().items())
-        self.notes.append(f"audit: left out of training, as they are judged ({ways}): {some(pairs)}.")
+        self.notes.append(f"audit: left out of training, as they are judged ({ways}): {shorten(pairs)}.")
 
     def _drawn(self, name: str, parts: "dict[str, Part]") -> "Part":
         part, wanted = parts[name], self.numbers.get(name)
@@ -391,7 +391,7 @@ def _checked(numbers: dict[str, int | str | None], names: list[str]) -> dict[str
     found = {name: number for name, number in numbers.items() if number is not None}
     for name, number in found.items():
         if name not in names:
-            raise UserError(f"numbers.{name}: this run has no such survey. {near(name, names)}")
+            raise UserError(f"numbers.{name}: this run has no such survey. {did_you_mean(name, names)}")
         if isinstance(number, str):
             if number not in names or number == name or isinstance(found.get(number), str):
                 others = [other for other in names if other != name]

@@ -11,7 +11,7 @@ from torch.nn.modules._functions import SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class SharedNorm(LayerSync):
+class GroupBatchNorm(LayerSync):
     """Lets layers of batch norm take their statistics from the rows of all processes while they train.
 
     Layers stay the objects that they are, so that their kind, what timm's do besides (an activation) and the names of

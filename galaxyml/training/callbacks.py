@@ -64,7 +64,7 @@ class History(Callback):
         self.rows = state_dict["rows"]
 
 
-class Telling(Callback):
+class StatusWriter(Callback):
     """Keeps in the run's folder how far a fit is, for whoever looks on.
 
     Args:
@@ -102,7 +102,7 @@ class Telling(Callback):
     def _tell(self, trainer: lightning.Trainer, **changes: Any) -> None:
         self.told = time.monotonic()
         if trainer.is_global_zero:
-            self.run.tell(**changes)
+            self.run.update_status(**changes)
 
 
 class EpochProgress(Callback):

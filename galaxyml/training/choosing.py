@@ -13,9 +13,9 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import alone, digest, write_json
+from galaxyml.runs.files import digest, file_lock, write_json
 from galaxyml.training.hardware import device_name
-from galaxyml.training.prediction_module import Predictor
+from galaxyml.training.prediction_module import PredictionModule
 from galaxyml.training.trials import WARM_UP, WAYS, Trial, Ways, alternately, shape_of, steps_of_pair
 
 TIMED = ("channels_last", "fused")  # on any device; compiling takes long, and is tried apart
@@ -111,7 +111,7 @@ class Fit:
         if trainer.train_dataloader is None:
             trainer.fit_loop.setup_data()
         self.batch = self._first_batch()
-        self.shape = shape_of(self.batch) if isinstance(module, Predictor) else None
+        self.shape = shape_of(self.batch) if isinstance(module, PredictionModule) else None
         self.hindrances = self._hindrances()
         self.usual = Ways(tf32="tf32" not in self.hindrances, channels_last=getattr(module, "channels_last", True))
         asked = {key: wish for key, wish in wished.items() if wish != "auto" and not (wish and key in self.hindrances)}
@@ -195,7 +195,7 @@ def choose(fit: Fit, cache: Path) -> Choice:
     if not fit.open or not math.isfinite(fit.batches) or needed > SHARE * fit.batches:
         return Choice(fit.asked, about)
     path = cache / "hardware" / f"{digest([json.dumps(about, sort_keys=True)])}.json"
-    with alone(path):
+    with file_lock(path):
         kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"measured": {}, "chosen": []}
         measured = Measured(**kept["measured"])
         for before in kept["chosen"]:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from galaxyml.data.images.store import ImageStore
 from galaxyml.data.images.views import dihedral
-from galaxyml.models.backbone_with_head import TwoParts, in_parts
-from galaxyml.runs.files import check_space, digest, whole
+from galaxyml.models.backbone_with_head import BackboneWithHead, in_parts
+from galaxyml.runs.files import atomic_write, check_space, digest
 from galaxyml.runs.progress import track
 
 VERSION = 1  # of what is kept; raise it when the features of the same pictures would change
@@ -18,7 +18,7 @@ PART = 256  # pictures between two steps of the progress bar
 
 @torch.no_grad()
 def open_features(
-    store: ImageStore, net: TwoParts, size: int, views: int, cache: Path, device: torch.device, precision: str
+    store: ImageStore, net: BackboneWithHead, size: int, views: int, cache: Path, device: torch.device, precision: str
 ) -> Tensor:
     """Features of several views of all pictures of a store, computed first if that has not been done yet.
 
@@ -43,7 +43,7 @@ def open_features(
         advice = "Free some space, or choose another folder with cache_dir=..., then run the same command."
         first = net.features(torch.zeros(1, 3, size, size, device=device))
         check_space(path, count * views * first.shape[1] * 4, advice)
-        with whole(path, advice) as draft, draft.open("wb") as file:
+        with atomic_write(path, advice) as draft, draft.open("wb") as file:
             for start in track(range(0, count, PART), "Features of the frozen backbone", -(-count // PART)):
                 pixels = store.gather(torch.arange(start, min(start + PART, count))).to(device)
                 found = [
@@ -56,7 +56,7 @@ def open_features(
     return flat.view(count, views, numbers // (count * views))
 
 
-def _weights(net: TwoParts) -> str:
+def _weights(net: BackboneWithHead) -> str:
     """A digest of all that the features depend on: layers, weights and statistics, but for the head's."""
     of_head = {id(part) for part in net.head.modules()}
     found = hashlib.blake2b(digest_size=16)

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
-from galaxyml.training.batch_norm import SharedNorm
+from galaxyml.training.batch_norm import GroupBatchNorm
 from galaxyml.training.sharding import Sharded
 from galaxyml.training.stopping import WholeCheckpoints
 from galaxyml.training.trials import WAYS
@@ -88,7 +88,7 @@ def trainer(
     if place.size > 1:
         count = devices if isinstance(devices, list) else place.local_size
         options |= {"devices": count, "num_nodes": place.nodes, "strategy": _strategy(strategy)}
-        plugins.append(SharedNorm())
+        plugins.append(GroupBatchNorm())
     else:
         options["devices"] = devices if isinstance(devices, list) else 1
     made = lightning.Trainer(

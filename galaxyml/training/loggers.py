@@ -103,7 +103,7 @@ class TensorBoard(TensorBoardLogger):
             features, rows, pictures, step, "features", metadata_header=names if len(names) > 1 else None
         )
 
-    def conclude(self, reached: dict[str, float]) -> None:
+    def log_final(self, reached: dict[str, float]) -> None:
         """Fills the table of runs: what tells them apart, and what it led to."""
         self.log_hyperparams(telling(self.config, self.overrides), reached)
         self.finalize("success")
@@ -132,7 +132,7 @@ class CSV(CSVLogger):
         if not self.before:
             super().save()
 
-    def conclude(self, reached: dict[str, float]) -> None:
+    def log_final(self, reached: dict[str, float]) -> None:
         """Writes what is not yet written."""
         self.save()
 
@@ -158,7 +158,7 @@ class WandB(WandbLogger):
         if mode not in ("online", "offline", "disabled"):
             raise UserError(f"logger.mode={mode}: it must be online, offline, or disabled.")
         part.path.mkdir(parents=True, exist_ok=True)
-        known = part.known_as("wandb") or uuid.uuid4().hex[:8]
+        known = part.logger_run_id("wandb") or uuid.uuid4().hex[:8]
         part.make_known("wandb", known)
         super().__init__(
             name=_title(part, run),
@@ -184,7 +184,7 @@ class WandB(WandbLogger):
 
         self.experiment.log({name: wandb.Image(figure), "trainer/global_step": step})
 
-    def conclude(self, reached: dict[str, float]) -> None:
+    def log_final(self, reached: dict[str, float]) -> None:
         """Keeps what was reached, and ends the run there."""
         self.experiment.summary.update(reached)
         self.experiment.finish()
@@ -221,7 +221,7 @@ class MLflow(MLFlowLogger):
             if experiment is None:
                 artifacts = None if uri else (sweep / "mlflow").as_uri()
                 experiment = client.get_experiment(client.create_experiment(_sweep(config), artifacts))
-        made = part.known_as("mlflow") or ""
+        made = part.logger_run_id("mlflow") or ""
         try:
             client.update_run(made, status="RUNNING")
         except MlflowException:  # there is none, or it was deleted there
@@ -240,7 +240,7 @@ class MLflow(MLFlowLogger):
         """Shows a figure."""
         self.experiment.log_figure(self.run_id, figure, f"{_plain(name)}/{step:07d}.png")
 
-    def conclude(self, reached: dict[str, float]) -> None:
+    def log_final(self, reached: dict[str, float]) -> None:
         """Keeps what was reached, and ends the run there."""
         self.log_metrics(reached)
         super().finalize("success")
@@ -253,7 +253,7 @@ class MLflow(MLFlowLogger):
 SHOWING = (TensorBoard, WandB, MLflow)  # which take pictures
 
 
-def made(part: RunDir, run: RunDir, config: DictConfig) -> Logger | None:
+def build_logger(part: RunDir, run: RunDir, config: DictConfig) -> Logger | None:
     """The logger that a configuration names; None if it names none, and in all but the first of a run's processes.
 
     Args:
@@ -266,11 +266,11 @@ def made(part: RunDir, run: RunDir, config: DictConfig) -> Logger | None:
     return instantiate(config.logger)(part, run, config)
 
 
-def conclude(loggers: list[Logger], reached: dict[str, float]) -> None:
+def log_final(loggers: list[Logger], reached: dict[str, float]) -> None:
     """Tells loggers what a fit has led to, after which nothing more is logged of it."""
     for logger in loggers:
         if isinstance(logger, (*SHOWING, CSV)):
-            logger.conclude(reached)
+            logger.log_final(reached)
 
 
 def _sweep(config: DictConfig) -> str:

@@ -8,7 +8,7 @@ from timm.models import group_parameters
 from torch import nn
 from torch.optim import Optimizer
 
-from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.models.symmetry import Symmetric
 from galaxyml.runs.errors import UserError
 
@@ -66,7 +66,7 @@ def by_layer(module: Any, rate: float, decay: float) -> list[dict[str, Any]]:
         UserError: If the net does not tell its head or its layers.
     """
     net = module.net
-    if not isinstance(net, TwoParts):
+    if not isinstance(net, BackboneWithHead):
         raise UserError(
             f"tuning.backbone_rate={rate:g}, tuning.layer_decay={decay:g}: {type(net).__name__} does not say what its "
             "head is. Set both to 1."

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 
@@ -97,7 +97,7 @@ def phases(tune: str | Sequence[str], net: nn.Module) -> tuple[str, ...]:
         raise UserError(f"tune={shown}: name head, all or lora, or [head,all] or [head,lora].")
     if "head" in named[1:]:
         raise UserError(f"tune={shown}: the head alone comes first, as in [head,{named[0]}].")
-    if set(named) - {"all"} and not isinstance(net, TwoParts):
+    if set(named) - {"all"} and not isinstance(net, BackboneWithHead):
         raise UserError(f"tune={shown}: {type(net).__name__} does not say what its head is. Use tune=all.")
     return named
 
@@ -107,7 +107,7 @@ def enter(phase: str, net: nn.Module, tuning: Tuning) -> None:
     if phase == "all":
         net.requires_grad_(True)
         return
-    assert isinstance(net, TwoParts)
+    assert isinstance(net, BackboneWithHead)
     net.requires_grad_(False)
     if phase == "lora":
         from galaxyml.models.lora import lora

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from galaxyml.data.images.views import scaled
-from galaxyml.models.backbone_with_head import PART, TwoParts, in_parts
+from galaxyml.models.backbone_with_head import PART, BackboneWithHead, in_parts
 from galaxyml.models.symmetry import Symmetric, Symmetries, view_set
 
 TRAINING = 1  # which of the loaders of predictions has the training objects
 TEST = 2
 
 
-class Predictor(lightning.LightningModule):
+class PredictionModule(lightning.LightningModule):
     """A net, and what makes outputs of its scores.
 
     Args:
@@ -61,7 +61,7 @@ class Predictor(lightning.LightningModule):
 
     def classify(self, features: Tensor) -> Tensor:
         """Outputs in single precision, shape (N, K), of what the net's head sees, shape (N, F)."""
-        assert isinstance(self.net, TwoParts)
+        assert isinstance(self.net, BackboneWithHead)
         return self.final(self.net.head(features).float())
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ class Predictor(lightning.LightningModule):
             only_plain = len(views) == 1 and views.begins_plain
             images = batch["image"] if only_plain else scaled(batch["pixels"])
             for seen in _together(views.see(images, batch["image"].shape[-1]), len(images)):
-                if not isinstance(self.net, TwoParts):
+                if not isinstance(self.net, BackboneWithHead):
                     outputs += in_parts(self, seen).split(len(images))
                     continue
                 found = in_parts(self.net.features, seen).float()

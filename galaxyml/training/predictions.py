@@ -10,7 +10,7 @@ import torch
 
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.views import plain
-from galaxyml.evaluation.out_of_distribution import Familiar, appearance
+from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.run_dir import RunDir
@@ -30,7 +30,7 @@ def write_predictions(trainer: lightning.Trainer, module: "SupervisedModule", da
     if not ranks.leads():
         return
     val, train, *test = said
-    here.write_learnt("outputs", {"columns": data.outputs})
+    here.write_fitted("outputs", {"columns": data.outputs})
     for split in ("val", "test"):
         if (table := here.predictions(split, by="net")) is not None:
             here.write_predictions(split, table)
@@ -40,7 +40,7 @@ def write_predictions(trainer: lightning.Trainer, module: "SupervisedModule", da
         _project(trainer, data, val)
     looks = [_looks(data, said["index"]) for said in (train, val)]
     features = (train["feature"].numpy(), val["feature"].numpy()) if "feature" in val else None
-    here.write_arrays("familiar", Familiar.fit((looks[0], looks[1]), features, FLAGGED).arrays())
+    here.write_arrays("familiar", OutOfDistribution.fit((looks[0], looks[1]), features, FLAGGED).arrays())
 
 
 def write_tables(

@@ -10,8 +10,8 @@ import torch
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.kinds.classes.losses import ClassLoss
 from galaxyml.kinds.fractions.losses import ScaledLoss
-from galaxyml.kinds.numbers.head import Unscaled
-from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.kinds.numbers.head import TargetScaler
+from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
@@ -65,7 +65,7 @@ def show_targets(module: "SupervisedModule", data: ImageData) -> None:
     if isinstance(module.loss, ClassLoss):
         module.loss.balance(targets, len(data.outputs))
     for part in (module.final, module.loss):
-        if isinstance(part, Unscaled | ScaledLoss):
+        if isinstance(part, TargetScaler | ScaledLoss):
             part.learn(targets)
 
 
@@ -105,7 +105,7 @@ def _count(module: "SupervisedModule", here: RunDir) -> None:
 
 
 def _freeze(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageData, here: RunDir) -> None:
-    assert isinstance(module.net, TwoParts)
+    assert isinstance(module.net, BackboneWithHead)
     model = here.config.get("model") or {}
     if not (model.get("weights") or model.get("pretrained")):
         advice = "give model.weights=FILE or model.pretrained=true" if "weights" in model else "tune=all trains it"

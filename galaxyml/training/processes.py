@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import closed
+from galaxyml.runs.files import read_only
 from galaxyml.runs.ranks import Place
 from galaxyml.runs.signals import Stop
 from galaxyml.training.hardware import on_gpu
@@ -318,7 +318,7 @@ def _follow(store: Any, place: Place, number: int) -> bool:
         return False
     config, folder = pickle.loads(job)
     _join(store, place, number, job)
-    with closed(folder):
+    with read_only(folder):
         experiment.follow(OmegaConf.create(config), folder)
     store.wait([f"over/{number}"], PATIENCE)
     return True

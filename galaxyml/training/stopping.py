@@ -14,7 +14,7 @@ from torch import Tensor
 
 from galaxyml.runs import ranks, signals
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 from galaxyml.runs.run_dir import RunDir
 
 
@@ -26,7 +26,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        with whole(Path(path)) as draft:
+        with atomic_write(Path(path)) as draft:
             torch.save(checkpoint, draft)
 
 

@@ -14,19 +14,19 @@ from torchmetrics import Metric
 from galaxyml.data.batches import rows_of_all
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.evaluation.plots import picture_grid
-from galaxyml.models.backbone_with_head import TwoParts
+from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.models.symmetry import Symmetries
 from galaxyml.runs import ranks
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training import predictions, preparing
 from galaxyml.training.optimizers import optimization
 from galaxyml.training.phases import Tuning, enter, phases
-from galaxyml.training.prediction_module import Predictor
+from galaxyml.training.prediction_module import PredictionModule
 
 SHOWN = 8  # pictures in a figure
 
 
-class SupervisedModule(Predictor):
+class SupervisedModule(PredictionModule):
     """A net, its loss, its metrics and its optimizer, all handed in.
 
     Args:
@@ -40,7 +40,7 @@ class SupervisedModule(Predictor):
         views: Of each picture, that a head alone learns from, 1 (the plain view) to 8.
         allow_double_weighting: Whether a balanced sampler and class weights may be used together.
         tuning: How the phases go.
-        **options: As for Predictor.
+        **options: As for PredictionModule.
 
     Attributes:
         phases: What is tuned, one after the other.
@@ -147,7 +147,7 @@ class SupervisedModule(Predictor):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        if self.phase == "head" and isinstance(self.net, TwoParts):
+        if self.phase == "head" and isinstance(self.net, BackboneWithHead):
             # In training mode batch norm would go on adapting, and dropout would blur what is to stay fixed.
             self.net.eval()
             self.net.head.train(mode)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.trees import DecisionTree
 
 FILE = Path(__file__).with_name("ontology.yaml")
@@ -114,7 +114,7 @@ class Ontology:
             UserError: If there is no such feature.
         """
         if feature not in self._places:
-            raise UserError(f"features: there is no feature '{feature}'. {near(feature, self.features)}")
+            raise UserError(f"features: there is no feature '{feature}'. {did_you_mean(feature, self.features)}")
         return self._places[feature][0]
 
     def label(self, feature: str) -> str:
@@ -175,7 +175,7 @@ def _question(entry: dict[str, Any], path: Path) -> SharedQuestion:
     for campaign, asked in entry["asked"].items():
         questions = {question.name: question for question in DecisionTree.load(campaign).questions}
         if asked not in questions:
-            raise UserError(f"{path}: {campaign} has no question '{asked}'. {near(asked, questions)}")
+            raise UserError(f"{path}: {campaign} has no question '{asked}'. {did_you_mean(asked, questions)}")
         by_answer = dict(zip(questions[asked].answers, questions[asked].columns, strict=True))
         columns[campaign] = {}
         for feature, answers in entry["features"].items():
@@ -184,7 +184,7 @@ def _question(entry: dict[str, Any], path: Path) -> SharedQuestion:
             given = answers[campaign] if isinstance(answers[campaign], list) else [answers[campaign]]
             if unknown := [answer for answer in given if answer not in by_answer]:
                 raise UserError(
-                    f"{path}: {feature}: {campaign} has no answer '{unknown[0]}'. {near(unknown[0], by_answer)}"
+                    f"{path}: {feature}: {campaign} has no answer '{unknown[0]}'. {did_you_mean(unknown[0], by_answer)}"
                 )
             columns[campaign][feature] = tuple(by_answer[answer] for answer in given)
     features = entry["features"]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.trees.tree import DecisionTree
 
 FLOOR = 1e-3  # added to every rectified score
@@ -118,7 +118,7 @@ class TreeHead(nn.Module):
     def __init__(self, tree: str, shares: str = "softmax") -> None:
         super().__init__()
         if shares not in SHARES:
-            raise UserError(f"head.shares={shares}: no such way to share a question. {near(shares, SHARES)}")
+            raise UserError(f"head.shares={shares}: no such way to share a question. {did_you_mean(shares, SHARES)}")
         self.tree = DecisionTree.load(tree)
         self.shares = shares
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 
 FOLDER = Path(__file__).parent
 
@@ -60,7 +60,9 @@ class DecisionTree:
         known = {path.stem: path for path in FOLDER.glob("*.yaml")}
         path = Path(name) if str(name).endswith((".yaml", ".yml")) else known.get(str(name))
         if path is None or not path.is_file():
-            raise UserError(f"No decision tree '{name}'. {near(str(name), known)} A file of your own ends in .yaml.")
+            raise UserError(
+                f"No decision tree '{name}'. {did_you_mean(str(name), known)} A file of your own ends in .yaml."
+            )
         return _read(path, path.stat().st_mtime_ns)
 
     @classmethod

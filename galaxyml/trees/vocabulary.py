@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.trees import DecisionTree
 from galaxyml.trees.ontology import Ontology
 
@@ -235,7 +235,7 @@ class Vocabulary:
             return self.ontology.common(every), [KIND]
         if str(features) not in self.ontology.lists:
             choices = ["all", "common", *self.ontology.lists]
-            raise UserError(f"features={features}: there is no such list. {near(str(features), choices)}")
+            raise UserError(f"features={features}: there is no such list. {did_you_mean(str(features), choices)}")
         found = self.ontology.lists[str(features)]
         return list(found.features), list(found.values)
 
@@ -251,7 +251,7 @@ def check_names(surveys: Mapping[str, Asked], train: Sequence[str], test: Sequen
             raise UserError(f"{key}={names}: give a list, such as {key}=[{names}].")
         for name in names:
             if name not in surveys:
-                raise UserError(f"{key}: there is no survey '{name}'. {near(str(name), surveys)}")
+                raise UserError(f"{key}: there is no survey '{name}'. {did_you_mean(str(name), surveys)}")
     if not train:
         raise UserError(f"train=[]: name a survey to train on. There are: {', '.join(surveys)}.")
     named = [*train, *test]

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from galaxyml.evaluation.out_of_distribution import Familiar, Known, appearance, unit
+from galaxyml.evaluation.out_of_distribution import Known, OutOfDistribution, appearance, unit
 from galaxyml.sky import population, render
 from galaxyml.sky.survey import DECALS
 
@@ -48,21 +48,21 @@ def test_fewer_pictures_than_numbers_suffice() -> None:
 
 def test_the_larger_of_the_two_distances_counts() -> None:
     looks, features = (values(500), values(200)), (values(500), values(200))
-    both = Familiar.fit(looks, features, flagged=0.02)
+    both = OutOfDistribution.fit(looks, features, flagged=0.02)
     strange, usual = values(1, shift=9.0), values(1)
     assert both.distance(strange, usual)[0] > 1
     assert both.distance(usual, strange)[0] == pytest.approx(
         max(both.looks.distance(usual)[0], both.features.distance(unit(strange))[0])  # type: ignore[union-attr]
     )
     assert (both.distance(looks[1], features[1]) > 1).mean() <= 0.02
-    alone = Familiar.fit(looks, None, flagged=0.02)
+    alone = OutOfDistribution.fit(looks, None, flagged=0.02)
     np.testing.assert_array_equal(alone.distance(strange, None), alone.looks.distance(strange))
 
 
 def test_it_is_kept_in_single_precision_with_nothing_lost_that_matters() -> None:
     for features in (None, (values(500), values(100))):
-        known = Familiar.fit((values(500), values(100)), features, flagged=0.01)
-        again = Familiar.of_arrays(known.arrays())
+        known = OutOfDistribution.fit((values(500), values(100)), features, flagged=0.01)
+        again = OutOfDistribution.of_arrays(known.arrays())
         asked = values(50), values(50) if features else None
         np.testing.assert_allclose(again.distance(*asked), known.distance(*asked), rtol=2e-2)
 

@@ -9,7 +9,7 @@ from scipy.stats import binom, norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from galaxyml.evaluation.paired import Difference, measured, rank
-from galaxyml.kinds.scored import Anomalies, Classes, Evidence, Fractions, Votes, aligned
+from galaxyml.kinds.scored import Anomalies, Classes, Fractions, ScoredPredictions, Votes, aligned
 from galaxyml.runs.errors import UserError
 
 
@@ -54,11 +54,11 @@ def votes(count: int = 300, noise: float = 0.2, seed: int = 0) -> Votes:
     return Votes(Path(f"run-{seed}"), both, names(count), survey, said, true, number, both, 20)
 
 
-KINDS: list[Callable[..., Evidence]] = [fractions, classes, anomalies, votes]
+KINDS: list[Callable[..., ScoredPredictions]] = [fractions, classes, anomalies, votes]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_counts_are_the_same_as_repeated_objects(kind: Callable[..., Evidence]) -> None:
+def test_counts_are_the_same_as_repeated_objects(kind: Callable[..., ScoredPredictions]) -> None:
     run = kind(seed=1)
     found = measured([run], resamples=3, seed=5)[0]
     from galaxyml.evaluation.bootstrap import stratified
@@ -218,7 +218,7 @@ def test_of_too_few_galaxies_of_a_survey_nothing_is_measured() -> None:
 
 def test_what_cannot_be_compared_is_told() -> None:
     one = fractions()
-    cases: list[tuple[Evidence, str]] = [
+    cases: list[tuple[ScoredPredictions, str]] = [
         (classes(), "run-0 is a run on vote fractions, run-0 one on classes: compare runs of one kind"),
         (one.take(np.arange(0)), "predicted no test galaxy alike"),
     ]

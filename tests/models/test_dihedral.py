@@ -11,9 +11,9 @@ from galaxyml.models.dihedral import (
     FROM_IMAGES,
     FROM_MAPS,
     DihedralCNN,
+    GroupBatchNorm,
     GroupConvolution,
     OrientationPool,
-    SharedNorm,
     SymmetricPool,
     relative,
     turned,
@@ -93,7 +93,7 @@ def test_lifting_is_equivariant(size: tuple[int, int], orientation: int) -> None
 @pytest.mark.parametrize("size", SIDES)
 @pytest.mark.parametrize(
     "layer",
-    [GroupConvolution(3, 4, FROM_MAPS), SharedNorm(3), SharedNorm(3).eval(), SymmetricPool()],
+    [GroupConvolution(3, 4, FROM_MAPS), GroupBatchNorm(3), GroupBatchNorm(3).eval(), SymmetricPool()],
     ids=["convolution", "norm in training", "norm", "pool"],
 )
 def test_each_layer_is_equivariant(layer: nn.Module, size: tuple[int, int], orientation: int) -> None:
@@ -117,7 +117,7 @@ def test_the_orientation_pool_leaves_turned_maps() -> None:
 
 def test_the_norm_is_batch_norm_over_all_orientations() -> None:
     maps = torch.randn(4, 24, 5, 7)
-    shared, plain = SharedNorm(3), nn.BatchNorm3d(3)
+    shared, plain = GroupBatchNorm(3), nn.BatchNorm3d(3)
     expected = plain(maps.unflatten(1, (8, 3)).transpose(1, 2)).transpose(1, 2).flatten(1, 2)
     torch.testing.assert_close(shared(maps), expected)
     torch.testing.assert_close(shared.running_var, plain.running_var)

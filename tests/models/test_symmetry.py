@@ -14,7 +14,7 @@ from galaxyml.data.images.views import Augment, plain, resample, scaled
 from galaxyml.models.galaxycnn import GalaxyCNN
 from galaxyml.models.symmetry import Symmetric, Symmetries, Views, view_set
 from galaxyml.runs.errors import UserError
-from galaxyml.training.prediction_module import Predictor
+from galaxyml.training.prediction_module import PredictionModule
 
 SIDE, SIZE = 30, 20
 
@@ -171,7 +171,7 @@ def test_augmentation_and_views_zoom_the_same_way(pixels: torch.Tensor) -> None:
 def test_one_turned_view_is_cut_from_the_stored_picture_and_features_stay_the_plain_views(pixels: torch.Tensor) -> None:
     torch.manual_seed(0)
     net = GalaxyCNN(2, channels=(4, 4, 4, 4), hidden=8)
-    predictor = Predictor(net, predict_views={"rotations": [45]}).eval()
+    predictor = PredictionModule(net, predict_views={"rotations": [45]}).eval()
     batch = {"index": torch.arange(5), "image": plain(pixels, SIZE), "pixels": pixels}
     with torch.no_grad():
         said = predictor.predict_step(batch, 0)

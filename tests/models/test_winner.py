@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
 from galaxyml.cli.overrides import CONF
-from galaxyml.models.backbone_with_head import TwoParts, in_parts
-from galaxyml.models.winner import Maxout, Parts, Viewpoints, turned_grid, view_side
+from galaxyml.models.backbone_with_head import BackboneWithHead, in_parts
+from galaxyml.models.winner import DielemanNet, Maxout, Parts, turned_grid, view_side
 from galaxyml.runs.errors import UserError
 from galaxyml.trees import DecisionTree, TreeHead, constrain, violation
 
@@ -39,14 +39,14 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def small(**changes: Any) -> Viewpoints:
-    return Viewpoints(**(SMALL | changes))
+def small(**changes: Any) -> DielemanNet:
+    return DielemanNet(**(SMALL | changes))
 
 
-def configured(*given: str) -> Viewpoints:
+def configured(*given: str) -> DielemanNet:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         net = instantiate(compose("config", ["outputs=37", *given]).model)
-    assert isinstance(net, Viewpoints)
+    assert isinstance(net, DielemanNet)
     return net
 
 
@@ -175,7 +175,7 @@ def test_turning_the_picture_permutes_the_features() -> None:
 def test_scores_are_the_heads_of_the_features() -> None:
     net = small()
     images = torch.rand(3, 3, 36, 36)
-    assert isinstance(net, TwoParts)
+    assert isinstance(net, BackboneWithHead)
     assert torch.equal(net(images), net.head(net.features(images)))
 
 

@@ -18,7 +18,7 @@ from galaxyml.page import explain, nearest
 from galaxyml.page.nearest import TrainingSet
 from galaxyml.page.pictures import Pictures
 from galaxyml.page.uploads import Received, received
-from galaxyml.training.prediction_module import Predictor
+from galaxyml.training.prediction_module import PredictionModule
 
 pytestmark = pytest.mark.usefixtures("apart")
 Make = Callable[[str], Path]
@@ -93,7 +93,7 @@ def test_attributions_sum_to_what_the_output_gains_from_sky_to_picture(
     model: Callable[[str], Pictures], galaxies: list[Path]
 ) -> None:
     shown = model("spirals")
-    predictor = shown.oracle.members[0].predictor
+    predictor = shown.predictor.members[0].predictor
     for path in galaxies[:3]:
         image = shown.ask(received(path)).image
         with torch.no_grad():
@@ -110,7 +110,7 @@ class Corner(nn.Module):
 
 
 def test_the_map_shows_the_place_that_a_net_depends_on() -> None:
-    predictor = Predictor(nn.Sequential(Corner(), nn.Linear(1, 2))).eval()
+    predictor = PredictionModule(nn.Sequential(Corner(), nn.Linear(1, 2))).eval()
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     strength = explain.heat(explain.attribution(predictor, image, 0))
     assert strength[:8, :8].mean() > 0.5
@@ -129,13 +129,13 @@ def test_other_outputs_can_be_explained(model: Callable[[str], Pictures], galaxi
 @pytest.mark.parametrize("task", ["galaxyzoo", "spirals", "surveys"])
 def test_a_training_galaxy_is_most_like_itself(task: str, page_run: Make, model: Callable[[str], Pictures]) -> None:
     shown = model(task)
-    net = shown.oracle.run.nets()[0]
+    net = shown.predictor.run.nets()[0]
     catalog = net.catalog()
     row = catalog[catalog["split"] == "train"].iloc[3]
     asked = shown.ask(Received("x", net.picture(row["image"])))
     assert isinstance(shown.training, TrainingSet)
     (place, likeness), (_, second) = shown.training.nearest(
-        nearest.compared(shown.oracle.members[0], asked.image)[0], 2
+        nearest.compared(shown.predictor.members[0], asked.image)[0], 2
     )
     assert likeness == pytest.approx(1, abs=1e-4)
     assert second < likeness
@@ -202,7 +202,7 @@ def test_a_bundle_says_that_it_has_no_training_pictures_or_reads_them_from_besid
 
 def test_nets_without_features_are_compared_by_looks() -> None:
     class Member:
-        predictor = Predictor(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)))
+        predictor = PredictionModule(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)))
 
     member: Any = Member()
     pixels = torch.randint(0, 256, (5, 16, 16, 3), dtype=torch.uint8)

@@ -50,7 +50,7 @@ def made(
     rng = np.random.default_rng([fold, seed, round(1e6 * noise)])
     levels = noise + np.exp(-np.arange(epochs)) * 0.1
     run.write_history([{"epoch": at, "val/rmse": level} for at, level in enumerate(levels)])
-    run.tell(state=state, monitor="val/rmse", began=100.0, ended=175.5, **told)
+    run.update_status(state=state, monitor="val/rmse", began=100.0, ended=175.5, **told)
     (run.path / "galaxyml.log").write_text("what happened")
     if state != "finished":
         return run

@@ -19,7 +19,7 @@ import pytest
 from sweeping import SMALL, Sweeps, assert_equal
 
 pytestmark = pytest.mark.cluster
-TROUBLE = "callbacks={trouble:{_target_:troubles.Trouble}}"
+TROUBLE = "callbacks={trouble:{_target_:troubles.TransientError}}"
 LINES = {
     "slurm": "hydra/launcher=slurm hydra.launcher.cpus_per_task=1",
     "ray": "hydra/launcher=ray hydra.launcher.cpus_per_job=1 hydra.launcher.environment=[GALAXYML_*,TROUBLE]",

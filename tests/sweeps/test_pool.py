@@ -16,7 +16,7 @@ from galaxyml.runs.errors import UserError
 from galaxyml.sweeps.pool import PoolLauncher
 
 CORES = len(os.sched_getaffinity(0))
-TROUBLE = "callbacks={trouble:{_target_:troubles.Trouble}}"
+TROUBLE = "callbacks={trouble:{_target_:troubles.TransientError}}"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 
-class Trouble(Callback):
+class TransientError(Callback):
     """In the second epoch `TROUBLE` comes to the folds that it names, such as `raise:1,kill:2,memory:3`.
 
     With `slow:0` each epoch takes a third of a second or more.

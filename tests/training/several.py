@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from galaxyml.runs import ranks
-from galaxyml.training.batch_norm import SharedNorm
+from galaxyml.training.batch_norm import GroupBatchNorm
 
 
 class EndRank(Callback):
@@ -71,7 +71,7 @@ def learnt(of: int) -> dict[str, Any]:
     torch.manual_seed(1)
     images, targets = torch.randn(of, 2, 6, 6), torch.randn(of, 3)
     mine = ranks.share(of)
-    made = SharedNorm().apply(net())
+    made = GroupBatchNorm().apply(net())
     loss = curved(ranks.joined(made(images[mine]), of), ranks.joined(targets[mine], of))
     ranks.scaled(loss, of).backward()
     gradients = {name: parameter.grad for name, parameter in made.named_parameters()}

@@ -68,11 +68,11 @@ def test_a_table_goes_on_where_its_run_goes_on(tmp_path: Path) -> None:
     for step in range(5):
         first.log_metrics({"a": float(step)}, step)
     first.save()
-    made().conclude({})  # a run that was fitted before logs nothing
+    made().log_final({})  # a run that was fitted before logs nothing
     second = made()
     second.log_metrics({"a": 30.0}, 3)  # from its checkpoint on
     second.log_metrics({"b": 1.0}, 4)
-    second.conclude({})
+    second.log_final({})
     table = pd.read_csv(tmp_path / "fold-0" / "csv" / "metrics.csv")
     assert table["step"].tolist() == [0, 1, 2, 3, 4]
     assert table["a"].tolist()[:4] == [0, 1, 2, 30]
@@ -165,10 +165,10 @@ def test_a_carried_on_run_is_the_same_at_weights_and_biases(tmp_path: Path) -> N
         logger = loggers.WandB(run, run, config(), "galaxyml", None, "offline")
         logger.log_metrics({"a": 1.0}, 3)
         logger.finalize(status)
-    logger.conclude({})
+    logger.log_final({})
     begun = [record.run for record in records(run.path) if record.WhichOneof("record_type") == "run"]
     assert len(begun) >= 2
-    assert {entry.run_id for entry in begun} == {run.known_as("wandb")}
+    assert {entry.run_id for entry in begun} == {run.logger_run_id("wandb")}
     assert wandb.run is None
     with pytest.raises(UserError, match=r"logger\.mode=nowhere: it must be online, offline"):
         loggers.WandB(run, run, config(), "galaxyml", None, "nowhere")
@@ -237,6 +237,6 @@ def test_mlflow_in_a_database_of_the_sweep(command: Command, tmp_path: Path) -> 
 def test_only_the_first_process_of_a_run_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunDir(tmp_path)
     wanted = config(_target_="galaxyml.training.loggers.CSV", _partial_=True)
-    assert isinstance(loggers.made(run, run, wanted), loggers.CSV)
+    assert isinstance(loggers.build_logger(run, run, wanted), loggers.CSV)
     monkeypatch.setattr(ranks, "leads", lambda: False)
-    assert loggers.made(run, run, wanted) is None
+    assert loggers.build_logger(run, run, wanted) is None

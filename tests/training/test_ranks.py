@@ -20,7 +20,7 @@ from torch import multiprocessing
 
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import closed, write_json
+from galaxyml.runs.files import read_only, write_json
 from galaxyml.runs.ranks import Place
 
 Command = Callable[..., tuple[int, str]]
@@ -94,7 +94,7 @@ def test_torchrun_and_slurm_say_where_a_process_stands(monkeypatch: pytest.Monke
 
 
 def test_nothing_appears_in_a_folder_that_another_writes(tmp_path: Path) -> None:
-    with closed(tmp_path / "run"):
+    with read_only(tmp_path / "run"):
         write_json(tmp_path / "run" / "deep" / "a.json", 1)
         write_json(tmp_path / "cache" / "a.json", 1)
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]

@@ -15,7 +15,7 @@ from galaxyml.data.download.remotes import Remotes, licence
 from galaxyml.data.download.server import Patience, open_session
 from galaxyml.data.download.store import State, Store, holding
 from galaxyml.runs.errors import DataError, UserError
-from galaxyml.runs.files import alone, check_space, free_space
+from galaxyml.runs.files import check_space, file_lock, free_space
 
 EXAMPLES = """\
 examples:
@@ -93,7 +93,7 @@ def fetch(store: Store, chosen: Sequence[Dataset], datasets: dict[str, Dataset],
             if found:
                 _announce(store, chosen, found)
             for file, places in lacking.items():
-                with alone(store.download_path(file)):
+                with file_lock(store.download_path(file)):
                     there = holding(store, file, everywhere[file])  # another process may have brought it meanwhile
                     if there is None:
                         there = _bring(store, remotes, found.get(file) or remotes.find(file), file, places[0])

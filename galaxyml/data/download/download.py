@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxyml.data.download.server import Patience, Trouble, answer, host, patiently, plain
+from galaxyml.data.download.server import Patience, TransientError, answer, host, patiently, plain
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.runs.files import unwritable, write_json
 from galaxyml.runs.progress import transfer
@@ -109,7 +109,7 @@ def download(session: "Session", remote: Remote, path: Path, patience: Patience)
         digest = _verified(remote, part)
         os.replace(part.path, path)
         part.clear()
-    except Trouble as trouble:
+    except TransientError as trouble:
         raise UserError(_given_up(remote, part, trouble)) from None
     except OSError as error:
         raise unwritable(path, error, ADVICE) from error
@@ -135,7 +135,7 @@ def file_digest(path: Path, algorithm: str) -> str:
 
 
 def _attempt(session: "Session", remote: Remote, part: Part, patience: Patience, shown: Callable[[int], None]) -> None:
-    """Brings the rest of the file; raises Trouble if it ends before the file does."""
+    """Brings the rest of the file; raises TransientError if it ends before the file does."""
     there, version = part.size, part.version
     if there and remote.size == there:
         return
@@ -147,10 +147,10 @@ def _attempt(session: "Session", remote: Remote, part: Part, patience: Patience,
             total = _continued(response, there, version)
             if total is None:
                 part.clear()
-                raise Trouble("the server sent another part than was asked for", wait=0.0)
+                raise TransientError("the server sent another part than was asked for", wait=0.0)
         elif response.status_code == 416:  # no such range: what is there is not of this file
             part.clear()
-            raise Trouble("the file on the server is another one now", wait=0.0)
+            raise TransientError("the file on the server is another one now", wait=0.0)
         else:
             there, total = 0, _length(response)
         _refuse_others(remote, response, total)
@@ -168,7 +168,7 @@ def _attempt(session: "Session", remote: Remote, part: Part, patience: Patience,
                 file.flush()
                 shown(there)
     if size is not None and there < size:
-        raise Trouble(f"the line broke after {there:,} of {size:,} bytes")
+        raise TransientError(f"the line broke after {there:,} of {size:,} bytes")
 
 
 def _continued(response: "Response", there: int, version: str | None) -> int | None:
@@ -217,7 +217,7 @@ def _verified(remote: Remote, part: Part) -> str:
     return found
 
 
-def _given_up(remote: Remote, part: Part, trouble: Trouble) -> str:
+def _given_up(remote: Remote, part: Part, trouble: TransientError) -> str:
     line = " Is this computer online? HTTPS_PROXY names a proxy, where one is needed." if trouble.unreached else ""
     kept = f"{part.size:,} bytes of it are kept, and the same command goes on from there." if part.size else ""
     return f"{remote.name} cannot be downloaded now: {trouble}.{line} {kept or 'Run the same command later.'}"

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from galaxyml.data.download.server import Trouble, passing
+from galaxyml.data.download.server import TransientError, passing
 from galaxyml.runs.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Competition:
         try:
             with self._allowed():
                 listed = self._client.competitions.competition_api_client.list_data_files(request)
-        except Trouble as trouble:
+        except TransientError as trouble:
             raise UserError(f"Kaggle cannot be asked for {self.name} now: {trouble}. Try again later.") from None
         return {file.name: int(file.total_bytes) for file in listed.files}
 
@@ -58,7 +58,7 @@ class Competition:
         """The address of a file, which holds for a few minutes.
 
         Raises:
-            Trouble: If Kaggle cannot be reached now.
+            TransientError: If Kaggle cannot be reached now.
             UserError: If it does not give the file to this user.
         """
         from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFileRequest
@@ -101,7 +101,7 @@ class Competition:
             )
         if status == 404:
             return UserError(f"Kaggle has no such file in {self.name} (404); {page}/data lists them.")
-        return Trouble(f"Kaggle answers {status}")
+        return TransientError(f"Kaggle answers {status}")
 
 
 def _old_key() -> tuple[str | None, str | None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 
 DATASETS = Path(__file__).with_name("datasets.yaml")
 
@@ -107,7 +107,8 @@ def select(datasets: dict[str, Dataset], names: Iterable[str]) -> list[Dataset]:
     for name in dict.fromkeys(names):
         if name not in datasets:
             raise UserError(
-                f"There is no data named '{name}'. {near(name, datasets)} `python -m galaxyml fetch --list` tells more."
+                f"There is no data named '{name}'. {did_you_mean(name, datasets)} `python -m galaxyml fetch "
+                f"--list` tells more."
             )
         chosen.append(datasets[name])
     return chosen

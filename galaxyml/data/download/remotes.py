@@ -9,7 +9,7 @@ from galaxyml.data.download import kaggle
 from galaxyml.data.download.download import Remote
 from galaxyml.data.download.manifest import File, Source
 from galaxyml.data.download.server import Patience, answer, passing, patiently
-from galaxyml.runs.errors import DataError, UserError, some
+from galaxyml.runs.errors import DataError, UserError, shorten
 
 if TYPE_CHECKING:
     from requests import Session
@@ -75,7 +75,7 @@ class Remotes:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"Zenodo describes record {number} in a way that is not understood ({error!r}).") from None
         if file.name not in listed:
-            raise DataError(f"Record {number} of Zenodo has no {file.name}; it has {some(sorted(listed))}.")
+            raise DataError(f"Record {number} of Zenodo has no {file.name}; it has {shorten(sorted(listed))}.")
         size, digest = listed[file.name]
         # What the publisher says counts before what others have said of the file, unless it is of another kind.
         known = file.digest if file.digest and not file.digest.startswith("md5:") else digest

@@ -43,7 +43,7 @@ class Patience:
     stall: float = 60.0
 
 
-class Trouble(UserError):
+class TransientError(UserError):
     """What may go away by itself.
 
     Args:
@@ -77,7 +77,7 @@ def patiently(ask: Callable[[], Found], what: str, patience: Patience, gained: C
         gained: How much has been brought so far; attempts that bring more do not count.
 
     Raises:
-        Trouble: If it does not answer.
+        TransientError: If it does not answer.
         UserError: If it refuses.
     """
     most, failures = gained(), 0
@@ -85,7 +85,7 @@ def patiently(ask: Callable[[], Found], what: str, patience: Patience, gained: C
         try:
             with passing():
                 return ask()
-        except Trouble as trouble:
+        except TransientError as trouble:
             failures = 1 if gained() > most else failures + 1
             most = max(most, gained())
             if failures >= (patience.unreached if trouble.unreached else patience.tries):
@@ -101,7 +101,7 @@ def answer(session: "Session", address: str, patience: Patience, method: str = "
     """What a server answers to one question.
 
     Raises:
-        Trouble: If it is busy.
+        TransientError: If it is busy.
         UserError: If it refuses.
     """
     headers = {"Accept-Encoding": "identity", **headers}  # sizes and ranges are those of the file itself
@@ -117,7 +117,7 @@ def answer(session: "Session", address: str, patience: Patience, method: str = "
         wait = _asked_to_wait(response.headers.get("Retry-After"))
         if wait is not None and wait > patience.asked:
             raise UserError(f"{said} and asks for {wait / 60:.0f} minutes of peace. Run the same command then.")
-        raise Trouble(said, wait)
+        raise TransientError(said, wait)
     if status in (404, 410):
         raise UserError(f"There is no {plain(address)}: {said}. The file was moved, or the mirror does not have it.")
     raise UserError(
@@ -127,7 +127,7 @@ def answer(session: "Session", address: str, patience: Patience, method: str = "
 
 @contextmanager
 def passing() -> Iterator[None]:
-    """Turns the errors of a line into `Trouble`, and those of an address or a proxy into a sentence."""
+    """Turns the errors of a line into `TransientError`, and those of an address or a proxy into a sentence."""
     import requests
     import urllib3
 
@@ -152,11 +152,11 @@ def passing() -> Iterator[None]:
     ) as error:
         raise UserError(f"That is no address of a server: {error}. It begins with https://") from None
     except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError):
-        raise Trouble("the server has gone silent") from None
+        raise TransientError("the server has gone silent") from None
     except requests.exceptions.ConnectionError as error:
-        raise Trouble(f"no connection ({_reason(error)})", unreached=True) from None
+        raise TransientError(f"no connection ({_reason(error)})", unreached=True) from None
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise Trouble(f"the line broke ({_reason(error)})") from None
+        raise TransientError(f"the line broke ({_reason(error)})") from None
 
 
 def plain(address: str) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 from galaxyml.data.download.download import Part, file_digest
 from galaxyml.data.download.manifest import File
 from galaxyml.data.download.unpack import ADVICE, Content, Damaged, gunzip, to_file, to_folder
-from galaxyml.runs.errors import DataError, some
-from galaxyml.runs.files import unwritable, whole, write_text
+from galaxyml.runs.errors import DataError, shorten
+from galaxyml.runs.files import atomic_write, unwritable, write_text
 from galaxyml.runs.progress import track
 
 AMPLE = 3  # times as much as expected is the most that an archive may hold
@@ -114,7 +114,7 @@ class Store:
             member = path / name if name else path
             if not member.is_file() or file_digest(member, known.partition(":")[0]) != known:
                 wrong.append(name or place)
-        return f"{len(wrong):,} of {len(content):,} damaged or missing: {some(wrong)}" if wrong else None
+        return f"{len(wrong):,} of {len(content):,} damaged or missing: {shorten(wrong)}" if wrong else None
 
     def _record(self, place: str) -> Path:
         return self.root / ".fetch" / "records" / f"{place}.json"
@@ -145,7 +145,7 @@ class Store:
     def _appearing(self, path: Path) -> Iterator[Path]:
         """As `whole`; leaves no empty folders, which would say that a task has real data, where nothing appears."""
         try:
-            with whole(path, ADVICE) as draft:
+            with atomic_write(path, ADVICE) as draft:
                 yield draft
         finally:
             for folder in path.parents:
@@ -174,7 +174,7 @@ def _move(download: Path, path: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise unwritable(path, error, ADVICE) from error
-        with whole(path, ADVICE) as draft:
+        with atomic_write(path, ADVICE) as draft:
             shutil.copyfile(download, draft)
         download.unlink()
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from galaxyml.runs.errors import DataError, some
+from galaxyml.runs.errors import DataError, shorten
 from galaxyml.runs.files import check_space
 from galaxyml.runs.progress import track, transfer
 
@@ -87,7 +87,7 @@ def to_file(archive: Path, path: Path, limit: int) -> Content:
     with _readable(archive), zipfile.ZipFile(archive) as opened:
         members = _members(opened, archive, set())
         if len(members) != 1:
-            raise Damaged(f"{archive}: it holds {len(members)} files ({some(list(members))}); there must be one.")
+            raise Damaged(f"{archive}: it holds {len(members)} files ({shorten(list(members))}); there must be one.")
         (member,) = members.values()
         _check_size(archive, path, member.file_size, limit)
         with opened.open(member) as packed:

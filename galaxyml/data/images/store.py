@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from galaxyml.data.images.decode import file_of, open_picture, read_pictures
-from galaxyml.runs.errors import DataError, UserError, some
-from galaxyml.runs.files import alone, check_space, digest, whole, write_json
+from galaxyml.runs.errors import DataError, UserError, shorten
+from galaxyml.runs.files import atomic_write, check_space, digest, file_lock, write_json
 from galaxyml.runs.progress import track
 
 VERSION = 1  # of what a store holds; raise it when the pixels of the same pictures would change
@@ -115,7 +115,7 @@ def open_store(root: Path, images: Sequence[str], framing: Framing, cache: Path)
     name = digest([VERSION, root.resolve(), *astuple(framing), *zip(images, stats, strict=True)])
     folder = cache / "images" / name
     if not (folder / "store.json").is_file():
-        with alone(folder):
+        with file_lock(folder):
             if not (folder / "store.json").is_file():
                 _build(root, images, framing, folder)
     return ImageStore(folder, len(images), framing)
@@ -132,7 +132,7 @@ def _stats(root: Path, images: Sequence[str]) -> list[tuple[int, int]]:
             missing.append(image)
     if missing:
         raise DataError(
-            f"{root}: pictures are missing ({len(missing)} of {len(images)}): {some(missing)}. "
+            f"{root}: pictures are missing ({len(missing)} of {len(images)}): {shorten(missing)}. "
             "Put them there, or take their rows out of the table."
         )
     return found
@@ -143,7 +143,7 @@ def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) ->
     count, side = len(images), framing.side
     check_space(folder, count * side * side * 3, advice)
     bad: list[str] = []
-    with whole(folder, advice) as draft:
+    with atomic_write(folder, advice) as draft:
         draft.mkdir()
         digests = np.zeros(count, np.uint64)
         with (draft / "pixels.u8").open("wb") as file:
@@ -156,7 +156,7 @@ def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) ->
                     digests[row] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
         if bad:
             raise DataError(
-                f"{root}: pictures cannot be read ({len(bad)} of {count}): {some(bad, '; ')}. "
+                f"{root}: pictures cannot be read ({len(bad)} of {count}): {shorten(bad, '; ')}. "
                 "Fetch them again, or take them and their rows out."
             )
         np.save(draft / "digests.npy", digests)

@@ -13,7 +13,7 @@ import torch
 from galaxyml.data.light_curves.reader import BANDS, COLUMNS
 from galaxyml.data.light_curves.store import ADVICE, build, check_known
 from galaxyml.runs.errors import DataError
-from galaxyml.runs.files import alone, digest, known_digest, whole
+from galaxyml.runs.files import atomic_write, digest, file_lock, known_digest
 
 __all__ = ["BANDS", "LightCurves", "open_curves"]
 
@@ -106,10 +106,10 @@ def open_curves(paths: Sequence[Path], cache: Path, known_ids: np.ndarray | None
     known = None if known_ids is None else np.sort(np.asarray(known_ids, np.int64))
     folder = cache / "light_curves" / digest([FORMAT, *(known_digest(path, cache) for path in paths)])
     if not (folder / "store.json").is_file():
-        with alone(folder):
+        with file_lock(folder):
             if not (folder / "store.json").is_file():
                 work = folder.with_name(f".{folder.name}.reading")
-                with whole(folder, ADVICE) as draft:
+                with atomic_write(folder, ADVICE) as draft:
                     os.replace(build(paths, work, known), draft)
                     (draft / "object.bin").unlink()
                     (draft / "state.json").unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.data.light_curves.columns import BANDS, LightCurves
-from galaxyml.runs.errors import UserError, some
+from galaxyml.runs.errors import UserError, shorten
 from galaxyml.runs.progress import track
 
 OBSERVATIONS = 500_000  # at a time: some 200 MB
@@ -110,7 +110,7 @@ def feature_chunks(curves: LightCurves, objects: pd.DataFrame) -> Iterator[pd.Da
     if (unknown := rows < 0).any():
         raise UserError(
             f"{int(unknown.sum())} of {len(rows)} light curves have no row in the table of objects: id "
-            f"{some(curves.ids[unknown].tolist())}. Add their rows, or leave the curves out."
+            f"{shorten(curves.ids[unknown].tolist())}. Add their rows, or leave the curves out."
         )
     known = objects[[*OF_CATALOG, "distmod"]]
     bounds = _chunks(curves.offsets)

@@ -24,7 +24,7 @@ from galaxyml.data.light_curves.inputs import WAVELENGTHS
 from galaxyml.data.light_curves.survey_noise import Survey
 from galaxyml.data.light_curves.views import DETECTIONS, KEPT, PADDING, Batch, detection_probability
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import alone, digest, whole
+from galaxyml.runs.files import atomic_write, digest, file_lock
 from galaxyml.runs.progress import track
 from galaxyml.runs.seeds import derive
 
@@ -212,10 +212,10 @@ class Redshifted:
         content = [sha256(part.tobytes()).hexdigest() for part in (*parts, known)]
         path = cache / "redshifted" / f"{digest([FORMAT, seed, views, *content])}.npz"
         if not path.is_file():
-            with alone(path):
+            with file_lock(path):
                 if not path.is_file():
                     made = _made(curves, objects, seed, views)
-                    with whole(path) as draft:
+                    with atomic_write(path) as draft:
                         np.savez(draft, **made)
         with np.load(path) as stored:
             found = dict(stored)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from galaxyml.data.light_curves.reader import BANDS, COLUMNS, Block, Rows, blocks, parse
-from galaxyml.runs.errors import DataError, some
+from galaxyml.runs.errors import DataError, shorten
 from galaxyml.runs.files import check_space, write_json
 from galaxyml.runs.progress import track
 
@@ -80,7 +80,7 @@ def build(paths: Sequence[Path], work: Path, known_ids: np.ndarray | None) -> Pa
     if len(state.starts) > 1:
         check_space(work, _ROW * state.rows, ADVICE)
         with _refusing(work):
-            folder = _merge(folder, work / "merged", state, some([path.name for path in paths]))
+            folder = _merge(folder, work / "merged", state, shorten([path.name for path in paths]))
     ids, offsets = _index(folder / "object.bin")
     np.save(folder / "ids.npy", ids)
     np.save(folder / "offsets.npy", offsets)
@@ -109,7 +109,7 @@ def _notes(state: State) -> list[str]:
             f"{state.copies:,} observations occur more than once with all values equal; each of them is used once."
         )
     if state.mixed:
-        notes.append(f"rows that were not in the order of object and time were sorted: {some(state.mixed)}.")
+        notes.append(f"rows that were not in the order of object and time were sorted: {shorten(state.mixed)}.")
     return notes
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from galaxyml.runs.errors import UserError, some
+from galaxyml.runs.errors import UserError, shorten
 
 IDS, PATHS = ("id",), ("path", "image", "file", "filename")  # names of these columns
 SKY, SPLIT = ("ra", "dec"), "split"
@@ -105,7 +105,9 @@ def settings(given: Mapping[str, str]) -> list[str]:
         return [*found, *([] if "targets" in said else ["targets=fractions"])]
     names = asked if asked is not None else [name for name in header if name not in ABOUT]
     if missing := [name for name in names if name not in header]:
-        raise UserError(f"{path} has no column {missing[0]}, which columns=… names. It has {some(header, shown=12)}.")
+        raise UserError(
+            f"{path} has no column {missing[0]}, which columns=… names. It has {shorten(header, shown=12)}."
+        )
     if not names:
         raise UserError(f"{path} has nothing to predict: only {', '.join(header)}. {WANTED}.")
     if empty := [name for name in names if not columns[name].filled]:
@@ -171,7 +173,7 @@ def path_column(header: Sequence[str], path: Path) -> str:
     for name in PATHS:
         if name in header:
             return name
-    raise UserError(f"{path} has no column {', '.join(PATHS[:-1])} or {PATHS[-1]}; it has {some(header)}. {WANTED}.")
+    raise UserError(f"{path} has no column {', '.join(PATHS[:-1])} or {PATHS[-1]}; it has {shorten(header)}. {WANTED}.")
 
 
 def _read(path: Path, wanted: Sequence[str] | None) -> tuple[list[str], dict[str, Column]]:
@@ -221,7 +223,8 @@ def _kind(path: Path, columns: Mapping[str, Column]) -> str:
     others = [name for name in columns if name not in words]
     numbers = f", or columns=[{','.join(others)}] for numbers" if others else ""
     raise UserError(
-        f"{path} holds words in {some(words)}: a run learns one class, or numbers. Say which: columns=[{words[0]}] for "
+        f"{path} holds words in {shorten(words)}: a run learns one class, or numbers. Say which: "
+        f"columns=[{words[0]}] for "
         f"a class{numbers}; tree=FILE.yaml for fractions of a decision tree."
     )
 
@@ -240,7 +243,7 @@ def _classes(path: Path, names: Sequence[str], columns: Mapping[str, Column]) ->
     """Names of the classes, numbers in their order."""
     if len(names) > 1:
         raise UserError(
-            f"targets=class: a run learns one class, but there are {some(names)}. Give columns=[{names[0]}]."
+            f"targets=class: a run learns one class, but there are {shorten(names)}. Give columns=[{names[0]}]."
         )
     column = columns[names[0]]
     if len(column.values) > MOST_CLASSES or 2 * len(column.values) > max(column.filled, 4):

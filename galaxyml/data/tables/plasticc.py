@@ -12,7 +12,7 @@ import pandas as pd
 from galaxyml.data.light_curves.columns import LightCurves
 from galaxyml.data.light_curves.reader import CUT, unpacked
 from galaxyml.data.tables.reading import check_header, more
-from galaxyml.runs.errors import DataError, some
+from galaxyml.runs.errors import DataError, shorten
 
 WHERE = (
     "The files come from https://www.kaggle.com/c/PLAsTiCC-2018/data or, with all true classes, from "
@@ -125,15 +125,15 @@ def find_files(root: Path) -> Files:
     if train[0] is None or train[1] is None:
         missing = [f"{name}.csv" for name, path in zip((curves, metadata), train, strict=True) if path is None]
         packed = sorted(path.name for path in root.glob("*.zip"))
-        hint = f" There is {some(packed)}: unpack it." if packed else ""
-        raise DataError(f"{root}: missing (as .csv or .csv.gz): {some(missing)}.{hint} {WHERE}")
+        hint = f" There is {shorten(packed)}: unpack it." if packed else ""
+        raise DataError(f"{root}: missing (as .csv or .csv.gz): {shorten(missing)}.{hint} {WHERE}")
     notes = []
     if len(named) > 1:
         notes.append(f"{root.name}/ has files under Kaggle's and under Zenodo's names; Kaggle's are used.")
     parts, told = _test_curves(root, test_curves)
     test, truth = _found(root, test_metadata), _found(root, _TRUTH)
     if test is None and (others := [path.name for path in (*parts, truth) if path]):
-        raise DataError(f"{root}: missing: {test_metadata}.csv (or .csv.gz); there is {some(others)}. {WHERE}")
+        raise DataError(f"{root}: missing: {test_metadata}.csv (or .csv.gz); there is {shorten(others)}. {WHERE}")
     return Files([train[0]], train[1], parts, test, truth, (*notes, *told))
 
 
@@ -162,7 +162,7 @@ def _test_curves(root: Path, start: str) -> tuple[list[Path], tuple[str, ...]]:
         parts = {start: parts[start]}
     numbers = {_number(stem) for stem in parts}
     if gaps := sorted(set(range(min(numbers, default=0), max(numbers, default=0))) - numbers):
-        notes.append(f"parts of the test set's light curves are not there: {some(gaps)}.")
+        notes.append(f"parts of the test set's light curves are not there: {shorten(gaps)}.")
     return list(parts.values()), tuple(notes)
 
 

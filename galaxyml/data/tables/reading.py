@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from galaxyml.runs.errors import DataError, near, some
+from galaxyml.runs.errors import DataError, did_you_mean, shorten
 
 
 def read_table(
@@ -128,12 +128,12 @@ def check_header(path: Path, found: list[str], wanted: list[str], otherwise: str
     """
     unknown = [name for name in found if name not in wanted]
     if missing := [name for name in wanted if name not in found]:
-        hint = f" It has {some(unknown)}, which this table does not know." if unknown else ""
-        close = near(missing[0], unknown) if unknown else ""
+        hint = f" It has {shorten(unknown)}, which this table does not know." if unknown else ""
+        close = did_you_mean(missing[0], unknown) if unknown else ""
         hint += f" {close}" if close.startswith("Did") else ""
         names = ",".join(wanted) if len(wanted) < 8 else f"{wanted[0]},{wanted[1]},…,{wanted[-1]}"
         raise DataError(
-            f"{path}: missing columns ({len(missing)}): {some(missing)}.{hint} "
+            f"{path}: missing columns ({len(missing)}): {shorten(missing)}.{hint} "
             f"The header must be {names}, with commas. {otherwise}".rstrip()
         )
 

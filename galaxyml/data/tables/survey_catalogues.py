@@ -10,7 +10,7 @@ from galaxyml.data.images.folders import PictureFolders, without_suffix
 from galaxyml.data.tables.reading import more
 from galaxyml.data.tables.vote_catalogue import KINDS, Steps, VoteCatalogue, counted, positions
 from galaxyml.data.tables.wide import WHOLE, Rows, WideTable
-from galaxyml.runs.errors import DataError, UserError, near
+from galaxyml.runs.errors import DataError, UserError, did_you_mean
 from galaxyml.tasks.spirals import SAMPLES
 
 LEAST_ASKED = 0.5  # share of volunteers who would be asked a question, for a model's prediction of it to count
@@ -121,7 +121,8 @@ class TotalledCatalogue(VoteCatalogue):
         names = [question.name for question in self.tree.questions]
         if unknown := [name for name in self.incomplete if name not in names]:
             raise UserError(
-                f"incomplete=[{','.join(self.incomplete)}]: {tree} asks no {unknown[0]}. {near(unknown[0], names)}"
+                f"incomplete=[{','.join(self.incomplete)}]: {tree} asks no {unknown[0]}. "
+                f"{did_you_mean(unknown[0], names)}"
             )
 
     def vote_columns(self, table: WideTable) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from galaxyml.data.images.folders import PictureFolders
 from galaxyml.data.tables.reading import more
 from galaxyml.data.tables.wide import NAME, Rows, WideTable
-from galaxyml.runs.errors import DataError, UserError, near, some
+from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
 from galaxyml.trees import DecisionTree
 
 Steps = Callable[[str, int, int], None]
@@ -90,7 +90,8 @@ class VoteCatalogue:
         kinds = list(dict.fromkeys(kinds))
         if unknown := [kind for kind in kinds if kind not in KINDS]:
             raise UserError(
-                f"surveys.NAME.fraction={unknown[0]}: there is no such kind of fractions. {near(unknown[0], KINDS)}"
+                f"surveys.NAME.fraction={unknown[0]}: there is no such kind of fractions. "
+                f"{did_you_mean(unknown[0], KINDS)}"
             )
         if not root.is_dir():
             raise DataError(f"There is no folder {root}. {self.where}")
@@ -200,13 +201,13 @@ class VoteCatalogue:
             missing = [name for name in names if name not in table.columns]
             if kind in complete:
                 chosen.append(kind)
-            elif missing and unknown and near(missing[0], unknown).startswith("Did"):
+            elif missing and unknown and did_you_mean(missing[0], unknown).startswith("Did"):
                 table.check(names, self.known())
             elif len(missing) < len(names):
                 chosen.append(kind)
                 notes.append(
                     f"{table.path.name} has the {kind} of {len(names) - len(missing)} of {len(names)} answers; that of "
-                    f"the others is masked ({some(missing, shown=3)})."
+                    f"the others is masked ({shorten(missing, shown=3)})."
                 )
             else:
                 notes.append(f"{table.path.name} has no {kind}; for its galaxies it is masked.")
@@ -335,7 +336,7 @@ class VoteCatalogue:
             lost = sorted(rows.ids.iloc[np.setdiff1d(sought, found.index)])
             notes.append(
                 f"{rows.path.name}: galaxies without a picture in {where}, left out ({len(lost):,} of "
-                f"{len(sought):,}): {some(lost)}."
+                f"{len(sought):,}): {shorten(lost)}."
             )
         return found.reindex(range(len(rows.frame)))
 

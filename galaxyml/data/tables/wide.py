@@ -16,7 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from galaxyml.data.tables.reading import more
-from galaxyml.runs.errors import DataError, near, some
+from galaxyml.runs.errors import DataError, did_you_mean, shorten
 
 FITS = (".fits", ".fits.gz", ".fit", ".fit.gz")
 PARQUET = (".parquet",)
@@ -125,7 +125,7 @@ class WideTable:
                 head = pd.read_csv(path, header=None, nrows=1, dtype=str, encoding="utf-8-sig", keep_default_na=False)
                 self.columns = [name.strip() for name in head.iloc[0]]
         if twice := sorted({name for name in self.columns if name and self.columns.count(name) > 1}):
-            raise DataError(f"{path}: columns that occur twice ({len(twice)}): {some(twice)}. Take one of each out.")
+            raise DataError(f"{path}: columns that occur twice ({len(twice)}): {shorten(twice)}. Take one of each out.")
 
     def check(self, wanted: Sequence[str], known: Sequence[str] = ()) -> None:
         """Makes sure that columns are there.
@@ -139,11 +139,11 @@ class WideTable:
         """
         if missing := [name for name in wanted if name not in self.columns]:
             unknown = [name for name in self.columns if name and name not in {*wanted, *known}]
-            hint = f"The table has {some(unknown)}, which nothing is known of. " if unknown else ""
-            close = near(missing[0], unknown) if unknown else ""
+            hint = f"The table has {shorten(unknown)}, which nothing is known of. " if unknown else ""
+            close = did_you_mean(missing[0], unknown) if unknown else ""
             hint += f"{close} " if close.startswith("Did") else ""
             raise DataError(
-                f"{self.path}: missing columns ({len(missing)}): {some(missing)}. {hint}Columns are found by their "
+                f"{self.path}: missing columns ({len(missing)}): {shorten(missing)}. {hint}Columns are found by their "
                 f"names in the header, in any order. {self.where}".rstrip()
             )
 

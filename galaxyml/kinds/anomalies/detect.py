@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.neighbors import KNeighborsClassifier
 
 from galaxyml.kinds.anomalies.detectors import Detector, Forest, Standard, Surprise
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.run_dir import RunDir
 
 NEAREST = 5  # known objects that say which known class an object is nearest to
@@ -29,7 +29,7 @@ class Sees:
 
     def __init__(self, detector: Detector, of: Sequence[str]) -> None:
         if bad := [kind for kind in of if kind not in KINDS]:
-            raise UserError(f"of={bad[0]}: a detector cannot see that. {near(bad[0], KINDS)}")
+            raise UserError(f"of={bad[0]}: a detector cannot see that. {did_you_mean(bad[0], KINDS)}")
         self.detector, self.of = detector, list(of)
 
     def like(self, other: "Sees") -> bool:

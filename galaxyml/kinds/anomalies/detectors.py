@@ -23,7 +23,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import OneClassSVM as SklearnSVM
 
 from galaxyml.evaluation.out_of_distribution import Known
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.progress import track
 from galaxyml.runs.seeds import derive
 
@@ -279,7 +279,7 @@ class Confusion(Detector):
 
     def __init__(self, by: str = "probability") -> None:
         if by not in (choices := ("probability", "energy")):
-            raise UserError(f"Confusion: by is '{by}'. {near(by, choices)}")
+            raise UserError(f"Confusion: by is '{by}'. {did_you_mean(by, choices)}")
         self.by = by
 
     def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
@@ -318,7 +318,9 @@ class Pyod(Detector):
 
     def __init__(self, name: str = "ECOD", seed: int = 0, **options: Any) -> None:
         if name not in (*INDUCTIVE, *BY_TAILS):
-            raise UserError(f"pyod has no detector '{name}' that is used here. {near(name, (*INDUCTIVE, *BY_TAILS))}")
+            raise UserError(
+                f"pyod has no detector '{name}' that is used here. {did_you_mean(name, (*INDUCTIVE, *BY_TAILS))}"
+            )
         if name in BY_TAILS and options:
             raise UserError(f"{name} has no options here; it was given {', '.join(options)}. Take them out.")
         self.name, self.seed, self.options = name, seed, options
@@ -331,7 +333,7 @@ class Pyod(Detector):
         kind = getattr(importlib.import_module(f"pyod.models.{self.name.lower()}"), self.name)
         known = inspect.signature(kind).parameters
         if unknown := [option for option in self.options if option not in known]:
-            raise UserError(f"pyod's {self.name} has no option '{unknown[0]}'. {near(unknown[0], known)}")
+            raise UserError(f"pyod's {self.name} has no option '{unknown[0]}'. {did_you_mean(unknown[0], known)}")
         seed = {"random_state": derive(self.seed, "pyod")} if "random_state" in known else {}
         self.detector_ = kind(**seed | self.options).fit(z)
 

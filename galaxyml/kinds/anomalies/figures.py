@@ -51,7 +51,7 @@ class AnomalyFigures:
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Draws into the run's folder; has no numbers of its own."""
         catalog = run.catalog()
-        level = run.learnt("threshold")["score"]
+        level = run.fitted_values("threshold")["score"]
         level = np.inf if level is None else level
         for split in ("test", "survey"):
             said = scored(run, split, catalog)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.data.light_curves.columns import BANDS
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 from galaxyml.runs.run_dir import RunDir
 
 
@@ -17,7 +17,7 @@ class RankAnomalies:
         if not run.has_predictions(split):
             return {}
         table = ranked(run, split)
-        with whole(run.path / "anomalies.csv") as draft:
+        with atomic_write(run.path / "anomalies.csv") as draft:
             table.to_csv(draft, index=False)
         return {}
 
@@ -30,7 +30,7 @@ def ranked(run: RunDir, split: str) -> pd.DataFrame:
     assert scores is not None
     assert reasons is not None
     names = run.catalog().set_index("id")["name"]
-    return in_order(scores, reasons, run.learnt("threshold")["score"], names)
+    return in_order(scores, reasons, run.fitted_values("threshold")["score"], names)
 
 
 def in_order(scores: pd.DataFrame, reasons: pd.DataFrame, level: float | None, names: pd.Series) -> pd.DataFrame:

@@ -59,7 +59,7 @@ class ScoreAnomalies:
         assert val is not None
         level = threshold(val["score"].to_numpy(), self.false_alarms)
         told = level if np.isfinite(level) else None
-        run.write_learnt("threshold", {"score": told, "false_alarms": self.false_alarms, "objects": len(val)})
+        run.write_fitted("threshold", {"score": told, "false_alarms": self.false_alarms, "objects": len(val)})
         if told is None:
             log.info(
                 "note: %s validation objects cannot say what at most %g of known ones exceed: there is no threshold.",

@@ -53,7 +53,7 @@ class Calibrate:
         temperature = calibration.fit_temperature(said.logits, said.labels)
         threshold = calibration.conformal_threshold(scaled, said.labels, self.coverage, self.method)
         kept = threshold if np.isfinite(threshold) else None  # JSON has no infinity
-        run.write_learnt(LEARNT, {"temperature": temperature, "set_threshold": kept, "objects": len(said.labels)})
+        run.write_fitted(LEARNT, {"temperature": temperature, "set_threshold": kept, "objects": len(said.labels)})
 
         table = run.predictions("val", by="net")
         assert table is not None
@@ -90,7 +90,7 @@ class Calibrate:
             prediction set, its names joined by `|`.
         """
         table = self._probabilities(run, said.outputs, said.shares)
-        threshold = run.learnt(LEARNT)["set_threshold"]
+        threshold = run.fitted_values(LEARNT)["set_threshold"]
         values = table[self.classes].to_numpy()
         sets = calibration.prediction_sets(values, np.inf if threshold is None else threshold, self.method)
         names = np.array(self.classes, dtype=object)
@@ -101,7 +101,7 @@ class Calibrate:
 
     def _probabilities(self, run: RunDir, outputs: Sequence[pd.DataFrame], shares: Sequence[float]) -> pd.DataFrame:
         """Mean of what the nets say, each at its own temperature."""
-        temperatures = [member.learnt(LEARNT)["temperature"] for member in run.nets()]
+        temperatures = [member.fitted_values(LEARNT)["temperature"] for member in run.nets()]
         values = sum(
             share * calibration.softmax(table[self.classes].to_numpy(), temperature)
             for table, temperature, share in zip(outputs, temperatures, shares, strict=True)

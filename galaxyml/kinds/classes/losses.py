@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from galaxyml.runs.errors import UserError, some
+from galaxyml.runs.errors import UserError, shorten
 
 Weights = Sequence[float] | Literal["balanced"] | None
 
@@ -40,7 +40,7 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
     counts = labels.bincount(minlength=classes)
     if empty := (counts == 0).nonzero()[:, 0].tolist():
         raise UserError(
-            f"No training object has class {some(empty)}, so it cannot be balanced. Give training objects of every "
+            f"No training object has class {shorten(empty)}, so it cannot be balanced. Give training objects of every "
             "class, or weights as numbers."
         )
     return len(labels) / (classes * counts)

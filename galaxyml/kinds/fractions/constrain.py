@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from galaxyml.evaluation.joined import Said
-from galaxyml.runs.errors import UserError, near
+from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, constrain, project
 
@@ -40,7 +40,9 @@ class Constrain:
     def __init__(self, tree: str, constraint: str = "project") -> None:
         self.tree = DecisionTree.load(tree)
         if constraint not in CONSTRAINTS:
-            raise UserError(f"constraint={constraint}: there is no such constraint. {near(constraint, CONSTRAINTS)}")
+            raise UserError(
+                f"constraint={constraint}: there is no such constraint. {did_you_mean(constraint, CONSTRAINTS)}"
+            )
         self.constraint = constraint
 
     def __call__(self, run: RunDir) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.csv
 import torch
 
-from galaxyml.runs.files import whole
+from galaxyml.runs.files import atomic_write
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, violation
 
@@ -56,7 +56,7 @@ class Submission:
             )
             return {}
         table = predictions.rename(columns={"id": self.id_column}).set_index(self.id_column).loc[wanted, header[1:]]
-        with whole(run.path / "submission.csv") as draft:
+        with atomic_write(run.path / "submission.csv") as draft:
             columns = [
                 pa.array(wanted),
                 *(pa.array(np.round(table[name].to_numpy(float), DECIMALS)) for name in header[1:]),

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Unscaled(nn.Module):
+class TargetScaler(nn.Module):
     """Scores times the standard deviation of each number in the training set, plus its mean.
 
     So a net begins near the mean, and learns numbers of all sizes alike.

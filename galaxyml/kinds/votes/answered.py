@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.kinds.votes.metrics import LEAST, Resampled, asked
-from galaxyml.runs.errors import UserError, diverged, near, some
+from galaxyml.runs.errors import UserError, did_you_mean, diverged, shorten
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees.ontology import Ontology
 
@@ -88,10 +88,12 @@ def judged(
     names = known_features(catalog, run) if features is None else list(features)
     for what, there in (("knows no votes of", known_features(catalog, run)), ("predicts no", list(map(str, table)))):
         if missing := [name for name in names if name not in there]:
-            raise UserError(f"{run.path} {what} '{missing[0]}'. {near(missing[0], there)}")
+            raise UserError(f"{run.path} {what} '{missing[0]}'. {did_you_mean(missing[0], there)}")
     rows = pd.Index(catalog["id"]).get_indexer(table["id"])
     if strange := list(table["id"][rows < 0]):
-        raise UserError(f"{run.path}: the catalog lacks galaxies that were predicted: {some(strange)}. Train it again.")
+        raise UserError(
+            f"{run.path}: the catalog lacks galaxies that were predicted: {shorten(strange)}. Train it again."
+        )
     true = catalog[names].to_numpy(np.float64)[rows]
     votes = np.nan_to_num(catalog[[f"{name}{VOTES}" for name in names]].to_numpy(np.float64)[rows])
     said = table[names].to_numpy(np.float64)

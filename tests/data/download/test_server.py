@@ -8,7 +8,7 @@ import requests
 import urllib3
 from faulty import Server, refuses
 
-from galaxyml.data.download.server import Patience, Trouble, answer, host, open_session, passing, patiently
+from galaxyml.data.download.server import Patience, TransientError, answer, host, open_session, passing, patiently
 from galaxyml.runs.errors import UserError
 
 HURRIED = Patience(tries=4, unreached=2, wait=0.01, longest=0.02, stall=2.0)
@@ -27,7 +27,7 @@ def test_names_and_passwords_of_a_mirror_are_told_to_nobody(server: Server) -> N
 def test_how_long_a_server_wants_to_be_left_alone(server: Server, asked: str | None, seconds: float | None) -> None:
     given = formatdate(time.time() + 50, usegmt=True) if asked == "a date" else asked
     server.always["table.csv"] = refuses(429, **({"Retry_After": given} if given else {}))
-    with pytest.raises(Trouble) as told:
+    with pytest.raises(TransientError) as told:
         answer(open_session(), f"{server.address}/table.csv", HURRIED)
     assert told.value.wait == (None if seconds is None else pytest.approx(seconds, abs=5))
 
@@ -36,10 +36,14 @@ def test_how_long_a_server_wants_to_be_left_alone(server: Server, asked: str | N
     ("error", "kind", "words"),
     [
         (requests.exceptions.SSLError("CERTIFICATE_VERIFY_FAILED"), UserError, "REQUESTS_CA_BUNDLE"),
-        (requests.exceptions.ConnectTimeout(), Trouble, "no connection"),
-        (requests.exceptions.ReadTimeout(), Trouble, "gone silent"),
-        (requests.exceptions.JSONDecodeError("Expecting value", "<html>", 0), Trouble, "broke"),
-        (urllib3.exceptions.ProtocolError("Connection broken", ConnectionResetError(104, "reset")), Trouble, "broke"),
+        (requests.exceptions.ConnectTimeout(), TransientError, "no connection"),
+        (requests.exceptions.ReadTimeout(), TransientError, "gone silent"),
+        (requests.exceptions.JSONDecodeError("Expecting value", "<html>", 0), TransientError, "broke"),
+        (
+            urllib3.exceptions.ProtocolError("Connection broken", ConnectionResetError(104, "reset")),
+            TransientError,
+            "broke",
+        ),
     ],
 )
 def test_every_error_of_a_line_becomes_a_sentence(error: Exception, kind: type[UserError], words: str) -> None:
@@ -53,8 +57,8 @@ def test_attempts_that_bring_something_do_not_count(capsys: pytest.CaptureFixtur
     def ask() -> str:
         nonlocal gained
         gained += gained < 20  # bytes come one by one, and then no more
-        raise Trouble("the line broke")
+        raise TransientError("the line broke")
 
-    with pytest.raises(Trouble):
+    with pytest.raises(TransientError):
         patiently(ask, "table.csv", HURRIED, lambda: gained)
     assert capsys.readouterr().out.count("trying again") == 19 + HURRIED.tries - 1

@@ -135,7 +135,7 @@ def test_the_threshold_is_kept_and_holds_on_known_objects(run: RunDir) -> None:
     metrics = SCORE(run)
     val = run.predictions("val")
     assert val is not None
-    level = run.learnt("threshold")["score"]
+    level = run.fitted_values("threshold")["score"]
     assert (val["score"] > level).mean() <= 0.05
     assert metrics["test/false_alarm_rate"] < 0.2
     assert metrics["survey/found"] > 0.6
@@ -160,7 +160,7 @@ def test_the_list_is_in_the_order_of_the_scores_and_says_why(run: RunDir) -> Non
     assert set(found["object_id"]) == set(scores["id"])
     assert set(found["nearest_known_class"]) <= {"round", "flat"}
     assert set(found["reason"]) == {"latent", "reconstruction"}
-    level = run.learnt("threshold")["score"]
+    level = run.fitted_values("threshold")["score"]
     assert (found["anomaly"] == (found["score"] > level)).mean() > 0.98  # rounded to four places
     told, own = run.predictions("survey", by="told"), found.iloc[0]
     assert told is not None
@@ -191,7 +191,7 @@ def test_folds_are_joined_by_their_scores(tmp_path: Path) -> None:
         detect()(member)
         member.write_metrics(SCORE(member))
     into = RunDir(tmp_path)
-    into.adopt(runs)
+    into.copy_config(runs)
     join([runs], into)
     survey = into.predictions("survey")
     parts = [member.predictions("survey") for member in runs]
@@ -241,7 +241,7 @@ def test_without_enough_validation_objects_there_is_no_threshold(run: RunDir, ca
     assert "80 validation objects cannot say what at most 0.001 of known ones exceed" in caplog.text
     assert "test/found" not in metrics
     assert "test/false_alarm_rate" not in metrics
-    assert run.learnt("threshold")["score"] is None
+    assert run.fitted_values("threshold")["score"] is None
     assert (ranked(run, "test")["anomaly"] == "").all()
 
 

@@ -124,7 +124,7 @@ def test_one_row_alone_gets_the_bits_that_it_has_in_company(tmp_path: Path) -> N
     run = RunDir(tmp_path)
     data = {"source": "", "folder": "", "sha256": {}, "notes": []}
     run.write_provenance(0, "CPU", data)
-    run.write_learnt("calibration", {"temperature": 1.7, "set_threshold": 0.5})
+    run.write_fitted("calibration", {"temperature": 1.7, "set_threshold": 0.5})
     stage = Calibrate(names)
     together = stage.combine(run, Said.by([table]), table)
     for row in range(300):

@@ -3,20 +3,20 @@ import torch
 from torch.nn.functional import mse_loss
 
 from galaxyml.kinds.fractions.losses import BinaryCrossEntropyLoss, MSELoss, ScaledLoss
-from galaxyml.kinds.numbers.head import Unscaled, moments
+from galaxyml.kinds.numbers.head import TargetScaler, moments
 from galaxyml.runs.errors import UserError
 
 
 def test_scores_of_zero_are_the_means_and_of_one_a_deviation_more() -> None:
     targets = torch.randn(500, 2) * torch.tensor([3.0, 1e-3]) + torch.tensor([100.0, -1.0])
-    head = Unscaled(2)
+    head = TargetScaler(2)
     head.learn(targets)
     torch.testing.assert_close(head(torch.zeros(1, 2))[0], targets.mean(0))
     torch.testing.assert_close(head(torch.ones(1, 2))[0], targets.mean(0) + targets.std(0, correction=0))
 
 
 def test_what_was_learnt_travels_with_the_weights() -> None:
-    head, other = Unscaled(2), Unscaled(2)
+    head, other = TargetScaler(2), TargetScaler(2)
     head.learn(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
     other.load_state_dict(head.state_dict())
     torch.testing.assert_close(other(torch.ones(1, 2)), torch.tensor([[3.0, 6.0]]))
