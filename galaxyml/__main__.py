@@ -20,7 +20,7 @@ def main() -> None:
     if commands.subcommand(sys.argv[1:]):
         return
     try:
-        place = ranks.outside()
+        place = ranks.rank_from_env()
         if place.rank:  # it is started beside another that reads the command line
             from galaxyml.training import processes
 

@@ -168,7 +168,7 @@ def _learn(config: DictConfig, here: RunDir, module: Module, data: Data) -> ligh
     """Fits a run's module, phase by phase, and writes what it says: what all processes of a job do together."""
     assert data.catalog is not None
     trainer = _trainer(config, here, here, module, module.phases[-1], pruning(config))
-    if ranks.leads():
+    if ranks.is_rank_zero():
         here.write_provenance(config.seed, _device(trainer), data.provenance())
         here.write_catalog(data.catalog)
         for name, table in data.made.items():
@@ -344,7 +344,7 @@ def _fit_phase(
     """Fits one phase, whose files are in `part`, or takes over what was fitted before."""
     between = part is not here
     seed_all(config.seed, "phase", phase)  # what a phase draws at its beginning does not depend on what came before
-    if between and ranks.told(part.finished):
+    if between and ranks.broadcast(part.finished):
         module.enter(phase)
         load_weights(module, part, config.predict_with)
         return
@@ -355,7 +355,7 @@ def _fit_phase(
     load_weights(module, part, config.predict_with)
     if between:
         module.end(trainer, data, here)
-        if ranks.leads():
+        if ranks.is_rank_zero():
             history = part.history()
             assert history is not None
             log_final(trainer.loggers, {})
@@ -363,15 +363,15 @@ def _fit_phase(
 
 
 def _fit(trainer: lightning.Trainer, module: Any, data: Any, here: RunDir, name: str) -> None:
-    if ranks.told(here.fitted.is_file()):
+    if ranks.broadcast(here.fitted.is_file()):
         return
-    resume = ranks.told(here.last_checkpoint)
+    resume = ranks.broadcast(here.last_checkpoint)
     if resume is not None:
         log.info("%s: carries on from its last checkpoint.", name)
     try:
         with signals.held():
             trainer.fit(module, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
-            if ranks.leads():
+            if ranks.is_rank_zero():
                 here.fitted.touch()
     except MisconfigurationException as error:  # a monitored metric that nobody logs, most of all
         raise UserError(str(error)) from error

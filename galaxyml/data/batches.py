@@ -71,7 +71,7 @@ class ShardedBatches(Dataset[dict[str, Any]]):
         mine = ranks.share(len(rows))
         if not isinstance(self.batches, FeatureBatches):
             return {**self.batches[rows[mine]], "of": len(rows)}
-        with ranks.alike():  # it draws views, for all of the rows
+        with ranks.shared_rng():  # it draws views, for all of the rows
             whole = self.batches[rows]
         return {**{name: values[mine] for name, values in whole.items()}, "of": len(rows)}
 

@@ -81,7 +81,7 @@ def size() -> int:
     return _group.place.size
 
 
-def leads() -> bool:
+def is_rank_zero() -> bool:
     """Whether this process is the one that writes, prints and judges, as one by itself is."""
     return _group.place.rank == 0
 
@@ -89,7 +89,7 @@ def leads() -> bool:
 # --- before there is a group
 
 
-def outside() -> Place:
+def rank_from_env() -> Place:
     """Where another program has put this process, which has started several: torchrun, or SLURM's srun.
 
     Raises:
@@ -123,7 +123,7 @@ def first_host(hosts: str) -> str:
     return found.group(1) + (found.group(2) or "")
 
 
-def asked(trainer: Mapping[str, Any]) -> Place:
+def requested_world(trainer: Mapping[str, Any]) -> Place:
     """What a configuration asks for: the place of its leader.
 
     Args:
@@ -160,16 +160,16 @@ def _gpus() -> int:
 
 
 @contextmanager
-def first() -> Iterator[None]:
+def rank_zero_first() -> Iterator[None]:
     """A block that the leader runs before the others do, so that they find what it has made."""
-    if not leads():
-        wait()
+    if not is_rank_zero():
+        barrier()
     yield
-    if leads():
-        wait()
+    if is_rank_zero():
+        barrier()
 
 
-def wait() -> None:
+def barrier() -> None:
     """Waits until all processes have come here, for as long as it takes."""
     if size() > 1:
         import torch.distributed as dist
@@ -177,7 +177,7 @@ def wait() -> None:
         dist.barrier(group=_group.patient)
 
 
-def told(value: T) -> T:
+def broadcast(value: T) -> T:
     """What the leader says of something that each may see otherwise, such as whether a file is there yet."""
     if size() == 1:
         return value
@@ -188,18 +188,18 @@ def told(value: T) -> T:
     return said[0]
 
 
-def gathered(value: T) -> list[T]:
+def gather_objects(value: T) -> list[T]:
     """What each process has, by rank; for the leader alone, and nothing for the others."""
     if size() == 1:
         return [value]
     import torch.distributed as dist
 
-    found: list[Any] | None = [None] * size() if leads() else None
+    found: list[Any] | None = [None] * size() if is_rank_zero() else None
     dist.gather_object(value, found, dst=0, group=_group.patient)
     return found or []
 
 
-def any(flag: bool) -> bool:
+def any_rank(flag: bool) -> bool:
     """Whether any process has said yes; the same for all of them, which all have to ask, as often and in one order.
 
     Of several processes, it is what they said the time before, so that none of them waits for the others.
@@ -236,10 +236,10 @@ def share(of: int) -> slice:
 
 def counted(of: int) -> slice:
     """Which of its rows of a batch this process counts, so that every row counts once."""
-    return slice(0, of if leads() or dealt(of) else 0)
+    return slice(0, of if is_rank_zero() or dealt(of) else 0)
 
 
-def joined(rows: "Tensor", of: int) -> "Tensor":
+def gather(rows: "Tensor", of: int) -> "Tensor":
     """The rows of a whole batch, in its order, from those of all processes.
 
     A gradient goes to the process's own rows. Of a function of all rows that every process computes, each then has the
@@ -268,11 +268,11 @@ def joined(rows: "Tensor", of: int) -> "Tensor":
     return torch.cat(parts)
 
 
-def scaled(loss: "Tensor", of: int) -> "Tensor":
+def scale_for_mean(loss: "Tensor", of: int) -> "Tensor":
     """What a process has to return as its loss, so that the mean of all gradients is that of the whole batch.
 
     Args:
-        loss: Of the whole batch, of rows that were `joined`.
+        loss: Of the whole batch, of rows that were `gather`.
         of: Rows of the batch.
     """
     return loss * size() if dealt(of) else loss
@@ -305,7 +305,7 @@ def alike_state() -> "Tensor | None":
 
 
 @contextmanager
-def alike() -> Iterator[None]:
+def shared_rng() -> Iterator[None]:
     """A block whose random numbers, drawn on the CPU, are the same in all processes: those for a whole batch."""
     if _group.stream is None:
         yield

@@ -37,7 +37,7 @@ class OnNode:
         signals.ENDING[:] = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2]
         signals.install()  # in the place of submitit's, which would look for a checkpoint of its own kind
         logging.getLogger("submitit").setLevel(logging.ERROR)  # it tells every signal that it does not mind
-        place = ranks.outside()
+        place = ranks.rank_from_env()
         if place.rank:  # of a run on several GPUs, beside the one that leads
             from galaxyml.training import processes
 

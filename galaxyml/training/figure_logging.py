@@ -24,7 +24,7 @@ class Figures(Callback):
         every = max((trainer.max_epochs or 1) // self.times, 1)
         last = trainer.current_epoch + 1 == trainer.max_epochs
         showing = [logger for logger in trainer.loggers if isinstance(logger, SHOWING)]
-        if (trainer.current_epoch % every and not last) or not ranks.told(bool(showing)):
+        if (trainer.current_epoch % every and not last) or not ranks.broadcast(bool(showing)):
             return
         figures = pl_module.figures(trainer)  # before the module resets what it collected; of all processes
         for name, figure in figures.items():

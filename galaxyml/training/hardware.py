@@ -71,7 +71,7 @@ def trainer(
         precision: As Lightning takes it, or `auto`.
         strategy: What several processes do: `ddp` (or `auto`) has the whole net in each, `fsdp` a part of its weights.
             `ddp_find_unused_parameters_true` is for nets with weights on which their outputs do not depend.
-        devices: As `galaxyml.runs.ranks.asked` takes it; how many processes there are is decided by then.
+        devices: As `galaxyml.runs.ranks.requested_world` takes it; how many processes there are is decided by then.
         num_nodes: Machines; likewise.
         **options: The trainer's other arguments; what `WAYS` names is not Lightning's, but `Tempo`'s.
 

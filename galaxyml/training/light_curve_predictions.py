@@ -164,7 +164,7 @@ def told_parts(
     parts = data.rows(split).split(AT_ONCE)
     for rows in track(parts, f"{here.name}: predicting {split}", len(parts)):
         said = gather(trainer.predict(module, data.plain_batches(rows)))
-        if not ranks.leads():
+        if not ranks.is_rank_zero():
             continue
         table = as_table(said, ids)
         if not np.isfinite(table.to_numpy(np.float64)).all():

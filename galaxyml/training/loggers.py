@@ -261,7 +261,7 @@ def build_logger(part: RunDir, run: RunDir, config: DictConfig) -> Logger | None
         run: Folder of the run.
         config: The run's.
     """
-    if config.get("logger") is None or not ranks.leads():
+    if config.get("logger") is None or not ranks.is_rank_zero():
         return None
     return instantiate(config.logger)(part, run, config)
 

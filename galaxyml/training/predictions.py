@@ -27,7 +27,7 @@ AT_ONCE = 256  # pictures that are looked at together
 def write_predictions(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageData, here: RunDir) -> None:
     """Writes what the net says of validation and test pictures, and keeps what the training set looks like to it."""
     said = write_tables(trainer, module, data, here, by="net")
-    if not ranks.leads():
+    if not ranks.is_rank_zero():
         return
     val, train, *test = said
     here.write_fitted("outputs", {"columns": data.outputs})
@@ -57,7 +57,7 @@ def write_tables(
     assert data.catalog is not None
     with nullcontext() if module.predicts_from_features else data.pictures_shown():
         found = [gather(batches) for batches in trainer.predict(module, datamodule=data) or []]
-    if not ranks.leads():
+    if not ranks.is_rank_zero():
         return []
     for split, said in zip(("val", "test"), (found[0], *found[2:]), strict=False):
         if not np.isfinite(said["output"].numpy()).all():
@@ -102,7 +102,7 @@ def gather(batches: Any) -> dict[str, torch.Tensor]:
     Where several processes have said a part each, the leader gets all, in the order of their rows; the others nothing.
     """
     mine = {name: torch.cat([batch[name].cpu() for batch in batches]) for name in batches[0]}
-    parts = ranks.gathered(mine)
+    parts = ranks.gather_objects(mine)
     if len(parts) < 2:
         return mine if parts else {}
     every = {name: torch.cat([part[name] for part in parts]) for name in mine}

@@ -110,7 +110,7 @@ def _freeze(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageD
     if not (model.get("weights") or model.get("pretrained")):
         advice = "give model.weights=FILE or model.pretrained=true" if "weights" in model else "tune=all trains it"
         log.info("note: the backbone is frozen as it was drawn at random; %s.", advice)
-    with ranks.first(), trainer.precision_plugin.forward_context():
+    with ranks.rank_zero_first(), trainer.precision_plugin.forward_context():
         features = open_features(
             data.store,
             module.net,

@@ -64,7 +64,7 @@ def together(config: DictConfig, folder: Path) -> Iterator[Callable[[], None]]:
     Raises:
         UserError: If the job cannot be dealt out so, or one of the processes has failed.
     """
-    asked, found = ranks.asked(config.trainer), ranks.outside()
+    asked, found = ranks.requested_world(config.trainer), ranks.rank_from_env()
     _check(config, asked, found)
     if asked.size == 1:
         yield lambda: None
@@ -233,7 +233,7 @@ class _Met(_Others):
     def __enter__(self) -> "_Met":
         if ranks.size() > 1:
             raise UserError("An earlier run of this command has failed, and its processes with it. Start it again.")
-        self.place = ranks.outside()
+        self.place = ranks.rank_from_env()
         self.store = meet()
         self.number = _Met.jobs
         return self
@@ -250,7 +250,7 @@ class _Met(_Others):
 def meet() -> Any:
     """The store by which processes that were started from outside find each other; the same at each call."""
     if _Met.store is None:
-        place = ranks.outside()
+        place = ranks.rank_from_env()
         if "SLURM_STEP_NODELIST" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
             job = int(os.environ["SLURM_JOB_ID"]) * 100 + int(os.environ["SLURM_STEP_ID"])
             os.environ["MASTER_ADDR"] = ranks.first_host(os.environ["SLURM_STEP_NODELIST"])
@@ -268,7 +268,7 @@ def dismiss() -> None:
     if ranks.size() > 1:  # they have failed
         return
     with suppress(RuntimeError):  # none of them may be there any more
-        store.wait([f"left/{rank}" for rank in range(1, ranks.outside().size)], timedelta(seconds=GRACE))
+        store.wait([f"left/{rank}" for rank in range(1, ranks.rank_from_env().size)], timedelta(seconds=GRACE))
 
 
 # --- the others
@@ -295,7 +295,7 @@ def serve_met() -> None:
     """What a process does that torchrun or srun has started beside the leader: one job after the other."""
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(name, signal.SIG_IGN)  # the leader gets them, too
-    place, number = ranks.outside(), 0
+    place, number = ranks.rank_from_env(), 0
     store = meet()
     _silence()
     try:

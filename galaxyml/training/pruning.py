@@ -65,7 +65,7 @@ class Pruning(Callback):
     def _end(self, trainer: lightning.Trainer, value: float | None) -> None:
         """Ends the run if its trial is to end; in all its processes alike."""
         now = self._now if self.trial is not None else None
-        if ranks.told(now is not None and PRUNED in now.user_attrs):
+        if ranks.broadcast(now is not None and PRUNED in now.user_attrs):
             last = now.intermediate_values[now.last_step] if now is not None and now.last_step is not None else math.nan
             raise Pruned(last if value is None else value)
 
@@ -76,11 +76,11 @@ def pruning(config: DictConfig) -> list[Callback]:
     Args:
         config: The run's.
     """
-    search: Any = HydraConfig.get().sweeper if HydraConfig.initialized() and ranks.leads() else {}
-    searched = ranks.told(search.get("trial") is not None)
+    search: Any = HydraConfig.get().sweeper if HydraConfig.initialized() and ranks.is_rank_zero() else {}
+    searched = ranks.broadcast(search.get("trial") is not None)
     if not searched:
         return []
-    if not ranks.leads():
+    if not ranks.is_rank_zero():
         return [Pruning(None, config.monitor, False)]
     optuna = require_optuna()
     study = optuna.load_study(

@@ -86,7 +86,7 @@ class Stopping(Checkpoint):
         self.kept = {
             "batch_size": batches.sampler.batch_size,
             "loader": batches.state_dict(),
-            "random": ranks.gathered(_random_state()),
+            "random": ranks.gather_objects(_random_state()),
             "alike": ranks.alike_state(),
             "sums": sums,
         }
@@ -101,7 +101,7 @@ class Stopping(Checkpoint):
     @staticmethod
     def _asked() -> bool:
         """Whether a signal has come; all processes of the run say the same."""
-        return ranks.any(signals.asked() is not None)
+        return ranks.any_rank(signals.asked() is not None)
 
     @staticmethod
     def _stop() -> NoReturn:

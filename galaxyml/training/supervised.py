@@ -157,7 +157,7 @@ class SupervisedModule(PredictionModule):
         of = rows_of_all(batch)
         loss = self._loss(self.outputs(batch), batch)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=of)
-        return ranks.scaled(loss, of)
+        return ranks.scale_for_mean(loss, of)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         of = rows_of_all(batch)
@@ -169,7 +169,7 @@ class SupervisedModule(PredictionModule):
     def _loss(self, outputs: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a whole batch, of which other processes may have their share: a loss need not be a mean."""
         of = rows_of_all(batch)
-        return self.loss(ranks.joined(outputs, of), ranks.joined(batch["target"], of))
+        return self.loss(ranks.gather(outputs, of), ranks.gather(batch["target"], of))
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({f"val/{name}": value for name, value in self.metrics.compute().items()})

@@ -133,7 +133,7 @@ class VAEModule(OnePhase, lightning.LightningModule):
         self.log_dict(
             {f"train/{name}": part for name, part in parts.items()}, on_epoch=True, on_step=False, batch_size=size
         )
-        return ranks.scaled(loss, size)
+        return ranks.scale_for_mean(loss, size)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         loss, parts = self._loss(batch, sample=False)
@@ -178,8 +178,8 @@ class VAEModule(OnePhase, lightning.LightningModule):
     def _loss(self, batch: dict[str, Tensor], sample: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a whole batch, of which other processes may have their share, and the means of its parts."""
         of = rows_of_all(batch)
-        parts = {name: ranks.joined(part, of) for name, part in self.losses(batch, sample).items()}
-        scores, target = parts.pop("class_scores"), ranks.joined(batch["target"], of)
+        parts = {name: ranks.gather(part, of) for name, part in self.losses(batch, sample).items()}
+        scores, target = parts.pop("class_scores"), ranks.gather(batch["target"], of)
         known = target >= 0
         found = {name: part.mean() for name, part in parts.items()}
         kl = found["kl"] if self.capacity is None else (found["kl"] - self.capacity * self._done()).abs()
@@ -202,7 +202,7 @@ class VAEModule(OnePhase, lightning.LightningModule):
 
 def noise(mean: Tensor, of: int) -> Tensor:
     """Standard normal numbers of the shape of `mean`, this process's part of those for a whole batch of `of` rows."""
-    with ranks.alike():
+    with ranks.shared_rng():
         if len(mean) == of:
             return torch.randn_like(mean)
         return torch.randn(of, *mean.shape[1:], dtype=mean.dtype, device=mean.device)[ranks.share(of)]

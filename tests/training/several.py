@@ -27,7 +27,7 @@ class EndRank(Callback):
             return
         with Path(os.environ["PROCESSES"]).open("a") as file:
             file.write(f"{os.getpid()}\n")
-        ranks.wait()
+        ranks.barrier()
         if int(rank) == ranks.place().rank:
             os.kill(os.getpid(), getattr(signal, name))
 
@@ -55,14 +55,14 @@ def work(rank: int, port: int, folder: Path, size: int, batches: list[int]) -> N
     torch.manual_seed(5)
     ranks.draw_alike()
     torch.manual_seed(rank)
-    with ranks.alike():
+    with ranks.shared_rng():
         found["alike"] = torch.rand(2)
     found["own"] = torch.rand(2)
-    found["told"] = ranks.told(rank + 7)
-    found["gathered"] = ranks.gathered(rank)
-    found["any"] = [ranks.any(rank == 1 and step == 2) for step in range(5)]
+    found["told"] = ranks.broadcast(rank + 7)
+    found["gathered"] = ranks.gather_objects(rank)
+    found["any"] = [ranks.any_rank(rank == 1 and step == 2) for step in range(5)]
     torch.save(found, folder / f"{rank}.pt")
-    ranks.wait()
+    ranks.barrier()
     dist.destroy_process_group()
 
 
@@ -72,8 +72,8 @@ def learnt(of: int) -> dict[str, Any]:
     images, targets = torch.randn(of, 2, 6, 6), torch.randn(of, 3)
     mine = ranks.share(of)
     made = GroupBatchNorm().apply(net())
-    loss = curved(ranks.joined(made(images[mine]), of), ranks.joined(targets[mine], of))
-    ranks.scaled(loss, of).backward()
+    loss = curved(ranks.gather(made(images[mine]), of), ranks.gather(targets[mine], of))
+    ranks.scale_for_mean(loss, of).backward()
     gradients = {name: parameter.grad for name, parameter in made.named_parameters()}
     for gradient in gradients.values():
         assert gradient is not None

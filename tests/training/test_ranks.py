@@ -63,34 +63,34 @@ def test_shares_make_up_the_batch_in_its_order(size: int, of: int, at: Any) -> N
     ],
 )
 def test_a_trainer_asks_for_processes(trainer: dict[str, Any], size: int, nodes: int) -> None:
-    found = ranks.asked(trainer)
+    found = ranks.requested_world(trainer)
     assert (found.size, found.nodes, found.rank) == (size, nodes, 0)
 
 
 @pytest.mark.parametrize("trainer", [{"devices": 0}, {"devices": "two"}, {"devices": True}, {"num_nodes": 0}])
 def test_a_trainer_cannot_ask_for_anything_else(trainer: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="whole number, 1 or more"):
-        ranks.asked(trainer)
+        ranks.requested_world(trainer)
 
 
 def test_torchrun_and_slurm_say_where_a_process_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC_"))]:
         monkeypatch.delenv(name)
-    assert ranks.outside() == Place()
+    assert ranks.rank_from_env() == Place()
     monkeypatch.setenv("SLURM_NTASKS", "4")  # a batch script, of which there is one
     monkeypatch.setenv("SLURM_PROCID", "0")
-    assert ranks.outside() == Place()
+    assert ranks.rank_from_env() == Place()
     step = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
     for name, value in step.items():
         monkeypatch.setenv(name, value)
-    assert ranks.outside() == Place(3, 4, 1, 2)
+    assert ranks.rank_from_env() == Place(3, 4, 1, 2)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "3")
     with pytest.raises(UserError, match="not equally many"):
-        ranks.outside()
+        ranks.rank_from_env()
     run = {"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
     for name, value in run.items():
         monkeypatch.setenv(name, value)
-    assert ranks.outside() == Place(5, 8, 1, 4)
+    assert ranks.rank_from_env() == Place(5, 8, 1, 4)
 
 
 def test_nothing_appears_in_a_folder_that_another_writes(tmp_path: Path) -> None:

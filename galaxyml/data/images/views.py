@@ -46,7 +46,7 @@ class Augment:
         count = len(pixels) if of is None else of
         mine = ranks.share(count)
         gains = None
-        with ranks.alike():
+        with ranks.shared_rng():
             if self.colour:
                 spread = torch.tensor([self.colour, *[self.colour / 2] * 3])
                 drawn = 1 + spread * (2 * torch.rand(count, 4) - 1)
