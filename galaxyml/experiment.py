@@ -8,16 +8,16 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lightning.pytorch as lightning
 import pandas as pd
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from galaxyml.data.source import Source
 from galaxyml.models.symmetry import view_set
 from galaxyml.reports import run_report
 from galaxyml.runs import ranks, signals
@@ -32,10 +32,12 @@ from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, Stat
 from galaxyml.training.choosing import wishes
 from galaxyml.training.dashboard import Dashboard
 from galaxyml.training.figure_logging import Figures
+from galaxyml.training.frozen_features import FrozenFeatures
 from galaxyml.training.hardware import keep_memory
 from galaxyml.training.loggers import build_logger, check, log_final
 from galaxyml.training.phases import enter, phases
 from galaxyml.training.prediction_module import PredictionModule
+from galaxyml.training.predictions import FINAL
 from galaxyml.training.pruning import Pruned, pruning
 from galaxyml.training.sharding import Sharded
 from galaxyml.training.stopping import Stopping
@@ -44,51 +46,6 @@ from galaxyml.training.tempo import Tempo
 log = logging.getLogger(__name__)
 
 PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
-
-
-class Data(Protocol):
-    """What a run asks of a task's LightningDataModule, which it is besides."""
-
-    source: Source
-    catalog: pd.DataFrame | None
-    notes: list[str]
-    made: dict[str, pd.DataFrame]
-
-    def setup(self, stage: str | None = None) -> None:
-        """Reads the files and makes the catalog: `id`, `split`, `fold` and more, one row an object."""
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of each of the task's tables that is there."""
-
-    def provenance(self) -> dict[str, Any]:
-        """What a run must know of its data to be repeated."""
-
-
-class Module(Protocol):
-    """What a run asks of a task's LightningModule, which it is besides."""
-
-    def check(self, data: Any) -> None:
-        """Refuses data that it cannot learn from, before any is read."""
-
-    phases: tuple[str, ...]
-
-    def prepare(self, trainer: lightning.Trainer, data: Any, here: RunDir) -> None:
-        """Learns of the data what it must know before the fit."""
-
-    def enter(self, phase: str) -> None:
-        """Makes trainable what a phase of the fit tunes."""
-
-    def begin(self, phase: str, trainer: lightning.Trainer, data: Any, here: RunDir) -> None:
-        """Enters a phase, and makes the data ready for it."""
-
-    def end(self, trainer: lightning.Trainer, data: Any, here: RunDir) -> None:
-        """Writes what is to be kept of a phase that another follows."""
-
-    def epochs(self, phase: str, last: int) -> int:
-        """How many epochs a phase has, where `last` is how many the last one has."""
-
-    def write_predictions(self, trainer: lightning.Trainer, data: Any, here: RunDir) -> None:
-        """Writes what the net says of the objects that it has not learnt from."""
 
 
 def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
@@ -155,33 +112,55 @@ def follow(config: DictConfig, folder: Path) -> None:
         _learn(config, RunDir(folder), module, data)
 
 
-def _parts(config: DictConfig) -> tuple[Module, Data]:
-    """A run's module and data."""
-    seed_all(config.seed, "weights")
-    module: Module = instantiate(config.module)  # before the data: missing weights show at once
-    data: Data = instantiate(config.data)
-    module.check(data)
+def _parts(config: DictConfig) -> tuple[Any, Any]:
+    """A run's LightningModule and its DataModule."""
+    module = build_module(config)  # before the data: missing weights show at once
+    data = instantiate(config.data)
+    if hasattr(module, "check_data"):
+        module.check_data(data)
     return module, data
 
 
-def _learn(config: DictConfig, here: RunDir, module: Module, data: Data) -> lightning.Trainer:
-    """Fits a run's module, phase by phase, and writes what it says: what all processes of a job do together."""
-    assert data.catalog is not None
-    trainer = _trainer(config, here, here, module, module.phases[-1], pruning(config))
+def build_module(config: DictConfig) -> Any:
+    """The LightningModule of a configuration, its weights as the seed draws them."""
+    seed_all(config.seed, "weights")
+    # Its parts stay mappings, so that its checkpoints can be loaded without the configuration.
+    return instantiate(config.module, _recursive_=False)
+
+
+def _phases(module: Any) -> tuple[str, ...]:
+    """What is fitted, one after the other; of a module that tells none, all at once."""
+    return getattr(module, "phases", ("all",))
+
+
+def _learn(config: DictConfig, here: RunDir, module: Any, data: Any) -> lightning.Trainer:
+    """Fits a run's module, phase by phase, and writes predictions: what all processes of a job do together."""
+    *first, last = _phases(module)
+    trainer = _trainer(config, here, here, module, last, pruning(config))
     if ranks.is_rank_zero():
-        here.write_provenance(config.seed, _device(trainer), data.provenance())
+        here.write_provenance(config.seed, _device(trainer), data.describe())
         here.write_catalog(data.catalog)
-        for name, table in data.made.items():
+        for name, table in data.artifacts.items():
             here.write_table(name, table)
         counts = data.catalog["split"].value_counts()
         log.info("%s: %s", here.name, ", ".join(f"{counts[split]:,} {split}" for split in counts.index))
-    module.prepare(trainer, data, here)
-    for phase in module.phases[:-1]:
+    for phase in first:
         part = here.phase(phase)
         _fit_phase(phase, _trainer(config, here, part, module, phase), config, module, data, here, part)
-    _fit_phase(module.phases[-1], trainer, config, module, data, here, here)
-    module.write_predictions(trainer, data, here)
+    _fit_phase(last, trainer, config, module, data, here, here)
+    _predict(trainer, module, data)
     return trainer
+
+
+def _predict(trainer: lightning.Trainer, module: Any, data: Any, by: str | None = None) -> None:
+    """Predicts with a module; the trainer's writer keeps the tables, of those before and between phases as `by`."""
+    writers: list[Any] = [callback for callback in trainer.callbacks if isinstance(callback, BasePredictionWriter)]
+    for writer in writers:
+        if by is not None:
+            writer.by = by
+        elif hasattr(writer, "by"):
+            writer.by = FINAL
+    trainer.predict(module, datamodule=data, return_predictions=False)
 
 
 def run_stages(config: DictConfig, here: RunDir) -> dict[str, float]:
@@ -205,8 +184,9 @@ def load_run(here: RunDir) -> Any:
         UserError: If the folder is no run's, or the run is not fitted.
     """
     config = _fitted(here)
-    module: Any = instantiate(config.module)
-    module.enter(module.phases[-1])
+    module = instantiate(config.module, _recursive_=False)
+    if hasattr(module, "start_phase"):
+        module.start_phase(module.phases[-1])
     load_weights(module, here, config.predict_with)
     return module.eval()
 
@@ -323,15 +303,17 @@ def _trainer(
         History(part),
         *judges,
         EpochProgress(name, config.monitor),
-        StatusWriter(here, phase, module.phases, config.monitor),
+        StatusWriter(here, phase, _phases(module), config.monitor),
         Dashboard(config.monitor),
         Figures(),
+        FrozenFeatures(),
+        module_kind(config).prediction_writer(here),
         *instantiate(list((config.get("callbacks") or {}).values())),
         *_ending(config),
         Stopping(part),
         *checkpoints(part, config.monitor, config.mode, config.top_k),
     ]
-    epochs = module.epochs(phase, config.epochs)
+    epochs = module.phase_epochs(phase, config.epochs) if hasattr(module, "phase_epochs") else config.epochs
     logger = build_logger(part, here, config) or False
     return instantiate(
         config.trainer, max_epochs=epochs, callbacks=callbacks, logger=logger, default_root_dir=str(part.path)
@@ -345,21 +327,58 @@ def _fit_phase(
     between = part is not here
     seed_all(config.seed, "phase", phase)  # what a phase draws at its beginning does not depend on what came before
     if between and ranks.broadcast(part.finished):
-        module.enter(phase)
+        module.start_phase(phase)
         load_weights(module, part, config.predict_with)
         return
-    module.begin(phase, trainer, data, here)
+    if hasattr(module, "start_phase"):
+        module.start_phase(phase)
+        if module.phases != ("all",):
+            _count(module, here)
+        if phase == module.phases[0] and module.tuning.progression:
+            _predict(trainer, module, data, by="net_untrained")
+        if phase == "head":
+            _warn_of_random_backbone(config)
     # What is sharded does not become whole again.
     fitted = copy.deepcopy(module) if isinstance(trainer.strategy, Sharded) else module
     _fit(trainer, fitted, data, part, here.name)
     load_weights(module, part, config.predict_with)
     if between:
-        module.end(trainer, data, here)
+        if module.tuning.progression:
+            _predict(trainer, module, data, by=f"net_{phase}")
         if ranks.is_rank_zero():
             history = part.history()
             assert history is not None
             log_final(trainer.loggers, {})
             part.write_metrics({str(name): value for name, value in history.iloc[-1].items()})
+
+
+def _count(module: Any, here: RunDir) -> None:
+    """Says, and keeps, how much is trained in a phase."""
+    tuned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    every = list(module.parameters())
+    numbers, of = (sum(parameter.numel() for parameter in part) for part in (tuned, every))
+    once = "; features of the others are computed once" if module.phase == "head" else ""
+    phase = f" ({module.phase})" if len(module.phases) > 1 else ""
+    log.info(
+        "%s%s: trains %s of %s tensors, %s of %s numbers%s",
+        here.name,
+        phase,
+        len(tuned),
+        len(every),
+        f"{numbers:,}",
+        f"{of:,}",
+        once,
+    )
+    row = {"phase": module.phase, "tensors": len(tuned), "of_tensors": len(every), "numbers": numbers, "of_numbers": of}
+    before = [kept for kept in here.table_rows("phases") if kept["phase"] != module.phase]
+    here.write_table("phases", pd.DataFrame([*before, row]))
+
+
+def _warn_of_random_backbone(config: DictConfig) -> None:
+    model = config.get("model") or {}
+    if not (model.get("weights") or model.get("pretrained")):
+        advice = "give model.weights=FILE or model.pretrained=true" if "weights" in model else "tune=all trains it"
+        log.info("note: the frozen backbone has random weights; %s.", advice)
 
 
 def _fit(trainer: lightning.Trainer, module: Any, data: Any, here: RunDir, name: str) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from galaxyml.data.batches import RowSampler, loader
-from galaxyml.data.source import Source
-from galaxyml.data.splits import Split
+from galaxyml.data.source import CACHE, Source, as_source
+from galaxyml.data.splits import Holdout, Split
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import known_digest
 from galaxyml.runs.seeds import derive
@@ -30,7 +31,7 @@ class Step:
     """One step from a catalogue to the sample: what it asked for, and how many rows were there before and after.
 
     Attributes:
-        what: Such as `has a picture`.
+        what: Such as `has an image`.
         before: Rows before.
         after: Rows after.
     """
@@ -52,17 +53,20 @@ def _text(value: object) -> str:
 
 
 class CatalogData(lightning.LightningDataModule):
-    """Objects with what is known of them, split. What their batches hold is the subclass' to say.
+    """Objects with their targets, split. What their batches hold is the subclass' to say.
 
     Args:
-        source: Where the files come from.
-        cache_dir: Folder of what is made of the files once; `~` is the home folder.
+        source: The folder of files, or where they come from; None for `data/<task>` if it is there, otherwise the
+            simulated sky.
+        kind: The kind of target, see `galaxyml.kinds`.
         fold: Fold that is held out for validation.
-        split: Deals labelled objects into folds, and a test part where the task's files have none.
+        split: Deals labelled objects into folds, and a test part where the task's files have none; None for the task's
+            own, with five folds.
         seed: Decides folds and the order of batches.
         batch_size: Objects a step.
         workers: Processes that gather batches; None for 0 without a GPU and 2 with one.
         limit: Largest number of labelled, and of test, objects; None for all.
+        cache_dir: Folder of what is made of the files once; `~` is the home folder.
 
     Attributes:
         catalog: After `setup`: `id`, `split` (one of `SPLITS`; `survey` are objects to be ranked, most of them without
@@ -70,32 +74,38 @@ class CatalogData(lightning.LightningDataModule):
             task's tables tell; one row an object.
         steps: How the catalog came about, from the tables to the sample.
         notes: What a user should know about these files, in sentences.
-        made: Tables that a run keeps as CSV, by name.
+        artifacts: Tables that a run keeps as CSV, by name.
         shown: Batches for training, and for validation and predictions.
     """
 
-    things: str  # what the objects are, for the report
+    task: str  # the name of the folder below `data/`
+    noun: str  # what the objects are, for the report
     tables: tuple[str, ...] = ()  # files whose digests are kept with a run
+    own_split: Split = Holdout()
     shown: dict[bool, Dataset[dict[str, Tensor]]]  # by whether they are for training
 
     def __init__(
         self,
-        source: Source,
-        cache_dir: str,
-        fold: int,
-        split: Split,
-        seed: int,
-        batch_size: int,
+        source: Source | Path | str | None = None,
+        *,
+        kind: Any,
+        fold: int = 0,
+        split: Split | None = None,
+        seed: int = 0,
+        batch_size: int = 64,
         workers: int | None = None,
         limit: int | None = None,
+        cache_dir: str = CACHE,
     ) -> None:
         super().__init__()
+        split = split if split is not None else self.own_split
         if not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < split.folds:
             raise UserError(
                 f"fold={fold}: with folds={split.folds} it must be a whole number from 0 to {split.folds - 1}. "
                 "folds=… changes how many there are."
             )
-        self.source = source
+        self.source = as_source(source, self.task, self.simulate(), cache_dir)
+        self.kind = kind
         self.cache = Path(cache_dir).expanduser()
         self.fold, self.split, self.seed = fold, split, seed
         self.batch_size = batch_size
@@ -103,11 +113,21 @@ class CatalogData(lightning.LightningDataModule):
         self.limit = limit
         self.steps: list[Step] = []
         self.notes: list[str] = []
-        self.made: dict[str, pd.DataFrame] = {}
+        self.artifacts: dict[str, pd.DataFrame] = {}
         self.catalog: pd.DataFrame | None = None
 
-    def kept(self, what: str, before: int, after: int) -> None:
-        """Counts a step from the tables to the sample, and tells it at once."""
+    @staticmethod
+    def simulate() -> "partial[None]":
+        """What writes the task's files as the simulated sky has them, with the folder to be given."""
+        raise NotImplementedError  # each task has its own files
+
+    @property
+    def targets(self) -> Tensor:
+        """Targets of all rows, as the kind has them."""
+        raise NotImplementedError  # images and light curves keep them in different places
+
+    def log_step(self, what: str, before: int, after: int) -> None:
+        """Counts a step from the tables to the sample, and says it at once."""
         self.steps.append(Step(what, before, after))
         log.info("%s: %s of %s kept", what, f"{after:,}", f"{before:,}")
 
@@ -115,6 +135,10 @@ class CatalogData(lightning.LightningDataModule):
         """Rows of the catalog in one split."""
         assert self.catalog is not None
         return torch.from_numpy(np.flatnonzero(self.catalog["split"] == split))
+
+    def training_targets(self) -> Tensor:
+        """Targets of the training objects, which models and trivial predictors may learn from."""
+        return self.targets[self.rows("train")]
 
     def row_weights(self, rows: Tensor) -> Tensor | None:
         """How often rows are drawn for training; None for once an epoch each."""
@@ -127,6 +151,17 @@ class CatalogData(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return self.plain_loader("val")
+
+    def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        rows = self.rows("test")
+        target = self.targets[rows].flatten(1) if self.targets.ndim > 1 else self.targets[rows][:, None]
+        known = (target >= 0).any(1) if not target.is_floating_point() else (~target.isnan()).any(1)
+        if not known.any():
+            raise UserError(
+                f"{self.source.path}: no target of a test object is known, so there is nothing to test on. "
+                "trainer.predict gives predictions; trainer.validate judges on the held-out fold."
+            )
+        return loader(self.shown[False], RowSampler(rows[known], self.batch_size), self.workers)
 
     def plain_loader(self, split: str, limit: int | None = None) -> DataLoader[dict[str, Tensor]]:
         """Objects of a split in the catalog's order; of more than `limit` some that are drawn by the seed."""
@@ -141,13 +176,13 @@ class CatalogData(lightning.LightningDataModule):
         paths = {name: self.source.path / name for name in self.tables}
         return {name: known_digest(path, self.cache) for name, path in paths.items() if path.is_file()}
 
-    def provenance(self) -> dict[str, Any]:
-        """What a run must know of its data to be repeated."""
+    def describe(self) -> dict[str, Any]:
+        """What a run must know of its data to be repeated, and to be reported."""
         assert self.catalog is not None
         counts = {split: int((self.catalog["split"] == split).sum()) for split in SPLITS}
-        files = {"source": self.source.name, "folder": str(self.source.path.resolve()), "things": self.things}
+        files = {"source": self.source.name, "folder": str(self.source.path.resolve()), "things": self.noun}
         steps = [asdict(step) for step in self.steps]
-        told = {"steps": steps, "notes": self.notes, "made": list(self.made)}
+        told = {"steps": steps, "notes": self.notes, "made": list(self.artifacts)}
         return {**files, "sha256": self.digests(), "objects": counts, **told}
 
     def limited(self, catalog: pd.DataFrame) -> pd.DataFrame:
@@ -157,5 +192,5 @@ class CatalogData(lightning.LightningDataModule):
         shuffled = catalog.sample(frac=1, random_state=derive(self.seed, "limit"))
         kept = shuffled.groupby("split").head(self.limit).sort_index()
         if len(kept) < len(catalog):
-            self.notes.append(f"limit={self.limit}: {len(kept):,} of {len(catalog):,} objects are used.")
+            self.notes.append(f"limit={self.limit}: {len(kept):,} of {len(catalog):,} objects used.")
         return kept.reset_index(drop=True)

@@ -11,6 +11,7 @@ from galaxyml.runs.files import digest, file_lock
 log = logging.getLogger(__name__)
 
 CODE = (".py", ".yaml")
+CACHE = "~/.cache/galaxyml"
 
 
 class Source(Protocol):
@@ -110,3 +111,20 @@ class Auto:
         if self.chosen is self.simulated:
             log.info("No data_dir is given and there is no %s here: this is the simulated sky.", self.real.path)
         return self.chosen.folder()
+
+
+def as_source(source: Source | Path | str | None, task: str, simulate: "partial[None]", cache_dir: str) -> Source:
+    """A source from what a caller gave.
+
+    Args:
+        source: A source, the folder of the task's files, or None for `data/<task>` if it is there, otherwise the
+            simulated sky.
+        task: Name of the task.
+        simulate: What writes the simulated sky.
+        cache_dir: Folder of all simulated skies.
+    """
+    if isinstance(source, str | Path):
+        return Real(task, str(source), own=True)
+    if source is not None:
+        return source
+    return Auto(Real(task, None), Simulated(simulate, cache_dir), None)

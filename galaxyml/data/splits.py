@@ -29,7 +29,7 @@ class Folds:
         folds: Number of folds, K; at least 2.
     """
 
-    folds: int
+    folds: int = 5
 
     def __post_init__(self) -> None:
         _check_folds(self.folds, 2)
@@ -52,9 +52,9 @@ class Holdout:
         folds: Number of validation parts; at most (1 - test) / val.
     """
 
-    val: float
-    test: float
-    folds: int
+    val: float = 0.15
+    test: float = 0.15
+    folds: int = 5
 
     def __post_init__(self) -> None:
         _check_folds(self.folds, 1)

@@ -1,14 +1,19 @@
 """Galaxy10 DECaLS: its HDF5 file, or a folder a class, read and checked."""
 
 import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.classes import ClassData
+from galaxyml.data.classes import check_counts
+from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import KEY, SUFFIXES, address, has_suffix
+from galaxyml.kinds.classes import Classes
 from galaxyml.runs.errors import DataError, shorten
 from galaxyml.runs.files import known_digest
 
@@ -24,19 +29,63 @@ WHERE = (
 )
 
 
-class Galaxy10Data(ClassData):
-    """The ten classes of Galaxy10 DECaLS; arguments as for ClassData."""
+CLASSES = (
+    "Disturbed",
+    "Merging",
+    "Round Smooth",
+    "In-between Round Smooth",
+    "Cigar Shaped Smooth",
+    "Barred Spiral",
+    "Unbarred Tight Spiral",
+    "Unbarred Loose Spiral",
+    "Edge-on without Bulge",
+    "Edge-on with Bulge",
+)
 
+
+class Galaxy10(ImageData):
+    """The ten classes of Galaxy10 DECaLS.
+
+    Args:
+        source: The folder with the HDF5 file, or a folder a class; see CatalogData.
+        classes: Names of the classes, in the order of the labels.
+        kind: The kind of target; None for these classes.
+        crop: Most galaxies lie well within the central 192 of 256 px.
+        margin: As for ImageData.
+        **options: As for ImageData and CatalogData.
+    """
+
+    task = "galaxy10"
     tables = (FILE,)
+
+    def __init__(
+        self,
+        source: Any = None,
+        *,
+        classes: Sequence[str] = CLASSES,
+        kind: Classes | None = None,
+        crop: float = 0.75,
+        margin: float = 1.34,
+        **options: Any,
+    ) -> None:
+        kind = kind if kind is not None else Classes(list(classes))
+        super().__init__(source, kind=kind, crop=crop, margin=margin, **options)
+        self.classes = list(classes)
+
+    @staticmethod
+    def simulate() -> "partial[None]":
+        from galaxyml.sky import write_galaxy10
+
+        return partial(write_galaxy10, count=3000, seed=0, size=256)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         """One row a picture of the HDF5 file, in its order; or of the class folders."""
         if (root / FILE).is_file():
-            catalog = read_file(root / FILE, self.outputs)
+            catalog = read_file(root / FILE, self.classes)
             self._check_release(root / FILE, len(catalog))
         else:
-            catalog = read_folders(root, self.outputs)
-        self.check_counts(catalog, str(root), "Fetch the files again.")
+            catalog = read_folders(root, self.classes)
+        self.notes += check_counts(catalog["label"], self.classes, str(root), "Fetch the files again.")
         return catalog
 
     def _check_release(self, path: Path, count: int) -> None:

@@ -1,16 +1,18 @@
 """The Kaggle Galaxy Zoo challenge: its folder of pictures and tables, read and checked."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from galaxyml.data.images.data_module import ImageData
+from galaxyml.data.images.views import Augment
 from galaxyml.data.source import Simulated
 from galaxyml.data.tables.fractions import check_fractions
 from galaxyml.data.tables.reading import read_table
-from galaxyml.kinds.fractions.figures import caption
+from galaxyml.data.splits import Folds
+from galaxyml.kinds.fractions import Fractions
 from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.trees import DecisionTree
 
@@ -22,6 +24,7 @@ SOLUTIONS, BENCHMARK, TEST_SOLUTIONS = (
     "all_zeros_benchmark.csv",
     "test_solutions_rev1.csv",
 )
+VIEWS = Augment(zoom=1.2, shift=0.04, colour=0.1)
 SIMULATED = "kaggle"  # the tree whose questions the simulated volunteers of this task are asked
 
 WHERE = (
@@ -32,28 +35,52 @@ WHERE = (
 )
 
 
-class GalaxyZooData(ImageData):
-    """Pictures of the Kaggle Galaxy Zoo challenge with their 37 vote fractions.
+class GalaxyZoo(ImageData):
+    """Images of the Kaggle Galaxy Zoo challenge with their 37 vote fractions.
 
     Args:
+        source: The folder with the challenge's files; see CatalogData.
         tree: Name of the decision tree whose columns the tables have.
-        **options: As for ImageData.
+        kind: The kind of target; None for fractions of the tree.
+        crop: SDSS cutouts hold the galaxy in the central 212 of 424 px.
+        margin: As for ImageData.
+        augment: As for ImageData.
+        separation: None, as the challenge tells no positions.
+        **options: As for ImageData and CatalogData.
     """
 
+    task = "galaxyzoo"
     tables = (SOLUTIONS, BENCHMARK, TEST_SOLUTIONS)
+    own_split = Folds()
 
-    def __init__(self, tree: str = "kaggle", **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        source: Any = None,
+        *,
+        tree: str = "kaggle",
+        kind: Fractions | None = None,
+        crop: float = 0.5,
+        margin: float = 1.42,
+        augment: Augment | None = VIEWS,
+        separation: float | None = None,
+        **options: Any,
+    ) -> None:
+        kind = kind if kind is not None else Fractions(tree)
+        super().__init__(
+            source, kind=kind, crop=crop, margin=margin, augment=augment, separation=separation, **options
+        )
         self.tree = DecisionTree.load(tree)
-        self.targets = self.outputs = self.tree.columns
         if self.source.name == Simulated.name and self.tree.columns != DecisionTree.load(SIMULATED).columns:
             raise UserError(
                 f"tree={tree}: the simulated sky of this task has the columns of the tree '{SIMULATED}'. Give files "
                 f"with those of '{tree}' by data_dir=…, or set tree={SIMULATED}."
             )
 
-    def caption(self, said: np.ndarray, true: np.ndarray) -> str:
-        return caption(said, true, self.tree)
+    @staticmethod
+    def simulate() -> "partial[None]":
+        from galaxyml.sky import write_galaxyzoo
+
+        return partial(write_galaxyzoo, count=4000, seed=0, size=424)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         """Labelled galaxies, then those of the test set in the benchmark's order."""

@@ -1,74 +1,112 @@
 """Pictures and a table of one's own: a class, numbers, or fractions of a decision tree, read and checked."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.classes import UNKNOWN, ClassData
+from galaxyml.data.classes import UNKNOWN, check_counts
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import file_of
+from galaxyml.data.splits import Folds, Split
 from galaxyml.data.tables.fractions import check_fractions
-from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column
+from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column, what_it_holds
 from galaxyml.data.tables.labels import place as place_of
 from galaxyml.data.tables.reading import degrees, header, more, place, read_csv
-from galaxyml.kinds.fractions.figures import caption
+from galaxyml.kinds.classes import Classes
+from galaxyml.kinds.fractions import Fractions
+from galaxyml.kinds.kind import Kind
+from galaxyml.kinds.numbers import Numbers
 from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
 from galaxyml.runs.files import known_digest
-from galaxyml.trees import DecisionTree
 
 SPLITS = ("train", "test")
 RESERVED = ("id", "image", "split", "fold", "label")  # columns of a catalog
+SIMULATED_CLASSES = ("disk", "edge-on", "merger", "smooth", "spiral")  # of the simulated sky's table
 FEWEST = 10  # pictures that can be learnt from and judged
 
 
-class LabelledImages(ImageData):
-    """Pictures that a table of one's own names, with what it says of them.
+class Images(ImageData):
+    """Images that a table of one's own names, with what it says of them: a class, numbers, or vote fractions.
 
     The table has `path` (from the folder on, or absolute) and the columns that are to be predicted; where it has them
     also `id` (else the path is it), `ra` and `dec` (degrees, or hours and degrees), so that one galaxy does not come
     into two parts, and `split` (train or test). Rows that lack something that is to be predicted are left out, and so
-    are rows whose picture is not there; both are counted.
+    are rows whose image is not there; both are counted.
 
     Args:
-        labels: The table, in the folder of pictures, or a path.
+        source: The folder of images; see CatalogData.
+        labels: The table, in the folder of images, or a path.
+        columns: What of it is to be predicted; None for all but id, path, position and split.
+        classes: Names of the classes, in the order of the labels; None for all values of the column.
+        tree: Of vote fractions: the decision tree whose answers the columns are.
+        kind: The kind of target; None for what the table holds.
         properties: Numbers that performance is shown against, where the table has them.
-        **options: As for ImageData.
+        crop: As for ImageData.
+        margin: As for ImageData.
+        split: As for CatalogData; None for folds where the table says which rows are to test on.
+        **options: As for ImageData and CatalogData.
     """
 
-    wanted: list[str]  # columns of the table that are to be predicted
+    task = "images"
 
-    def __init__(self, labels: str, properties: Sequence[str] = (), **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        source: Any = None,
+        *,
+        labels: str = "labels.csv",
+        columns: str | Sequence[str] | None = None,
+        classes: Sequence[Any] | None = None,
+        tree: str | None = None,
+        kind: Kind | None = None,
+        properties: Sequence[str] = ("redshift",),
+        crop: float = 0.8,
+        margin: float = 1.25,
+        split: Split | None = None,
+        **options: Any,
+    ) -> None:
+        columns = [columns] if isinstance(columns, str) else columns
         self.labels, self.properties = labels, list(properties)
+        if kind is None:
+            kind, columns, own = _kind_of(source, labels, columns, classes, tree)
+            split = split if split is not None else own
+        super().__init__(source, kind=kind, crop=crop, margin=margin, split=split, **options)
+        if kind.name not in READERS:
+            raise UserError(f"kind={kind.name}: a table of labels holds {shorten(READERS)}.")
+        self.wanted = list(columns) if kind.name == "classes" and columns is not None else list(kind.outputs)
         _check_names("properties", self.properties)
+        _check_names("columns", self.wanted)
+
+    @staticmethod
+    def simulate() -> "partial[None]":
+        from galaxyml.sky import write_images
+
+        return partial(write_images, count=2000, seed=0, size=212)
 
     def digests(self) -> dict[str, str]:
         path = place_of(self.source.path, self.labels)
         return {path.name: known_digest(path, self.cache)} if path.is_file() else {}
 
-    def known(self, path: Path, table: pd.DataFrame) -> pd.DataFrame:
-        """What is known of the pictures: the target columns, from the table's own as text."""
-        raise NotImplementedError  # classes, numbers and fractions are read differently
-
     def load_tables(self, root: Path) -> pd.DataFrame:
         if not root.is_dir():
-            raise DataError(f"There is no folder {root}. Give that of your pictures by data_dir=…")
+            raise DataError(f"There is no folder {root}. Give that of your images by data_dir=…")
         path = place_of(root, self.labels)
         table = _read(path, self.wanted, self.properties)
-        self.kept(f"rows of {path.name}", len(table), len(table))
-        whole = table[(table[self.wanted] != "").all(axis=1)]
-        self.kept(f"{shorten(self.wanted)} given", len(table), len(whole))
-        pictured = self._pictured(root, path, whole)
+        self.log_step(f"rows of {path.name}", len(table), len(table))
+        complete = table[(table[self.wanted] != "").all(axis=1)]
+        self.log_step(f"{shorten(self.wanted)} given", len(table), len(complete))
+        pictured = self._pictured(root, path, complete)
         if len(pictured) < FEWEST:
             raise DataError(
                 f"{path}: {len(pictured)} rows are left, of {len(table)}; at least {FEWEST} are needed to learn from "
                 "and to judge by."
             )
         catalog = pictured[["id", "image"]].assign(split=_splits(path, pictured))
-        catalog = pd.concat([catalog, self.known(path, pictured)], axis=1)
+        targets = READERS[self.kind.name](path, pictured, self.wanted, self.kind, self.notes)
+        catalog = pd.concat([catalog, targets], axis=1)
         if set(SKY) <= set(table.columns):
             catalog["ra"], catalog["dec"] = degrees(path, pictured, "id", *SKY)
         for name in self.properties:
@@ -77,7 +115,7 @@ class LabelledImages(ImageData):
         return catalog.reset_index(drop=True)
 
     def _pictured(self, root: Path, path: Path, table: pd.DataFrame) -> pd.DataFrame:
-        """Rows whose picture is there."""
+        """Rows whose image is there."""
         there = np.array([(root / file_of(image)).is_file() for image in table["image"]], bool)
         missing = table["image"][~there].tolist()
         if len(missing) == len(table) and missing:
@@ -88,93 +126,68 @@ class LabelledImages(ImageData):
             )
         if missing:
             self.notes.append(f"{path.name}: pictures that are not there ({len(missing):,}): {shorten(missing)}.")
-        self.kept("its picture is there", len(table), int(there.sum()))
+        self.log_step("its picture is there", len(table), int(there.sum()))
         return table[there]
 
 
-class ClassImages(LabelledImages, ClassData):
-    """Pictures with a class each.
-
-    Args:
-        columns: The column that holds it.
-        classes: Names of the classes, in the order of the labels.
-        **options: As for LabelledImages and ClassData.
-    """
-
-    def __init__(self, columns: Sequence[str], classes: Sequence[Any], **options: Any) -> None:
-        super().__init__(classes=[str(name) for name in classes], **options)
-        (self.column,) = self.wanted = list(columns)  # as `galaxyml.data.tables.labels` makes sure
-
-    def known(self, path: Path, table: pd.DataFrame) -> pd.DataFrame:
-        """The column `label`, 0 to K - 1."""
-        label = table[self.column].map({name: at for at, name in enumerate(self.outputs)}).fillna(UNKNOWN)
-        if (bad := np.flatnonzero(label == UNKNOWN)).size:
-            row = int(bad[0])
-            raise DataError(
-                f"{path}, {place(table, row, 'id')}: {self.column} is '{table[self.column].iloc[row]}'"
-                f"{more(len(bad))}; the classes are {shorten(self.outputs, shown=12)}. Correct the row, or give "
-                "classes=[…] with it."
-            )
-        if all(name.lstrip("+-").isdecimal() for name in self.outputs):
-            self.notes.append(
-                f"{self.column}: its whole numbers are taken for classes; targets=numbers learns numbers."
-            )
-        found = pd.DataFrame({"label": label.astype(np.int64)})
-        self.check_counts(found, str(path), "Give rows of two classes or more.")
-        return found
+def _kind_of(
+    source: Any, labels: str, columns: Sequence[str] | None, classes: Sequence[Any] | None, tree: str | None
+) -> tuple[Kind, Sequence[str] | None, Split | None]:
+    """The kind of target of a table, its columns, and how it is split where it says so itself."""
+    if tree is not None:
+        return Fractions(tree), None, None
+    folder = Path(source if isinstance(source, str | Path) else "data/images").expanduser()
+    if not isinstance(source, str | Path) and not folder.is_dir():  # the simulated sky, which is drawn later
+        names = list(columns or ["kind"])
+        if names == ["kind"]:
+            return Classes([str(name) for name in classes or SIMULATED_CLASSES]), names, None
+        return Numbers(names), names, None
+    held = what_it_holds(place_of(folder, labels), columns, None, classes is not None)
+    split = Folds() if held.has_test else None
+    if held.kind == "class":
+        return Classes([str(name) for name in classes or held.classes or ()]), held.columns, split
+    return Numbers(held.columns), held.columns, split
 
 
-class NumberImages(LabelledImages):
-    """Pictures with numbers.
-
-    Args:
-        columns: The columns that hold them.
-        **options: As for LabelledImages.
-    """
-
-    def __init__(self, columns: Sequence[str], **options: Any) -> None:
-        super().__init__(**options)
-        self.wanted = self.targets = self.outputs = list(columns)
-        _check_names("columns", self.wanted)
-
-    def caption(self, said: np.ndarray, true: np.ndarray) -> str:
-        return "\n".join(
-            f"{name}: true {right:.4g}, said {found:.4g}"
-            for name, right, found in zip(self.outputs[:3], true, said, strict=False)
+def _read_classes(path: Path, table: pd.DataFrame, columns: list[str], kind: Kind, notes: list[str]) -> pd.DataFrame:
+    """The column `label`, 0 to K - 1."""
+    (column,) = columns  # as `galaxyml.data.tables.labels` makes sure
+    names = kind.outputs
+    label = table[column].map({name: at for at, name in enumerate(names)}).fillna(UNKNOWN)
+    if (bad := np.flatnonzero(label == UNKNOWN)).size:
+        row = int(bad[0])
+        raise DataError(
+            f"{path}, {place(table, row, 'id')}: {column} is '{table[column].iloc[row]}'"
+            f"{more(len(bad))}; the classes are {shorten(names, shown=12)}. Correct the row, or give "
+            "classes=[…] with it."
         )
-
-    def known(self, path: Path, table: pd.DataFrame) -> pd.DataFrame:
-        """The columns, as numbers."""
-        values = _numbers(path, table, self.wanted)
-        if constant := [name for name in self.wanted if values[name].nunique() < 2]:
-            raise DataError(
-                f"{path}: {constant[0]} is {values[constant[0]].iloc[0]:g} in all rows; there is nothing to learn. "
-                "Choose others by columns=[…]."
-            )
-        return values
+    if all(name.lstrip("+-").isdecimal() for name in names):
+        notes.append(f"{column}: its whole numbers are taken for classes; kind=numbers learns numbers.")
+    found = pd.DataFrame({"label": label.astype(np.int64)})
+    notes += check_counts(found["label"], names, str(path), "Give rows of two classes or more.")
+    return found
 
 
-class FractionImages(LabelledImages):
-    """Pictures with the fractions of a decision tree's answers.
+def _read_numbers(path: Path, table: pd.DataFrame, columns: list[str], kind: Kind, notes: list[str]) -> pd.DataFrame:
+    """The columns, as numbers."""
+    values = _numbers(path, table, columns)
+    if constant := [name for name in columns if values[name].nunique() < 2]:
+        raise DataError(
+            f"{path}: {constant[0]} is {values[constant[0]].iloc[0]:g} in all rows; there is nothing to learn. "
+            "Choose others by columns=[…]."
+        )
+    return values
 
-    Args:
-        tree: Name of the tree, or its `.yaml`.
-        **options: As for LabelledImages.
-    """
 
-    def __init__(self, tree: str, **options: Any) -> None:
-        super().__init__(**options)
-        self.tree = DecisionTree.load(tree)
-        self.wanted = self.targets = self.outputs = self.tree.columns
+def _read_fractions(path: Path, table: pd.DataFrame, columns: list[str], kind: Kind, notes: list[str]) -> pd.DataFrame:
+    """The tree's columns, as vote fractions."""
+    assert isinstance(kind, Fractions)
+    values = _numbers(path, table, columns)
+    check_fractions(path, values.assign(id=table["id"]), "id", kind.tree, notes)
+    return values
 
-    def caption(self, said: np.ndarray, true: np.ndarray) -> str:
-        return caption(said, true, self.tree)
 
-    def known(self, path: Path, table: pd.DataFrame) -> pd.DataFrame:
-        """The tree's columns, as fractions of paths."""
-        values = _numbers(path, table, self.wanted)
-        check_fractions(path, values.assign(id=table["id"]), "id", self.tree, self.notes)
-        return values
+READERS = {"classes": _read_classes, "numbers": _read_numbers, "fractions": _read_fractions}
 
 
 def _check_names(key: str, names: Sequence[str]) -> None:

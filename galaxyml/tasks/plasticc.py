@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +21,64 @@ from galaxyml.data.tables.plasticc import (
     read_survey,
     without_curves,
 )
+from galaxyml.kinds.anomalies import Anomalies
 from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.files import known_digest
 
 log = logging.getLogger(__name__)
 
+KNOWN = (  # classes of the training set
+    "SNIa",
+    "SNIa-91bg",
+    "SNIax",
+    "SNII",
+    "SNIbc",
+    "SLSN-I",
+    "TDE",
+    "KN",
+    "AGN",
+    "RRL",
+    "M-dwarf",
+    "EB",
+    "Mira",
+    "MicroLens-Single",
+)
 
-class PlasticcData(CurveData):
+
+class Plasticc(CurveData):
     """Light curves of PLAsTiCC in the files of Kaggle or of Zenodo.
 
     Objects of known classes in the training set are dealt into training, validation and test objects; all others of the
     training set come to the test objects. Objects of the test set are the split `survey`.
 
     Args:
+        source: The folder of the files; see CatalogData.
         classes: Names of the known classes.
         leave_out: Classes that are kept from training and are to be found: a code, a name, or several.
-        **options: As for CurveData.
+        kind: The kind of target; None for what is unlike these classes.
+        **options: As for CurveData and CatalogData.
     """
 
+    task = "plasticc"
+
     def __init__(
-        self, classes: Sequence[str], leave_out: int | str | Sequence[int | str] | None = None, **options: Any
+        self,
+        source: Any = None,
+        *,
+        classes: Sequence[str] = KNOWN,
+        leave_out: int | str | Sequence[int | str] | None = None,
+        kind: Anomalies | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(source, kind=kind if kind is not None else Anomalies(list(classes)), **options)
         self.classes = [CLASSES[class_code("classes", name)] for name in classes]
         self.left_out = [CLASSES[class_code("leave_out", given)] for given in _several(leave_out)]
+
+    @staticmethod
+    def simulate() -> "partial[None]":
+        from galaxyml.sky import write_plasticc
+
+        return partial(write_plasticc, count=3000, seed=0)
 
     def load(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
         files = find_files(root)
@@ -72,7 +107,7 @@ class PlasticcData(CurveData):
         self.notes += [note for store in stores for note in store.notes]
         empty = np.logical_and.reduce([without_curves(objects, store) for store in stores])
         if empty.any():
-            self.kept("has observations", len(objects), int((~empty).sum()))
+            self.log_step("has observations", len(objects), int((~empty).sum()))
         return objects[~empty].reset_index(drop=True), stores
 
     def _labelled(self, objects: pd.DataFrame, path: Path | None) -> pd.DataFrame:

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.classes import UNKNOWN, ClassData
+from galaxyml.data.classes import UNKNOWN, check_counts
+from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import SUFFIXES, has_suffix
 from galaxyml.data.tables.reading import check_range, degrees, header, place, read_table
+from galaxyml.kinds import classes as kind_of_classes
 from galaxyml.runs.errors import DataError, UserError, shorten
 
 ID = "OBJID"
@@ -131,23 +134,51 @@ class Classes:
         )
 
 
-class SpiralsData(ClassData):
+class Spirals(ImageData):
     """Galaxies that volunteers of Galaxy Zoo called spiral or elliptical.
 
     Args:
+        source: The folder with tables and images; see CatalogData.
         labels: What makes a galaxy a spiral or an elliptical.
         table: Name of the table with votes, one row an OBJID.
         mapping: Name of the table from `objid` to `asset_id`, the names of pictures; None where pictures are named by
             OBJID.
-        images: Name of the folder of pictures.
-        **options: As for ClassData.
+        images: Name of the folder of images.
+        classes: Names of the two classes, ellipticals first.
+        kind: The kind of target; None for these classes.
+        crop: SDSS cutouts hold the galaxy in the central 212 of 424 px.
+        margin: As for ImageData.
+        **options: As for ImageData and CatalogData.
     """
 
-    def __init__(self, labels: Labels, table: str, mapping: str | None, images: str, **options: Any) -> None:
-        super().__init__(**options)
-        self.labels = labels
-        self.table, self.mapping, self.images = table, mapping, images
+    task = "spirals"
+
+    def __init__(
+        self,
+        source: Any = None,
+        *,
+        labels: Labels | None = None,
+        table: str = "GalaxyZoo1_DR_table2.csv",
+        mapping: str | None = "gz2_filename_mapping.csv",
+        images: str = "images",
+        classes: Sequence[str] = ("elliptical", "spiral"),
+        kind: "kind_of_classes.Classes | None" = None,
+        crop: float = 0.5,
+        margin: float = 1.42,
+        **options: Any,
+    ) -> None:
+        kind = kind if kind is not None else kind_of_classes.Classes(list(classes))
+        super().__init__(source, kind=kind, crop=crop, margin=margin, **options)
+        self.labels = labels if labels is not None else Flags()
+        self.classes = list(classes)
+        self.table, self.mapping, self.folder = table, mapping, images
         self.tables = (table, *([mapping] if mapping else []), PROPERTIES)
+
+    @staticmethod
+    def simulate() -> "partial[None]":
+        from galaxyml.sky import write_spirals
+
+        return partial(write_spirals, count=3000, seed=0, size=424)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         """One row a galaxy that is spiral or elliptical and has a picture; each step is counted."""
@@ -160,19 +191,20 @@ class SpiralsData(ClassData):
         table["label"] = self.labels(path, table)
         if {"RA", "DEC"} <= set(table.columns):
             table["ra"], table["dec"] = degrees(path, table, ID, "RA", "DEC")
-        self.kept(f"rows of {self.table}", len(table), len(table))
+        self.log_step(f"rows of {self.table}", len(table), len(table))
         found = self._with_pictures(root, table)
         certain = found[found["label"] != UNKNOWN]
-        self.kept(self.labels.what, len(found), len(certain))
+        self.log_step(self.labels.what, len(found), len(certain))
         found = certain
-        self.check_counts(
-            found,
+        self.notes += check_counts(
+            found["label"],
+            self.classes,
             str(path),
             "Lower rule.cut, choose another rule with rule=flags, debiased or votes, or give "
             "a table and pictures that belong together.",
         )
         found = found.sort_values(ID, ignore_index=True)
-        self.made["joined"] = found.assign(label=np.array(self.outputs)[found["label"]])
+        self.artifacts["joined"] = found.assign(label=np.array(self.classes)[found["label"]])
         catalog = found.rename(columns={ID: "id"}).assign(split="train")
         known = [name for name in ("ra", "dec") if name in catalog]
         return self._with_properties(root, catalog[["id", "image", "split", "label", *known]])
@@ -180,21 +212,21 @@ class SpiralsData(ClassData):
     def _with_pictures(self, root: Path, table: pd.DataFrame) -> pd.DataFrame:
         """Those that have a picture, with its path as `image`; of several the first of `SAMPLES` that is there."""
         named = self._named(root, table)
-        folder = root / self.images
+        folder = root / self.folder
         if not folder.is_dir():
             raise DataError(f"There is no folder {folder}. {WHERE}")
         files = (path.name for path in folder.iterdir() if has_suffix(path, SUFFIXES))
-        there = {name.partition(".")[0]: f"{self.images}/{name}" for name in files}
+        there = {name.partition(".")[0]: f"{self.folder}/{name}" for name in files}
         named["image"] = named["picture"].map(there)
         if missing := named.loc[named["image"].isna(), "picture"].tolist():
-            self.notes.append(f"{self.images}: pictures that are not there ({len(missing):,}): {shorten(missing)}.")
+            self.notes.append(f"{self.folder}: pictures that are not there ({len(missing):,}): {shorten(missing)}.")
         pictured = named[named["image"].notna()]
         one = pictured.drop_duplicates(ID).drop(columns="picture")
         if len(one) < len(pictured):
             self.notes.append(
                 f"{len(pictured) - len(one):,} second pictures of a galaxy are left out (original before others)."
             )
-        self.kept(f"its picture is in {self.images}/", named[ID].nunique(), len(one))
+        self.log_step(f"its picture is in {self.folder}/", named[ID].nunique(), len(one))
         return one
 
     def _named(self, root: Path, table: pd.DataFrame) -> pd.DataFrame:
@@ -213,7 +245,7 @@ class SpiralsData(ClassData):
             self.notes.append(
                 f"{self.mapping}: {without:,} of {len(mapping):,} rows are of galaxies not in {self.table}."
             )
-        self.kept(f"OBJID is in {self.mapping}", len(table), int(table[ID].isin(mapping["objid"]).sum()))
+        self.log_step(f"OBJID is in {self.mapping}", len(table), int(table[ID].isin(mapping["objid"]).sum()))
         both = table.merge(mapping, left_on=ID, right_on="objid", how="inner").drop(columns="objid")
         rank = both["sample"].map({name: at for at, name in enumerate(SAMPLES)}) if "sample" in both else 0
         order = both.assign(rank=rank).sort_values([ID, "rank", "asset_id"], na_position="last")

@@ -2,25 +2,30 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from galaxyml.data import leakage
-from galaxyml.data.classes import check_balance, row_weights
 from galaxyml.data.images.data_module import ImageData
+from galaxyml.data.images.views import Augment
 from galaxyml.data.splits import Folds
 from galaxyml.data.tables.vote_catalogue import SurveyTable
+from galaxyml.kinds.votes import Votes
 from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
 from galaxyml.runs.files import known_digest
 from galaxyml.runs.seeds import derive
 from galaxyml.trees import DecisionTree
 from galaxyml.trees.vocabulary import KIND, Vocabulary, check_names
 
+VIEWS = Augment(zoom=1.2, shift=0.04, colour=0.1)
 STRATIFIED = "smooth_or_features"  # the question whose answers all parts of the split should share alike
 LEFT_OUT = "left out"  # the split of a galaxy to train on that is one to be judged
 
@@ -62,45 +67,65 @@ class Survey:
         return self.catalogue.campaign
 
 
-class SurveysData(ImageData):
+class Surveys(ImageData):
     """Galaxies of some surveys to train on, in folds, and of others to be judged.
 
     Args:
-        surveys: All that may be named.
+        source: The folder with a folder a survey; see CatalogData.
+        surveys: All that may be named; None for those of `conf/task/surveys.yaml`.
         train: Names of those that are trained on; their held-out galaxies are in distribution.
         test: Names of those that are never trained on.
-        vocabulary: What is predicted.
+        features: What is predicted, as `Vocabulary` takes it.
+        heads: `shared` or `own`, as `Vocabulary` takes it.
+        kind: The kind of target; None for votes of that vocabulary.
         numbers: By survey, how many of its galaxies are used, drawn by the seed: a number, or the name of another
             survey for as many as it has; the others are used whole.
-        balance: How evenly surveys are drawn for training: 0 as they come, 1 all equally often.
         least_votes: Fewest votes of a galaxy, in its first question.
         overlap: Whether only galaxies are trained on that all surveys of `train` have seen.
         leakage: What happens to galaxies to train on that are judged as well, by id, position or picture: `remove`
             leaves them out of training, `error` refuses to go on.
-        **options: As for ImageData; `separation` is the largest between two positions of one galaxy.
+        size: As for ImageData.
+        crop: Images hold the galaxy in the central half.
+        margin: As for ImageData.
+        augment: As for ImageData.
+        **options: As for ImageData and CatalogData; `separation` is the largest between two positions of one galaxy,
+            `balance` is over surveys.
     """
+
+    task = "surveys"
+    own_split = Folds()
 
     def __init__(
         self,
-        surveys: Mapping[str, Survey],
-        train: Sequence[str],
-        test: Sequence[str],
-        vocabulary: Vocabulary,
+        source: Any = None,
+        *,
+        surveys: Mapping[str, Survey] | None = None,
+        train: Sequence[str] = ("sdss", "decals12"),
+        test: Sequence[str] = ("ukidss",),
+        features: str | int | Sequence[str] = "all",
+        heads: str = "shared",
+        kind: Votes | None = None,
         numbers: Mapping[str, int | str | None] | None = None,
-        balance: float = 0.0,
         least_votes: int = 1,
         overlap: bool = False,
         leakage: str = "remove",
+        size: int = 224,
+        crop: float = 0.5,
+        margin: float = 1.42,
+        augment: Augment | None = VIEWS,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        surveys = surveys if surveys is not None else published_surveys()
         check_names(surveys, train, test)
-        check_balance(balance)
+        if kind is None:
+            kind = Votes(Vocabulary(features, heads, surveys, list(train), list(test)))
+        super().__init__(source, kind=kind, size=size, crop=crop, margin=margin, augment=augment, **options)
+        vocabulary = kind.vocabulary
         self.surveys = dict(surveys)
         self.train_names, self.test_names = list(train), list(test)
         self.vocabulary = vocabulary
         self.numbers = _checked(dict(numbers or {}), self.names)
-        self.balance, self.least_votes, self.overlap, self.leakage = balance, least_votes, overlap, leakage
+        self.least_votes, self.overlap, self.leakage = least_votes, overlap, leakage
         if leakage not in ("remove", "error"):
             raise UserError(f"leakage={leakage}: it must be remove or error.")
         if least_votes < 1:
@@ -116,8 +141,6 @@ class SurveysData(ImageData):
             raise UserError("split=holdout: test galaxies of this task are those of other surveys. Use split=folds.")
         if self.separation is None:
             raise UserError("separation=null: a number of arcseconds is needed, such as 3.0.")
-        self.outputs = vocabulary.columns
-        self.targets = vocabulary.features
         self.audit = leakage_audit()
 
     @property
@@ -147,29 +170,23 @@ class SurveysData(ImageData):
                 raise DataError(f"{root}: no galaxies of {name} are left to train on. {self._advice()}")
         return catalog
 
-    def trivial(self) -> Tensor:
-        """Means of the fractions over the training galaxies that were asked, shape (K,)."""
-        return self.targets_of_rows[self.rows("train")][..., 0].nanmean(dim=0).nan_to_num(0.0)
-
     def target_tensor(self, catalog: pd.DataFrame) -> Tensor:
         """Fractions and the votes of their questions, float32 of shape (N, K, 2)."""
         return torch.from_numpy(self.vote_targets[self._row_of[catalog["id"]].to_numpy()])
 
-    def alike(self, catalog: pd.DataFrame) -> np.ndarray:
+    def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
         """One column a survey, and the answers of the first question."""
         surveys = np.stack([catalog["survey"] == name for name in self.train_names], axis=1).astype(float)
         first = [name for name in self.vocabulary.ontology.features if name.startswith(f"{STRATIFIED}_")]
         known = [name for name in first if name in catalog]
         return np.hstack([surveys, catalog[known].fillna(0).to_numpy(float)])
 
-    def row_weights(self, rows: Tensor) -> Tensor | None:
-        if not self.balance:
-            return None
+    def groups(self) -> Tensor:
+        """Numbers of the surveys."""
         assert self.catalog is not None
-        codes = pd.Categorical(self.catalog["survey"], self.names).codes.astype(np.int64)
-        return row_weights(torch.from_numpy(codes)[rows], self.balance)
+        return torch.from_numpy(pd.Categorical(self.catalog["survey"], self.names).codes.astype(np.int64))
 
-    def screen(self, catalog: pd.DataFrame, objects: np.ndarray) -> pd.DataFrame:
+    def drop_leaks(self, catalog: pd.DataFrame, objects: np.ndarray) -> pd.DataFrame:
         """Leaves out of training what shares its picture with a galaxy to be judged."""
         judged = catalog["split"] == "test"
         shared = ~judged & np.isin(objects, objects[judged])
@@ -180,47 +197,22 @@ class SurveysData(ImageData):
         self._found_leaks(catalog.loc[shared, "id"].to_numpy(), twins, np.full(shared.sum(), np.nan), "picture")
         return catalog.assign(split=np.where(shared, LEFT_OUT, catalog["split"]))
 
-    def caption(self, said: np.ndarray, true: np.ndarray) -> str:
-        lines = []
-        for name, values in (("true", true[:, 0]), ("said", said)):
-            known = ~np.isnan(true[:, 0])
-            best = [
-                (self._label(columns[at]), shares[at])
-                for columns, shares in self._answered(values, known)
-                if len(shares) and (at := int(shares.argmax())) >= 0
-            ]
-            lines.append(f"{name}: " + ", ".join(f"{label} {share:.2f}" for label, share in best[:3]))
-        return "\n".join(lines)
+    @staticmethod
+    def simulate() -> "partial[None]":
+        from galaxyml.sky import write_surveys
 
-    def _answered(self, values: np.ndarray, known: np.ndarray) -> list[tuple[list[str], np.ndarray]]:
-        found, at = [], 0
-        for group in self.vocabulary.groups:
-            rows = np.arange(at, at + len(group.columns))
-            at += len(group.columns)
-            rows = rows[known[rows]]
-            part = np.clip(values[rows], 0, None)
-            if len(rows):
-                found.append(([self.outputs[row] for row in rows], part / max(part.sum(), 1e-9)))
-        return found
-
-    def _label(self, column: str) -> str:
-        ontology = self.vocabulary.ontology
-        plain = self.vocabulary.plain_of.get(column, column)
-        if plain in ontology.features:
-            return ontology.label(plain)
-        campaign, mark, answer = column.partition(":")
-        return DecisionTree.load(campaign).labels.get(answer, answer) if mark else column
+        return partial(write_surveys, count=2000, seed=0, overlap=0.3, size=424)
 
     def _read(self, root: Path, name: str) -> "Part":
         survey = self.surveys[name]
         kinds = {kind: survey.fraction if kind == KIND else kind for kind in self.vocabulary.kinds}
         table = survey.catalogue.read(
-            root, list(kinds.values()), self.notes, lambda what, before, after: self.kept(what, before, after)
+            root, list(kinds.values()), self.notes, lambda what, before, after: self.log_step(what, before, after)
         )
         fractions = {kind: table.fractions[own] for kind, own in kinds.items() if own in table.fractions}
         votes = table.galaxies["votes"].to_numpy(float)
         enough = votes >= self.least_votes
-        self.kept(
+        self.log_step(
             f"{name}: at least {self.least_votes} vote{'s' * (self.least_votes > 1)}", len(enough), int(enough.sum())
         )
         true, asked = self.vocabulary.truth(survey.campaign, table.votes, fractions)
@@ -265,7 +257,7 @@ class SurveysData(ImageData):
                 row[name] = " + ".join(columns)
                 row[f"{name}_asked"] = str(int(part.galaxies[feature].notna().sum()))
             rows.append(row)
-        self.made["features"] = pd.DataFrame(rows)
+        self.artifacts["features"] = pd.DataFrame(rows)
         common = ontology.common([self.surveys[name].campaign for name in parts])
         shared = [feature for feature in self.vocabulary.plain if feature in common]
         of_question = pd.Series([ontology.question_of(feature).name for feature in shared], dtype=object)
@@ -279,7 +271,7 @@ class SurveysData(ImageData):
         """Keeps of the surveys to train on the galaxies that all of them have seen."""
         kept = leakage.seen_by_all([parts[name].galaxies for name in self.train_names], self.separation or 0.0)
         for name, rows in zip(self.train_names, kept, strict=True):
-            self.kept(
+            self.log_step(
                 f"{name}: within {self.separation:g} arcsec of a galaxy of each other survey",
                 len(rows),
                 int(rows.sum()),
@@ -315,7 +307,7 @@ class SurveysData(ImageData):
         for name in self.train_names:
             blind = unknown[name] or any(unknown[test] for test in self.test_names)
             way = "id, and position where it is known" if blind else "id and position"
-            self.kept(
+            self.log_step(
                 f"{name}: not among {', '.join(self.test_names)}, by {way}", before[name], len(parts[name].galaxies)
             )
 
@@ -338,7 +330,7 @@ class SurveysData(ImageData):
             return
         found = pd.DataFrame({"trained": ids, "judged": others, "separation_arcsec": away, "by": by})
         self.audit = pd.concat([self.audit, found], ignore_index=True)
-        self.made["audit"] = self.audit
+        self.artifacts["audit"] = self.audit
         pairs = [f"{one} = {other}" for one, other in zip(ids, others, strict=True)]
         if self.leakage == "error":
             raise DataError(
@@ -360,7 +352,7 @@ class SurveysData(ImageData):
             return part
         chosen = np.random.default_rng(derive(self.seed, "numbers", name)).permutation(len(part.galaxies))[:number]
         rows = np.isin(np.arange(len(part.galaxies)), chosen)
-        self.kept(f"{name}: drawn by the seed", len(rows), number)
+        self.log_step(f"{name}: drawn by the seed", len(rows), number)
         return part.rows(rows)
 
 
@@ -379,6 +371,11 @@ class Part:
     def rows(self, kept: np.ndarray) -> "Part":
         """Some of them, by a mask of shape (N,)."""
         return Part(self.galaxies[kept].reset_index(drop=True), self.targets[kept])
+
+
+def published_surveys() -> dict[str, Survey]:
+    """The surveys of `conf/task/surveys.yaml`, in the layout of their published files."""
+    return {name: instantiate(survey) for name, survey in OmegaConf.load(CONF / "task" / "surveys.yaml").surveys.items()}
 
 
 def leakage_audit() -> pd.DataFrame:

@@ -1,14 +1,18 @@
-"""What a frozen backbone says of each picture, computed once and kept, not once an epoch."""
+"""Features of a frozen backbone: computed once and kept, not once an epoch."""
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as lightning
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from galaxyml.data.images.store import ImageStore
 from galaxyml.data.images.views import dihedral
 from galaxyml.models.backbone_with_head import BackboneWithHead, in_parts
+from galaxyml.runs import ranks
 from galaxyml.runs.files import atomic_write, check_space, digest
 from galaxyml.runs.progress import track
 
@@ -67,3 +71,42 @@ def _weights(net: BackboneWithHead) -> str:
         for key, value in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
             found.update(key.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
+
+
+class FrozenFeatures(Callback):
+    """Trains the head of a frozen backbone on features that are computed once, in the place of images."""
+
+    def __init__(self) -> None:
+        self.before: tuple[Any, int] | None = None
+
+    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+        attached: Any = trainer  # Lightning sets its datamodule without declaring it
+        data = attached.datamodule
+        if not hasattr(data, "use_features"):
+            return
+        if stage == "fit":
+            data.use_images()
+            if getattr(pl_module, "phase", "all") == "head":
+                self._use_features(trainer, pl_module, data)
+        elif stage == "predict" and not getattr(pl_module, "predicts_from_features", False):
+            self.before = data.shown, data.workers
+            data.use_images()
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+        if stage == "predict" and self.before is not None:
+            attached: Any = trainer
+            attached.datamodule.shown, attached.datamodule.workers = self.before
+            self.before = None
+
+    def _use_features(self, trainer: lightning.Trainer, module: Any, data: Any) -> None:
+        with ranks.rank_zero_first(), trainer.precision_plugin.forward_context():
+            features = open_features(
+                data.store,
+                module.net,
+                data.framing.size,
+                module.views,
+                data.cache,
+                trainer.strategy.root_device,
+                trainer.precision,
+            )
+        data.use_features(features, len(module.predict_views) if module.predicts_from_features else 1)

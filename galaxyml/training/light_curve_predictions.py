@@ -1,37 +1,35 @@
 """What an autoencoder tells of light curves, written into the folder of its run as it comes."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import lightning.pytorch as lightning
 import numpy as np
 import pandas as pd
 import torch
+from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from galaxyml.data.catalog import as_text
 from galaxyml.data.light_curves.data_module import CurveData
 from galaxyml.data.light_curves.features import features
 from galaxyml.data.light_curves.inputs import BANDS
-from galaxyml.kinds.anomalies.plots import Curve
+from galaxyml.evaluation.light_curve_plots import Curve
 from galaxyml.models.light_curves.vae import LightCurveVAE
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.progress import track
-from galaxyml.runs.run_dir import RunDir
 from galaxyml.training import projector
 from galaxyml.training.loggers import TensorBoard
 from galaxyml.training.predictions import gather
-
-if TYPE_CHECKING:
-    from galaxyml.training.vae import VAEModule
 
 AT_ONCE = 20_000  # objects whose numbers are held together
 MOMENTS = 300  # at which a reconstruction is drawn
 WINDOW = 10.0  # days within which deviations are taken together
 
 
-def told(net: LightCurveVAE, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def encode_light_curves(net: LightCurveVAE, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """What an autoencoder tells of each object, from the mean of its latent.
 
     Returns:
@@ -42,10 +40,10 @@ def told(net: LightCurveVAE, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     scales, known = net.known(batch)
     latent = net.encode(batch, scales, known).mean
-    said = net.decode(latent, known, batch)
+    model = net.decode(latent, known, batch)
     mask = batch["mask"]
-    variance = (batch["error"] / scales[:, None]) ** 2 + said.spread**2
-    pull = torch.where(mask, (batch["flux"] / scales[:, None] - said.flux) / variance.sqrt(), 0.0)
+    variance = (batch["error"] / scales[:, None]) ** 2 + model.spread**2
+    pull = torch.where(mask, (batch["flux"] / scales[:, None] - model.flux) / variance.sqrt(), 0.0)
     mean_square = (pull**2).sum(1) / mask.sum(1).clamp(min=1)
     largest, worst = gathered(pull, batch).abs().max(1)
     luminosity = (net.decode_luminosity(latent, known) - known[:, -1]).abs()
@@ -96,14 +94,14 @@ def reconstructed(
     time, mask = batch["time"], batch["mask"]
     first, last = time.amin(1), time.amax(1)
     moments = first[:, None] + (last - first)[:, None] * torch.linspace(0, 1, MOMENTS, device=time.device)
-    asked = {
+    queried = {
         "condition": batch["condition"],
         "time": moments.repeat(1, BANDS),
         "band": torch.arange(BANDS, device=time.device).repeat_interleave(MOMENTS).expand(len(time), -1),
     }
-    said = net.decode(latent, known, asked)
-    flux, spread = ((part * scales[:, None]).view(-1, BANDS, MOMENTS).cpu().numpy() for part in said)
-    worst = told(net, batch)
+    decoded = net.decode(latent, known, queried)
+    flux, spread = ((part * scales[:, None]).view(-1, BANDS, MOMENTS).cpu().numpy() for part in decoded)
+    worst = encode_light_curves(net, batch)
     curves = []
     for row, title in enumerate(titles):
         kept, start = mask[row], float(batch["reference"][row])
@@ -116,24 +114,95 @@ def reconstructed(
     return curves
 
 
-def write_predictions(trainer: lightning.Trainer, module: "VAEModule", data: CurveData, here: RunDir) -> None:
-    """Writes what the autoencoder tells of every object, and the plain features beside which it is judged.
+class LightCurveTables(BasePredictionWriter):
+    """Writes what an autoencoder tells of every object, and the plain features beside which it is judged.
 
     The tables `predictions/told/<split>.parquet` have the objects of the catalog in its order. They are written as they
     come, so that millions of objects pass through little memory.
 
+    Args:
+        open_table: Takes a split and gives what takes its tables, such as `RunDir.predictions_writer`.
+        where: What is predicted with, for errors.
+
     Raises:
         UserError: If a number is not finite.
     """
-    for split in data.predicted:
-        with here.predictions_writer(split, by="told") as write:
-            for table in told_parts(trainer, module, data, split, here):
-                write(table)
-    _project(trainer, module, data)
+
+    def __init__(
+        self, open_table: Callable[[str], AbstractContextManager[Callable[[pd.DataFrame], None]]], where: Any
+    ) -> None:
+        super().__init__("batch")
+        self.open_table, self.where = open_table, where
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.split: str | None = None
+        self.waiting: list[dict[str, Tensor]] = []
+
+    def write_on_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        prediction: dict[str, Tensor],
+        batch_indices: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        attached: Any = trainer  # Lightning sets its datamodule without declaring it
+        data: CurveData = attached.datamodule
+        split = data.predicted[dataloader_idx]
+        if split != self.split:
+            self._close(data)
+            self.split = split
+            self.table = self.open_table(split) if ranks.is_rank_zero() else None
+            self.write = self.table.__enter__() if self.table is not None else None
+        self.waiting.append({name: values.cpu() for name, values in prediction.items()})
+        if sum(len(part["index"]) for part in self.waiting) * ranks.size() >= AT_ONCE:
+            self._flush(data)
+
+    def on_predict_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        attached: Any = trainer
+        self._close(attached.datamodule)
+        _project(trainer, pl_module, attached.datamodule)
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        if getattr(self, "table", None) is not None:
+            self.table.__exit__(type(exception), exception, exception.__traceback__)  # leaves no half table
+            self.table = None
+
+    def _close(self, data: CurveData) -> None:
+        if self.split is None:
+            return
+        self._flush(data)
+        if self.table is not None:
+            self.table.__exit__(None, None, None)
+        self.table, self.split = None, None
+
+    def _flush(self, data: CurveData) -> None:
+        if not self.waiting:
+            return
+        predicted, self.waiting = gather(self.waiting), []
+        if self.write is not None:
+            self.write(with_features(predicted, data, self.where))
+
+
+def with_features(predicted: dict[str, Tensor], data: CurveData, where: Any) -> pd.DataFrame:
+    """A table of predictions with the plain features of the same objects.
+
+    Returns:
+        `id`, the columns of `as_table`, and one column `feature_<name>` for each plain feature.
+    """
+    assert data.catalog is not None
+    rows = predicted["index"]
+    table = as_table(predicted, data.catalog["id"].to_numpy())
+    if not np.isfinite(table.to_numpy(np.float64)).all():
+        raise diverged(where)
+    known = features(data.batches.curves(rows), data.catalog.iloc[rows.numpy()])
+    return pd.concat([table, known.drop(columns="id").add_prefix("feature_")], axis=1)
 
 
 @torch.no_grad()
-def _project(trainer: lightning.Trainer, module: "VAEModule", data: CurveData) -> None:
+def _project(trainer: lightning.Trainer, module: Any, data: CurveData) -> None:
     """Shows validation objects in TensorBoard's projector, where they lie in the latent space."""
     boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
     if not boards:
@@ -150,27 +219,23 @@ def _project(trainer: lightning.Trainer, module: "VAEModule", data: CurveData) -
 
 
 def told_parts(
-    trainer: lightning.Trainer, module: "VAEModule", data: CurveData, split: str, here: RunDir
+    trainer: lightning.Trainer, module: Any, data: CurveData, split: str, name: str, where: Any
 ) -> Iterator[pd.DataFrame]:
-    """What a run's net tells of the objects of a split, and their plain features, 20,000 objects at a time.
+    """The same tables of the objects of a split, 20,000 objects at a time; of several processes, the first has them.
 
-    Of several processes, the leader alone gets it.
-
-    Yields:
-        `id`, the columns of `as_table`, and one column `feature_<name>` for each plain feature.
+    Args:
+        trainer: Predicts.
+        module: A fitted VAEModule.
+        data: Set up.
+        split: Of its catalog.
+        name: Of the run, for the progress bar.
+        where: Its folder, for errors.
     """
-    assert data.catalog is not None
-    ids = data.catalog["id"].to_numpy()
     parts = data.rows(split).split(AT_ONCE)
-    for rows in track(parts, f"{here.name}: predicting {split}", len(parts)):
-        said = gather(trainer.predict(module, data.plain_batches(rows)))
-        if not ranks.is_rank_zero():
-            continue
-        table = as_table(said, ids)
-        if not np.isfinite(table.to_numpy(np.float64)).all():
-            raise diverged(here.path)
-        plain = features(data.batches.curves(rows), data.catalog.iloc[rows.numpy()])
-        yield pd.concat([table, plain.drop(columns="id").add_prefix("feature_")], axis=1)
+    for rows in track(parts, f"{name}: predicting {split}", len(parts)):
+        predicted = gather(trainer.predict(module, data.plain_batches(rows)))
+        if ranks.is_rank_zero():
+            yield with_features(predicted, data, where)
 
 
 def as_table(prediction: dict[str, Tensor], ids: np.ndarray) -> pd.DataFrame:

@@ -9,7 +9,6 @@ from torch import nn
 
 from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.run_dir import RunDir
 
 PHASES = ("all", "head", "lora")
 
@@ -59,25 +58,6 @@ class Tuning:
         return partial(optimizer, lr=self.head_lr)
 
 
-class OnePhase:
-    """A module that is fitted whole, at once."""
-
-    phases: tuple[str, ...] = ("all",)
-
-    def enter(self, phase: str) -> None:
-        """All of it is trainable from the start."""
-
-    def begin(self, phase: str, trainer: Any, data: Any, here: RunDir) -> None:
-        """Needs nothing besides what it is prepared with."""
-
-    def end(self, trainer: Any, data: Any, here: RunDir) -> None:
-        """Never called, as no phase follows."""
-
-    def epochs(self, phase: str, last: int) -> int:
-        """Those of the last phase."""
-        return last
-
-
 def phases(tune: str | Sequence[str], net: nn.Module) -> tuple[str, ...]:
     """The phases that a configuration names.
 
@@ -87,7 +67,7 @@ def phases(tune: str | Sequence[str], net: nn.Module) -> tuple[str, ...]:
 
     Raises:
         UserError: If there is no such phase, one occurs twice, a phase follows that others have no room for, or the
-            net does not say what its head is.
+            net has no separate head.
     """
     named = (tune,) if isinstance(tune, str) else tuple(tune)
     shown = named[0] if len(named) == 1 else f"[{','.join(map(str, named))}]"
@@ -98,7 +78,7 @@ def phases(tune: str | Sequence[str], net: nn.Module) -> tuple[str, ...]:
     if "head" in named[1:]:
         raise UserError(f"tune={shown}: the head alone comes first, as in [head,{named[0]}].")
     if set(named) - {"all"} and not isinstance(net, BackboneWithHead):
-        raise UserError(f"tune={shown}: {type(net).__name__} does not say what its head is. Use tune=all.")
+        raise UserError(f"tune={shown}: {type(net).__name__} has no separate head. Use tune=all.")
     return named
 
 

@@ -1,4 +1,4 @@
-"""What a net says of pictures, whichever way it was fitted."""
+"""What a net predicts for images, whichever way it was fitted."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -8,7 +8,7 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 
-from galaxyml.data.images.views import scaled
+from galaxyml.data.images.views import plain, scaled
 from galaxyml.models.backbone_with_head import PART, BackboneWithHead, in_parts
 from galaxyml.models.symmetry import Symmetric, Symmetries, view_set
 
@@ -27,6 +27,7 @@ class PredictionModule(lightning.LightningModule):
         symmetry: Views that the net itself averages its features over, in training too; None for the picture as it is.
         embedded: Test objects of each survey whose features are kept; 0 for none.
         channels_last: Whether convolutions see channels last, which is faster on CPUs and on tensor cores.
+        size: Side in pixels of what the net sees, with which stored images can be given as they are.
 
     Attributes:
         compiled_for: Shape of the pictures that a compiled net is compiled for; None for a net that is not.
@@ -42,6 +43,7 @@ class PredictionModule(lightning.LightningModule):
         symmetry: Any = None,
         embedded: int = 0,
         channels_last: bool = True,
+        size: int | None = None,
     ) -> None:
         super().__init__()
         net = net if symmetry is None else Symmetric(net, view_set(symmetry, "symmetry"))
@@ -50,9 +52,18 @@ class PredictionModule(lightning.LightningModule):
         self.final = final if final is not None else nn.Identity()
         self.predict_views = view_set(predict_views)
         self.embedded = embedded
+        self.size = size
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Outputs in single precision, shape (N, K)."""
+    def forward(self, images: Tensor | dict[str, Tensor]) -> Tensor:
+        """Outputs in single precision, shape (N, K).
+
+        Args:
+            images: Views in [0, 1], shape (N, 3, size, size); or stored images, uint8 of shape (N, side, side, 3), of
+                which the central view is taken; or a batch that has either as `image`.
+        """
+        images = images["image"] if isinstance(images, dict) else images
+        if images.dtype == torch.uint8:
+            images = plain(images, self.size if self.size is not None else images.shape[1])
         images = images if self.channels_last else images.contiguous()
         # Each other shape, and evaluation, would be compiled anew, which takes longer than it saves.
         usual = self.compiled_for is None or (self.training and images.shape == self.compiled_for)
@@ -95,14 +106,14 @@ class PredictionModule(lightning.LightningModule):
                 found = in_parts(self.net.features, seen).float()
                 outputs += in_parts(self.classify, found).split(len(images))
                 if feature is None:
-                    plain = found[: len(images)]
-                    feature = plain if views.begins_plain else in_parts(self.net.features, batch["image"]).float()
+                    first = found[: len(images)]
+                    feature = first if views.begins_plain else in_parts(self.net.features, batch["image"]).float()
         every = torch.stack(outputs)
-        said = {"index": batch["index"], "output": every.mean(0)}
+        predicted = {"index": batch["index"], "output": every.mean(0)}
         if len(views) > 1:
-            said["spread"] = every.std(0, correction=0)
+            predicted["spread"] = every.std(0, correction=0)
         keep = feature is not None and (dataloader_idx != TEST or self.embedded)
-        return said | ({"feature": feature} if keep and feature is not None else {})
+        return predicted | ({"feature": feature} if keep and feature is not None else {})
 
 
 def _together(views: Iterator[Tensor], count: int) -> Iterator[Tensor]:

@@ -1,43 +1,51 @@
-"""Fits a net to known targets; knows no task."""
+"""Fits a model to known targets; knows no task."""
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import lightning.pytorch as lightning
 import torch
-from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from galaxyml.data.batches import rows_of_all
-from galaxyml.data.images.data_module import ImageData
-from galaxyml.evaluation.plots import picture_grid
+from galaxyml.models import build_model
 from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.models.symmetry import Symmetries
 from galaxyml.runs import ranks
-from galaxyml.runs.run_dir import RunDir
-from galaxyml.training import predictions, preparing
+from galaxyml.runs.errors import UserError
 from galaxyml.training.optimizers import optimization
 from galaxyml.training.phases import Tuning, enter, phases
 from galaxyml.training.prediction_module import PredictionModule
+from galaxyml.training.specs import ADAMW, COSINE, build, own_weights, plain
 
-SHOWN = 8  # pictures in a figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 8  # images in a figure
 
 
 class SupervisedModule(PredictionModule):
-    """A net, its loss, its metrics and its optimizer, all handed in.
+    """A net, its loss, its metrics and its optimizer, all handed in, or taken from the kind of target.
+
+    What may be a module may also be a mapping `{_target_: …}` with its arguments; with mappings alone
+    `load_from_checkpoint` needs nothing else.
 
     Args:
-        net: (N, 3, H, W) -> (N, K).
-        loss: (outputs, targets) -> scalar.
-        metrics: Collects outputs and targets of the validation split; computes a dict of numbers, and draws figures.
+        net: (N, 3, H, W) -> (N, K); a module, a mapping, or a name as `galaxyml.models.build_model` takes it.
+        loss: (outputs, targets) -> scalar; None for the kind's.
+        metrics: Any torchmetrics metric or collection, which collects outputs and targets of the validation split;
+            it may have `figures()`. None for the kind's.
         optimizer: Takes parameter groups.
         schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
+        kind: The kind of target (`galaxyml.kinds`); None if loss and metrics are given.
+        final: What makes outputs of the net's scores; None for the kind's.
         tune: `all` of the net, its `head` alone (the rest stays as it is, in evaluation mode), or `lora` (small
             matrices beside its layers, and the head); several are phases, one after the other.
-        views: Of each picture, that a head alone learns from, 1 (the plain view) to 8.
+        views: Of each image, that a head alone learns from, 1 (the plain view) to 8.
         allow_double_weighting: Whether a balanced sampler and class weights may be used together.
         tuning: How the phases go.
         **options: As for PredictionModule.
@@ -47,64 +55,143 @@ class SupervisedModule(PredictionModule):
         phase: The one that the module is in.
 
     Raises:
-        UserError: If the head is to be tuned of a net that does not say what its head is.
+        UserError: If the head is to be tuned of a net that has no separate head, or loss or metrics are missing.
     """
 
     def __init__(
         self,
-        net: nn.Module,
-        loss: nn.Module,
-        metrics: Metric,
-        optimizer: Callable[..., Optimizer],
-        schedule: Callable[..., Any] | None = None,
+        net: nn.Module | Mapping[str, Any] | str,
+        loss: nn.Module | Mapping[str, Any] | None = None,
+        metrics: Metric | MetricCollection | Mapping[str, Any] | None = None,
+        optimizer: Callable[..., Optimizer] | Mapping[str, Any] = ADAMW,
+        schedule: Callable[..., Any] | Mapping[str, Any] | None = COSINE,
+        *,
+        kind: Any = None,
+        final: nn.Module | Mapping[str, Any] | None = None,
         tune: str | Sequence[str] = "all",
         views: int = 8,
         allow_double_weighting: bool = False,
-        tuning: Tuning | None = None,
+        tuning: Tuning | Mapping[str, Any] | None = None,
+        size: int | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(net, **options)
-        self.loss = loss
-        self.metrics = metrics
-        self.optimizer = optimizer
-        self.schedule = schedule
+        given = {
+            "net": own_weights(net),
+            "loss": loss,
+            "metrics": metrics,
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "kind": kind,
+            "final": final,
+            "tune": tune,
+            "views": views,
+            "allow_double_weighting": allow_double_weighting,
+            "tuning": tuning,
+            "size": size,
+            **options,
+        }
+        kind = build(kind)
+        if kind is None and (loss is None or metrics is None):
+            raise UserError("SupervisedModule: give loss and metrics, or kind, which has both; or use for_data(data).")
+        built = net if isinstance(net, nn.Module) else build_model(net, len(kind.outputs) if kind else None, size)
+        head = build(final) if final is not None else kind.head() if kind is not None else None
+        options = {name: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v for name, v in options.items()}
+        super().__init__(built, head, size=size, **options)
+        self.save_hyperparameters({name: plain(value) for name, value in given.items()}, logger=False)
+        self.kind = kind
+        self.loss = build(loss) if loss is not None else kind.loss()
+        self.metrics = build(metrics) if metrics is not None else kind.metrics()
+        self.test_metrics = copy.deepcopy(self.metrics)
+        self.optimizer = build(optimizer)
+        self.schedule = build(schedule)
         self.views = views
         self.allow_double_weighting = allow_double_weighting
-        self.tuning = tuning if tuning is not None else Tuning()
+        self.tuning = build(tuning) if tuning is not None else Tuning()
         self.phases = phases(tune, self.net)
-        self.enter(self.phases[0])
+        self.start_phase(self.phases[0])
 
-    def check(self, data: ImageData) -> None:
-        """Refuses to make rare classes count twice."""
-        preparing.check_weighing(self, data)
+    @classmethod
+    def for_data(cls, data: Any, net: nn.Module | Mapping[str, Any] | str = "resnet50", **options: Any) -> Self:
+        """A module whose loss, outputs and metrics suit the kind of target of a DataModule.
 
-    def prepare(self, trainer: lightning.Trainer, data: ImageData, here: RunDir) -> None:
-        """Makes sure that net and pictures fit, and shows the loss the targets."""
-        preparing.probe(self, data)
-        preparing.show_targets(self, data)
+        Args:
+            data: Such as `galaxyml.GalaxyZoo("data/galaxyzoo")`.
+            net: As for SupervisedModule.
+            **options: As for SupervisedModule.
+        """
+        return cls(net, kind=data.kind, **{"size": data.framing.size, **options})
 
-    def enter(self, phase: str) -> None:
+    def setup(self, stage: str) -> None:
+        if stage != "fit":
+            return
+        attached: Any = self.trainer  # Lightning sets its datamodule without declaring it
+        data = attached.datamodule
+        if data is not None:
+            self.check_data(data)
+        self.check_output_shape()
+        learners = [part for part in (self.final, self.loss) if hasattr(part, "fit_targets")]
+        if not learners:
+            return
+        if not hasattr(data, "training_targets"):
+            raise UserError(
+                f"{type(learners[0]).__name__} learns from the training targets: call "
+                "trainer.fit(model, datamodule=data) with a DataModule of galaxyml, or one with training_targets()."
+            )
+        for part in learners:
+            part.fit_targets(data.training_targets())
+
+    def check_data(self, data: Any) -> None:
+        """Refuses to make rare classes count twice.
+
+        Raises:
+            UserError: If a balanced sampler and class weights are used together, and nobody insists.
+        """
+        balance = getattr(data, "balance", 0.0)
+        loss: Any = self.loss
+        if balance and getattr(loss, "reweights", False) and not self.allow_double_weighting:
+            raise UserError(
+                f"balance={balance} draws rare classes more often, and the loss weighs them more as well: they count "
+                "twice, and the net then sees them everywhere (recall 0.90 at precision 0.23 in a published run). Set "
+                f"balance=0, or loss.{loss.key}=null; allow_double_weighting=true insists."
+            )
+
+    @torch.no_grad()
+    def check_output_shape(self) -> None:
+        """Makes sure that the net takes images of the given size and has as many outputs as there is to predict.
+
+        Raises:
+            UserError: If it does not.
+        """
+        if self.size is None or self.kind is None:
+            return
+        training = self.training
+        try:
+            outputs = self.eval()(torch.zeros(2, 3, self.size, self.size, device=self.device))
+        except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"size={self.size}: this model cannot take it ({reason}). Choose another size=…."
+            ) from error
+        finally:
+            self.train(training)
+        if outputs.shape[1] != len(self.kind.outputs):
+            raise UserError(f"outputs={outputs.shape[1]}: this task predicts {len(self.kind.outputs)} columns.")
+
+    def start_phase(self, phase: str) -> None:
         """Makes trainable what a phase tunes."""
         self.phase = phase
         enter(phase, self.net, self.tuning)
 
-    def begin(self, phase: str, trainer: lightning.Trainer, data: ImageData, here: RunDir) -> None:
-        """Makes a phase ready: what is trained, and on pictures or on their features."""
-        self.enter(phase)
-        preparing.begin(trainer, self, data, here)
-
-    def end(self, trainer: lightning.Trainer, data: ImageData, here: RunDir) -> None:
-        """Writes what the net says after a phase that another follows."""
-        if self.tuning.progression:
-            predictions.write_tables(trainer, self, data, here, by=f"net_{self.phase}")
-
-    def write_predictions(self, trainer: lightning.Trainer, data: ImageData, here: RunDir) -> None:
-        """Writes what the net says of validation and test pictures."""
-        predictions.write_predictions(trainer, self, data, here)
-
-    def epochs(self, phase: str, last: int) -> int:
+    def phase_epochs(self, phase: str, last: int) -> int:
         """Epochs of a phase, where `last` is how many the last one has."""
         return last if phase == self.phases[-1] else self.tuning.head_epochs
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["phase"] = self.phase
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if (phase := checkpoint.get("phase", self.phase)) != self.phase:
+            self.start_phase(phase)  # the matrices of `lora` have to be there
 
     @property
     def predicts_from_features(self) -> bool:
@@ -117,29 +204,39 @@ class SupervisedModule(PredictionModule):
         return (self.tuning.backbone_rate, self.tuning.layer_decay) if self.phase == "all" else (1.0, 1.0)
 
     @torch.no_grad()
-    def baseline(self, data: ImageData) -> dict[str, float]:
-        """The metrics of the validation split that a predictor reaches which sees no picture, by name."""
-        targets = data.targets_of_rows[data.rows("val")]
-        collected = copy.deepcopy(self.metrics).cpu()
-        collected.reset()
-        collected.update(data.trivial().float().expand(len(targets), -1), targets)
-        return {name: float(value) for name, value in collected.compute().items() if "/" not in name}
+    def baseline(self, data: Any) -> dict[str, float]:
+        """The metrics of the validation split that a predictor reaches which sees no image, by name."""
+        if self.kind is None:
+            return {}
+        targets = data.targets[data.rows("val")]
+        metrics = copy.deepcopy(self.metrics).cpu()
+        metrics.reset()
+        outputs = self.kind.baseline(data.training_targets()).float()
+        metrics.update(outputs.expand(len(targets), *outputs.shape), targets)
+        return {name: float(value) for name, value in named(metrics).items() if "/" not in name}
 
     @torch.no_grad()
-    def figures(self, trainer: lightning.Trainer) -> dict[str, Figure]:
-        """The metric's figures, and some validation pictures with what the net says of them."""
-        attached: Any = trainer  # Lightning sets its datamodule without declaring it
-        data: ImageData = attached.datamodule
-        batch = trainer.strategy.batch_to_device(data.pictures[data.rows("val")[:SHOWN]], self.device)
+    def figures(self, trainer: lightning.Trainer) -> "dict[str, Figure]":
+        """The metric's figures, and some validation images with what is predicted for them."""
+        from galaxyml.evaluation.plots import picture_grid
+
+        collected: Any = self.metrics
+        drawn: dict[str, Figure] = {}
+        if hasattr(collected, "figures"):
+            collected.compute()  # of all processes, and kept: within the next line none could ask the others
+            with collected.sync_context(should_unsync=True):
+                drawn = collected.figures()
+        attached: Any = trainer
+        data = attached.datamodule
+        if self.kind is None or not hasattr(data, "images"):
+            return drawn
+        batch = trainer.strategy.batch_to_device(data.images[data.rows("val")[:SHOWN]], self.device)
         with trainer.precision_plugin.forward_context():
             outputs = self(batch["image"]).float().cpu().numpy()
         targets = batch["target"].cpu().numpy()
-        pictures = batch["image"].permute(0, 2, 3, 1).clamp(0, 1).mul(255).byte().cpu().numpy()
-        captions = [data.caption(said, true) for said, true in zip(outputs, targets, strict=True)]
-        collected: Any = self.metrics
-        collected.compute()  # of all processes, and kept: within the next line none could ask the others
-        with collected.sync_context(should_unsync=True):
-            return {**collected.figures(), "objects": picture_grid(list(pictures), captions)}
+        images = batch["image"].permute(0, 2, 3, 1).clamp(0, 1).mul(255).byte().cpu().numpy()
+        captions = [self.kind.caption(output, target) for output, target in zip(outputs, targets, strict=True)]
+        return {**drawn, "objects": picture_grid(list(images), captions)}
 
     def outputs(self, batch: dict[str, Tensor]) -> Tensor:
         """Outputs for a batch of images, or of their features (the first view's)."""
@@ -160,11 +257,17 @@ class SupervisedModule(PredictionModule):
         return ranks.scale_for_mean(loss, of)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._judge(batch, self.metrics, "val/loss")
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._judge(batch, self.test_metrics, "test/loss")
+
+    def _judge(self, batch: dict[str, Tensor], metrics: Any, name: str) -> None:
         of = rows_of_all(batch)
         outputs = self.outputs(batch)
         counted = ranks.counted(of)
-        self.metrics.update(outputs[counted], batch["target"][counted])
-        self.log("val/loss", self._loss(outputs, batch), batch_size=of)
+        metrics.update(outputs[counted], batch["target"][counted])
+        self.log(name, self._loss(outputs, batch), batch_size=of)
 
     def _loss(self, outputs: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a whole batch, of which other processes may have their share: a loss need not be a mean."""
@@ -172,9 +275,36 @@ class SupervisedModule(PredictionModule):
         return self.loss(ranks.gather(outputs, of), ranks.gather(batch["target"], of))
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({f"val/{name}": value for name, value in self.metrics.compute().items()})
-        self.metrics.reset()
+        self._log_metrics(self.metrics, "val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics(self.test_metrics, "test")
+
+    def _log_metrics(self, metrics: Any, split: str) -> None:
+        self.log_dict({f"{split}/{name}": value for name, value in named(metrics).items()})
+        metrics.reset()
 
     def configure_optimizers(self) -> Any:
         follow = self.phase != self.phases[-1]
         return optimization(self, self.tuning.optimizer(self.phase, follow, self.optimizer), self.schedule)
+
+
+def named(metrics: Any) -> dict[str, Tensor]:
+    """What a metric or a collection computes, by name; of several numbers, one a class, also by their number.
+
+    >>> from torchmetrics.classification import MulticlassF1Score
+    >>> metric = MulticlassF1Score(2)
+    >>> metric.update(torch.tensor([0, 1]), torch.tensor([0, 1]))
+    >>> named(metric)
+    {'MulticlassF1Score': tensor(1.)}
+    """
+    computed = metrics.compute()
+    if not isinstance(computed, Mapping):
+        computed = {type(metrics).__name__: computed}
+    found: dict[str, Tensor] = {}
+    for name, value in computed.items():
+        if isinstance(value, Tensor) and value.ndim:
+            found |= {f"{name}/{number}": one for number, one in enumerate(value.flatten())}
+        else:
+            found[name] = value
+    return found

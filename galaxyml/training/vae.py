@@ -1,30 +1,33 @@
 """Fits a variational autoencoder of light curves to objects of known classes."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import lightning.pytorch as lightning
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from galaxyml.data.batches import rows_of_all
 from galaxyml.data.light_curves import inputs
 from galaxyml.data.light_curves.data_module import CurveData
-from galaxyml.kinds.anomalies.plots import curves_figure
+from galaxyml.models import build_model
 from galaxyml.models.light_curves.vae import Latent, LightCurveVAE
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.run_dir import RunDir
-from galaxyml.training.light_curve_predictions import reconstructed, told, write_predictions
+from galaxyml.training.light_curve_predictions import encode_light_curves, reconstructed
 from galaxyml.training.optimizers import optimization
-from galaxyml.training.phases import OnePhase
+from galaxyml.training.specs import COSINE, build, plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ADAMW = {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 2e-3, "weight_decay": 0.01}
 
 SHOWN = 8  # light curves in a figure
 
 
-class VAEModule(OnePhase, lightning.LightningModule):
+class VAEModule(lightning.LightningModule):
     """A variational autoencoder, the weights of its loss and its optimizer.
 
     The loss of an object is the mean over its observations of the negative log-likelihood of the flux (a Gaussian whose
@@ -34,7 +37,7 @@ class VAEModule(OnePhase, lightning.LightningModule):
     the cross-entropy of its class.
 
     Args:
-        net: The autoencoder.
+        net: The autoencoder; a module, a mapping `{_target_: …}`, or a name as `galaxyml.models.build_model` takes it.
         optimizer: Takes parameter groups.
         schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
         beta: Weight of the divergence.
@@ -45,6 +48,7 @@ class VAEModule(OnePhase, lightning.LightningModule):
         classes: Weight of the known classes; 0 for an autoencoder that is told none.
         decoded: Observations of each object that a step decodes, drawn at random; None for all. Most of a step's
             time goes there.
+        outputs: Number of classes, for a net that is given by name.
 
     Raises:
         UserError: If the net is no autoencoder of light curves, or a weight is negative.
@@ -52,17 +56,32 @@ class VAEModule(OnePhase, lightning.LightningModule):
 
     def __init__(
         self,
-        net: nn.Module,
-        optimizer: Callable[..., Optimizer],
-        schedule: Callable[..., Any] | None = None,
+        net: nn.Module | Mapping[str, Any] | str = "light_curve_vae",
+        optimizer: Callable[..., Optimizer] | Mapping[str, Any] = ADAMW,
+        schedule: Callable[..., Any] | Mapping[str, Any] | None = COSINE,
         beta: float = 0.02,
         beta_warmup: float = 0.2,
         capacity: float | None = None,
         reconstruction: float = 1.0,
-        classes: float = 0.0,
-        decoded: int | None = None,
+        classes: float = 0.2,
+        decoded: int | None = 96,
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
+        given = {
+            "net": net,
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "beta": beta,
+            "beta_warmup": beta_warmup,
+            "capacity": capacity,
+            "reconstruction": reconstruction,
+            "classes": classes,
+            "decoded": decoded,
+            "outputs": outputs,
+        }
+        self.save_hyperparameters({name: plain(value) for name, value in given.items()}, logger=False)
+        net = net if isinstance(net, nn.Module) else build_model(net, outputs)
         if not isinstance(net, LightCurveVAE):
             raise UserError(
                 f"model: {type(net).__name__} takes no light curves. Choose model=light_curve_vae, or another whose "
@@ -75,13 +94,31 @@ class VAEModule(OnePhase, lightning.LightningModule):
         if not (reconstruction or classes):
             raise UserError("module.reconstruction=0 and module.classes=0 leave nothing to learn. Set one of them.")
         self.net = net
-        self.optimizer, self.schedule = optimizer, schedule
+        self.optimizer, self.schedule = build(optimizer), build(schedule)
         self.beta, self.beta_warmup, self.capacity = beta, beta_warmup, capacity
         self.reconstruction, self.classes = reconstruction, classes
         net.classes.requires_grad_(bool(classes))  # several processes would wait for gradients that do not come
         self.decoded = decoded
 
-    def check(self, data: CurveData) -> None:
+    @classmethod
+    def for_data(cls, data: CurveData, net: nn.Module | Mapping[str, Any] | str = "light_curve_vae", **options: Any) -> Self:
+        """A module for the classes of a DataModule; arguments as for VAEModule."""
+        return cls(net, outputs=len(data.classes), **options)
+
+    def setup(self, stage: str) -> None:
+        if stage != "fit":
+            return
+        attached: Any = self.trainer  # Lightning sets its datamodule without declaring it
+        data = attached.datamodule
+        if not hasattr(data, "batches"):
+            raise UserError(
+                "VAEModule learns the scale of what is known of objects: call trainer.fit(model, datamodule=data) with "
+                "a DataModule such as galaxyml.Plasticc."
+            )
+        self.check_data(data)
+        self.fit_statistics(data)
+
+    def check_data(self, data: CurveData) -> None:
         """Refuses data of more or fewer classes than the net has.
 
         Raises:
@@ -94,7 +131,7 @@ class VAEModule(OnePhase, lightning.LightningModule):
             )
 
     @torch.no_grad()
-    def prepare(self, trainer: lightning.Trainer, data: CurveData, here: RunDir) -> None:
+    def fit_statistics(self, data: CurveData) -> None:
         """Takes the mean and the spread of what is known of objects from the training objects."""
         rows = data.rows("train").split(512)
         batches = [data.batches[part] for part in rows]
@@ -114,13 +151,13 @@ class VAEModule(OnePhase, lightning.LightningModule):
         scales, known = self.net.known(batch)
         mean, log_variance = self.net.encode(batch, scales, known)
         latent = mean + noise(mean, rows_of_all(batch)) * (0.5 * log_variance).exp() if sample else mean
-        asked = some(batch, self.decoded) if sample and self.decoded else batch
-        said = self.net.decode(latent, known, asked)
-        flux, error = asked["flux"] / scales[:, None], asked["error"] / scales[:, None]
-        found = nll(flux, error, said.flux, said.spread)
+        decoded = draw_observations(batch, self.decoded) if sample and self.decoded else batch
+        model = self.net.decode(latent, known, decoded)
+        flux, error = decoded["flux"] / scales[:, None], decoded["error"] / scales[:, None]
+        likelihood = nll(flux, error, model.flux, model.spread)
         luminosity = (self.net.decode_luminosity(latent, known) - known[:, -1]) ** 2
         return {
-            "nll": (found * asked["mask"]).sum(1) / asked["mask"].sum(1).clamp(min=1),
+            "nll": (likelihood * decoded["mask"]).sum(1) / decoded["mask"].sum(1).clamp(min=1),
             "luminosity": luminosity,
             "kl": divergence(mean, log_variance),
             "class_scores": self.net.classes(latent),
@@ -136,18 +173,20 @@ class VAEModule(OnePhase, lightning.LightningModule):
         return ranks.scale_for_mean(loss, size)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._judge(batch, "val")
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._judge(batch, "test")
+
+    def _judge(self, batch: dict[str, Tensor], split: str) -> None:
         loss, parts = self._loss(batch, sample=False)
         size = rows_of_all(batch)
-        self.log("val/loss", loss, batch_size=size)
-        self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=size)
+        self.log(f"{split}/loss", loss, batch_size=size)
+        self.log_dict({f"{split}/{name}": part for name, part in parts.items()}, batch_size=size)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """What is told of each object: see `galaxyml.training.light_curve_predictions.told`."""
-        return told(self.net, batch)
-
-    def write_predictions(self, trainer: lightning.Trainer, data: CurveData, here: RunDir) -> None:
-        """Writes latents, class scores and deviations of all objects, and their plain features."""
-        write_predictions(trainer, self, data, here)
+        """What is told of each object: see `galaxyml.training.light_curve_predictions.encode_light_curves`."""
+        return encode_light_curves(self.net, batch)
 
     @torch.no_grad()
     def baseline(self, data: CurveData) -> dict[str, float]:
@@ -162,8 +201,10 @@ class VAEModule(OnePhase, lightning.LightningModule):
         return {"nll": float(torch.cat(found).mean())}
 
     @torch.no_grad()
-    def figures(self, trainer: lightning.Trainer) -> dict[str, Figure]:
+    def figures(self, trainer: lightning.Trainer) -> "dict[str, Figure]":
         """Some validation objects, with what the autoencoder makes of them."""
+        from galaxyml.evaluation.light_curve_plots import curves_figure
+
         attached: Any = trainer  # Lightning sets its datamodule without declaring it
         data: CurveData = attached.datamodule
         assert data.catalog is not None
@@ -208,7 +249,7 @@ def noise(mean: Tensor, of: int) -> Tensor:
         return torch.randn(of, *mean.shape[1:], dtype=mean.dtype, device=mean.device)[ranks.share(of)]
 
 
-def some(batch: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+def draw_observations(batch: dict[str, Tensor], count: int) -> dict[str, Tensor]:
     """At most so many observations of each object, drawn from torch's global random numbers; (B, L) -> (B, count)."""
     mask = batch["mask"]
     if count >= mask.shape[1]:

@@ -1,4 +1,4 @@
-"""From a folder of pictures and tables to batches: what all image tasks share."""
+"""From a folder of images and tables to batches: what all image tasks share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,46 +13,59 @@ from torch.utils.data import DataLoader
 
 from galaxyml.data import duplicates
 from galaxyml.data.batches import FeatureBatches, ImageBatches, rows_of_all
-from galaxyml.data.catalog import CatalogData, as_text
+from galaxyml.data.catalog import CatalogData
+from galaxyml.data.classes import check_balance, row_weights
 from galaxyml.data.images.store import Framing, open_store
 from galaxyml.data.images.views import Augment, plain
 from galaxyml.data.splits import TEST
-from galaxyml.evaluation.out_of_distribution import MOST
 from galaxyml.runs.seeds import derive
 
-SHOWN = 12  # targets that people colour objects by
+VIEWS = Augment(zoom=1.1, shift=0.04, colour=0.1)  # random views that suit most surveys
+MOST_TRAINING = 10_000  # training objects that are predicted, too, to know what they look like to a model
 
 
 class ImageData(CatalogData):
-    """Pictures with targets, split. A task says how its tables are read (`load_tables`).
+    """Images with targets, split. A task says how its tables are read (`load_tables`).
 
     Args:
-        framing: What is kept of each picture.
+        source: As for CatalogData.
+        size: Side in pixels of what a model sees.
+        crop: Central part of each image that is seen, as a fraction of its side.
+        margin: What is stored around it, relative to `size`, so that turned views show true sky.
         augment: Random views for training; None for plain ones.
         separation: Objects closer to each other on the sky, in arcseconds, come into one part of the split, where the
-            catalog has `ra` and `dec` (degrees); None to compare pictures alone.
+            catalog has `ra` and `dec` (degrees); None to compare images alone.
+        balance: How evenly groups (classes; surveys) are drawn for training: 0 deals each object once an epoch, 1 draws
+            all groups equally often, 0.5 lies between.
         **options: As for CatalogData.
 
     Attributes:
         catalog: Has also `image` (path in the folder) and the targets.
-        targets: Names of the target columns.
-        outputs: Names of what is predicted.
-        pictures: Batches of pictures.
-        shown: Batches of pictures, or of their features.
-        gatherers: Processes that gather batches of pictures.
+        images: Batches of images.
+        shown: Batches of images, or of their features.
+        gatherers: Processes that gather batches of images.
     """
 
-    things = "galaxies"
-    targets: list[str]
-    outputs: list[str]
+    noun = "galaxies"
 
     def __init__(
-        self, framing: Framing, augment: Augment | None = None, separation: float | None = None, **options: Any
+        self,
+        source: Any = None,
+        *,
+        size: int = 128,
+        crop: float = 1.0,
+        margin: float = 1.0,
+        augment: Augment | None = VIEWS,
+        separation: float | None = 3.0,
+        balance: float = 0.0,
+        **options: Any,
     ) -> None:
-        super().__init__(**options)
-        self.framing = framing
+        super().__init__(source, **options)
+        check_balance(balance)
+        self.framing = Framing(size, crop, margin)
         self.augment = augment
         self.separation = separation
+        self.balance = balance
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         """Reads and checks a task's tables: `id`, `image`, `split` (train or test) and the targets, one row an object.
@@ -62,16 +75,8 @@ class ImageData(CatalogData):
         """
         raise NotImplementedError  # each task has its own tables
 
-    def caption(self, said: np.ndarray, true: np.ndarray) -> str:
-        """A few lines about one object, from its outputs (K,) and its targets."""
-        raise NotImplementedError  # each task has its own words
-
-    def shown_of(self, catalog: pd.DataFrame) -> pd.DataFrame:
-        """What is known of some objects, one row each, as text: their id, and what a person would colour them by."""
-        return as_text(catalog, ["id", "survey", *self.targets[:SHOWN]])
-
-    def screen(self, catalog: pd.DataFrame, objects: np.ndarray) -> pd.DataFrame:
-        """The catalog without what must not be learnt from, known once its pictures are decoded.
+    def drop_leaks(self, catalog: pd.DataFrame, objects: np.ndarray) -> pd.DataFrame:
+        """The catalog without what must not be learnt from, known once its images are decoded.
 
         Args:
             catalog: With `id` and `split`; rows stay where they are.
@@ -79,17 +84,21 @@ class ImageData(CatalogData):
         """
         return catalog
 
-    def alike(self, catalog: pd.DataFrame) -> np.ndarray:
+    def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
         """Numbers in which all parts of the split should look alike, shape (N, K)."""
-        return catalog[self.targets].to_numpy(np.float64)
-
-    def trivial(self) -> Tensor:
-        """What a net would say that sees no picture: the means over the training objects, shape (K,)."""
-        return self.targets_of_rows[self.rows("train")].nanmean(dim=0)
+        return self.kind.stratify_by(catalog)
 
     def target_tensor(self, catalog: pd.DataFrame) -> Tensor:
         """What a loss compares outputs with, row by row."""
-        return torch.tensor(catalog[self.targets].to_numpy(np.float32))
+        return self.kind.target_tensor(catalog)
+
+    def groups(self) -> Tensor | None:
+        """Numbers of what `balance` draws evenly, of all rows: classes; None where there are none."""
+        return self.targets if not self.targets.is_floating_point() else None
+
+    @property
+    def targets(self) -> Tensor:
+        return self._targets
 
     def setup(self, stage: str | None = None) -> None:
         if self.catalog is not None:
@@ -98,49 +107,53 @@ class ImageData(CatalogData):
         catalog = self.limited(self.load_tables(root))
         self.store = open_store(root, catalog["image"].tolist(), self.framing, self.cache)
         objects = self._objects(catalog)
-        catalog = self.screen(catalog, objects)
+        catalog = self.drop_leaks(catalog, objects)
         labelled = (catalog["split"] == "train").to_numpy()
         fold = np.full(len(catalog), TEST)
-        fold[labelled] = self.split(self.alike(catalog[labelled]), derive(self.seed, "folds"), objects[labelled])
+        fold[labelled] = self.split(self.stratify_by(catalog[labelled]), derive(self.seed, "folds"), objects[labelled])
         catalog.insert(3, "fold", fold)
         catalog.loc[labelled & (fold == TEST), "split"] = "test"
         catalog.loc[fold == self.fold, "split"] = "val"
         self.catalog = catalog
-        self.targets_of_rows = self.target_tensor(catalog)
-        self.pictures = ImageBatches(self.store, self.targets_of_rows)
+        self._targets = self.target_tensor(catalog)
+        self.images = ImageBatches(self.store, self._targets)
         self.gatherers = self.workers
-        self.use_pictures()
+        self.use_images()
 
-    def use_pictures(self) -> None:
-        """Trains and predicts on pictures."""
-        self.shown = {True: self.pictures, False: self.pictures}
+    def row_weights(self, rows: Tensor) -> Tensor | None:
+        groups = self.groups() if self.balance else None
+        return row_weights(groups[rows], self.balance) if groups is not None else None
+
+    def use_images(self) -> None:
+        """Trains and predicts on images."""
+        self.shown = {True: self.images, False: self.images}
         self.workers = self.gatherers
 
     @contextmanager
-    def pictures_shown(self) -> Iterator[None]:
-        """Predicts on pictures meanwhile, whatever is trained on."""
+    def images_shown(self) -> Iterator[None]:
+        """Predicts on images meanwhile, whatever is trained on."""
         before = self.shown, self.workers
-        self.use_pictures()
+        self.use_images()
         yield
         self.shown, self.workers = before
 
     def use_features(self, features: Tensor, predict_views: int) -> None:
-        """Trains and predicts on features of the pictures in their place.
+        """Trains and predicts on features of the images in their place.
 
         Args:
             features: Shape (N, views, F), the plain view first.
             predict_views: How many views predictions are averaged over.
         """
         self.shown = {
-            training: FeatureBatches(features, self.targets_of_rows, None if training else predict_views)
+            training: FeatureBatches(features, self._targets, None if training else predict_views)
             for training in (True, False)
         }
         self.workers = 0  # a gather of so little is done faster than it is handed on
 
     def predict_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        """Validation objects, training objects (to know what they look like to the net), and test objects if any."""
-        found = [self.plain_loader("val"), self.plain_loader("train", limit=MOST)]
-        return [*found, self.plain_loader("test")] if len(self.rows("test")) else found
+        """Validation objects, training objects (to know what they look like to a model), and test objects if any."""
+        loaders = [self.plain_loader("val"), self.plain_loader("train", limit=MOST_TRAINING)]
+        return [*loaders, self.plain_loader("test")] if len(self.rows("test")) else loaders
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         if "features" in batch:

@@ -1,7 +1,6 @@
 """From files of light curves to batches: split, reference times, augmentation."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from galaxyml.data.catalog import SPLITS, CatalogData
 from galaxyml.data.classes import check_balance, row_weights
 from galaxyml.data.light_curves.columns import LightCurves
 from galaxyml.data.light_curves.inputs import CONDITIONS
-from galaxyml.data.light_curves.redshifting import Redshifted
 from galaxyml.data.light_curves.views import CurveAugment
 from galaxyml.data.splits import TEST
-from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.errors import DataError
 from galaxyml.runs.seeds import derive
 
 BIN = 4.0  # days, of the search for the reference time
@@ -28,6 +26,9 @@ PREDICTED = 256  # objects a batch, at least, where nothing is learnt
 FEWEST = 5  # objects to train on, and to validate by
 LOST = (0.5, 1.0)  # photometric redshift, and its error, of objects that have none
 AT_ONCE = 512  # objects that are looked at together
+
+
+VIEWS = CurveAugment(shift=10, drop=0.5, drop_band=0.1, drop_block=0.1, scale=3.0, renoise=1.0)
 
 
 class CurveBatches(Dataset[dict[str, Tensor]]):
@@ -122,10 +123,10 @@ class CurveData(CatalogData):
     """Light curves of known classes to learn, and others to be found. A task says how its files are read (`load`).
 
     Args:
+        source: As for CatalogData.
         balance: How evenly classes are drawn for training: 0 deals each object once an epoch, 1 draws all classes
             equally often.
         augment: Random changes for training; None for none.
-        redshifts: How many versions at other redshifts training has of each extragalactic object; 0 for none.
         **options: As for CatalogData.
 
     Attributes:
@@ -137,23 +138,21 @@ class CurveData(CatalogData):
         batches: Batches as the objects are.
     """
 
-    things = "objects"
+    noun = "objects"
     classes: list[str]
 
     def __init__(
         self,
-        balance: float = 0.0,
-        augment: CurveAugment | None = None,
-        redshifts: int = 0,
+        source: Any = None,
+        *,
+        balance: float = 0.5,
+        augment: CurveAugment | None = VIEWS,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(source, **options)
         check_balance(balance)
         self.balance = balance
         self.augment = augment
-        if redshifts and augment is None:
-            raise UserError(f"redshifts={redshifts} changes training objects, and augment=null. Set one of them.")
-        self.redshifts = redshifts
 
     def load(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
         """Reads and checks a task's files.
@@ -189,10 +188,6 @@ class CurveData(CatalogData):
         catalog.loc[fold == self.fold, "split"] = "val"
         self._check_counts(catalog)
         self._show(catalog, stores)
-        if self.redshifts and self.augment is not None:
-            redshifted = self._redshifted(catalog)
-            self.notes += redshifted.notes
-            self.augment = replace(self.augment, redshift=redshifted)
 
     def open_survey(self, folder: Path) -> None:
         """Makes the objects of a folder the whole catalog, all of them to be ranked."""
@@ -204,6 +199,14 @@ class CurveData(CatalogData):
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         training = self.trainer is not None and self.trainer.training
         return self.augment(batch) if training and self.augment is not None else batch
+
+    def predict_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
+        """All objects, a loader a split, in the order of `predicted`."""
+        return [self.plain_batches(self.rows(split)) for split in self.predicted]
+
+    @property
+    def targets(self) -> Tensor:
+        return self.batches.targets
 
     def rows_of(self, ids: np.ndarray) -> Tensor:
         """Rows of the catalog of some objects, in the order of their ids."""
@@ -235,13 +238,6 @@ class CurveData(CatalogData):
         labels = torch.tensor(catalog["label"].to_numpy(np.int64))
         self.batches = CurveBatches(stores, catalog["id"].to_numpy(), conditions, labels)
         self.shown = {True: self.batches, False: self.batches}
-
-    def _redshifted(self, catalog: pd.DataFrame) -> Redshifted:
-        """Training objects at other redshifts."""
-        train = catalog[catalog["split"] == "train"]
-        curves = self.batches.curves(self.rows("train"))
-        seed = derive(self.seed, "redshifts")
-        return Redshifted.fit(curves, train, seed, self.redshifts, self.cache, references)
 
     def _check_counts(self, catalog: pd.DataFrame) -> None:
         """Makes sure that there is something to learn from; classes without a training object are not known ones."""

@@ -95,15 +95,52 @@ def settings(given: Mapping[str, str]) -> list[str]:
         return _of_simulated(said)
     folder = Path(said.get("data_dir", FOLDER)).expanduser()
     path = place(folder, said.get("labels", "labels.csv"))
-    votes = "tree" in said or said.get("targets") == "fractions"
+    kind = "fractions" if "tree" in said else said.get("targets")
     asked = _names(said["columns"]) if "columns" in said else None
-    header, columns = _read(path, [SPLIT] if votes else None if asked is None else [SPLIT, *asked])
-    found = []
-    if SPLIT in header and "split" not in said and "test" in {value.lower() for value in columns[SPLIT].values}:
-        found.append("split=folds")  # the table has its own test objects
-    if votes:
+    table = what_it_holds(path, asked, kind, "classes" in said)
+    found = ["split=folds"] if table.has_test and "split" not in said else []
+    if table.kind == "fractions":
         return [*found, *([] if "targets" in said else ["targets=fractions"])]
-    names = asked if asked is not None else [name for name in header if name not in ABOUT]
+    return [*found, *_overrides(said, table.kind, table.columns, table.classes)]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a table of labels holds.
+
+    Attributes:
+        kind: `class`, `numbers` or `fractions`.
+        columns: That are to be predicted; none for fractions, whose tree has them.
+        classes: Names of the classes; None where they are none, or are known.
+        has_test: Whether the table says which rows are to test on.
+    """
+
+    kind: str
+    columns: list[str]
+    classes: list[str] | None
+    has_test: bool
+
+
+def what_it_holds(
+    path: Path, asked: Sequence[str] | None = None, kind: str | None = None, classes_known: bool = False
+) -> Held:
+    """Reads from a table what it is about.
+
+    Args:
+        path: The table.
+        asked: Columns that are to be predicted; None for all but id, path, position and split.
+        kind: `class`, `numbers` or `fractions`; None to see by the values.
+        classes_known: Whether the names of the classes are known already.
+
+    Raises:
+        UserError: If there is no such table, or it does not tell what is to be predicted.
+    """
+    votes = kind == "fractions"
+    header, columns = _read(path, [SPLIT] if votes else None if asked is None else [SPLIT, *asked])
+    has_test = SPLIT in header and "test" in {value.lower() for value in columns[SPLIT].values}
+    if votes:
+        return Held("fractions", [], None, has_test)
+    names = list(asked) if asked is not None else [name for name in header if name not in ABOUT]
     if missing := [name for name in names if name not in header]:
         raise UserError(
             f"{path} has no column {missing[0]}, which columns=… names. It has {shorten(header, shown=12)}."
@@ -112,12 +149,12 @@ def settings(given: Mapping[str, str]) -> list[str]:
         raise UserError(f"{path} has nothing to predict: only {', '.join(header)}. {WANTED}.")
     if empty := [name for name in names if not columns[name].filled]:
         raise UserError(f"{path}: the column {empty[0]} is empty. Fill it, or choose others by columns=[…].")
-    kind = said.get("targets") or _kind(path, {name: columns[name] for name in names})
+    kind = kind or _kind(path, {name: columns[name] for name in names})
     if kind == "numbers":
         for name in names:
             _check_numbers(path, name, columns[name])
-    classes = _classes(path, names, columns) if kind == "class" and "classes" not in said else None
-    return [*found, *_overrides(said, kind, names, classes)]
+    classes = _classes(path, names, columns) if kind == "class" and not classes_known else None
+    return Held(kind, names, classes, has_test)
 
 
 def _of_simulated(said: Mapping[str, Any]) -> list[str]:
