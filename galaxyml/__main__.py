@@ -8,6 +8,7 @@ import sys
 
 from galaxyml.cli import commands, overrides
 from galaxyml.runs import progress, ranks
+from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.signals import Stop
 
@@ -45,7 +46,7 @@ def main() -> None:
     sweeps.register()
     full = os.environ.get("HYDRA_FULL_ERROR", "0")  # 1 is the wish of a person to see all of a traceback
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, where they are told
-    command = hydra.main(version_base="1.3", config_path=str(overrides.CONF), config_name="config")(job)
+    command = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
     try:
         command()
     except (HydraException, OmegaConfBaseException) as error:

@@ -7,10 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from galaxyml.data.tables import labels
+from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError, did_you_mean
-
-_PACKED = Path(__file__).parents[1] / "conf"  # in an installed wheel
-CONF = _PACKED if _PACKED.is_dir() else Path(__file__).parents[2] / "conf"
 
 VALUED = {
     "--cfg",

@@ -24,7 +24,7 @@ class GalaxyCNN(BackboneWithHead):
 
     def __init__(
         self,
-        outputs: int,
+        outputs: int = 37,
         channels: tuple[int, ...] = (32, 64, 128, 256),
         hidden: int = 512,
         dropout: float = 0.5,

@@ -188,19 +188,19 @@ class DielemanNet(BackboneWithHead):
 
     def __init__(
         self,
-        outputs: int,
-        size: int,
-        angles: Sequence[float],
-        mirrored: bool,
-        part: float,
-        channels: Sequence[int],
-        kernels: Sequence[int],
-        pools: Sequence[int],
-        padding: bool,
-        batch_norm: bool,
-        hidden: Sequence[int],
-        pieces: int,
-        dropout: float,
+        outputs: int = 37,
+        size: int = 99,
+        angles: Sequence[float] = (0, 45),
+        mirrored: bool = True,
+        part: float = 0.652,
+        channels: Sequence[int] = (32, 64, 128, 128),
+        kernels: Sequence[int] = (6, 5, 3, 3),
+        pools: Sequence[int] = (2, 2, 1, 2),
+        padding: bool = False,
+        batch_norm: bool = False,
+        hidden: Sequence[int] = (2048, 2048),
+        pieces: int = 2,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__()
         if not len(channels) == len(kernels) == len(pools) >= 1:

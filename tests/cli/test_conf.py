@@ -8,16 +8,13 @@ from omegaconf import DictConfig
 import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
 from galaxyml.cli import overrides
 from galaxyml.data.catalog import CatalogData
+from galaxyml.runs.conf_dir import CONF
 
-GROUPS = [
-    (path.parent.name, path.stem)
-    for group in overrides.GROUPS
-    for path in sorted((overrides.CONF / group).glob("*.yaml"))
-]
+GROUPS = [(path.parent.name, path.stem) for group in overrides.GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 
 def composed(*given: str) -> DictConfig:
-    with initialize_config_dir(str(overrides.CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(given))
 
 
@@ -48,7 +45,7 @@ def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -
 
 def test_every_file_says_what_it_is() -> None:
     for group, name in GROUPS:
-        path = overrides.CONF / group / f"{name}.yaml"
+        path = CONF / group / f"{name}.yaml"
         assert overrides._description(path), path
 
 

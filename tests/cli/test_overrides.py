@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from galaxyml.cli import overrides
+from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError
 
 EXCLUDE = "hydra.job.config.override_dirname.exclude_keys="
@@ -76,7 +77,7 @@ def test_any_timm_net_is_a_model() -> None:
     from hydra.utils import instantiate
 
     prepared("model=convnext_tiny")
-    with initialize_config_dir(str(overrides.CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         found = compose("config", ["model=convnext_tiny"])
     assert found.model.name == "convnext_tiny"
     assert instantiate(found.model.outputs) == 37
@@ -85,7 +86,7 @@ def test_any_timm_net_is_a_model() -> None:
 def test_help_names_every_choice_and_key() -> None:
     text = overrides.help_text()
     for group in ("task", "model", "source", "scale", "trainer"):
-        for path in (overrides.CONF / group).glob("*.yaml"):
+        for path in (CONF / group).glob("*.yaml"):
             assert path.stem in text
     for key in ("name", "fold", "folds", "seed", "data_dir"):
         assert f"\n  {key} " in text

@@ -22,8 +22,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from galaxyml.cli import overrides as cli_overrides
 from galaxyml.inference import bundle, bundle_reading, predict
+from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees.tree import FOLDER
@@ -239,19 +239,19 @@ def test_what_was_unpacked_goes_with_the_run(bundled: Make) -> None:
 
 
 def files_of(*groups: str) -> list[tuple[str, str]]:
-    return [(group, path.stem) for group in groups for path in sorted((cli_overrides.CONF / group).glob("*.yaml"))]
+    return [(group, path.stem) for group in groups for path in sorted((CONF / group).glob("*.yaml"))]
 
 
 @pytest.mark.parametrize(("group", "name"), files_of("model", "head", "task", "experiment"))
 def test_every_net_head_and_task_can_be_bundled(group: str, name: str) -> None:
-    path = cli_overrides.CONF / group / f"{name}.yaml"
+    path = CONF / group / f"{name}.yaml"
     if name.startswith(("light_curve", "plasticc")):
         pytest.skip("of light curves")
     overrides = [f"{group}={name}", "cache_dir=cache"]
     overrides += ["model.name=test_resnet"] if (group, name) == ("model", "timm") else []
     overrides += ["task=surveys"] if "vocabulary" in path.read_text() or name == "concentrations" else []
     overrides += ["size=56"] if name.startswith("dinov2") else []
-    with initialize_config_dir(str(cli_overrides.CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides)
     trees: dict[str, Any] = {}
     found = bundle._settled(bundle._of_run(config) | bundle._of_net(config), trees)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from galaxyml.data.light_curves import inputs
 from galaxyml.data.light_curves.inputs import KNOWN, Standardise
 from galaxyml.models.light_curves.decoder import FluxDecoder, Said
-from galaxyml.models.light_curves.encoders import Encoder
+from galaxyml.models.light_curves.encoders import Encoder, GridEncoder
 
 CONDITIONING = [0, 2, 3, 4]  # of `known`: redshift, dust, galactic or not, field
 LUMINOSITY = KNOWN - 1
@@ -34,7 +34,7 @@ class LightCurveVAE(nn.Module):
     decoded from the latent as well.
 
     Args:
-        encoder: Of observations.
+        encoder: Of observations; None for `GridEncoder()`.
         classes: Number of classes.
         latent: Length of the latent vector, Z.
         hidden: Width of the layers after the encoder and of the decoder.
@@ -42,9 +42,15 @@ class LightCurveVAE(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, classes: int, latent: int = 16, hidden: int = 128, dropout: float = 0.1
+        self,
+        encoder: Encoder | None = None,
+        classes: int = 14,
+        latent: int = 16,
+        hidden: int = 128,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        encoder = encoder if encoder is not None else GridEncoder()
         self.encoder = encoder
         self.latent = latent
         self.standard = Standardise(KNOWN)

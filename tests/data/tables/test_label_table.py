@@ -6,6 +6,7 @@ from hydra import compose, initialize_config_dir
 import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
 from galaxyml.cli import overrides
 from galaxyml.data.tables import labels
+from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError
 
 
@@ -66,7 +67,7 @@ def test_names_with_commas_and_quotes_reach_the_configuration_whole(tmp_path: Pa
     table(tmp_path, "path,kind\n" + "".join(f'{at}.jpg,"{names[at % 4]}"\n' for at in range(8)))
     line = ["task=images", f"data_dir={tmp_path}", "model=tiny"]
     prepared = [part for part in overrides.prepare(line) if not part.startswith("hydra.")]
-    with initialize_config_dir(str(overrides.CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", prepared)
     assert set(config.classes) == set(names)
     assert config.columns == ["kind"]

@@ -1,0 +1,6 @@
+"""Where the YAML files of the configuration lie."""
+
+from pathlib import Path
+
+_PACKED = Path(__file__).parents[1] / "conf"  # in an installed wheel
+CONF = _PACKED if _PACKED.is_dir() else Path(__file__).parents[2] / "conf"
