@@ -1,3 +1,67 @@
-"""Experiments that teach machines to see galaxies."""
+"""Experiments that teach machines to see galaxies, and the parts they are made of.
+
+Names are imported when they are first used, so that `import galaxyml` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from galaxyml.cli.library import Run, run
+    from galaxyml.inference import load
+    from galaxyml.kinds.classes.losses import FocalLoss
+    from galaxyml.tasks.galaxy10 import Galaxy10
+    from galaxyml.tasks.galaxyzoo import GalaxyZoo
+    from galaxyml.tasks.images import Images
+    from galaxyml.tasks.plasticc import Plasticc
+    from galaxyml.tasks.spirals import Spirals
+    from galaxyml.tasks.surveys import Surveys
+    from galaxyml.training.supervised import SupervisedModule
+    from galaxyml.training.vae import VAEModule
+    from galaxyml.trees import DecisionTree, constrain, project, violation
 
 __version__ = "0.1.0"
+__all__ = [
+    "DecisionTree",
+    "FocalLoss",
+    "Galaxy10",
+    "GalaxyZoo",
+    "Images",
+    "Plasticc",
+    "Run",
+    "Spirals",
+    "SupervisedModule",
+    "Surveys",
+    "VAEModule",
+    "constrain",
+    "load",
+    "project",
+    "run",
+    "violation",
+]
+
+_PLACES = {
+    "galaxyml.cli.library": ("Run", "run"),
+    "galaxyml.inference": ("load",),
+    "galaxyml.kinds.classes.losses": ("FocalLoss",),
+    "galaxyml.tasks.galaxy10": ("Galaxy10",),
+    "galaxyml.tasks.galaxyzoo": ("GalaxyZoo",),
+    "galaxyml.tasks.images": ("Images",),
+    "galaxyml.tasks.plasticc": ("Plasticc",),
+    "galaxyml.tasks.spirals": ("Spirals",),
+    "galaxyml.tasks.surveys": ("Surveys",),
+    "galaxyml.training.supervised": ("SupervisedModule",),
+    "galaxyml.training.vae": ("VAEModule",),
+    "galaxyml.trees": ("DecisionTree", "constrain", "project", "violation"),
+}
+_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACE_OF:
+        raise AttributeError(f"module 'galaxyml' has no attribute '{name}'")
+    return getattr(import_module(_PLACE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

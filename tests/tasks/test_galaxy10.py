@@ -10,29 +10,30 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxyml.data.images.store import Framing
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.sky.galaxy10 import CLASSES
-from galaxyml.tasks.galaxy10 import COUNT, FILE, Galaxy10Data, read_file
+from galaxyml.tasks.galaxy10 import COUNT, FILE, Galaxy10, read_file
 
 NAMES = list(CLASSES)
 
 
-def data(folder: Path, **options: Any) -> Galaxy10Data:
+def data(folder: Path, **options: Any) -> Galaxy10:
     """The task's data from a folder `<data_dir>/galaxy10`."""
     given: dict[str, Any] = {
         "classes": NAMES,
         "fold": 0,
         "split": Holdout(0.15, 0.15, 5),
         "seed": 0,
-        "framing": Framing(16, crop=0.75),
+        "size": 16,
+        "crop": 0.75,
+        "margin": 1.0,
         "batch_size": 8,
         "separation": 3.0,
         "cache_dir": str(folder.parent / "cache"),
     } | options
-    return Galaxy10Data(source=Real("galaxy10", str(folder.parent)), **given)
+    return Galaxy10(source=Real("galaxy10", str(folder.parent)), **given)
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_balance_draws_classes_equally_often(galaxy10_sky: Path) -> None:
     found.setup()
     weights = found.row_weights(found.rows("train"))
     assert weights is not None
-    labels = found.targets_of_rows[found.rows("train")]
+    labels = found.targets[found.rows("train")]
     totals = torch.zeros(10, dtype=torch.float64).index_add(0, labels, weights)
     torch.testing.assert_close(totals, torch.ones(10, dtype=torch.float64))
     assert data(galaxy10_sky).row_weights(found.rows("train")) is None

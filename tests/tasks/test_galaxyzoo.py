@@ -8,28 +8,29 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from galaxyml.data.images.store import Framing
 from galaxyml.data.source import Auto, Real
 from galaxyml.data.splits import Folds
 from galaxyml.runs.errors import DataError, UserError
-from galaxyml.tasks.galaxyzoo import GalaxyZooData, read_votes
+from galaxyml.tasks.galaxyzoo import GalaxyZoo, read_votes
 from galaxyml.trees import DecisionTree
 
 TREE = DecisionTree.load("kaggle")
 SOLUTIONS = "training_solutions_rev1.csv"
 
 
-def data(folder: Path, **options: Any) -> GalaxyZooData:
+def data(folder: Path, **options: Any) -> GalaxyZoo:
     """The task's data from a folder `<data_dir>/galaxyzoo`."""
     given: dict[str, Any] = {
         "fold": 0,
         "split": Folds(5),
         "seed": 0,
-        "framing": Framing(16, crop=0.5),
+        "size": 16,
+        "crop": 0.5,
+        "margin": 1.0,
         "batch_size": 8,
     } | options
     source = Real("galaxyzoo", str(folder.parent))
-    return GalaxyZooData(source=source, cache_dir=str(folder.parent / "cache"), **given)
+    return GalaxyZoo(source=source, cache_dir=str(folder.parent / "cache"), **given)
 
 
 def edit(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame | None]) -> None:

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxyml.data.images.store import Framing
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.sky.images import KINDS
-from galaxyml.tasks.images import ClassImages, FractionImages, NumberImages
+from galaxyml.tasks.images import Images
 
 TREE = """\
 title: Mine
@@ -29,23 +28,25 @@ def own(images_sky: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(images_sky, tmp_path / "own"))
 
 
-def data(kind: Any, folder: Path, labels: str = "labels.csv", **options: Any) -> Any:
+def data(folder: Path, labels: str = "labels.csv", **options: Any) -> Any:
     given = {"split": Holdout(val=0.15, test=0.15, folds=5), "separation": 3.0, **options}
-    return kind(
+    return Images(
         labels=labels,
         source=Real("images", str(folder), own=True),
         cache_dir=str(folder.parent / "cache"),
         fold=0,
         seed=0,
-        framing=Framing(size=16),
+        size=16,
+        crop=1.0,
+        margin=1.0,
         batch_size=8,
         workers=0,
         **given,
     )
 
 
-classes = partial(data, ClassImages, columns=["kind"], classes=KINDS)
-numbers = partial(data, NumberImages, columns=["r90", "axis_ratio"])
+classes = partial(data, columns=["kind"], classes=KINDS)
+numbers = partial(data, columns=["r90", "axis_ratio"])
 
 
 def changed(folder: Path, **columns: Any) -> pd.DataFrame:
@@ -71,7 +72,7 @@ def test_numbers_are_those_of_the_table(own: Path) -> None:
     found.setup()
     table = pd.read_csv(own / "labels.csv").set_index("id")
     expected = table.loc[found.catalog["id"], ["r90", "axis_ratio"]].to_numpy()
-    np.testing.assert_allclose(found.targets_of_rows.numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(found.targets.numpy(), expected, rtol=1e-6)
 
 
 def test_fractions_are_checked_against_a_tree_of_ones_own(own: Path) -> None:
@@ -81,12 +82,12 @@ def test_fractions_are_checked_against_a_tree_of_ones_own(own: Path) -> None:
     mine["edge_yes"], mine["edge_no"] = table["Class2.1"], table["Class2.2"]
     mine.to_csv(own / "labels.csv", index=False)
     (own / "tree.yaml").write_text(TREE)
-    found = data(FractionImages, own, tree=str(own / "tree.yaml"))
+    found = data(own, tree=str(own / "tree.yaml"))
     found.setup()
-    assert found.outputs == ["shape_smooth", "shape_disk", "shape_other", "edge_yes", "edge_no"]
+    assert found.kind.outputs == ["shape_smooth", "shape_disk", "shape_other", "edge_yes", "edge_no"]
     mine.assign(edge_yes=1.0, edge_no=1.0).to_csv(own / "labels.csv", index=False)
     with pytest.raises(DataError, match=r"labels.csv, line 2, galaxy G00000: edge_yes to edge_no sum to 2.0000, but"):
-        data(FractionImages, own, tree=str(own / "tree.yaml")).setup()
+        data(own, tree=str(own / "tree.yaml")).setup()
 
 
 def test_what_lacks_a_label_or_a_picture_is_left_out_and_counted(own: Path) -> None:

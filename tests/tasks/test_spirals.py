@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxyml.data.images.store import Framing
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
 from galaxyml.runs.errors import DataError, UserError
-from galaxyml.tasks.spirals import Classes, Flags, Fractions, SpiralsData
+from galaxyml.tasks.spirals import Classes, Flags, Fractions, Spirals
 
 TABLE, MAPPING = "GalaxyZoo1_DR_table2.csv", "gz2_filename_mapping.csv"
 
 
-def data(folder: Path, **options: Any) -> SpiralsData:
+def data(folder: Path, **options: Any) -> Spirals:
     """The task's data from a folder `<data_dir>/spirals`."""
     given: dict[str, Any] = {
         "labels": Flags(),
@@ -29,12 +28,14 @@ def data(folder: Path, **options: Any) -> SpiralsData:
         "fold": 0,
         "split": Folds(5),
         "seed": 0,
-        "framing": Framing(16, crop=0.5),
+        "size": 16,
+        "crop": 0.5,
+        "margin": 1.0,
         "batch_size": 8,
         "separation": 3.0,
         "cache_dir": str(folder.parent / "cache"),
     } | options
-    return SpiralsData(source=Real("spirals", str(folder.parent)), **given)
+    return Spirals(source=Real("spirals", str(folder.parent)), **given)
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def copy(spirals_sky: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(spirals_sky, tmp_path / "spirals"))
 
 
-def counted(found: SpiralsData) -> list[tuple[int, int]]:
+def counted(found: Spirals) -> list[tuple[int, int]]:
     return [(step.before, step.after) for step in found.steps]
 
 
@@ -89,7 +90,7 @@ def test_every_step_is_logged_and_the_joined_table_kept(spirals_sky: Path, caplo
     assert any(re.fullmatch(r"OBJID is in gz2_filename_mapping\.csv: \d+ of \d+ kept", line) for line in said)
     assert any(re.fullmatch(r"flagged spiral or elliptical: \d+ of \d+ kept", line) for line in said)
     assert found.catalog is not None
-    joined = found.made["joined"]
+    joined = found.artifacts["joined"]
     assert joined["OBJID"].tolist() == found.catalog["id"].tolist()
     assert set(joined["label"]) == {"elliptical", "spiral"}
     assert {"RA", "DEC", "sample", "image"} <= set(joined.columns)

@@ -10,11 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxyml.data.images.store import Framing
 from galaxyml.data.splits import Folds, Holdout
 from galaxyml.data.tables.vote_catalogue import SurveyTable
 from galaxyml.runs.errors import DataError, UserError
-from galaxyml.tasks.surveys import Survey, SurveysData
+from galaxyml.tasks.surveys import Survey, Surveys
 from galaxyml.trees import DecisionTree
 from galaxyml.trees.vocabulary import Vocabulary
 
@@ -73,32 +72,33 @@ class Folder:
         return self.path
 
 
-def made(path: Path, same_picture: bool = False, **options: Any) -> SurveysData:
+def made(path: Path, same_picture: bool = False, **options: Any) -> Surveys:
     surveys = {name: Survey(name.upper(), Written(name, same_picture and name == "ukidss")) for name in COUNTS}
     given = {"train": ["sdss", "decals"], "test": ["ukidss"], **options}
-    vocabulary = Vocabulary("common", "shared", surveys, given["train"], given["test"])
     arguments: dict[str, Any] = {
-        "vocabulary": vocabulary,
+        "features": "common",
         "source": Folder(path),
         "cache_dir": str(path / "cache"),
         "fold": 0,
         "split": Folds(4),
         "seed": 0,
-        "framing": Framing(8),
+        "size": 8,
+        "crop": 1.0,
+        "margin": 1.0,
         "separation": 3.0,
         "batch_size": 8,
         "workers": 0,
     }
-    return SurveysData(surveys, **{**arguments, **given})
+    return Surveys(surveys=surveys, **{**arguments, **given})
 
 
-def ready(path: Path, **options: Any) -> SurveysData:
+def ready(path: Path, **options: Any) -> Surveys:
     data = made(path, **options)
     data.setup()
     return data
 
 
-def table(data: SurveysData) -> pd.DataFrame:
+def table(data: Surveys) -> pd.DataFrame:
     assert data.catalog is not None
     return data.catalog
 
@@ -119,7 +119,7 @@ def test_no_galaxy_that_is_judged_is_trained_on_and_the_audit_names_each(tmp_pat
     judged, trained = catalog[catalog["split"] == "test"], catalog[catalog["split"] != "test"]
     away = np.abs(judged["ra"].to_numpy()[:, None] - trained["ra"].to_numpy()[None]) * 3600
     assert away.min() > 3
-    audit = data.made["audit"]
+    audit = data.artifacts["audit"]
     assert set(audit["trained"]) == {f"sdss:sdss-{place}" for place in range(TWICE)}
     assert (audit["trained"].str.rpartition("-")[2] == audit["judged"].str.rpartition("-")[2]).all()
     np.testing.assert_allclose(audit["separation_arcsec"], 0.5, atol=1e-6)
@@ -148,13 +148,13 @@ def test_what_is_one_galaxy_with_one_that_is_judged_is_not_trained_on_either(tmp
     data.setup()
     trained = set(table(data)["id"])
     assert not {"sdss:sdss-40", "decals:decals-20"} & trained
-    audit = data.made["audit"].set_index("trained")["judged"]
+    audit = data.artifacts["audit"].set_index("trained")["judged"]
     assert audit["decals:decals-20"] == "ukidss:ukidss-10"
     assert audit["sdss:sdss-40"] == "decals:decals-20"
 
 
 def test_galaxies_without_a_position_cannot_be_vouched_for(tmp_path: Path) -> None:
-    def blind() -> SurveysData:
+    def blind() -> Surveys:
         data = made(tmp_path, leakage=leakage)
         catalogue: Any = data.surveys["ukidss"].catalogue
         read = catalogue.read
@@ -182,7 +182,7 @@ def test_a_picture_that_is_judged_is_not_trained_on(tmp_path: Path) -> None:
     catalog = table(data).set_index("id")
     assert catalog.loc["sdss:sdss-30", "split"] == "left out"
     assert catalog.loc["ukidss:ukidss-23", "split"] == "test"
-    assert data.made["audit"].iloc[-1][["trained", "judged", "by"]].tolist() == [
+    assert data.artifacts["audit"].iloc[-1][["trained", "judged", "by"]].tolist() == [
         "sdss:sdss-30",
         "ukidss:ukidss-23",
         "picture",
@@ -263,26 +263,26 @@ def test_targets_stand_beside_their_pictures(tmp_path: Path) -> None:
     np.testing.assert_allclose(batch["target"][:, :3, 0], catalog[first], rtol=1e-6)
     np.testing.assert_allclose(batch["target"][:, :3, 1], np.repeat(catalog[["votes"]].to_numpy(), 3, axis=1))
     assert torch.isnan(batch["target"][:, 3:, 0]).all()  # not asked
-    assert data.caption(np.ones(len(data.outputs)), batch["target"][0].numpy()).startswith("true: ")
+    assert data.kind.caption(np.ones(len(data.kind.outputs)), batch["target"][0].numpy()).startswith("true: ")
 
 
 @pytest.mark.parametrize("heads", ["shared", "own"])
 def test_captions_name_the_answers(tmp_path: Path, heads: str) -> None:
     data = made(tmp_path)
     data.vocabulary = Vocabulary(9, heads, data.surveys, ["sdss", "decals"], ["ukidss"])
-    data.outputs = data.vocabulary.columns
-    said, true = np.zeros(len(data.outputs)), np.full((len(data.outputs), 2), np.nan)
+    data.kind.outputs = data.vocabulary.columns
+    said, true = np.zeros(len(data.kind.outputs)), np.full((len(data.kind.outputs), 2), np.nan)
     for question, best in (("smooth", 0), ("edge", 1)):
         size = {"smooth": 3, "edge": 2}[question]
         at = 0 if question == "smooth" else data.vocabulary.sizes[0] * (2 if heads == "own" else 1)
         true[at : at + size, 0], said[at + best] = 1 / size, 0.9
-    lines = data.caption(said, true).splitlines()
+    lines = data.kind.caption(said, true).splitlines()
     assert lines[1] == "said: smooth 1.00, not edge-on 1.00"
 
 
 def test_what_the_surveys_have_in_common_is_told(tmp_path: Path) -> None:
     data = ready(tmp_path)
-    told = data.made["features"].set_index("feature")
+    told = data.artifacts["features"].set_index("feature")
     assert len(told) == 26
     assert [told.loc["bar_yes", name] for name in ("sdss", "decals", "ukidss")] == [
         "t03_bar_a06_bar",

@@ -14,12 +14,12 @@ from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
 from galaxyml.data.tables.plasticc import CLASSES, find_files
 from galaxyml.runs.errors import DataError, UserError
-from galaxyml.tasks.plasticc import PlasticcData, class_code
+from galaxyml.tasks.plasticc import Plasticc, class_code
 
 KNOWN = [name for code, name in CLASSES.items() if code < 99]
 
 
-def data(folder: Path, cache: Path, **options: Any) -> PlasticcData:
+def data(folder: Path, cache: Path, **options: Any) -> Plasticc:
     """The small sky's data, set up."""
     given: dict[str, Any] = {
         "classes": KNOWN,
@@ -31,7 +31,7 @@ def data(folder: Path, cache: Path, **options: Any) -> PlasticcData:
         "batch_size": 16,
         "workers": 0,
     }
-    made = PlasticcData(**(given | options))
+    made = Plasticc(**(given | options))
     made.setup()
     return made
 

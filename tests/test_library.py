@@ -1,0 +1,180 @@
+"""The parts without the command: each task's pair under a plain `lightning.Trainer`."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+import galaxyml
+from galaxyml import (
+    FocalLoss,
+    Galaxy10,
+    GalaxyZoo,
+    Images,
+    Plasticc,
+    Spirals,
+    SupervisedModule,
+    Surveys,
+    VAEModule,
+)
+from galaxyml.experiment import quiet
+
+SMALL: dict[str, Any] = {"size": 32, "batch_size": 16}
+
+
+def galaxyzoo(request: pytest.FixtureRequest) -> Any:
+    return GalaxyZoo(request.getfixturevalue("sky"), **SMALL)
+
+
+def galaxy10(request: pytest.FixtureRequest) -> Any:
+    return Galaxy10(request.getfixturevalue("galaxy10_sky"), **SMALL)
+
+
+def spirals(request: pytest.FixtureRequest) -> Any:
+    return Spirals(request.getfixturevalue("spirals_sky"), **SMALL)
+
+
+def surveys(request: pytest.FixtureRequest) -> Any:
+    return Surveys(request.getfixturevalue("surveys_sky"), **SMALL)
+
+
+def classes(request: pytest.FixtureRequest) -> Any:
+    return Images(request.getfixturevalue("images_sky"), columns="kind", **SMALL)
+
+
+def numbers(request: pytest.FixtureRequest) -> Any:
+    return Images(request.getfixturevalue("images_sky"), columns=["r90", "axis_ratio"], **SMALL)
+
+
+def fractions(request: pytest.FixtureRequest) -> Any:
+    return Images(request.getfixturevalue("images_sky"), tree="kaggle", **SMALL)
+
+
+def plasticc(request: pytest.FixtureRequest) -> Any:
+    return Plasticc(request.getfixturevalue("plasticc_sky"), batch_size=32)
+
+
+PAIRS = [galaxyzoo, galaxy10, spirals, surveys, classes, numbers, fractions, plasticc]
+OF_IMAGES = PAIRS[:-1]
+
+
+def module_for(data: Any) -> Any:
+    torch.manual_seed(0)
+    if isinstance(data, Plasticc):
+        return VAEModule.for_data(data)
+    return SupervisedModule.for_data(data, net="tiny")
+
+
+def trainer(folder: Path, **options: Any) -> L.Trainer:
+    quiet()
+    return L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=str(folder),
+        **{"max_epochs": 2, **options},
+    )
+
+
+@pytest.mark.parametrize("make", PAIRS, ids=lambda make: make.__name__)
+def test_a_pair_is_fitted_validated_tested_predicted_and_loaded(
+    make: Callable[[Any], Any], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    data = make(request)
+    model = module_for(data)
+    plain = trainer(tmp_path)
+    plain.fit(model, datamodule=data)
+    fitted = {name: float(value) for name, value in plain.callback_metrics.items()}
+    assert np.isfinite(list(fitted.values())).all()
+    (validated,) = plain.validate(model, datamodule=data, verbose=False)
+    assert validated["val/loss"] == pytest.approx(fitted["val/loss"], rel=1e-5)
+    (tested,) = plain.test(model, datamodule=data, verbose=False)
+    assert np.isfinite(tested["test/loss"])
+    predicted: Any = plain.predict(model, datamodule=data)
+    batches = predicted[0] if isinstance(predicted[0], list) else predicted
+    rows = torch.cat([batch["index"] for batch in batches])
+    assert set(rows.tolist()) <= set(range(len(data.catalog)))
+    name = "output" if "output" in batches[0] else "latent"
+    assert len(torch.cat([batch[name] for batch in batches])) == len(rows)
+
+    path = tmp_path / "kept.ckpt"
+    plain.save_checkpoint(path)
+    again = type(model).load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+    batch = next(iter(data.val_dataloader()))
+    with torch.no_grad():
+        one, other = (part(batch) for part in (model.eval(), again))
+    for before, after in zip(*((each,) if isinstance(each, torch.Tensor) else each for each in (one, other)), strict=True):
+        torch.testing.assert_close(before, after, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("make", OF_IMAGES, ids=lambda make: make.__name__)
+def test_a_batch_goes_straight_into_the_module(make: Callable[[Any], Any], request: pytest.FixtureRequest) -> None:
+    data = make(request)
+    data.setup()
+    model = module_for(data)
+    batch = next(iter(data.train_dataloader()))
+    outputs = model(batch["image"])
+    assert outputs.shape == (len(batch["index"]), len(data.kind.outputs))
+    torch.testing.assert_close(model.eval()(batch), model(batch["image"]))
+
+
+def test_scaled_numbers_are_learnt_by_any_trainer(images_sky: Path, tmp_path: Path) -> None:
+    data = Images(images_sky, columns=["r90"], **SMALL)
+    model = module_for(data)
+    plain = trainer(tmp_path, max_epochs=8, enable_checkpointing=False)
+    plain.fit(model, datamodule=data)
+    targets = data.training_targets()
+    torch.testing.assert_close(model.final.mean.flatten(), targets.nanmean(0))
+    assert plain.callback_metrics["val/r2"] > -0.5  # -11 where the targets' scale is not learnt
+
+
+def test_scales_cannot_be_forgotten(images_sky: Path, tmp_path: Path) -> None:
+    data = Images(images_sky, columns=["r90"], **SMALL)
+    data.setup()
+    with pytest.raises(galaxyml.runs.errors.UserError, match="datamodule=data"):  # type: ignore[attr-defined]
+        trainer(tmp_path).fit(module_for(data), data.train_dataloader())
+
+
+def test_any_torchmetric_judges(galaxy10_sky: Path, tmp_path: Path) -> None:
+    data = Galaxy10(galaxy10_sky, **SMALL)
+    scalar = MulticlassF1Score(10)
+    several = MetricCollection({"accuracy": MulticlassAccuracy(10), "f1": MulticlassF1Score(10, average=None)})
+    for metrics, names in ((scalar, {"val/MulticlassF1Score"}), (several, {"val/accuracy", "val/f1/0", "val/f1/9"})):
+        torch.manual_seed(0)
+        model = SupervisedModule.for_data(data, net="tiny", metrics=metrics)
+        plain = trainer(tmp_path, max_epochs=1, enable_checkpointing=False)
+        plain.fit(model, datamodule=data)
+        assert names <= set(plain.callback_metrics)
+
+
+def test_focal_loss_needs_no_classes() -> None:
+    scores, targets = torch.randn(8, 3), torch.randint(3, (8,))
+    cross_entropy = torch.nn.functional.cross_entropy(scores, targets)
+    torch.testing.assert_close(FocalLoss(gamma=0.0)(scores, targets), cross_entropy)
+    weighted = FocalLoss(2.0, [1.0, 2.0, 3.0])(scores, targets)
+    assert torch.isfinite(weighted)
+
+
+def test_importing_costs_nothing() -> None:
+    code = "import sys, time; t = time.perf_counter(); import galaxyml; s = time.perf_counter() - t; "
+    code += "print(s, 'torch' in sys.modules, 'numpy' in sys.modules)"
+    seconds, torch_there, numpy_there = min(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(3)
+    )
+    assert float(seconds) < 0.05
+    assert (torch_there, numpy_there) == ("False", "False")
+
+
+@pytest.mark.parametrize("name", galaxyml.__all__)
+def test_public_names_are_there(name: str) -> None:
+    assert getattr(galaxyml, name).__name__ == name
