@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from galaxyml.data.source import Source
+from galaxyml.kinds import stages_of
 from galaxyml.models.symmetry import view_set
 from galaxyml.reports import run_report
 from galaxyml.runs import ranks, signals
@@ -112,7 +113,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     _check_siblings(here, config)
     asked = copy.deepcopy(config)  # instantiate puts values in the place of interpolations
     module, data = _parts(config)
-    instantiate(config.stages)  # before the fit: a mistake in a stage shows at once
+    stages_of(config)  # before the fit: a mistake in a stage shows at once
     here.start(asked, overrides)
     if here.finished:
         if data.source.path.is_dir():
@@ -187,7 +188,7 @@ def _learn(config: DictConfig, here: RunDir, module: Module, data: Data) -> ligh
 def run_stages(config: DictConfig, here: RunDir) -> dict[str, float]:
     """Runs a configuration's stages, one after the other, on the predictions of a run or of a sweep."""
     metrics: dict[str, float] = {}
-    stages = instantiate(config.stages)
+    stages = stages_of(config)
     for stage in track(stages, f"{here.name}: judging and drawing", len(stages)):
         metrics |= stage(here)
     return metrics

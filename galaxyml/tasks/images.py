@@ -116,9 +116,7 @@ class ClassImages(LabelledImages, ClassData):
                 "classes=[…] with it."
             )
         if all(name.lstrip("+-").isdecimal() for name in self.outputs):
-            self.notes.append(
-                f"{self.column}: its whole numbers are taken for classes; targets=numbers learns numbers."
-            )
+            self.notes.append(f"{self.column}: its whole numbers are taken for classes; kind=numbers learns numbers.")
         found = pd.DataFrame({"label": label.astype(np.int64)})
         self.check_counts(found, str(path), "Give rows of two classes or more.")
         return found

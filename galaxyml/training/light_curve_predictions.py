@@ -13,7 +13,7 @@ from galaxyml.data.catalog import as_text
 from galaxyml.data.light_curves.data_module import CurveData
 from galaxyml.data.light_curves.features import features
 from galaxyml.data.light_curves.inputs import BANDS
-from galaxyml.kinds.anomalies.plots import Curve
+from galaxyml.evaluation.curve_plots import Curve
 from galaxyml.models.light_curves.vae import LightCurveVAE
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import diverged

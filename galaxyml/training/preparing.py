@@ -8,9 +8,6 @@ import pandas as pd
 import torch
 
 from galaxyml.data.images.data_module import ImageData
-from galaxyml.kinds.classes.losses import ClassLoss
-from galaxyml.kinds.fractions.losses import ScaledLoss
-from galaxyml.kinds.numbers.head import TargetScaler
 from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
@@ -62,11 +59,9 @@ def probe(module: "SupervisedModule", data: ImageData) -> None:
 def show_targets(module: "SupervisedModule", data: ImageData) -> None:
     """Gives what depends on the targets of the training split those: a loss that balances classes, or scales."""
     targets = data.targets_of_rows[data.rows("train")]
-    if isinstance(module.loss, ClassLoss):
-        module.loss.balance(targets, len(data.outputs))
-    for part in (module.final, module.loss):
-        if isinstance(part, TargetScaler | ScaledLoss):
-            part.learn(targets)
+    for part in (module.final, module.loss, module.metrics):
+        if (fit_targets := getattr(part, "fit_targets", None)) is not None:
+            fit_targets(targets)
 
 
 def begin(trainer: lightning.Trainer, module: "SupervisedModule", data: ImageData, here: RunDir) -> None:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from galaxyml.data.batches import rows_of_all
 from galaxyml.data.light_curves import inputs
 from galaxyml.data.light_curves.data_module import CurveData
-from galaxyml.kinds.anomalies.plots import curves_figure
+from galaxyml.evaluation.curve_plots import curves_figure
 from galaxyml.models.light_curves.vae import Latent, LightCurveVAE
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError

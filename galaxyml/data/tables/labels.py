@@ -74,7 +74,7 @@ class Column:
 
 
 def settings(given: Mapping[str, str]) -> list[str]:
-    """What a command with `task=images` leaves to its table: overrides for `targets`, `columns`, `classes` and `split`.
+    """What a command with `task=images` leaves to its table: overrides for `kind`, `columns`, `classes` and `split`.
 
     Args:
         given: The user's overrides, by key, as typed.
@@ -95,14 +95,14 @@ def settings(given: Mapping[str, str]) -> list[str]:
         return _of_simulated(said)
     folder = Path(said.get("data_dir", FOLDER)).expanduser()
     path = place(folder, said.get("labels", "labels.csv"))
-    votes = "tree" in said or said.get("targets") == "fractions"
+    votes = "tree" in said or said.get("kind") == "fractions"
     asked = _names(said["columns"]) if "columns" in said else None
     header, columns = _read(path, [SPLIT] if votes else None if asked is None else [SPLIT, *asked])
     found = []
     if SPLIT in header and "split" not in said and "test" in {value.lower() for value in columns[SPLIT].values}:
         found.append("split=folds")  # the table has its own test objects
     if votes:
-        return [*found, *([] if "targets" in said else ["targets=fractions"])]
+        return [*found, *([] if "kind" in said else ["kind=fractions"])]
     names = asked if asked is not None else [name for name in header if name not in ABOUT]
     if missing := [name for name in names if name not in header]:
         raise UserError(
@@ -112,18 +112,18 @@ def settings(given: Mapping[str, str]) -> list[str]:
         raise UserError(f"{path} has nothing to predict: only {', '.join(header)}. {WANTED}.")
     if empty := [name for name in names if not columns[name].filled]:
         raise UserError(f"{path}: the column {empty[0]} is empty. Fill it, or choose others by columns=[…].")
-    kind = said.get("targets") or _kind(path, {name: columns[name] for name in names})
+    kind = said.get("kind") or _kind(path, {name: columns[name] for name in names})
     if kind == "numbers":
         for name in names:
             _check_numbers(path, name, columns[name])
-    classes = _classes(path, names, columns) if kind == "class" and "classes" not in said else None
+    classes = _classes(path, names, columns) if kind == "classes" and "classes" not in said else None
     return [*found, *_overrides(said, kind, names, classes)]
 
 
 def _of_simulated(said: Mapping[str, Any]) -> list[str]:
     """The same of the simulated sky's table, which is drawn later."""
-    if "tree" in said or said.get("targets") == "fractions":
-        return [] if "targets" in said else ["targets=fractions"]
+    if "tree" in said or said.get("kind") == "fractions":
+        return [] if "kind" in said else ["kind=fractions"]
     if "columns" not in said:
         return []
     names = _names(said["columns"])
@@ -136,12 +136,12 @@ def _of_simulated(said: Mapping[str, Any]) -> list[str]:
         raise UserError(
             f"columns=…: a run learns one class, or numbers. Give columns=[{SIMULATED_CLASS}], or the others."
         )
-    return _overrides(said, "class" if names == [SIMULATED_CLASS] else "numbers", names, None)
+    return _overrides(said, "classes" if names == [SIMULATED_CLASS] else "numbers", names, None)
 
 
 def _overrides(said: Mapping[str, Any], kind: str, names: Sequence[str], classes: Sequence[str] | None) -> list[str]:
     """What has been found, where the user has not said it."""
-    found = [] if "targets" in said else [f"targets={kind}"]
+    found = [] if "kind" in said else [f"kind={kind}"]
     if not isinstance(said.get("columns"), list):
         found.append(f"columns=[{','.join(map(_quoted, names))}]")
     if classes is not None:
@@ -211,12 +211,12 @@ def _read(path: Path, wanted: Sequence[str] | None) -> tuple[list[str], dict[str
 
 
 def _kind(path: Path, columns: Mapping[str, Column]) -> str:
-    """What the columns are: `class` or `numbers`."""
+    """What the columns are: `classes` or `numbers`."""
     for name, column in columns.items():
         if 0 < column.words < FEW_WORDS * column.filled:  # a number that went wrong rather than a class
             _check_numbers(path, name, column)
     if len(columns) == 1:
-        return "class" if next(iter(columns.values())).is_class else "numbers"
+        return "classes" if next(iter(columns.values())).is_class else "numbers"
     words = [name for name, column in columns.items() if not column.numeric]
     if not words:
         return "numbers"
@@ -235,7 +235,7 @@ def _check_numbers(path: Path, name: str, column: Column) -> None:
         more = f" ({column.words:,} such cells of {column.filled:,})" if column.words > 1 else ""
         raise UserError(
             f"{path}, line {line}: {name} is '{word}', which is no finite number{more}. Correct the cell or leave it "
-            "empty; targets=class takes the column for a class."
+            "empty; kind=classes takes the column for a class."
         )
 
 
@@ -243,7 +243,7 @@ def _classes(path: Path, names: Sequence[str], columns: Mapping[str, Column]) ->
     """Names of the classes, numbers in their order."""
     if len(names) > 1:
         raise UserError(
-            f"targets=class: a run learns one class, but there are {shorten(names)}. Give columns=[{names[0]}]."
+            f"kind=classes: a run learns one class, but there are {shorten(names)}. Give columns=[{names[0]}]."
         )
     column = columns[names[0]]
     if len(column.values) > MOST_CLASSES or 2 * len(column.values) > max(column.filled, 4):
@@ -251,7 +251,7 @@ def _classes(path: Path, names: Sequence[str], columns: Mapping[str, Column]) ->
         raise UserError(
             f"{path}: {names[0]} has {least}{min(len(column.values), MOST_CLASSES)} different values in "
             f"{column.filled:,} rows, too many for a class. Choose another column by columns=[…]"
-            f"{', or targets=numbers' if column.numeric else ''}."
+            f"{', or kind=numbers' if column.numeric else ''}."
         )
     if len(column.values) < 2:
         raise UserError(
