@@ -38,7 +38,7 @@ LABELS = torch.arange(PICTURES) % CLASSES
 
 def learning(net: nn.Module) -> Callable[[Tensor, Tensor], None]:
     """One step of training by focal loss."""
-    return training_step(net, FocalLoss(CLASSES))
+    return training_step(net, FocalLoss())
 
 
 def predicting(net: nn.Module) -> Callable[[Tensor, Tensor], None]:

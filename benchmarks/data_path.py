@@ -27,7 +27,7 @@ from torchvision import transforms
 from galaxyml.data.batches import ImageBatches, RowSampler, loader
 from galaxyml.data.images.store import Framing, open_store
 from galaxyml.data.images.views import Augment
-from galaxyml.kinds.fractions.losses import MSELoss
+from galaxyml.kinds.losses import MSELoss
 from galaxyml.models.galaxycnn import GalaxyCNN
 from galaxyml.sky import write_galaxyzoo
 from galaxyml.training.hardware import keep_memory

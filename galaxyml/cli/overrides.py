@@ -35,7 +35,7 @@ GROUPS = (
     "scale",
     "split",
     "rule",
-    "targets",
+    "kind",
     "encoder",
     "detector",
     "optim",
@@ -95,7 +95,7 @@ def prepare(args: list[str]) -> list[str]:
         raise UserError(f"--cfg shows the configuration of one run; give {swept[0]} a single value.")
     one = {"task": "its runs are compared with each other", "name": "it is that of their folder"}
     if given.get("task") == "images":
-        one |= dict.fromkeys(("data_dir", "labels", "columns", "targets", "classes", "tree"), "it asks one question")
+        one |= dict.fromkeys(("data_dir", "labels", "columns", "kind", "classes", "tree"), "it asks one question")
     for key, why in one.items():
         if _is_swept(given.get(key, "")):
             raise UserError(f"{key}={given[key]}: a sweep has one {key}, as {why}. Give a command for each.")

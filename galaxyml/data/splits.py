@@ -15,7 +15,9 @@ TEST = -1  # the fold of objects that no run trains on or chooses by
 class Split(Protocol):
     """Deals objects into folds, one of which a run holds out for validation."""
 
-    folds: int
+    @property
+    def folds(self) -> int:
+        """Number of folds."""
 
     def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
         """Each object's fold, or `TEST`; shapes as for `deal`."""

@@ -41,3 +41,19 @@ def stratified(strata: np.ndarray, resamples: int, seed: int, at_once: int = COU
             for at in inside:
                 row[at] = np.bincount(rng.integers(0, len(at), len(at)), minlength=len(at))
         yield drawn
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """A value and the ends of its percentile interval, which are NaN without resamples.
+
+    It says how far the value would move with other galaxies of the same kind, not with another training.
+
+    Args:
+        values: The sample's and its resamples', shape (1 + R,). Resamples that do not define it are left out.
+        level: Share of the resamples within the interval.
+    """
+    drawn = values[1:][~np.isnan(values[1:])]
+    if not len(drawn) or np.isnan(values[0]):
+        return float(values[0]), np.nan, np.nan
+    low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
+    return float(values[0]), float(low), float(high)

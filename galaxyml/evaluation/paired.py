@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from galaxyml.evaluation.bootstrap import COUNTS_AT_ONCE, stratified
+from galaxyml.evaluation.bootstrap import COUNTS_AT_ONCE, interval, stratified
 from galaxyml.kinds.scored import ScoredPredictions, aligned, lower_is_better
-from galaxyml.kinds.votes.metrics import interval
 from galaxyml.runs.errors import UserError, shorten
 
 

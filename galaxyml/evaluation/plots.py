@@ -6,9 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from galaxyml.runs.run_dir import RunDir
 
 LOSS_CURVES = "Loss over the epochs, of what is trained on and of validation objects, a line a net."  # as a caption
 MODEL, BASELINE, ACCENT = "#1f5fa8", "#b8b8b8", "#d1603d"
+COLOURS = (MODEL, "#d1603d", "#3a8f5c", "#8757a6", "#c9a227", "#4fb0c6", "#a63d57", "#7d8b2f", "#e58fb1", "#6b6b6b")
 
 
 def bars(names: list[str], values: np.ndarray, baseline: np.ndarray | None = None, label: str = "RMSE") -> Figure:
@@ -104,3 +108,16 @@ def picture_grid(pictures: list[np.ndarray], captions: list[str], title: str = "
         axes.set_xlabel(caption, fontsize=7.5)
         axes.set(xticks=[], yticks=[])
     return figure
+
+
+def central_part(run: RunDir, image: str, fraction: float = 0.5) -> np.ndarray:
+    """The central part of an object's original picture, uint8 of shape (H, W, 3)."""
+    picture = run.picture(image)
+    width, height = picture.size
+    left, upper = width * (1 - fraction) / 2, height * (1 - fraction) / 2
+    return np.asarray(picture.crop((int(left), int(upper), int(width - left), int(height - upper))))
+
+
+def legend_mark(label: str, marker: str, color: str) -> Line2D:
+    """A marker for a legend."""
+    return Line2D([], [], linestyle="none", marker=marker, color=color, markersize=6, markeredgewidth=0, label=label)

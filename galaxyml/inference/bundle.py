@@ -169,6 +169,7 @@ def _of_run(config: "DictConfig") -> dict[str, Any]:
         "task": config.task,
         "data": {"framing": _plain(config.data.framing)},
         "trainer": {"accelerator": config.trainer.accelerator},
+        "kind": _plain(config.kind),
         "stages": [stage for stage in stages if _combines(stage["_target_"])],
     }
 

@@ -49,6 +49,12 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     ),
     "framing": ("galaxyml.data.images.store.Framing",),
     "tuning": ("galaxyml.training.phases.Tuning",),
+    "kind": (
+        "galaxyml.kinds.classes.Classes",
+        "galaxyml.kinds.fractions.Fractions",
+        "galaxyml.kinds.numbers.Numbers",
+        "galaxyml.kinds.votes.Votes",
+    ),
     "stages": (
         "galaxyml.kinds.votes.answers.Answers",
         "galaxyml.kinds.classes.calibrate.Calibrate",
@@ -420,6 +426,7 @@ def _try(run: RunDir, path: Path) -> None:
     from galaxyml.evaluation.joined import Said
     from galaxyml.evaluation.out_of_distribution import OutOfDistribution
     from galaxyml.experiment import load_predictor
+    from galaxyml.kinds import CombiningStage, stages_of
 
     what = "its nets"
     try:
@@ -440,8 +447,9 @@ def _try(run: RunDir, path: Path) -> None:
         what = "its stages"
         said = Said(outputs, run.shares(), folds, spreads)
         table = said.mean
-        for stage in instantiate(run.config.stages):
-            table = stage.combine(run, said, table)
+        for stage in stages_of(run.config):
+            if isinstance(stage, CombiningStage):
+                table = stage.combine(run, said, table)
     except Exception as error:  # of a file that says anything
         raise UserError(
             f"{path}: {what} do not fit what else it has, or this version of galaxyml ({_reason(error)}). Make it anew "

@@ -12,6 +12,7 @@ import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver that a run'
 from galaxyml.data.light_curves.data_module import CurveData
 from galaxyml.evaluation.joined import mean_table
 from galaxyml.experiment import load_run, quiet
+from galaxyml.kinds import stages_of
 from galaxyml.kinds.anomalies.detect import Detect, Learnt
 from galaxyml.kinds.anomalies.rank import in_order
 from galaxyml.runs.run_dir import RunDir
@@ -56,7 +57,7 @@ class LightCurvePredictor:
         self.run = run
         self.members: list[CurveMember] = []
         for member in run.nets():
-            detect = next(stage for stage in instantiate(member.config.stages) if isinstance(stage, Detect))
+            detect = next(stage for stage in stages_of(member.config) if isinstance(stage, Detect))
             self.members.append(CurveMember(member, load_run(member), detect.learn(member)))
         self.threshold: float | None = run.fitted_values("threshold")["score"]
         accelerator = run.config.trainer.accelerator
@@ -91,7 +92,7 @@ class LightCurvePredictor:
         scores: list[pd.DataFrame] = []
         reasons: list[pd.DataFrame] = []
         for member in self.members:
-            told = told_parts(self.trainer, member.module, data, "survey", member.run)
+            told = told_parts(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
             judged = [member.learnt.judge(part) for part in told]
             scores.append(pd.concat([part for part, _ in judged], ignore_index=True))
             reasons.append(pd.concat([part for _, part in judged], ignore_index=True))

@@ -19,6 +19,7 @@ from galaxyml.evaluation.joined import Said
 from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
 from galaxyml.experiment import load_predictor, quiet
 from galaxyml.inference.bundle import opened
+from galaxyml.kinds import CombiningStage, stages_of
 from galaxyml.runs.errors import DataError
 from galaxyml.runs.progress import track
 from galaxyml.training.hardware import keep_memory, trainer
@@ -84,7 +85,7 @@ class Predictor:
             self.members.append(member)
         self.shares = self.run.shares()
         self.framings = list(dict.fromkeys(member.framing for member in self.members))
-        self.stages = [stage for stage in instantiate(config.stages) if hasattr(stage, "combine")]
+        self.stages = [stage for stage in stages_of(config) if isinstance(stage, CombiningStage)]
         # Of the run's trainer only what changes numbers: it may have run on other hardware, or on much more of it.
         where = "cpu" if config.trainer.accelerator == "cpu" else "auto"
         self.trainers = {

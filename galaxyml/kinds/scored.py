@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from galaxyml.evaluation.correlation import LEAST, TIE, Resampled, asked, measures, resampled_sums
 from galaxyml.kinds.anomalies import metrics as anomaly_metrics
 from galaxyml.kinds.anomalies import scores
 from galaxyml.kinds.classes import labelled
 from galaxyml.kinds.classes import metrics as class_metrics
 from galaxyml.kinds.numbers import metrics as number_metrics
 from galaxyml.kinds.votes import answered
-from galaxyml.kinds.votes.metrics import LEAST, TIE, Resampled, asked, measures, resampled_sums
 from galaxyml.runs.errors import UserError, diverged, shorten
 from galaxyml.runs.run_dir import RunDir
 

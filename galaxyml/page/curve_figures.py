@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from galaxyml.kinds.anomalies.plots import BAND_COLOURS, BANDS, UNKNOWN, Curve
+from galaxyml.evaluation.curve_plots import BAND_COLOURS, BANDS, Curve
+from galaxyml.kinds.anomalies.plots import UNKNOWN
 from galaxyml.page.markup import INK
 
 # The last of Rubin's colours is for white paper alone; this one shows on both.

@@ -12,9 +12,9 @@ import torch
 from matplotlib.figure import Figure
 
 from galaxyml.data.light_curves.data_module import CurveData
+from galaxyml.evaluation.curve_plots import Curve
 from galaxyml.inference.light_curve_predictor import LightCurvePredictor
 from galaxyml.kinds.anomalies.detect import seen
-from galaxyml.kinds.anomalies.plots import Curve
 from galaxyml.page import markup
 from galaxyml.page.curve_figures import curve_figure, latent_figure
 from galaxyml.page.curve_uploads import lay_out

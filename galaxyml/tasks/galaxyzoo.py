@@ -9,9 +9,9 @@ import pandas as pd
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.views import Augment
 from galaxyml.data.source import Simulated
+from galaxyml.data.splits import Folds
 from galaxyml.data.tables.fractions import check_fractions
 from galaxyml.data.tables.reading import read_table
-from galaxyml.data.splits import Folds
 from galaxyml.kinds.fractions import Fractions
 from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.trees import DecisionTree
@@ -66,9 +66,7 @@ class GalaxyZoo(ImageData):
         **options: Any,
     ) -> None:
         kind = kind if kind is not None else Fractions(tree)
-        super().__init__(
-            source, kind=kind, crop=crop, margin=margin, augment=augment, separation=separation, **options
-        )
+        super().__init__(source, kind=kind, crop=crop, margin=margin, augment=augment, separation=separation, **options)
         self.tree = DecisionTree.load(tree)
         if self.source.name == Simulated.name and self.tree.columns != DecisionTree.load(SIMULATED).columns:
             raise UserError(

@@ -75,7 +75,7 @@ class Images(ImageData):
             split = split if split is not None else own
         super().__init__(source, kind=kind, crop=crop, margin=margin, split=split, **options)
         if kind.name not in READERS:
-            raise UserError(f"kind={kind.name}: a table of labels holds {shorten(READERS)}.")
+            raise UserError(f"kind={kind.name}: a table of labels holds {shorten(list(READERS))}.")
         self.wanted = list(columns) if kind.name == "classes" and columns is not None else list(kind.outputs)
         _check_names("properties", self.properties)
         _check_names("columns", self.wanted)
@@ -144,7 +144,7 @@ def _kind_of(
         return Numbers(names), names, None
     held = what_it_holds(place_of(folder, labels), columns, None, classes is not None)
     split = Folds() if held.has_test else None
-    if held.kind == "class":
+    if held.kind == "classes":
         return Classes([str(name) for name in classes or held.classes or ()]), held.columns, split
     return Numbers(held.columns), held.columns, split
 

@@ -19,10 +19,10 @@ from galaxyml.data.images.views import Augment
 from galaxyml.data.splits import Folds
 from galaxyml.data.tables.vote_catalogue import SurveyTable
 from galaxyml.kinds.votes import Votes
+from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
 from galaxyml.runs.files import known_digest
 from galaxyml.runs.seeds import derive
-from galaxyml.trees import DecisionTree
 from galaxyml.trees.vocabulary import KIND, Vocabulary, check_names
 
 VIEWS = Augment(zoom=1.2, shift=0.04, colour=0.1)
@@ -375,7 +375,9 @@ class Part:
 
 def published_surveys() -> dict[str, Survey]:
     """The surveys of `conf/task/surveys.yaml`, in the layout of their published files."""
-    return {name: instantiate(survey) for name, survey in OmegaConf.load(CONF / "task" / "surveys.yaml").surveys.items()}
+    return {
+        name: instantiate(survey) for name, survey in OmegaConf.load(CONF / "task" / "surveys.yaml").surveys.items()
+    }
 
 
 def leakage_audit() -> pd.DataFrame:

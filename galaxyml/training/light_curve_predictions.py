@@ -15,7 +15,7 @@ from galaxyml.data.catalog import as_text
 from galaxyml.data.light_curves.data_module import CurveData
 from galaxyml.data.light_curves.features import features
 from galaxyml.data.light_curves.inputs import BANDS
-from galaxyml.evaluation.light_curve_plots import Curve
+from galaxyml.evaluation.curve_plots import Curve
 from galaxyml.models.light_curves.vae import LightCurveVAE
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import diverged
@@ -166,8 +166,8 @@ class LightCurveTables(BasePredictionWriter):
         _project(trainer, pl_module, attached.datamodule)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        if getattr(self, "table", None) is not None:
-            self.table.__exit__(type(exception), exception, exception.__traceback__)  # leaves no half table
+        if (table := getattr(self, "table", None)) is not None:
+            table.__exit__(type(exception), exception, exception.__traceback__)  # leaves no half table
             self.table = None
 
     def _close(self, data: CurveData) -> None:

@@ -99,7 +99,7 @@ class SupervisedModule(PredictionModule):
         super().__init__(built, head, size=size, **options)
         self.save_hyperparameters({name: plain(value) for name, value in given.items()}, logger=False)
         self.kind = kind
-        self.loss = build(loss) if loss is not None else kind.loss()
+        self.loss = kind.loss(build(loss)) if kind is not None else build(loss)
         self.metrics = build(metrics) if metrics is not None else kind.metrics()
         self.test_metrics = copy.deepcopy(self.metrics)
         self.optimizer = build(optimizer)
@@ -129,7 +129,7 @@ class SupervisedModule(PredictionModule):
         if data is not None:
             self.check_data(data)
         self.check_output_shape()
-        learners = [part for part in (self.final, self.loss) if hasattr(part, "fit_targets")]
+        learners: list[Any] = [part for part in (self.final, self.loss) if hasattr(part, "fit_targets")]
         if not learners:
             return
         if not hasattr(data, "training_targets"):

@@ -101,7 +101,9 @@ class VAEModule(lightning.LightningModule):
         self.decoded = decoded
 
     @classmethod
-    def for_data(cls, data: CurveData, net: nn.Module | Mapping[str, Any] | str = "light_curve_vae", **options: Any) -> Self:
+    def for_data(
+        cls, data: CurveData, net: nn.Module | Mapping[str, Any] | str = "light_curve_vae", **options: Any
+    ) -> Self:
         """A module for the classes of a DataModule; arguments as for VAEModule."""
         return cls(net, outputs=len(data.classes), **options)
 
@@ -203,7 +205,7 @@ class VAEModule(lightning.LightningModule):
     @torch.no_grad()
     def figures(self, trainer: lightning.Trainer) -> "dict[str, Figure]":
         """Some validation objects, with what the autoencoder makes of them."""
-        from galaxyml.evaluation.light_curve_plots import curves_figure
+        from galaxyml.evaluation.curve_plots import curves_figure
 
         attached: Any = trainer  # Lightning sets its datamodule without declaring it
         data: CurveData = attached.datamodule

@@ -25,6 +25,13 @@ class Asked(Protocol):
 
 
 @dataclass(frozen=True)
+class Campaign:
+    """A survey of which only the campaign is known."""
+
+    campaign: str
+
+
+@dataclass(frozen=True)
 class Group:
     """One question that a net answers.
 
@@ -78,6 +85,17 @@ class Vocabulary:
         if heads not in HEADS:
             raise UserError(f"heads={heads}: it must be {' or '.join(HEADS)}.")
         check_names(surveys, train, test)
+        self.spec = {  # from which it can be built again
+            "_target_": f"{type(self).__module__}.{type(self).__qualname__}",
+            "features": features if isinstance(features, str | int) else list(features),
+            "heads": heads,
+            "surveys": {
+                name: {"_target_": f"{Campaign.__module__}.Campaign", "campaign": surveys[name].campaign}
+                for name in (*train, *test)
+            },
+            "train": list(train),
+            "test": list(test),
+        }
         self.ontology = Ontology.load()
         self.heads = heads
         self.trained = list(dict.fromkeys(surveys[name].campaign for name in train))

@@ -131,7 +131,7 @@ def test_whole_numbers_that_are_taken_for_classes_are_told(own: Path) -> None:
     changed(own, kind=np.arange(120) % 3)
     found = classes(own, classes=[0, 1, 2])
     found.setup()
-    assert any("its whole numbers are taken for classes; targets=numbers" in note for note in found.notes)
+    assert any("its whole numbers are taken for classes; kind=numbers" in note for note in found.notes)
     assert sorted(set(found.catalog["label"])) == [0, 1, 2]
 
 

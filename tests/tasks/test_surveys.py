@@ -258,7 +258,7 @@ def test_balanced_batches_have_as_many_of_each_survey(tmp_path: Path) -> None:
 def test_targets_stand_beside_their_pictures(tmp_path: Path) -> None:
     data = ready(tmp_path, numbers={"sdss": 20})
     catalog = table(data)
-    batch = data.pictures[torch.arange(len(catalog))]
+    batch = data.images[torch.arange(len(catalog))]
     first = data.vocabulary.features[:3]
     np.testing.assert_allclose(batch["target"][:, :3, 0], catalog[first], rtol=1e-6)
     np.testing.assert_allclose(batch["target"][:, :3, 1], np.repeat(catalog[["votes"]].to_numpy(), 3, axis=1))

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from galaxyml.experiment import quiet
-from galaxyml.kinds.fractions.losses import MSELoss
 from galaxyml.kinds.fractions.metrics import FractionMetrics
+from galaxyml.kinds.losses import MSELoss
 from galaxyml.runs.seeds import derive, generator, seed_all
 from galaxyml.training.hardware import best_precision
 from galaxyml.training.schedules import warmup_cosine

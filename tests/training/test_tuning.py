@@ -26,9 +26,7 @@ Command = Callable[..., tuple[int, str]]
 
 def module(net: nn.Module, tune: str = "head") -> SupervisedModule:
     metrics: Metric = ClassMetrics(["a", "b"])
-    return SupervisedModule(
-        net, CrossEntropyLoss(2), metrics, lambda groups: torch.optim.SGD(groups, lr=0.1), tune=tune
-    )
+    return SupervisedModule(net, CrossEntropyLoss(), metrics, lambda groups: torch.optim.SGD(groups, lr=0.1), tune=tune)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +97,7 @@ def test_predictions_average_the_views_asked_for() -> None:
     torch.manual_seed(0)
     made = SupervisedModule(
         AstroCNN(2),
-        CrossEntropyLoss(2),
+        CrossEntropyLoss(),
         ClassMetrics(["a", "b"]),
         lambda groups: torch.optim.SGD(groups),
         predict_views=8,

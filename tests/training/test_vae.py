@@ -9,8 +9,8 @@ from torch.distributions import Normal, kl_divergence
 from galaxyml.models.light_curves.encoders import GridEncoder
 from galaxyml.models.light_curves.vae import LightCurveVAE
 from galaxyml.runs.errors import UserError
-from galaxyml.training.light_curve_predictions import as_table, gathered, reconstructed, told
-from galaxyml.training.vae import VAEModule, divergence, nll, some
+from galaxyml.training.light_curve_predictions import as_table, encode_light_curves, gathered, reconstructed
+from galaxyml.training.vae import VAEModule, divergence, draw_observations, nll
 
 
 def bells(objects: int = 24, seed: int = 0) -> dict[str, Tensor]:
@@ -86,7 +86,7 @@ def test_a_fit_reconstructs_tells_classes_and_luminosity() -> None:
 def test_what_is_told_is_the_same_each_time_and_of_the_mean() -> None:
     made, batch = fitted(5)
     with torch.no_grad():
-        one, two = told(made.net, batch), told(made.net, batch)
+        one, two = encode_light_curves(made.net, batch), encode_light_curves(made.net, batch)
         mean = made(batch).mean
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(one["latent"], mean)
@@ -98,7 +98,7 @@ def test_an_unlike_curve_is_decoded_worse_where_it_is_unlike() -> None:
     late = strange["time"][0] > 100
     strange["flux"][0, late] += 60
     with torch.no_grad():
-        usual, found = told(made.net, batch), told(made.net, strange)
+        usual, found = encode_light_curves(made.net, batch), encode_light_curves(made.net, strange)
     assert found["reconstruction"][0, 0] > usual["reconstruction"][0, 0] + 1
     assert found["reconstruction"][0, 1] > usual["reconstruction"][0, 1]
     assert float(found["worst_mjd"][0]) > 60100
@@ -125,9 +125,9 @@ def test_without_a_weight_for_classes_nothing_is_learnt_of_them() -> None:
 
 def test_objects_of_no_known_class_do_not_count_as_one() -> None:
     made, batch = module(classes=1.0).eval(), bells()
-    some = batch | {"target": torch.where(torch.arange(24) < 12, batch["target"], -1)}
+    part = batch | {"target": torch.where(torch.arange(24) < 12, batch["target"], -1)}
     expected = nn.functional.cross_entropy(made.losses(batch, False)["class_scores"][:12], batch["target"][:12])
-    torch.testing.assert_close(made._loss(some, sample=False)[1]["cross_entropy"], expected)
+    torch.testing.assert_close(made._loss(part, sample=False)[1]["cross_entropy"], expected)
 
 
 def test_capacity_frees_that_much_divergence() -> None:
@@ -182,9 +182,9 @@ def test_a_step_decodes_some_of_the_observations_that_are_there() -> None:
     batch["mask"][:, 30:] = False
     batch["mask"][0, 3:] = False
     torch.manual_seed(0)
-    chosen = some(batch, 10)
+    chosen = draw_observations(batch, 10)
     assert chosen["flux"].shape == (24, 10)
     assert chosen["mask"].sum(1).tolist() == [3] + [10] * 23
     there = {(float(t), float(f)) for t, f in zip(batch["time"][1, :30], batch["flux"][1, :30], strict=True)}
     assert {(float(t), float(f)) for t, f in zip(chosen["time"][1], chosen["flux"][1], strict=True)} <= there
-    assert some(batch, 99) is batch
+    assert draw_observations(batch, 99) is batch

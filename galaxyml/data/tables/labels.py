@@ -74,7 +74,7 @@ class Column:
 
 
 def settings(given: Mapping[str, str]) -> list[str]:
-    """What a command with `task=images` leaves to its table: overrides for `targets`, `columns`, `classes` and `split`.
+    """What a command with `task=images` leaves to its table: overrides for `kind`, `columns`, `classes` and `split`.
 
     Args:
         given: The user's overrides, by key, as typed.
@@ -95,12 +95,12 @@ def settings(given: Mapping[str, str]) -> list[str]:
         return _of_simulated(said)
     folder = Path(said.get("data_dir", FOLDER)).expanduser()
     path = place(folder, said.get("labels", "labels.csv"))
-    kind = "fractions" if "tree" in said else said.get("targets")
+    kind = "fractions" if "tree" in said else said.get("kind")
     asked = _names(said["columns"]) if "columns" in said else None
     table = what_it_holds(path, asked, kind, "classes" in said)
     found = ["split=folds"] if table.has_test and "split" not in said else []
     if table.kind == "fractions":
-        return [*found, *([] if "targets" in said else ["targets=fractions"])]
+        return [*found, *([] if "kind" in said else ["kind=fractions"])]
     return [*found, *_overrides(said, table.kind, table.columns, table.classes)]
 
 
@@ -109,7 +109,7 @@ class Held:
     """What a table of labels holds.
 
     Attributes:
-        kind: `class`, `numbers` or `fractions`.
+        kind: `classes`, `numbers` or `fractions`.
         columns: That are to be predicted; none for fractions, whose tree has them.
         classes: Names of the classes; None where they are none, or are known.
         has_test: Whether the table says which rows are to test on.
@@ -129,7 +129,7 @@ def what_it_holds(
     Args:
         path: The table.
         asked: Columns that are to be predicted; None for all but id, path, position and split.
-        kind: `class`, `numbers` or `fractions`; None to see by the values.
+        kind: `classes`, `numbers` or `fractions`; None to see by the values.
         classes_known: Whether the names of the classes are known already.
 
     Raises:
@@ -153,14 +153,14 @@ def what_it_holds(
     if kind == "numbers":
         for name in names:
             _check_numbers(path, name, columns[name])
-    classes = _classes(path, names, columns) if kind == "class" and not classes_known else None
+    classes = _classes(path, names, columns) if kind == "classes" and not classes_known else None
     return Held(kind, names, classes, has_test)
 
 
 def _of_simulated(said: Mapping[str, Any]) -> list[str]:
     """The same of the simulated sky's table, which is drawn later."""
-    if "tree" in said or said.get("targets") == "fractions":
-        return [] if "targets" in said else ["targets=fractions"]
+    if "tree" in said or said.get("kind") == "fractions":
+        return [] if "kind" in said else ["kind=fractions"]
     if "columns" not in said:
         return []
     names = _names(said["columns"])
@@ -173,12 +173,12 @@ def _of_simulated(said: Mapping[str, Any]) -> list[str]:
         raise UserError(
             f"columns=…: a run learns one class, or numbers. Give columns=[{SIMULATED_CLASS}], or the others."
         )
-    return _overrides(said, "class" if names == [SIMULATED_CLASS] else "numbers", names, None)
+    return _overrides(said, "classes" if names == [SIMULATED_CLASS] else "numbers", names, None)
 
 
 def _overrides(said: Mapping[str, Any], kind: str, names: Sequence[str], classes: Sequence[str] | None) -> list[str]:
     """What has been found, where the user has not said it."""
-    found = [] if "targets" in said else [f"targets={kind}"]
+    found = [] if "kind" in said else [f"kind={kind}"]
     if not isinstance(said.get("columns"), list):
         found.append(f"columns=[{','.join(map(_quoted, names))}]")
     if classes is not None:
@@ -248,12 +248,12 @@ def _read(path: Path, wanted: Sequence[str] | None) -> tuple[list[str], dict[str
 
 
 def _kind(path: Path, columns: Mapping[str, Column]) -> str:
-    """What the columns are: `class` or `numbers`."""
+    """What the columns are: `classes` or `numbers`."""
     for name, column in columns.items():
         if 0 < column.words < FEW_WORDS * column.filled:  # a number that went wrong rather than a class
             _check_numbers(path, name, column)
     if len(columns) == 1:
-        return "class" if next(iter(columns.values())).is_class else "numbers"
+        return "classes" if next(iter(columns.values())).is_class else "numbers"
     words = [name for name, column in columns.items() if not column.numeric]
     if not words:
         return "numbers"
@@ -272,7 +272,7 @@ def _check_numbers(path: Path, name: str, column: Column) -> None:
         more = f" ({column.words:,} such cells of {column.filled:,})" if column.words > 1 else ""
         raise UserError(
             f"{path}, line {line}: {name} is '{word}', which is no finite number{more}. Correct the cell or leave it "
-            "empty; targets=class takes the column for a class."
+            "empty; kind=classes takes the column for a class."
         )
 
 
@@ -280,7 +280,7 @@ def _classes(path: Path, names: Sequence[str], columns: Mapping[str, Column]) ->
     """Names of the classes, numbers in their order."""
     if len(names) > 1:
         raise UserError(
-            f"targets=class: a run learns one class, but there are {shorten(names)}. Give columns=[{names[0]}]."
+            f"kind=classes: a run learns one class, but there are {shorten(names)}. Give columns=[{names[0]}]."
         )
     column = columns[names[0]]
     if len(column.values) > MOST_CLASSES or 2 * len(column.values) > max(column.filled, 4):
@@ -288,7 +288,7 @@ def _classes(path: Path, names: Sequence[str], columns: Mapping[str, Column]) ->
         raise UserError(
             f"{path}: {names[0]} has {least}{min(len(column.values), MOST_CLASSES)} different values in "
             f"{column.filled:,} rows, too many for a class. Choose another column by columns=[…]"
-            f"{', or targets=numbers' if column.numeric else ''}."
+            f"{', or kind=numbers' if column.numeric else ''}."
         )
     if len(column.values) < 2:
         raise UserError(

@@ -1,1 +1,85 @@
-"""What is unlike all known classes."""
+"""Anomalies: objects unlike all known classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NoReturn
+
+from torch import Tensor, nn
+
+from galaxyml.kinds.anomalies.detect import Detect, Sees
+from galaxyml.kinds.anomalies.detectors import Blend, Forest, Neighbours
+from galaxyml.kinds.anomalies.figures import AnomalyFigures
+from galaxyml.kinds.anomalies.metrics import KS
+from galaxyml.kinds.anomalies.rank import RankAnomalies
+from galaxyml.kinds.anomalies.score import ScoreAnomalies
+from galaxyml.kinds.kind import Kind, Stage
+from galaxyml.runs.run_dir import RunDir
+from galaxyml.training.light_curve_predictions import LightCurveTables
+
+
+class Anomalies(Kind):
+    """Objects that are unlike all known classes, ranked by detectors of what a model knows of them.
+
+    What a model learns is not this but the objects themselves (`galaxyml.training.vae.VAEModule`), so that there are
+    neither loss nor head here.
+
+    Args:
+        classes: Names of the known classes, in the order of the labels.
+        detector: The one that ranks; None for an isolation forest blended with the distance to known neighbours.
+        beside: Others that it is compared with, by the name of their column.
+        ks: How many of the highest scores are looked at.
+        false_alarms: Share of known objects that may lie above the threshold, in (0, 1).
+        resamples: Bootstrap resamples of the intervals; 0 for none.
+        top: How many of the highest scores are drawn as light curves; 0 for none.
+        embedded: How many objects the figures of the latent space show at most; 0 for no such figures.
+        seed: Of these figures.
+    """
+
+    name: ClassVar[str] = "anomalies"
+    monitor: ClassVar[str] = "val/loss"
+    mode: ClassVar[str] = "min"
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        detector: Sees | None = None,
+        beside: Mapping[str, Sees] | None = None,
+        ks: Sequence[int] = KS,
+        false_alarms: float = 0.05,
+        resamples: int = 1000,
+        top: int = 25,
+        embedded: int = 10_000,
+        seed: int = 0,
+    ) -> None:
+        self.classes, self.outputs = list(classes), ["score"]
+        self.detector, self.beside = detector if detector is not None else blend(), dict(beside or {})
+        self.ks, self.false_alarms, self.resamples = list(ks), false_alarms, resamples
+        self.top, self.embedded, self.seed = top, embedded, seed
+
+    def loss(self, chosen: nn.Module | None = None) -> NoReturn:
+        raise TypeError("Anomalies are found by detectors after the fit; a model of them brings a loss of its own.")
+
+    def metrics(self) -> NoReturn:
+        raise TypeError("Anomalies are found after the fit, so that there is no metric of an epoch.")
+
+    def baseline(self, targets: Tensor) -> NoReturn:
+        raise TypeError("Anomalies have no targets to predict; the baseline of their scores is chance.")
+
+    def prediction_writer(self, run: RunDir) -> LightCurveTables:
+        return LightCurveTables(lambda split: run.predictions_writer(split, by="told"), run.path)
+
+    def stages(self) -> list[Stage]:
+        return [
+            Detect(self.classes, self.detector, self.beside),
+            ScoreAnomalies(self.ks, self.false_alarms, self.resamples),
+            RankAnomalies(),
+            AnomalyFigures(self.top, self.embedded, self.seed),
+        ]
+
+    def caption(self, output: Any, target: Any) -> str:
+        return f"score {float(output):.1f} nats"
+
+
+def blend() -> Sees:
+    """The detector of `conf/detector/blend.yaml`."""
+    detectors = {"forest": Forest(trees=500), "neighbours": Neighbours(k=5)}
+    return Sees(Blend(detectors), ["latent", "reconstruction"])

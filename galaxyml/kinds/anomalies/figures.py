@@ -1,21 +1,16 @@
 """Figures of anomaly scores, latents and light curves."""
 
+from typing import Any
+
 import numpy as np
 from hydra.utils import instantiate
 
 from galaxyml.data.light_curves.data_module import CurveData
+from galaxyml.evaluation.curve_plots import curves_figure
+from galaxyml.evaluation.embedding import embedding
 from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves
-from galaxyml.experiment import load_run
 from galaxyml.kinds.anomalies.detect import seen
-from galaxyml.kinds.anomalies.plots import (
-    curves_figure,
-    embedding,
-    latent_figure,
-    pr_figure,
-    recall_figure,
-    roc_figure,
-    score_figure,
-)
+from galaxyml.kinds.anomalies.plots import latent_figure, pr_figure, recall_figure, roc_figure, score_figure
 from galaxyml.kinds.anomalies.rank import ranked
 from galaxyml.kinds.anomalies.scores import scored
 from galaxyml.reports.run_report import VARIANTS
@@ -119,7 +114,7 @@ class AnomalyFigures:
         data: CurveData = instantiate(config.data)
         data.setup()
         assert data.catalog is not None
-        net = load_run(member).net
+        net = _fitted_net(member)
         names = data.catalog["name"].to_numpy()
         split = "survey" if run.has_predictions("survey") else "test"
         if run.has_predictions(split):
@@ -153,3 +148,10 @@ class AnomalyFigures:
             curves_figure(curves, columns=4),
             "Light curves of known classes that the net has not learnt from, and what it makes of them.",
         )
+
+
+def _fitted_net(run: RunDir) -> Any:
+    """The net of a run, with the weights that it predicts with."""
+    module: Any = instantiate(run.config.module)
+    module.load_state_dict(run.weights(run.config.predict_with))
+    return module.eval().net

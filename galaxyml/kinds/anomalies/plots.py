@@ -1,24 +1,13 @@
 """Figures of anomaly scores, of what a net makes of light curves, and of light curves; drawn without a screen."""
 
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from galaxyml.evaluation.plots import BASELINE, MODEL
+from galaxyml.evaluation.plots import BASELINE, COLOURS, MODEL, legend_mark
 from galaxyml.kinds.anomalies.metrics import pr_auc, pr_curve, prevalence, recall_curve, roc_auc, roc_curve
-from galaxyml.kinds.classes.plots import COLOURS
-
-BANDS = "ugrizy"
-# Rubin's colours on white, which colour-blind readers can tell apart: lsst.utils.plotting, after technote RTN-045.
-BAND_COLOURS = ("#0c71ff", "#49be61", "#c61c00", "#ffc200", "#f341a2", "#5d0000")
 
 UNKNOWN = "#d1603d"
 # Known classes are to be told apart without shouting: the "light" and "muted" schemes of Tol 2021, mixed by hue.
@@ -28,30 +17,6 @@ KNOWN_COLOURS = (
 )
 UNKNOWN_LOOKS = (("*", "#e6002e"), ("^", "#111111"), ("D", "#ff8c00"), ("s", "#0047d6"), ("P", "#00a83e"))
 MOST_POINTS = 150  # of a class on its box
-NEIGHBOURS = 15  # that UMAP looks at, its default
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A light curve as a panel shows it.
-
-    Attributes:
-        time: Days, shape (n,).
-        band: 0 to 5 for u g r i z y, shape (n,).
-        flux: In FLUXCAL units, shape (n,).
-        error: One standard deviation of the flux, shape (n,).
-        title: Above the panel.
-        model: Times in days, shape (T,), fluxes, shape (6, T), and their standard deviations, shape (6, T), or None.
-        marked: Time and band of an observation to be ringed.
-    """
-
-    time: np.ndarray
-    band: np.ndarray
-    flux: np.ndarray
-    error: np.ndarray
-    title: str
-    model: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
-    marked: tuple[float, int] | None = None
 
 
 def roc_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
@@ -175,7 +140,7 @@ def latent_figure(points: np.ndarray, names: np.ndarray, unknown: np.ndarray, ti
     axes.scatter(points[rows, 0], points[rows, 1], s=size, c=colours, alpha=alpha, linewidths=0, rasterized=True)
     for k, name in enumerate(known_names):
         colour = KNOWN_COLOURS[k % len(KNOWN_COLOURS)]
-        handles.append(_dot(f"{name} ({(names[~unknown] == name).sum():,})", marker="o", color=colour))
+        handles.append(legend_mark(f"{name} ({(names[~unknown] == name).sum():,})", marker="o", color=colour))
     for k, name in enumerate(unknown_names):
         of_it = unknown & (names == name)
         marker, colour = UNKNOWN_LOOKS[k % len(UNKNOWN_LOOKS)]
@@ -190,64 +155,10 @@ def latent_figure(points: np.ndarray, names: np.ndarray, unknown: np.ndarray, ti
             linewidths=0.5,
             rasterized=True,
         )
-        handles.append(_dot(f"{name} ({of_it.sum():,}), unknown", marker=marker, color=colour))
+        handles.append(legend_mark(f"{name} ({of_it.sum():,}), unknown", marker=marker, color=colour))
     figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=8.5)
     axes.set(xticks=[], yticks=[], title=title)
     axes.spines[:].set_color(BASELINE)
-    return figure
-
-
-def embedding(latents: np.ndarray, seed: int, most: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
-    """Latents laid out in the plane with near neighbours kept near: UMAP (McInnes et al. 2018, arXiv:1802.03426).
-
-    Distances within the plane mean little, and those between groups nothing. Up to 15 objects, too few for its
-    neighbourhoods, are projected on their two principal axes.
-
-    Args:
-        latents: Finite, shape (N, D).
-        seed: Of the choice of objects and of the layout.
-        most: How many objects are laid out; 2,000 take 5 s, 20,000 about a minute, after 10 s of compiling.
-
-    Returns:
-        Rows of the latents that were laid out, int64 of shape (n,) in rising order, and their places, shape (n, 2).
-    """
-    count = len(latents)
-    rows = np.arange(count)
-    if count > most:
-        rows = np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
-    chosen = np.asarray(latents, np.float32)[rows]
-    if len(rows) <= NEIGHBOURS:
-        return rows, _principal(chosen)
-    threads = torch.get_num_threads()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of TensorFlow, which is not needed, and of groups that are far apart
-        from umap import UMAP  # compiles for seconds
-
-        # With a seed it runs on one core, and warns if it was not told to.
-        points = UMAP(n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1).fit_transform(chosen)
-    torch.set_num_threads(threads)  # numba changes how many there are, and sums then come out a little different
-    return rows, points
-
-
-def curves_figure(curves: Sequence[Curve], columns: int = 5) -> Figure:
-    """Light curves, a panel each, with the flux that a model gives as lines and its standard deviation as bands.
-
-    Panels have scales of their own, set by the model and by the better measured half of the observations; the rest may
-    lie outside, and arrows at the edge then say where.
-
-    Args:
-        curves: What to draw, in the order of reading.
-        columns: How many panels stand side by side.
-    """
-    wide = min(columns, max(len(curves), 1))
-    high = -(-len(curves) // wide)
-    figure = Figure(figsize=(2.5 * wide + 0.5, 1.9 * high + 0.7), layout="constrained")
-    for place, curve in enumerate(curves, start=1):
-        _draw_curve(figure.add_subplot(high, wide, place), curve)
-    handles = [_dot(band, marker="o", color=colour) for band, colour in zip(BANDS, BAND_COLOURS, strict=True)]
-    figure.legend(handles=handles, loc="outside upper center", ncols=6, frameon=False, fontsize=9, handletextpad=0)
-    figure.supxlabel("time (days)", fontsize=10)
-    figure.supylabel("flux (FLUXCAL units)", fontsize=10)
     return figure
 
 
@@ -262,73 +173,6 @@ def _draw_box(axes: Axes, place: int, scores: np.ndarray, colour: str) -> list[f
     axes.barh(place, upper - lower, 0.62, lower, facecolor=to_rgba(colour, 0.25), edgecolor=colour)
     axes.vlines(middle, place - 0.31, place + 0.31, color=colour, linewidth=2)
     return [low, high]
-
-
-def _draw_curve(axes: Axes, curve: Curve) -> None:
-    """One panel of `curves_figure`."""
-    low, high = _flux_range(curve)
-    axes.axhline(0, color=BASELINE, linewidth=0.6, zorder=0)
-    for band in np.unique(curve.band):
-        colour, of_it = BAND_COLOURS[band], curve.band == band
-        time, flux = curve.time[of_it], curve.flux[of_it]
-        axes.errorbar(
-            time,
-            flux,
-            curve.error[of_it],
-            color=colour,
-            linestyle="none",
-            marker="o",
-            markersize=2.6,
-            markeredgewidth=0,
-            elinewidth=0.6,
-            alpha=0.75,
-        )
-        for outside, edge, marker in ((flux > high, high, "^"), (flux < low, low, "v")):
-            if outside.any():
-                axes.plot(
-                    time[outside], np.full(outside.sum(), edge), marker, color=colour, markersize=3, clip_on=False
-                )
-        if curve.model is not None:
-            times, fluxes, spread = curve.model
-            axes.plot(times, fluxes[band], color=colour, linewidth=1.1)
-            if spread is not None:
-                ends = fluxes[band] - spread[band], fluxes[band] + spread[band]
-                axes.fill_between(times, *ends, color=colour, alpha=0.15, linewidth=0)
-    if curve.marked is not None:
-        row = _nearest(curve, *curve.marked)
-        axes.plot(curve.time[row], curve.flux[row], "o", markersize=9, color="black", fillstyle="none", zorder=5)
-    axes.set(ylim=(low, high))
-    axes.set_title(curve.title, fontsize=8)
-    axes.tick_params(labelsize=7, length=2)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _flux_range(curve: Curve) -> tuple[float, float]:
-    """Ends of a panel's flux axis: what is measured well or detected, the model, and the marked observation."""
-    shown = (curve.error <= np.median(curve.error)) | (np.abs(curve.flux) > 5 * curve.error)
-    if curve.marked is not None:
-        shown[_nearest(curve, *curve.marked)] = True
-    flux, error = curve.flux[shown], curve.error[shown]
-    values = [flux - error, flux + error]
-    if curve.model is not None:
-        values.append(curve.model[1][np.unique(curve.band)].ravel())
-    every = np.concatenate(values)
-    margin = 0.05 * np.ptp(every) or 1.0
-    return float(every.min() - margin), float(every.max() + margin)
-
-
-def _nearest(curve: Curve, time: float, band: int) -> int:
-    """Row of the observation in a band that is nearest to a time in days."""
-    return int(np.where(curve.band == band, np.abs(curve.time - time), np.inf).argmin())
-
-
-def _principal(latents: np.ndarray) -> np.ndarray:
-    """Objects on their two principal axes, (n, D) -> (n, 2); zeros along an axis that is not there."""
-    left, lengths, _ = np.linalg.svd(latents - latents.mean(axis=0), full_matrices=False)
-    along = (left * lengths)[:, :2]
-    return np.pad(along, ((0, 0), (0, 2 - along.shape[1])))
 
 
 def _square() -> tuple[Figure, Axes]:
@@ -354,8 +198,3 @@ def _draw_line(axes: Axes, k: int, x: np.ndarray, y: np.ndarray, label: str, dra
     """The k-th detector's line; dashes tell those apart that share a colour."""
     dashes = ("-", "--")[k // len(COLOURS) % 2]
     axes.plot(x, y, color=COLOURS[k % len(COLOURS)], linewidth=1.5, linestyle=dashes, label=label, drawstyle=drawstyle)
-
-
-def _dot(label: str, marker: str, color: str) -> Line2D:
-    """A marker for a legend."""
-    return Line2D([], [], linestyle="none", marker=marker, color=color, markersize=6, markeredgewidth=0, label=label)

@@ -1,1 +1,91 @@
 """Classes that exclude each other."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from galaxyml.data.catalog import as_text
+from galaxyml.kinds.classes.calibrate import Calibrate
+from galaxyml.kinds.classes.figures import ClassFigures
+from galaxyml.kinds.classes.losses import CrossEntropyLoss
+from galaxyml.kinds.classes.metrics import ClassMetrics
+from galaxyml.kinds.classes.score import ScoreClasses
+from galaxyml.kinds.kind import Kind, Stage
+
+
+class Classes(Kind):
+    """Classes that exclude each other, as calibrated probabilities and sets.
+
+    Targets are class indices, int64 of shape (N,), -1 where not known; outputs are logits, shape (N, K).
+
+    Args:
+        classes: Names, K of them, in the order of the indices.
+        coverage: Probability that a prediction set holds the true class, in (0, 1).
+        method: How sets are built: `lac` for the smallest, `aps` for sets that grow where an object is hard.
+        resamples: Bootstrap resamples of the intervals; 0 for none.
+        crop: Central part of an image that figures show, a fraction of its side.
+        properties: Columns of the catalog, where it has them, that performance is shown against, such as `redshift`.
+    """
+
+    name: ClassVar[str] = "classes"
+    monitor: ClassVar[str] = "val/macro_f1"
+    mode: ClassVar[str] = "max"
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        coverage: float = 0.9,
+        method: str = "lac",
+        resamples: int = 1000,
+        crop: float = 0.5,
+        properties: Sequence[str] = (),
+    ) -> None:
+        self.classes = self.outputs = [str(name) for name in classes]
+        self.coverage, self.method, self.resamples = coverage, method, resamples
+        self.crop, self.properties = crop, list(properties)
+
+    def loss(self, chosen: nn.Module | None = None) -> nn.Module:
+        return chosen if chosen is not None else CrossEntropyLoss(classes=len(self.classes))
+
+    def metrics(self) -> ClassMetrics:
+        return ClassMetrics(self.classes)
+
+    def baseline(self, targets: Tensor) -> Tensor:
+        """Logarithms of the classes' frequencies."""
+        counts = torch.bincount(targets[targets >= 0], minlength=len(self.classes))
+        return (counts / counts.sum()).clamp_min(1e-9).log()
+
+    @property
+    def target_columns(self) -> list[str]:
+        return ["label"]
+
+    def target_tensor(self, catalog: pd.DataFrame) -> Tensor:
+        """Class indices, int64 of shape (N,)."""
+        return torch.tensor(catalog["label"].to_numpy(np.int64))
+
+    def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
+        """One column a class, 1 for its objects."""
+        return np.eye(len(self.classes))[catalog["label"].to_numpy()]
+
+    def describe(self, catalog: pd.DataFrame) -> pd.DataFrame:
+        """Their id and the name of their class."""
+        names = pd.Series([*self.classes, "?"]).iloc[catalog["label"]].to_numpy()
+        return as_text(catalog.assign(label=names), ["id", "label"])
+
+    def stages(self) -> list[Stage]:
+        return [
+            Calibrate(self.classes, self.coverage, self.method),
+            ScoreClasses(self.classes, self.resamples),
+            ClassFigures(self.classes, self.crop, self.properties),
+        ]
+
+    def caption(self, output: np.ndarray, target: np.ndarray) -> str:
+        chances = np.exp(output - output.max())
+        chances /= chances.sum()
+        likeliest = ", ".join(f"{self.classes[k]} {chances[k]:.2f}" for k in np.argsort(-chances)[:2])
+        true = self.classes[int(target)] if target >= 0 else "not known"
+        return f"true: {true}\npredicted: {likeliest}"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.evaluation.calibration import reliability, softmax
-from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves, picture_grid
+from galaxyml.evaluation.plots import LOSS_CURVES, central_part, loss_curves, picture_grid
 from galaxyml.kinds.classes.labelled import Judged, judged
 from galaxyml.kinds.classes.metrics import bootstrap, confusion, score
 from galaxyml.kinds.classes.plots import (
@@ -18,7 +18,6 @@ from galaxyml.kinds.classes.plots import (
     reliability_figure,
     roc_figure,
 )
-from galaxyml.kinds.fractions.figures import centre
 from galaxyml.runs.run_dir import NAMED, RunDir
 
 MOST = 12  # classes whose surest galaxy is shown
@@ -106,7 +105,7 @@ class ClassFigures:
         firsts = [int(rows[sure[rows].argmax()]) for rows in best if len(rows) and sure[rows].max() > 0]
         shown = sorted(firsts, key=lambda at: -sure[at])[:MOST]
         if shown:
-            pictures = [centre(run, catalog["image"].iloc[said.rows[at]], self.crop) for at in shown]
+            pictures = [central_part(run, catalog["image"].iloc[said.rows[at]], self.crop) for at in shown]
             captions = [
                 f"{catalog['id'].iloc[said.rows[at]]}\n{self.classes[said.labels[at]]} {sure[at]:.2f}" for at in shown
             ]
@@ -127,7 +126,7 @@ class ClassFigures:
             surest = inside[np.argsort(-said.probabilities[inside, taken])][:EACH]
             for at in surest:
                 row = catalog.iloc[said.rows[at]]
-                shown.append(centre(run, row["image"], self.crop))
+                shown.append(central_part(run, row["image"], self.crop))
                 captions.append(
                     f"{row['id']}\ntrue: {self.classes[true]} {said.probabilities[at, true]:.2f}\n"
                     f"said: {self.classes[taken]} {said.probabilities[at, taken]:.2f}"

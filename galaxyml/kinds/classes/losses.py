@@ -49,67 +49,66 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
 class ClassLoss(nn.Module):
     """A loss of scores against class indices that may weigh the classes.
 
-    The weights are part of the state, always with shape (K,), so that a checkpoint brings them to a loss that has seen
-    no labels.
+    Weights are part of the state, so that a checkpoint brings them to a loss that has seen no labels.
 
     Args:
-        classes: Number of classes, K.
         key: What the loss calls its weights, for messages.
-        weights: A positive number for each class; None for 1 each; or `balanced`, which `balance` fills in.
+        weights: A positive number for each class; None for 1 each; or `balanced`, which `fit_targets` fills in.
+        classes: Number of classes, K; None to take what comes, which `balanced` cannot.
 
     Raises:
         UserError: If the weights are none of these.
     """
 
-    class_weights: Tensor
+    class_weights: Tensor | None
 
-    def __init__(self, classes: int, key: str, weights: Weights) -> None:
+    def __init__(self, key: str, weights: Weights, classes: int | None) -> None:
         super().__init__()
         self.classes = classes
         self.key = key
         self.balanced = weights == "balanced"
         self.reweights = weights is not None  # a sampler that draws rare classes more often would count them twice
-        if weights is None:
-            values = torch.ones(classes)
-        elif self.balanced:
+        values: Tensor | None = None
+        if self.balanced:
+            if classes is None:
+                raise UserError(f"loss.{key}=balanced needs the number of classes; give classes=… beside it.")
             values = torch.full((classes,), math.nan)
-        else:
+        elif weights is not None:
             values = torch.tensor(_numbers(weights, classes, key))
         self.register_buffer("class_weights", values)
 
-    def balance(self, labels: Tensor, classes: int) -> None:
+    def fit_targets(self, targets: Tensor) -> None:
         """Sets the weights from the training labels if they are to be `balanced`; does nothing otherwise.
 
         Args:
-            labels: Class indices of the training objects, -1 where not known, shape (N,).
-            classes: Number of classes of the task, K.
+            targets: Class indices of the training objects, -1 where not known, shape (N,).
 
         Raises:
-            UserError: If the loss was made for another number of classes, or a class has no object.
+            UserError: If these are no class indices, or a class has no object.
         """
-        _check_classes(labels)
-        if classes != self.classes:
-            raise UserError(f"loss.classes={self.classes}, but the task has {classes} classes; make them equal.")
-        if self.balanced:
-            self.class_weights.copy_(balanced_weights(labels, classes))
+        _check_classes(targets)
+        if self.class_weights is not None and self.balanced:
+            self.class_weights.copy_(balanced_weights(targets, len(self.class_weights)))
 
     def prepared(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Scores in at least single precision, shape (N, K), and the classes' weights in the same, shape (K,).
 
         Raises:
-            UserError: If the targets are no class indices of shape (N,), or the weights wait for `balance`.
+            UserError: If the targets are no class indices of shape (N,), or the weights wait for `fit_targets`.
         """
         _check_classes(targets)
-        if outputs.shape[1] != self.classes:
-            raise UserError(
-                f"loss.classes={self.classes}, but the net has {outputs.shape[1]} outputs; make them equal."
-            )
+        classes = outputs.shape[1]
+        known = self.classes if self.class_weights is None else len(self.class_weights)
+        if known is not None and classes != known:
+            raise UserError(f"loss.classes={known}, but the net has {classes} outputs; make them equal.")
+        scores = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        if self.class_weights is None:
+            return scores, scores.new_ones(classes)
         if self.balanced and self.class_weights.isnan().any():
             raise UserError(
-                f"loss.{self.key}=balanced follows from training labels, which this task does not hand to its loss. "
-                f"Give {self.classes} numbers, or null."
+                f"loss.{self.key}=balanced follows from training labels, which this loss has not seen (fit_targets). "
+                f"Give {classes} numbers, or null."
             )
-        scores = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         return scores, self.class_weights.to(scores.dtype)
 
 
@@ -121,14 +120,12 @@ def _check_classes(targets: Tensor) -> None:
         )
 
 
-def _numbers(weights: Sequence[Any], classes: int, key: str) -> list[float]:
+def _numbers(weights: Sequence[Any], classes: int | None, key: str) -> list[float]:
     try:
         numbers = [float(weight) for weight in weights]
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"loss.{key}={weights}: give null, balanced, or {classes} positive numbers, one for each class."
-        ) from error
-    if len(numbers) != classes:
+        raise UserError(f"loss.{key}={weights}: give null, balanced, or a positive number for each class.") from error
+    if classes is not None and len(numbers) != classes:
         raise UserError(f"loss.{key} has {len(numbers)} numbers for {classes} classes; give one for each class.")
     for number, weight in enumerate(numbers):
         if not 0 < weight < math.inf:
@@ -144,16 +141,16 @@ class FocalLoss(ClassLoss):
     value is 0.
 
     Args:
-        classes: Number of classes, K.
         gamma: How much less, at least 0; at 0 this is cross-entropy.
-        alpha: A positive weight for each class, None for 1 each, or `balanced`, which `balance` fills in.
+        alpha: A positive weight for each class, None for 1 each, or `balanced`, which `fit_targets` fills in.
+        classes: Number of classes, K; None to take what comes, which `balanced` cannot.
 
     Raises:
         UserError: If gamma or alpha are none of these.
     """
 
-    def __init__(self, classes: int, gamma: float = 2.0, alpha: Weights = None) -> None:
-        super().__init__(classes, "alpha", alpha)
+    def __init__(self, gamma: float = 2.0, alpha: Weights = None, classes: int | None = None) -> None:
+        super().__init__("alpha", alpha, classes)
         if not 0 <= gamma < math.inf:
             raise UserError(f"loss.gamma={gamma:g}: gamma is finite and at least 0; 2 is common.")
         self.gamma = gamma
@@ -177,17 +174,17 @@ class CrossEntropyLoss(ClassLoss):
     without label smoothing.
 
     Args:
-        classes: Number of classes, K.
-        weights: A positive weight for each class, None for 1 each, or `balanced`, which `balance` fills in.
+        weights: A positive weight for each class, None for 1 each, or `balanced`, which `fit_targets` fills in.
         label_smoothing: Share of each target that is spread over all classes, at least 0 and below 1 (Szegedy et al.
             2016, doi:10.1109/CVPR.2016.308, section 7).
+        classes: Number of classes, K; None to take what comes, which `balanced` cannot.
 
     Raises:
         UserError: If the weights or the smoothing are none of these.
     """
 
-    def __init__(self, classes: int, weights: Weights = None, label_smoothing: float = 0.0) -> None:
-        super().__init__(classes, "weights", weights)
+    def __init__(self, weights: Weights = None, label_smoothing: float = 0.0, classes: int | None = None) -> None:
+        super().__init__("weights", weights, classes)
         if not 0 <= label_smoothing < 1:
             raise UserError(f"loss.label_smoothing={label_smoothing:g}: the smoothing is at least 0 and below 1.")
         self.label_smoothing = label_smoothing

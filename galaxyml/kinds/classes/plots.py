@@ -10,9 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
 from galaxyml.evaluation.calibration import Reliability
-from galaxyml.evaluation.plots import BASELINE, MODEL
-
-COLOURS = (MODEL, "#d1603d", "#3a8f5c", "#8757a6", "#c9a227", "#4fb0c6", "#a63d57", "#7d8b2f", "#e58fb1", "#6b6b6b")
+from galaxyml.evaluation.plots import BASELINE, COLOURS, MODEL
 
 
 def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:

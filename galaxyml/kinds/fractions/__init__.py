@@ -1,1 +1,64 @@
-"""Vote fractions of a decision tree."""
+"""Fractions of a decision tree's answers."""
+
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from galaxyml.evaluation.predict_intervals import PredictIntervals
+from galaxyml.kinds.fractions.constrain import Constrain
+from galaxyml.kinds.fractions.figures import FractionFigures, caption
+from galaxyml.kinds.fractions.metrics import FractionMetrics
+from galaxyml.kinds.fractions.score import ScoreFractions
+from galaxyml.kinds.fractions.submission import Submission
+from galaxyml.kinds.kind import Kind, Stage
+from galaxyml.kinds.losses import MSELoss
+from galaxyml.trees import DecisionTree, TreeHead
+
+
+class Fractions(Kind):
+    """Fractions of all volunteers' votes that obey a decision tree, each with intervals.
+
+    Targets and outputs are fractions in [0, 1], shape (N, K); NaN marks a target that is not known.
+
+    Args:
+        tree: Name of the decision tree whose answers the columns are, or its `.yaml`.
+        constraint: What makes predictions obey it: `project` (the nearest that do), `normalise`, or `none`.
+        benchmark: The table whose rows, order and header a challenge's `submission.csv` must have; None for none.
+    """
+
+    name: ClassVar[str] = "fractions"
+    monitor: ClassVar[str] = "val/rmse"
+    mode: ClassVar[str] = "min"
+
+    def __init__(self, tree: str, constraint: str = "project", benchmark: str | None = None) -> None:
+        self.tree_name, self.constraint, self.benchmark = tree, constraint, benchmark
+        self.tree = DecisionTree.load(tree)
+        self.outputs = self.tree.columns
+
+    def head(self) -> nn.Module:
+        return TreeHead(self.tree_name, "softmax")
+
+    def loss(self, chosen: nn.Module | None = None) -> nn.Module:
+        return chosen if chosen is not None else MSELoss()
+
+    def metrics(self) -> FractionMetrics:
+        return FractionMetrics(self.outputs)
+
+    def baseline(self, targets: Tensor) -> Tensor:
+        """Means of the columns."""
+        return targets.nanmean(dim=0)
+
+    def stages(self) -> list[Stage]:
+        tree = self.tree_name
+        submission = [Submission(tree, self.benchmark, constraint=self.constraint)] if self.benchmark else []
+        return [
+            Constrain(tree, self.constraint),
+            ScoreFractions(tree),
+            PredictIntervals(self.outputs),
+            *submission,
+            FractionFigures(tree),
+        ]
+
+    def caption(self, output: np.ndarray, target: np.ndarray) -> str:
+        return caption(output, target, self.tree)

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from galaxyml.evaluation.plots import LOSS_CURVES, MODEL, bars, loss_curves, picture_grid
+from galaxyml.evaluation.baselines import column_means
+from galaxyml.evaluation.plots import LOSS_CURVES, MODEL, bars, central_part, loss_curves, picture_grid
 from galaxyml.kinds.fractions.metrics import column_rmse
-from galaxyml.kinds.fractions.score import column_means
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree
 
@@ -57,7 +57,7 @@ class FractionFigures:
             ("4_best_galaxies", "Predicted best", "smallest", order[:SHOWN]),
             ("5_worst_galaxies", "Predicted worst", "largest", order[::-1][:SHOWN]),
         ):
-            pictures = [centre(run, catalog["image"].iloc[rows[at]]) for at in chosen]
+            pictures = [central_part(run, catalog["image"].iloc[rows[at]]) for at in chosen]
             captions = [
                 f"{predictions['id'].iloc[at]}, RMSE {each[at]:.3f}\n{caption(outputs[at], targets[at], self.tree)}"
                 for at in chosen
@@ -112,11 +112,3 @@ def path_said(values: np.ndarray, tree: DecisionTree) -> str:
         said.append(f"{tree.labels[tree.columns[at]]} {values[at]:.2f}")
         following = [number for number, leads in enumerate(tree.leads) if at in leads and values[at] > 0]
     return ", ".join(said)
-
-
-def centre(run: RunDir, image: str, fraction: float = 0.5) -> np.ndarray:
-    """The central part of an object's original picture, uint8 of shape (H, W, 3)."""
-    picture = run.picture(image)
-    width, height = picture.size
-    left, upper = width * (1 - fraction) / 2, height * (1 - fraction) / 2
-    return np.asarray(picture.crop((int(left), int(upper), int(width - left), int(height - upper))))

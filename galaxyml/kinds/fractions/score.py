@@ -6,28 +6,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from galaxyml.evaluation.baselines import column_means
 from galaxyml.kinds.fractions import metrics
 from galaxyml.kinds.fractions.constrain import constrained
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, violation
-
-
-def column_means(catalog: pd.DataFrame, columns: list[str], rows: np.ndarray) -> np.ndarray:
-    """What a predictor that knows only averages says of some objects.
-
-    Args:
-        catalog: With `fold`, -1 for objects that are in no fold.
-        columns: The targets.
-        rows: Positions in the catalog, shape (N,).
-
-    Returns:
-        For each object the mean over the labelled objects of all other folds, shape (N, K).
-    """
-    fold = catalog["fold"].to_numpy()
-    targets = catalog[columns].to_numpy()
-    means = {number: targets[(fold >= 0) & (fold != number)].mean(axis=0) for number in np.unique(fold[rows])}
-    return np.stack([means[number] for number in fold[rows]])
 
 
 class ScoreFractions:

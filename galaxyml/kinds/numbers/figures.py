@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from galaxyml.evaluation.plots import LOSS_CURVES, error_grid, loss_curves, picture_grid, scatter_grid
-from galaxyml.kinds.fractions.figures import SHOWN, centre
+from galaxyml.evaluation.plots import LOSS_CURVES, central_part, error_grid, loss_curves, picture_grid, scatter_grid
+from galaxyml.kinds.fractions.figures import SHOWN
 from galaxyml.kinds.numbers.metrics import MOST
 from galaxyml.runs.run_dir import NAMED, RunDir
 
@@ -55,12 +55,14 @@ class NumberFigures:
             (f"4_best_galaxies_{split}", "Predicted best", "smallest", order[:SHOWN]),
             (f"5_worst_galaxies_{split}", "Predicted worst", "largest", order[::-1][:SHOWN]),
         ):
-            pictures = [centre(run, catalog["image"].iloc[rows[at]], self.crop) for at in chosen]
-            captions = [f"{table['id'].iloc[at]}\n{self._told(said[at], true[at])}" for at in chosen]
+            pictures = [central_part(run, catalog["image"].iloc[rows[at]], self.crop) for at in chosen]
+            captions = [f"{table['id'].iloc[at]}\n{caption(self.columns, said[at], true[at])}" for at in chosen]
             told = f"{title}: the {things} with the {extreme} error over all numbers, in standard deviations."
             run.write_figure(name, picture_grid(pictures, captions, title), told)
         return {}
 
-    def _told(self, said: np.ndarray, true: np.ndarray) -> str:
-        parts = zip(self.columns[:3], said, true, strict=False)
-        return "\n".join(f"{name}: true {right:.4g}, said {found:.4g}" for name, found, right in parts)
+
+def caption(columns: Sequence[str], output: np.ndarray, target: np.ndarray) -> str:
+    """The first three numbers of one object, a line each."""
+    rows = zip(columns[:3], output, target, strict=False)
+    return "\n".join(f"{name}: true {true:.4g}, predicted {predicted:.4g}" for name, predicted, true in rows)

@@ -25,7 +25,7 @@ class TargetScaler(nn.Module):
         self.register_buffer("mean", torch.zeros(count))
         self.register_buffer("deviation", torch.ones(count))
 
-    def learn(self, targets: Tensor) -> None:
+    def fit_targets(self, targets: Tensor) -> None:
         """Takes mean and standard deviation from the training set's targets, shape (N, K); NaN is not known."""
         mean, deviation = moments(targets)
         self.mean.copy_(mean)

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics import Metric
 
+from galaxyml.evaluation.correlation import CENTRE, measures, resampled_sums
 from galaxyml.evaluation.plots import scatter_grid
-from galaxyml.kinds.votes.metrics import CENTRE, measures, resampled_sums
 
 MOST = 12  # numbers that a figure has room for
 NMAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from galaxyml.evaluation.baselines import column_means
 from galaxyml.evaluation.bootstrap import draws
-from galaxyml.kinds.fractions.score import column_means
 from galaxyml.kinds.numbers.metrics import by_column, over_columns, resampled
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.run_dir import RunDir

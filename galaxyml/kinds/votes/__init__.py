@@ -1,1 +1,95 @@
 """Votes of several campaigns and surveys."""
+
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from galaxyml.evaluation.correlation import LEAST
+from galaxyml.kinds.kind import Kind, Stage
+from galaxyml.kinds.votes.answers import Answers
+from galaxyml.kinds.votes.figures import ShiftFigures
+from galaxyml.kinds.votes.heads import Concentrations
+from galaxyml.kinds.votes.losses import DirichletMultinomialLoss
+from galaxyml.kinds.votes.metrics import VoteMetrics
+from galaxyml.kinds.votes.score import ScoreVotes
+from galaxyml.trees import DecisionTree
+from galaxyml.trees.vocabulary import Vocabulary
+
+
+class Votes(Kind):
+    """Votes on the questions that a galaxy was asked, in several surveys, as concentrations or shares of answers.
+
+    Targets are the fraction of each answer (NaN where not asked) and the votes of its question, shape (N, K, 2).
+
+    Args:
+        vocabulary: What a model says, and how it becomes the features that all surveys are judged by.
+        resamples: Bootstrap resamples of the intervals; 0 for none.
+        least: Galaxies that must have been asked for a feature to be measured.
+        crop: Central part of an image that figures show, a fraction of its side.
+    """
+
+    name: ClassVar[str] = "votes"
+    monitor: ClassVar[str] = "val/pearson"
+    mode: ClassVar[str] = "max"
+
+    def __init__(self, vocabulary: Vocabulary, resamples: int = 1000, least: int = LEAST, crop: float = 0.7) -> None:
+        self.vocabulary = vocabulary
+        self.outputs = vocabulary.columns
+        self.resamples, self.least, self.crop = resamples, least, crop
+
+    def head(self) -> nn.Module:
+        return Concentrations()
+
+    def loss(self, chosen: nn.Module | None = None) -> nn.Module:
+        return chosen if chosen is not None else DirichletMultinomialLoss(self.vocabulary)
+
+    def metrics(self) -> VoteMetrics:
+        return VoteMetrics(self.vocabulary)
+
+    def baseline(self, targets: Tensor) -> Tensor:
+        """Means of the fractions over the galaxies that were asked."""
+        return targets[..., 0].nanmean(dim=0).nan_to_num(0.0)
+
+    @property
+    def target_columns(self) -> list[str]:
+        return self.vocabulary.features
+
+    def stages(self) -> list[Stage]:
+        return [
+            Answers(self.vocabulary),
+            ScoreVotes(self.resamples, self.least),
+            ShiftFigures(crop=self.crop),
+        ]
+
+    def caption(self, output: np.ndarray, target: np.ndarray) -> str:
+        lines = []
+        asked = ~np.isnan(target[:, 0])
+        for name, values in (("true", target[:, 0]), ("predicted", output)):
+            likeliest = [
+                f"{self._label(columns[best])} {shares[best]:.2f}"
+                for columns, shares in self._answered(values, asked)
+                if (best := int(shares.argmax())) >= 0
+            ]
+            lines.append(f"{name}: " + ", ".join(likeliest[:3]))
+        return "\n".join(lines)
+
+    def _answered(self, values: np.ndarray, asked: np.ndarray) -> list[tuple[list[str], np.ndarray]]:
+        """Of each question that was asked, the columns of its answers and their shares."""
+        groups, start = [], 0
+        for size in self.vocabulary.sizes:
+            rows = np.arange(start, start + size)
+            rows = rows[asked[rows]]
+            start += size
+            shares = np.clip(values[rows], 0, None)
+            if len(rows):
+                groups.append(([self.outputs[row] for row in rows], shares / max(shares.sum(), 1e-9)))
+        return groups
+
+    def _label(self, column: str) -> str:
+        ontology = self.vocabulary.ontology
+        plain = self.vocabulary.plain_of.get(column, column)
+        if plain in ontology.features:
+            return ontology.label(plain)
+        campaign, mark, answer = column.partition(":")
+        return DecisionTree.load(campaign).labels.get(answer, answer) if mark else column

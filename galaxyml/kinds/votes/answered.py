@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from galaxyml.kinds.votes.metrics import LEAST, Resampled, asked
+from galaxyml.evaluation.correlation import LEAST, Resampled, asked
 from galaxyml.runs.errors import UserError, did_you_mean, diverged, shorten
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees.ontology import Ontology

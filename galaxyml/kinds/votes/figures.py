@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.evaluation.calibration import Reliability, reliability
-from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves, picture_grid
-from galaxyml.kinds.anomalies.plots import embedding
-from galaxyml.kinds.fractions.figures import centre
+from galaxyml.evaluation.correlation import LEAST, asked
+from galaxyml.evaluation.embedding import embedding
+from galaxyml.evaluation.plots import LOSS_CURVES, central_part, loss_curves, picture_grid
 from galaxyml.kinds.votes.answered import Judged, judged, label, questions
-from galaxyml.kinds.votes.metrics import BINS, LEAST, asked, fraction_reliability, majorities
+from galaxyml.kinds.votes.metrics import BINS, fraction_reliability, majorities
 from galaxyml.kinds.votes.plots import (
     against_truth_figure,
     calibration_figure,
@@ -185,7 +185,7 @@ class ShiftFigures:
             ),
         ):
             shown = order[: self.failures]
-            pictures = [centre(run, catalog["image"].iloc[galaxies.rows[at]], self.crop) for at in shown]
+            pictures = [central_part(run, catalog["image"].iloc[galaxies.rows[at]], self.crop) for at in shown]
             captions = [self._told(galaxies, at, counted[at], weight[at] * gaps[at] ** 2) for at in shown]
             run.write_figure(name, picture_grid(pictures, captions, title), told)
 

@@ -8,8 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from galaxyml.evaluation.calibration import Reliability
-from galaxyml.evaluation.plots import BASELINE
-from galaxyml.kinds.classes.plots import COLOURS
+from galaxyml.evaluation.plots import BASELINE, COLOURS
 
 MOST_POINTS = 1500  # that are drawn one by one; more are drawn as a density
 SPACE_POINTS = 24_000  # by which the size of dots in a feature space is chosen

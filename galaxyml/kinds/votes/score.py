@@ -7,19 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from galaxyml.evaluation.bootstrap import interval
 from galaxyml.evaluation.calibration import reliability
+from galaxyml.evaluation.correlation import LEAST, Resampled, asked, mean_defined
 from galaxyml.kinds.votes.answered import VOTES, Judged, judged, question_of, questions, resampled
-from galaxyml.kinds.votes.metrics import (
-    BINS,
-    LEAST,
-    Resampled,
-    asked,
-    fraction_reliability,
-    interval,
-    majorities,
-    mean_defined,
-    published,
-)
+from galaxyml.kinds.votes.metrics import BINS, fraction_reliability, majorities, published
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 

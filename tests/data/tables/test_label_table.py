@@ -32,22 +32,22 @@ def rows(*columns: str, count: int = 6) -> str:
 @pytest.mark.parametrize(
     ("columns", "given", "expected"),
     [
-        (["kind:{word}"], {}, ["targets=class", "columns=['kind']", "classes=['a','b']"]),
-        (["kind:{odd}"], {}, ["targets=class", "columns=['kind']", "classes=['0','1']"]),
-        (["z:0.{i}"], {}, ["targets=numbers", "columns=['z']"]),
-        (["z:0.{i}", "mass:{i}"], {}, ["targets=numbers", "columns=['z','mass']"]),
-        (["z:0.{i}", "kind:{word}"], {"columns": "[kind]"}, ["targets=class", "classes=['a','b']"]),
-        (["z:0.{i}", "kind:{word}"], {"columns": "z"}, ["targets=numbers", "columns=['z']"]),
+        (["kind:{word}"], {}, ["kind=classes", "columns=['kind']", "classes=['a','b']"]),
+        (["kind:{odd}"], {}, ["kind=classes", "columns=['kind']", "classes=['0','1']"]),
+        (["z:0.{i}"], {}, ["kind=numbers", "columns=['z']"]),
+        (["z:0.{i}", "mass:{i}"], {}, ["kind=numbers", "columns=['z','mass']"]),
+        (["z:0.{i}", "kind:{word}"], {"columns": "[kind]"}, ["kind=classes", "classes=['a','b']"]),
+        (["z:0.{i}", "kind:{word}"], {"columns": "z"}, ["kind=numbers", "columns=['z']"]),
         (["kind:{odd}"], {"targets": "numbers"}, ["columns=['kind']"]),
-        (["kind:{word}", "ra:1", "dec:2"], {}, ["targets=class", "columns=['kind']", "classes=['a','b']"]),
-        (["kind:{word}", "split:Test"], {}, ["split=folds", "targets=class", "columns=['kind']", "classes=['a','b']"]),
+        (["kind:{word}", "ra:1", "dec:2"], {}, ["kind=classes", "columns=['kind']", "classes=['a','b']"]),
+        (["kind:{word}", "split:Test"], {}, ["split=folds", "kind=classes", "columns=['kind']", "classes=['a','b']"]),
         (
             ["kind:{word}", "split:test"],
             {"split": "holdout"},
-            ["targets=class", "columns=['kind']", "classes=['a','b']"],
+            ["kind=classes", "columns=['kind']", "classes=['a','b']"],
         ),
-        (["s_yes:0.{i}"], {"tree": "mine.yaml"}, ["targets=fractions"]),
-        (["kind:{word}"], {"classes": "[b,a]"}, ["targets=class", "columns=['kind']"]),
+        (["s_yes:0.{i}"], {"tree": "mine.yaml"}, ["kind=fractions"]),
+        (["kind:{word}"], {"classes": "[b,a]"}, ["kind=classes", "columns=['kind']"]),
     ],
 )
 def test_a_table_says_what_is_to_be_learnt(
@@ -82,9 +82,9 @@ def test_other_tasks_are_left_alone() -> None:
     [
         ({}, []),
         ({"source": "simulated", "data_dir": "nowhere", "labels": "labels.csv"}, []),
-        ({"columns": "[r90,redshift]"}, ["targets=numbers"]),
-        ({"columns": "kind"}, ["targets=class", "columns=['kind']"]),
-        ({"tree": "kaggle"}, ["targets=fractions"]),
+        ({"columns": "[r90,redshift]"}, ["kind=numbers"]),
+        ({"columns": "kind"}, ["kind=classes", "columns=['kind']"]),
+        ({"tree": "kaggle"}, ["kind=fractions"]),
         ({"columns": "null", "tree": "null"}, []),
     ],
 )
@@ -108,12 +108,12 @@ def test_what_is_left_open_is_as_if_it_were_not_given(value: str, tmp_path: Path
 
 def test_a_column_of_folds_and_cells_without_a_number_are_left_out(tmp_path: Path) -> None:
     table(tmp_path, rows("z:0.{i}", "fold:{odd}") + "6,6.jpg,nan,0\n7,7.jpg,,1\n")
-    assert settings(tmp_path) == ["targets=numbers", "columns=['z']"]
+    assert settings(tmp_path) == ["kind=numbers", "columns=['z']"]
 
 
 def test_words_that_yaml_takes_for_others_stay(tmp_path: Path) -> None:
     table(tmp_path, rows("on:{word}"))
-    assert settings(tmp_path, columns="[on]") == ["targets=class", "classes=['a','b']"]
+    assert settings(tmp_path, columns="[on]") == ["kind=classes", "classes=['a','b']"]
 
 
 def test_classes_that_differ_in_their_case_have_one_order(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_classes_that_differ_in_their_case_have_one_order(tmp_path: Path) -> Non
 def test_a_table_elsewhere_is_found_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     other = table(tmp_path, rows("kind:{word}"), "mine.csv")
-    assert "targets=class" in settings(tmp_path / "pictures", labels=str(other))
+    assert "kind=classes" in settings(tmp_path / "pictures", labels=str(other))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
+from galaxyml.evaluation.curve_plots import BAND_COLOURS, Curve, curves_figure
+from galaxyml.evaluation.embedding import embedding
 from galaxyml.kinds.anomalies import plots
-from galaxyml.kinds.anomalies.plots import BAND_COLOURS, Curve
 
 KNOWN = [f"known {k:02}" for k in range(14)]
 UNKNOWN = [f"unknown {k}" for k in range(5)]
@@ -174,11 +175,11 @@ def test_embedding_is_drawn_of_known_or_unknown_objects_alone() -> None:
 
 def test_few_objects_are_laid_out_on_their_principal_axes() -> None:
     latents = np.random.default_rng(0).standard_normal((12, 5)) * [5, 3, 1, 1, 1]
-    rows, places = plots.embedding(latents, seed=0)
+    rows, places = embedding(latents, seed=0)
     np.testing.assert_array_equal(rows, np.arange(12))
     np.testing.assert_allclose(np.abs(places), np.abs(PCA(2).fit_transform(latents)), atol=1e-5)
     for shape in ((1, 4), (2, 4), (5, 1)):
-        _, places = plots.embedding(np.arange(np.prod(shape), dtype=float).reshape(shape), seed=0)
+        _, places = embedding(np.arange(np.prod(shape), dtype=float).reshape(shape), seed=0)
         assert places.shape == (shape[0], 2)
         assert np.isfinite(places).all()
 
@@ -187,20 +188,20 @@ def test_many_objects_are_laid_out_with_their_neighbours() -> None:
     rng = np.random.default_rng(0)
     group = rng.integers(0, 3, 150)
     latents = rng.standard_normal((150, 6)) + 8 * np.eye(6)[group]
-    rows, places = plots.embedding(latents, seed=3, most=90)
+    rows, places = embedding(latents, seed=3, most=90)
     assert places.shape == (90, 2)
     assert len(set(rows)) == 90
     assert (np.diff(rows) > 0).all()
     nearest = NearestNeighbors(n_neighbors=6).fit(places).kneighbors(return_distance=False)
     assert (group[rows][nearest] == group[rows][:, None]).mean() > 0.95
-    again, same = plots.embedding(latents, seed=3, most=90)
+    again, same = embedding(latents, seed=3, most=90)
     np.testing.assert_array_equal(again, rows)
     np.testing.assert_array_equal(same, places)
 
 
 def test_curves_are_drawn_by_band_with_their_errors() -> None:
     one = curve()
-    axes = drawn(plots.curves_figure([one])).axes[0]
+    axes = drawn(curves_figure([one])).axes[0]
     bars = [found for found in axes.containers if isinstance(found, ErrorbarContainer)]
     assert len(bars) == 5
     for band, (points, _, (error,)) in enumerate(bars):
@@ -218,7 +219,7 @@ def test_model_is_drawn_in_the_bands_that_were_observed() -> None:
     fluxes = np.arange(6)[:, None] + np.zeros(50)
     spread = np.full((6, 50), 2.0)
     for given_spread in (spread, None):
-        axes = drawn(plots.curves_figure([curve(model=(times, fluxes, given_spread))])).axes[0]
+        axes = drawn(curves_figure([curve(model=(times, fluxes, given_spread))])).axes[0]
         models = [found for found in axes.lines if data(found).shape[1] == 50]
         assert [np.unique(data(found)[1]).item() for found in models] == [0, 1, 2, 3, 4]
         assert all(same_color(found.get_color(), BAND_COLOURS[k]) for k, found in enumerate(models))
@@ -231,7 +232,7 @@ def test_model_is_drawn_in_the_bands_that_were_observed() -> None:
 
 
 def test_marked_observation_is_ringed() -> None:
-    axes = drawn(plots.curves_figure([curve(marked=(31.4, 2))])).axes[0]
+    axes = drawn(curves_figure([curve(marked=(31.4, 2))])).axes[0]
     (ring,) = [found for found in axes.lines if found.get_fillstyle() == "none"]
     assert data(ring)[:, 0].tolist() == [32, curve().flux[32]]  # the nearest in that band
 
@@ -239,20 +240,20 @@ def test_marked_observation_is_ringed() -> None:
 def test_badly_measured_outliers_set_no_scale_and_are_pointed_at() -> None:
     one = curve()
     one.flux[7], one.error[7] = -5000, 4000
-    axes = drawn(plots.curves_figure([one])).axes[0]
+    axes = drawn(curves_figure([one])).axes[0]
     low, high = axes.get_ylim()
     assert -50 < low < 0
     assert 100 < high < 150
     (arrow,) = [found for found in axes.lines if found.get_marker() == "v"]
     assert data(arrow)[:, 0].tolist() == [7, low]
     marked = Curve(one.time, one.band, one.flux, one.error, "", marked=(7, int(one.band[7])))
-    assert drawn(plots.curves_figure([marked])).axes[0].get_ylim()[0] < -5000
+    assert drawn(curves_figure([marked])).axes[0].get_ylim()[0] < -5000
     dips = Curve(one.time, one.band, -3000.0 * (one.time == 9), np.where(one.time == 9, 50, one.error), "")
-    assert drawn(plots.curves_figure([dips])).axes[0].get_ylim()[0] < -3000
+    assert drawn(curves_figure([dips])).axes[0].get_ylim()[0] < -3000
 
 
 def test_panels_fill_the_grid_row_by_row() -> None:
-    figure = drawn(plots.curves_figure([curve(title=str(k)) for k in range(7)], columns=3))
+    figure = drawn(curves_figure([curve(title=str(k)) for k in range(7)], columns=3))
     assert [axes.get_title() for axes in figure.axes] == [str(k) for k in range(7)]
     spots = [axes.get_subplotspec() for axes in figure.axes]
     assert [(spot.rowspan.start, spot.colspan.start) for spot in spots if spot] == [divmod(k, 3) for k in range(7)]
@@ -263,7 +264,7 @@ def test_panels_fill_the_grid_row_by_row() -> None:
 
 def test_single_observations_are_drawn() -> None:
     lone = Curve(np.array([3.0]), np.array([5]), np.array([2.0]), np.array([0.0]), "one", marked=(3.0, 5))
-    low, high = drawn(plots.curves_figure([lone])).axes[0].get_ylim()
+    low, high = drawn(curves_figure([lone])).axes[0].get_ylim()
     assert low < 2 < high
 
 
@@ -279,5 +280,5 @@ def test_real_light_curves_are_drawn(real: Path) -> None:
         )
         for id, one in table.groupby("object_id")
     ]
-    figure = drawn(plots.curves_figure(curves))
+    figure = drawn(curves_figure(curves))
     assert len(figure.axes) == len(curves)

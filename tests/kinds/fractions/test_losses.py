@@ -15,7 +15,8 @@ from scipy.special import entr, rel_entr
 from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
-from galaxyml.kinds.fractions.losses import BinaryCrossEntropyLoss, MSELoss, RMSELoss, SmoothL1Loss
+from galaxyml.kinds.fractions.losses import BinaryCrossEntropyLoss
+from galaxyml.kinds.losses import MSELoss, RMSELoss, SmoothL1Loss
 from galaxyml.runs.errors import UserError
 from galaxyml.trees import TreeHead
 

@@ -5,7 +5,7 @@ from scipy import stats
 from sklearn.metrics import root_mean_squared_error
 
 from galaxyml.kinds.fractions import metrics
-from galaxyml.kinds.fractions.losses import MSELoss
+from galaxyml.kinds.losses import MSELoss
 
 
 @pytest.fixture

@@ -10,19 +10,11 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr
 from sklearn import metrics as sk
 
+from galaxyml.evaluation.bootstrap import interval
 from galaxyml.evaluation.calibration import reliability
+from galaxyml.evaluation.correlation import Resampled, by_column, flattened_pearson, mean_defined
 from galaxyml.kinds.votes import metrics
-from galaxyml.kinds.votes.metrics import (
-    Resampled,
-    VoteMetrics,
-    by_column,
-    flattened_pearson,
-    fraction_reliability,
-    interval,
-    majorities,
-    mean_defined,
-    published,
-)
+from galaxyml.kinds.votes.metrics import VoteMetrics, fraction_reliability, majorities, published
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 

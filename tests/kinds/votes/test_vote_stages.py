@@ -8,10 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from galaxyml.evaluation.correlation import by_column
 from galaxyml.evaluation.plots import picture_grid
 from galaxyml.kinds.votes.answered import judged, label, question_of, questions, resampled
 from galaxyml.kinds.votes.figures import ShiftFigures
-from galaxyml.kinds.votes.metrics import by_column
 from galaxyml.kinds.votes.score import ScoreVotes, column_means
 from galaxyml.reports import run_report
 from galaxyml.runs.errors import UserError

@@ -1,0 +1,120 @@
+"""Figures of light curves; drawn without a screen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from galaxyml.evaluation.plots import BASELINE, legend_mark
+
+BANDS = "ugrizy"
+# Rubin's colours on white, which colour-blind readers can tell apart: lsst.utils.plotting, after technote RTN-045.
+BAND_COLOURS = ("#0c71ff", "#49be61", "#c61c00", "#ffc200", "#f341a2", "#5d0000")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A light curve as a panel shows it.
+
+    Attributes:
+        time: Days, shape (n,).
+        band: 0 to 5 for u g r i z y, shape (n,).
+        flux: In FLUXCAL units, shape (n,).
+        error: One standard deviation of the flux, shape (n,).
+        title: Above the panel.
+        model: Times in days, shape (T,), fluxes, shape (6, T), and their standard deviations, shape (6, T), or None.
+        marked: Time and band of an observation to be ringed.
+    """
+
+    time: np.ndarray
+    band: np.ndarray
+    flux: np.ndarray
+    error: np.ndarray
+    title: str
+    model: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
+    marked: tuple[float, int] | None = None
+
+
+def curves_figure(curves: Sequence[Curve], columns: int = 5) -> Figure:
+    """Light curves, a panel each, with the flux that a model gives as lines and its standard deviation as bands.
+
+    Panels have scales of their own, set by the model and by the better measured half of the observations; the rest may
+    lie outside, and arrows at the edge then say where.
+
+    Args:
+        curves: What to draw, in the order of reading.
+        columns: How many panels stand side by side.
+    """
+    wide = min(columns, max(len(curves), 1))
+    high = -(-len(curves) // wide)
+    figure = Figure(figsize=(2.5 * wide + 0.5, 1.9 * high + 0.7), layout="constrained")
+    for place, curve in enumerate(curves, start=1):
+        _draw_curve(figure.add_subplot(high, wide, place), curve)
+    handles = [legend_mark(band, marker="o", color=colour) for band, colour in zip(BANDS, BAND_COLOURS, strict=True)]
+    figure.legend(handles=handles, loc="outside upper center", ncols=6, frameon=False, fontsize=9, handletextpad=0)
+    figure.supxlabel("time (days)", fontsize=10)
+    figure.supylabel("flux (FLUXCAL units)", fontsize=10)
+    return figure
+
+
+def _draw_curve(axes: Axes, curve: Curve) -> None:
+    """One panel of `curves_figure`."""
+    low, high = _flux_range(curve)
+    axes.axhline(0, color=BASELINE, linewidth=0.6, zorder=0)
+    for band in np.unique(curve.band):
+        colour, of_it = BAND_COLOURS[band], curve.band == band
+        time, flux = curve.time[of_it], curve.flux[of_it]
+        axes.errorbar(
+            time,
+            flux,
+            curve.error[of_it],
+            color=colour,
+            linestyle="none",
+            marker="o",
+            markersize=2.6,
+            markeredgewidth=0,
+            elinewidth=0.6,
+            alpha=0.75,
+        )
+        for outside, edge, marker in ((flux > high, high, "^"), (flux < low, low, "v")):
+            if outside.any():
+                axes.plot(
+                    time[outside], np.full(outside.sum(), edge), marker, color=colour, markersize=3, clip_on=False
+                )
+        if curve.model is not None:
+            times, fluxes, spread = curve.model
+            axes.plot(times, fluxes[band], color=colour, linewidth=1.1)
+            if spread is not None:
+                ends = fluxes[band] - spread[band], fluxes[band] + spread[band]
+                axes.fill_between(times, *ends, color=colour, alpha=0.15, linewidth=0)
+    if curve.marked is not None:
+        row = _nearest(curve, *curve.marked)
+        axes.plot(curve.time[row], curve.flux[row], "o", markersize=9, color="black", fillstyle="none", zorder=5)
+    axes.set(ylim=(low, high))
+    axes.set_title(curve.title, fontsize=8)
+    axes.tick_params(labelsize=7, length=2)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _flux_range(curve: Curve) -> tuple[float, float]:
+    """Ends of a panel's flux axis: what is measured well or detected, the model, and the marked observation."""
+    shown = (curve.error <= np.median(curve.error)) | (np.abs(curve.flux) > 5 * curve.error)
+    if curve.marked is not None:
+        shown[_nearest(curve, *curve.marked)] = True
+    flux, error = curve.flux[shown], curve.error[shown]
+    values = [flux - error, flux + error]
+    if curve.model is not None:
+        values.append(curve.model[1][np.unique(curve.band)].ravel())
+    every = np.concatenate(values)
+    margin = 0.05 * np.ptp(every) or 1.0
+    return float(every.min() - margin), float(every.max() + margin)
+
+
+def _nearest(curve: Curve, time: float, band: int) -> int:
+    """Row of the observation in a band that is nearest to a time in days."""
+    return int(np.where(curve.band == band, np.abs(curve.time - time), np.inf).argmin())
