@@ -31,7 +31,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 import galaxyml.sweeps.finish  # noqa: F401 - registers what the configuration refers to
-from galaxyml.cli import overrides
+from galaxyml.cli.conf import CONF
 from galaxyml.experiment import quiet
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.callbacks import EpochSeeds, History, StatusWriter
@@ -90,12 +90,12 @@ def wait() -> None:
 
 def configuration(model: str, given: argparse.Namespace, more: list[str]) -> DictConfig:
     """The configuration of a fit of one model on the simulated sky."""
-    known = (overrides.CONF / "model" / f"{model}.yaml").is_file()
+    known = (CONF / "model" / f"{model}.yaml").is_file()
     line = [f"model={model}"] if known else ["model=timm", f"model.name={model}"]
     labelled = given.pictures // given.batch * given.batch
     line += [f"size={given.size}", f"batch_size={given.batch}", "source=simulated", f"simulate.count={labelled}"]
     line += ["split=holdout", "epochs=1", f"cache_dir={given.cache}"]
-    with initialize_config_dir(str(overrides.CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [*line, *more])
     if "pretrained" in config.model:
         config.model.pretrained = False  # speed does not depend on it

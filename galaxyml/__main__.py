@@ -7,8 +7,9 @@ import os
 import sys
 
 from galaxyml.cli import commands, overrides
+from galaxyml.cli.conf import CONF
 from galaxyml.runs import progress, ranks
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UserError, config_error
 from galaxyml.runs.signals import Stop
 
 
@@ -32,7 +33,9 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     if overrides.wants_help(sys.argv[1:]):
-        print(overrides.help_text())
+        from galaxyml.cli.help import help_text
+
+        print(help_text())
         return
 
     import hydra
@@ -45,13 +48,13 @@ def main() -> None:
     sweeps.register()
     full = os.environ.get("HYDRA_FULL_ERROR", "0")  # 1 is the wish of a person to see all of a traceback
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, where they are told
-    command = hydra.main(version_base="1.3", config_path=str(overrides.CONF), config_name="config")(job)
+    command = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
     try:
         command()
     except (HydraException, OmegaConfBaseException) as error:
         if full == "1":
             raise
-        sys.exit(f"error: {overrides.explained(error)}")
+        sys.exit(f"error: {config_error(error)}")
     except Stop as stop:
         sys.exit(stop.status)
     except KeyboardInterrupt:  # before a run has begun, or after all of them

@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
 from galaxyml.cli import overrides
 from galaxyml.cli.commands import COMMANDS
+from galaxyml.cli.conf import CONF
 
 Command = Callable[..., tuple[int, str]]
 
@@ -203,7 +204,7 @@ def test_what_the_guides_say_can_be_typed(line: str, folder: Path, monkeypatch: 
     words = shlex.split(line.removeprefix(MAIN))
     prepared = overrides.prepare(words)  # which checks each key
     if "-m" not in words:
-        with initialize_config_dir(str(overrides.CONF), version_base="1.3"):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
             compose("config", [word for word in prepared if not word.startswith("hydra")])
 
 

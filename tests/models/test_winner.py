@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
-from galaxyml.cli.overrides import CONF
+from galaxyml.cli.conf import CONF
 from galaxyml.models.backbone_with_head import BackboneWithHead, in_parts
 from galaxyml.models.winner import DielemanNet, Maxout, Parts, turned_grid, view_side
 from galaxyml.runs.errors import UserError

@@ -8,15 +8,15 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
-from galaxyml.cli import overrides
+from galaxyml.cli.conf import CONF
 from galaxyml.reports.references import FILE, citations, question
 
 KNOWN = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-TASKS = sorted(path.stem for path in (overrides.CONF / "task").glob("*.yaml"))
+TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
 
 
 def composed(*given: str) -> DictConfig:
-    with initialize_config_dir(str(overrides.CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(given))
 
 

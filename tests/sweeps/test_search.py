@@ -21,6 +21,7 @@ from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
 
 from galaxyml.cli import overrides
+from galaxyml.cli.conf import CONF
 from galaxyml.runs.errors import UserError
 from galaxyml.sweeps.search_space import read_space
 
@@ -31,7 +32,7 @@ from galaxyml.sweeps.search import OptunaSweeper, _first, _last  # noqa: E402
 
 Command = Callable[..., tuple[int, str]]
 Values = dict[str, str]
-LOADER = ConfigLoaderImpl(create_config_search_path(str(overrides.CONF)))
+LOADER = ConfigLoaderImpl(create_config_search_path(str(CONF)))
 SPACE = ("optim.lr=tag(log,interval(1e-5,1e-1))", "optim.weight_decay=interval(0,1)")
 
 
@@ -410,7 +411,7 @@ def test_all_folds_of_a_trial_end_with_its_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "task"), [("supervised", "galaxy10"), ("light_curves", "plasticc")])
 def test_both_ends_of_a_space_can_be_built(tmp_path: Path, name: str, task: str) -> None:
-    params = yaml.safe_load((overrides.CONF / "hparams" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    params = yaml.safe_load((CONF / "hparams" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
     space = read_space(params, [f"task={task}", f"cache_dir={tmp_path}"])
     for end in (_first, _last):
         chosen = space.overrides({key: end(way) for key, way in space.keys.items()})

@@ -16,7 +16,7 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
-from galaxyml.cli.overrides import CONF
+from galaxyml.cli.conf import CONF
 from galaxyml.runs.errors import UserError
 from galaxyml.training.schedules import one_cycle, warmup_cosine
 
