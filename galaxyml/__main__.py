@@ -9,7 +9,7 @@ import sys
 from galaxyml.cli import commands, overrides
 from galaxyml.runs import progress, ranks
 from galaxyml.runs.conf_dir import CONF
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UserError, config_error
 from galaxyml.runs.signals import Stop
 
 
@@ -33,7 +33,9 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     if overrides.wants_help(sys.argv[1:]):
-        print(overrides.help_text())
+        from galaxyml.cli.help import help_text
+
+        print(help_text())
         return
 
     import hydra
@@ -52,7 +54,7 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if full == "1":
             raise
-        sys.exit(f"error: {overrides.explained(error)}")
+        sys.exit(f"error: {config_error(error)}")
     except Stop as stop:
         sys.exit(stop.status)
     except KeyboardInterrupt:  # before a run has begun, or after all of them

@@ -12,6 +12,8 @@ import pytest
 from faulty import Server
 from PIL import Image
 
+from galaxyml.runs.errors import UserError
+
 mpl.use("Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched in tests
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
@@ -143,6 +145,9 @@ def in_process(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, st
             status = ending.code if isinstance(ending.code, int) else 1
             if isinstance(ending.code, str):
                 print(ending.code)
+        except UserError as error:  # which `galaxyml` prints
+            print(f"error: {error}")
+            status = 1
         said = capfd.readouterr()
         return status, said.out + said.err
 

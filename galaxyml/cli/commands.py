@@ -1,23 +1,42 @@
 """The subcommands of `galaxyml`; without one of these words it trains."""
 
+import re
+import sys
 from importlib import import_module
 
-# The module whose `main(arguments)` answers, and what it does, in a line.
+from galaxyml.runs.errors import UserError, did_you_mean
+
+# The module whose `main(arguments)` answers, what it takes, and what it does.
 COMMANDS = {
-    "predict": ("galaxyml.inference.predict", "what a finished run predicts for new images or light curves"),
-    "report": ("galaxyml.reports.run_report", "the report of a run or a sweep again, finished or not"),
-    "compare": ("galaxyml.reports.compare", "which of several runs is better, on the same objects"),
-    "ensemble": ("galaxyml.inference.ensemble", "the mean of several runs, as one"),
-    "bundle": ("galaxyml.inference.bundle", "a finished run as one file"),
-    "page": ("galaxyml.page.command", "a web page to try a finished run on"),
-    "fetch": ("galaxyml.data.download.command", "public data, put where tasks read them"),
-    "sky": ("galaxyml.sky.command", "pictures of the simulated sky, or a folder of labelled images"),
+    "predict": ("galaxyml.inference.predict", "RUN IMAGES… --out FILE", "predict new images or light curves"),
+    "report": ("galaxyml.cli.report", "FOLDER…", "write the report of a run or a sweep again, finished or not"),
+    "compare": ("galaxyml.reports.compare", "RUN RUN…", "which run is better, on the objects that all predicted"),
+    "ensemble": ("galaxyml.inference.ensemble", "RUN… --out FOLDER", "average finished runs: folds and models"),
+    "bundle": ("galaxyml.inference.bundle", "RUN FILE.zip", "pack a finished run into one file that predicts anywhere"),
+    "page": ("galaxyml.page.command", "RUN…", "serve a web page on which people try finished runs"),
+    "fetch": ("galaxyml.data.download.command", "NAME…", "fetch public data to where tasks read them (--list)"),
+    "sky": ("galaxyml.sky.command", "FILE", "draw the simulated sky, or write a folder of labelled images"),
 }
 
 
 def subcommand(arguments: list[str]) -> bool:
-    """Answers a command line that begins with one of `COMMANDS`; returns whether it did."""
-    if not arguments or arguments[0] not in COMMANDS:
-        return False
-    import_module(COMMANDS[arguments[0]][0]).main(arguments[1:])
-    return True
+    """Answers a command line that begins with one of `COMMANDS`; returns whether it did.
+
+    Raises:
+        SystemExit: With what went wrong on the user's side, in one message.
+    """
+    word = arguments[0] if arguments else ""
+    try:
+        if word in COMMANDS:
+            import_module(COMMANDS[word][0]).main(arguments[1:])
+        elif re.fullmatch(r"[\w.-]+", word) and not word.startswith("-"):
+            raise UserError(
+                f"There is no command '{word}'. {did_you_mean(word, COMMANDS)} "
+                "Without one it trains, and takes key=value: galaxyml --help."
+            )
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("Interrupted. Files are written whole or not at all.", file=sys.stderr)
+        sys.exit(130)
+    return word in COMMANDS

@@ -2,10 +2,8 @@
 
 import argparse
 import json
-import os
 import re
 import shutil
-import sys
 import tempfile
 import weakref
 import zipfile
@@ -41,9 +39,8 @@ FIGURES_ONLY = ("embedding",)  # of what was learnt; large, and not needed to pr
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the bundle."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the main command does, and before torch is imported
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml bundle",
+        prog="galaxyml bundle",
         description="Writes one file by which a finished run, sweep or ensemble predicts on any machine.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -52,13 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="a .zip that will be written")
     parser.add_argument("--force", action="store_true", help="replace the file if it is there")
     given = parser.parse_args(arguments)
-    try:
-        write(given.run, given.out, force=given.force)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("Interrupted; nothing was written.", file=sys.stderr)
-        sys.exit(130)
+    write(given.run, given.out, force=given.force)
 
 
 def write(run: Path, out: Path, force: bool = False) -> None:

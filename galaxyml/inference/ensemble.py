@@ -1,7 +1,6 @@
 """Finished runs that speak together: `python -m galaxyml ensemble RUN RUN… --out FOLDER`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +30,7 @@ MODELS = "models"  # the table of what was averaged
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and makes the ensemble."""
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml ensemble",
+        prog="galaxyml ensemble",
         description="Averages finished runs: folds and models, uniformly or with weights fitted out of fold.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -45,10 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="equal weights (default), or those that predict validation objects best: at least 0, summing to 1",
     )
     given = parser.parse_args(arguments)
-    try:
-        ensemble(given.runs, given.out, given.weights)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    ensemble(given.runs, given.out, given.weights)
 
 
 def ensemble(folders: Sequence[Path], out: Path, weights: str = "uniform") -> None:

@@ -3,7 +3,6 @@
 import argparse
 import glob
 import logging
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,9 +32,8 @@ _END = re.compile(r"_(?:low|high)(\d+)$")  # of an interval, in per cent
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the predictions."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the main command does, and before torch is imported
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml predict",
+        prog="galaxyml predict",
         description="Writes what a finished run, or the mean of a sweep's folds, says of any pictures or light curves.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -59,13 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        predict(given.run, given.paths, given.out, given.on_error == "stop", given.interval)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("Interrupted; nothing was written.", file=sys.stderr)
-        sys.exit(130)
+    predict(given.run, given.paths, given.out, given.on_error == "stop", given.interval)
 
 
 def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, interval: str = "95") -> None:

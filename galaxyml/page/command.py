@@ -1,8 +1,6 @@
 """A web page to try a trained run on: `python -m galaxyml page RUN`."""
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +20,8 @@ NEEDED = ("gradio", "captum")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line, and serves the page or exports it."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the main command does, and before torch is imported
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml page",
+        prog="galaxyml page",
         description="Serves a web page on which people try finished runs on pictures or light curves of their own.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,21 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--export", type=Path, metavar="FOLDER", help="write a folder that a Hugging Face Space can serve, and end"
     )
     given = parser.parse_args(arguments)
-    try:
-        _check(given.runs)
-        if given.export is not None:
-            from galaxyml.page.export import export
+    _check(given.runs)
+    if given.export is not None:
+        from galaxyml.page.export import export
 
-            export(given.runs, given.export)
-        else:
-            from galaxyml.page.serving import serve
+        export(given.runs, given.export)
+    else:
+        from galaxyml.page.serving import serve
 
-            serve(given.runs, given.host, given.port, given.open)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+        serve(given.runs, given.host, given.port, given.open)
 
 
 def _check(runs: Sequence[Path]) -> None:

@@ -1,7 +1,6 @@
 """Finished runs on the objects that all predicted: `python -m galaxyml compare RUN RUN… [--split test]`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +45,7 @@ PAIRED = {"pearson": "r", "mae": "MAE"}  # of two runs on votes
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and prints the tables."""
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml compare",
+        prog="galaxyml compare",
         description="Compares finished runs on the objects that all of them predicted: every metric, and its paired "
         "difference to that of the first run with its 95 % interval.",
         epilog=EXAMPLES,
@@ -64,36 +63,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (default: 1000)")
     parser.add_argument("--least", type=int, default=20, help="galaxies that a feature is measured on (default: 20)")
     given = parser.parse_args(arguments)
-    try:
-        if given.out is not None and given.out.suffix.lower() != ".csv":
-            raise UserError(f"--out {given.out}: it must end in .csv.")
-        if given.report is not None and given.report.suffix.lower() != ".html":
-            raise UserError(f"--report {given.report}: it must end in .html.")
-        for name, lowest in (("resamples", 0), ("least", 2)):
-            if (value := getattr(given, name)) < lowest:
-                raise UserError(f"--{name} {value}: it must be {lowest} or more.")
-        runs = _read(given.runs, given.split, given.survey, given.least)
-        table = _differences(runs, given.resamples, given.least)
-        votes = "feature" in table and len(runs) == 2
-        if given.out is not None:
-            from galaxyml.runs.files import atomic_write
+    if given.out is not None and given.out.suffix.lower() != ".csv":
+        raise UserError(f"--out {given.out}: it must end in .csv.")
+    if given.report is not None and given.report.suffix.lower() != ".html":
+        raise UserError(f"--report {given.report}: it must end in .html.")
+    for name, lowest in (("resamples", 0), ("least", 2)):
+        if (value := getattr(given, name)) < lowest:
+            raise UserError(f"--{name} {value}: it must be {lowest} or more.")
+    runs = _read(given.runs, given.split, given.survey, given.least)
+    table = _differences(runs, given.resamples, given.least)
+    votes = "feature" in table and len(runs) == 2
+    if given.out is not None:
+        from galaxyml.runs.files import atomic_write
 
-            with atomic_write(given.out) as draft:
-                (_side_by_side(table) if votes else table).to_csv(draft, index=False)
-        if given.report is not None:
-            from galaxyml.reports import comparison_report
+        with atomic_write(given.out) as draft:
+            (_side_by_side(table) if votes else table).to_csv(draft, index=False)
+    if given.report is not None:
+        from galaxyml.reports import comparison_report
 
-            comparison_report.write(given.report, table, given.runs, runs[0], given.resamples)
-        if votes:
-            _show_votes(_side_by_side(table), given.runs)
-        else:
-            _show(table, given.runs, runs[0])
-        if given.report is not None:
-            print(f"report      {given.report}")
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+        comparison_report.write(given.report, table, given.runs, runs[0], given.resamples)
+    if votes:
+        _show_votes(_side_by_side(table), given.runs)
+    else:
+        _show(table, given.runs, runs[0])
+    if given.report is not None:
+        print(f"report      {given.report}")
 
 
 def compare(

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from galaxyml.data.source import Simulated
 from galaxyml.reports import references
-from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir, caption
 
 TITLES = {
@@ -309,18 +307,3 @@ def markdown(table: list[list[str]]) -> list[str]:
     """Lines of a table, header first."""
     header, *rows = ["| " + " | ".join(row) + " |" for row in table]
     return [header, "|" + " --- |" * len(table[0]), *rows]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes the report of each folder that is named: of a run, or of a sweep, finished or not."""
-    import galaxyml.sweeps.finish as sweep
-
-    folders = list(sys.argv[1:] if arguments is None else arguments)
-    if not folders or {"-h", "--help"} & set(folders):
-        sys.exit("usage: python -m galaxyml report FOLDER…   writes FOLDER/report.md again, of a sweep also sweep.csv")
-    try:
-        for folder in folders:
-            run = RunDir(folder)
-            print(sweep.report(run) if sweep.is_sweep(run) else write(run, run.metrics()))
-    except UserError as error:
-        sys.exit(f"error: {error}")

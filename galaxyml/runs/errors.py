@@ -1,7 +1,7 @@
 """What goes wrong on the user's side, said in one message."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class UserError(ValueError):
@@ -23,7 +23,7 @@ def diverged(path: object) -> UserError:
 def shorten(items: Sequence[object], separator: str = ", ", shown: int = 5) -> str:
     """The first few of many, as part of a message.
 
-    >>> some([1, 2, 3], shown=2)
+    >>> shorten([1, 2, 3], shown=2)
     '1, 2 and 1 more'
     """
     rest = len(items) - shown
@@ -40,11 +40,23 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     Returns:
         "Did you mean a or b?", or "There are: a, b, c." where nothing is near.
 
-    >>> near("kagle", ["decals", "kaggle"])
+    >>> did_you_mean("kagle", ["decals", "kaggle"])
     'Did you mean kaggle?'
-    >>> near("nope", ["decals", "kaggle"])
+    >>> did_you_mean("nope", ["decals", "kaggle"])
     'There are: decals, kaggle.'
     """
     choices = sorted(choices)
     close = difflib.get_close_matches(name, choices, n=3, cutoff=0.7)
     return f"Did you mean {' or '.join(close)}?" if close else f"There are: {', '.join(choices)}."
+
+
+def config_error(error: Exception) -> str:
+    """What Hydra says of a command that it cannot read, in one line, with near names for a key that does not exist."""
+    key, siblings = (getattr(error.__cause__, name, None) for name in ("full_key", "parent_node"))
+    if "Could not override" not in str(error) or not key:
+        return " ".join(f"{error} {error.__cause__ or ''}".split())
+    names = [str(name) for name in (siblings if isinstance(siblings, Mapping) else ()) if not str(name).startswith("_")]
+    above, _, last = key.rpartition(".")
+    if not names:
+        return f"There is no key '{key}'. '{above}' is a value without parts."
+    return f"There is no key '{key}'. {did_you_mean(last, names)} A new one takes a +: +{key}=…"

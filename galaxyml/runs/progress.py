@@ -6,21 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.text import Text
+if TYPE_CHECKING:  # rich takes a tenth of a second to import, which help and typing errors need not wait for
+    from rich.progress import Progress, Task
 
 Item = TypeVar("Item")
 
@@ -45,30 +34,44 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-class Rate(ProgressColumn):
-    """How many are done a second, or how long one takes."""
+def rate(speed: float | None, unit: str = "") -> str:
+    """How many are done a second, or how long one takes.
 
-    def render(self, task: Task) -> Text:
-        """The last half minute's, or of all when it is done."""
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        return Text(f"{1 / speed:.1f} s each" if speed < 1 else f"{speed:,.0f}{task.fields.get('unit', '')}/s")
+    >>> rate(1234.5, " steps"), rate(0.25), rate(None)
+    ('1,234 steps/s', '4.0 s each', '')
+    """
+    if not speed:
+        return ""
+    return f"{1 / speed:.1f} s each" if speed < 1 else f"{speed:,.0f}{unit}/s"
 
 
-def bar() -> Progress:
+def bar(of_bytes: bool = False) -> "Progress":
     """A progress bar as all of galaxyml shows it.
 
     Nothing is drawn where the output is no terminal, nor for a part of what `track` shows already.
+
+    Args:
+        of_bytes: Whether bytes are counted; otherwise a task has a field `note`, and may have a `unit`.
     """
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+    from rich import progress
+    from rich.text import Text
+
+    class Rate(progress.ProgressColumn):
+        """The last half minute's, or of all when it is done."""
+
+        def render(self, task: "Task") -> Text:
+            return Text(rate(task.finished_speed or task.speed, task.fields.get("unit", "")))
+
+    columns: list[progress.ProgressColumn] = [progress.DownloadColumn(), progress.TransferSpeedColumn()]
+    if not of_bytes:
+        columns = [progress.MofNCompleteColumn(), Rate(), progress.TimeElapsedColumn()]
+    note = [] if of_bytes else [progress.TextColumn("{task.fields[note]}")]
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        *columns,
+        progress.TimeRemainingColumn(),
+        *note,
         disable=not live() or _tracked.get(),
     )
 
@@ -84,31 +87,21 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
     Yields:
         The items.
     """
+
+    def line(done: int, speed: float) -> str:
+        return f"{done} of {total}, {speed:.3g}/s, about {(total - done) / speed:.0f} s left"
+
     if _tracked.get():
         yield from items
         return
-    if live():
-        with bar() as shown:
-            task = shown.add_task(description, total=total, note="")
-            for item in items:
-                _tracked.set(True)
-                try:
-                    yield item
-                finally:
-                    _tracked.set(False)
-                shown.advance(task)
-        return
-    start = told = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        _tracked.set(True)
-        try:
-            yield item
-        finally:
-            _tracked.set(False)
-        if time.monotonic() - told > SECONDS_BETWEEN_LINES and done < total:
-            told = time.monotonic()
-            rate = done / (told - start)
-            say(f"{description}: {done} of {total}, {rate:.3g}/s, about {(total - done) / rate:.0f} s left")
+    with _shown(description, total, line) as update:
+        for done, item in enumerate(items, start=1):
+            _tracked.set(True)
+            try:
+                yield item
+            finally:
+                _tracked.set(False)
+            update(done)
 
 
 @contextmanager
@@ -125,24 +118,38 @@ def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Ca
     Yields:
         Takes how many bytes are done now, which may be fewer than before where something starts over.
     """
+
+    def line(done: int, speed: float) -> str:
+        rest = f" of {total / 1e6:,.1f} MB, about {(total - done) / speed:.0f} s left" if total else " MB"
+        return f"{done / 1e6:,.1f}{rest}, {speed / 1e6:.1f} MB/s"
+
     if _tracked.get():
-        yield lambda there: None
+        yield lambda done: None
         return
+    with _shown(description, total, line, start, of_bytes=True) as update:
+        yield update
+
+
+@contextmanager
+def _shown(
+    description: str, total: int | None, line: Callable[[int, float], str], start: int = 0, of_bytes: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """Shows a bar, or where none can be drawn a line now and then, made from how many are done and how many a second.
+
+    Yields:
+        Takes how many are done now.
+    """
     if live():
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, TimeRemainingColumn()) as shown:
-            task = shown.add_task(description, total=total, completed=start)
-            yield lambda there: shown.update(task, completed=there)
+        with bar(of_bytes) as drawn:
+            task = drawn.add_task(description, total=total, completed=start, note="")
+            yield lambda done: drawn.update(task, completed=done)
         return
-    began = told = time.monotonic()
+    began = last = time.monotonic()
 
-    def tell(there: int) -> None:
-        nonlocal told
-        if time.monotonic() - told < SECONDS_BETWEEN_LINES or there == total:
-            return
-        told = time.monotonic()
-        rate = max(there - start, 1) / (told - began)
-        rest = f" of {total / 1e6:,.1f} MB, about {(total - there) / rate:.0f} s left" if total else " MB"
-        say(f"{description}: {there / 1e6:,.1f}{rest}, {rate / 1e6:.1f} MB/s")
+    def update(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > SECONDS_BETWEEN_LINES and done != total:
+            last = time.monotonic()
+            say(f"{description}: {line(done, max(done - start, 1) / (last - began))}")
 
-    yield tell
+    yield update

@@ -1,7 +1,6 @@
 """Shows the simulated sky: `python -m galaxyml sky FILE [--survey decals|surveys|lsst]`, or `FOLDER --labels 1500`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ SHEETS = {"sdss": contact_sheet, "decals": galaxy10_sheet, "surveys": surveys_sh
 def main(given: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the sheet, or the folder."""
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml sky",
+        prog="galaxyml sky",
         description="Writes a picture with galaxies of every kind, or light curves of every class; or a folder of "
         "pictures with a table of labels, as task=images takes it.",
     )
@@ -30,15 +29,12 @@ def main(given: Sequence[str] | None = None) -> None:
         help="who observes; surveys shows the same galaxies by each, lsst light curves (default: sdss)",
     )
     arguments = parser.parse_args(given)
-    try:
-        if arguments.labels is None:
-            SHEETS[arguments.survey](arguments.file, arguments.seed)
-        elif arguments.survey != "sdss":
-            raise UserError(f"--survey {arguments.survey}: pictures with labels are those of SDSS; leave it out.")
-        elif arguments.file.exists():
-            raise UserError(f"{arguments.file} is there already. Give a new folder.")
-        else:
-            write_images(arguments.file, arguments.labels, arguments.seed)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    if arguments.labels is None:
+        SHEETS[arguments.survey](arguments.file, arguments.seed)
+    elif arguments.survey != "sdss":
+        raise UserError(f"--survey {arguments.survey}: pictures with labels are those of SDSS; leave it out.")
+    elif arguments.file.exists():
+        raise UserError(f"{arguments.file} is there already. Give a new folder.")
+    else:
+        write_images(arguments.file, arguments.labels, arguments.seed)
     print(f"Wrote {arguments.file}")

@@ -18,7 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UserError, config_error
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -133,15 +133,13 @@ class OptunaSweeper(Sweeper):
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
 
-        from galaxyml.cli.overrides import explained
-
         assert self.hydra_context is not None
         assert self.config is not None
         loader = self.hydra_context.config_loader
         try:
             composed = loader.load_sweep_config(self.config, space.runs(chosen)[0])
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(f"The space cannot be searched. {explained(error)}") from error
+            raise UserError(f"The space cannot be searched. {config_error(error)}") from error
         OmegaConf.set_struct(composed, False)
         del composed["hydra"]
         return composed

@@ -6,15 +6,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
-from galaxyml.cli import overrides
+from galaxyml.cli import conf
 from galaxyml.data.catalog import CatalogData
-from galaxyml.runs.conf_dir import CONF
 
-GROUPS = [(path.parent.name, path.stem) for group in overrides.GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+GROUPS = [(group, name) for group in conf.groups() for name in conf.choices(group)]
 
 
 def composed(*given: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(conf.CONF), version_base="1.3"):
         return compose("config", list(given))
 
 
@@ -45,8 +44,7 @@ def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -
 
 def test_every_file_says_what_it_is() -> None:
     for group, name in GROUPS:
-        path = CONF / group / f"{name}.yaml"
-        assert overrides._description(path), path
+        assert conf.description(conf.choices(group)[name]), (group, name)
 
 
 def test_keys_that_others_rely_on_are_there() -> None:

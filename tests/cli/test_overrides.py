@@ -1,11 +1,16 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
-from galaxyml.cli import overrides
-from galaxyml.runs.conf_dir import CONF
+import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
+from galaxyml.cli import commands, conf, overrides
+from galaxyml.cli.commands import COMMANDS
+from galaxyml.cli.help import help_text
 from galaxyml.runs.errors import UserError
 
 EXCLUDE = "hydra.job.config.override_dirname.exclude_keys="
@@ -73,24 +78,24 @@ def test_what_cannot_be_meant_is_answered_with_what_can(line: str, message: str)
 
 
 def test_any_timm_net_is_a_model() -> None:
-    from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
     prepared("model=convnext_tiny")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(conf.CONF), version_base="1.3"):
         found = compose("config", ["model=convnext_tiny"])
     assert found.model.name == "convnext_tiny"
     assert instantiate(found.model.outputs) == 37
 
 
 def test_help_names_every_choice_and_key() -> None:
-    text = overrides.help_text()
-    for group in ("task", "model", "source", "scale", "trainer"):
-        for path in (CONF / group).glob("*.yaml"):
-            assert path.stem in text
+    text = help_text()
+    for group in conf.groups():
+        assert re.search(rf"^  {group} ", text, re.MULTILINE)
+        assert all(f" {name}" in text for name in conf.choices(group))
+    for word in COMMANDS:
+        assert re.search(rf"^  {word} ", text, re.MULTILINE)
     for key in ("name", "fold", "folds", "seed", "data_dir"):
         assert f"\n  {key} " in text
-    assert text.count("python -m galaxyml task=") == overrides.EXAMPLES.count("python -m galaxyml task=")
 
 
 def test_help_and_configuration_answer_without_torch(tmp_path: Path) -> None:
@@ -152,3 +157,66 @@ def test_what_has_to_be_chosen_is_searched(line: str, search: bool) -> None:
 def test_one_configuration_has_no_intervals() -> None:
     with pytest.raises(UserError, match="give batch_size a single value"):
         prepared("batch_size=int(interval(8,64)) --cfg job")
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("data_dir=Ünï", "Ünï"),
+        ("data_dir=/data/run (2)/a=b", "/data/run (2)/a=b"),
+        ("data_dir=/data/[old] sky", "/data/[old] sky"),
+        ("data_dir=[old]/it's", "[old]/it's"),
+        ("name=größte", "größte"),
+        ("data_dir='/already, quoted'", "/already, quoted"),
+        ("data_dir=plain/path-1.5", "plain/path-1.5"),
+        ("train=[sdss,Ünï (2)]", ["sdss", "Ünï (2)"]),
+        ("optim.lr=1e-3", 1e-3),
+        ("data_dir=null", None),
+    ],
+)
+def test_what_the_grammar_takes_for_no_text_is_quoted(typed: str, value: object) -> None:
+    task = ["task=surveys"] if typed.startswith("train") else []
+    key, _, _ = typed.partition("=")
+    found = [word for word in overrides.prepare([*task, typed]) if not word.startswith("hydra.")]
+    with initialize_config_dir(str(conf.CONF), version_base="1.3"):
+        assert OmegaConf.select(compose("config", found), key) == value
+
+
+def test_values_of_a_sweep_are_quoted_one_by_one() -> None:
+    found = prepared("task=spirals table=a.csv,Ü.csv")
+    assert found[1] == "table=a.csv,'Ü.csv'"
+    assert "'table'" not in found[-1]
+
+
+def test_an_unfinished_list_is_left_to_hydra() -> None:
+    assert prepared("optim.lr=interval(1e-4,")[0] == "optim.lr=interval(1e-4,"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("predcit RUN", "There is no command 'predcit'. Did you mean predict"),
+        ("nothing", "There is no command 'nothing'. There are: bundle, compare"),
+    ],
+)
+def test_a_misspelt_subcommand_is_answered_with_the_near_one(line: str, message: str) -> None:
+    with pytest.raises(SystemExit, match=f"error: {message}"):
+        commands.subcommand(line.split())
+
+
+def test_a_word_among_overrides_is_refused() -> None:
+    with pytest.raises(UserError, match="'predict' is neither a flag nor key=value"):
+        prepared("task=galaxyzoo predict")
+
+
+@pytest.mark.parametrize("word", COMMANDS)
+def test_every_subcommand_has_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending:
+        commands.subcommand([word, "--help"])
+    assert ending.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: galaxyml {word} ")
+
+
+def test_an_experiment_says_which_keys_there_are() -> None:
+    with pytest.raises(UserError, match="task=spirals has no 'tree'; these tasks have it: galaxyzoo, images"):
+        prepared("experiment=spirals_votes tree=kaggle")

@@ -181,7 +181,7 @@ def test_what_cannot_be_bundled_is_told(make: Make, tmp_path: Path) -> None:
         (curves.path, "m.zip", "is a run of light curves; only runs on pictures can be bundled"),
     ]
     for folder, out, message in cases:
-        with pytest.raises(SystemExit, match=message):
+        with pytest.raises(UserError, match=message):
             bundle.main([str(folder), str(tmp_path / out)])
         assert not (tmp_path / "m.zip").exists()
     assert (tmp_path / "there.zip").read_text() == "mine"
@@ -193,7 +193,7 @@ def test_a_net_of_ones_own_is_refused_by_name(make: Make, tmp_path: Path) -> Non
     run = shutil.copytree(make("spirals"), tmp_path / "run")
     config = yaml.safe_load((run / ".hydra" / "config.yaml").read_text())
     (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config | {"model": {"_target_": "mine.Net"}}))
-    with pytest.raises(SystemExit, match=r"run: module\.net is 'mine\.Net'; there it may be galaxyml\.models\."):
+    with pytest.raises(UserError, match=r"run: module\.net is 'mine\.Net'; there it may be galaxyml\.models\."):
         bundle.main([str(run), str(tmp_path / "m.zip")])
     assert not (tmp_path / "m.zip").exists()
 
@@ -678,6 +678,6 @@ def test_the_command_to_predict_tells_it_in_one_line(
     bundled: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = changed(contents(bundled("spirals")), "config.json", put({"_target_": "os.system"}, "module", "net"))
-    with pytest.raises(SystemExit, match=r"error: .*m\.zip, config\.json: module\.net is 'os\.system'") as ending:
+    with pytest.raises(UserError, match=r"m\.zip, config\.json: module\.net is 'os\.system'") as ending:
         predict.main([str(forge(tmp_path / "m.zip", files)), "a.png", "--out", str(tmp_path / "p.csv")])
     assert "\n" not in str(ending.value)

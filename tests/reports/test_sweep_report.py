@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import galaxyml.sweeps.finish as sweeping
+from galaxyml.cli import report
 from galaxyml.evaluation import joined
 from galaxyml.evaluation.plots import bars
-from galaxyml.reports import run_report, sweep_report, sweep_table
+from galaxyml.reports import sweep_report, sweep_table
+from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 
 Command = Callable[..., tuple[int, str]]
@@ -254,7 +255,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("grid", [False, True])
-def test_a_report_made_again_is_the_same(sweep: Path, grid: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_made_again_is_the_same(sweep: Path, grid: bool) -> None:
     for lr in ("0.1", "0.01") if grid else ("0.1",):
         for fold in (0, 1):
             made(sweep, f"fold-{fold}" + (f"_optim.lr-{lr}" if grid else ""), float(lr))
@@ -262,8 +263,7 @@ def test_a_report_made_again_is_the_same(sweep: Path, grid: bool, monkeypatch: p
     before = contents(sweep)
     for name in ("report.md", "sweep.csv"):
         (sweep / name).unlink()
-    monkeypatch.setattr(sys, "argv", ["report", str(sweep)])
-    run_report.main()
+    report.main([str(sweep)])
     after = contents(sweep)
     assert before.keys() == after.keys()
     changed = {name for name in before if before[name] != after[name]}
@@ -362,12 +362,11 @@ def test_a_sweep_in_which_nothing_has_begun_has_its_table(sweep: Path, capsys: p
     assert "2 jobs: 2 not begun" in (sweep / "report.md").read_text()
 
 
-def test_the_command_reports_runs_and_sweeps(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_reports_runs_and_sweeps(sweep: Path) -> None:
     run = made(sweep, "fold-0")
     run.write_figure("one", bars(["a"], np.ones(1)), "A bar.")
     run.write_figure("log M/größe", bars(["a"], np.ones(1)), "Of a*b in val/macro_f1.")
-    monkeypatch.setattr(sys, "argv", ["report", str(run.path), str(sweep)])
-    run_report.main()
+    report.main([str(run.path), str(sweep)])
     assert "fold-0" in (run.path / "report.md").read_text()
     page = (run.path / "report.html").read_text()
     assert "<figcaption>A bar.</figcaption>" in page
@@ -376,9 +375,8 @@ def test_the_command_reports_runs_and_sweeps(sweep: Path, monkeypatch: pytest.Mo
     assert "*A bar.*" in (run.path / "report.md").read_text()
     with Image.open(sweep / "figures" / "learning_curves.png") as picture:
         assert picture.size[0] > 400
-    monkeypatch.setattr(sys, "argv", ["report", str(sweep.parent)])
-    with pytest.raises(SystemExit, match="has no"):
-        run_report.main()
+    with pytest.raises(UserError, match="has no"):
+        report.main([str(sweep.parent)])
 
 
 def test_a_verdict_needs_two_combinations(sweep: Path) -> None:

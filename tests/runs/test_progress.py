@@ -4,17 +4,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rich.progress import Task
 
 from galaxyml.runs import progress
 
 Command = Callable[..., tuple[int, str]]
-
-
-def task(speed: float | None, unit: str = "") -> Task:
-    made = Task(0, "d", 10, 5, _get_time=lambda: 0.0, fields={"unit": unit})  # type: ignore[arg-type]  # an id is a number
-    made.finished_speed = speed
-    return made
 
 
 @pytest.mark.parametrize(
@@ -22,7 +15,7 @@ def task(speed: float | None, unit: str = "") -> Task:
     [(None, "", ""), (1234.5, "", "1,234/s"), (31.2, " steps", "31 steps/s"), (0.25, " steps", "4.0 s each")],
 )
 def test_a_rate_is_how_many_a_second_or_how_long_each(speed: float | None, unit: str, said: str) -> None:
-    assert progress.Rate().render(task(speed, unit)).plain == said
+    assert progress.rate(speed, unit) == said
 
 
 def test_lines_tell_how_far_how_fast_and_how_long(

@@ -14,7 +14,7 @@ from galaxyml.data.download.manifest import Dataset, File
 from galaxyml.data.download.remotes import Remotes, licence
 from galaxyml.data.download.server import Patience, open_session
 from galaxyml.data.download.store import State, Store, holding
-from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.errors import DataError
 from galaxyml.runs.files import check_space, file_lock, free_space
 
 EXAMPLES = """\
@@ -36,7 +36,7 @@ THERE = (State.WHOLE, State.OWN)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line, and fetches, lists or checks."""
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml fetch",
+        prog="galaxyml fetch",
         description="Fetches public data into the folder that tasks read as data_dir.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -64,8 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             check(store, chosen)
         else:
             fetch(store, chosen, datasets, given.mirror)
-    except UserError as error:
-        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("Interrupted; what was downloaded is kept, and the same command goes on from there.", file=sys.stderr)
         sys.exit(130)

@@ -5,13 +5,10 @@ Imports nothing heavy: the command reads the table before anything else is done.
 
 import csv
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from galaxyml.runs.errors import UserError, shorten
 
@@ -73,35 +70,34 @@ class Column:
         return not self.numeric or (self.whole and len(self.values) <= MOST_NUMBERED)
 
 
-def settings(given: Mapping[str, str]) -> list[str]:
-    """What a command with `task=images` leaves to its table: overrides for `kind`, `columns`, `classes` and `split`.
+def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
+    """What a command leaves to the table: values for `kind`, `columns`, `classes` and `split`.
 
     Args:
-        given: The user's overrides, by key, as typed.
-
-    Returns:
-        None for other tasks.
+        given: The user's values, by key: text, lists of texts, None where something is left open.
 
     Raises:
         UserError: If there is no such table, or it does not tell what is to be predicted.
     """
-    if given.get("task") != "images":
-        return []
-    said = {key: value for key, typed in given.items() if (value := _value(typed)) is not None}
-    simulated, real = (said.get("source") == name for name in ("simulated", "real"))
-    if simulated or not (real or "data_dir" in said or FOLDER.is_dir()):
-        if "labels" in said and not simulated:
-            raise UserError(f"labels={said['labels']} needs data_dir=…, the folder that its paths begin in.")
-        return _of_simulated(said)
-    folder = Path(said.get("data_dir", FOLDER)).expanduser()
-    path = place(folder, said.get("labels", "labels.csv"))
-    kind = "fractions" if "tree" in said else said.get("kind")
-    asked = _names(said["columns"]) if "columns" in said else None
-    table = what_it_holds(path, asked, kind, "classes" in said)
-    found = ["split=folds"] if table.has_test and "split" not in said else []
+    given = {key: value for key, value in given.items() if value is not None}
+    simulated, real = (given.get("source") == name for name in ("simulated", "real"))
+    if simulated or not (real or "data_dir" in given or FOLDER.is_dir()):
+        if "labels" in given and not simulated:
+            raise UserError(f"labels={given['labels']} needs data_dir=…, the folder that its paths begin in.")
+        return _of_simulated(given)
+    path = place(Path(given.get("data_dir", FOLDER)).expanduser(), given.get("labels", "labels.csv"))
+    kind = "fractions" if "tree" in given else given.get("kind")
+    chosen = _names(given["columns"]) if "columns" in given else None
+    table = what_it_holds(path, chosen, kind, "classes" in given)
+    settings: dict[str, str | list[str]] = {}
+    if table.has_test and "split" not in given:
+        settings["split"] = "folds"
     if table.kind == "fractions":
-        return [*found, *([] if "kind" in said else ["kind=fractions"])]
-    return [*found, *_overrides(said, table.kind, table.columns, table.classes)]
+        return settings | _missing(given, "fractions")
+    settings |= _missing(given, table.kind, table.columns)
+    if table.classes is not None:
+        settings["classes"] = table.classes
+    return settings
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ class Held:
     Attributes:
         kind: `classes`, `numbers` or `fractions`.
         columns: That are to be predicted; none for fractions, whose tree has them.
-        classes: Names of the classes; None where they are none, or are known.
+        classes: Names of the classes; None where there are none, or they are known.
         has_test: Whether the table says which rows are to test on.
     """
 
@@ -122,13 +118,13 @@ class Held:
 
 
 def what_it_holds(
-    path: Path, asked: Sequence[str] | None = None, kind: str | None = None, classes_known: bool = False
+    path: Path, chosen: Sequence[str] | None = None, kind: str | None = None, classes_known: bool = False
 ) -> Held:
     """Reads from a table what it is about.
 
     Args:
         path: The table.
-        asked: Columns that are to be predicted; None for all but id, path, position and split.
+        chosen: Columns that are to be predicted; None for all but id, path, position and split.
         kind: `classes`, `numbers` or `fractions`; None to see by the values.
         classes_known: Whether the names of the classes are known already.
 
@@ -136,11 +132,11 @@ def what_it_holds(
         UserError: If there is no such table, or it does not tell what is to be predicted.
     """
     votes = kind == "fractions"
-    header, columns = _read(path, [SPLIT] if votes else None if asked is None else [SPLIT, *asked])
+    header, columns = _read(path, [SPLIT] if votes else None if chosen is None else [SPLIT, *chosen])
     has_test = SPLIT in header and "test" in {value.lower() for value in columns[SPLIT].values}
     if votes:
         return Held("fractions", [], None, has_test)
-    names = list(asked) if asked is not None else [name for name in header if name not in ABOUT]
+    names = list(chosen) if chosen is not None else [name for name in header if name not in ABOUT]
     if missing := [name for name in names if name not in header]:
         raise UserError(
             f"{path} has no column {missing[0]}, which columns=… names. It has {shorten(header, shown=12)}."
@@ -157,13 +153,13 @@ def what_it_holds(
     return Held(kind, names, classes, has_test)
 
 
-def _of_simulated(said: Mapping[str, Any]) -> list[str]:
+def _of_simulated(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
     """The same of the simulated sky's table, which is drawn later."""
-    if "tree" in said or said.get("kind") == "fractions":
-        return [] if "kind" in said else ["kind=fractions"]
-    if "columns" not in said:
-        return []
-    names = _names(said["columns"])
+    if "tree" in given or given.get("kind") == "fractions":
+        return _missing(given, "fractions")
+    if "columns" not in given:
+        return {}
+    names = _names(given["columns"])
     if unknown := [name for name in names if name not in (SIMULATED_CLASS, *SIMULATED_NUMBERS)]:
         raise UserError(
             f"The simulated sky's table has no column {unknown[0]}; it has {SIMULATED_CLASS} (a class) and "
@@ -173,17 +169,15 @@ def _of_simulated(said: Mapping[str, Any]) -> list[str]:
         raise UserError(
             f"columns=…: a run learns one class, or numbers. Give columns=[{SIMULATED_CLASS}], or the others."
         )
-    return _overrides(said, "classes" if names == [SIMULATED_CLASS] else "numbers", names, None)
+    return _missing(given, "classes" if names == [SIMULATED_CLASS] else "numbers", names)
 
 
-def _overrides(said: Mapping[str, Any], kind: str, names: Sequence[str], classes: Sequence[str] | None) -> list[str]:
-    """What has been found, where the user has not said it."""
-    found = [] if "kind" in said else [f"kind={kind}"]
-    if not isinstance(said.get("columns"), list):
-        found.append(f"columns=[{','.join(map(_quoted, names))}]")
-    if classes is not None:
-        found.append(f"classes=[{','.join(map(_quoted, classes))}]")
-    return found
+def _missing(given: Mapping[str, Any], kind: str, names: list[str] | None = None) -> dict[str, str | list[str]]:
+    """Kind and columns, where the user has not given them."""
+    settings: dict[str, str | list[str]] = {} if "kind" in given else {"kind": kind}
+    if names is not None and not isinstance(given.get("columns"), list):
+        settings["columns"] = names
+    return settings
 
 
 def _names(value: Any) -> list[str]:
@@ -303,21 +297,3 @@ def _number(value: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _value(typed: str | None) -> Any:
-    """What a value is that was typed as Hydra takes it: a list, or text."""
-    if not typed or typed == "null":
-        return None
-    try:
-        read = yaml.load(typed, yaml.BaseLoader)  # which leaves words like no as they are
-    except yaml.YAMLError:
-        return typed
-    return read if isinstance(read, list) or typed[0] in "'\"" else typed
-
-
-def _quoted(text: str) -> str:
-    """Text as Hydra takes it literally; it reads backslashes before a quotation mark alone."""
-    if "${" in text:
-        raise UserError(f"'{text}' holds ${{, which stands for a reference in a configuration. Call it something else.")
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"

@@ -15,8 +15,10 @@ def table(folder: Path, text: str, name: str = "labels.csv") -> Path:
     return folder / name
 
 
-def settings(folder: Path, **given: str) -> list[str]:
-    return labels.settings({"task": "images", "data_dir": str(folder), **given})
+def settings(folder: Path | None, **given: str) -> list[str]:
+    """What the command adds to what was typed."""
+    words = ["task=images", *([f"data_dir={folder}"] if folder else []), *(f"{key}={given[key]}" for key in given)]
+    return overrides.prepare(words)[len(words) : -1]
 
 
 def rows(*columns: str, count: int = 6) -> str:
@@ -73,10 +75,6 @@ def test_names_with_commas_and_quotes_reach_the_configuration_whole(tmp_path: Pa
     assert config.columns == ["kind"]
 
 
-def test_other_tasks_are_left_alone() -> None:
-    assert labels.settings({"task": "spirals", "data_dir": "nowhere"}) == []
-
-
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -92,17 +90,17 @@ def test_the_simulated_skys_table_is_known(
     given: dict[str, str], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images_sky: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert labels.settings({"task": "images", **given}) == expected
+    assert settings(None, **given) == expected
     header = (images_sky / "labels.csv").read_text().splitlines()[0].split(",")
     assert {labels.SIMULATED_CLASS, *labels.SIMULATED_NUMBERS} <= set(header)
     with pytest.raises(UserError, match=r"table has no column mass; it has kind .a class. and r90"):
-        labels.settings({"task": "images", "columns": "[mass]"})
+        settings(None, columns="[mass]")
 
 
 @pytest.mark.parametrize("value", ["null", ""])
 def test_what_is_left_open_is_as_if_it_were_not_given(value: str, tmp_path: Path) -> None:
     table(tmp_path, rows("kind:{word}"))
-    open_ = dict.fromkeys(("columns", "classes", "tree", "targets"), value)
+    open_ = dict.fromkeys(("columns", "classes", "tree"), value)
     assert settings(tmp_path, **open_) == settings(tmp_path)
 
 
@@ -166,7 +164,7 @@ def test_what_a_table_does_not_tell_is_asked_for(
 def test_labels_without_a_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"labels=a\.csv needs data_dir="):
-        labels.settings({"task": "images", "labels": "a.csv"})
+        settings(None, labels="a.csv")
 
 
 def test_a_sweep_asks_one_question(tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""What `conf/` holds, read as text before anything is composed: groups, choices, keys, and which task has which."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from galaxyml.runs.conf_dir import CONF
+
+PLUGINS = ("hydra/launcher", "hydra/sweeper")  # of which there may be others, of packages that the user has installed
+WIRING = ("data", "module")  # groups that say how tasks are wired, not what a command chooses from
+QUESTION = "question"  # key of tasks that read a table of the user's own: what decides what is learnt from it
+
+
+@cache
+def text(path: Path) -> str:
+    """Content of a configuration file."""
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def root_defaults() -> dict[str, str]:
+    """The choice that each group has where none is given, `null` for none."""
+    return dict(re.findall(r"^  - (\w+): (\w+)", text(CONF / "config.yaml"), re.MULTILINE))
+
+
+@cache
+def root_keys() -> dict[str, tuple[str, str]]:
+    """Default and comment of the keys that every run has."""
+    lines = re.findall(r"^(\w+): *([^#\n]*?) *(?:# *(.*))?$", text(CONF / "config.yaml"), re.MULTILINE)
+    return {key: (value, comment) for key, value, comment in lines if key not in ("defaults", "hydra")}
+
+
+@cache
+def groups() -> tuple[str, ...]:
+    """Groups that a command chooses from: the task, those that every run has, and those of some tasks."""
+    folders = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {*WIRING})
+    return tuple(dict.fromkeys(name for name in ("task", *root_defaults(), *folders) if name in folders))
+
+
+def choices(group: str) -> dict[str, Path]:
+    """Files of a group, by name."""
+    return {path.stem: path for path in sorted((CONF / group).glob("*.yaml"))}
+
+
+def description(path: Path) -> str:
+    """First comment of a configuration file that is no directive of Hydra's."""
+    return next((line[2:] for line in text(path).splitlines() if line.startswith("# ") and line[2] != "@"), "")
+
+
+def known_keys() -> set[str]:
+    """First parts of all keys that a command may give."""
+    paths = [path for group in ("task", "scale", "experiment") for path in choices(group).values()]
+    return {*groups(), "hydra", *root_keys()}.union(*map(_own_keys, paths))
+
+
+@cache
+def tasks_with(key: str) -> tuple[str, ...]:
+    """Tasks that bring or use a key or a group, by themselves or by a group that they bring."""
+    return tuple(task for task, path in choices("task").items() if key in _keys(path))
+
+
+def tasks_of(chosen: Mapping[str, list[str]]) -> list[str]:
+    """Tasks that a command names, by itself or by its experiments; where neither does, the one that is the default.
+
+    Args:
+        chosen: Choices of its groups.
+    """
+    files = [choices("experiment")[name] for name in chosen.get("experiment", []) if name in choices("experiment")]
+    named = [task for path in files for task in re.findall(r"^ *- override /task: (\w+)", text(path), re.MULTILINE)]
+    return chosen.get("task") or named or [root_defaults()["task"]]
+
+
+def question(tasks: list[str]) -> list[str]:
+    """Keys that decide what is learnt from a table of the user's own; none for tasks that have no such table."""
+    found = re.search(
+        rf"^{QUESTION}: \[(.*?)\]", text(path) if (path := choices("task").get(tasks[0])) else "", re.MULTILINE
+    )
+    return found.group(1).split(", ") if found else []
+
+
+def _keys(path: Path) -> set[str]:
+    """Keys and groups that a task brings besides the root's, and those of the root's that it refers to."""
+    brought = dict(re.findall(r"^ *- /(\w+): (\S+)", text(path), re.MULTILINE))
+    parts = [part for group in brought for part in choices(group).values() if "@package _global_" in text(part)]
+    wiring = [file for group in WIRING for file in _with_defaults(group, brought.get(group))]
+    files = (path, *parts, *wiring)
+    own = set().union(*map(_own_keys, files)) - {*root_defaults(), *root_keys()}
+    return own.union(*(re.findall(r"\$\{(\w+)[.}]", text(file)) for file in files))
+
+
+def _with_defaults(group: str, name: str | None) -> list[Path]:
+    """A file of a group, and those that its `defaults` name."""
+    if name is None:
+        return []
+    path = choices(group)[name]
+    below = re.search(r"^defaults: \[(.*)\]", text(path), re.MULTILINE)
+    names = [other for other in below[1].split(", ") if other != "_self_"] if below else []
+    return [path, *(file for other in names for file in _with_defaults(group, other))]
+
+
+@cache
+def _own_keys(path: Path) -> frozenset[str]:
+    """Keys at the top of a file, and groups of its defaults list, by the name under which they are reached."""
+    lines = text(path)
+    keys = re.findall(r"^(\w+):", lines, re.MULTILINE) + re.findall(r"^ *- /(\w+)[:@]", lines, re.MULTILINE)
+    return frozenset(keys + re.findall(r"^ *- /\w+@(\w+)", lines, re.MULTILINE)) - {"defaults"}

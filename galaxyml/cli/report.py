@@ -1,0 +1,24 @@
+"""Writes the report of a run or of a sweep again, from what its folder holds."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line and writes the report of each folder."""
+    parser = argparse.ArgumentParser(
+        prog="galaxyml report",
+        description="Writes report.md and report.html of each folder again, of a sweep also sweep.csv; runs that are "
+        "not finished are said to be so.",
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folder of a run or of a sweep")
+    given = parser.parse_args(arguments)
+
+    import galaxyml.sweeps.finish as sweep
+    from galaxyml.reports import run_report
+    from galaxyml.runs.run_dir import RunDir
+
+    for folder in given.folders:
+        run = RunDir(folder)
+        print(sweep.report(run) if sweep.is_sweep(run) else run_report.write(run, run.metrics()))
