@@ -78,7 +78,8 @@ class Images(ImageData):
             raise UserError(f"kind={kind.name}: a table of labels holds {shorten(list(READERS))}.")
         self.wanted = list(columns) if kind.name == "classes" and columns is not None else list(kind.outputs)
         _check_names("properties", self.properties)
-        _check_names("columns", self.wanted)
+        if kind.name != "classes":  # whose column becomes `label`
+            _check_names("columns", self.wanted)
 
     @staticmethod
     def simulate() -> "partial[None]":

@@ -91,7 +91,7 @@ def test_limit_keeps_some_and_says_so(sky: Path) -> None:
     found.setup()
     assert found.catalog is not None
     assert (found.catalog["split"] != "test").sum() == 20
-    assert "limit=20: 32 of 72 objects are used." in found.notes
+    assert "limit=20: 32 of 72 objects used." in found.notes
 
 
 def test_without_a_benchmark_there_is_no_test_split(files: Path) -> None:

@@ -15,7 +15,6 @@ from galaxyml.data.tables.vote_catalogue import SurveyTable
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.tasks.surveys import Survey, Surveys
 from galaxyml.trees import DecisionTree
-from galaxyml.trees.vocabulary import Vocabulary
 
 COUNTS = {"sdss": 60, "decals": 30, "ukidss": 24}
 CAMPAIGNS = {"sdss": "gz2", "decals": "gzd12", "ukidss": "ukidss"}
@@ -268,16 +267,14 @@ def test_targets_stand_beside_their_pictures(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("heads", ["shared", "own"])
 def test_captions_name_the_answers(tmp_path: Path, heads: str) -> None:
-    data = made(tmp_path)
-    data.vocabulary = Vocabulary(9, heads, data.surveys, ["sdss", "decals"], ["ukidss"])
-    data.kind.outputs = data.vocabulary.columns
+    data = made(tmp_path, features=9, heads=heads)
     said, true = np.zeros(len(data.kind.outputs)), np.full((len(data.kind.outputs), 2), np.nan)
     for question, best in (("smooth", 0), ("edge", 1)):
         size = {"smooth": 3, "edge": 2}[question]
         at = 0 if question == "smooth" else data.vocabulary.sizes[0] * (2 if heads == "own" else 1)
         true[at : at + size, 0], said[at + best] = 1 / size, 0.9
     lines = data.kind.caption(said, true).splitlines()
-    assert lines[1] == "said: smooth 1.00, not edge-on 1.00"
+    assert lines[1] == "predicted: smooth 1.00, not edge-on 1.00"
 
 
 def test_what_the_surveys_have_in_common_is_told(tmp_path: Path) -> None:

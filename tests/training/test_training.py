@@ -31,7 +31,9 @@ def test_learning_rate_rises_and_falls_as_a_cosine() -> None:
 
 def module() -> SupervisedModule:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-    return SupervisedModule(net, MSELoss(), FractionMetrics(["a", "b"]), lambda groups: torch.optim.SGD(groups, lr=0.1))
+    return SupervisedModule(
+        net, MSELoss(), FractionMetrics(["a", "b"]), lambda groups: torch.optim.SGD(groups, lr=0.1), None
+    )
 
 
 def test_only_weights_decay() -> None:

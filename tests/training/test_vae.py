@@ -164,7 +164,7 @@ def test_tables_have_a_column_a_number() -> None:
     [
         ({"beta": -1}, "module.beta=-1"),
         ({"capacity": -3.0}, "module.capacity=-3"),
-        ({"reconstruction": 0.0}, "leave nothing to learn"),
+        ({"reconstruction": 0.0, "classes": 0.0}, "leave nothing to learn"),
     ],
 )
 def test_impossible_weights_are_refused(options: dict[str, float], message: str) -> None:
