@@ -11,6 +11,7 @@ import pandas as pd
 from galaxyml.data.classes import UNKNOWN, check_counts
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import file_of
+from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Split
 from galaxyml.data.tables.fractions import check_fractions
 from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column, what_it_holds
@@ -137,8 +138,8 @@ def _kind_of(
     """The kind of target of a table, its columns, and how it is split where it says so itself."""
     if tree is not None:
         return Fractions(tree), None, None
-    folder = Path(source if isinstance(source, str | Path) else "data/images").expanduser()
-    if not isinstance(source, str | Path) and not folder.is_dir():  # the simulated sky, which is drawn later
+    folder = Path(source if isinstance(source, str | Path) else getattr(source, "path", "data/images")).expanduser()
+    if not isinstance(source, str | Path | Real) and not folder.is_dir():  # the simulated sky, which is drawn later
         names = list(columns or ["kind"])
         if names == ["kind"]:
             return Classes([str(name) for name in classes or SIMULATED_CLASSES]), names, None

@@ -29,6 +29,10 @@ def test_learning_rate_rises_and_falls_as_a_cosine() -> None:
     assert rates[100] == pytest.approx(0.4)
 
 
+def sgd(groups: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=0.1)
+
+
 def module() -> SupervisedModule:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     return SupervisedModule(
