@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as lightning
+import torch
 from timm.models import group_parameters
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from galaxyml.models.backbone_with_head import BackboneWithHead
@@ -21,7 +22,7 @@ def optimization(
     Args:
         module: Attached to its trainer. It may have a method `backbone_rates`, which gives the learning rate of its
             net's backbone relative to the head's, and the factor from a layer's to that of the layer before it; and
-            `fused`, whether the optimizer is to update all weights in one kernel.
+            `fused`, whether the optimizer is to update all weights in one kernel, if it has one and was given no other.
         optimizer: Takes parameter groups.
         schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
 
@@ -32,13 +33,40 @@ def optimization(
     rate, decay = rates() if rates is not None else (1.0, 1.0)
     groups = decayed(module) if rate == decay == 1 else by_layer(module, rate, decay)
     factors = [group.pop("factor", 1.0) for group in groups]
-    made = optimizer(groups, fused=True) if getattr(module, "fused", False) else optimizer(groups)
+    made = optimizer(groups)
+    if getattr(module, "fused", False) and made.defaults.get("fused", 0) is None and not made.defaults.get("foreach"):
+        made = optimizer(groups, fused=True)
     for group, factor in zip(made.param_groups, factors, strict=True):
         group["lr"] *= factor
     if schedule is None:
         return made
     scheduler = schedule(made, total_steps=int(module.trainer.estimated_stepping_batches))
     return {"optimizer": made, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def restore_optimizer_state(optimizer: Optimizer) -> None:
+    """Makes an optimizer whose state came from a checkpoint go on with the kernels and the memory layout of this fit.
+
+    A fused kernel goes through memory without looking how it is laid out: on a CPU it takes moments that lie otherwise
+    than their weights for those of other weights, and says nothing (torch 2.15).
+
+    Args:
+        optimizer: Its state is changed in place; its defaults say whether it has a fused kernel.
+    """
+    fused = bool(optimizer.defaults.get("fused"))
+    for group in optimizer.param_groups:
+        was = bool(group.get("fused"))
+        if was != fused and "fused" in group:
+            group["fused"] = True if fused else None
+        for weight in group["params"]:
+            state = optimizer.state.get(weight, {})
+            for key, value in state.items():
+                if type(value) is not Tensor:
+                    continue
+                if key == "step" and was != fused:
+                    state[key] = value.float().to(weight.device if fused else "cpu")
+                elif value.shape == weight.shape and value.stride() != weight.stride():
+                    state[key] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def decayed(module: nn.Module) -> list[dict[str, Any]]:
