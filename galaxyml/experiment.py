@@ -28,7 +28,7 @@ from galaxyml.runs.run_dir import RunDir, check_same
 from galaxyml.runs.seeds import seed_all
 from galaxyml.sweeps.run_job import where
 from galaxyml.training import processes
-from galaxyml.training.averaging import Patience, WeightEMA
+from galaxyml.training.averaging import EarlyStopping, WeightEMA
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, StatusWriter, checkpoints
 from galaxyml.training.dashboard import Dashboard
 from galaxyml.training.figure_logging import Figures
@@ -288,7 +288,7 @@ def _reached(metrics: dict[str, Any], config: DictConfig, here: RunDir) -> float
 def _ending(config: DictConfig) -> list[Any]:
     """Callbacks that decide how a fit ends; they stand after those that look at the validating net."""
     average = [WeightEMA(config.ema)] if config.ema is not None else []
-    patience = [Patience(config.monitor, config.mode, config.patience)] if config.patience is not None else []
+    patience = [EarlyStopping(config.monitor, config.mode, config.patience)] if config.patience is not None else []
     return [*average, *patience]
 
 
