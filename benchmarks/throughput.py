@@ -6,11 +6,12 @@ Both run alternately in one process, and medians are compared, so that a noisy m
     .venv/bin/python benchmarks/throughput.py --models test_resnet test_vit --size 56 --batch 16 --pictures 256
 
 The loop is Lightning's with all that a run hangs into it, on random views of stored pictures. The limit is the same
-net, loss, optimizer and precision in a bare loop over one batch on the device. How the hardware is used is chosen as
-for a fit of `PLANNED` pictures. Further arguments are the command's, such as trainer.compile=false. No network is used.
+net, loss, optimizer and precision in a bare loop over one batch on the device. Further arguments are the command's,
+such as trainer.compile=true. No network is used.
 """
 
 import argparse
+import copy
 import json
 import logging
 import os
@@ -35,33 +36,76 @@ from galaxyml.experiment import quiet
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.callbacks import EpochSeeds, History, StatusWriter
-from galaxyml.training.choosing import wishes
-from galaxyml.training.hardware import device_name, keep_memory
+from galaxyml.training.hardware import KERNELS, KernelSettings, keep_memory, wished_kernels
 from galaxyml.training.stopping import Stopping
-from galaxyml.training.tempo import Tempo
-from galaxyml.training.trials import Trial
 
-PLANNED = 30 * 50_000  # pictures of a whole fit: 30 epochs of four folds of Galaxy Zoo
 FIRST = 4  # batches of an epoch that are not timed, while processes that gather begin
+
+
+class Limit:
+    """Training steps of a copy of a module on one batch, in a bare loop.
+
+    Args:
+        trainer: Of the fit.
+        module: On its device.
+        batch: As its `training_step` takes it, on the device.
+        compiled: Whether its net is compiled.
+    """
+
+    def __init__(self, trainer: lightning.Trainer, module: Any, batch: dict[str, torch.Tensor], compiled: bool) -> None:
+        self.plugin, self.clip, self.batch = trainer.precision_plugin, trainer.gradient_clip_val, batch
+        self.module = copy.deepcopy(module).train()
+        self.module.trainer = trainer
+        self.module.log = lambda *_, **__: None  # the fit's own sums must not have it
+        if compiled:
+            self.module.net.compile(dynamic=False)
+        configured = self.module.configure_optimizers()
+        self.optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
+        # At the usual scale the first steps would overflow and be left out.
+        scaled = getattr(self.plugin, "scaler", None) is not None
+        self.scaler = torch.amp.GradScaler(trainer.strategy.root_device.type, init_scale=1.0, enabled=scaled)
+
+    def step(self) -> None:
+        """One step of the optimizer."""
+        with self.plugin.train_step_context():
+            loss = self.module.training_step(self.batch, 0)
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        if self.clip:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def seconds(self, steps: int) -> float:
+        """Seconds a step takes, over some of them."""
+        wait()
+        began = time.perf_counter()
+        for _ in range(steps):
+            self.step()
+        wait()
+        return (time.perf_counter() - began) / steps
 
 
 class Pace(Callback):
     """Times the steps of each epoch, and after it as many of the limit; ends the fit after some epochs.
 
     Args:
-        tempo: Knows the ways that the fit goes.
+        settings: Knows the kernels that the fit uses.
         rounds: Epochs that are timed; one before them warms up.
     """
 
-    def __init__(self, tempo: Tempo, rounds: int) -> None:
-        self.tempo, self.rounds = tempo, rounds
+    def __init__(self, settings: KernelSettings, rounds: int) -> None:
+        self.settings, self.rounds = settings, rounds
         self.loop: list[float] = []  # pictures a second
         self.limit: list[float] = []
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        assert self.tempo.fit is not None
-        self.batch = len(self.tempo.fit.batch["index"])
-        self.trial = Trial(trainer, pl_module, self.tempo.fit.batch, self.tempo.ways)
+        batches: Any = trainer.train_dataloader
+        rows = batches.sampler.rows[: batches.sampler.batch_size]
+        batch = trainer.strategy.batch_to_device(batches.dataset[rows])
+        self.batch = len(batch["index"])
+        self.bare = Limit(trainer, pl_module, batch, self.settings.compiled)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
         done = arguments[-1] + 1
@@ -72,7 +116,7 @@ class Pace(Callback):
             wait()
             steps = done - FIRST
             self.loop.append(steps * self.batch / (time.perf_counter() - self.began))
-            self.limit.append(self.batch / self.trial.seconds(steps))
+            self.limit.append(self.batch / self.bare.seconds(steps))
             trainer.should_stop = len(self.loop) > self.rounds
 
     def medians(self) -> tuple[float, float, float]:
@@ -113,16 +157,16 @@ def measure(config: DictConfig, rounds: int, folder: Path) -> dict[str, Any]:
     here = RunDir(folder)
     here.write_provenance(0, "", data.provenance())
     module.prepare(None, data, here)
-    tempo = Tempo(here, "throughput", "all", Path(config.cache_dir), wishes(config.trainer))
-    pace = Pace(tempo, rounds)
+    settings = KernelSettings(here, "throughput", "all", wished_kernels(config.trainer))
+    pace = Pace(settings, rounds)
     trainer = instantiate(
         config.trainer,
-        max_epochs=max(PLANNED // len(data.catalog), rounds + 1),
+        max_epochs=rounds + 1,
         limit_val_batches=0,
         logger=False,
         default_root_dir=str(folder),
         callbacks=[
-            tempo,
+            settings,
             EpochSeeds(config.seed),
             History(here),
             StatusWriter(here, "all", ["all"], config.monitor),
@@ -140,10 +184,7 @@ def measure(config: DictConfig, rounds: int, folder: Path) -> dict[str, Any]:
         "loop": loop,
         "limit": limit,
         "share": share,
-        "device": device_name(trainer.strategy.root_device),
-        "precision": str(trainer.precision),
-        **record["ways"],
-        "measured": record["measured"],
+        **record,
     }
 
 
@@ -171,10 +212,10 @@ def main() -> None:
     print(f"\nMedians of {given.rounds} rounds, training, pictures a second")
     print(f"{'net':<30}{'px':>5}{'batch':>7}{'loop':>10}{'limit':>10}{'loop/limit':>12}  how")
     for row in found:
-        ways = [name for name in ("tf32", "channels_last", "fused", "compile") if row[name]]
+        kernels = [name for name in KERNELS if row[name]]
         print(
             f"{row['model']:<30}{row['size']:>5}{row['batch']:>7}{row['loop']:>10.1f}{row['limit']:>10.1f}"
-            f"{row['share']:>12.3f}  {', '.join([row['device'], row['precision'], *ways])}"
+            f"{row['share']:>12.3f}  {', '.join([row['device'], row['precision'], *kernels])}"
         )
     if given.out is not None:
         given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

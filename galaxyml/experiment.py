@@ -28,13 +28,12 @@ from galaxyml.runs.run_dir import RunDir, check_same
 from galaxyml.runs.seeds import seed_all
 from galaxyml.sweeps.run_job import where
 from galaxyml.training import processes
-from galaxyml.training.averaging import Patience, WeightEMA
+from galaxyml.training.averaging import EarlyStopping, WeightEMA
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, StatusWriter, checkpoints
-from galaxyml.training.choosing import wishes
 from galaxyml.training.dashboard import Dashboard
 from galaxyml.training.figure_logging import Figures
 from galaxyml.training.frozen_features import FrozenFeatures
-from galaxyml.training.hardware import keep_memory
+from galaxyml.training.hardware import KernelSettings, keep_memory, wished_kernels
 from galaxyml.training.loggers import build_logger, check, log_final
 from galaxyml.training.phases import enter, phases
 from galaxyml.training.prediction_module import PredictionModule
@@ -42,7 +41,6 @@ from galaxyml.training.predictions import FINAL
 from galaxyml.training.pruning import Pruned, pruning
 from galaxyml.training.sharding import Sharded
 from galaxyml.training.stopping import Stopping
-from galaxyml.training.tempo import Tempo
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +258,7 @@ def _check(config: DictConfig) -> None:
     check(config)
     if config.ema is not None and config.trainer.get("strategy") == "fsdp":
         raise UserError(f"ema={config.ema}: averages of weights are not dealt out; set ema=null or trainer=ddp.")
-    wishes(config.trainer)
+    wished_kernels(config.trainer)
     view_set(config.predict_views)
     if config.symmetry is not None:
         view_set(config.symmetry, "symmetry")
@@ -290,7 +288,7 @@ def _reached(metrics: dict[str, Any], config: DictConfig, here: RunDir) -> float
 def _ending(config: DictConfig) -> list[Any]:
     """Callbacks that decide how a fit ends; they stand after those that look at the validating net."""
     average = [WeightEMA(config.ema)] if config.ema is not None else []
-    patience = [Patience(config.monitor, config.mode, config.patience)] if config.patience is not None else []
+    patience = [EarlyStopping(config.monitor, config.mode, config.patience)] if config.patience is not None else []
     return [*average, *patience]
 
 
@@ -300,7 +298,7 @@ def _trainer(
     """Lightning's trainer of a phase of a run, whose files are in `part`."""
     name = here.name if part is here else f"{here.name}: {phase}"
     callbacks: list[Any] = [
-        Tempo(here, name, phase, Path(config.cache_dir).expanduser(), wishes(config.trainer)),
+        KernelSettings(here, name, phase, wished_kernels(config.trainer)),
         EpochSeeds(config.seed),
         History(part),
         *judges,

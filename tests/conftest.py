@@ -185,7 +185,7 @@ def command(
 
 
 PAGE_PICTURES = ("model=tiny", "size=32", "epochs=1", "batch_size=16", "trainer=cpu")
-PAGE_CURVES = ("redshifts=0", "epochs=1", "batch_size=64", "top=0", "embedded=0", "trainer=cpu")
+PAGE_CURVES = ("epochs=1", "batch_size=64", "top=0", "embedded=0", "trainer=cpu")
 FEW_TREES = (
     "detector.detector.detectors.forest.trees=20",
     *(f"beside.{name}.detector.trees=20" for name in ("features", "latents", "forest")),

@@ -14,7 +14,7 @@ RIM = 6  # pixels along the upper and lower edge: mostly sky
 
 
 @dataclass(frozen=True)
-class Known:
+class MahalanobisFit:
     """What training pictures have in common in some numbers.
 
     The distance of a picture is Mahalanobis' to the training pictures (Lee et al. 2018, arXiv:1807.03888, without its
@@ -64,8 +64,8 @@ class OutOfDistribution:
         features: Of what the head of the net sees, scaled to length 1; None for nets without.
     """
 
-    looks: Known
-    features: Known | None
+    looks: MahalanobisFit
+    features: MahalanobisFit | None
 
     @classmethod
     def fit(
@@ -82,8 +82,8 @@ class OutOfDistribution:
             flagged: Share of validation pictures that is to be called unlike at most, in (0, 1).
         """
         each = flagged / 2 if features else flagged
-        by_looks = Known.fit(*looks, each)
-        return cls(by_looks, Known.fit(unit(features[0]), unit(features[1]), each) if features else None)
+        by_looks = MahalanobisFit.fit(*looks, each)
+        return cls(by_looks, MahalanobisFit.fit(unit(features[0]), unit(features[1]), each) if features else None)
 
     def distance(self, looks: np.ndarray, features: np.ndarray | None) -> np.ndarray:
         """How unlike pictures are, (N, A) and (N, F) -> (N,); 1 is what at most the share of validation exceeds."""
@@ -106,7 +106,7 @@ class OutOfDistribution:
     def of_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         """The counterpart of `arrays`."""
         parts = [
-            Known(**{name: arrays[f"{part}_{name}"] for name in ("mean", "precision", "threshold")})
+            MahalanobisFit(**{name: arrays[f"{part}_{name}"] for name in ("mean", "precision", "threshold")})
             if f"{part}_mean" in arrays
             else None
             for part in ("looks", "features")

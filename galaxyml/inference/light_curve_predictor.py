@@ -79,7 +79,7 @@ class LightCurvePredictor:
             DataError: If a file cannot be used.
         """
         config = self.run.config
-        config.data.augment, config.data.redshifts = None, 0  # which training alone needs
+        config.data.augment = None  # which training alone needs
         if cache is not None:
             config.data.cache_dir = str(cache)
         data: CurveData = instantiate(config.data)

@@ -35,8 +35,6 @@ VARIANTS = {
     "class_forests_": "forest a class",
     "neighbours_": "neighbours",
     "mahalanobis_": "Mahalanobis",
-    "svm_": "one-class SVM",
-    "ecod_": "ECOD",
     "classifier_": "classifier",
 }
 TRIVIAL = tuple(VARIANTS)[1:]

@@ -176,7 +176,7 @@ class RunDir:
         write_json(self.path / "provenance.json", content)
 
     def write_hardware(self, phase: str, record: dict[str, Any]) -> None:
-        """Keeps with the provenance how a phase of the fit uses its hardware, and what was measured for it."""
+        """Keeps with the provenance the device, precision and kernels of a phase of the fit."""
         content = self.provenance()
         content["hardware"] = {**content.get("hardware", {}), phase: record}
         write_json(self.path / "provenance.json", content)

@@ -1,10 +1,11 @@
-"""How a fit ends: with weights averaged over its steps, and as soon as nothing has got better for a while."""
+"""Averages of weights, and early stopping: Lightning's, with what a resumed or a short fit needs besides."""
 
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
+from lightning.pytorch import callbacks
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -25,17 +26,15 @@ def warmed_up(decay: float, updates: int) -> float:
 
 
 class WeightEMA(WeightAveraging):
-    """Exponential moving average of the weights, which validates, is saved to predict, and is what a fit leaves behind.
+    """Lightning's moving average of the weights, with a decay that is warmed up and frozen weights kept once.
 
     After each step of the optimizer, average = d average + (1 - d) weights, where d is warmed up, and the first step's
-    weights are the first average. Statistics of batch norm go the same way; whole numbers and truths are copied. The
-    fit itself goes on with the plain weights.
-
-    A checkpoint has the average as its `state_dict`. Beside it are `current_model_state`, the plain weights, and
-    `averaging_state`, the count of updates, from which a broken fit resumes as if it had not been.
+    weights are the first average. Statistics of batch norm go the same way; whole numbers and truths are copied.
+    Validation sees the average, `state_dict` of a checkpoint and the fitted module have it; the fit goes on with the
+    plain weights. (Lightning's `EMAWeightAveraging` has a constant decay, whose first weights rule a short fit.)
 
     In the list of callbacks it stands after those that look at the validating net, such as `Figures`, as it puts the
-    plain weights back when their `on_validation_epoch_end` has come. Lightning moves checkpoints behind it.
+    plain weights back when their `on_validation_epoch_end` has come.
 
     Args:
         decay: Of the average at each step, in (0, 1).
@@ -76,8 +75,8 @@ class WeightEMA(WeightAveraging):
             torch._foreach_copy_(moved, towards)
 
 
-class Patience(EarlyStopping):
-    """Ends a fit when the monitored metric has not improved for so many epochs; a fit that had ended so stays ended.
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, but a fit that had ended so stays ended when it is carried on.
 
     NaN is no improvement. What nobody logs is left for the checkpoints to complain of.
 

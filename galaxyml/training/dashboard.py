@@ -1,4 +1,4 @@
-"""What is watched besides losses and metrics: what is trivial, how fast it goes, and how all of it is laid out."""
+"""The trivial predictor's metrics and the throughput beside a fit's own, and the layout of TensorBoard's charts."""
 
 import time
 from typing import Any
@@ -13,7 +13,7 @@ BASELINE = "baseline"  # of a metric of the validation split, such as baseline/r
 
 
 class Dashboard(Callback):
-    """Logs, each epoch, what a predictor that sees no object reaches, and how many objects are learnt from a second.
+    """Logs, each epoch, the metrics of the trivial predictor, and the training objects a second.
 
     Names are the same in all tasks: `train/loss`, `val/loss`, `val/<metric>`, `baseline/<metric>`, `learning_rate`, and
     `throughput` (training objects a second, validation not counted).

@@ -1,4 +1,4 @@
-"""What loggers show beside curves: the figures of the module."""
+"""Figures of the module, for loggers that take them."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from galaxyml.training.loggers import SHOWING
 
 
 class Figures(Callback):
-    """Draws about 5 times a run, and at its end, so that looking costs little.
+    """Logs figures of validation about 5 times a run, and at its end.
 
     Args:
         times: How often figures are drawn.

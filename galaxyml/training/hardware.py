@@ -1,22 +1,30 @@
-"""Where training runs, and in which precision."""
+"""Where training runs, in which precision, and with which kernels."""
 
 import ctypes
 import inspect
+import logging
 import sys
-from typing import Any
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 import lightning.pytorch as lightning
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.nn.parallel import DistributedDataParallel
 
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.batch_norm import GroupBatchNorm
+from galaxyml.training.optimizers import restore_optimizer_state
 from galaxyml.training.sharding import Sharded
 from galaxyml.training.stopping import WholeCheckpoints
-from galaxyml.training.trials import WAYS
+
+log = logging.getLogger(__name__)
 
 UNUSED = "ddp_find_unused_parameters_true"  # as Lightning calls it, which asks for it where it is needed
 STRATEGIES = ("auto", "ddp", UNUSED, "fsdp")
@@ -56,6 +64,154 @@ def device_name(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
 
 
+@dataclass(frozen=True)
+class Kernels:
+    """How a fit uses its device; its numbers depend on them in the last bits, with TF32 from the fourth digit.
+
+    Attributes:
+        tf32: Whether products of single precision keep 10 bits of their factors' mantissas, which tensor cores take.
+        channels_last: Whether convolutions see channels last.
+        fused: Whether the optimizer, if it has such a kernel, updates all weights in one.
+        compile: Whether torch.compile makes kernels of the net.
+    """
+
+    tf32: bool
+    channels_last: bool
+    fused: bool
+    compile: bool
+
+    @classmethod
+    def for_device(cls, device: torch.device, wished: Mapping[str, Any]) -> Self:
+        """What is asked for, and else what is usual on a device.
+
+        Args:
+            device: On which a net is fitted.
+            wished: Of each kernel true, false or `auto`; see `wished_kernels`.
+        """
+        cuda = device.type == "cuda"
+        has_tf32 = cuda and torch.cuda.get_device_capability(device) >= (8, 0)
+        usual = {"tf32": has_tf32, "channels_last": True, "fused": cuda, "compile": False}
+        chosen = {key: usual[key] if wish == "auto" else bool(wish) for key, wish in wished.items()}
+        return cls(**chosen | {"tf32": chosen["tf32"] and has_tf32})
+
+
+KERNELS = tuple(kernel.name for kernel in fields(Kernels))
+
+
+def wished_kernels(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration's trainer says of each of `Kernels`: true, false or `auto`.
+
+    Raises:
+        UserError: If it is none of these.
+    """
+    wished = {key: trainer.get(key, "auto") for key in KERNELS}
+    for key, value in wished.items():
+        if value != "auto" and not isinstance(value, bool):
+            raise UserError(f"trainer.{key}={value}: it must be auto, true or false.")
+    return wished
+
+
+class KernelSettings(Callback):
+    """Fits with the kernels that a configuration asks for, or that are usual on the device, and says so in a line.
+
+    Evaluation is never compiled: its batches have other shapes, each of which would take longer than it saves. What
+    follows the fit uses the usual kernels.
+
+    Args:
+        run: The folder of the run.
+        name: What is fitted, such as `fold-0`.
+        phase: Of the fit.
+        wished: Of each kernel true, false or `auto`; see `wished_kernels`.
+    """
+
+    def __init__(self, run: RunDir, name: str, phase: str, wished: Mapping[str, Any]) -> None:
+        self.run, self.name, self.phase, self.wished = run, name, phase, wished
+        self.compiled = False
+        self.products: tuple[str, bool] | None = None  # precision of matrix products and convolutions before the fit
+
+    def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
+        if stage != "fit":
+            return
+        device = trainer.strategy.root_device
+        self.kernels = Kernels.for_device(device, self.wished)
+        if device.type == "cuda":
+            self.products = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+            torch.set_float32_matmul_precision("high" if self.kernels.tf32 else "highest")
+            torch.backends.cudnn.allow_tf32 = self.kernels.tf32
+        # A fused kernel unscales gradients itself, too late for clipping them; Lightning refuses both together.
+        clips_scaled = getattr(trainer.precision_plugin, "scaler", None) and trainer.gradient_clip_val
+        pl_module.fused = self.kernels.fused and not clips_scaled
+        if not hasattr(pl_module, "channels_last"):
+            return
+        _lay_out(pl_module, self.kernels.channels_last)
+        self.compiled = self.kernels.compile
+        if self.compiled:
+            warnings.filterwarnings("ignore", module=r"torch\.(_dynamo|_inductor|_functorch)")
+            for name in ("torch._dynamo", "torch._inductor", "torch.utils.cpp_extension"):  # advice on other ways
+                logging.getLogger(name).setLevel(logging.ERROR)
+            pl_module.net.compile(dynamic=False)  # in place, which leaves the names of its weights as they are
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        for optimizer in trainer.optimizers:
+            restore_optimizer_state(optimizer)
+        if not trainer.is_global_zero:
+            return
+        images = hasattr(pl_module, "channels_last")
+        used = asdict(self.kernels) | {"fused": bool(trainer.optimizers[0].param_groups[0].get("fused"))}
+        used |= {} if images else {"channels_last": False, "compile": False}
+        for key, wish in self.wished.items():
+            if wish is True and not used[key]:
+                log.info("note: trainer.%s=true does not apply: %s.", key, WITHOUT[key])
+        device, precision = device_name(trainer.strategy.root_device), str(trainer.precision)
+        self.run.write_hardware(self.phase, {"device": device, "precision": precision, **used})
+        words = [precision, *(key for key in KERNELS if used[key])]
+        log.info("%s: %s; %s", self.name, device, ", ".join(words))
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._compile(False)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._compile(True)
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._compile(False)
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        self._put_back(pl_module)
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        self._put_back(pl_module)
+
+    def _put_back(self, module: Any) -> None:
+        self._compile(True)
+        if hasattr(module, "channels_last"):
+            _lay_out(module, True)
+        if self.products is not None:
+            torch.set_float32_matmul_precision(self.products[0])
+            torch.backends.cudnn.allow_tf32 = self.products[1]
+            self.products = None
+
+    def _compile(self, wanted: bool) -> None:
+        if self.compiled:  # torch takes a second to find its compiler
+            torch.compiler.set_stance("default" if wanted else "force_eager")
+
+
+WITHOUT = {  # why a kernel that was asked for is not used
+    "tf32": "this device does not have it",
+    "channels_last": "the net is not called on images",
+    "fused": "the optimizer has no such kernel, or was given another, or clips gradients in 16-mixed",
+    "compile": "the net is not called on images",
+}
+
+
+def _lay_out(module: Any, channels_last: bool) -> None:
+    if module.channels_last != channels_last:
+        module.channels_last = channels_last
+        module.net.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
 def trainer(
     accelerator: str = "auto",
     precision: Any = "auto",
@@ -73,14 +229,14 @@ def trainer(
             `ddp_find_unused_parameters_true` is for nets with weights on which their outputs do not depend.
         devices: As `galaxyml.runs.ranks.requested_world` takes it; how many processes there are is decided by then.
         num_nodes: Machines; likewise.
-        **options: The trainer's other arguments; what `WAYS` names is not Lightning's, but `Tempo`'s.
+        **options: The trainer's other arguments; those of `Kernels` are not Lightning's, but `KernelSettings`'s.
 
     Raises:
         UserError: If there is no such strategy.
     """
     if strategy not in STRATEGIES:
         raise UserError(f"trainer.strategy={strategy}: it must be one of {', '.join(STRATEGIES)}.")
-    options = {key: value for key, value in options.items() if key not in WAYS}
+    options = {key: value for key, value in options.items() if key not in KERNELS}
     if accelerator == "auto" and not torch.cuda.is_available():
         accelerator = "cpu"  # a Mac's GPU has no double precision, in which metrics are summed
     place = ranks.place()

@@ -1,19 +1,13 @@
-"""Where curves, figures and settings go while a run is fitted: one of these, or none, by `logger=…`.
-
-All know a run by its folder, group the runs of a sweep, and go on with the same entry when a run is carried on.
-"""
+"""Lightning's loggers, by `logger=…`: each groups the runs of a sweep, and a run that is carried on stays one entry."""
 
 import logging
 import os
 import re
-import sqlite3
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from netrc import NetrcParseError, netrc
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
@@ -26,6 +20,7 @@ from torch import Tensor
 
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import file_lock
 from galaxyml.runs.run_dir import PLACES, RunDir, flat
 
 NEEDS = {"WandB": "wandb", "MLflow": "mlflow"}  # class -> package, which is also the extra
@@ -53,8 +48,8 @@ def settings(config: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in values.items() if "${" not in str(value) and "_target_" not in key}
 
 
-def telling(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
-    """Of a configuration's settings those that tell runs apart: `ALWAYS`, and what the user gave.
+def distinguishing_settings(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """Settings of a configuration that tell runs apart: `ALWAYS`, and what the user gave.
 
     Args:
         config: The configuration.
@@ -87,25 +82,25 @@ class TensorBoard(TensorBoardLogger):
         """Puts charts together, as `SummaryWriter.add_custom_scalars` takes them."""
         self.experiment.add_custom_scalars(charts)
 
-    def add_features(self, features: Tensor, known: pd.DataFrame, pictures: Tensor, step: int) -> None:
+    def add_features(self, features: Tensor, metadata: pd.DataFrame, images: Tensor, step: int) -> None:
         """Shows objects in the projector.
 
         Args:
             features: Shape (N, F).
-            known: What is known of them, as text, N rows.
-            pictures: In [0, 1], shape (N, 3, S, S).
-            step: At which step the net saw them.
+            metadata: Of the objects, as text, N rows.
+            images: In [0, 1], shape (N, 3, S, S).
+            step: Of the net that saw them.
         """
-        rows, names = known.to_numpy().tolist(), list(known.columns)
+        rows, names = metadata.to_numpy().tolist(), list(metadata.columns)
         if len(names) == 1:  # of one column it takes no name
             rows = [row[0] for row in rows]
         self.experiment.add_embedding(
-            features, rows, pictures, step, "features", metadata_header=names if len(names) > 1 else None
+            features, rows, images, step, "features", metadata_header=names if len(names) > 1 else None
         )
 
     def log_final(self, reached: dict[str, float]) -> None:
         """Fills the table of runs: what tells them apart, and what it led to."""
-        self.log_hyperparams(telling(self.config, self.overrides), reached)
+        self.log_hyperparams(distinguishing_settings(self.config, self.overrides), reached)
         self.finalize("success")
 
 
@@ -158,13 +153,13 @@ class WandB(WandbLogger):
         if mode not in ("online", "offline", "disabled"):
             raise UserError(f"logger.mode={mode}: it must be online, offline, or disabled.")
         part.path.mkdir(parents=True, exist_ok=True)
-        known = part.logger_run_id("wandb") or uuid.uuid4().hex[:8]
-        part.make_known("wandb", known)
+        run_id = part.logger_run_id("wandb") or uuid.uuid4().hex[:8]
+        part.make_known("wandb", run_id)
         super().__init__(
             name=_title(part, run),
             project=project,
             save_dir=str(part.path),  # it makes a folder `wandb` there
-            id=known,
+            id=run_id,
             entity=entity,
             group=_sweep(config),
             tags=[config.task],
@@ -208,30 +203,25 @@ class MLflow(MLFlowLogger):
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)  # it tells of each table that it makes
         warnings.filterwarnings("ignore", message=".*noload.*")  # SQLAlchemy's, about MLflow's code
-        from mlflow.entities import Param
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
-        from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-        sweep = run.path.parent.resolve()
+        sweep, experiment = run.path.parent.resolve(), _sweep(config)
         store = uri or f"sqlite:///{sweep / 'mlflow.db'}?timeout={SECONDS_BUSY}"
-        with _alone(sweep):  # two processes would both make the tables, or the experiment
+        with file_lock(sweep / "mlflow.db"):  # two processes would both make the tables, or the experiment
             client = MlflowClient(store)
-            experiment = client.get_experiment_by_name(_sweep(config))
-            if experiment is None:
-                artifacts = None if uri else (sweep / "mlflow").as_uri()
-                experiment = client.get_experiment(client.create_experiment(_sweep(config), artifacts))
-        made = part.logger_run_id("mlflow") or ""
+            if client.get_experiment_by_name(experiment) is None:  # Lightning would warn that there is none
+                client.create_experiment(experiment, None if uri else (sweep / "mlflow").as_uri())
+        run_id = part.logger_run_id("mlflow")
         try:
-            client.update_run(made, status="RUNNING")
+            client.update_run(run_id or "", status="RUNNING")
         except MlflowException:  # there is none, or it was deleted there
-            tags = {MLFLOW_RUN_NAME: _title(part, run), "group": run.group, "folder": str(run.path)}
-            made = client.create_run(experiment.experiment_id, tags=tags).info.run_id
-            part.make_known("mlflow", made)
-            own = [Param(key, str(value)) for key, value in settings(config).items()]
-            for begin in range(0, len(own), 100):  # it takes no more at once
-                client.log_batch(made, params=own[begin : begin + 100])
-        super().__init__(_sweep(config), tracking_uri=store, run_id=made)
+            run_id = None
+        tags = {"group": run.group, "folder": str(run.path)}
+        super().__init__(experiment, _title(part, run), store, tags, run_id=run_id)
+        if run_id is None:
+            part.make_known("mlflow", str(self.run_id))
+            self.log_hyperparams(settings(config))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         super().log_metrics({_plain(name): value for name, value in metrics.items()}, step)
@@ -250,7 +240,7 @@ class MLflow(MLFlowLogger):
             super().finalize(status)
 
 
-SHOWING = (TensorBoard, WandB, MLflow)  # which take pictures
+SHOWING = (TensorBoard, WandB, MLflow)  # loggers that take figures
 
 
 def build_logger(part: RunDir, run: RunDir, config: DictConfig) -> Logger | None:
@@ -267,7 +257,7 @@ def build_logger(part: RunDir, run: RunDir, config: DictConfig) -> Logger | None
 
 
 def log_final(loggers: list[Logger], reached: dict[str, float]) -> None:
-    """Tells loggers what a fit has led to, after which nothing more is logged of it."""
+    """Logs what a fit has led to, after which nothing more is logged of it."""
     for logger in loggers:
         if isinstance(logger, (*SHOWING, CSV)):
             logger.log_final(reached)
@@ -295,12 +285,3 @@ def _has_key() -> bool:
         return netrc().authenticators(host) is not None
     except (OSError, NetrcParseError):
         return False
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time; the lock of one that is killed goes with it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(folder / ".mlflow.lock", timeout=SECONDS_BUSY)) as lock:
-        lock.execute("BEGIN EXCLUSIVE")
-        yield

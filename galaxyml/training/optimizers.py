@@ -1,11 +1,12 @@
-"""How a module is optimized: which weights are made small, and how the learning rate goes, over layers and steps."""
+"""Optimizers: parameter groups for weight decay and layer-wise learning rates, and the schedule over steps."""
 
 from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as lightning
+import torch
 from timm.models import group_parameters
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from galaxyml.models.backbone_with_head import BackboneWithHead
@@ -16,12 +17,12 @@ from galaxyml.runs.errors import UserError
 def optimization(
     module: lightning.LightningModule, optimizer: Callable[..., Optimizer], schedule: Callable[..., Any] | None
 ) -> Any:
-    """What Lightning asks of `configure_optimizers`.
+    """Optimizer and schedule, as `configure_optimizers` returns them.
 
     Args:
         module: Attached to its trainer. It may have a method `backbone_rates`, which gives the learning rate of its
             net's backbone relative to the head's, and the factor from a layer's to that of the layer before it; and
-            `fused`, whether the optimizer is to update all weights in one kernel.
+            `fused`, whether the optimizer is to update all weights in one kernel, if it has one and was given no other.
         optimizer: Takes parameter groups.
         schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
 
@@ -32,13 +33,41 @@ def optimization(
     rate, decay = rates() if rates is not None else (1.0, 1.0)
     groups = decayed(module) if rate == decay == 1 else by_layer(module, rate, decay)
     factors = [group.pop("factor", 1.0) for group in groups]
-    made = optimizer(groups, fused=True) if getattr(module, "fused", False) else optimizer(groups)
-    for group, factor in zip(made.param_groups, factors, strict=True):
+    built = optimizer(groups)
+    free = built.defaults.get("fused", 0) is None and not built.defaults.get("foreach")  # has such a kernel, and may
+    if getattr(module, "fused", False) and free:
+        built = optimizer(groups, fused=True)
+    for group, factor in zip(built.param_groups, factors, strict=True):
         group["lr"] *= factor
     if schedule is None:
-        return made
-    scheduler = schedule(made, total_steps=int(module.trainer.estimated_stepping_batches))
-    return {"optimizer": made, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return built
+    scheduler = schedule(built, total_steps=int(module.trainer.estimated_stepping_batches))
+    return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def restore_optimizer_state(optimizer: Optimizer) -> None:
+    """Makes an optimizer whose state came from a checkpoint go on with the kernels and the memory layout of this fit.
+
+    A fused kernel goes through memory without looking how it is laid out: on a CPU it takes moments that lie otherwise
+    than their weights for those of other weights, and says nothing (torch 2.15).
+
+    Args:
+        optimizer: Its state is changed in place; its defaults say whether it has a fused kernel.
+    """
+    fused = bool(optimizer.defaults.get("fused"))
+    for group in optimizer.param_groups:
+        was = bool(group.get("fused"))
+        if was != fused and "fused" in group:
+            group["fused"] = True if fused else None
+        for weight in group["params"]:
+            state = optimizer.state.get(weight, {})
+            for key, value in state.items():
+                if type(value) is not Tensor:
+                    continue
+                if key == "step" and was != fused:
+                    state[key] = value.float().to(weight.device if fused else "cpu")
+                elif value.shape == weight.shape and value.stride() != weight.stride():
+                    state[key] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def decayed(module: nn.Module) -> list[dict[str, Any]]:
@@ -51,7 +80,7 @@ def by_layer(module: Any, rate: float, decay: float) -> list[dict[str, Any]]:
 
     The rate of a layer is `rate` times `decay` to the power of its distance from the head, where the head has 1
     whatever `rate` is, and the last layer of the backbone the distance 1 (Clark et al. 2020, arXiv:2003.10555, for
-    language; Bao et al. 2022, arXiv:2106.08254, for pictures). What belongs to no net, such as a loss's weights, goes
+    language; Bao et al. 2022, arXiv:2106.08254, for images). What belongs to no net, such as a loss's weights, goes
     with the head. The head's groups come first.
 
     Args:
@@ -68,8 +97,8 @@ def by_layer(module: Any, rate: float, decay: float) -> list[dict[str, Any]]:
     net = module.net
     if not isinstance(net, BackboneWithHead):
         raise UserError(
-            f"tuning.backbone_rate={rate:g}, tuning.layer_decay={decay:g}: {type(net).__name__} does not say what its "
-            "head is. Set both to 1."
+            f"tuning.backbone_rate={rate:g}, tuning.layer_decay={decay:g}: {type(net).__name__} has no separate "
+            "head. Set both to 1."
         )
     of_head = {id(parameter) for parameter in net.head.parameters()}
     distances = _distances(net, decay)
@@ -78,12 +107,12 @@ def by_layer(module: Any, rate: float, decay: float) -> list[dict[str, Any]]:
         for parameter in net.parameters()
         if id(parameter) not in of_head
     }
-    parts: dict[float, list[nn.Parameter]] = {1.0: []}
+    by_factor: dict[float, list[nn.Parameter]] = {1.0: []}
     for parameter in module.parameters():
         if parameter.requires_grad:
-            parts.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
-    falling = sorted(parts.items(), key=lambda part: (part[0] != 1, -part[0]))
-    return [group | {"factor": factor} for factor, part in falling for group in _groups(part) if group["params"]]
+            by_factor.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+    falling = sorted(by_factor, key=lambda factor: (factor != 1, -factor))
+    return [group | {"factor": factor} for factor in falling for group in _groups(by_factor[factor]) if group["params"]]
 
 
 def _distances(net: Any, decay: float) -> dict[int, int]:

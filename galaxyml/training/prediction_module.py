@@ -28,12 +28,7 @@ class PredictionModule(lightning.LightningModule):
         embedded: Test objects of each survey whose features are kept; 0 for none.
         channels_last: Whether convolutions see channels last, which is faster on CPUs and on tensor cores.
         size: Side in pixels of what the net sees, with which stored images can be given as they are.
-
-    Attributes:
-        compiled_for: Shape of the pictures that a compiled net is compiled for; None for a net that is not.
     """
-
-    compiled_for: torch.Size | None = None
 
     def __init__(
         self,
@@ -65,10 +60,7 @@ class PredictionModule(lightning.LightningModule):
         if images.dtype == torch.uint8:
             images = plain(images, self.size if self.size is not None else images.shape[1])
         images = images if self.channels_last else images.contiguous()
-        # Each other shape, and evaluation, would be compiled anew, which takes longer than it saves.
-        usual = self.compiled_for is None or (self.training and images.shape == self.compiled_for)
-        net = self.net if usual else self.net.forward
-        return self.final(net(images).float())  # a sigmoid in half precision would be 1 from 9 on
+        return self.final(self.net(images).float())  # a sigmoid in half precision would be 1 from 9 on
 
     def classify(self, features: Tensor) -> Tensor:
         """Outputs in single precision, shape (N, K), of what the net's head sees, shape (N, F)."""

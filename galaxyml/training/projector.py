@@ -1,4 +1,4 @@
-"""What a net sees of objects, for TensorBoard's projector: features, what is known of them, and small pictures."""
+"""Features and small images of objects, for TensorBoard's projector."""
 
 import torch
 from torch import Tensor
@@ -8,15 +8,15 @@ from galaxyml.data.light_curves.inputs import BANDS
 
 MOST = 500  # objects
 AXES = 32  # principal components that are kept of longer features
-SIDE = 48  # of a small picture, pixels
+SIDE = 48  # of a small image, pixels
 # Of the passbands u g r i z y, from blue to red.
 COLOURS = torch.tensor([[86, 88, 219], [62, 163, 226], [75, 187, 110], [236, 178, 62], [235, 112, 60], [190, 45, 72]])
 
 
 def drawn(count: int, seed: int = 0) -> Tensor:
-    """Places of at most `MOST` of so many objects, in order."""
-    places = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:MOST]
-    return places.sort().values
+    """Indices of at most `MOST` of so many objects, ascending."""
+    indices = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:MOST]
+    return indices.sort().values
 
 
 def principal(features: Tensor) -> Tensor:
@@ -29,13 +29,13 @@ def principal(features: Tensor) -> Tensor:
 
 
 def thumbnails(pixels: Tensor) -> Tensor:
-    """Small pictures, float in [0, 1] of shape (N, 3, SIDE, SIDE), of uint8 pixels of shape (N, S, S, 3)."""
+    """Small images, float in [0, 1] of shape (N, 3, SIDE, SIDE), of uint8 pixels of shape (N, S, S, 3)."""
     images = pixels.permute(0, 3, 1, 2).float() / 255
     return interpolate(images, size=(SIDE, SIDE), mode="bilinear", antialias=True).clamp(0, 1)
 
 
 def sparks(batch: dict[str, Tensor]) -> Tensor:
-    """Small pictures of light curves: flux against time, a colour a passband, on white.
+    """Small images of light curves: flux against time, a colour a passband, on white.
 
     Args:
         batch: With `time`, `band`, `flux` and `mask`, shape (B, L).
@@ -43,20 +43,19 @@ def sparks(batch: dict[str, Tensor]) -> Tensor:
     Returns:
         Float in [0, 1], shape (B, 3, SIDE, SIDE).
     """
-    found = torch.ones(len(batch["time"]), 3, SIDE, SIDE)
-    for picture, time, band, flux, mask in zip(
-        found, batch["time"], batch["band"], batch["flux"], batch["mask"], strict=True
-    ):
+    images = torch.ones(len(batch["time"]), 3, SIDE, SIDE)
+    columns = (batch[name] for name in ("time", "band", "flux", "mask"))
+    for image, time, band, flux, mask in zip(images, *columns, strict=True):
         if not mask.any():
             continue
-        x, y = (_places(values[mask]) for values in (time, flux))
+        x, y = (_pixels(values[mask]) for values in (time, flux))
         colours = COLOURS[band[mask] % BANDS].T / 255
         for right, down in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            picture[:, SIDE - 2 - y + down, x + right] = colours
-    return found
+            image[:, SIDE - 2 - y + down, x + right] = colours
+    return images
 
 
-def _places(values: Tensor) -> Tensor:
+def _pixels(values: Tensor) -> Tensor:
     """Pixels from 0 to SIDE - 2, from the lowest to the highest value."""
     low, high = values.min(), values.max()
     return ((values - low) / (high - low).clamp_min(1e-9) * (SIDE - 2)).round().long()

@@ -1,4 +1,4 @@
-"""How the learning rate goes over a run, and the momentum with it."""
+"""Schedules of the learning rate over a run, and of the momentum with it."""
 
 import math
 from collections.abc import Sequence

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from galaxyml.evaluation.out_of_distribution import Known, OutOfDistribution, appearance, unit
+from galaxyml.evaluation.out_of_distribution import MahalanobisFit, OutOfDistribution, appearance, unit
 from galaxyml.sky import population, render
 from galaxyml.sky.survey import DECALS
 
@@ -17,19 +17,19 @@ def values(count: int, shift: float = 0.0) -> np.ndarray:
 
 
 def test_a_given_share_of_familiar_pictures_is_flagged() -> None:
-    known = Known.fit(values(2000), values(2000), flagged=0.05)
+    known = MahalanobisFit.fit(values(2000), values(2000), flagged=0.05)
     assert (known.distance(values(4000)) > 1).mean() == pytest.approx(0.05, abs=0.02)
 
 
 def test_what_leaves_the_usual_directions_is_flagged() -> None:
-    known = Known.fit(values(2000), values(500), flagged=0.01)
+    known = MahalanobisFit.fit(values(2000), values(500), flagged=0.01)
     assert (known.distance(values(200, shift=4.0)) > 1).all()
     assert known.distance(np.full((1, 20), np.nan))[0] == np.inf
 
 
 def test_distances_are_mahalanobis_ones() -> None:
     train = values(5000)
-    known = Known.fit(train, values(100), flagged=0.01)
+    known = MahalanobisFit.fit(train, values(100), flagged=0.01)
     covariance = np.cov(train.T, bias=True)  # of so many pictures hardly shrunk
     asked = values(50)
     away = asked - train.mean(0)
@@ -40,9 +40,9 @@ def test_distances_are_mahalanobis_ones() -> None:
 
 
 def test_fewer_pictures_than_numbers_suffice() -> None:
-    known = Known.fit(values(12), values(8), flagged=0.01)
+    known = MahalanobisFit.fit(values(12), values(8), flagged=0.01)
     assert np.isfinite(known.distance(values(5))).all()
-    constant = Known.fit(np.zeros((9, 4)), np.zeros((5, 4)), flagged=0.01)  # of a net whose features have died
+    constant = MahalanobisFit.fit(np.zeros((9, 4)), np.zeros((5, 4)), flagged=0.01)  # of a net whose features have died
     assert np.isfinite(constant.distance(np.zeros((3, 4)))).all()
 
 
@@ -75,7 +75,7 @@ def views(galaxies: pd.DataFrame, **options: object) -> np.ndarray:
 def test_another_survey_shows_in_the_pixels() -> None:
     galaxies = population(300, seed=3)
     looks = views(galaxies)
-    known = Known.fit(looks[:200], looks[200:260], flagged=0.05)
+    known = MahalanobisFit.fit(looks[:200], looks[200:260], flagged=0.05)
     other = views(galaxies.iloc[260:], survey=DECALS)
     assert (known.distance(other) > 1).mean() > 0.9
     assert (known.distance(looks[260:]) > 1).mean() < 0.3

@@ -43,7 +43,7 @@ def test_each_class_that_is_cited_exists(pattern: str) -> None:
         (["task=galaxy10", "model=resnet50"], "arXiv:1512.03385"),
         (["task=galaxyzoo", "model=winner"], "MNRAS 450, 1441"),
         (["task=surveys", "model=dinov2_small", "tune=[head,lora]"], "arXiv:2106.09685"),
-        (["task=plasticc", "detector=svm"], "Schölkopf"),
+        (["task=plasticc", "detector=pyod"], "JMLR 20, 96"),
         (["task=plasticc", "encoder=recurrent"], "arXiv:1406.1078"),
     ],
 )

@@ -21,7 +21,7 @@ FEW_TREES = (
     *(f"beside.{name}.detector.trees=20" for name in ("features", "latents", "forest")),
     *(f"beside.{name}.detector.trees=5" for name in ("class_features", "class_forests")),
 )
-SMALL = ("task=plasticc", "redshifts=0", "epochs=1", "batch_size=64", "top=0", "embedded=0")
+SMALL = ("task=plasticc", "epochs=1", "batch_size=64", "top=0", "embedded=0")
 QUICK = (*SMALL, *FEW_TREES)
 
 
@@ -39,7 +39,6 @@ def test_a_run_ranks_the_survey_and_measures_both_protocols(
         "leave_out=[Mira,92]",
         "epochs=2",
         "batch_size=64",
-        "redshifts=0",
         *FEW_TREES,
         "top=3",
         "embedded=60",
@@ -152,7 +151,7 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
 ) -> None:
     folder = Path(__file__).parents[1] / "training"
     monkeypatch.syspath_prepend(str(folder))
-    line = ["task=plasticc", *SMALL[3:], *FEW_TREES, "epochs=3", "redshifts=1", "limit=100", "trainer=cpu"]
+    line = ["task=plasticc", *SMALL[2:], *FEW_TREES, "epochs=3", "limit=100", "trainer=cpu"]
     line.append("callbacks={stop:{_target_:interrupting.InterruptAt,epoch:1}}")
     assert command(*line, "name=unbroken")[0] == 0
     stopped = subprocess.run(

@@ -12,17 +12,16 @@ import lightning.pytorch as lightning
 import pandas as pd
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.data import DataLoader
 
 from galaxyml.experiment import load_weights, quiet
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
-from galaxyml.training.averaging import Patience, WeightEMA, warmed_up
+from galaxyml.training.averaging import EarlyStopping, WeightEMA, warmed_up
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
 from galaxyml.training.figure_logging import Figures
 from galaxyml.training.loggers import TensorBoard
@@ -177,17 +176,6 @@ def test_the_decay_rises_from_a_tenth_to_what_is_asked() -> None:
     assert warmed_up(0.05, 0) == 0.05
 
 
-@pytest.mark.parametrize("count", [1, 5, 20, 200])
-def test_the_first_of_a_short_fits_weights_have_next_to_no_say(count: int) -> None:
-    """Of n weights, the first has the share 2 * 3 ... n / (11 * 12 ... (n + 9)), which is 10 / binomial(n + 9, 9)."""
-    average: Any = AveragedModel(nn.Linear(1, 1).double(), multi_avg_fn=WeightEMA(0.9999)._update)
-    net = nn.Linear(1, 1).double()
-    for value in (1.0, *(0.0,) * (count - 1)):
-        nn.init.constant_(net.weight, value)
-        average.update_parameters(net)
-    assert average.module.weight.item() == pytest.approx(10 / math.comb(count + 9, 9), rel=1e-9)
-
-
 @pytest.mark.parametrize("decay", [0.6, 0.999])
 def test_the_average_is_the_sum_of_each_steps_weights_times_their_shares(tmp_path: Path, decay: float) -> None:
     steps = Steps()
@@ -215,13 +203,6 @@ def test_validation_and_its_figures_see_the_average_and_training_the_plain_weigh
         assert same(after, before)
 
 
-def test_averaging_does_not_change_the_fit(tmp_path: Path) -> None:
-    plain, averaged = Steps(), Steps()
-    fit(tmp_path / "plain", plain)
-    fit(tmp_path / "averaged", averaged, WeightEMA(0.9))
-    assert all(same(one, other) for one, other in zip(plain.after, averaged.after, strict=True))
-
-
 @pytest.mark.parametrize("which", ["best", "last"])
 def test_what_is_saved_to_predict_is_what_validated(tmp_path: Path, which: str) -> None:
     steps = Steps()
@@ -237,39 +218,6 @@ def test_what_is_saved_to_predict_is_what_validated(tmp_path: Path, which: str) 
     other = Fitted()
     load_weights(other, RunDir(tmp_path), which)
     assert loss_of(module, weights(other)) == pytest.approx(losses[epoch], rel=1e-5)
-
-
-def test_the_best_epoch_is_judged_by_the_average(tmp_path: Path) -> None:
-    """A learning rate that throws the plain weights about makes another epoch best for them."""
-
-    class Thrown(Fitted):
-        def configure_optimizers(self) -> Any:
-            return torch.optim.SGD(self.parameters(), lr=0.03)
-
-    steps = Steps()
-    module = fit(tmp_path, steps, WeightEMA(0.9), module=Thrown(), epochs=8)
-    ends = range(STEPS - 1, 8 * STEPS, STEPS)
-    averages = by_hand(steps.after, 0.9)
-    losses = [[loss_of(module, found[end]) for end in ends] for found in (averages, steps.after)]
-    assert pd.read_csv(tmp_path / "history.csv")["val/loss"].tolist() == pytest.approx(losses[0], rel=1e-3)
-    best = min(range(8), key=losses[0].__getitem__)
-    assert best != min(range(8), key=losses[1].__getitem__)
-    assert read(tmp_path / "checkpoints" / "best.ckpt")["epoch"] == best
-
-
-def test_statistics_of_batch_norm_fit_the_averaged_net(tmp_path: Path) -> None:
-    net: Any = fit(tmp_path, WeightEMA(0.99), epochs=24).net.eval()
-    given = numbers()
-    spread = truth(given).std()
-    with torch.no_grad():
-        said = net(given)
-        update_bn([given], net)  # those that all numbers have under the averaged weights
-        anew = net.eval()(given)
-        net[1].reset_running_stats()
-        without = net(given)
-    assert float((said - anew).square().mean().sqrt() / spread) < 0.15
-    assert float((without - anew).square().mean().sqrt() / spread) > 1
-    assert float((said - truth(given)).square().mean() / spread**2) < 0.2
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}])
@@ -311,22 +259,6 @@ def test_what_is_frozen_keeps_its_bits_and_is_saved_once(tmp_path: Path) -> None
     assert 1e6 < sizes[0] < 1.1 * sizes[1]
 
 
-def test_a_second_fit_of_the_same_module_begins_an_average_of_its_own(tmp_path: Path) -> None:
-    module = fit(tmp_path / "head", WeightEMA(0.9), module=Fitted(frozen=True))
-    load_weights(module, RunDir(tmp_path / "head"), "best")
-    module.net[0].requires_grad_(True)
-    module.seen.clear()
-    module.net.append(nn.Identity().requires_grad_(True))
-    module.net.append(nn.Linear(1, 1))  # as lora adds layers between phases
-    steps = Steps()
-    fit(tmp_path / "all", steps, WeightEMA(0.9), module=module)
-    expected = by_hand(steps.after, 0.9)[-1]
-    saved = read(tmp_path / "all" / "checkpoints" / "last.ckpt")["state_dict"]
-    assert "net.6.weight" in saved
-    for name, value in saved.items():
-        torch.testing.assert_close(value.double(), expected[name].double(), rtol=1e-5, atol=1e-6)
-
-
 def test_weights_that_are_loaded_after_a_fit_are_not_replaced_by_its_average(tmp_path: Path) -> None:
     ema = WeightEMA(0.9)
     module = fit(tmp_path, ema)
@@ -347,7 +279,7 @@ def test_a_decay_out_of_range_is_refused(decay: Any) -> None:
 @pytest.mark.parametrize("patience", [0, -1, 1.5, True, "3", None])
 def test_an_impossible_patience_is_refused(patience: Any) -> None:
     with pytest.raises(UserError, match=rf"patience={patience}: it must be a whole number of epochs"):
-        Patience("val/loss", "min", patience)
+        EarlyStopping("val/loss", "min", patience)
 
 
 SCRIPT = [3.0, 2.0, 2.5, 2.0, 1.0, 1.5, math.nan, 1.2, 0.0, 0.0]  # better at epochs 0, 1 and 4; three worse; too late
@@ -362,18 +294,10 @@ def scripted(values: list[float]) -> Fitted:
 @pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])
 def test_a_fit_ends_when_patience_does(tmp_path: Path, mode: str, sign: int) -> None:
     module = scripted([sign * value for value in SCRIPT])
-    fit(tmp_path, Patience("val/script", mode, 3), module=module, epochs=10)
+    fit(tmp_path, EarlyStopping("val/script", mode, 3), module=module, epochs=10)
     history = pd.read_csv(tmp_path / "history.csv")
     assert history["epoch"].tolist() == list(range(8))
     assert read(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 7
-
-
-def test_patience_that_does_not_end_changes_nothing(tmp_path: Path) -> None:
-    one, other = (
-        fit(tmp_path / str(len(stops)), *stops, module=scripted(SCRIPT), epochs=6)
-        for stops in ([], [Patience("val/script", "min", 3)])
-    )
-    assert same(weights(one), weights(other))
 
 
 @pytest.mark.parametrize("cut", [1, 3, 6, 7])
@@ -381,7 +305,7 @@ def test_patience_goes_on_where_it_was(tmp_path: Path, cut: int) -> None:
     """It has waited for none, two, two and three epochs when the fit is cut off, each time after a checkpoint."""
 
     def callbacks() -> list[Callback]:
-        return [WeightEMA(0.9), Patience("val/script", "min", 3)]
+        return [WeightEMA(0.9), EarlyStopping("val/script", "min", 3)]
 
     unbroken = fit(tmp_path / "unbroken", *callbacks(), module=scripted(SCRIPT), epochs=10)
     with pytest.raises(RuntimeError, match="cut"):
@@ -394,7 +318,7 @@ def test_patience_goes_on_where_it_was(tmp_path: Path, cut: int) -> None:
 
 def test_a_fit_that_had_ended_early_does_not_train_on(tmp_path: Path) -> None:
     """As where a process is killed after its last checkpoint, but before its folder says that it is fitted."""
-    callbacks = [WeightEMA(0.9), Patience("val/script", "min", 3)]
+    callbacks = [WeightEMA(0.9), EarlyStopping("val/script", "min", 3)]
     ended = fit(tmp_path, *callbacks, module=scripted(SCRIPT), epochs=10)
     files = [tmp_path / "checkpoints" / f"{which}.ckpt" for which in ("best", "last")]
     before = [file.read_bytes() for file in (*files, tmp_path / "history.csv")]
@@ -403,7 +327,7 @@ def test_a_fit_that_had_ended_early_does_not_train_on(tmp_path: Path) -> None:
         tmp_path,
         steps,
         WeightEMA(0.9),
-        Patience("val/script", "min", 3),
+        EarlyStopping("val/script", "min", 3),
         module=scripted(SCRIPT),
         epochs=10,
         resume=True,
@@ -415,7 +339,7 @@ def test_a_fit_that_had_ended_early_does_not_train_on(tmp_path: Path) -> None:
 
 def test_nothing_is_said_beside_the_progress(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def callbacks() -> list[Callback]:
-        return [WeightEMA(0.9), Patience("val/script", "min", 3)]
+        return [WeightEMA(0.9), EarlyStopping("val/script", "min", 3)]
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -431,14 +355,7 @@ def test_nothing_is_said_beside_the_progress(tmp_path: Path, capfd: pytest.Captu
 
 def test_a_metric_that_nobody_logs_is_for_the_checkpoints_to_refuse(tmp_path: Path) -> None:
     with pytest.raises(MisconfigurationException, match="val/nope"):
-        fit(tmp_path, Patience("val/nope", "min", 3), monitor="val/nope")
-
-
-def test_checkpoints_stand_behind_the_average() -> None:
-    callbacks: list[Callback] = [ModelCheckpoint(), WeightEMA(0.9), Patience("val/loss", "min", 1)]
-    trainer: Any = lightning.Trainer(callbacks=callbacks, accelerator="cpu", logger=False, enable_model_summary=False)
-    kinds = [type(callback) for callback in trainer.callbacks]
-    assert kinds.index(ModelCheckpoint) > kinds.index(WeightEMA)
+        fit(tmp_path, EarlyStopping("val/nope", "min", 3), monitor="val/nope")
 
 
 EMA = "callbacks={ema:{_target_:galaxyml.training.averaging.WeightEMA,decay:0.9}%s}"

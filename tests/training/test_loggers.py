@@ -238,5 +238,5 @@ def test_only_the_first_process_of_a_run_logs(tmp_path: Path, monkeypatch: pytes
     run = RunDir(tmp_path)
     wanted = config(_target_="galaxyml.training.loggers.CSV", _partial_=True)
     assert isinstance(loggers.build_logger(run, run, wanted), loggers.CSV)
-    monkeypatch.setattr(ranks, "leads", lambda: False)
+    monkeypatch.setattr(ranks, "is_rank_zero", lambda: False)
     assert loggers.build_logger(run, run, wanted) is None

@@ -25,7 +25,6 @@ BINS = 4096  # of them at most, 45 years
 PREDICTED = 256  # objects a batch, at least, where nothing is learnt
 FEWEST = 5  # objects to train on, and to validate by
 LOST = (0.5, 1.0)  # photometric redshift, and its error, of objects that have none
-AT_ONCE = 512  # objects that are looked at together
 
 
 VIEWS = CurveAugment(shift=10, drop=0.5, drop_band=0.1, drop_block=0.1, scale=3.0, renoise=1.0)
@@ -105,13 +104,6 @@ def referred(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         "time": time,
         "reference": reference[:, 0],
     }
-
-
-def references(curves: LightCurves) -> np.ndarray:
-    """Each object's reference time, MJD, shape (N,): see `referred`."""
-    rows = np.array_split(np.arange(len(curves)), max(len(curves) // AT_ONCE, 1))
-    found = [referred(curves.padded(part))["reference"] for part in rows]
-    return torch.cat(found).numpy()
 
 
 def _moved(grid: Tensor, by: int) -> Tensor:

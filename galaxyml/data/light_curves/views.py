@@ -1,7 +1,6 @@
-"""What the net sees of light curves in training: moved in time, thinned out, fainter, noisier, further away."""
+"""What the net sees of light curves in training: moved in time, thinned out, fainter, noisier."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -51,9 +50,8 @@ class CurveAugment:
         drop_band: How often one passband is left out.
         drop_block: How often all observations within 250 days, about a season, are left out.
         scale: Largest factor, at least 1, by which a galactic object is fainter under the same sky. The flux of others
-            tells, with their redshift, the luminosity; `redshift` changes both.
+            tells, with their redshift, the luminosity.
         renoise: Largest factor, at least 1, by which errors are larger.
-        redshift: Puts versions at other redshifts in the place of objects, such as `Redshifted`; None for none.
 
     Raises:
         UserError: If a number lies outside its range.
@@ -65,7 +63,6 @@ class CurveAugment:
     drop_block: float = 0.0
     scale: float = 1.0
     renoise: float = 1.0
-    redshift: Callable[[Batch], Batch] | None = None
 
     def __post_init__(self) -> None:
         for name, (lowest, highest) in _LIMITS.items():
@@ -86,7 +83,7 @@ class CurveAugment:
         Returns:
             The same of the view, observations first, shape (B, L') where L' is the most of an object.
         """
-        view = dict(batch) if self.redshift is None else self.redshift(batch)
+        view = dict(batch)
         if self.scale > 1 or self.renoise > 1:
             count = len(view["flux"])
             outside = view["condition"][:, GALACTIC] == 0

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.neighbors import KNeighborsClassifier
 
-from galaxyml.kinds.anomalies.detectors import Detector, Forest, Standard, Surprise
+from galaxyml.kinds.anomalies.detectors import Detector, EmpiricalTail, Forest, Pyod, Standard
 from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.run_dir import RunDir
 
@@ -46,6 +47,11 @@ class Sees:
         return self.detector.score(seen(table, self.of))
 
 
+def pyod(name: str, of: Sequence[str], **options: Any) -> Sees:
+    """A detector of pyod by its name there, and which columns it sees; arguments as for `Pyod` and `Sees`."""
+    return Sees(Pyod(name, **options), of)
+
+
 def seen(table: pd.DataFrame, of: Sequence[str]) -> np.ndarray:
     """Some kinds of columns of a table of `told`, shape (N, F)."""
     kinds = tuple(f"{kind}_" for kind in of)
@@ -67,7 +73,7 @@ class Learnt:
 
     detectors: dict[str, Sees]
     parts: dict[str, Sees]
-    usual: dict[str, Surprise]
+    usual: dict[str, EmpiricalTail]
     standard: Standard
     neighbours: KNeighborsClassifier
     classes: np.ndarray
@@ -95,8 +101,8 @@ class Learnt:
 class Detect:
     """Scores objects by every detector, each of which learns from the training objects alone.
 
-    Scores are given as surprise: how rare one as high is among the validation objects, in nats (`Surprise`), so that
-    detectors, and the nets of several folds, speak of the same.
+    Scores are surprises: how rare one as high is among the validation objects, in nats (`EmpiricalTail`), so that those
+    of several detectors, and of the nets of several folds, compare.
 
     Args:
         classes: Names of the classes, in the order of the labels.
@@ -135,7 +141,7 @@ class Detect:
         usual = {}
         for name, sees in {**self.detectors, **parts}.items():
             sees.fit(train, labels)
-            usual[name] = Surprise.fit(sees.score(val))
+            usual[name] = EmpiricalTail.fit(sees.score(val))
         standard = Standard.fit(seen(train, ["latent"]), "scaled")
         neighbours = KNeighborsClassifier(min(NEAREST, len(train)), weights="distance")
         neighbours.fit(standard(seen(train, ["latent"])), labels)

@@ -1,4 +1,4 @@
-"""What tells objects of no known class: detectors that learn from known objects alone and score any others.
+"""Detectors of objects of no known class: they learn from known objects alone and score any others.
 
 Every detector has `fit(x, labels)`, which learns from known objects, and `score(x)`, which is higher the less an object
 is like them. What a detector is given, a net's latents or plain features, shape (N, F), is its caller's choice; a value
@@ -15,14 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import skew
 from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
-from sklearn.svm import OneClassSVM as SklearnSVM
 
-from galaxyml.evaluation.out_of_distribution import Known
+from galaxyml.evaluation.out_of_distribution import MahalanobisFit
 from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.progress import track
 from galaxyml.runs.seeds import derive
@@ -219,141 +216,89 @@ class Neighbours(Detector):
 
 
 class Mahalanobis(Detector):
-    """Mahalanobis' distance to the training objects, or to the nearest of their classes.
+    """Mahalanobis' distance to the nearest known class (Lee et al. 2018, arXiv:1807.03888, eq. 1 and 2).
 
-    By class, the means are those of the classes and the covariance is that about them, one for all (Lee et al. 2018,
-    arXiv:1807.03888, eq. 1 and 2). It is shrunk as Ledoit & Wolf 2004 do, so that few objects suffice.
-
-    Args:
-        by_class: Whether each class has a mean of its own.
+    The covariance is that about the means of the classes, one for all, shrunk as Ledoit & Wolf 2004 do, so that few
+    objects suffice.
     """
 
-    def __init__(self, by_class: bool = False) -> None:
-        self.by_class = by_class
-
     def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
-        group = np.unique(labels, return_inverse=True)[1] if self.by_class else np.zeros(len(z), np.int64)
-        means = np.stack([z[group == k].mean(axis=0) for k in range(group.max() + 1)])
+        classes, group = np.unique(labels, return_inverse=True)
+        means = np.stack([z[group == k].mean(axis=0) for k in range(len(classes))])
         precision = LedoitWolf(assume_centered=True).fit(z - means[group]).precision_
-        self.known_ = [Known(mean, precision, np.array(1.0)) for mean in means]
+        self.classes_ = [MahalanobisFit(mean, precision, np.array(1.0)) for mean in means]
 
     def _judge(self, z: np.ndarray) -> np.ndarray:
-        return np.min([known.distance(z) for known in self.known_], axis=0)
+        return np.min([fitted.distance(z) for fitted in self.classes_], axis=0)
 
 
-class OneClassSVM(Detector):
-    """The side of a smooth boundary around the training objects (Schölkopf et al. 2001), by scikit-learn.
+class ClassifierUncertainty(Detector):
+    """1 minus the largest probability of a classifier, in [0, 1 - 1/K] (Hendrycks & Gimpel 2017, arXiv:1610.02136).
 
-    Far from all training objects the kernel vanishes, so that the score ends at a highest value: it tells what is far
-    from what is near, and not which of two far objects is farther.
-
-    Args:
-        nu: Share of the training objects that may lie outside, in (0, 1].
-        gamma: Width of the kernel, as scikit-learn has it.
-        most: Training objects that are looked at, drawn at random; the time of a fit grows with their square.
-        seed: Of the draw.
-    """
-
-    def __init__(self, nu: float = 0.1, gamma: str | float = "scale", most: int = 5000, seed: int = 0) -> None:
-        self.nu, self.gamma, self.most, self.seed = nu, gamma, most, seed
-
-    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
-        drawn = np.random.default_rng(derive(self.seed, "svm")).permutation(len(z))[: self.most]
-        self.svm_ = SklearnSVM(nu=self.nu, gamma=self.gamma).fit(z[np.sort(drawn)])
-
-    def _judge(self, z: np.ndarray) -> np.ndarray:
-        return -self.svm_.score_samples(z)
-
-
-class Confusion(Detector):
-    """How unsure a classifier is; its input is the logits of the K known classes, shape (N, K), as they are.
-
-    - `probability`: 1 minus the largest probability, in [0, 1 - 1/K] (Hendrycks & Gimpel 2017, arXiv:1610.02136).
-    - `energy`: minus the logarithm of the sum of exp(logit) (Liu et al. 2020, arXiv:2010.03759, eq. 4 at T = 1).
-
-    Args:
-        by: `probability` or `energy`. The first is also right for logarithms of probabilities.
+    Its input is the logits of the K known classes, or the logarithms of their probabilities, shape (N, K), as they are.
     """
 
     columns = "raw"
 
-    def __init__(self, by: str = "probability") -> None:
-        if by not in (choices := ("probability", "energy")):
-            raise UserError(f"Confusion: by is '{by}'. {did_you_mean(by, choices)}")
-        self.by = by
-
-    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
-        if self.by == "energy" and np.abs(logsumexp(z, axis=1)).max() < 1e-5:
-            raise UserError(
-                "Confusion by energy was given logarithms of probabilities, whose energy is always 0. Give it logits, "
-                "or set by=probability."
-            )
+    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None: ...
 
     def _judge(self, z: np.ndarray) -> np.ndarray:
-        if self.by == "energy":
-            return -logsumexp(z, axis=1)
         ordered = np.sort(z, axis=1)
-        others = np.exp(ordered[:, :-1] - ordered[:, -1:]).sum(
-            axis=1
-        )  # 1 - p itself would round to 0 where p is near 1
-        return others / (1 + others)
+        others = np.exp(ordered[:, :-1] - ordered[:, -1:]).sum(axis=1)
+        return others / (1 + others)  # 1 - p itself would round to 0 where p is near 1
 
 
-INDUCTIVE = ("ABOD", "CBLOF", "GMM", "HBOS", "IForest", "INNE", "KDE", "KNN", "LODA", "LOF", "OCSVM")
-BY_TAILS = ("COPOD", "ECOD")
+# Detectors of pyod that judge each object alone, or can (ECOD), and print nothing.
+PYOD = ("ABOD", "CBLOF", "ECOD", "GMM", "HBOS", "IForest", "INNE", "KDE", "KNN", "LODA", "LOF", "OCSVM")
 
 
 class Pyod(Detector):
     """A detector of pyod for tables (Zhao, Nasrullah & Li 2019, JMLR 20, 96), by its name there.
 
-    pyod's ECOD (Li et al. 2022, arXiv:2201.00382) and COPOD (Li et al. 2020, arXiv:2009.09463) rank objects together
-    with those that are scored along with them: a night with many odd objects would look usual. Their scores are taken
-    here as pyod gives them to an object that is scored alone (COPOD's with the skewness of the training objects).
+    pyod's ECOD (Li et al. 2022, arXiv:2201.00382) ranks objects together with those that are scored along with them: a
+    night with many odd objects would look usual. Its score is taken here as pyod gives it to an object that is scored
+    alone.
 
     Args:
-        name: Such as `ECOD`, `HBOS` or `LOF`.
+        name: Such as `ECOD`, `OCSVM` or `LOF`.
         seed: Of its random numbers, where it has any.
         **options: Of the detector.
+
+    Raises:
+        UserError: If there is no such detector, or it has no such option.
     """
 
     def __init__(self, name: str = "ECOD", seed: int = 0, **options: Any) -> None:
-        if name not in (*INDUCTIVE, *BY_TAILS):
-            raise UserError(
-                f"pyod has no detector '{name}' that is used here. {did_you_mean(name, (*INDUCTIVE, *BY_TAILS))}"
-            )
-        if name in BY_TAILS and options:
-            raise UserError(f"{name} has no options here; it was given {', '.join(options)}. Take them out.")
+        if name not in PYOD:
+            raise UserError(f"pyod has no detector '{name}' that is used here. {did_you_mean(name, PYOD)}")
+        self.kind = getattr(importlib.import_module(f"pyod.models.{name.lower()}"), name)
+        parameters = inspect.signature(self.kind).parameters
+        if unknown := [option for option in options if option not in parameters]:
+            raise UserError(f"pyod's {name} has no option '{unknown[0]}'. {did_you_mean(unknown[0], parameters)}")
         self.name, self.seed, self.options = name, seed, options
 
     def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
-        if self.name in BY_TAILS:
+        if self.name == "ECOD":
             self.sorted_ = np.sort(z, axis=0)
-            self.skewness_ = np.array([skew(c) if c[0] < c[-1] else 0.0 for c in self.sorted_.T])
             return
-        kind = getattr(importlib.import_module(f"pyod.models.{self.name.lower()}"), self.name)
-        known = inspect.signature(kind).parameters
-        if unknown := [option for option in self.options if option not in known]:
-            raise UserError(f"pyod's {self.name} has no option '{unknown[0]}'. {did_you_mean(unknown[0], known)}")
-        seed = {"random_state": derive(self.seed, "pyod")} if "random_state" in known else {}
-        self.detector_ = kind(**seed | self.options).fit(z)
+        random = "random_state" in inspect.signature(self.kind).parameters
+        seed = {"random_state": derive(self.seed, "pyod")} if random else {}
+        self.detector_ = self.kind(**seed | self.options).fit(z)
 
     def _judge(self, z: np.ndarray) -> np.ndarray:
-        if self.name not in BY_TAILS:
+        if self.name != "ECOD":
             return self.detector_.decision_function(z)
         total = len(self.sorted_) + 1  # the object itself is one of those that it is ranked among
-        left, right = np.empty_like(z), np.empty_like(z)
-        for column, values in enumerate(self.sorted_.T):
-            left[:, column] = np.searchsorted(values, z[:, column], "right") + 1
-            right[:, column] = total - np.searchsorted(values, z[:, column], "left")
-        left, right = -np.log(left / total), -np.log(right / total)
-        if self.name == "ECOD":
-            return np.maximum(left, right).sum(axis=1)
-        by_skewness = np.where(self.skewness_ < 0, left, np.where(self.skewness_ > 0, right, left + right))
-        return np.maximum(by_skewness, (left + right) / 2).sum(axis=1)
+        scores = np.zeros(len(z))
+        for train, values in zip(self.sorted_.T, z.T, strict=True):
+            left = np.searchsorted(train, values, "right") + 1
+            right = total - np.searchsorted(train, values, "left")
+            scores -= np.log(np.minimum(left, right) / total)
+        return scores
 
 
 @dataclass(frozen=True)
-class Surprise:
+class EmpiricalTail:
     """Scores of any scale as -log of the share of known objects, not seen in training, that score as high, in nats.
 
     The share is counted up to the 90 % quantile of the known objects' scores. Beyond it falls off exponentially, by
@@ -381,7 +326,7 @@ class Surprise:
         return cls(levels[:last], -np.log(share[:last]), excess)
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
-        """How surprising scores are, (N,) -> (N,) in nats; it never falls as they rise."""
+        """Nats of scores, (N,) -> (N,); they never fall as scores rise."""
         within = np.interp(scores, self.levels, self.nats)
         return within + np.maximum(scores - self.levels[-1], 0) / self.excess
 
@@ -408,8 +353,8 @@ def cross_fitted_scores(detector: Detector, x: np.ndarray, labels: np.ndarray, p
     part[order] = np.arange(len(x)) % parts
     scores = np.empty(len(x))
     for k in range(parts):
-        learnt = copy.deepcopy(detector).fit(x[part != k], labels[part != k])
-        scores[part == k] = learnt.score(x[part == k])
+        fitted = copy.deepcopy(detector).fit(x[part != k], labels[part != k])
+        scores[part == k] = fitted.score(x[part == k])
     return scores
 
 
@@ -436,10 +381,11 @@ class Blend(Detector):
         self.parts, self.seed = parts, seed
 
     def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
-        seen = [Surprise.fit(cross_fitted_scores(each, z, labels, self.parts, self.seed)) for each in self.detectors]
+        unseen = [cross_fitted_scores(each, z, labels, self.parts, self.seed) for each in self.detectors]
         self.members_ = [
-            (copy.deepcopy(each).fit(z, labels), usual) for each, usual in zip(self.detectors, seen, strict=True)
+            (copy.deepcopy(each).fit(z, labels), EmpiricalTail.fit(scores))
+            for each, scores in zip(self.detectors, unseen, strict=True)
         ]
 
     def _judge(self, z: np.ndarray) -> np.ndarray:
-        return np.mean([usual(learnt._judge(learnt.standard_(z))) for learnt, usual in self.members_], axis=0)
+        return np.mean([tail(fitted._judge(fitted.standard_(z))) for fitted, tail in self.members_], axis=0)

@@ -110,7 +110,7 @@ class AnomalyFigures:
     def _curves(self, run: RunDir, member: RunDir) -> None:
         """The highest scores, and known objects, as light curves with what the net makes of them."""
         config = member.config
-        config.data.augment, config.data.redshifts = None, 0  # which training alone needs
+        config.data.augment = None  # which training alone needs
         data: CurveData = instantiate(config.data)
         data.setup()
         assert data.catalog is not None

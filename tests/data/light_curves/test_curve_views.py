@@ -302,13 +302,6 @@ def test_the_most_random_numbers_go_first() -> None:
     assert kept.tolist() == [[True, True, False, True, False, False]]  # the only detection stays
 
 
-def test_versions_at_other_redshifts_come_first() -> None:
-    batch, other = batch_of(seed=0), batch_of(seed=1)
-    view = CurveAugment(shift=1, redshift=lambda given: other if given is batch else batch)(batch)
-    assert torch.equal(view["flux"], other["flux"])
-    assert (view["time"] - other["time"]).abs().max() <= 1.001
-
-
 def test_flags_of_real_observations_follow_the_probability(real: Path) -> None:
     table = pd.read_csv(real / "plasticc" / "training_set.csv")
     significance = (table["flux"] / table["flux_err"]).to_numpy()

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from galaxyml.data.light_curves import inputs
-from galaxyml.data.light_curves.columns import open_curves
-from galaxyml.data.light_curves.data_module import references, referred
-from galaxyml.data.light_curves.views import CurveAugment
+from galaxyml.data.light_curves.data_module import referred
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
-from galaxyml.data.tables.plasticc import CLASSES, find_files
+from galaxyml.data.tables.plasticc import CLASSES
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.tasks.plasticc import Plasticc, class_code
 
@@ -74,12 +72,6 @@ def test_padding_does_not_move_the_reference() -> None:
     }
     assert torch.equal(referred(more)["reference"], referred(batch)["reference"])
     assert (referred(more)["time"][0, 3:] == 0).all()
-
-
-def test_references_of_a_store_are_those_of_its_batches(plasticc_sky: Path, tmp_path: Path) -> None:
-    curves = open_curves(find_files(plasticc_sky).train_curves, tmp_path)
-    expected = referred(curves.padded(np.arange(7)))["reference"].numpy()
-    np.testing.assert_allclose(references(curves)[:7], expected, atol=1e-8)
 
 
 def test_every_known_class_is_in_every_part_and_no_unknown_one_is_trained_on(
@@ -159,22 +151,6 @@ def test_rare_classes_are_drawn_more_often(plasticc_sky: Path, tmp_path: Path) -
     assert data(plasticc_sky, tmp_path, balance=0.0).row_weights(rows) is None
 
 
-def test_training_objects_alone_are_shown_at_other_redshifts(plasticc_sky: Path, tmp_path: Path) -> None:
-    made = data(plasticc_sky, tmp_path, augment=CurveAugment(shift=1.0), redshifts=1)
-    assert made.augment is not None
-    moved = made.augment.redshift
-    assert moved is not None
-    torch.manual_seed(0)
-    for split in ("val", "survey"):
-        batch = made.batches[made.rows(split)]
-        assert torch.equal(moved(batch)["condition"], batch["condition"])
-    batch = made.batches[made.rows("train")]
-    changed = (moved(batch)["condition"][:, 0] != batch["condition"][:, 0]).numpy()
-    galactic = batch["condition"][:, 3].numpy() > 0
-    assert changed.any()
-    assert not (changed & galactic).any()
-
-
 def test_a_limit_keeps_so_many_of_each_split(plasticc_sky: Path, tmp_path: Path) -> None:
     made = data(plasticc_sky, tmp_path, limit=50)
     assert made.catalog is not None
@@ -194,7 +170,6 @@ def test_classes_go_by_code_or_name(given: int | str) -> None:
         ({"leave_out": 7}, "leave_out=7: there is no such class"),
         ({"leave_out": 994}, r"leave_out=PISN: .*training_set_metadata\.csv has no object of that class"),
         ({"balance": 1.5}, r"balance=1\.5"),
-        ({"redshifts": 2}, "augment=null"),
     ],
 )
 def test_impossible_settings_are_refused(

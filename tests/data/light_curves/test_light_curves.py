@@ -502,9 +502,9 @@ import re, sys
 import numpy as np
 from pathlib import Path
 from typing import Any
-from galaxyml.data import curve_reader, curve_store
+from galaxyml.data.light_curves import reader, store
 
-curve_reader.BLOCK, curve_store.MERGED, curve_store.CHECKPOINT = 1 << 19, 20_000, 1 << 23
+reader.BLOCK, store.MERGED, store.CHECKPOINT = 1 << 19, 20_000, 1 << 23
 folder = Path(sys.argv[1])
 rng = np.random.default_rng(0)
 for rows in (40_000, 800_000):
@@ -515,7 +515,7 @@ for rows in (40_000, 800_000):
             ids = rng.integers(10_000, 20_000, 20_000)
             times = 59_580 + (np.arange(20_000) + 20_000 * part) / 100
             file.writelines(f"{i},{t},1,-12.345678,1.234567,0\\n" for i, t in zip(ids.tolist(), times.tolist()))
-    curve_store.build([path], folder / f"work{rows}", None)
+    store.build([path], folder / f"work{rows}", None)
     status = Path("/proc/self/status").read_text()
     print(int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) / 1024)
 """

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from galaxyml.evaluation.joined import join
 from galaxyml.kinds.anomalies.detect import Detect, Sees, seen
-from galaxyml.kinds.anomalies.detectors import Forest, Neighbours, Surprise
+from galaxyml.kinds.anomalies.detectors import EmpiricalTail, Forest, Neighbours
 from galaxyml.kinds.anomalies.rank import RankAnomalies, ranked
 from galaxyml.kinds.anomalies.score import ScoreAnomalies
 from galaxyml.reports import run_report
@@ -101,7 +101,7 @@ def test_scores_are_those_of_scikit_learn_on_the_training_objects_spread(run: Ru
     forest = IsolationForest(n_estimators=50, max_samples=len(x[0]), random_state=Forest(50).seed)
     forest.fit((x[0] - mean) / std)
     one, two = (-forest.score_samples((part - mean) / std) for part in x[1:])
-    expected = Surprise.fit(one)(two)
+    expected = EmpiricalTail.fit(one)(two)
     assert np.corrcoef(expected, found["score"])[0, 1] > 0.95  # forests of other seeds
     assert found["id"].equals(test["id"])
 
