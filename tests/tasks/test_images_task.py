@@ -10,6 +10,8 @@ import pytest
 
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
+from galaxyml.kinds.classes import Classes
+from galaxyml.kinds.numbers import Numbers
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.sky.images import KINDS
 from galaxyml.tasks.images import Images
@@ -30,6 +32,9 @@ def own(images_sky: Path, tmp_path: Path) -> Path:
 
 def data(folder: Path, labels: str = "labels.csv", **options: Any) -> Any:
     given = {"split": Holdout(val=0.15, test=0.15, folds=5), "separation": 3.0, **options}
+    if "tree" not in given:  # as the command does, which has looked into the table before
+        names = given.get("classes")
+        given["kind"] = Classes(names) if names is not None else Numbers(given["columns"])
     return Images(
         labels=labels,
         source=Real("images", str(folder), own=True),
