@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from galaxyml.runs.errors import UserError
-from galaxyml.trees.rules import _check
+from galaxyml.trees.rules import check_shape
 from galaxyml.trees.tree import DecisionTree
 
 # At a time. Torch shares longer columns out to threads, which wait for each other on a busy machine.
@@ -44,7 +44,7 @@ def project(values: Tensor, tree: DecisionTree) -> Tensor:
         UserError: If the values have another shape or are whole numbers.
         ArithmeticError: If a row needs more than 1000 passes; none is known that does.
     """
-    _check(values, tree)
+    check_shape(values, tree)
     if not values.is_floating_point():
         raise UserError(f"Values to project must be floating-point numbers; found {values.dtype}. Give floats.")
     rules = _Rules(tree)

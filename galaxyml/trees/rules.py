@@ -24,7 +24,7 @@ def gaps(values: Tensor, tree: DecisionTree) -> Tensor:
         Sum of the answers minus the value of the answer that leads there (1 for a question that everyone is asked),
         shape (N, Q).
     """
-    _check(values, tree)
+    check_shape(values, tree)
     sums = _sums(values, tree)
     return sums - _leading(values, tree)
 
@@ -45,7 +45,7 @@ def violation(values: Tensor, tree: DecisionTree) -> Tensor:
     return found.max() if found.numel() else values.new_zeros(())
 
 
-def constrain(values: Tensor, tree: DecisionTree) -> Tensor:
+def normalise(values: Tensor, tree: DecisionTree) -> Tensor:
     """Divisive normalisation down the tree.
 
     Negatives become 0, then the answers of each question are scaled to sum to the answer that leads there (Dieleman et
@@ -59,7 +59,7 @@ def constrain(values: Tensor, tree: DecisionTree) -> Tensor:
     Returns:
         Fractions in [0, 1] without violation, shape (N, K).
     """
-    _check(values, tree)
+    check_shape(values, tree)
     positive = values.clamp_min(0)
     sums = _sums(positive, tree)[:, tree.question_of]
     sizes = torch.bincount(torch.tensor(tree.question_of)).to(values)[tree.question_of]
@@ -152,7 +152,8 @@ def _walk(shares: Tensor, tree: DecisionTree) -> Tensor:
     return values
 
 
-def _check(values: Tensor, tree: DecisionTree) -> None:
+def check_shape(values: Tensor, tree: DecisionTree) -> None:
+    """Refuses values that are not of shape (N, K), K being the number of the tree's answers."""
     if values.ndim != 2 or values.shape[1] != len(tree.columns):
         raise UserError(
             f"The tree '{tree.name}' has {len(tree.columns)} columns, so values must have the shape "

@@ -15,7 +15,7 @@ from galaxyml.models.backbone_with_head import BackboneWithHead, in_parts
 from galaxyml.models.winner import DielemanNet, Maxout, Parts, turned_grid, view_side
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError
-from galaxyml.trees import DecisionTree, TreeHead, constrain, violation
+from galaxyml.trees import DecisionTree, TreeHead, normalise, violation
 
 SMALL: dict[str, Any] = {
     "outputs": 37,
@@ -193,10 +193,10 @@ def test_training_starts_near_equal_shares_and_learns_galaxies_by_heart(shares: 
     tree = DecisionTree.load("kaggle")
     net = nn.Sequential(small(), TreeHead("kaggle", shares))
     images = torch.rand(12, 3, 36, 36)
-    equal = constrain(torch.zeros(1, 37), tree)
+    equal = normalise(torch.zeros(1, 37), tree)
     assert (net(images) - equal).abs().max() < 0.05
     assert net[0](images).min() > 0  # where rectified scores learn
-    targets = constrain(torch.rand(12, 37) - 0.4, tree)
+    targets = normalise(torch.rand(12, 37) - 0.4, tree)
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     for _ in range(250):
         optimizer.zero_grad()
