@@ -1,13 +1,16 @@
 """Eclipsing binaries: two stars as disks of even brightness that pass before each other."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
 from galaxyml.sky.light_curves.explosions import FIRST
-from galaxyml.sky.light_curves.laws import Law, Parameters, draw, lognormal, normal, uniform
+from galaxyml.sky.light_curves.laws import Law, Model, Parameters, lognormal, normal, uniform
 from galaxyml.sky.light_curves.spectra import planck
 
-LAWS: dict[str, Law] = {
+TIDE = 0.9  # strength of the ellipsoidal variation (Morris 1985, ApJ 295, 143, eq. 1, for linear limb darkening of 0.5)
+LAWS: Mapping[str, Law] = {
     "magnitude": normal(20.0, 1.2),  # in r, out of eclipse
     "period": lognormal(1.1, 0.9),  # days
     "radius": uniform(0.16, 0.42),  # of the larger star, in units of the separation
@@ -17,21 +20,17 @@ LAWS: dict[str, Law] = {
     "impact": uniform(0.0, 0.75),  # cos(inclination) over the sum of the radii: below 1 they eclipse
     "at": uniform(0, 1),
 }
-TIDE = 0.9  # strength of the ellipsoidal variation (Morris 1985, ApJ 295, 143, eq. 1, for linear limb darkening of 0.5)
 
 
-class EclipsingBinary:
-    """Circular orbits; eclipses, and tides that make the stars brightest from the side."""
+class EclipsingBinary(Model):
+    """Circular orbits; eclipses, and tides that make the stars brightest from the side.
 
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one binary."""
-        return draw(LAWS, rng)
+    The template is the mean light out of eclipse.
+    """
+
+    laws = LAWS
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units.
-
-        The template is the mean light out of eclipse.
-        """
         p = parameters
         small = p["radius"] * p["radius_ratio"]
         tilt = p["impact"] * (p["radius"] + small)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
 from galaxyml.sky.light_curves.explosions import FIRST, LAST
-from galaxyml.sky.light_curves.laws import Law, Parameters, draw, lognormal, normal, uniform
+from galaxyml.sky.light_curves.laws import Law, Model, Parameters, lognormal, normal, uniform
 from galaxyml.sky.light_curves.spectra import planck
 
 Points = NDArray[np.complex128]
@@ -20,23 +20,18 @@ SOURCE: dict[str, Law] = {
 TOLERANCE = 1e-5
 
 
-class SingleLens:
+class SingleLens(Model):
     """A point mass (Paczynski 1986, ApJ 304, 1)."""
 
     laws = SOURCE | {"impact": uniform(0.0, 1.0)}  # in Einstein radii
 
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one event."""
-        return draw(self.laws, rng)
-
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units."""
         p = parameters
         apart = np.hypot((mjd - p["peak"]) / p["crossing"], p["impact"])
         return _magnified(p, point_lens(apart), band)
 
 
-class BinaryLens:
+class BinaryLens(Model):
     """Two point masses: at their caustics two images appear or vanish (Mao & Paczynski 1991, ApJ 374, L37)."""
 
     laws = SOURCE | {
@@ -46,12 +41,7 @@ class BinaryLens:
         "angle": uniform(0.0, 2 * np.pi),  # of the source's path against the line through the masses
     }
 
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one event."""
-        return draw(self.laws, rng)
-
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units."""
         p = parameters
         path = (mjd - p["peak"]) / p["crossing"] + 1j * p["impact"]
         source = path * np.exp(1j * p["angle"])

@@ -1,13 +1,15 @@
 """Active galactic nuclei: damped random walks of their magnitudes."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
 from galaxyml.sky.light_curves.distances import distance_modulus
 from galaxyml.sky.light_curves.explosions import FIRST
-from galaxyml.sky.light_curves.laws import Parameters, draw, lognormal, normal, uniform
+from galaxyml.sky.light_curves.laws import Law, Model, Parameters, lognormal, normal, uniform
 
-LAWS = {
+LAWS: Mapping[str, Law] = {
     "magnitude": normal(-22.6, 1.1),  # absolute, in i
     "index": normal(-0.44, 0.2),  # of the spectrum, flux per frequency as frequency^index (Vanden Berk et al. 2001)
     "walk": lambda rng: float(rng.integers(2**31)),  # seed of the walk
@@ -18,15 +20,12 @@ LAWS = {
 }
 
 
-class ActiveNucleus:
+class ActiveNucleus(Model):
     """Walks of MacLeod et al. 2010 (ApJ 721, 1014), whose size and pace follow luminosity, mass and wavelength."""
 
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one nucleus."""
-        return draw(LAWS, rng)
+    laws = LAWS
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units."""
         p = parameters
         stretched = 1 + p["redshift"]
         order = np.argsort(mjd, kind="stable")

@@ -1,15 +1,13 @@
 """The classes of PLAsTiCC and their members: what an object is, where it is, and what a survey sees of it."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from galaxyml.sky.light_curves.bands import Bands, Values
 from galaxyml.sky.light_curves.cadence import DEEP_FIELDS, deep, wide
 from galaxyml.sky.light_curves.distances import FARTHEST
 from galaxyml.sky.light_curves.eclipses import EclipsingBinary
-from galaxyml.sky.light_curves.laws import Law, Parameters, gamma
+from galaxyml.sky.light_curves.laws import Law, Model, Parameters, gamma
 from galaxyml.sky.light_curves.microlensing import BinaryLens, SingleLens
 from galaxyml.sky.light_curves.nuclei import ActiveNucleus
 from galaxyml.sky.light_curves.observation import LightCurve, observe
@@ -29,16 +27,6 @@ DEEP = 0.18  # share of objects in the deep fields, before the faint ones elsewh
 DETECTIONS = 2  # that an object has at least
 PLANE = 12.0  # degrees around the plane of the Galaxy in which galaxies are hidden
 CLOSEST = 0.003  # redshift
-
-
-class Model(Protocol):
-    """What draws parameters of an object and gives its light."""
-
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one object, without its redshift."""
-
-    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, in FLUXCAL units, outside of the Milky Way's dust."""
 
 
 @dataclass(frozen=True)
