@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from galaxyml.sky import visibility
 from galaxyml.sky.survey import SDSS, Survey
 from galaxyml.sky.visibility import rises
-from galaxyml.sky.volunteers import CLICKERS, answers
+from galaxyml.sky.volunteers import CLICKERS, answers, at_random, reached, walk
 from galaxyml.trees import DecisionTree
 
 Values = NDArray[np.float64]
@@ -94,7 +94,8 @@ def campaign_answers(galaxies: pd.DataFrame, tree: DecisionTree) -> list[Values]
         For each question of the tree, probabilities of shape (N, answers).
     """
     asked = dict(zip(QUESTIONS, answers(galaxies, DecisionTree.load("kaggle")), strict=True))
-    return [_ASKED[tree.name][question.name](galaxies, asked) for question in tree.questions]
+    sources = [_ASKED[tree.name][question.name] for question in tree.questions]
+    return [asked[source] if isinstance(source, str) else source(galaxies, asked) for source in sources]
 
 
 def expected_shares(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
@@ -105,17 +106,17 @@ def expected_shares(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
     Returns:
         Shape (N, K), columns in the tree's order; each question sums to 1.
     """
-    looking, clicking = campaign_answers(galaxies, tree), _at_random(tree)
-    here = {True: _reached(looking, tree, 1 - CLICKERS), False: _reached(clicking, tree, CLICKERS)}
-    parts = []
-    for number, (look, click) in enumerate(zip(looking, clicking, strict=True)):
-        seeing, careless = here[True][number][:, None], here[False][number][:, None]
-        parts.append((look * seeing + click * careless) / (seeing + careless))
-    return np.concatenate(parts, axis=1)
+    looking, clicking = campaign_answers(galaxies, tree), at_random(tree)
+    attentive, careless = reached(looking, tree, 1 - CLICKERS), reached(clicking, tree, CLICKERS)
+    shares = [
+        (look * lookers[:, None] + click * clickers[:, None]) / (lookers + clickers)[:, None]
+        for look, lookers, click, clickers in zip(looking, attentive, clicking, careless, strict=True)
+    ]
+    return np.concatenate(shares, axis=1)
 
 
-def campaign_votes(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> NDArray[np.int64]:
-    """Counts of the answers. Only those who gave the answer that leads to a question are asked it.
+def ballots(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Counts of the answers of those who look, and of those who click without a look.
 
     Args:
         galaxies: Rows of a population, as `through` a survey.
@@ -123,19 +124,13 @@ def campaign_votes(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> NDA
         seed: Of the volunteers.
 
     Returns:
-        Shape (N, K), columns in the tree's order.
+        Both of shape (N, K), columns in the tree's order.
     """
-    looking, clicking = ballots(galaxies, tree, seed)
-    return looking + clicking
-
-
-def ballots(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The counts of `campaign_votes`, apart: those who look, and those who click without a look."""
     rng = np.random.default_rng([seed, 41, list(CROWDS).index(tree.name)])
     people = crowd(len(galaxies), tree, rng)
     careless = rng.binomial(people, CLICKERS)
-    looking = _walk(people - careless, campaign_answers(galaxies, tree), tree, rng)
-    return looking, _walk(careless, _at_random(tree), tree, rng)
+    looking = walk(people - careless, campaign_answers(galaxies, tree), tree, rng)
+    return looking, walk(careless, at_random(tree), tree, rng)
 
 
 def crowd(n: int, tree: DecisionTree, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -146,42 +141,9 @@ def crowd(n: int, tree: DecisionTree, rng: np.random.Generator) -> NDArray[np.in
     return np.maximum(np.where(rng.random(n) < found.few, few, np.round(usual)), 3).astype(np.int64)
 
 
-def _walk(
-    people: NDArray[np.int64], shares: list[Values], tree: DecisionTree, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    counts: list[NDArray[np.int64]] = []
-    for share, leads in zip(shares, tree.leads, strict=True):
-        asked = np.sum([counts[lead] for lead in leads], axis=0) if leads else people
-        counts.extend(rng.multinomial(asked, np.broadcast_to(share, (len(people), share.shape[1]))).T)
-    return np.stack(counts, axis=1)
-
-
-def _reached(shares: list[Values], tree: DecisionTree, at_first: float) -> list[Values]:
-    """Share of all volunteers who come to each question, shape (N,) or (1,) each."""
-    paths: list[Values] = []
-    reached = []
-    for share, leads in zip(shares, tree.leads, strict=True):
-        here = np.sum([paths[lead] for lead in leads], axis=0) if leads else np.full(len(share), at_first)
-        reached.append(here)
-        paths.extend((share * here[:, None]).T)
-    return reached
-
-
-def _at_random(tree: DecisionTree) -> list[Values]:
-    return [np.full((1, len(question.answers)), 1 / len(question.answers)) for question in tree.questions]
-
-
 # What the questions of the Kaggle tree, which are those of Galaxy Zoo 2, are about.
 QUESTIONS = ("features", "edge", "bar", "spiral", "bulge", "odd", "round", "what", "shape", "winding", "number")
 Asked = dict[str, Values]
-
-
-def _same(name: str) -> Callable[[pd.DataFrame, Asked], Values]:
-    return lambda galaxies, asked: asked[name]
-
-
-def _reversed(name: str) -> Callable[[pd.DataFrame, Asked], Values]:
-    return lambda galaxies, asked: asked[name][:, ::-1]
 
 
 def _faint_features(galaxies: pd.DataFrame, asked: Asked) -> Values:
@@ -240,44 +202,43 @@ def _merging_or_disturbed(galaxies: pd.DataFrame, asked: Asked) -> Values:
     return np.stack([1 - merger - major - minor, minor, major, merger], axis=1)
 
 
-_ASKED: dict[str, dict[str, Callable[[pd.DataFrame, Asked], Values]]] = {
-    "gz2": {
-        question.name: _same(name) for question, name in zip(DecisionTree.load("gz2").questions, QUESTIONS, strict=True)
-    },
+# Of each campaign's questions the one of Galaxy Zoo 2 that has the same answers, or how its shares come about.
+_ASKED: dict[str, dict[str, str | Callable[[pd.DataFrame, Asked], Values]]] = {
+    "gz2": dict(zip((question.name for question in DecisionTree.load("gz2").questions), QUESTIONS, strict=True)),
     "gzd12": {
-        "smooth-or-featured": _same("features"),
-        "how-rounded": _same("round"),
-        "disk-edge-on": _same("edge"),
-        "edge-on-bulge": _same("shape"),
-        "bar": _same("bar"),
-        "has-spiral-arms": _same("spiral"),
-        "spiral-winding": _same("winding"),
+        "smooth-or-featured": "features",
+        "how-rounded": "round",
+        "disk-edge-on": "edge",
+        "edge-on-bulge": "shape",
+        "bar": "bar",
+        "has-spiral-arms": "spiral",
+        "spiral-winding": "winding",
         "spiral-arm-count": _counted,
         "bulge-size": _three_bulges,
         "merging": _merging_or_debris,
     },
     "gzd5": {
-        "smooth-or-featured": _same("features"),
-        "disk-edge-on": _same("edge"),
-        "has-spiral-arms": _same("spiral"),
+        "smooth-or-featured": "features",
+        "disk-edge-on": "edge",
+        "has-spiral-arms": "spiral",
         "bar": _three_bars,
         "bulge-size": _five_bulges,
-        "how-rounded": _same("round"),
+        "how-rounded": "round",
         "edge-on-bulge": lambda galaxies, asked: asked["shape"][:, [1, 2, 0]],
-        "spiral-winding": _same("winding"),
-        "spiral-arm-count": _same("number"),
+        "spiral-winding": "winding",
+        "spiral-arm-count": "number",
         "merging": _merging_or_disturbed,
     },
     "ukidss": {
         "smooth-or-featured-ukidss": _faint_features,
-        "disk-edge-on-ukidss": _same("edge"),
-        "has-spiral-arms-ukidss": _same("spiral"),
-        "bar-ukidss": _same("bar"),
-        "bulge-size-ukidss": _reversed("bulge"),
-        "something-odd-ukidss": _same("odd"),
-        "how-rounded-ukidss": _same("round"),
-        "bulge-shape-ukidss": _same("shape"),
-        "spiral-winding-ukidss": _same("winding"),
-        "spiral-arm-count-ukidss": _same("number"),
+        "disk-edge-on-ukidss": "edge",
+        "has-spiral-arms-ukidss": "spiral",
+        "bar-ukidss": "bar",
+        "bulge-size-ukidss": lambda galaxies, asked: asked["bulge"][:, ::-1],
+        "something-odd-ukidss": "odd",
+        "how-rounded-ukidss": "round",
+        "bulge-shape-ukidss": "shape",
+        "spiral-winding-ukidss": "winding",
+        "spiral-arm-count-ukidss": "number",
     },
 }

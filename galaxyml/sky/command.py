@@ -7,9 +7,7 @@ from pathlib import Path
 from galaxyml.runs.errors import UserError
 from galaxyml.sky.images import write_images
 from galaxyml.sky.light_curves.sheet import light_curve_sheet
-from galaxyml.sky.sheet import contact_sheet, galaxy10_sheet, surveys_sheet
-
-SHEETS = {"sdss": contact_sheet, "decals": galaxy10_sheet, "surveys": surveys_sheet, "lsst": light_curve_sheet}
+from galaxyml.sky.sheet import SHEETS, contact_sheet
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -24,13 +22,15 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the galaxies (default: 0)")
     parser.add_argument(
         "--survey",
-        choices=SHEETS,
+        choices=[*SHEETS, "lsst"],
         default="sdss",
         help="who observes; surveys shows the same galaxies by each, lsst light curves (default: sdss)",
     )
     arguments = parser.parse_args(given)
-    if arguments.labels is None:
-        SHEETS[arguments.survey](arguments.file, arguments.seed)
+    if arguments.labels is None and arguments.survey == "lsst":
+        light_curve_sheet(arguments.file, arguments.seed)
+    elif arguments.labels is None:
+        contact_sheet(arguments.file, arguments.seed, arguments.survey)
     elif arguments.survey != "sdss":
         raise UserError(f"--survey {arguments.survey}: pictures with labels are those of SDSS; leave it out.")
     elif arguments.file.exists():

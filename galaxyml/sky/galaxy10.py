@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from galaxyml.runs.files import atomic_write
 from galaxyml.runs.progress import track
 from galaxyml.sky import visibility
-from galaxyml.sky.population import Galaxy, farther, population, rows
+from galaxyml.sky.population import Galaxy, farther, population
 from galaxyml.sky.positions import positions, redshifts
-from galaxyml.sky.render import picture, pool
+from galaxyml.sky.render import in_threads, picture
 from galaxyml.sky.survey import DECALS
 from galaxyml.sky.writers import allot, check
 
@@ -241,9 +241,8 @@ def _write_images(file: h5py.File, drawn: pd.DataFrame, seed: int, size: int) ->
     def draw(galaxy: Galaxy) -> NDArray[np.uint8]:
         return np.asarray(picture(galaxy, size, seed, DECALS))
 
-    with pool() as threads:
-        for number, pixels in enumerate(track(threads.map(draw, rows(drawn)), "Drawing galaxies", len(drawn)), start=1):
-            slab.append(pixels)
-            if len(slab) == length or number == len(drawn):
-                images[number - len(slab) : number] = np.stack(slab)
-                slab.clear()
+    for number, pixels in enumerate(track(in_threads(draw, drawn), "Drawing galaxies", len(drawn)), start=1):
+        slab.append(pixels)
+        if len(slab) == length or number == len(drawn):
+            images[number - len(slab) : number] = np.stack(slab)
+            slab.clear()

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.progress import track
-from galaxyml.sky.population import Galaxy, rows
-from galaxyml.sky.render import picture, pool
+from galaxyml.sky.population import Galaxy
+from galaxyml.sky.render import in_threads, picture
 from galaxyml.sky.survey import SDSS, Survey
 
 
@@ -67,6 +67,5 @@ def write_pictures(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, siz
             drawn.save(path, compress_level=1)  # a quarter of the time for 15 percent more bytes
 
     title = "Drawing galaxies" if survey is SDSS else f"Drawing galaxies, {survey.name}"
-    with pool() as threads:
-        for _ in track(threads.map(write, rows(galaxies), paths), title, len(galaxies)):
-            pass
+    for _ in track(in_threads(write, galaxies, paths), title, len(galaxies)):
+        pass
