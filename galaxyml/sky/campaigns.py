@@ -93,9 +93,9 @@ def campaign_answers(galaxies: pd.DataFrame, tree: DecisionTree) -> list[Values]
     Returns:
         For each question of the tree, probabilities of shape (N, answers).
     """
-    asked = dict(zip(QUESTIONS, answers(galaxies, DecisionTree.load("kaggle")), strict=True))
-    sources = [_ASKED[tree.name][question.name] for question in tree.questions]
-    return [asked[source] if isinstance(source, str) else source(galaxies, asked) for source in sources]
+    shares = dict(zip(QUESTIONS, answers(galaxies, DecisionTree.load("kaggle")), strict=True))
+    sources = [_SOURCES[tree.name][question.name] for question in tree.questions]
+    return [shares[source] if isinstance(source, str) else source(galaxies, shares) for source in sources]
 
 
 def expected_shares(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
@@ -135,75 +135,75 @@ def ballots(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> tuple[NDAr
 
 def crowd(n: int, tree: DecisionTree, rng: np.random.Generator) -> NDArray[np.int64]:
     """How many volunteers look at each of n galaxies of a campaign, at least 3; shape (n,)."""
-    found = CROWDS[tree.name]
-    usual = rng.normal(found.usual, found.spread, n)
-    few = rng.poisson(found.fewer, n)
-    return np.maximum(np.where(rng.random(n) < found.few, few, np.round(usual)), 3).astype(np.int64)
+    crowd_size = CROWDS[tree.name]
+    usual = rng.normal(crowd_size.usual, crowd_size.spread, n)
+    few = rng.poisson(crowd_size.fewer, n)
+    return np.maximum(np.where(rng.random(n) < crowd_size.few, few, np.round(usual)), 3).astype(np.int64)
 
 
 # What the questions of the Kaggle tree, which are those of Galaxy Zoo 2, are about.
 QUESTIONS = ("features", "edge", "bar", "spiral", "bulge", "odd", "round", "what", "shape", "winding", "number")
-Asked = dict[str, Values]
+Shares = dict[str, Values]
 
 
-def _faint_features(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _faint_features(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """Smooth, features, artifact: what hardly shows is none of the first two to some."""
     # So that the mean of `artifact` is near that of the release, 0.125 in 1,000 galaxies.
     lost = 0.13 * (1 - visibility.signal(galaxies))
-    smooth, features, artifact = asked["features"].T * (1 - lost)
+    smooth, features, artifact = shares["features"].T * (1 - lost)
     return np.stack([smooth, features, artifact + lost], axis=1)
 
 
-def _three_bulges(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _three_bulges(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """None, obvious, dominant: what is just noticeable is none to some and obvious to others."""
-    none, slight, obvious, dominant = asked["bulge"].T
+    none, slight, obvious, dominant = shares["bulge"].T
     return np.stack([none + 0.45 * slight, obvious + 0.55 * slight, dominant], axis=1)
 
 
-def _five_bulges(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _five_bulges(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """Dominant, large, moderate, small, none."""
-    none, slight, obvious, dominant = asked["bulge"].T
+    none, slight, obvious, dominant = shares["bulge"].T
     large, moderate = 0.15 * dominant + 0.4 * obvious, 0.6 * obvious + 0.15 * slight
     return np.stack([0.85 * dominant, large, moderate, 0.85 * slight + 0.1 * none, 0.9 * none], axis=1)
 
 
-def _three_bars(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _three_bars(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """Strong, weak, none: who may say weak says no less often."""
-    yes, no = asked["bar"].T
+    yes, no = shares["bar"].T
     strong = rises(visibility.bar(galaxies), 0.6, 0.12)
     return np.stack([yes * strong, yes * (1 - strong) + 0.12 * no, 0.88 * no], axis=1)
 
 
-def _counted(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _counted(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """The number of arms, where nobody may say that it cannot be told."""
-    told = asked["number"][:, :-1]
-    return told / told.sum(1, keepdims=True)
+    counted = shares["number"][:, :-1]
+    return counted / counted.sum(1, keepdims=True)
 
 
-def _disturbance(galaxies: pd.DataFrame, asked: Asked) -> tuple[Values, Values, Values]:
+def _disturbance(galaxies: pd.DataFrame, shares: Shares) -> tuple[Values, Values, Values]:
     """Shares of those who see a merger, of those who see debris or a disturbance, and how strong the tails are."""
-    odd = asked["odd"][:, 0]
-    merger, disturbed = asked["what"][:, 5], asked["what"][:, 2] + 0.5 * asked["what"][:, 3]
+    odd = shares["odd"][:, 0]
+    merger, disturbed = shares["what"][:, 5], shares["what"][:, 2] + 0.5 * shares["what"][:, 3]
     tails = np.clip(galaxies.tail_light.to_numpy() * visibility.signal(galaxies), 0, 1)
     return odd * merger, odd * disturbed * 0.8, tails
 
 
-def _merging_or_debris(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _merging_or_debris(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """Merger, tidal debris, both, neither."""
-    merger, disturbed, tails = _disturbance(galaxies, asked)
+    merger, disturbed, tails = _disturbance(galaxies, shares)
     return np.stack([merger * (1 - tails), disturbed, merger * tails, 1 - merger - disturbed], axis=1)
 
 
-def _merging_or_disturbed(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _merging_or_disturbed(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """None, minor disturbance, major disturbance, merger."""
-    merger, disturbed, tails = _disturbance(galaxies, asked)
+    merger, disturbed, tails = _disturbance(galaxies, shares)
     minor = disturbed * (1 - 0.7 * tails) * 0.6 + 0.05 * (1 - merger - disturbed)
     major = disturbed - disturbed * (1 - 0.7 * tails) * 0.6
     return np.stack([1 - merger - major - minor, minor, major, merger], axis=1)
 
 
 # Of each campaign's questions the one of Galaxy Zoo 2 that has the same answers, or how its shares come about.
-_ASKED: dict[str, dict[str, str | Callable[[pd.DataFrame, Asked], Values]]] = {
+_SOURCES: dict[str, dict[str, str | Callable[[pd.DataFrame, Shares], Values]]] = {
     "gz2": dict(zip((question.name for question in DecisionTree.load("gz2").questions), QUESTIONS, strict=True)),
     "gzd12": {
         "smooth-or-featured": "features",
@@ -224,7 +224,7 @@ _ASKED: dict[str, dict[str, str | Callable[[pd.DataFrame, Asked], Values]]] = {
         "bar": _three_bars,
         "bulge-size": _five_bulges,
         "how-rounded": "round",
-        "edge-on-bulge": lambda galaxies, asked: asked["shape"][:, [1, 2, 0]],
+        "edge-on-bulge": lambda galaxies, shares: shares["shape"][:, [1, 2, 0]],
         "spiral-winding": "winding",
         "spiral-arm-count": "number",
         "merging": _merging_or_disturbed,
@@ -234,7 +234,7 @@ _ASKED: dict[str, dict[str, str | Callable[[pd.DataFrame, Asked], Values]]] = {
         "disk-edge-on-ukidss": "edge",
         "has-spiral-arms-ukidss": "spiral",
         "bar-ukidss": "bar",
-        "bulge-size-ukidss": lambda galaxies, asked: asked["bulge"][:, ::-1],
+        "bulge-size-ukidss": lambda galaxies, shares: shares["bulge"][:, ::-1],
         "something-odd-ukidss": "odd",
         "how-rounded-ukidss": "round",
         "bulge-shape-ukidss": "shape",

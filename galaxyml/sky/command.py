@@ -14,11 +14,11 @@ def main(given: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the sheet, or the folder."""
     parser = argparse.ArgumentParser(
         prog="galaxyml sky",
-        description="Writes a picture with galaxies of every kind, or light curves of every class; or a folder of "
-        "pictures with a table of labels, as task=images takes it.",
+        description="Writes an image with galaxies of every kind, or light curves of every class; or a folder of "
+        "images with a table of labels, as task=images takes it.",
     )
     parser.add_argument("file", type=Path, help="a .jpg or .png that will be written; with --labels a new folder")
-    parser.add_argument("--labels", type=int, metavar="N", help="write a folder of N pictures with labels.csv instead")
+    parser.add_argument("--labels", type=int, metavar="N", help="write a folder of N images with labels.csv instead")
     parser.add_argument("--seed", type=int, default=0, help="of the galaxies (default: 0)")
     parser.add_argument(
         "--survey",
@@ -32,7 +32,7 @@ def main(given: Sequence[str] | None = None) -> None:
     elif arguments.labels is None:
         contact_sheet(arguments.file, arguments.seed, arguments.survey)
     elif arguments.survey != "sdss":
-        raise UserError(f"--survey {arguments.survey}: pictures with labels are those of SDSS; leave it out.")
+        raise UserError(f"--survey {arguments.survey}: images with labels are those of SDSS; leave it out.")
     elif arguments.file.exists():
         raise UserError(f"{arguments.file} is there already. Give a new folder.")
     else:

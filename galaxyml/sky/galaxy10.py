@@ -12,7 +12,7 @@ from galaxyml.runs.progress import track
 from galaxyml.sky import visibility
 from galaxyml.sky.population import Galaxy, farther, population
 from galaxyml.sky.positions import positions, redshifts
-from galaxyml.sky.render import in_threads, picture
+from galaxyml.sky.render import draw_image, in_threads
 from galaxyml.sky.survey import DECALS
 from galaxyml.sky.writers import allot, check
 
@@ -104,7 +104,7 @@ def write_galaxy10(folder: Path, count: int, seed: int, size: int = DECALS.cutou
         folder: Appears when all is written, or not at all; one that exists already is kept as it is.
         count: How many rows.
         seed: Of all of it.
-        size: Side of the pictures, pixels; the field of view is the same for all sizes.
+        size: Side of the images, pixels; the field of view is the same for all sizes.
 
     Raises:
         UserError: If a number is too small.
@@ -135,15 +135,15 @@ def objects(n: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng([seed, 10])
     names = list(CLASSES)
     ans = rng.permutation(np.repeat(np.arange(len(names)), allot(n, list(CLASSES.values()), least=1)))
-    label = np.where(rng.random(n) < WRONG, [names.index(rng.choice(MISTAKEN[names[said]])) for said in ans], ans)
-    parts = []
+    label = np.where(rng.random(n) < WRONG, [names.index(rng.choice(MISTAKEN[names[right]])) for right in ans], ans)
+    by_class = []
     for number, name in enumerate(names):
         where = np.flatnonzero(label == number)
-        parts.append(members(name, len(where), seed).set_index(where))
-    drawn = pd.concat(parts).sort_index()
+        by_class.append(members(name, len(where), seed).set_index(where))
+    drawn = pd.concat(by_class).sort_index()
     ra, dec = positions(n, SOUTH, NORTH, rng)
-    known = np.where(rng.random(n) < NO_REDSHIFT, np.nan, 1.0)
-    sky = {"ra": ra, "dec": dec, "redshift": known * redshifts(drawn.r90.to_numpy(), rng)}
+    measured = np.where(rng.random(n) < NO_REDSHIFT, np.nan, 1.0)
+    sky = {"ra": ra, "dec": dec, "redshift": measured * redshifts(drawn.r90.to_numpy(), rng)}
     first = {"row": np.arange(n), "ans": ans, "label": label, "repeat_of": pd.array([pd.NA] * n, dtype="Int64"), **sky}
     drawn = pd.concat([pd.DataFrame(first), drawn.assign(pixel=DECALS.pixel)], axis=1)
     return _repeat(drawn, rng)
@@ -157,12 +157,12 @@ def members(name: str, n: int, seed: int) -> pd.DataFrame:
         n: How many.
         seed: Of the galaxies, which differ from class to class.
     """
-    found = []
+    fitting = []
     shares = allot(n, [share for share, _, _ in MADE_OF[name]])
-    for part, ((_, kind, condition), wanted) in enumerate(zip(MADE_OF[name], shares, strict=True)):
-        own = np.random.SeedSequence([seed, list(CLASSES).index(name), part]).generate_state(1)[0]
-        found.append(_fitting(kind, f"({condition}) and magnitude < {FAINTEST}", AWAY[name], wanted, int(own)))
-    return pd.concat(found).iloc[np.random.default_rng([seed, 11]).permutation(n)]
+    for index, ((_, kind, condition), wanted) in enumerate(zip(MADE_OF[name], shares, strict=True)):
+        own = np.random.SeedSequence([seed, list(CLASSES).index(name), index]).generate_state(1)[0]
+        fitting.append(_fitting(kind, f"({condition}) and magnitude < {FAINTEST}", AWAY[name], wanted, int(own)))
+    return pd.concat(fitting).iloc[np.random.default_rng([seed, 11]).permutation(n)]
 
 
 def perceived(galaxies: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -218,28 +218,28 @@ def _fitting(kind: str, condition: str, away: float, n: int, seed: int) -> pd.Da
 def _repeat(drawn: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Puts objects in the place of a few others of their label, at most half an arcsec away."""
     wanted = max(round(REPEATED * len(drawn)), 1 if len(drawn) >= 100 else 0)
-    alike = drawn.sample(frac=1, random_state=rng).groupby(["ans", "label"])["row"]
-    # Every second row of those alike can repeat the one before it, so that no row is in two pairs.
-    pairs = alike.shift()[alike.cumcount() % 2 == 1].head(wanted).astype(np.int64)
+    same_label = drawn.sample(frac=1, random_state=rng).groupby(["ans", "label"])["row"]
+    # Every second row of one label can repeat the one before it, so that no row is in two pairs.
+    pairs = same_label.shift()[same_label.cumcount() % 2 == 1].head(wanted).astype(np.int64)
     copies, sources = pairs.index.to_numpy(), pairs.to_numpy()
     shown = np.arange(len(drawn))
     shown[copies] = sources
     table = drawn.iloc[shown].reset_index(drop=True).assign(row=drawn["row"])
     table.loc[copies, "repeat_of"] = sources
     table.loc[copies, "dec"] += rng.uniform(-0.5, 0.5, len(copies)) / 3600
-    # Half of the pairs are the same picture; the others differ a little in their noise.
+    # Half of the pairs are the same image; the others differ a little in their noise.
     table.loc[copies[::2], "depth"] *= 1.06
     return table
 
 
 def _write_images(file: h5py.File, drawn: pd.DataFrame, seed: int, size: int) -> None:
-    """Draws the pictures and writes them in slabs of whole chunks: a chunk is then written once."""
+    """Draws the images and writes them in slabs of whole chunks: a chunk is then written once."""
     images = file.create_dataset("images", (len(drawn), size, size, 3), "u1", chunks=True)
     slab: list[NDArray[np.uint8]] = []
     length = images.chunks[0] * max(1, 256 // images.chunks[0])
 
     def draw(galaxy: Galaxy) -> NDArray[np.uint8]:
-        return np.asarray(picture(galaxy, size, seed, DECALS))
+        return np.asarray(draw_image(galaxy, size, seed, DECALS))
 
     for number, pixels in enumerate(track(in_threads(draw, drawn), "Drawing galaxies", len(drawn)), start=1):
         slab.append(pixels)

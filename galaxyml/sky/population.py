@@ -52,7 +52,7 @@ def population(n: int, seed: int, kind: str | None = None) -> pd.DataFrame:
     """Draws galaxies.
 
     The first m rows of `population(n, seed)` are `population(m, seed)`. Parameters that a kind does not have are 0.
-    Columns: `kind`; `texture` (seed of what is random in its picture); `r90` (radius of 90 percent of the light,
+    Columns: `kind`; `texture` (seed of what is random in its image); `r90` (radius of 90 percent of the light,
     arcsec); `pixel` (of its cutout in SDSS, arcsec); `magnitude` (r); `color`
     and `young_color` (g - r of old and young stars); `angle` (degrees); `axis_ratio`; `sersic`; `inclination`
     (degrees); `thickness`; `scale` (of the disk, arcsec); `bulge` (share of the light), `bulge_radius` (arcsec),

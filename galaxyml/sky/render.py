@@ -1,4 +1,4 @@
-"""Pictures of galaxies as volunteers and nets see them."""
+"""Images of galaxies as volunteers and nets see them."""
 
 import io
 import os
@@ -41,29 +41,29 @@ DRAW: dict[str, Callable[[Galaxy, Frame, float, np.random.Generator], None]] = {
 
 
 def render(galaxies: pd.DataFrame, size: int = SDSS.cutout, seed: int = 0, survey: Survey = SDSS) -> torch.Tensor:
-    """Pictures of galaxies, each the same whatever else is in the table.
+    """Images of galaxies, each the same whatever else is in the table.
 
     A galaxy is drawn on the camera's pixels and then resampled, as the survey's cutouts are, so that it costs less than
-    its picture has pixels. Galaxies are drawn one by one, in threads: the camera's frames differ in size, and one fits
+    its image has pixels. Galaxies are drawn one by one, in threads: the camera's frames differ in size, and one fits
     the cache of a core where a batch of them does not.
 
     Args:
         galaxies: Rows of a `population`.
-        size: Side of a picture, pixels; the field of view is the same for all sizes.
+        size: Side of an image, pixels; the field of view is the same for all sizes.
         seed: Of noise, surroundings and what a galaxy's parameters leave open.
-        survey: That takes the pictures.
+        survey: That takes the images.
 
     Returns:
         Red, green and blue, uint8, shape (N, size, size, 3).
     """
-    pictures = np.empty((len(galaxies), size, size, 3), dtype=np.uint8)
+    images = np.empty((len(galaxies), size, size, 3), dtype=np.uint8)
 
     def fill(galaxy: Galaxy, number: int) -> None:
-        pictures[number] = np.asarray(picture(galaxy, size, seed, survey))
+        images[number] = np.asarray(draw_image(galaxy, size, seed, survey))
 
     for _ in in_threads(fill, galaxies, range(len(galaxies))):
         pass
-    return torch.from_numpy(pictures)
+    return torch.from_numpy(images)
 
 
 def in_threads(draw: Callable[..., Result], galaxies: pd.DataFrame, *others: Iterable[Any]) -> Iterator[Result]:
@@ -83,8 +83,8 @@ def in_threads(draw: Callable[..., Result], galaxies: pd.DataFrame, *others: Ite
         torch.set_num_threads(before)
 
 
-def picture(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: Survey = SDSS) -> Image.Image:
-    """The picture of one galaxy.
+def draw_image(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: Survey = SDSS) -> Image.Image:
+    """The image of one galaxy.
 
     Args:
         galaxy: A row of a `population`.
@@ -134,5 +134,5 @@ def observe(galaxy: Galaxy, frame: Frame, rng: np.random.Generator) -> torch.Ten
 
 
 def levels(light: torch.Tensor, survey: Survey = SDSS) -> NDArray[np.uint8]:
-    """The stretched picture in 256 levels, shape (H, W, 3)."""
+    """The stretched image in 256 levels, shape (H, W, 3)."""
     return np.ascontiguousarray((stretch(light, survey) * 255 + 0.5).to(torch.uint8).numpy())

@@ -1,4 +1,4 @@
-"""A contact sheet: galaxies of every kind in one picture, to see whether they look like galaxies."""
+"""A contact sheet: galaxies of every kind in one image, to see whether they look like galaxies."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ ROWS = {
 
 
 def contact_sheet(path: Path, seed: int = 0, survey: str = "sdss") -> None:
-    """Writes a picture with rows of galaxies, resolved well enough to tell what they are.
+    """Writes an image with rows of galaxies, resolved well enough to tell what they are.
 
     Args:
         path: Ends in .jpg or .png.

@@ -47,11 +47,11 @@ def reached(shares: list[Values], tree: DecisionTree, at_first: float = 1.0) -> 
         Shape (N,), for each question.
     """
     paths: list[Values] = []
-    found = []
+    arriving = []
     for share, leads in zip(shares, tree.leads, strict=True):
-        found.append(np.sum([paths[lead] for lead in leads], axis=0) if leads else np.full(len(share), at_first))
-        paths.extend((share * found[-1][:, None]).T)
-    return found
+        arriving.append(np.sum([paths[lead] for lead in leads], axis=0) if leads else np.full(len(share), at_first))
+        paths.extend((share * arriving[-1][:, None]).T)
+    return arriving
 
 
 def walk(
@@ -217,12 +217,12 @@ def _number_of_arms(galaxies: pd.DataFrame) -> Values:
     seen = visibility.arms(galaxies)
     number = np.where(galaxies.arms > 0, np.minimum(galaxies.arms, 5), 2).astype(float)
     spread = 0.35 + 0.8 * (1 - seen) ** 2 + 0.10 * (number - 1)
-    told = np.exp(-0.5 * ((np.arange(1, 6)[None] - number[:, None]) / spread[:, None]) ** 2) + 0.02
-    told[:, 1] *= 1.5  # two is what is expected
-    told /= told.sum(1, keepdims=True)
+    weights = np.exp(-0.5 * ((np.arange(1, 6)[None] - number[:, None]) / spread[:, None]) ** 2) + 0.02
+    weights[:, 1] *= 1.5  # two is what is expected
+    weights /= weights.sum(1, keepdims=True)
     unsure = 0.03 + 0.85 * rises(-seen, -0.18, 0.07) + 0.08 * (number > 3)
     unsure = np.minimum(unsure, 0.9)[:, None]
-    return np.concatenate([told * (1 - unsure), unsure], axis=1)
+    return np.concatenate([weights * (1 - unsure), unsure], axis=1)
 
 
 _ASKED = {

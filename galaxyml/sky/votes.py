@@ -42,7 +42,7 @@ def vote(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> NDArray[np.fl
 
 
 def _stream(seed: int, texture: int) -> np.random.Generator:
-    # The third number keeps the votes apart from the noise of the picture.
+    # The third number keeps the votes apart from the noise of the image.
     return np.random.default_rng([seed, texture, 1])
 
 

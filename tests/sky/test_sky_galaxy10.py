@@ -45,7 +45,7 @@ def test_the_file_has_the_keys_types_and_shapes_of_the_original(written):
         assert 0 < known.min() < known.max() < 0.5
 
 
-def test_every_row_has_its_picture(written, truth):
+def test_every_row_has_its_image(written, truth):
     with h5py.File(written / FILE) as file:
         some = [0, 57, N - 1]
         drawn = truth.iloc[some].assign(blemish="")
@@ -149,7 +149,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
         drawn.append(galaxy)
         return Image.new("RGB", (size, size))
 
-    monkeypatch.setattr(galaxy10, "picture", interrupted)
+    monkeypatch.setattr(galaxy10, "draw_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_galaxy10(tmp_path / "galaxy10", 12, seed=1, size=16)
     assert list(tmp_path.iterdir()) == []

@@ -37,11 +37,11 @@ class EclipsingBinary(Model):
         angle = 2 * np.pi * ((mjd - FIRST) / p["period"] + p["at"])
         apart = np.sqrt(np.sin(angle) ** 2 + (tilt * np.cos(angle)) ** 2)
         hidden = overlap(apart, p["radius"], small)
-        one = planck(WAVELENGTH[band], p["temperature"])
-        other = planck(WAVELENGTH[band], p["temperature"] * p["temperature_ratio"])
-        total = np.pi * (p["radius"] ** 2 * one + small**2 * other)
+        light = planck(WAVELENGTH[band], p["temperature"])
+        other_light = planck(WAVELENGTH[band], p["temperature"] * p["temperature_ratio"])
+        total = np.pi * (p["radius"] ** 2 * light + small**2 * other_light)
         # At angle 0 the larger star is behind.
-        lost = hidden * np.where(np.cos(angle) > 0, one, other) / total
+        lost = hidden * np.where(np.cos(angle) > 0, light, other_light) / total
         tides = -TIDE * p["radius"] ** 3 * (1 - tilt**2) * np.cos(2 * angle) / 2
         reference = planck(WAVELENGTH[2], p["temperature"]) * p["radius"] ** 2
         reference = reference + planck(WAVELENGTH[2], p["temperature"] * p["temperature_ratio"]) * small**2
