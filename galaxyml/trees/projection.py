@@ -48,10 +48,10 @@ def project(values: Tensor, tree: DecisionTree) -> Tensor:
     if not values.is_floating_point():
         raise UserError(f"Values to project must be floating-point numbers; found {values.dtype}. Give floats.")
     rules = _Rules(tree)
-    found = torch.empty_like(values)
-    for part, into in zip(values.split(ROWS), found.split(ROWS), strict=True):
-        into.copy_(_nearest(part.double(), rules))
-    return found
+    nearest = torch.empty_like(values)
+    for rows, into in zip(values.split(ROWS), nearest.split(ROWS), strict=True):
+        into.copy_(_nearest(rows.double(), rules))
+    return nearest
 
 
 class _Rules:

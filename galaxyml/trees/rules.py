@@ -41,8 +41,8 @@ def violation(values: Tensor, tree: DecisionTree) -> Tensor:
     Returns:
         A scalar; 0 for no galaxies.
     """
-    found = gaps(values, tree).abs()
-    return found.max() if found.numel() else values.new_zeros(())
+    sizes = gaps(values, tree).abs()
+    return sizes.max() if sizes.numel() else values.new_zeros(())
 
 
 def normalise(values: Tensor, tree: DecisionTree) -> Tensor:
@@ -88,7 +88,7 @@ def divisive(scores: Tensor) -> Tensor:
     their slopes finite where the sum is small.
 
     A rectified score that is below 0 for every galaxy would learn nothing any more. The original, which got stuck at
-    times, clipped scores to [0, 1] without dividing for its first 10,000 pictures. Here a score below 0 counts as 0
+    times, clipped scores to [0, 1] without dividing for its first 10,000 images. Here a score below 0 counts as 0
     but still learns, "straight through" (Bengio et al. 2013, arXiv:1308.3432), if the loss falls where it rises.
 
     Args:
@@ -125,8 +125,8 @@ class TreeHead(nn.Module):
     def forward(self, scores: Tensor) -> Tensor:
         """Fractions of paths from any scores; both of shape (N, K)."""
         # In half precision the sums would be off by 1e-3.
-        parts = scores.float().split(_sizes(self.tree), dim=1)
-        return _walk(torch.cat([SHARES[self.shares](part) for part in parts], dim=1), self.tree)
+        blocks = scores.float().split(_sizes(self.tree), dim=1)
+        return _walk(torch.cat([SHARES[self.shares](block) for block in blocks], dim=1), self.tree)
 
 
 def _sizes(tree: DecisionTree) -> list[int]:
@@ -135,13 +135,13 @@ def _sizes(tree: DecisionTree) -> list[int]:
 
 def _sums(values: Tensor, tree: DecisionTree) -> Tensor:
     """Sum of each question's answers, shape (N, Q)."""
-    return torch.stack([part.sum(1) for part in values.split(_sizes(tree), dim=1)], dim=1)
+    return torch.stack([answers.sum(1) for answers in values.split(_sizes(tree), dim=1)], dim=1)
 
 
 def _leading(values: Tensor, tree: DecisionTree) -> Tensor:
     """Value that leads to each question, shape (N, Q)."""
-    one = values.new_ones(len(values))
-    return torch.stack([values[:, leads].sum(1) if leads else one for leads in tree.leads], dim=1)
+    everyone = values.new_ones(len(values))
+    return torch.stack([values[:, leads].sum(1) if leads else everyone for leads in tree.leads], dim=1)
 
 
 def _walk(shares: Tensor, tree: DecisionTree) -> Tensor:
