@@ -1,25 +1,13 @@
 """Eclipsing binaries: two stars as disks of even brightness that pass before each other."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
 from galaxyml.sky.light_curves.explosions import FIRST
-from galaxyml.sky.light_curves.laws import Law, Model, Parameters, lognormal, normal, uniform
+from galaxyml.sky.light_curves.laws import LAWS, Model, Parameters
 from galaxyml.sky.light_curves.spectra import planck
 
 TIDE = 0.9  # strength of the ellipsoidal variation (Morris 1985, ApJ 295, 143, eq. 1, for linear limb darkening of 0.5)
-LAWS: Mapping[str, Law] = {
-    "magnitude": normal(20.0, 1.2),  # in r, out of eclipse
-    "period": lognormal(1.1, 0.9),  # days
-    "radius": uniform(0.16, 0.42),  # of the larger star, in units of the separation
-    "radius_ratio": uniform(0.5, 1.0),
-    "temperature": lognormal(7200.0, 0.22),  # of the larger star, Kelvin
-    "temperature_ratio": uniform(0.6, 1.0),
-    "impact": uniform(0.0, 0.75),  # cos(inclination) over the sum of the radii: below 1 they eclipse
-    "at": uniform(0, 1),
-}
 
 
 class EclipsingBinary(Model):
@@ -28,7 +16,7 @@ class EclipsingBinary(Model):
     The template is the mean light out of eclipse.
     """
 
-    laws = LAWS
+    laws = LAWS["EB"]
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         p = parameters

@@ -20,9 +20,7 @@ class Explosion(Model):
     """A class of explosions, at any time of the survey; their templates are empty.
 
     Attributes:
-        laws: Of `magnitude` (AB, absolute, at the peak and at `reference`), `hot`, `cool` and `pace` (of `cooling`;
-            Kelvin and days), `edge` and `slope` (of `thermal`), `reddening` (of the host, E(B-V)), and of the shape's
-            parameters.
+        laws: Of what laws.yaml says of explosions.
         shape: Light at `reference`, 1 at its peak, from phases (days since the peak, at rest), wavelengths at rest and
             the parameters.
         reference: Wavelength at rest of the shape and of the absolute magnitude, Angstrom.

@@ -2,8 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
+import yaml
 
 from galaxyml.sky.light_curves.bands import Bands, Values
 
@@ -43,9 +45,24 @@ def gamma(median: float) -> Law:
     return lambda rng: rng.standard_gamma(3.0) * median / 2.674
 
 
+def seed() -> Law:
+    """Seeds of generators."""
+    return lambda rng: float(rng.integers(2**31))
+
+
 def draw(laws: Mapping[str, Law], rng: np.random.Generator) -> Parameters:
     """One value a law, in their order."""
     return {name: float(law(rng)) for name, law in laws.items()}
+
+
+_BY_NAME: dict[str, Callable[..., Law]] = {
+    law.__name__: law for law in (fixed, uniform, normal, lognormal, exponential, gamma, seed)
+}
+# By class: the laws of its parameters.
+LAWS: dict[str, dict[str, Law]] = {
+    kind: {parameter: _BY_NAME[law](*numbers) for parameter, (law, *numbers) in laws.items()}
+    for kind, laws in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")).items()
+}
 
 
 class Model(ABC):

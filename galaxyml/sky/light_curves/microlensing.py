@@ -4,18 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
-from galaxyml.sky.light_curves.explosions import FIRST, LAST
-from galaxyml.sky.light_curves.laws import Law, Model, Parameters, lognormal, normal, uniform
+from galaxyml.sky.light_curves.laws import LAWS, Model, Parameters
 from galaxyml.sky.light_curves.spectra import planck
 
 Points = NDArray[np.complex128]
 
-SOURCE: dict[str, Law] = {
-    "magnitude": normal(20.3, 1.3),  # in r, unmagnified
-    "temperature": lognormal(4600.0, 0.15),  # Kelvin
-    "peak": uniform(FIRST, LAST),
-    "crossing": lognormal(32.0, 0.7),  # of the Einstein radius, days
-}
 # How far an image may be from where the lens equation sends it, Einstein radii: roots that are no images are farther.
 TOLERANCE = 1e-5
 
@@ -23,7 +16,7 @@ TOLERANCE = 1e-5
 class SingleLens(Model):
     """A point mass (Paczynski 1986, ApJ 304, 1)."""
 
-    laws = SOURCE | {"impact": uniform(0.0, 1.0)}  # in Einstein radii
+    laws = LAWS["MicroLens-Single"]
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         p = parameters
@@ -34,12 +27,7 @@ class SingleLens(Model):
 class BinaryLens(Model):
     """Two point masses: at their caustics two images appear or vanish (Mao & Paczynski 1991, ApJ 374, L37)."""
 
-    laws = SOURCE | {
-        "impact": uniform(0.0, 0.35),
-        "mass_ratio": lognormal(0.45, 0.5),
-        "separation": lognormal(1.05, 0.25),  # Einstein radii
-        "angle": uniform(0.0, 2 * np.pi),  # of the source's path against the line through the masses
-    }
+    laws = LAWS["MicroLens-Binary"]
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         p = parameters

@@ -1,12 +1,10 @@
 """Stars that pulsate or flare: RR Lyrae, Mira and M dwarfs."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
 from galaxyml.sky.light_curves.explosions import FIRST, LAST
-from galaxyml.sky.light_curves.laws import Law, Model, Parameters, draw, exponential, lognormal, normal, uniform
+from galaxyml.sky.light_curves.laws import LAWS, Law, Model, Parameters, draw, normal, uniform
 from galaxyml.sky.light_curves.spectra import planck
 
 # Fourier terms of magnitudes in g: amplitude over that of the first, and phase against it, of types ab and c
@@ -25,24 +23,6 @@ MIRA_SWING = np.array([2.6, 2.2, 1.9, 1.45, 1.1, 1.0])  # peak to peak, over tha
 FLARE_RISE = (1.0, 1.941, -0.175, -2.246, -1.125)
 FLARE_FALL = ((0.6890, -1.600), (0.3030, -0.2783))
 FLARE_HEAT = 10_000.0  # Kelvin
-MIRA: Mapping[str, Law] = {
-    "magnitude": normal(15.9, 0.7),  # in y
-    "period": lognormal(270.0, 0.4),  # days
-    "swing": lognormal(1.5, 0.25),  # from peak to peak in y
-    "redness": lognormal(1.0, 0.15),  # of its colors over the usual ones
-    "skew": normal(0.25, 0.1),
-    "unrest": exponential(0.08),  # of its cycles
-    "at": uniform(0, 1),
-    "template_at": uniform(0, 1),
-}
-M_DWARF: Mapping[str, Law] = {
-    "magnitude": normal(20.8, 1.1),  # in r
-    "temperature": normal(3100.0, 150.0),
-    "rate": lognormal(0.12, 0.5),  # of flares a day
-    "energy": lognormal(0.8, 0.6),  # peak of the smallest flares in u, over the star's light in u
-    "width": lognormal(0.022, 0.4),  # of flares at half of the peak, days
-    "flares": lambda rng: float(rng.integers(2**31)),  # their seed
-}
 
 
 class RRLyrae(Model):
@@ -80,7 +60,7 @@ class RRLyrae(Model):
 class Mira(Model):
     """Long-period giants of huge swings, the larger the bluer."""
 
-    laws = MIRA
+    laws = LAWS["Mira"]
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         p = parameters
@@ -99,7 +79,7 @@ class Mira(Model):
 class MDwarf(Model):
     """Cool dwarfs whose hot flares last minutes to hours."""
 
-    laws = M_DWARF
+    laws = LAWS["M-dwarf"]
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         p = parameters
