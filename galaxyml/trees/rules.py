@@ -40,6 +40,10 @@ def violation(values: Tensor, tree: DecisionTree) -> Tensor:
 
     Returns:
         A scalar; 0 for no galaxies.
+
+    >>> tree = DecisionTree.load("kaggle")
+    >>> violation(torch.zeros(1, len(tree.columns)), tree)  # the answers to the first question sum to 0, not to 1
+    tensor(1.)
     """
     sizes = gaps(values, tree).abs()
     return sizes.max() if sizes.numel() else values.new_zeros(())

@@ -56,6 +56,10 @@ class DecisionTree:
 
         Raises:
             UserError: If there is no such tree, or its file breaks a rule (the message says which).
+
+        >>> tree = DecisionTree.load("kaggle")
+        >>> len(tree.questions), len(tree.columns), tree.columns[:3]
+        (11, 37, ['Class1.1', 'Class1.2', 'Class1.3'])
         """
         names = {path.stem: path for path in FOLDER.glob("*.yaml")}
         path = Path(name) if str(name).endswith((".yaml", ".yml")) else names.get(str(name))

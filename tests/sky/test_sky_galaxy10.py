@@ -6,7 +6,7 @@ from PIL import Image
 
 from galaxyml.runs.errors import UserError
 from galaxyml.sky import galaxy10, population, render
-from galaxyml.sky.galaxy10 import CLASSES, FILE, MADE_OF, MISTAKEN, members, perceived, write_galaxy10
+from galaxyml.sky.galaxy10 import CLASSES, FILE, RECIPES, members, perceived, write_galaxy10
 from galaxyml.sky.survey import DECALS
 from galaxyml.sky.writers import allot
 
@@ -84,7 +84,8 @@ def test_a_few_labels_are_mistaken_for_neighbouring_ones():
     drawn, names = galaxy10.objects(4000, 2), list(CLASSES)
     wrong = drawn[drawn.ans != drawn.label]
     assert 0.02 < len(wrong) / 4000 < 0.06
-    assert all(names[label] in MISTAKEN[names[said]] for said, label in zip(wrong.ans, wrong.label, strict=True))
+    for answer, label in zip(wrong.ans, wrong.label, strict=True):
+        assert names[label] in RECIPES[names[answer]]["mistaken_for"]
 
 
 def test_repeats_are_the_pairs_within_an_arcsecond(written, truth):
@@ -112,7 +113,7 @@ def test_half_a_percent_of_a_large_file_is_repeated():
 def test_every_class_has_bright_enough_members_of_its_kinds(name):
     found = members(name, 30, 3)
     assert len(found) == 30
-    assert set(found.kind) <= {kind for _, kind, _ in MADE_OF[name]}
+    assert set(found.kind) <= {kind for _, kind, _ in RECIPES[name]["made_of"]}
     assert found.magnitude.max() < 17.77
 
 
