@@ -17,7 +17,7 @@ from gradio_client import Client, handle_file
 
 from galaxyml.page.serving import served
 from galaxyml.sky.population import population, rows
-from galaxyml.sky.render import picture
+from galaxyml.sky.render import draw_image
 
 ONE_BY_ONE, AT_ONCE = 12, 50
 
@@ -26,7 +26,7 @@ def pictures(folder: Path, count: int) -> list[Path]:
     """Writes so many simulated galaxies."""
     paths = [folder / f"{number}.jpg" for number in range(count)]
     for path, galaxy in zip(paths, rows(population(count, 3)), strict=True):
-        picture(galaxy).save(path)
+        draw_image(galaxy).save(path)
     return paths
 
 

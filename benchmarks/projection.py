@@ -15,7 +15,7 @@ import torch
 from data_path import ROUNDS, alternate
 from torch import Tensor
 
-from galaxyml.trees import DecisionTree, constrain, project, violation
+from galaxyml.trees import DecisionTree, normalise, project, violation
 from galaxyml.trees.projection import _Rules
 
 ROWS = 80_000
@@ -53,14 +53,14 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(ROWS, len(TREE.columns), generator=generator, dtype=torch.double)
     uniform = torch.rand(noise.shape, generator=generator, dtype=torch.double)
-    truth = constrain(uniform, TREE)
+    truth = normalise(uniform, TREE)
     sets = {"uniform": uniform, "off by 0.1": truth + 0.1 * noise, "far out": 300 * noise, "consistent": truth}
     print(f"{torch.get_num_threads()} threads, {ROWS:,} rows of {len(TREE.columns)}, medians of {ROUNDS} rounds")
     for name, values in sets.items():
         mean, most = passes(values)
-        found = alternate({"project": on(values, project), "constrain": on(values, constrain)})
+        found = alternate({"project": on(values, project), "normalise": on(values, normalise)})
         print(
-            f"  {name:<12}{found['project']:6.2f} s, {found['project'] / found['constrain']:4.1f} times constrain; "
+            f"  {name:<12}{found['project']:6.2f} s, {found['project'] / found['normalise']:4.1f} times normalise; "
             f"{mean:.1f} passes a row, {most} at most; largest gap {violation(project(values, TREE), TREE):.0e}"
         )
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from galaxyml.models.backbone_with_head import BackboneWithHead
+from galaxyml.models.backbone_with_head import BackboneWithHead, hidden_layer
 
 
 class AstroCNN(BackboneWithHead):
@@ -36,6 +36,4 @@ class AstroCNN(BackboneWithHead):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
             layers += [nn.MaxPool2d(2), nn.Dropout2d(dropout)]
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Sequential(
-            nn.Linear(channels[-1], hidden), nn.ReLU(inplace=True), nn.Dropout(head_dropout), nn.Linear(hidden, outputs)
-        )
+        self.head = hidden_layer(channels[-1], hidden, head_dropout, outputs)

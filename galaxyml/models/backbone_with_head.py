@@ -1,4 +1,4 @@
-"""Nets in two parts: `features` makes numbers of images, `head` makes scores of those."""
+"""The contract of nets that can be tuned in phases: `features` of images, and a `head` on them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,21 @@ PART = 32
 class BackboneWithHead(nn.Module):
     """A net whose scores are `head(features(images))`.
 
+    Any other net can be trained as a whole. One of these can also be tuned by its head alone, with features that are
+    computed once (`tune=head`), by low-rank matrices beside its backbone (`tune=lora`), with a learning rate of its own
+    for each layer, and by features averaged over views (`Symmetric`); distances between features tell which images are
+    out of distribution. A subclass sets both attributes in its constructor and needs no `forward`.
+
     Attributes:
-        features: Images in [0, 1], shape (N, 3, H, W) -> features (N, F).
-        head: Features (N, F) -> scores (N, K).
+        features: A module, or a method, that takes images in [0, 1], shape (N, 3, H, W), to features (N, F), each row
+            by itself. Its parameters are all of the net's but the head's.
+        head: A module that takes features (N, F) to scores (N, K) before any activation.
+
+    >>> net = BackboneWithHead()
+    >>> net.features = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    >>> net.head = nn.Linear(12, 5)
+    >>> net(torch.rand(4, 3, 32, 32)).shape
+    torch.Size([4, 5])
     """
 
     features: Any
@@ -25,24 +37,31 @@ class BackboneWithHead(nn.Module):
         return self.head(self.features(images))
 
 
-def in_parts(function: Callable[[Tensor], Tensor], inputs: Tensor, size: int = PART) -> Tensor:
-    """Applies a function to parts of equal size, the last one padded with zeros.
+def hidden_layer(features: int, hidden: int, dropout: float, outputs: int) -> nn.Sequential:
+    """A head with one hidden layer: features (N, F) -> scores (N, K); dropout leaves hidden units out."""
+    return nn.Sequential(
+        nn.Linear(features, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, outputs)
+    )
 
-    Libraries choose how they add up by the shape of a batch. With one shape, what is said of an object does not depend
-    on which others are asked about at the same time, to the last bit.
+
+def in_parts(function: Callable[[Tensor], Tensor], inputs: Tensor, size: int = PART) -> Tensor:
+    """Applies a function to chunks of equal size, the last one padded with zeros.
+
+    Libraries choose how they add up by the shape of a batch. With one shape, an object's output does not depend on
+    which others are in the batch, to the last bit.
 
     Args:
         function: (size, …) -> (size, …), each row by itself.
         inputs: Shape (N, …).
-        size: Rows a part.
+        size: Rows a chunk.
 
     Returns:
-        What the function says of each row, shape (N, …).
+        The function's value of each row, shape (N, …).
     """
-    found = []
-    for part in inputs.split(size):
-        padded = torch.cat([part, part.new_zeros(size - len(part), *part.shape[1:])])
+    outputs = []
+    for chunk in inputs.split(size):
+        padded = torch.cat([chunk, chunk.new_zeros(size - len(chunk), *chunk.shape[1:])])
         if padded.ndim == 4:
             padded = padded.contiguous(memory_format=torch.channels_last)
-        found.append(function(padded)[: len(part)])
-    return torch.cat(found)
+        outputs.append(function(padded)[: len(chunk)])
+    return torch.cat(outputs)

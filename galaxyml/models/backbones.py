@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
-from galaxyml.models.backbone_with_head import BackboneWithHead
+from galaxyml.models.backbone_with_head import BackboneWithHead, hidden_layer
 from galaxyml.runs.errors import UserError, did_you_mean, shorten
 
 # Seconds for the hub to answer, asked once; its own client would ask for 47 s before it says that there is no network.
-PATIENCE = 10
+REQUEST_TIMEOUT = 10
 SAFE = {"pytorch_model.bin": "model.safetensors", "open_clip_pytorch_model.bin": "open_clip_model.safetensors"}
 
 
@@ -107,15 +107,15 @@ def timm_net(
     """
     if not timm.is_model(name):
         raise UserError(f"model.name={name}: timm has no such net. {did_you_mean(name, timm.list_models())[:300]}")
-    known = timm.get_pretrained_cfg(name)
-    if size is not None and known is not None and known.fixed_input_size:
+    published = timm.get_pretrained_cfg(name)
+    if size is not None and published is not None and published.fixed_input_size:
         options = {"img_size": size} | options
     net: Any = timm.create_model(name, num_classes=outputs, **options)
     _check_size(net, name, size)  # before anything is fetched
     if weights is not None:
         _load(net, name, Path(weights).expanduser())
     elif pretrained:
-        net = _fetched(name, known, num_classes=outputs, **options)
+        net = _fetched(name, published, num_classes=outputs, **options)
     mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
     last = net.get_classifier()
     if not isinstance(last, nn.Linear):  # two heads, a convolution, …
@@ -126,10 +126,7 @@ def timm_net(
         return Normalised(net, mean, std)
     if hidden:
         net.reset_classifier(0)
-        head = nn.Sequential(
-            nn.Linear(last.in_features, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, outputs)
-        )
-        return Backbone(net, mean, std, head)
+        return Backbone(net, mean, std, hidden_layer(last.in_features, hidden, dropout, outputs))
     if pretrained or weights is not None:
         # A random last layer would begin far from any fraction, and its first gradients would spoil the features.
         nn.init.zeros_(last.weight)
@@ -150,14 +147,14 @@ def _check_size(net: Any, name: str, size: int | None) -> None:
         )
 
 
-def _fetched(name: str, known: Any, **options: Any) -> Any:
+def _fetched(name: str, published: Any, **options: Any) -> Any:
     """A net of timm with its weights, from the hub's cache or else from the hub."""
-    if known is None or not (known.hf_hub_id or known.url):
+    if published is None or not (published.hf_hub_id or published.url):
         raise UserError(f"model.pretrained=true: timm has no weights of {name}. Give a file with model.weights=FILE.")
-    if known.hf_hub_id:
-        file = _hub_file(name, known)
+    if published.hf_hub_id:
+        file = _hub_file(name, published)
         # custom_load tells how to read other formats.
-        custom = known.custom_load if file.suffix not in (".safetensors", ".bin") else False
+        custom = published.custom_load if file.suffix not in (".safetensors", ".bin") else False
         options["pretrained_cfg_overlay"] = {"file": str(file), "custom_load": custom}
     try:
         return timm.create_model(name, pretrained=True, **options)
@@ -168,10 +165,10 @@ def _fetched(name: str, known: Any, **options: Any) -> Any:
         ) from error
 
 
-def _hub_file(name: str, known: Any) -> Path:
+def _hub_file(name: str, published: Any) -> Path:
     """A net's weights in the hub's cache, fetched first if they are not there."""
-    repository, _, revision = known.hf_hub_id.partition("@")
-    given = known.hf_hub_filename or "pytorch_model.bin"
+    repository, _, revision = published.hf_hub_id.partition("@")
+    given = published.hf_hub_filename or "pytorch_model.bin"
     files = [SAFE[given], given] if given in SAFE else [given]
     for file in files:
         if isinstance(cached := try_to_load_from_cache(repository, file, revision=revision or None), str):
@@ -180,14 +177,15 @@ def _hub_file(name: str, known: Any) -> Path:
     reason = ""
     for file, url in zip(files, urls, strict=True):
         try:
-            get_hf_file_metadata(url, timeout=PATIENCE)
+            get_hf_file_metadata(url, timeout=REQUEST_TIMEOUT)
             return Path(hf_hub_download(repository, file, revision=revision or None))
         except Exception as error:  # the hub's client raises those of its HTTP library, which has changed
             offline = isinstance(error, OfflineModeIsEnabled)
             reason = reason or ("HF_HUB_OFFLINE is set" if offline else _reason(error))
             if not isinstance(error, EntryNotFoundError):
                 break
-    also = f" (or {known.url})" if str(known.url).startswith("https:") and known.url.endswith(".pth") else ""
+    url = str(published.url)
+    also = f" (or {url})" if url.startswith("https:") and url.endswith(".pth") else ""
     folder = f"models--{repository.replace('/', '--')}"
     raise UserError(
         f"model.pretrained=true: the weights of {name} cannot be fetched from the hub, nor are they in its cache "
@@ -247,5 +245,5 @@ def _load(net: nn.Module, name: str, path: Path) -> None:
 
 
 def _classifiers(net: Any) -> tuple[str, ...]:
-    found = net.pretrained_cfg["classifier"]
-    return (found,) if isinstance(found, str) else tuple(found)
+    layers = net.pretrained_cfg["classifier"]
+    return (layers,) if isinstance(layers, str) else tuple(layers)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from galaxyml.models.backbone_with_head import BackboneWithHead
+from galaxyml.models.backbone_with_head import BackboneWithHead, hidden_layer
 
 ORIENTATIONS = 8
 
@@ -135,6 +135,4 @@ class DihedralCNN(BackboneWithHead):
             layers += [GroupConvolution(before, after, FROM_MAPS)]
         layers += [GroupBatchNorm(channels[-1]), nn.ReLU(inplace=True), OrientationPool()]
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Sequential(
-            nn.Linear(channels[-1], hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, outputs)
-        )
+        self.head = hidden_layer(channels[-1], hidden, dropout, outputs)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from galaxyml.models.backbone_with_head import BackboneWithHead
+from galaxyml.models.backbone_with_head import BackboneWithHead, hidden_layer
 
 
 class GalaxyCNN(BackboneWithHead):
@@ -41,6 +41,4 @@ class GalaxyCNN(BackboneWithHead):
             layers += [nn.BatchNorm2d(after)] if batch_norm else []
             layers += [nn.ReLU(inplace=True)]
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Sequential(
-            nn.Linear(channels[-1], hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, outputs)
-        )
+        self.head = hidden_layer(channels[-1], hidden, dropout, outputs)

@@ -17,7 +17,7 @@ def lora(net: BackboneWithHead, rank: int = 8, alpha: float = 16.0, dropout: flo
     nothing else is. A net that has them already keeps them.
 
     Args:
-        net: Says what it said before, until it is trained.
+        net: Its outputs stay the same until it is trained.
         rank: Of the matrices, at least 1.
         alpha: Their scale, times the rank.
         dropout: Probability of leaving out an input of theirs.
@@ -33,8 +33,8 @@ def lora(net: BackboneWithHead, rank: int = 8, alpha: float = 16.0, dropout: flo
 
 
 def _inject(net: BackboneWithHead, rank: int, alpha: float, dropout: float) -> None:
-    of_head = {id(part) for part in net.head.modules()}
-    layers = [name for name, part in net.named_modules() if isinstance(part, nn.Linear) and id(part) not in of_head]
+    of_head = set(net.head.modules())
+    layers = [name for name, layer in net.named_modules() if isinstance(layer, nn.Linear) and layer not in of_head]
     if not layers:
         kind = type(getattr(net, "net", net)).__name__
         raise UserError(

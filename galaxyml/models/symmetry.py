@@ -1,8 +1,8 @@
-"""Views of one picture that show the same galaxy, and a net that answers by the mean over them.
+"""Views of one image that show the same galaxy, and a net that answers by the mean over them.
 
 A galaxy has no up, and what it is does not depend on where in the frame it lies. A mean over views is closer to the
 truth than one view (Dieleman et al. 2015, MNRAS 450, 1441, average over 60); over all symmetries of the square it is
-the same however the picture is turned by quarter turns or mirrored.
+the same however the image is turned by quarter turns or mirrored.
 """
 
 import math
@@ -18,11 +18,11 @@ from galaxyml.data.images.views import affine, central, symmetric
 from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.runs.errors import UserError, did_you_mean
 
-MOST = 1_000  # views of a picture
+MOST = 1_000  # views of an image
 
 
 class ViewSet(Protocol):
-    """Several views of each picture."""
+    """Several views of each image."""
 
     @property
     def begins_plain(self) -> bool:
@@ -30,7 +30,7 @@ class ViewSet(Protocol):
 
     @property
     def frame(self) -> float:
-        """Side of a view as a fraction of the picture's, where a net sees views of its own pictures."""
+        """Side of a view as a fraction of the image's, where a net sees views of its own images."""
 
     def __len__(self) -> int:
         """How many views there are."""
@@ -68,7 +68,7 @@ class Symmetries:
 class Views:
     """Every turn at every zoom and shift, plain and mirrored.
 
-    What lies beyond a picture's edge repeats its last pixel. Quarter turns without zoom and shift are exact copies, all
+    What lies beyond an image's edge repeats its last pixel. Quarter turns without zoom and shift are exact copies, all
     other views one bilinear resampling.
 
     Attributes:
@@ -76,8 +76,8 @@ class Views:
         mirrored: Whether each view is seen mirrored, too.
         zooms: Factors of enlargement, above 0.
         shifts: What is seen is shifted by these fractions of the view's side along x and y.
-        frame: Side of a view as a fraction of the picture's, where a net sees views of its own pictures; 0.7 leaves
-            room for any turn. Predictions are made from stored pictures, which have a rim, and do not need it.
+        frame: Side of a view as a fraction of the image's, where a net sees views of its own images; 0.7 leaves
+            room for any turn. Predictions are made from stored images, which have a rim, and do not need it.
 
     Raises:
         UserError: If a value is not possible.
@@ -104,7 +104,7 @@ class Views:
             if not ok:
                 raise UserError(f"{name}={getattr(self, name)}: of views it must be {allowed}.")
         if len(self) > MOST:
-            raise UserError(f"rotations, zooms, …: these are {len(self):,} views of a picture; {MOST:,} are the most.")
+            raise UserError(f"rotations, zooms, …: these are {len(self):,} views of an image; {MOST:,} are the most.")
 
     @property
     def begins_plain(self) -> bool:
@@ -151,9 +151,9 @@ def view_set(given: Any, key: str = "predict_views") -> ViewSet:
     if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= 8:
         return Symmetries(given)
     if isinstance(given, Mapping):
-        known = list(Views.__dataclass_fields__)
-        if unknown := [str(name) for name in given if name not in known]:
-            raise UserError(f"{key}.{unknown[0]}: there is no such key. {did_you_mean(unknown[0], known)}")
+        fields = list(Views.__dataclass_fields__)
+        if unknown := [str(name) for name in given if name not in fields]:
+            raise UserError(f"{key}.{unknown[0]}: there is no such key. {did_you_mean(unknown[0], fields)}")
         try:
             return Views(**{str(name): value for name, value in given.items()})
         except UserError as error:
@@ -176,7 +176,7 @@ def _numbers(given: Any) -> bool:
 
 
 class Symmetric(BackboneWithHead):
-    """A net whose features are the mean over views of a picture.
+    """A net whose features are the mean over views of an image.
 
     Over all 8 symmetries of the square they are the same for each of them, in training too: the net is invariant by
     construction. Predictions cost as many times more as there are views, and training rather more, as the activations
@@ -200,11 +200,11 @@ class Symmetric(BackboneWithHead):
     def features(self, images: Tensor) -> Tensor:
         """Images in [0, 1], shape (N, 3, H, H) -> (N, F)."""
         size = central_side(images.shape[-1], self.views.frame)
-        found = [
+        features = [
             self.net.features(view.contiguous(memory_format=torch.channels_last))
             for view in self.views.see(images, size)
         ]
-        return torch.stack(found).mean(0)
+        return torch.stack(features).mean(0)
 
     @property
     def head(self) -> nn.Module:  # type: ignore[override] # read-only, as it is the wrapped net's

@@ -1,6 +1,6 @@
 """The net that won Kaggle's Galaxy Zoo challenge: many views of one galaxy, seen by one small net.
 
-A galaxy looks no different turned or mirrored, and its centre matters most. So each picture is seen upright and turned,
+A galaxy looks no different turned or mirrored, and its centre matters most. So each image is seen upright and turned,
 plain and mirrored, and each such view is cut into four overlapping corners, which are turned until the galaxy's centre
 lies at the lower right of all. One net sees all of these parts, and dense layers the features of all together
 (Dieleman, Willett & Dambre 2015, MNRAS 450, 1441, arXiv:1503.07077).
@@ -21,10 +21,10 @@ CORNERS = 4
 
 
 def view_side(size: int, angles: Sequence[float]) -> int:
-    """Side of the largest square about a picture's centre that stays within the picture at all angles.
+    """Side of the largest square about an image's centre that stays within the image at all angles.
 
     Args:
-        size: Side of the picture in pixels.
+        size: Side of the image in pixels.
         angles: In degrees.
 
     Returns:
@@ -36,20 +36,20 @@ def view_side(size: int, angles: Sequence[float]) -> int:
 
 
 def part_side(size: int, angles: Sequence[float], part: float) -> int:
-    """Side in pixels of a part, given the picture's, the angles of the views and the fraction of a view's side."""
+    """Side in pixels of a part, given the image's, the angles of the views and the fraction of a view's side."""
     return max(1, round(part * view_side(size, angles)))
 
 
 def turned_grid(size: int, side: int, angle: float) -> Tensor:
-    """Where a turned square lies in a picture, as `grid_sample` takes it without aligned corners.
+    """Where a turned square lies in an image, as `grid_sample` takes it without aligned corners.
 
     Args:
-        size: Side of the picture in pixels.
+        size: Side of the image in pixels.
         side: Side of the square in pixels.
-        angle: By which the square shows the picture turned anticlockwise, in degrees.
+        angle: By which the square shows the image turned anticlockwise, in degrees.
 
     Returns:
-        Column and row of each pixel, from -1 to 1 between the picture's outer edges, shape (side, side, 2).
+        Column and row of each pixel, from -1 to 1 between the image's outer edges, shape (side, side, 2).
     """
     steps = torch.arange(side, dtype=torch.double) - (side - 1) / 2
     down, right = torch.meshgrid(steps, steps, indexing="ij")
@@ -58,16 +58,16 @@ def turned_grid(size: int, side: int, angle: float) -> Tensor:
 
 
 class Parts(nn.Module):
-    """Cuts pictures into overlapping corners of turned and mirrored views.
+    """Cuts images into overlapping corners of turned and mirrored views.
 
     Args:
-        size: Side of the pictures in pixels.
+        size: Side of the images in pixels.
         angles: By which views are turned, in degrees from 0 up to below 90; the corners give the quarter turns.
         mirrored: Whether each view is seen mirrored, too.
         part: Side of a part as a fraction of the view's; above 0.5 the parts overlap.
 
     Attributes:
-        count: Parts of a picture, V.
+        count: Parts of an image, V.
         side: Side of a part in pixels, P.
 
     Raises:
@@ -77,7 +77,11 @@ class Parts(nn.Module):
     def __init__(self, size: int, angles: Sequence[float], mirrored: bool, part: float) -> None:
         super().__init__()
         self.angles = [float(angle) for angle in angles]
-        if not self.angles or len({*self.angles}) < len(self.angles) or not all(0 <= one < 90 for one in self.angles):
+        if (
+            not self.angles
+            or len({*self.angles}) < len(self.angles)
+            or not 0 <= min(self.angles) <= max(self.angles) < 90
+        ):
             raise UserError(
                 f"model.angles={self.angles}: give angles from 0 up to below 90, each once; quarter turns come besides."
             )
@@ -101,8 +105,8 @@ class Parts(nn.Module):
         if images.shape[-2:] != (self.size, self.size):
             height, width = images.shape[-2:]
             raise UserError(
-                f"This net sees pictures of {self.size}x{self.size} px; found {height}x{width}. "
-                f"Give it pictures of that size, or train one with size={height}."
+                f"This net sees images of {self.size}x{self.size} px; found {height}x{width}. "
+                f"Give it images of that size, or train one with size={height}."
             )
         parts = []
         for number in range(len(self.angles)):
@@ -121,10 +125,10 @@ class Parts(nn.Module):
 
 
 class SharedNet(nn.Module):
-    """One net for all parts of a picture, whose features stand side by side.
+    """One net for all parts of an image, whose features stand side by side.
 
     Args:
-        net: Parts as pictures, shape (M, 3, P, P) -> features (M, F).
+        net: Parts as images, shape (M, 3, P, P) -> features (M, F).
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -161,14 +165,14 @@ class Maxout(nn.Module):
 class DielemanNet(BackboneWithHead):
     """The winner of Kaggle's Galaxy Zoo challenge, at any size.
 
-    Of each picture, which is square, the parts of the turned and mirrored views (see `Parts`); of each part the
+    Of each image, which is square, the parts of the turned and mirrored views (see `Parts`); of each part the
     features that convolutions with ReLU and max pools find; of all of these, dense layers of maxout units with dropout
     before each. A convolution's biases are the same at all places, where the original's differed (0.07 million more).
 
     Args:
         outputs: Number of outputs, K.
-        size: Side of the pictures in pixels.
-        angles: By which views are turned, in degrees. What is seen of a picture is the square that stays within it at
+        size: Side of the images in pixels.
+        angles: By which views are turned, in degrees. What is seen of an image is the square that stays within it at
             all of these, for 45 degrees size / sqrt(2).
         mirrored: Whether each view is seen mirrored, too.
         part: Side of a part as a fraction of the view's.
@@ -218,10 +222,10 @@ class DielemanNet(BackboneWithHead):
             return _side_left(part_side(size, angles, part), kernels, pools, padding)
 
         if left(size) < 1:
-            # Views have odd sides where pictures have, so that a size may do and the next one not.
+            # Views have odd sides where images have, so that a size may do and the next one not.
             enough = next(larger for larger in itertools.count(size) if min(left(larger), left(larger + 1)) >= 1)
             raise UserError(
-                f"size={size}: the parts of a picture have a side of {parts.side} px, of which the convolutions and "
+                f"size={size}: the parts of an image have a side of {parts.side} px, of which the convolutions and "
                 f"pools leave nothing. Choose size={enough} or more, or fewer or smaller model.kernels and model.pools."
             )
         layers: list[nn.Module] = []

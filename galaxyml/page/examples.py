@@ -13,7 +13,7 @@ from galaxyml.sky.galaxy10 import members
 from galaxyml.sky.light_curves.population import member
 from galaxyml.sky.plasticc import METADATA, metadata
 from galaxyml.sky.population import population, rows
-from galaxyml.sky.render import picture
+from galaxyml.sky.render import draw_image
 from galaxyml.sky.survey import DECALS, GZD, SDSS, UKIDSS, Survey
 
 FOLDER = "examples"  # beside a bundle
@@ -67,7 +67,7 @@ def galaxies(task: str) -> list[Example]:
     chosen = islice(_of_classes() if surveys == (DECALS,) else _of_kinds(), -(-COUNT // len(surveys)))
     found = []
     for number, ((caption, galaxy), survey) in enumerate(product(chosen, surveys), start=1):
-        image = picture(next(iter(rows(galaxy))), survey.cutout, SEED, survey)
+        image = draw_image(next(iter(rows(galaxy))), survey.cutout, SEED, survey)
         told = f"{caption}, {survey.name}" if len(surveys) > 1 else caption
         file = io.BytesIO()
         image.save(file, "JPEG", quality=95)

@@ -1,4 +1,4 @@
-"""What a survey's camera makes of the light: pixels, seeing, noise and the colours of its pictures."""
+"""What a survey's camera makes of the light: pixels, seeing, noise and the colours of its images."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Frame:
 
     Attributes:
         pixel: Side of a pixel, arcsec.
-        side: Pixels across the picture.
+        side: Pixels across the image.
         x: Arcsec from the centre, shape (P, P); P is larger than the side, so that light from outside comes in.
         y: Likewise, downwards.
         light: Nanomaggies a pixel in the survey's bands, shape (3, P, P).
@@ -37,7 +37,7 @@ class Frame:
         """An empty frame.
 
         Args:
-            field: Side of the picture, arcsec. No picture has more pixels than a cutout.
+            field: Side of the image, arcsec. No image has more pixels than a cutout.
             survey: That sees it.
         """
         side = min(survey.cutout, math.ceil(field / survey.camera_pixel))
@@ -55,8 +55,8 @@ class Frame:
             flux: Flux in r, nanomaggies.
             color: g - r, magnitudes.
         """
-        for band, part in enumerate(self.survey.fluxes(flux, color)):
-            self.light[band].add_(brightness, alpha=part * self.pixel**2)
+        for band, band_flux in enumerate(self.survey.fluxes(flux, color)):
+            self.light[band].add_(brightness, alpha=band_flux * self.pixel**2)
 
     def add_points(self, x: NDArray, y: NDArray, fluxes: NDArray) -> None:
         """Adds points, each shared by the four pixels about it.
@@ -79,8 +79,8 @@ class Frame:
             (0, 1, (1 - right) * low),
             (1, 1, right * low),
         ):
-            places = torch.from_numpy((top + dy) * across + left + dx)
-            flat.index_add_(1, places, torch.from_numpy((fluxes * share).astype(np.float32)))
+            indices = torch.from_numpy((top + dy) * across + left + dx)
+            flat.index_add_(1, indices, torch.from_numpy((fluxes * share).astype(np.float32)))
 
     def obscure(self, depth: Tensor) -> None:
         """Puts dust before all light so far; its optical depth in r is `depth`, shape (P, P)."""
@@ -127,7 +127,7 @@ def expose(light: Tensor, depth: float, rng: np.random.Generator, survey: Survey
 
 
 def stretch(light: Tensor, survey: Survey = SDSS) -> Tensor:
-    """The picture: brightness by an asinh of the mean of the bands (Lupton et al. 2004, PASP 116, 133).
+    """The image: brightness by an asinh of the mean of the bands (Lupton et al. 2004, PASP 116, 133).
 
     Args:
         light: Nanomaggies a camera pixel in the survey's bands, shape (3, H, W).

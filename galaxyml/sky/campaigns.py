@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from galaxyml.sky import visibility
 from galaxyml.sky.survey import SDSS, Survey
 from galaxyml.sky.visibility import rises
-from galaxyml.sky.volunteers import CLICKERS, answers
+from galaxyml.sky.volunteers import CLICKERS, answers, at_random, reached, walk
 from galaxyml.trees import DecisionTree
 
 Values = NDArray[np.float64]
@@ -93,8 +93,9 @@ def campaign_answers(galaxies: pd.DataFrame, tree: DecisionTree) -> list[Values]
     Returns:
         For each question of the tree, probabilities of shape (N, answers).
     """
-    asked = dict(zip(QUESTIONS, answers(galaxies, DecisionTree.load("kaggle")), strict=True))
-    return [_ASKED[tree.name][question.name](galaxies, asked) for question in tree.questions]
+    shares = dict(zip(QUESTIONS, answers(galaxies, DecisionTree.load("kaggle")), strict=True))
+    sources = [_SOURCES[tree.name][question.name] for question in tree.questions]
+    return [shares[source] if isinstance(source, str) else source(galaxies, shares) for source in sources]
 
 
 def expected_shares(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
@@ -105,17 +106,17 @@ def expected_shares(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
     Returns:
         Shape (N, K), columns in the tree's order; each question sums to 1.
     """
-    looking, clicking = campaign_answers(galaxies, tree), _at_random(tree)
-    here = {True: _reached(looking, tree, 1 - CLICKERS), False: _reached(clicking, tree, CLICKERS)}
-    parts = []
-    for number, (look, click) in enumerate(zip(looking, clicking, strict=True)):
-        seeing, careless = here[True][number][:, None], here[False][number][:, None]
-        parts.append((look * seeing + click * careless) / (seeing + careless))
-    return np.concatenate(parts, axis=1)
+    looking, clicking = campaign_answers(galaxies, tree), at_random(tree)
+    attentive, careless = reached(looking, tree, 1 - CLICKERS), reached(clicking, tree, CLICKERS)
+    shares = [
+        (look * lookers[:, None] + click * clickers[:, None]) / (lookers + clickers)[:, None]
+        for look, lookers, click, clickers in zip(looking, attentive, clicking, careless, strict=True)
+    ]
+    return np.concatenate(shares, axis=1)
 
 
-def campaign_votes(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> NDArray[np.int64]:
-    """Counts of the answers. Only those who gave the answer that leads to a question are asked it.
+def ballots(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Counts of the answers of those who look, and of those who click without a look.
 
     Args:
         galaxies: Rows of a population, as `through` a survey.
@@ -123,161 +124,121 @@ def campaign_votes(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> NDA
         seed: Of the volunteers.
 
     Returns:
-        Shape (N, K), columns in the tree's order.
+        Both of shape (N, K), columns in the tree's order.
     """
-    looking, clicking = ballots(galaxies, tree, seed)
-    return looking + clicking
-
-
-def ballots(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The counts of `campaign_votes`, apart: those who look, and those who click without a look."""
     rng = np.random.default_rng([seed, 41, list(CROWDS).index(tree.name)])
     people = crowd(len(galaxies), tree, rng)
     careless = rng.binomial(people, CLICKERS)
-    looking = _walk(people - careless, campaign_answers(galaxies, tree), tree, rng)
-    return looking, _walk(careless, _at_random(tree), tree, rng)
+    looking = walk(people - careless, campaign_answers(galaxies, tree), tree, rng)
+    return looking, walk(careless, at_random(tree), tree, rng)
 
 
 def crowd(n: int, tree: DecisionTree, rng: np.random.Generator) -> NDArray[np.int64]:
     """How many volunteers look at each of n galaxies of a campaign, at least 3; shape (n,)."""
-    found = CROWDS[tree.name]
-    usual = rng.normal(found.usual, found.spread, n)
-    few = rng.poisson(found.fewer, n)
-    return np.maximum(np.where(rng.random(n) < found.few, few, np.round(usual)), 3).astype(np.int64)
-
-
-def _walk(
-    people: NDArray[np.int64], shares: list[Values], tree: DecisionTree, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    counts: list[NDArray[np.int64]] = []
-    for share, leads in zip(shares, tree.leads, strict=True):
-        asked = np.sum([counts[lead] for lead in leads], axis=0) if leads else people
-        counts.extend(rng.multinomial(asked, np.broadcast_to(share, (len(people), share.shape[1]))).T)
-    return np.stack(counts, axis=1)
-
-
-def _reached(shares: list[Values], tree: DecisionTree, at_first: float) -> list[Values]:
-    """Share of all volunteers who come to each question, shape (N,) or (1,) each."""
-    paths: list[Values] = []
-    reached = []
-    for share, leads in zip(shares, tree.leads, strict=True):
-        here = np.sum([paths[lead] for lead in leads], axis=0) if leads else np.full(len(share), at_first)
-        reached.append(here)
-        paths.extend((share * here[:, None]).T)
-    return reached
-
-
-def _at_random(tree: DecisionTree) -> list[Values]:
-    return [np.full((1, len(question.answers)), 1 / len(question.answers)) for question in tree.questions]
+    crowd_size = CROWDS[tree.name]
+    usual = rng.normal(crowd_size.usual, crowd_size.spread, n)
+    few = rng.poisson(crowd_size.fewer, n)
+    return np.maximum(np.where(rng.random(n) < crowd_size.few, few, np.round(usual)), 3).astype(np.int64)
 
 
 # What the questions of the Kaggle tree, which are those of Galaxy Zoo 2, are about.
 QUESTIONS = ("features", "edge", "bar", "spiral", "bulge", "odd", "round", "what", "shape", "winding", "number")
-Asked = dict[str, Values]
+Shares = dict[str, Values]
 
 
-def _same(name: str) -> Callable[[pd.DataFrame, Asked], Values]:
-    return lambda galaxies, asked: asked[name]
-
-
-def _reversed(name: str) -> Callable[[pd.DataFrame, Asked], Values]:
-    return lambda galaxies, asked: asked[name][:, ::-1]
-
-
-def _faint_features(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _faint_features(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """Smooth, features, artifact: what hardly shows is none of the first two to some."""
     # So that the mean of `artifact` is near that of the release, 0.125 in 1,000 galaxies.
     lost = 0.13 * (1 - visibility.signal(galaxies))
-    smooth, features, artifact = asked["features"].T * (1 - lost)
+    smooth, features, artifact = shares["features"].T * (1 - lost)
     return np.stack([smooth, features, artifact + lost], axis=1)
 
 
-def _three_bulges(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _three_bulges(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """None, obvious, dominant: what is just noticeable is none to some and obvious to others."""
-    none, slight, obvious, dominant = asked["bulge"].T
+    none, slight, obvious, dominant = shares["bulge"].T
     return np.stack([none + 0.45 * slight, obvious + 0.55 * slight, dominant], axis=1)
 
 
-def _five_bulges(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _five_bulges(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """Dominant, large, moderate, small, none."""
-    none, slight, obvious, dominant = asked["bulge"].T
+    none, slight, obvious, dominant = shares["bulge"].T
     large, moderate = 0.15 * dominant + 0.4 * obvious, 0.6 * obvious + 0.15 * slight
     return np.stack([0.85 * dominant, large, moderate, 0.85 * slight + 0.1 * none, 0.9 * none], axis=1)
 
 
-def _three_bars(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _three_bars(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """Strong, weak, none: who may say weak says no less often."""
-    yes, no = asked["bar"].T
+    yes, no = shares["bar"].T
     strong = rises(visibility.bar(galaxies), 0.6, 0.12)
     return np.stack([yes * strong, yes * (1 - strong) + 0.12 * no, 0.88 * no], axis=1)
 
 
-def _counted(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _counted(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """The number of arms, where nobody may say that it cannot be told."""
-    told = asked["number"][:, :-1]
-    return told / told.sum(1, keepdims=True)
+    counted = shares["number"][:, :-1]
+    return counted / counted.sum(1, keepdims=True)
 
 
-def _disturbance(galaxies: pd.DataFrame, asked: Asked) -> tuple[Values, Values, Values]:
+def _disturbance(galaxies: pd.DataFrame, shares: Shares) -> tuple[Values, Values, Values]:
     """Shares of those who see a merger, of those who see debris or a disturbance, and how strong the tails are."""
-    odd = asked["odd"][:, 0]
-    merger, disturbed = asked["what"][:, 5], asked["what"][:, 2] + 0.5 * asked["what"][:, 3]
+    odd = shares["odd"][:, 0]
+    merger, disturbed = shares["what"][:, 5], shares["what"][:, 2] + 0.5 * shares["what"][:, 3]
     tails = np.clip(galaxies.tail_light.to_numpy() * visibility.signal(galaxies), 0, 1)
     return odd * merger, odd * disturbed * 0.8, tails
 
 
-def _merging_or_debris(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _merging_or_debris(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """Merger, tidal debris, both, neither."""
-    merger, disturbed, tails = _disturbance(galaxies, asked)
+    merger, disturbed, tails = _disturbance(galaxies, shares)
     return np.stack([merger * (1 - tails), disturbed, merger * tails, 1 - merger - disturbed], axis=1)
 
 
-def _merging_or_disturbed(galaxies: pd.DataFrame, asked: Asked) -> Values:
+def _merging_or_disturbed(galaxies: pd.DataFrame, shares: Shares) -> Values:
     """None, minor disturbance, major disturbance, merger."""
-    merger, disturbed, tails = _disturbance(galaxies, asked)
+    merger, disturbed, tails = _disturbance(galaxies, shares)
     minor = disturbed * (1 - 0.7 * tails) * 0.6 + 0.05 * (1 - merger - disturbed)
     major = disturbed - disturbed * (1 - 0.7 * tails) * 0.6
     return np.stack([1 - merger - major - minor, minor, major, merger], axis=1)
 
 
-_ASKED: dict[str, dict[str, Callable[[pd.DataFrame, Asked], Values]]] = {
-    "gz2": {
-        question.name: _same(name) for question, name in zip(DecisionTree.load("gz2").questions, QUESTIONS, strict=True)
-    },
+# Of each campaign's questions the one of Galaxy Zoo 2 that has the same answers, or how its shares come about.
+_SOURCES: dict[str, dict[str, str | Callable[[pd.DataFrame, Shares], Values]]] = {
+    "gz2": dict(zip((question.name for question in DecisionTree.load("gz2").questions), QUESTIONS, strict=True)),
     "gzd12": {
-        "smooth-or-featured": _same("features"),
-        "how-rounded": _same("round"),
-        "disk-edge-on": _same("edge"),
-        "edge-on-bulge": _same("shape"),
-        "bar": _same("bar"),
-        "has-spiral-arms": _same("spiral"),
-        "spiral-winding": _same("winding"),
+        "smooth-or-featured": "features",
+        "how-rounded": "round",
+        "disk-edge-on": "edge",
+        "edge-on-bulge": "shape",
+        "bar": "bar",
+        "has-spiral-arms": "spiral",
+        "spiral-winding": "winding",
         "spiral-arm-count": _counted,
         "bulge-size": _three_bulges,
         "merging": _merging_or_debris,
     },
     "gzd5": {
-        "smooth-or-featured": _same("features"),
-        "disk-edge-on": _same("edge"),
-        "has-spiral-arms": _same("spiral"),
+        "smooth-or-featured": "features",
+        "disk-edge-on": "edge",
+        "has-spiral-arms": "spiral",
         "bar": _three_bars,
         "bulge-size": _five_bulges,
-        "how-rounded": _same("round"),
-        "edge-on-bulge": lambda galaxies, asked: asked["shape"][:, [1, 2, 0]],
-        "spiral-winding": _same("winding"),
-        "spiral-arm-count": _same("number"),
+        "how-rounded": "round",
+        "edge-on-bulge": lambda galaxies, shares: shares["shape"][:, [1, 2, 0]],
+        "spiral-winding": "winding",
+        "spiral-arm-count": "number",
         "merging": _merging_or_disturbed,
     },
     "ukidss": {
         "smooth-or-featured-ukidss": _faint_features,
-        "disk-edge-on-ukidss": _same("edge"),
-        "has-spiral-arms-ukidss": _same("spiral"),
-        "bar-ukidss": _same("bar"),
-        "bulge-size-ukidss": _reversed("bulge"),
-        "something-odd-ukidss": _same("odd"),
-        "how-rounded-ukidss": _same("round"),
-        "bulge-shape-ukidss": _same("shape"),
-        "spiral-winding-ukidss": _same("winding"),
-        "spiral-arm-count-ukidss": _same("number"),
+        "disk-edge-on-ukidss": "edge",
+        "has-spiral-arms-ukidss": "spiral",
+        "bar-ukidss": "bar",
+        "bulge-size-ukidss": lambda galaxies, shares: shares["bulge"][:, ::-1],
+        "something-odd-ukidss": "odd",
+        "how-rounded-ukidss": "round",
+        "bulge-shape-ukidss": "shape",
+        "spiral-winding-ukidss": "winding",
+        "spiral-arm-count-ukidss": "number",
     },
 }

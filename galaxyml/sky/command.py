@@ -7,32 +7,32 @@ from pathlib import Path
 from galaxyml.runs.errors import UserError
 from galaxyml.sky.images import write_images
 from galaxyml.sky.light_curves.sheet import light_curve_sheet
-from galaxyml.sky.sheet import contact_sheet, galaxy10_sheet, surveys_sheet
-
-SHEETS = {"sdss": contact_sheet, "decals": galaxy10_sheet, "surveys": surveys_sheet, "lsst": light_curve_sheet}
+from galaxyml.sky.sheet import SHEETS, contact_sheet
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the sheet, or the folder."""
     parser = argparse.ArgumentParser(
         prog="galaxyml sky",
-        description="Writes a picture with galaxies of every kind, or light curves of every class; or a folder of "
-        "pictures with a table of labels, as task=images takes it.",
+        description="Writes an image with galaxies of every kind, or light curves of every class; or a folder of "
+        "images with a table of labels, as task=images takes it.",
     )
     parser.add_argument("file", type=Path, help="a .jpg or .png that will be written; with --labels a new folder")
-    parser.add_argument("--labels", type=int, metavar="N", help="write a folder of N pictures with labels.csv instead")
+    parser.add_argument("--labels", type=int, metavar="N", help="write a folder of N images with labels.csv instead")
     parser.add_argument("--seed", type=int, default=0, help="of the galaxies (default: 0)")
     parser.add_argument(
         "--survey",
-        choices=SHEETS,
+        choices=[*SHEETS, "lsst"],
         default="sdss",
         help="who observes; surveys shows the same galaxies by each, lsst light curves (default: sdss)",
     )
     arguments = parser.parse_args(given)
-    if arguments.labels is None:
-        SHEETS[arguments.survey](arguments.file, arguments.seed)
+    if arguments.labels is None and arguments.survey == "lsst":
+        light_curve_sheet(arguments.file, arguments.seed)
+    elif arguments.labels is None:
+        contact_sheet(arguments.file, arguments.seed, arguments.survey)
     elif arguments.survey != "sdss":
-        raise UserError(f"--survey {arguments.survey}: pictures with labels are those of SDSS; leave it out.")
+        raise UserError(f"--survey {arguments.survey}: images with labels are those of SDSS; leave it out.")
     elif arguments.file.exists():
         raise UserError(f"{arguments.file} is there already. Give a new folder.")
     else:

@@ -56,8 +56,8 @@ def _add_ring(
     gap = 1 - 0.75 * patterns.ring(radius, 0.62 * at, 0.2 * at)
     frame.add(unit(body * gap, frame), (1 - galaxy.ring) * flux, _disk_color(galaxy))
     frame.add(band, 0.92 * galaxy.ring * flux, galaxy.young_color + 0.05)
-    places = at * rng.normal(1, 0.07, int(galaxy.knots))
-    add_knots(galaxy, frame, places, rng.uniform(0, 2 * math.pi, len(places)), 0.08 * galaxy.ring * flux, rng)
+    radii = at * rng.normal(1, 0.07, int(galaxy.knots))
+    add_knots(galaxy, frame, radii, rng.uniform(0, 2 * math.pi, len(radii)), 0.08 * galaxy.ring * flux, rng)
 
 
 def _add_arms(

@@ -1,89 +1,26 @@
 """Writes simulated galaxies in the file of Galaxy10 DECaLS."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
+import yaml
 from numpy.typing import NDArray
 
 from galaxyml.runs.files import atomic_write
 from galaxyml.runs.progress import track
 from galaxyml.sky import visibility
-from galaxyml.sky.population import Galaxy, farther, population, rows
+from galaxyml.sky.population import Galaxy, farther, population
 from galaxyml.sky.positions import positions, redshifts
-from galaxyml.sky.render import picture, pool
+from galaxyml.sky.render import draw_image, in_threads
 from galaxyml.sky.survey import DECALS
 from galaxyml.sky.writers import allot, check
 
 FILE = "Galaxy10_DECals.h5"
-# Names in the order of their labels, and how many galaxies of each the original has (Zenodo 10845026).
-CLASSES = {
-    "Disturbed": 1081,
-    "Merging": 1853,
-    "Round Smooth": 2645,
-    "In-between Round Smooth": 2027,
-    "Cigar Shaped Smooth": 334,
-    "Barred Spiral": 2043,
-    "Unbarred Tight Spiral": 1829,
-    "Unbarred Loose Spiral": 2628,
-    "Edge-on without Bulge": 1423,
-    "Edge-on with Bulge": 1873,
-}
-# What each class is made of: share, kind of galaxy, and a condition in the terms of a population and of `perceived`.
-# Neighbouring classes share kinds, and their borders are perceived with errors, so that no net can tell all apart.
-MADE_OF = {
-    "Disturbed": [
-        (0.62, "disturbed", "arms_seen < 0.35"),
-        (0.28, "irregular", "r90 > 0"),
-        (0.10, "merger", "companion < 0.3"),
-    ],
-    "Merging": [(0.88, "merger", "r90 > 0"), (0.12, "disturbed", "tails > 1")],
-    "Round Smooth": [(0.86, "smooth", "flat > 0.8"), (0.14, "disk", "flat > 0.8 and bar_seen < 0.15")],
-    "In-between Round Smooth": [
-        (0.78, "smooth", "0.48 < flat < 0.8"),
-        (0.22, "disk", "0.48 < flat < 0.8 and bar_seen < 0.15"),
-    ],
-    "Cigar Shaped Smooth": [(0.72, "smooth", "flat < 0.48"), (0.28, "edge-on", "r90 < 8 and dust < 1")],
-    "Barred Spiral": [
-        (0.84, "spiral", "bar_seen > 0.4 and inclination < 62"),
-        (0.10, "disk", "bar_seen > 0.45"),
-        (0.06, "ring", "bar_seen > 0.45"),
-    ],
-    "Unbarred Tight Spiral": [
-        (0.94, "spiral", "bar_seen < 0.2 and arms_seen > 0.18 and winding < 17"),
-        (0.06, "ring", "bar_seen < 0.2"),
-    ],
-    "Unbarred Loose Spiral": [(1.0, "spiral", "bar_seen < 0.2 and arms_seen > 0.18 and winding > 17")],
-    "Edge-on without Bulge": [(1.0, "edge-on", "bulge_seen < 0.24 and r90 > 12 and color < 0.8")],
-    "Edge-on with Bulge": [(1.0, "edge-on", "bulge_seen > 0.24")],
-}
-# How many times farther the galaxies of a class are than a population's.
-AWAY = {
-    "Disturbed": 1.35,
-    "Merging": 0.75,
-    "Round Smooth": 1.8,
-    "In-between Round Smooth": 1.7,
-    "Cigar Shaped Smooth": 1.6,
-    "Barred Spiral": 0.7,
-    "Unbarred Tight Spiral": 1.1,
-    "Unbarred Loose Spiral": 1.1,
-    "Edge-on without Bulge": 0.5,
-    "Edge-on with Bulge": 0.85,
-}
-# What volunteers who err take a galaxy of a class for.
-MISTAKEN = {
-    "Disturbed": ("Merging", "Unbarred Loose Spiral"),
-    "Merging": ("Disturbed", "Round Smooth"),
-    "Round Smooth": ("In-between Round Smooth",),
-    "In-between Round Smooth": ("Round Smooth", "Cigar Shaped Smooth", "Unbarred Tight Spiral"),
-    "Cigar Shaped Smooth": ("In-between Round Smooth", "Edge-on with Bulge"),
-    "Barred Spiral": ("Unbarred Loose Spiral", "Unbarred Tight Spiral"),
-    "Unbarred Tight Spiral": ("Unbarred Loose Spiral", "Barred Spiral", "In-between Round Smooth"),
-    "Unbarred Loose Spiral": ("Unbarred Tight Spiral", "Barred Spiral", "Disturbed"),
-    "Edge-on without Bulge": ("Edge-on with Bulge",),
-    "Edge-on with Bulge": ("Edge-on without Bulge", "Cigar Shaped Smooth"),
-}
+RECIPES: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+CLASSES = {name: int(recipe["count"]) for name, recipe in RECIPES.items()}  # in the order of their labels
 WRONG = 0.04  # share of labels that are mistaken
 REPEATED = 0.005  # share of rows that show a galaxy of another row once more
 DIMMER = 0.6  # magnitudes a square arcsec
@@ -104,7 +41,7 @@ def write_galaxy10(folder: Path, count: int, seed: int, size: int = DECALS.cutou
         folder: Appears when all is written, or not at all; one that exists already is kept as it is.
         count: How many rows.
         seed: Of all of it.
-        size: Side of the pictures, pixels; the field of view is the same for all sizes.
+        size: Side of the images, pixels; the field of view is the same for all sizes.
 
     Raises:
         UserError: If a number is too small.
@@ -135,15 +72,16 @@ def objects(n: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng([seed, 10])
     names = list(CLASSES)
     ans = rng.permutation(np.repeat(np.arange(len(names)), allot(n, list(CLASSES.values()), least=1)))
-    label = np.where(rng.random(n) < WRONG, [names.index(rng.choice(MISTAKEN[names[said]])) for said in ans], ans)
-    parts = []
+    mistaken_for = [RECIPES[names[right]]["mistaken_for"] for right in ans]
+    label = np.where(rng.random(n) < WRONG, [names.index(rng.choice(others)) for others in mistaken_for], ans)
+    by_class = []
     for number, name in enumerate(names):
         where = np.flatnonzero(label == number)
-        parts.append(members(name, len(where), seed).set_index(where))
-    drawn = pd.concat(parts).sort_index()
+        by_class.append(members(name, len(where), seed).set_index(where))
+    drawn = pd.concat(by_class).sort_index()
     ra, dec = positions(n, SOUTH, NORTH, rng)
-    known = np.where(rng.random(n) < NO_REDSHIFT, np.nan, 1.0)
-    sky = {"ra": ra, "dec": dec, "redshift": known * redshifts(drawn.r90.to_numpy(), rng)}
+    measured = np.where(rng.random(n) < NO_REDSHIFT, np.nan, 1.0)
+    sky = {"ra": ra, "dec": dec, "redshift": measured * redshifts(drawn.r90.to_numpy(), rng)}
     first = {"row": np.arange(n), "ans": ans, "label": label, "repeat_of": pd.array([pd.NA] * n, dtype="Int64"), **sky}
     drawn = pd.concat([pd.DataFrame(first), drawn.assign(pixel=DECALS.pixel)], axis=1)
     return _repeat(drawn, rng)
@@ -157,12 +95,13 @@ def members(name: str, n: int, seed: int) -> pd.DataFrame:
         n: How many.
         seed: Of the galaxies, which differ from class to class.
     """
-    found = []
-    shares = allot(n, [share for share, _, _ in MADE_OF[name]])
-    for part, ((_, kind, condition), wanted) in enumerate(zip(MADE_OF[name], shares, strict=True)):
-        own = np.random.SeedSequence([seed, list(CLASSES).index(name), part]).generate_state(1)[0]
-        found.append(_fitting(kind, f"({condition}) and magnitude < {FAINTEST}", AWAY[name], wanted, int(own)))
-    return pd.concat(found).iloc[np.random.default_rng([seed, 11]).permutation(n)]
+    fitting = []
+    recipe = RECIPES[name]
+    shares = allot(n, [share for share, _, _ in recipe["made_of"]])
+    for index, ((_, kind, condition), wanted) in enumerate(zip(recipe["made_of"], shares, strict=True)):
+        own = np.random.SeedSequence([seed, list(CLASSES).index(name), index]).generate_state(1)[0]
+        fitting.append(_fitting(kind, f"({condition}) and magnitude < {FAINTEST}", recipe["away"], wanted, int(own)))
+    return pd.concat(fitting).iloc[np.random.default_rng([seed, 11]).permutation(n)]
 
 
 def perceived(galaxies: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -218,32 +157,31 @@ def _fitting(kind: str, condition: str, away: float, n: int, seed: int) -> pd.Da
 def _repeat(drawn: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Puts objects in the place of a few others of their label, at most half an arcsec away."""
     wanted = max(round(REPEATED * len(drawn)), 1 if len(drawn) >= 100 else 0)
-    alike = drawn.sample(frac=1, random_state=rng).groupby(["ans", "label"])["row"]
-    # Every second row of those alike can repeat the one before it, so that no row is in two pairs.
-    pairs = alike.shift()[alike.cumcount() % 2 == 1].head(wanted).astype(np.int64)
+    same_label = drawn.sample(frac=1, random_state=rng).groupby(["ans", "label"])["row"]
+    # Every second row of one label can repeat the one before it, so that no row is in two pairs.
+    pairs = same_label.shift()[same_label.cumcount() % 2 == 1].head(wanted).astype(np.int64)
     copies, sources = pairs.index.to_numpy(), pairs.to_numpy()
     shown = np.arange(len(drawn))
     shown[copies] = sources
     table = drawn.iloc[shown].reset_index(drop=True).assign(row=drawn["row"])
     table.loc[copies, "repeat_of"] = sources
     table.loc[copies, "dec"] += rng.uniform(-0.5, 0.5, len(copies)) / 3600
-    # Half of the pairs are the same picture; the others differ a little in their noise.
+    # Half of the pairs are the same image; the others differ a little in their noise.
     table.loc[copies[::2], "depth"] *= 1.06
     return table
 
 
 def _write_images(file: h5py.File, drawn: pd.DataFrame, seed: int, size: int) -> None:
-    """Draws the pictures and writes them in slabs of whole chunks: a chunk is then written once."""
+    """Draws the images and writes them in slabs of whole chunks: a chunk is then written once."""
     images = file.create_dataset("images", (len(drawn), size, size, 3), "u1", chunks=True)
     slab: list[NDArray[np.uint8]] = []
     length = images.chunks[0] * max(1, 256 // images.chunks[0])
 
     def draw(galaxy: Galaxy) -> NDArray[np.uint8]:
-        return np.asarray(picture(galaxy, size, seed, DECALS))
+        return np.asarray(draw_image(galaxy, size, seed, DECALS))
 
-    with pool() as threads:
-        for number, pixels in enumerate(track(threads.map(draw, rows(drawn)), "Drawing galaxies", len(drawn)), start=1):
-            slab.append(pixels)
-            if len(slab) == length or number == len(drawn):
-                images[number - len(slab) : number] = np.stack(slab)
-                slab.clear()
+    for number, pixels in enumerate(track(in_threads(draw, drawn), "Drawing galaxies", len(drawn)), start=1):
+        slab.append(pixels)
+        if len(slab) == length or number == len(drawn):
+            images[number - len(slab) : number] = np.stack(slab)
+            slab.clear()

@@ -10,7 +10,7 @@ from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
 from galaxyml.sky.population import population
 from galaxyml.sky.votes import turnout, vote
-from galaxyml.sky.writers import check, write_pictures
+from galaxyml.sky.writers import check, draw_to_files
 from galaxyml.trees import DecisionTree
 
 LOWEST, HIGHEST = 100_000, 999_999  # GalaxyIDs
@@ -28,7 +28,7 @@ def write_galaxyzoo(folder: Path, count: int, seed: int, test_galaxies: int | No
         count: Galaxies in the training set.
         seed: Of all of it.
         test_galaxies: Galaxies in the test set; None for a fifth as many as in the training set.
-        size: Side of the pictures, pixels.
+        size: Side of the images, pixels.
 
     Raises:
         UserError: If a number is too small.
@@ -57,7 +57,7 @@ def write_galaxyzoo(folder: Path, count: int, seed: int, test_galaxies: int | No
             draft / f"images_{split}_rev1" / f"{number}.jpg"
             for split, number in zip(drawn.split, drawn.GalaxyID, strict=True)
         ]
-        write_pictures(drawn, paths, seed, size)
+        draw_to_files(drawn, paths, seed, size)
 
 
 def galaxy_ids(n: int, seed: int) -> NDArray[np.int64]:

@@ -53,7 +53,7 @@ def expected_buttons(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
     # A disk without arms is a lens to some, and a spiral whose arms are unclear to others.
     edge = edge + (0.2 + 0.4 * is_disk) * features * (1 - edge_on[:, 0]) * (1 - spiral[:, 0])
     turning = rises(visibility.arms(galaxies), 0.20, 0.05)
-    # Where the picture has y downwards, an arm of positive pitch turns clockwise outwards: the shape of an S, which a
+    # Where the image has y downwards, an arm of positive pitch turns clockwise outwards: the shape of an S, which a
     # galaxy with trailing arms has if it turns anticlockwise (Land et al. 2008, MNRAS 388, 1686).
     ahead = np.where(galaxies.pitch > 0, WRONG_WAY, np.where(galaxies.pitch < 0, 1 - WRONG_WAY, 0.5))
     shares = (
@@ -108,7 +108,7 @@ def release(galaxies: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def seen_clearly(galaxies: pd.DataFrame) -> pd.DataFrame:
-    """The same galaxies through a telescope with sharp pictures and little noise."""
+    """The same galaxies through a telescope with sharp images and little noise."""
     return galaxies.assign(seeing=0.3 * galaxies.seeing, depth=0.3 * galaxies.depth)
 
 

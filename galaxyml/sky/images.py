@@ -1,4 +1,4 @@
-"""Writes simulated galaxies as pictures with a table of labels, as a person might have them."""
+"""Writes simulated galaxies as images with a table of labels, as a person might have them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from galaxyml.sky.positions import positions, redshifts
 from galaxyml.sky.spirals import NORTH, SOUTH
 from galaxyml.sky.survey import SDSS
 from galaxyml.sky.votes import vote
-from galaxyml.sky.writers import check, write_pictures
+from galaxyml.sky.writers import check, draw_to_files
 from galaxyml.trees import DecisionTree
 
 TABLE = "labels.csv"
@@ -28,13 +28,13 @@ def write_images(folder: Path, count: int, seed: int, size: int = 212) -> None:
 
     The table has `id`, `path`, `ra` and `dec` (degrees), `redshift`, `kind` (one of `KINDS`), `r90` (radius of 90 % of
     the light, arcsec), `axis_ratio` (as it appears, in (0, 1]), and the 37 fractions of the Kaggle challenge's tree.
-    All pictures have the same field of view.
+    All images have the same field of view.
 
     Args:
         folder: Appears when all is written, or not at all; one that exists already is kept as it is.
         count: How many galaxies.
         seed: Of all of it.
-        size: Side of the pictures, pixels.
+        size: Side of the images, pixels.
 
     Raises:
         UserError: If a number is too small.
@@ -44,7 +44,7 @@ def write_images(folder: Path, count: int, seed: int, size: int = 212) -> None:
     with atomic_write(folder) as draft:
         (draft / "pictures").mkdir(parents=True)
         labels(drawn, seed).to_csv(draft / TABLE, index=False, float_format="%.9f")
-        write_pictures(drawn, [draft / path for path in _paths(drawn)], seed, size, SURVEY)
+        draw_to_files(drawn, [draft / path for path in _paths(drawn)], seed, size, SURVEY)
 
 
 def galaxies(n: int, seed: int) -> pd.DataFrame:

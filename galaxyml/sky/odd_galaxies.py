@@ -19,16 +19,16 @@ def draw_merger(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Genera
     turn = math.radians(galaxy.separation_angle)
     away = np.array([math.cos(turn), math.sin(turn)]) * galaxy.separation
     # The survey centres on the brighter of the two more often than between them.
-    places = (-away * galaxy.companion * 0.6, away * (1 - 0.6 * galaxy.companion))
-    for number, (share, place) in enumerate(zip((1 - galaxy.companion, galaxy.companion), places, strict=True)):
+    centres = (-away * galaxy.companion * 0.6, away * (1 - 0.6 * galaxy.companion))
+    for number, (share, centre) in enumerate(zip((1 - galaxy.companion, galaxy.companion), centres, strict=True)):
         radius = 0.85 * half_light_radius(galaxy.r90, 1.5) * math.sqrt(share / 0.6)
         index = galaxy.sersic if number == 0 else float(rng.uniform(1.2, 2.8))
         ratio = galaxy.axis_ratio if number == 0 else float(rng.uniform(0.5, 0.95))
         angle = math.radians(galaxy.angle) if number == 0 else float(rng.uniform(0, math.pi))
-        x, y = frame.x - float(place[0]), frame.y - float(place[1])
+        x, y = frame.x - float(centre[0]), frame.y - float(centre[1])
         clumps = torch.exp(0.22 * encounters.clouds(x, y, 0.5 * galaxy.r90, rng))
-        core = spheroid(frame, radius, index, ratio, angle, *map(float, place))
-        envelope = spheroid(frame, 1.7 * radius, 1.0, ratio, angle + 0.3, *map(float, place)) * clumps
+        core = spheroid(frame, radius, index, ratio, angle, *map(float, centre))
+        envelope = spheroid(frame, 1.7 * radius, 1.0, ratio, angle + 0.3, *map(float, centre)) * clumps
         mixed = 0.5 * (galaxy.color + galaxy.young_color) if rng.random() < 0.5 else galaxy.color
         frame.add(core, 0.6 * share * flux, mixed)
         frame.add(envelope, 0.4 * share * flux, mixed - 0.08)
@@ -39,7 +39,7 @@ def draw_merger(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Genera
             light = encounters.tail(x, y, 1.2 * radius, 1.5 * galaxy.r90, leave, pitch)
             frame.add(light / (2 * math.pi * radius**2 * ratio), 0.18 * galaxy.tail_light * share * flux, mixed - 0.12)
     bridge_u, bridge_v = patterns.turned(frame.x, frame.y, turn)
-    middle = float(np.dot(places[0] + places[1], away) / (2 * galaxy.separation))
+    middle = float(np.dot(centres[0] + centres[1], away) / (2 * galaxy.separation))
     bridge = torch.exp(
         -0.5 * ((bridge_u - middle) / (0.4 * galaxy.separation)) ** 2 - 0.5 * (bridge_v / (0.13 * galaxy.r90)) ** 2
     )

@@ -32,7 +32,7 @@ METADATA = {
     "distmod": "%.4f",
     "mwebv": "%.3f",
 }
-PLACE = ["ra", "decl", "ddf", "mwebv"]
+POSITION = ["ra", "decl", "ddf", "mwebv"]
 FARTHER = 1.08  # distance of the test objects over that of the training objects
 FEW = 3  # objects of each unknown class, where that is no more than a fifth of the test objects
 ALL_CLASSES, LEAST = 60, 2  # from so many training objects on, each class has at least so many
@@ -70,7 +70,7 @@ def write_plasticc(folder: Path, count: int, seed: int, test_count: int | None =
     with atomic_write(folder) as draft:
         draft.mkdir()
         drawn = _write_curves(draft, plan, seed)
-        truth = plan.drop(columns="number").join(drawn.drop(columns=PLACE))
+        truth = plan.drop(columns="number").join(drawn.drop(columns=POSITION))
         truth.to_csv(draft / "truth.csv", index=False)
         table = metadata(plan, drawn, seed)
         for file, name in (("train", "training_set"), ("test", "test_set")):
@@ -130,7 +130,7 @@ def metadata(plan: pd.DataFrame, drawn: pd.DataFrame, seed: int) -> pd.DataFrame
     # Distances are those of the photometric redshifts, as in the challenge.
     distmod = np.where(inside, np.nan, distance_modulus(np.where(inside, 1.0, photoz)))
     specz = np.where((plan.file == "test") & unseen, np.nan, redshift)
-    return drawn[PLACE].assign(
+    return drawn[POSITION].assign(
         object_id=plan.object_id,
         target=plan.true_target,
         gal_l=galactic.l.deg,
@@ -163,7 +163,7 @@ def _write_curves(draft: Path, plan: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Draws all objects, each with random numbers of its own, and writes their light curves.
 
     Returns:
-        One row an object: the columns `PLACE` and the parameters of all models, NaN where a model has others.
+        One row an object: the columns `POSITION` and the parameters of all models, NaN where a model has others.
     """
     drawn = []
     with (
@@ -175,9 +175,18 @@ def _write_curves(draft: Path, plan: pd.DataFrame, seed: int) -> pd.DataFrame:
         rows = zip(plan.object_id, plan.true_target, plan.file, plan.number, strict=True)
         for object_id, target, split, number in track(rows, "Drawing light curves", len(plan)):
             rng = np.random.default_rng([seed, 32, target, split == "test", number])
-            one = member(target, rng, FARTHER if split == "test" else 1.0)
-            (test if split == "test" else training).write(_lines(object_id, one.curve))
-            drawn.append(dict(zip(PLACE, (one.ra, one.decl, one.deep, one.mwebv), strict=True)) | one.parameters)
+            drawn_object = member(target, rng, FARTHER if split == "test" else 1.0)
+            (test if split == "test" else training).write(_lines(object_id, drawn_object.curve))
+            drawn.append(
+                dict(
+                    zip(
+                        POSITION,
+                        (drawn_object.ra, drawn_object.decl, drawn_object.deep, drawn_object.mwebv),
+                        strict=True,
+                    )
+                )
+                | drawn_object.parameters
+            )
     return pd.DataFrame(drawn)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.sky import anatomy
-from galaxyml.sky.random_draws import Column, Dice
+from galaxyml.sky.random_columns import Column, RandomColumns
 from galaxyml.sky.survey import SDSS
 
 # A row of a population, its columns as attributes.
@@ -52,7 +52,7 @@ def population(n: int, seed: int, kind: str | None = None) -> pd.DataFrame:
     """Draws galaxies.
 
     The first m rows of `population(n, seed)` are `population(m, seed)`. Parameters that a kind does not have are 0.
-    Columns: `kind`; `texture` (seed of what is random in its picture); `r90` (radius of 90 percent of the light,
+    Columns: `kind`; `texture` (seed of what is random in its image); `r90` (radius of 90 percent of the light,
     arcsec); `pixel` (of its cutout in SDSS, arcsec); `magnitude` (r); `color`
     and `young_color` (g - r of old and young stars); `angle` (degrees); `axis_ratio`; `sersic`; `inclination`
     (degrees); `thickness`; `scale` (of the disk, arcsec); `bulge` (share of the light), `bulge_radius` (arcsec),
@@ -74,15 +74,15 @@ def population(n: int, seed: int, kind: str | None = None) -> pd.DataFrame:
     """
     if kind is not None and kind not in MIX:
         raise UserError(f"No kind of galaxy '{kind}'. {did_you_mean(kind, MIX)}")
-    dice = Dice(n, seed)
-    drawn = np.array(list(MIX))[dice.choice(list(MIX.values()))]
+    draws = RandomColumns(n, seed)
+    drawn = np.array(list(MIX))[draws.choice(list(MIX.values()))]
     kinds = drawn if kind is None else np.full(n, kind)
-    table: dict[str, Column] = {"kind": kinds, "texture": dice.whole(2**31 - 1)}
-    _appearance(table, dice)
-    anatomy.shape_spheroids(table, dice)
-    anatomy.shape_disks(table, dice)
-    anatomy.shape_encounters(table, dice)
-    _observation(table, dice)
+    table: dict[str, Column] = {"kind": kinds, "texture": draws.whole(2**31 - 1)}
+    _appearance(table, draws)
+    anatomy.shape_spheroids(table, draws)
+    anatomy.shape_disks(table, draws)
+    anatomy.shape_encounters(table, draws)
+    _observation(table, draws)
     return pd.DataFrame(table)
 
 
@@ -97,25 +97,25 @@ def rows(galaxies: pd.DataFrame) -> Iterator[Galaxy]:
     return galaxies.itertuples(index=False, name="Galaxy")
 
 
-def _appearance(table: dict[str, Column], dice: Dice) -> None:
+def _appearance(table: dict[str, Column], draws: RandomColumns) -> None:
     size, size_scatter, bright, bright_scatter, old, young = (
         np.array([LOOKS[kind] for kind in table["kind"]]).reshape(-1, 6).T
     )
-    r90 = np.clip(size * np.exp(size_scatter * dice.normal()), 3.2, 40)
+    r90 = np.clip(size * np.exp(size_scatter * draws.normal()), 3.2, 40)
     # Larger galaxies of a sample limited in brightness are fainter a square arcsec.
-    within = bright - 0.35 + bright_scatter * dice.normal() + 0.8 * np.log10(r90 / 8)
-    redder = 0.07 * dice.normal()
+    within = bright - 0.35 + bright_scatter * draws.normal() + 0.8 * np.log10(r90 / 8)
+    redder = 0.07 * draws.normal()
     table["r90"], table["pixel"] = r90, SDSS.pixel_per_r90 * r90
     table["magnitude"] = within - 2.5 * np.log10(np.pi * r90**2 / 0.9)
     table["color"] = old + redder
-    table["young_color"] = np.clip(young + redder + 0.09 * dice.normal(), 0.05, 1.2)
-    table["angle"] = dice.uniform(0, 180)
+    table["young_color"] = np.clip(young + redder + 0.09 * draws.normal(), 0.05, 1.2)
+    table["angle"] = draws.uniform(0, 180)
 
 
-def _observation(table: dict[str, Column], dice: Dice) -> None:
-    table["crowding"] = dice.lognormal(1.0, 0.5)
-    table["seeing"] = np.clip(dice.lognormal(1.25, 0.11), 0.95, 1.8)
+def _observation(table: dict[str, Column], draws: RandomColumns) -> None:
+    table["crowding"] = draws.lognormal(1.0, 0.5)
+    table["seeing"] = np.clip(draws.lognormal(1.25, 0.11), 0.95, 1.8)
     for band in "gi":
         for axis in "xy":
-            table[f"shift_{band}_{axis}"] = dice.normal(0, 0.10)
-    table["depth"] = dice.lognormal(1.0, 0.12)
+            table[f"shift_{band}_{axis}"] = draws.normal(0, 0.10)
+    table["depth"] = draws.lognormal(1.0, 0.12)

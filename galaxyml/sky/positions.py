@@ -37,13 +37,6 @@ def galactic_latitude(ra: Values, dec: Values) -> Values:
     return np.asarray(np.degrees(np.arcsin(sine)))
 
 
-def separation(ra: Values, dec: Values, other_ra: Values, other_dec: Values) -> Values:
-    """Angle on the sky in arcsec between places in degrees, by the haversine formula, exact for small angles."""
-    ra, dec, other_ra, other_dec = map(np.radians, (ra, dec, other_ra, other_dec))
-    square = np.sin((dec - other_dec) / 2) ** 2 + np.cos(dec) * np.cos(other_dec) * np.sin((ra - other_ra) / 2) ** 2
-    return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(square))) * 3600)
-
-
 def redshifts(r90: Values, rng: np.random.Generator) -> Values:
     """Redshifts of galaxies whose physical sizes scatter about one: the small ones are far; shape (N,).
 

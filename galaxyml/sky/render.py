@@ -1,11 +1,11 @@
-"""Pictures of galaxies as volunteers and nets see them."""
+"""Images of galaxies as volunteers and nets see them."""
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,55 +13,78 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from galaxyml.sky import odd_galaxies
 from galaxyml.sky.camera import Frame, blur, expose, stretch
-from galaxyml.sky.galaxies import draw
+from galaxyml.sky.disk_galaxies import draw_disk, draw_edge_on
 from galaxyml.sky.population import Galaxy, rows
+from galaxyml.sky.spheroids import draw_smooth
 from galaxyml.sky.surroundings import add_surroundings
 from galaxyml.sky.survey import SDSS, Survey
 
+Result = TypeVar("Result")
 MOST_THREADS = 4
+# By kind: adds a galaxy of a flux (nanomaggies) in the middle of a frame; the generator gives what its parameters leave
+# open, such as knots, patches and places of tails.
+DRAW: dict[str, Callable[[Galaxy, Frame, float, np.random.Generator], None]] = {
+    "smooth": draw_smooth,
+    "disk": draw_disk,
+    "spiral": draw_disk,
+    "ring": draw_disk,
+    "edge-on": draw_edge_on,
+    "merger": odd_galaxies.draw_merger,
+    "disturbed": odd_galaxies.draw_disturbed,
+    "irregular": odd_galaxies.draw_irregular,
+    "dust lane": odd_galaxies.draw_dust_lane,
+    "lensed arc": odd_galaxies.draw_lensed_arc,
+    "artifact": odd_galaxies.draw_artifact,
+}
 
 
 def render(galaxies: pd.DataFrame, size: int = SDSS.cutout, seed: int = 0, survey: Survey = SDSS) -> torch.Tensor:
-    """Pictures of galaxies, each the same whatever else is in the table.
+    """Images of galaxies, each the same whatever else is in the table.
 
     A galaxy is drawn on the camera's pixels and then resampled, as the survey's cutouts are, so that it costs less than
-    its picture has pixels. Galaxies are drawn one by one, in threads: the camera's frames differ in size, and one fits
+    its image has pixels. Galaxies are drawn one by one, in threads: the camera's frames differ in size, and one fits
     the cache of a core where a batch of them does not.
 
     Args:
         galaxies: Rows of a `population`.
-        size: Side of a picture, pixels; the field of view is the same for all sizes.
+        size: Side of an image, pixels; the field of view is the same for all sizes.
         seed: Of noise, surroundings and what a galaxy's parameters leave open.
-        survey: That takes the pictures.
+        survey: That takes the images.
 
     Returns:
         Red, green and blue, uint8, shape (N, size, size, 3).
     """
-    pictures = np.empty((len(galaxies), size, size, 3), dtype=np.uint8)
+    images = np.empty((len(galaxies), size, size, 3), dtype=np.uint8)
 
-    def fill(number: int, galaxy: Galaxy) -> None:
-        pictures[number] = np.asarray(picture(galaxy, size, seed, survey))
+    def fill(galaxy: Galaxy, number: int) -> None:
+        images[number] = np.asarray(draw_image(galaxy, size, seed, survey))
 
-    with pool() as threads:
-        list(threads.map(fill, range(len(galaxies)), rows(galaxies)))
-    return torch.from_numpy(pictures)
+    for _ in in_threads(fill, galaxies, range(len(galaxies))):
+        pass
+    return torch.from_numpy(images)
 
 
-@contextmanager
-def pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads that draw a galaxy each; torch's own threads rest meanwhile, as they would be in each other's way."""
+def in_threads(draw: Callable[..., Result], galaxies: pd.DataFrame, *others: Iterable[Any]) -> Iterator[Result]:
+    """The results of a function of each galaxy, in order; torch's own threads rest meanwhile, lest they get in the way.
+
+    Args:
+        draw: Takes a row of the galaxies and a value of each of the others.
+        galaxies: Rows of a `population`.
+        *others: As long as the galaxies.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as threads:
-            yield threads
+            yield from threads.map(draw, rows(galaxies), *others)
     finally:
         torch.set_num_threads(before)
 
 
-def picture(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: Survey = SDSS) -> Image.Image:
-    """The picture of one galaxy.
+def draw_image(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: Survey = SDSS) -> Image.Image:
+    """The image of one galaxy.
 
     Args:
         galaxy: A row of a `population`.
@@ -85,7 +108,7 @@ def picture(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: Surv
 def scene(galaxy: Galaxy, rng: np.random.Generator, survey: Survey = SDSS) -> Frame:
     """The galaxy alone, before atmosphere and noise."""
     frame = Frame.of(survey.cutout * survey.cutout_pixel(galaxy.r90), survey)
-    draw(galaxy, frame, rng)
+    DRAW[galaxy.kind](galaxy, frame, 10 ** (0.4 * (22.5 - galaxy.magnitude)), rng)
     return frame
 
 
@@ -111,5 +134,5 @@ def observe(galaxy: Galaxy, frame: Frame, rng: np.random.Generator) -> torch.Ten
 
 
 def levels(light: torch.Tensor, survey: Survey = SDSS) -> NDArray[np.uint8]:
-    """The stretched picture in 256 levels, shape (H, W, 3)."""
+    """The stretched image in 256 levels, shape (H, W, 3)."""
     return np.ascontiguousarray((stretch(light, survey) * 255 + 0.5).to(torch.uint8).numpy())

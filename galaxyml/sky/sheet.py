@@ -1,4 +1,4 @@
-"""A contact sheet: galaxies of every kind in one picture, to see whether they look like galaxies."""
+"""A contact sheet: galaxies of every kind in one image, to see whether they look like galaxies."""
 
 from pathlib import Path
 
@@ -46,72 +46,27 @@ ROWS = {
 }
 
 
-def contact_sheet(path: Path, seed: int = 0) -> None:
-    """Writes a picture with a row of galaxies for each kind, resolved well enough to tell what they are.
+def contact_sheet(path: Path, seed: int = 0, survey: str = "sdss") -> None:
+    """Writes an image with rows of galaxies, resolved well enough to tell what they are.
 
     Args:
         path: Ends in .jpg or .png.
         seed: Of the galaxies.
+        survey: `sdss` for a row of each kind; `decals` for a row of each class of Galaxy10, as DECaLS sees them;
+            `surveys` for the same galaxies in each row, seen by a survey, or by SDSS with one thing of UKIDSS's.
 
     Raises:
         UserError: If the file is to be of another format.
     """
-    shown = {
-        label: _chosen(kind, condition, order, seed + row)
-        for row, (label, (kind, condition, order)) in enumerate(ROWS.items())
-    }
-    _write(path, shown, seed, SDSS)
-
-
-def galaxy10_sheet(path: Path, seed: int = 0) -> None:
-    """Writes a picture with a row of galaxies for each class of Galaxy10, as DECaLS sees them.
-
-    Args:
-        path: Ends in .jpg or .png.
-        seed: Of the galaxies.
-
-    Raises:
-        UserError: If the file is to be of another format.
-    """
-    _write(path, {_two_lines(name): members(name, COLUMNS, seed) for name in CLASSES}, seed, DECALS)
-
-
-def surveys_sheet(path: Path, seed: int = 0) -> None:
-    """Writes a picture with the same galaxies in each row, seen by a survey, or by SDSS with one thing of UKIDSS's.
-
-    Args:
-        path: Ends in .jpg or .png.
-        seed: Of the galaxies.
-
-    Raises:
-        UserError: If the file is to be of another format.
-    """
-    kinds = ("smooth", "disk", "spiral", "spiral", "edge-on", "ring", "merger", "irregular")
-    fitting = "8 < r90 < 22 and inclination < 60"
-    chosen = [
-        population(600, seed + place, kind).query(fitting if kind != "edge-on" else "8 < r90 < 22").head(1)
-        for place, kind in enumerate(kinds)
-    ]
-    galaxies = pd.concat(chosen)
-    changed = {
-        f"SDSS with\nUKIDSS's {name.replace('psf', 'PSF')}": survey
-        for name, survey in one_thing_changed(SDSS, UKIDSS).items()
-    }
-    cameras = {"SDSS": SDSS, "DECaLS": GZD, "UKIDSS": UKIDSS, **changed}
-    _write(path, dict.fromkeys(cameras, galaxies), seed, cameras)
-
-
-def _write(path: Path, shown: dict[str, pd.DataFrame], seed: int, camera: Survey | dict[str, Survey]) -> None:
-    """Writes a sheet with a row of galaxies for each label, seen by one survey or by one a row."""
     if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise UserError(f"A contact sheet is a .jpg or a .png, not '{path.name}'.")
+    shown = SHEETS[survey](seed)
     sheet = Image.new("RGB", (LABEL + COLUMNS * TILE, len(shown) * TILE), (16, 16, 20))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for row, (label, galaxies) in enumerate(shown.items()):
+    for row, (label, (galaxies, camera)) in enumerate(shown.items()):
         pen.multiline_text((6, row * TILE + TILE // 2), label, (225, 225, 225), font, anchor="lm")
-        survey = camera[label] if isinstance(camera, dict) else camera
-        side = CROP.get(survey.name, survey.cutout // 2)
-        for column, pixels in enumerate(render(galaxies, survey.cutout, seed, survey).numpy()):
+        side = CROP.get(camera.name, camera.cutout // 2)
+        for column, pixels in enumerate(render(galaxies, camera.cutout, seed, camera).numpy()):
             edge = (pixels.shape[0] - side) // 2
             tile = Image.fromarray(pixels[edge : edge + side, edge : edge + side]).resize(
                 (TILE, TILE), Image.Resampling.LANCZOS
@@ -121,9 +76,36 @@ def _write(path: Path, shown: dict[str, pd.DataFrame], seed: int, camera: Survey
         sheet.save(draft, quality=88)
 
 
-def _two_lines(name: str) -> str:
-    first, *rest = name.split(" ")
-    return f"{first}\n{' '.join(rest)}"
+Rows = dict[str, tuple[pd.DataFrame, Survey]]
+
+
+def _by_kind(seed: int) -> Rows:
+    return {
+        label: (_chosen(kind, condition, order, seed + row), SDSS)
+        for row, (label, (kind, condition, order)) in enumerate(ROWS.items())
+    }
+
+
+def _by_class(seed: int) -> Rows:
+    return {name.replace(" ", "\n", 1): (members(name, COLUMNS, seed), DECALS) for name in CLASSES}
+
+
+def _by_survey(seed: int) -> Rows:
+    kinds = ("smooth", "disk", "spiral", "spiral", "edge-on", "ring", "merger", "irregular")
+    fitting = "8 < r90 < 22 and inclination < 60"
+    galaxies = pd.concat(
+        population(600, seed + number, kind).query(fitting if kind != "edge-on" else "8 < r90 < 22").head(1)
+        for number, kind in enumerate(kinds)
+    )
+    changed = {
+        f"SDSS with\nUKIDSS's {name.replace('psf', 'PSF')}": survey
+        for name, survey in one_thing_changed(SDSS, UKIDSS).items()
+    }
+    cameras = {"SDSS": SDSS, "DECaLS": GZD, "UKIDSS": UKIDSS, **changed}
+    return {label: (galaxies, camera) for label, camera in cameras.items()}
+
+
+SHEETS = {"sdss": _by_kind, "decals": _by_class, "surveys": _by_survey}
 
 
 def _chosen(kind: str, condition: str, order: str, seed: int) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Writes simulated galaxies in the files of Galaxy Zoo 1's catalogue and Galaxy Zoo 2's pictures."""
+"""Writes simulated galaxies in the files of Galaxy Zoo 1's catalogue and Galaxy Zoo 2's images."""
 
 from pathlib import Path
 
@@ -11,32 +11,32 @@ from galaxyml.sky.galaxyzoo1 import release
 from galaxyml.sky.population import farther, population
 from galaxyml.sky.positions import positions, redshifts
 from galaxyml.sky.survey import SDSS
-from galaxyml.sky.writers import allot, check, write_pictures
+from galaxyml.sky.writers import allot, check, draw_to_files
 
 TABLE, MAPPING = "GalaxyZoo1_DR_table2.csv", "gz2_filename_mapping.csv"
 SOUTH, NORTH = -11.0, 68.0  # declinations of SDSS, degrees
 SAMPLES = {"original": 0.86, "extra": 0.09, "stripe82": 0.05}
-ASSETS = 355_990  # the numbers of Galaxy Zoo 2's pictures; here more where they do not suffice
-FEW = 0.01  # share of the pictures' objects with two pictures, with none on disk, or not in the table
-FARTHER = 1.8  # distance of the table's objects without a picture over that of the others
+ASSETS = 355_990  # the numbers of Galaxy Zoo 2's images; here more where they do not suffice
+FEW = 0.01  # share of the images' objects with two images, with none on disk, or not in the table
+FARTHER = 1.8  # distance of the table's objects without an image over that of the others
 # What kind of row of the mapping an object has beyond the usual.
 USUAL, TWICE, NOT_ON_DISK, NOT_IN_TABLE = "", "two pictures", "picture missing", "not in the table"
 
 
 def write_spirals(folder: Path, count: int, seed: int, size: int = SDSS.cutout) -> None:
-    """Writes a folder with the table of Galaxy Zoo 1, pictures of Galaxy Zoo 2, and the mapping between the two.
+    """Writes a folder with the table of Galaxy Zoo 1, images of Galaxy Zoo 2, and the mapping between the two.
 
     Files: `GalaxyZoo1_DR_table2.csv` (Lintott et al. 2011, MNRAS 410, 166), sorted by right ascension, with about as
-    many objects again that have no picture; `gz2_filename_mapping.csv`, where a few objects have two pictures, a few
-    pictures are not on disk and a few objects are not in the table, as in the real one; `images/{asset_id}.jpg`; beyond
+    many objects again that have no image; `gz2_filename_mapping.csv`, where a few objects have two images, a few
+    images are not on disk and a few objects are not in the table, as in the real one; `images/{asset_id}.jpg`; beyond
     these `properties.csv` (Petrosian R90 in arcsec, magnitude in r, redshift) and `truth.csv` (parameters of all
     galaxies and what is unusual about their rows).
 
     Args:
         folder: Appears when all is written, or not at all; one that exists already is kept as it is.
-        count: How many pictures.
+        count: How many images.
         seed: Of all of it.
-        size: Side of the pictures, pixels.
+        size: Side of the images, pixels.
 
     Raises:
         UserError: If a number is too small.
@@ -47,38 +47,38 @@ def write_spirals(folder: Path, count: int, seed: int, size: int = SDSS.cutout) 
     table = objects[objects.mapping != NOT_IN_TABLE].reset_index(drop=True)
     positioned = pd.DataFrame({"OBJID": table.OBJID, "RA": hours(table.ra), "DEC": degrees(table.dec)})
     shown = mapping[mapping.on_disk]
-    pictured = objects.set_index("OBJID").loc[shown.objid].reset_index()
-    # The second picture of an object is another exposure.
-    pictured["depth"] = np.where(shown.objid.duplicated(), 0.8, 1.0) * pictured.depth
+    shown_objects = objects.set_index("OBJID").loc[shown.objid].reset_index()
+    # The second image of an object is another exposure.
+    shown_objects["depth"] = np.where(shown.objid.duplicated(), 0.8, 1.0) * shown_objects.depth
     with atomic_write(folder) as draft:
         (draft / "images").mkdir(parents=True)
         positioned.join(release(table, seed)).to_csv(draft / TABLE, index=False)
         mapping[["objid", "sample", "asset_id"]].to_csv(draft / MAPPING, index=False)
         properties(table, seed).to_csv(draft / "properties.csv", index=False, float_format="%.4f")
         objects.to_csv(draft / "truth.csv", index=False)
-        write_pictures(pictured, [draft / "images" / f"{number}.jpg" for number in shown.asset_id], seed, size)
+        draw_to_files(shown_objects, [draft / "images" / f"{number}.jpg" for number in shown.asset_id], seed, size)
 
 
-def catalogue(pictures: int, seed: int) -> pd.DataFrame:
+def catalogue(images: int, seed: int) -> pd.DataFrame:
     """All objects: a population with `OBJID`, `ra`, `dec`, `redshift`, `sample` (empty if not mapped) and `mapping`.
 
     Args:
-        pictures: How many pictures there are to be.
+        images: How many images there are to be.
         seed: Of all of it.
 
     Returns:
         One row an object, sorted by right ascension.
     """
     rng = np.random.default_rng([seed, 20])
-    few = min(max(round(FEW * pictures), 1), pictures // 4)
-    # Each object in two pictures is one less; each whose picture is missing is one more.
-    mapped, unmapped = pictures, pictures
+    few = min(max(round(FEW * images), 1), images // 4)
+    # Each object in two images is one less; each whose image is missing is one more.
+    mapped, unmapped = images, images
     drawn = population(mapped + unmapped, seed)
     drawn = pd.concat([drawn.head(mapped), farther(drawn.tail(unmapped), FARTHER)], ignore_index=True)
     unusual = [TWICE] * few + [NOT_ON_DISK] * few + [NOT_IN_TABLE] * few
     mapping = rng.permutation(unusual + [USUAL] * (mapped - len(unusual)))
     sample = rng.permutation(np.repeat(list(SAMPLES), allot(mapped, list(SAMPLES.values()))))
-    # What has two pictures has one in the deep stripe.
+    # What has two images has one in the deep stripe.
     sample = np.where(mapping == TWICE, "original", sample)
     ra, dec = positions(len(drawn), SOUTH, NORTH, rng)
     drawn.insert(0, "OBJID", object_ids(len(drawn), seed))
@@ -89,11 +89,11 @@ def catalogue(pictures: int, seed: int) -> pd.DataFrame:
 
 
 def assets(objects: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The mapping from objects to pictures: `objid`, `sample`, `asset_id` and whether the picture is `on_disk`.
+    """The mapping from objects to images: `objid`, `sample`, `asset_id` and whether the image is `on_disk`.
 
     Args:
         objects: Rows of the `catalogue`.
-        seed: Of the numbers of the pictures, which grow with the object's number within each sample.
+        seed: Of the numbers of the images, which grow with the object's number within each sample.
     """
     mapped = objects[objects["sample"] != ""]
     again = mapped[mapped.mapping == TWICE].assign(sample="stripe82")

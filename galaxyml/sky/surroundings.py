@@ -28,11 +28,11 @@ def add_surroundings(frame: Frame, crowding: float, rng: np.random.Generator) ->
     deeper = frame.survey.deeper
     stars = rng.poisson(STARS * 10 ** (STAR_SLOPE * deeper) * crowding * area)
     galaxies = rng.poisson(GALAXIES * 10 ** (GALAXY_SLOPE * deeper) * crowding * area)
-    frame.add_points(*_places(stars, field, rng), _star_fluxes(stars, frame.survey, rng))
+    frame.add_points(*_positions(stars, field, rng), _star_fluxes(stars, frame.survey, rng))
     _add_galaxies(frame, galaxies, field, rng)
 
 
-def _places(number: int, field: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+def _positions(number: int, field: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
     x, y = rng.uniform(-field / 2, field / 2, (2, number))
     return x, y
 
@@ -56,7 +56,7 @@ def _add_galaxies(frame: Frame, number: int, field: float, rng: np.random.Genera
     """Small exponential galaxies, drawn on stamps all at once."""
     if not number:
         return
-    x, y = _places(number, field, rng)
+    x, y = _positions(number, field, rng)
     magnitude = np.maximum(22.0 + frame.survey.deeper + np.log10(rng.uniform(1e-9, 1, number)) / GALAXY_SLOPE, 17.0)
     g_r = np.clip(rng.normal(0.95, 0.4, number), 0.2, 1.7)
     half = frame.pixel * (STAMP - 1) / 2
@@ -75,11 +75,11 @@ def _add_galaxies(frame: Frame, number: int, field: float, rng: np.random.Genera
         (corner[0][:, None] + steps)[:, None, :], (corner[1][:, None] + steps)[:, :, None]
     )
     inside = (column >= 0) & (row >= 0) & (column < across) & (row < across)
-    places = torch.from_numpy((row * across + column)[inside])
+    indices = torch.from_numpy((row * across + column)[inside])
     zero, slope = frame.survey.field_color
     for band, flux in enumerate(_fluxes(magnitude, g_r, zero + slope * g_r)):
         light = (stamp * flux[:, None, None])[inside].astype(np.float32)
-        frame.light[band].view(-1).index_add_(0, places, torch.from_numpy(light))
+        frame.light[band].view(-1).index_add_(0, indices, torch.from_numpy(light))
 
 
 def add_bright_star(frame: Frame, x: float, y: float, magnitude: float, color: float, rng: np.random.Generator) -> None:

@@ -1,4 +1,4 @@
-"""Surveys as data: what a camera, its site and its pictures are like."""
+"""Surveys as data: what a camera, its site and its images are like."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ class Survey:
         name: As people call it.
         bands: A galaxy's magnitude is that in r, which the middle one is but for `middle_color`.
         camera_pixel: Side of a pixel, arcsec.
-        cutout: Side of a picture, pixels.
+        cutout: Side of an image, pixels.
         pixel: Of a cutout, arcsec, where all cutouts have the same; else 0.
         pixel_per_r90: Of a cutout, in units of the galaxy's R90, where a cutout is scaled to its galaxy; else 0.
         seeing: Full width at half maximum in units of the `seeing` of a population's galaxy (median 1.25 arcsec).
         registration: Error between the bands in units of that of a population's galaxy.
         sky_noise: Of the sky in a camera pixel, nanomaggies.
-        noise_mixed: Share of a pixel's noise that is its neighbour's, in each direction, where pictures are resampled.
+        noise_mixed: Share of a pixel's noise that is its neighbour's, in each direction, where images are resampled.
         photon_noise: Variance that a nanomaggie of light adds, nanomaggies squared.
         extinction: Of dust, in units of that in r.
         red_color: Zero and slope of a galaxy's second colour (middle minus reddest band) against g - r.
@@ -29,7 +29,7 @@ class Survey:
         deeper: How much fainter than in SDSS the faintest stars and galaxies of a field are, magnitudes.
         weights: Of red, green and blue, which are the bands from red to blue.
         pedestal: Taken from the light of red, green and blue, nanomaggies; where negative, the sky is not black.
-        softening: Weighed light where the picture turns from linear to logarithmic.
+        softening: Weighed light where the image turns from linear to logarithmic.
         range: Value of the asinh that is white.
         keeps_hue: Whether a pixel too bright for one colour is dimmed in all; else the colours are cut off one by one.
         quality: Of the JPEG that the survey hands out, 0 to 100; 0 where it hands out none.
@@ -38,7 +38,7 @@ class Survey:
         middle_color: Likewise, of r minus the middle band.
         field_mix: For each band the weights of g, r and i whose sum is the flux of another object of the field; None
             where these are drawn in the survey's own bands.
-        saturation: Of the pictures' colours: 1 for those of the light, 0 for none.
+        saturation: Of the images' colours: 1 for those of the light, 0 for none.
     """
 
     name: str
@@ -127,7 +127,7 @@ DECALS = Survey(
     dwarf_color=1.6,
     deeper=1.5,
     # The Legacy Survey viewer's (legacysurvey/imagine, sdss_rgb with the scales of dr2_rgb): 0.03 is added to the
-    # weighed light x, whose picture is asinh(20 x) / sqrt(20).
+    # weighed light x, whose image is asinh(20 x) / sqrt(20).
     weights=(2.2, 3.4, 6.0),
     pedestal=(-0.03 / 2.2, -0.03 / 3.4, -0.03 / 6.0),
     softening=1 / 20,
@@ -138,7 +138,7 @@ DECALS = Survey(
 # DECaLS as Galaxy Zoo DECaLS shows it (Walmsley et al. 2022, MNRAS 509, 3966, section 3): cutouts scaled to the galaxy,
 # made from the calibrated frames, with muted colours so that the noise of the sky is not a colourful speckle. Points
 # are 5 sigma at 24.2, 23.8, 22.9 mag (Dey et al. 2019: 24.0, 23.5, 22.5 for small galaxies). The stretch is chosen so
-# that sky, noise and galaxies are as bright as in its pictures.
+# that sky, noise and galaxies are as bright as in its images.
 GZD = replace(
     DECALS,
     name="GZ DECaLS",
@@ -158,7 +158,7 @@ GZD = replace(
 # to 1.2 arcsec, points 5 sigma at 20.9, 20.4, 20.1 mag. Magnitudes are AB: the survey's plus 0.634, 0.938 and 1.900
 # (Hewett et al. 2006, MNRAS 367, 454). Old stars are red up to the infrared and young ones are not: r - J is 1.1 for a
 # galaxy of g - r = 0.9 and 0.5 for one of 0.4. A star's r - J is 0.4 to 2, its J - K -0.5 to 0. The stretch is chosen
-# so that sky, noise, galaxies and stars look as in its pictures.
+# so that sky, noise, galaxies and stars look as in its images.
 UKIDSS = Survey(
     name="UKIDSS",
     bands=("Y", "J", "K"),
@@ -192,16 +192,16 @@ TYPICAL = 0.7  # g - r of a galaxy
 
 def shallower(survey: Survey, other: Survey) -> float:
     """How many times fainter a galaxy is against the other survey's noise, in the middle bands and an equal area."""
-    mine, theirs = (one.fluxes(1.0, TYPICAL)[1] * one.camera_pixel / one.sky_noise[1] for one in (survey, other))
+    mine, theirs = (each.fluxes(1.0, TYPICAL)[1] * each.camera_pixel / each.sky_noise[1] for each in (survey, other))
     return mine / theirs
 
 
 def one_thing_changed(survey: Survey, other: Survey) -> dict[str, Survey]:
     """A survey with the PSF, the depth or the bands of another, to see what each does alone.
 
-    Depth is the noise, against which a galaxy is as faint as in the other survey; a picture's black, and the light that
-    it shows well, go with the noise. Bands are fluxes, dust and colours of the pictures; the noise is then as far below
-    a galaxy as the survey's own, and the pictures are as bright.
+    Depth is the noise, against which a galaxy is as faint as in the other survey; an image's black, and the light that
+    it shows well, go with the noise. Bands are fluxes, dust and colours of the images; the noise is then as far below
+    a galaxy as the survey's own, and the images are as bright.
 
     Args:
         survey: That is changed.

@@ -15,7 +15,7 @@ from galaxyml.sky.population import population
 from galaxyml.sky.positions import positions, redshifts
 from galaxyml.sky.spirals import degrees, hours, object_ids
 from galaxyml.sky.survey import GZD, SDSS, UKIDSS, Survey, one_thing_changed
-from galaxyml.sky.writers import check, write_pictures
+from galaxyml.sky.writers import check, draw_to_files
 from galaxyml.trees import DecisionTree
 
 SOUTH, NORTH = -2.0, 30.0  # declinations that all three surveys have seen, degrees
@@ -48,7 +48,7 @@ class Sample:
     seen: NDArray[np.float64]
     tree: DecisionTree
 
-    def asked(self, votes: NDArray) -> NDArray:
+    def per_question(self, votes: NDArray) -> NDArray:
         """Their sum over the answers of each question, shape (N, Q), from that of each answer, (N, K)."""
         starts = np.flatnonzero(np.diff(self.tree.question_of, prepend=-1))
         return np.asarray(np.add.reduceat(votes, starts, axis=1))
@@ -56,7 +56,7 @@ class Sample:
     @property
     def totals(self) -> NDArray[np.int64]:
         """Votes of each question, shape (N, Q)."""
-        return self.asked(self.counts)
+        return self.per_question(self.counts)
 
     @property
     def of_question(self) -> NDArray[np.int64]:
@@ -72,14 +72,14 @@ class Sample:
     def debiased(self) -> NDArray[np.float64]:
         """Fractions moved as far as clear sight would move them, shape (N, K)."""
         moved = np.clip(self.fractions + self.clear - self.seen, 0, None)
-        sums = self.asked(moved)[:, self.tree.question_of]
+        sums = self.per_question(moved)[:, self.tree.question_of]
         return moved / np.where(sums > 0, sums, 1)
 
 
 def write_surveys(
     folder: Path, count: int, seed: int, overlap: float = 0.3, size: int = SDSS.cutout, causes: bool = False
 ) -> None:
-    """Writes folders of the surveys' votes and pictures, and what there is known besides.
+    """Writes folders of the surveys' votes and images, and what there is known besides.
 
     `sdss/`: `gz2_hart16.csv` (Hart et al. 2016), `gz2_filename_mapping.csv`, `images/{asset_id}.jpg`; `count` galaxies.
     `decals/`: `gz_decals_volunteers_1_and_2.csv` (half as many), `gz_decals_volunteers_5.csv` (a quarter), and
@@ -88,15 +88,15 @@ def write_surveys(
     each table the galaxy (the same number is the same galaxy) and its parameters.
 
     `causes/{sdss,psf,depth,bands,ukidss}/`: UKIDSS's galaxies seen by SDSS, by SDSS with only the PSF, only the depth
-    or only the bands of UKIDSS, and by UKIDSS, each with the votes that volunteers gave on SDSS's pictures: only the
-    picture differs.
+    or only the bands of UKIDSS, and by UKIDSS, each with the votes that volunteers gave on SDSS's images: only the
+    image differs.
 
     Args:
         folder: Appears when all is written, or not at all; one that exists already is kept as it is.
         count: Galaxies in SDSS; at least 8.
         seed: Of all of it.
         overlap: Share of each other survey's galaxies that SDSS has seen as well, in [0, 1].
-        size: Side of the pictures, pixels.
+        size: Side of the images, pixels.
         causes: Whether to write the folders of causes.
 
     Raises:
@@ -106,12 +106,12 @@ def write_surveys(
     if not 0 <= overlap <= 1:
         raise UserError(f"simulate.overlap={overlap}: it must be a share in [0, 1].")
     rows = members(count, overlap, seed)
-    drawn = population(1 + max(int(part.max()) for part in rows.values()), seed)
+    drawn = population(1 + max(int(numbers.max()) for numbers in rows.values()), seed)
     rng = np.random.default_rng([seed, 51])
     drawn["ra"], drawn["dec"] = positions(len(drawn), SOUTH, NORTH, rng)
     drawn["redshift"] = redshifts(drawn.r90.to_numpy(), rng)
-    places = zip(hours(drawn.ra), degrees(drawn.dec), strict=True)
-    drawn["iauname"] = [f"J{ra}{dec}".replace(":", "") for ra, dec in places]
+    coordinates = zip(hours(drawn.ra), degrees(drawn.dec), strict=True)
+    drawn["iauname"] = [f"J{ra}{dec}".replace(":", "") for ra, dec in coordinates]
     sdss = _sample(drawn, rows["sdss"], "gz2", SDSS, seed)
     first = _sample(drawn, rows["decals12"], "gzd12", GZD, seed)
     fifth = _sample(drawn, rows["decals5"], "gzd5", GZD, seed)
@@ -134,10 +134,10 @@ def write_surveys(
                 samples[f"cause_{name}"] = steady
         pd.concat(
             [
-                pd.DataFrame({"survey": name, "id": names[name], "galaxy": part.rows}).join(
-                    part.galaxies.reset_index(drop=True)
+                pd.DataFrame({"survey": name, "id": names[name], "galaxy": sample.rows}).join(
+                    sample.galaxies.reset_index(drop=True)
                 )
-                for name, part in samples.items()
+                for name, sample in samples.items()
             ]
         ).to_csv(draft / "truth.csv", index=False)
 
@@ -154,18 +154,18 @@ def members(count: int, overlap: float, seed: int) -> dict[str, NDArray[np.int64
         By survey the galaxies' numbers.
     """
     rng = np.random.default_rng([seed, 50])
-    found = {"sdss": np.arange(count)}
+    numbers = {"sdss": np.arange(count)}
     fresh = count
-    for name, part in (("decals12", count // 2), ("decals5", count // 4), ("ukidss", count // 2)):
-        shared = round(overlap * part)
+    for name, size in (("decals12", count // 2), ("decals5", count // 4), ("ukidss", count // 2)):
+        shared = round(overlap * size)
         again = np.array([], np.int64)
         if name == "decals5":
-            others = found["decals12"][found["decals12"] >= count]
-            again = rng.choice(others, min(round(AGAIN * (part - shared)), len(others)), replace=False)
-        own = np.arange(fresh, fresh + part - shared - len(again))
+            others = numbers["decals12"][numbers["decals12"] >= count]
+            again = rng.choice(others, min(round(AGAIN * (size - shared)), len(others)), replace=False)
+        own = np.arange(fresh, fresh + size - shared - len(again))
         fresh += len(own)
-        found[name] = rng.permutation(np.concatenate([rng.choice(count, shared, replace=False), again, own]))
-    return found
+        numbers[name] = rng.permutation(np.concatenate([rng.choice(count, shared, replace=False), again, own]))
+    return numbers
 
 
 def _sample(drawn: pd.DataFrame, rows: NDArray[np.int64], campaign: str, survey: Survey, seed: int) -> Sample:
@@ -195,7 +195,7 @@ def _write_sdss(draft: Path, sample: Sample, seed: int, size: int) -> NDArray:
     galaxies = sample.galaxies
     ids = object_ids(len(galaxies), seed)
     fractions, debiased = np.nan_to_num(sample.fractions), np.nan_to_num(sample.debiased)
-    weighted = sample.weights / np.maximum(sample.asked(sample.weights)[:, sample.tree.question_of], 1e-9)
+    weighted = sample.weights / np.maximum(sample.per_question(sample.weights)[:, sample.tree.question_of], 1e-9)
     columns: dict[str, object] = {
         "dr7objid": ids,
         "ra": galaxies.ra.to_numpy(),
@@ -207,20 +207,20 @@ def _write_sdss(draft: Path, sample: Sample, seed: int, size: int) -> NDArray:
         "total_classifications": sample.totals[:, 0],
         "total_votes": sample.counts.sum(1),
     }
-    for at, stem in enumerate(sample.tree.columns):
+    for index, stem in enumerate(sample.tree.columns):
         columns |= {
-            f"{stem}_count": sample.counts[:, at],
-            f"{stem}_weight": sample.weights[:, at].round(3),
-            f"{stem}_fraction": fractions[:, at].round(3),
-            f"{stem}_weighted_fraction": weighted[:, at].round(3),
-            f"{stem}_debiased": debiased[:, at],
-            f"{stem}_flag": (debiased[:, at] >= 0.8).astype(int),
+            f"{stem}_count": sample.counts[:, index],
+            f"{stem}_weight": sample.weights[:, index].round(3),
+            f"{stem}_fraction": fractions[:, index].round(3),
+            f"{stem}_weighted_fraction": weighted[:, index].round(3),
+            f"{stem}_debiased": debiased[:, index],
+            f"{stem}_flag": (debiased[:, index] >= 0.8).astype(int),
         }
     pd.DataFrame(columns).to_csv(folder / "gz2_hart16.csv", index=False)
     assets = np.sort(np.random.default_rng([seed, 53]).choice(10 * len(ids) + 300_000, len(ids), replace=False)) + 1
     mapping = pd.DataFrame({"objid": ids, "sample": "original", "asset_id": assets})
     mapping.to_csv(folder / "gz2_filename_mapping.csv", index=False)
-    write_pictures(galaxies, [folder / "images" / f"{asset}.jpg" for asset in assets], seed, size, SDSS)
+    draw_to_files(galaxies, [folder / "images" / f"{asset}.jpg" for asset in assets], seed, size, SDSS)
     return ids
 
 
@@ -250,7 +250,7 @@ def _gz2_class(sample: Sample) -> list[str]:
 
 
 def _write_decals(draft: Path, sample: Sample, file: str, others: NDArray[np.int64], seed: int) -> NDArray:
-    """Writes one of the two tables; a galaxy that is in both has one name, and one picture."""
+    """Writes one of the two tables; a galaxy that is in both has one name, and one image."""
     folder = draft / "decals"
     folder.mkdir(parents=True, exist_ok=True)
     galaxies, fifth = sample.galaxies, sample.tree.name == "gzd5"
@@ -284,21 +284,21 @@ def _write_decals(draft: Path, sample: Sample, file: str, others: NDArray[np.int
     for number, question in enumerate(sample.tree.questions):
         columns[f"{question.name}_total-votes"] = sample.totals[:, number]
         for column in question.columns:
-            at = sample.tree.columns.index(column)
-            columns[column] = sample.counts[:, at]
-            columns[f"{column}_fraction"] = fractions[:, at]
-            columns[f"{column}_debiased"] = debiased[:, at]
+            index = sample.tree.columns.index(column)
+            columns[column] = sample.counts[:, index]
+            columns[f"{column}_fraction"] = fractions[:, index]
+            columns[f"{column}_debiased"] = debiased[:, index]
     columns |= {"wrong_size_statistic": rng.normal(150, 8, len(names)), "wrong_size_warning": False}
     pd.DataFrame(columns).to_csv(folder / file, index=False)
     return names
 
 
 def _draw_decals(draft: Path, samples: list[Sample], seed: int, size: int) -> None:
-    galaxies = pd.concat([part.galaxies for part in samples]).drop_duplicates("iauname")
+    galaxies = pd.concat([sample.galaxies for sample in samples]).drop_duplicates("iauname")
     paths = [draft / DECALS_PART / name[:4] / f"{name}.png" for name in galaxies.iauname]
     for parent in {path.parent for path in paths}:
         parent.mkdir(parents=True, exist_ok=True)
-    write_pictures(galaxies, paths, seed, size, GZD)
+    draw_to_files(galaxies, paths, seed, size, GZD)
 
 
 def _write_ukidss(folder: Path, sample: Sample, survey: Survey, seed: int, size: int, prefix: str = "52") -> NDArray:
@@ -315,16 +315,16 @@ def _write_ukidss(folder: Path, sample: Sample, survey: Survey, seed: int, size:
     fractions = np.nan_to_num(sample.fractions)
     for number, question in enumerate(sample.tree.questions):
         for column in question.columns:
-            at = sample.tree.columns.index(column)
-            columns[column] = sample.counts[:, at]
-            columns[f"{column}_fraction"] = fractions[:, at]
+            index = sample.tree.columns.index(column)
+            columns[column] = sample.counts[:, index]
+            columns[f"{column}_fraction"] = fractions[:, index]
         columns[f"{question.name}_total-votes"] = sample.totals[:, number]
     for name in set(subfolders):
         (images / name).mkdir(parents=True, exist_ok=True)
     pd.DataFrame(columns).to_csv(folder / "ukidss_catalog.csv", index=False)
-    places = sample.galaxies[["ra", "dec"]].reset_index(drop=True)
-    places.insert(0, "subject_id", ids)
-    places.to_csv(folder / "ukidss_positions.csv", index=False)
+    measured = sample.galaxies[["ra", "dec"]].reset_index(drop=True)
+    measured.insert(0, "subject_id", ids)
+    measured.to_csv(folder / "ukidss_positions.csv", index=False)
     paths = [images / sub / f"{name}.jpg" for sub, name in zip(subfolders, ids, strict=True)]
-    write_pictures(sample.galaxies, paths, seed, size, survey)
+    draw_to_files(sample.galaxies, paths, seed, size, survey)
     return np.array(ids)

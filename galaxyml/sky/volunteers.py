@@ -28,18 +28,51 @@ def expected_fractions(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
     Returns:
         Fractions of paths, shape (N, 37), columns in the tree's order.
     """
-    return (1 - CLICKERS) * down_the_tree(answers(galaxies, tree), tree) + CLICKERS * down_the_tree(
-        at_random(tree), tree
-    )
+
+    def paths(shares: list[Values]) -> Values:
+        return np.concatenate([share * of[:, None] for share, of in zip(shares, reached(shares, tree), strict=True)], 1)
+
+    return (1 - CLICKERS) * paths(answers(galaxies, tree)) + CLICKERS * paths(at_random(tree))
 
 
-def down_the_tree(shares: list[Values], tree: DecisionTree) -> Values:
-    """Fractions of paths, from the shares of the answers among those who are asked: (N, answers), one a question."""
-    fractions: list[Values] = []
+def reached(shares: list[Values], tree: DecisionTree, at_first: float = 1.0) -> list[Values]:
+    """Share of all volunteers who come to each question.
+
+    Args:
+        shares: Of the answers among those who are asked, shape (N, answers), for each question.
+        tree: The decision tree.
+        at_first: Share that comes to the first question.
+
+    Returns:
+        Shape (N,), for each question.
+    """
+    paths: list[Values] = []
+    arriving = []
     for share, leads in zip(shares, tree.leads, strict=True):
-        before = sum(fractions[lead] for lead in leads) if leads else np.ones(len(share))
-        fractions.extend((share * np.asarray(before)[:, None]).T)
-    return np.stack(fractions, axis=1)
+        arriving.append(np.sum([paths[lead] for lead in leads], axis=0) if leads else np.full(len(share), at_first))
+        paths.extend((share * arriving[-1][:, None]).T)
+    return arriving
+
+
+def walk(
+    crowd: NDArray[np.int64], shares: list[Values], tree: DecisionTree, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """How many of a crowd give each answer: only those who gave the answer that leads to a question are asked it.
+
+    Args:
+        crowd: Volunteers of each galaxy, shape (N,).
+        shares: As for `reached`; a single row is that of all galaxies.
+        tree: The decision tree, of K answers.
+        rng: Source of the answers.
+
+    Returns:
+        Counts, shape (N, K).
+    """
+    counts: list[NDArray[np.int64]] = []
+    for share, leads in zip(shares, tree.leads, strict=True):
+        asked = np.sum([counts[lead] for lead in leads], axis=0) if leads else crowd
+        counts.extend(rng.multinomial(asked, np.broadcast_to(share, (len(crowd), share.shape[1]))).T)
+    return np.stack(counts, axis=1)
 
 
 def at_random(tree: DecisionTree) -> list[Values]:
@@ -184,12 +217,12 @@ def _number_of_arms(galaxies: pd.DataFrame) -> Values:
     seen = visibility.arms(galaxies)
     number = np.where(galaxies.arms > 0, np.minimum(galaxies.arms, 5), 2).astype(float)
     spread = 0.35 + 0.8 * (1 - seen) ** 2 + 0.10 * (number - 1)
-    told = np.exp(-0.5 * ((np.arange(1, 6)[None] - number[:, None]) / spread[:, None]) ** 2) + 0.02
-    told[:, 1] *= 1.5  # two is what is expected
-    told /= told.sum(1, keepdims=True)
+    weights = np.exp(-0.5 * ((np.arange(1, 6)[None] - number[:, None]) / spread[:, None]) ** 2) + 0.02
+    weights[:, 1] *= 1.5  # two is what is expected
+    weights /= weights.sum(1, keepdims=True)
     unsure = 0.03 + 0.85 * rises(-seen, -0.18, 0.07) + 0.08 * (number > 3)
     unsure = np.minimum(unsure, 0.9)[:, None]
-    return np.concatenate([told * (1 - unsure), unsure], axis=1)
+    return np.concatenate([weights * (1 - unsure), unsure], axis=1)
 
 
 _ASKED = {

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxyml.sky.volunteers import CLICKERS, answers, at_random
+from galaxyml.sky.volunteers import CLICKERS, answers, at_random, walk
 from galaxyml.trees import DecisionTree
 
 FEWEST, MOST = 25, 60  # volunteers a galaxy
@@ -35,25 +35,16 @@ def vote(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> NDArray[np.fl
         rng = _stream(seed, texture)
         crowd = _crowd(rng)
         careless = rng.binomial(crowd, CLICKERS)
-        counts = _walk(crowd - careless, [shares[row] for shares in looking], tree, rng)
-        counts += _walk(careless, [shares[0] for shares in clicking], tree, rng)
-        fractions[row] = counts / crowd
+        counts = walk(np.array([crowd - careless]), [shares[row : row + 1] for shares in looking], tree, rng)
+        counts += walk(np.array([careless]), clicking, tree, rng)
+        fractions[row] = counts[0] / crowd
     return fractions
 
 
 def _stream(seed: int, texture: int) -> np.random.Generator:
-    # The third number keeps the votes apart from the noise of the picture.
+    # The third number keeps the votes apart from the noise of the image.
     return np.random.default_rng([seed, texture, 1])
 
 
 def _crowd(rng: np.random.Generator) -> int:
     return int(np.clip(round(rng.normal(41, 7)), FEWEST, MOST))
-
-
-def _walk(crowd: int, shares: list[NDArray], tree: DecisionTree, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How many of a crowd give each answer, shape (37,)."""
-    counts: list[int] = []
-    for share, leads in zip(shares, tree.leads, strict=True):
-        asked = sum(counts[lead] for lead in leads) if leads else crowd
-        counts.extend(rng.multinomial(asked, share) if asked else [0] * len(share))
-    return np.array(counts)

@@ -1,4 +1,4 @@
-"""What the writers of all tasks' files share: the check of their numbers, and pictures on disk."""
+"""What the writers of all tasks' files share: the check of their numbers, and images on disk."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.progress import track
-from galaxyml.sky.population import Galaxy, rows
-from galaxyml.sky.render import picture, pool
+from galaxyml.sky.population import Galaxy
+from galaxyml.sky.render import draw_image, in_threads
 from galaxyml.sky.survey import SDSS, Survey
 
 
@@ -33,40 +33,39 @@ def allot(total: int, weights: Sequence[float], least: int = 0) -> NDArray[np.in
 
     Args:
         total: What is split.
-        weights: One a part.
-        least: That each part gets, where the total allows it; the largest parts give it.
+        weights: One a share.
+        least: That each share gets, where the total allows it; the largest shares give it.
 
     Returns:
         Whole numbers that sum to the total, in the order of the weights.
     """
     exact = total * np.asarray(weights) / np.sum(weights)
-    parts = np.floor(exact).astype(np.int64)
-    parts[np.argsort(parts - exact, kind="stable")[: total - parts.sum()]] += 1
-    while total >= least * len(parts) and parts.min() < least:
-        parts[parts.argmin()] += 1
-        parts[parts.argmax()] -= 1
-    return parts
+    shares = np.floor(exact).astype(np.int64)
+    shares[np.argsort(shares - exact, kind="stable")[: total - shares.sum()]] += 1
+    while total >= least * len(shares) and shares.min() < least:
+        shares[shares.argmin()] += 1
+        shares[shares.argmax()] -= 1
+    return shares
 
 
-def write_pictures(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size: int, survey: Survey = SDSS) -> None:
+def draw_to_files(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size: int, survey: Survey = SDSS) -> None:
     """Draws galaxies as a survey sees them and writes each to its path, a JPEG of the survey's quality or a PNG.
 
     Args:
         galaxies: Rows of a population.
         paths: Of the files, in the order of the rows.
         seed: As for `render`.
-        size: Side of the pictures, pixels.
+        size: Side of the images, pixels.
         survey: That sees them.
     """
 
     def write(galaxy: Galaxy, path: Path) -> None:
-        drawn = picture(galaxy, size, seed, survey)
+        drawn = draw_image(galaxy, size, seed, survey)
         if path.suffix == ".jpg":
             drawn.save(path, quality=survey.quality)
         else:
             drawn.save(path, compress_level=1)  # a quarter of the time for 15 percent more bytes
 
     title = "Drawing galaxies" if survey is SDSS else f"Drawing galaxies, {survey.name}"
-    with pool() as threads:
-        for _ in track(threads.map(write, rows(galaxies), paths), title, len(galaxies)):
-            pass
+    for _ in track(in_threads(write, galaxies, paths), title, len(galaxies)):
+        pass

@@ -215,7 +215,7 @@ class Surveys(ImageData):
         self.log_step(
             f"{name}: at least {self.least_votes} vote{'s' * (self.least_votes > 1)}", len(enough), int(enough.sum())
         )
-        true, asked = self.vocabulary.truth(survey.campaign, table.votes, fractions)
+        true, asked = self.vocabulary.target_features(survey.campaign, table.votes, fractions)
         galaxies = table.galaxies.assign(
             id=f"{name}:" + table.galaxies["id"].astype(str),
             survey=name,

@@ -84,10 +84,10 @@ class Ontology:
             )
             for name, entry in content.get("lists", {}).items()
         }
-        found = cls(questions, lists)
-        for campaign in found.campaigns:
-            found.check(campaign, path)
-        return found
+        ontology = cls(questions, lists)
+        for campaign in ontology.campaigns:
+            ontology.check(campaign, path)
+        return ontology
 
     @cached_property
     def campaigns(self) -> list[str]:
@@ -100,7 +100,7 @@ class Ontology:
         return [feature for question in self.questions for feature in question.features]
 
     @cached_property
-    def _places(self) -> dict[str, tuple[SharedQuestion, str]]:
+    def _answers(self) -> dict[str, tuple[SharedQuestion, str]]:
         return {
             feature: (question, label)
             for question in self.questions
@@ -113,14 +113,14 @@ class Ontology:
         Raises:
             UserError: If there is no such feature.
         """
-        if feature not in self._places:
+        if feature not in self._answers:
             raise UserError(f"features: there is no feature '{feature}'. {did_you_mean(feature, self.features)}")
-        return self._places[feature][0]
+        return self._answers[feature][0]
 
     def label(self, feature: str) -> str:
         """What figures call a feature, such as `edge-on`."""
         self.question_of(feature)
-        return self._places[feature][1]
+        return self._answers[feature][1]
 
     def has(self, campaign: str) -> list[str]:
         """The features that a campaign can answer, in the order of the file."""
@@ -146,11 +146,11 @@ class Ontology:
             0 and 1, shape (K, F); a column of zeros for a feature that the campaign lacks.
         """
         columns = DecisionTree.load(campaign).columns
-        found = np.zeros((len(columns), len(features)))
-        for place, feature in enumerate(features):
+        sums = np.zeros((len(columns), len(features)))
+        for number, feature in enumerate(features):
             for column in self.question_of(feature).columns.get(campaign, {}).get(feature, ()):
-                found[columns.index(column), place] = 1
-        return found
+                sums[columns.index(column), number] = 1
+        return sums
 
     def check(self, campaign: str, path: Path = FILE) -> None:
         """Makes sure that each answer of a campaign belongs to exactly one feature.
@@ -172,11 +172,11 @@ class Ontology:
 
 def _question(entry: dict[str, Any], path: Path) -> SharedQuestion:
     columns: dict[str, dict[str, tuple[str, ...]]] = {}
-    for campaign, asked in entry["asked"].items():
+    for campaign, name in entry["asked"].items():
         questions = {question.name: question for question in DecisionTree.load(campaign).questions}
-        if asked not in questions:
-            raise UserError(f"{path}: {campaign} has no question '{asked}'. {did_you_mean(asked, questions)}")
-        by_answer = dict(zip(questions[asked].answers, questions[asked].columns, strict=True))
+        if name not in questions:
+            raise UserError(f"{path}: {campaign} has no question '{name}'. {did_you_mean(name, questions)}")
+        by_answer = dict(zip(questions[name].answers, questions[name].columns, strict=True))
         columns[campaign] = {}
         for feature, answers in entry["features"].items():
             if campaign not in answers:

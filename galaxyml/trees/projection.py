@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from galaxyml.runs.errors import UserError
-from galaxyml.trees.rules import _check
+from galaxyml.trees.rules import check_shape
 from galaxyml.trees.tree import DecisionTree
 
 # At a time. Torch shares longer columns out to threads, which wait for each other on a busy machine.
@@ -43,15 +43,19 @@ def project(values: Tensor, tree: DecisionTree) -> Tensor:
     Raises:
         UserError: If the values have another shape or are whole numbers.
         ArithmeticError: If a row needs more than 1000 passes; none is known that does.
+
+    >>> tree = DecisionTree.load("kaggle")
+    >>> project(torch.ones(1, len(tree.columns)), tree)[:, :3].sum()  # of the first question, which everyone is asked
+    tensor(1.)
     """
-    _check(values, tree)
+    check_shape(values, tree)
     if not values.is_floating_point():
         raise UserError(f"Values to project must be floating-point numbers; found {values.dtype}. Give floats.")
     rules = _Rules(tree)
-    found = torch.empty_like(values)
-    for part, into in zip(values.split(ROWS), found.split(ROWS), strict=True):
-        into.copy_(_nearest(part.double(), rules))
-    return found
+    nearest = torch.empty_like(values)
+    for rows, into in zip(values.split(ROWS), nearest.split(ROWS), strict=True):
+        into.copy_(_nearest(rows.double(), rules))
+    return nearest
 
 
 class _Rules:

@@ -24,7 +24,7 @@ def gaps(values: Tensor, tree: DecisionTree) -> Tensor:
         Sum of the answers minus the value of the answer that leads there (1 for a question that everyone is asked),
         shape (N, Q).
     """
-    _check(values, tree)
+    check_shape(values, tree)
     sums = _sums(values, tree)
     return sums - _leading(values, tree)
 
@@ -40,12 +40,16 @@ def violation(values: Tensor, tree: DecisionTree) -> Tensor:
 
     Returns:
         A scalar; 0 for no galaxies.
+
+    >>> tree = DecisionTree.load("kaggle")
+    >>> violation(torch.zeros(1, len(tree.columns)), tree)  # the answers to the first question sum to 0, not to 1
+    tensor(1.)
     """
-    found = gaps(values, tree).abs()
-    return found.max() if found.numel() else values.new_zeros(())
+    sizes = gaps(values, tree).abs()
+    return sizes.max() if sizes.numel() else values.new_zeros(())
 
 
-def constrain(values: Tensor, tree: DecisionTree) -> Tensor:
+def normalise(values: Tensor, tree: DecisionTree) -> Tensor:
     """Divisive normalisation down the tree.
 
     Negatives become 0, then the answers of each question are scaled to sum to the answer that leads there (Dieleman et
@@ -59,7 +63,7 @@ def constrain(values: Tensor, tree: DecisionTree) -> Tensor:
     Returns:
         Fractions in [0, 1] without violation, shape (N, K).
     """
-    _check(values, tree)
+    check_shape(values, tree)
     positive = values.clamp_min(0)
     sums = _sums(positive, tree)[:, tree.question_of]
     sizes = torch.bincount(torch.tensor(tree.question_of)).to(values)[tree.question_of]
@@ -88,7 +92,7 @@ def divisive(scores: Tensor) -> Tensor:
     their slopes finite where the sum is small.
 
     A rectified score that is below 0 for every galaxy would learn nothing any more. The original, which got stuck at
-    times, clipped scores to [0, 1] without dividing for its first 10,000 pictures. Here a score below 0 counts as 0
+    times, clipped scores to [0, 1] without dividing for its first 10,000 images. Here a score below 0 counts as 0
     but still learns, "straight through" (Bengio et al. 2013, arXiv:1308.3432), if the loss falls where it rises.
 
     Args:
@@ -125,8 +129,8 @@ class TreeHead(nn.Module):
     def forward(self, scores: Tensor) -> Tensor:
         """Fractions of paths from any scores; both of shape (N, K)."""
         # In half precision the sums would be off by 1e-3.
-        parts = scores.float().split(_sizes(self.tree), dim=1)
-        return _walk(torch.cat([SHARES[self.shares](part) for part in parts], dim=1), self.tree)
+        blocks = scores.float().split(_sizes(self.tree), dim=1)
+        return _walk(torch.cat([SHARES[self.shares](block) for block in blocks], dim=1), self.tree)
 
 
 def _sizes(tree: DecisionTree) -> list[int]:
@@ -135,13 +139,13 @@ def _sizes(tree: DecisionTree) -> list[int]:
 
 def _sums(values: Tensor, tree: DecisionTree) -> Tensor:
     """Sum of each question's answers, shape (N, Q)."""
-    return torch.stack([part.sum(1) for part in values.split(_sizes(tree), dim=1)], dim=1)
+    return torch.stack([answers.sum(1) for answers in values.split(_sizes(tree), dim=1)], dim=1)
 
 
 def _leading(values: Tensor, tree: DecisionTree) -> Tensor:
     """Value that leads to each question, shape (N, Q)."""
-    one = values.new_ones(len(values))
-    return torch.stack([values[:, leads].sum(1) if leads else one for leads in tree.leads], dim=1)
+    everyone = values.new_ones(len(values))
+    return torch.stack([values[:, leads].sum(1) if leads else everyone for leads in tree.leads], dim=1)
 
 
 def _walk(shares: Tensor, tree: DecisionTree) -> Tensor:
@@ -152,7 +156,8 @@ def _walk(shares: Tensor, tree: DecisionTree) -> Tensor:
     return values
 
 
-def _check(values: Tensor, tree: DecisionTree) -> None:
+def check_shape(values: Tensor, tree: DecisionTree) -> None:
+    """Refuses values that are not of shape (N, K), K being the number of the tree's answers."""
     if values.ndim != 2 or values.shape[1] != len(tree.columns):
         raise UserError(
             f"The tree '{tree.name}' has {len(tree.columns)} columns, so values must have the shape "

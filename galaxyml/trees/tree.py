@@ -56,12 +56,16 @@ class DecisionTree:
 
         Raises:
             UserError: If there is no such tree, or its file breaks a rule (the message says which).
+
+        >>> tree = DecisionTree.load("kaggle")
+        >>> len(tree.questions), len(tree.columns), tree.columns[:3]
+        (11, 37, ['Class1.1', 'Class1.2', 'Class1.3'])
         """
-        known = {path.stem: path for path in FOLDER.glob("*.yaml")}
-        path = Path(name) if str(name).endswith((".yaml", ".yml")) else known.get(str(name))
+        names = {path.stem: path for path in FOLDER.glob("*.yaml")}
+        path = Path(name) if str(name).endswith((".yaml", ".yml")) else names.get(str(name))
         if path is None or not path.is_file():
             raise UserError(
-                f"No decision tree '{name}'. {did_you_mean(str(name), known)} A file of your own ends in .yaml."
+                f"No decision tree '{name}'. {did_you_mean(str(name), names)} A file of your own ends in .yaml."
             )
         return _read(path, path.stat().st_mtime_ns)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -99,10 +100,9 @@ class Vocabulary:
         self.ontology = Ontology.load()
         self.heads = heads
         self.trained = list(dict.fromkeys(surveys[name].campaign for name in train))
-        every = list(dict.fromkeys(surveys[name].campaign for name in (*train, *test)))
-        chosen, self.kinds = self._chosen(features, every)
-        known = {feature for campaign in self.trained for feature in self.ontology.has(campaign)}
-        self.plain = [feature for feature in self.ontology.features if feature in chosen and feature in known]
+        campaigns = list(dict.fromkeys(surveys[name].campaign for name in (*train, *test)))
+        chosen, self.kinds = self._chosen(features, campaigns)
+        self.plain = [feature for feature in self.ontology.features if feature in chosen and feature in self._known]
         if not self.plain:
             raise UserError(f"features={features}: no survey of train={list(train)} has any of these features.")
         self.features = [_named(feature, kind) for kind in self.kinds for feature in self.plain]
@@ -123,30 +123,21 @@ class Vocabulary:
         Returns:
             Fractions (NaN where not known) and the votes of their question, shape (N, K, 2).
         """
-        parts = []
-        for group in self.groups:
-            sums = group.campaigns.get(campaign)
-            found = np.full((len(votes), len(group.columns), 2), np.nan, np.float32)
-            found[..., 1] = 0
-            if sums is not None and group.kind in fractions:
-                found[..., 0], found[..., 1] = _summed(campaign, votes, fractions[group.kind], sums)
-            parts.append(found)
-        return np.concatenate(parts, axis=1)
+        blocks = [
+            _summed(campaign, votes, fractions.get(group.kind), group.campaigns.get(campaign), len(group.columns))
+            for group in self.groups
+        ]
+        return np.concatenate([np.stack(block, axis=2).astype(np.float32) for block in blocks], axis=1)
 
-    def truth(
+    def target_features(
         self, campaign: str, votes: np.ndarray, fractions: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Fractions of the judged features, NaN where not known, and the votes of their questions; (N, F) each."""
         sums = self.ontology.matrix(campaign, self.plain)
-        parts = [
-            _summed(campaign, votes, fractions[kind], sums)
-            if kind in fractions
-            else (np.full((len(votes), len(self.plain)), np.nan), np.zeros((len(votes), len(self.plain))))
-            for kind in self.kinds
-        ]
-        return np.concatenate([part[0] for part in parts], 1), np.concatenate([part[1] for part in parts], 1)
+        blocks = [_summed(campaign, votes, fractions.get(kind), sums, len(self.plain)) for kind in self.kinds]
+        return np.concatenate([block[0] for block in blocks], 1), np.concatenate([block[1] for block in blocks], 1)
 
-    def said(self, outputs: np.ndarray, campaigns: np.ndarray) -> np.ndarray:
+    def predicted_features(self, outputs: np.ndarray, campaigns: np.ndarray) -> np.ndarray:
         """Fractions of the judged features, as the volunteers of each galaxy's campaign would give them.
 
         Outputs of a campaign that was not trained on are the mean over those that were, where each has its own.
@@ -159,61 +150,57 @@ class Vocabulary:
             Shape (N, F); NaN for features that the galaxy's campaign lacks. The features of a question sum to 1 over
             those that the campaign has, where all of them are judged.
         """
-        found = np.full((len(outputs), len(self.features)), np.nan)
+        features = np.full((len(outputs), len(self.features)), np.nan)
         for campaign in np.unique(campaigns):
             rows = campaigns == campaign
-            found[rows] = self._said(outputs[rows], str(campaign))
-        return found
+            features[rows] = self._features_of(outputs[rows], str(campaign))
+        return features
 
-    def _said(self, outputs: np.ndarray, campaign: str) -> np.ndarray:
+    def _features_of(self, outputs: np.ndarray, campaign: str) -> np.ndarray:
         heads = [campaign] if campaign in self.trained or self.heads == "shared" else self.trained
-        every = np.stack([self._by_head(outputs, head) for head in heads])
-        known = ~np.isnan(every)
-        full = np.where(known, every, 0).sum(0) / np.maximum(known.sum(0), 1)
+        by_head = np.stack([self._by_head(outputs, head) for head in heads])
+        known = ~np.isnan(by_head)
+        mean = np.where(known, by_head, 0).sum(0) / np.maximum(known.sum(0), 1)
         # Whole questions, so that what a campaign lacks can be shared out among what it has.
         has, features = set(self.ontology.has(campaign)), self._whole
         judged = np.full((len(outputs), len(self.features)), np.nan)
         for number, kind in enumerate(self.kinds):
-            block = full[:, number * len(features) : (number + 1) * len(features)]
+            block = mean[:, number * len(features) : (number + 1) * len(features)]
             for question in self.ontology.questions:
-                places = [place for place, name in enumerate(features) if name in question.features and name in has]
-                if not places:
-                    continue
-                part = block[:, places]
-                total = part.sum(1, keepdims=True)
-                part = np.where(total > 0, part / np.where(total > 0, total, 1), 1 / len(places))
-                for at, place in enumerate(places):
-                    if features[place] in self.plain:
-                        judged[:, self.features.index(_named(features[place], kind))] = part[:, at]
+                columns = [index for index, name in enumerate(features) if name in question.features and name in has]
+                answers = _normalised(block[:, columns])
+                for column, share in zip(columns, answers.T, strict=True):
+                    if features[column] in self.plain:
+                        judged[:, self.features.index(_named(features[column], kind))] = share
         return judged
 
     def _by_head(self, outputs: np.ndarray, campaign: str) -> np.ndarray:
         """Features of whole questions from the outputs of one campaign's head, NaN where it has none."""
-        found = np.zeros((len(outputs), len(self.kinds) * len(self._whole)))
-        known = np.zeros(found.shape[1], bool)
-        at = 0
-        for group, size in zip(self.groups, self.sizes, strict=True):
-            part = np.clip(outputs[:, at : at + size], 0, None)
-            at += size
+        features = np.zeros((len(outputs), len(self.kinds) * len(self._whole)))
+        known = np.zeros(features.shape[1], bool)
+        blocks = np.split(np.clip(outputs, 0, None), np.cumsum(self.sizes)[:-1], axis=1)
+        for group, block in zip(self.groups, blocks, strict=True):
             if self.heads == "own" and campaign not in group.campaigns:
                 continue
-            total = part.sum(1, keepdims=True)
-            part = np.where(total > 0, part / np.where(total > 0, total, 1), 1 / size)
-            found += part @ group.features
+            features += _normalised(block) @ group.features
             known |= group.features.any(0)
-        return np.where(known, found, np.nan)
+        return np.where(known, features, np.nan)
 
-    @property
+    @cached_property
+    def _known(self) -> set[str]:
+        """All features that a survey to train on has."""
+        return {feature for campaign in self.trained for feature in self.ontology.has(campaign)}
+
+    @cached_property
     def _whole(self) -> list[str]:
-        """All features of the questions that are predicted and that a survey to train on has."""
-        asked = {self.ontology.question_of(feature).name for feature in self.plain}
-        known = {feature for campaign in self.trained for feature in self.ontology.has(campaign)}
+        """Those of the questions that are predicted."""
+        predicted = {self.ontology.question_of(feature).name for feature in self.plain}
         return [
             feature
             for question in self.ontology.questions
-            if question.name in asked
+            if question.name in predicted
             for feature in question.features
-            if feature in known
+            if feature in self._known
         ]
 
     def _groups(self, kind: str) -> list[Group]:
@@ -233,15 +220,15 @@ class Vocabulary:
                 continue
             for campaign in (name for name in self.trained if name in question.asked):
                 tree = DecisionTree.load(campaign)
-                asked = next(each for each in tree.questions if each.name == question.asked[campaign])
-                rows = [tree.columns.index(column) for column in asked.columns]
+                own = next(each for each in tree.questions if each.name == question.asked[campaign])
+                rows = [tree.columns.index(column) for column in own.columns]
                 behind = np.zeros((len(rows), len(self.kinds) * len(whole)))
                 behind[:, offset : offset + len(whole)] = self.ontology.matrix(campaign, whole)[rows]
-                names = tuple(_named(f"{campaign}:{column}", kind) for column in asked.columns)
-                groups.append(Group(asked.name, names, kind, {campaign: np.eye(len(tree.columns))[:, rows]}, behind))
+                names = tuple(_named(f"{campaign}:{column}", kind) for column in own.columns)
+                groups.append(Group(own.name, names, kind, {campaign: np.eye(len(tree.columns))[:, rows]}, behind))
         return groups
 
-    def _chosen(self, features: str | int | Sequence[str], every: list[str]) -> tuple[list[str], list[str]]:
+    def _chosen(self, features: str | int | Sequence[str], campaigns: list[str]) -> tuple[list[str], list[str]]:
         """Names of features, and the kinds of fractions that are predicted."""
         if not isinstance(features, str | int):
             for feature in features:
@@ -250,12 +237,12 @@ class Vocabulary:
         if features == "all":
             return self.ontology.features, [KIND]
         if features == "common":
-            return self.ontology.common(every), [KIND]
+            return self.ontology.common(campaigns), [KIND]
         if str(features) not in self.ontology.lists:
             choices = ["all", "common", *self.ontology.lists]
             raise UserError(f"features={features}: there is no such list. {did_you_mean(str(features), choices)}")
-        found = self.ontology.lists[str(features)]
-        return list(found.features), list(found.values)
+        listed = self.ontology.lists[str(features)]
+        return list(listed.features), list(listed.values)
 
 
 def check_names(surveys: Mapping[str, Asked], train: Sequence[str], test: Sequence[str]) -> None:
@@ -304,14 +291,25 @@ def shares(outputs: Tensor, question_of: Sequence[int], available: Tensor) -> Te
         return torch.where(total > 0, positive / torch.where(total > 0, total, 1), equal)
 
 
-def _summed(campaign: str, votes: np.ndarray, fractions: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _summed(
+    campaign: str, votes: np.ndarray, fractions: np.ndarray | None, sums: np.ndarray | None, answers: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Added fractions and the votes of their question, (N, A) each; NaN and 0 for what the campaign lacks."""
+    if fractions is None or sums is None:
+        return np.full((len(votes), answers), np.nan), np.zeros((len(votes), answers))
     number = np.array(DecisionTree.load(campaign).question_of)
-    lacks = ~sums.any(0)
     first = sums.argmax(0)  # all columns of a feature answer one question
-    unknown = (np.isnan(fractions).astype(float) @ sums > 0) | lacks
-    found = np.where(unknown, np.nan, np.nan_to_num(fractions) @ sums)
-    return found, np.where(unknown, 0.0, votes[:, number[first]])
+    unknown = (np.isnan(fractions).astype(float) @ sums > 0) | ~sums.any(0)
+    return (
+        np.where(unknown, np.nan, np.nan_to_num(fractions) @ sums),
+        np.where(unknown, 0.0, votes[:, number[first]]),
+    )
+
+
+def _normalised(values: np.ndarray) -> np.ndarray:
+    """Rows that sum to 1, equal shares where all values are 0; shape (N, A)."""
+    total = values.sum(1, keepdims=True)
+    return np.where(total > 0, values / np.where(total > 0, total, 1), 1 / max(values.shape[1], 1))
 
 
 def _named(feature: str, kind: str) -> str:

@@ -15,7 +15,7 @@ from galaxyml.evaluation.joined import Said, between, mean_table
 from galaxyml.inference import ensemble, predict
 from galaxyml.inference.ensemble import fit_weights
 from galaxyml.runs.run_dir import RunDir
-from galaxyml.trees import DecisionTree, constrain, project
+from galaxyml.trees import DecisionTree, normalise, project
 
 Command = Callable[..., tuple[int, str]]
 COLUMNS = DecisionTree.load("kaggle").columns
@@ -235,4 +235,4 @@ def test_constrain_is_not_needed_to_average(models: tuple[Path, Path]) -> None:
     tree = DecisionTree.load("kaggle")
     tables = [said_by(RunDir(folder), "val")[COLUMNS] for folder in models]
     mean = tensor((tables[0] + tables[1].loc[tables[0].index]) / 2)
-    np.testing.assert_allclose(constrain(mean, tree).numpy(), mean.numpy(), atol=1e-6)
+    np.testing.assert_allclose(normalise(mean, tree).numpy(), mean.numpy(), atol=1e-6)

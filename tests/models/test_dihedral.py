@@ -29,10 +29,10 @@ def _seed() -> None:
 
 
 def composed(first: int, second: int) -> int:
-    """The orientation of what is turned by `second` and then by `first`, found by trying all on a picture."""
-    picture = torch.arange(4).view(2, 2)
-    expected = turned(turned(picture, second), first)
-    (found,) = [orientation for orientation in ALL if torch.equal(turned(picture, orientation), expected)]
+    """The orientation of what is turned by `second` and then by `first`, found by trying all on an image."""
+    image = torch.arange(4).view(2, 2)
+    expected = turned(turned(image, second), first)
+    (found,) = [orientation for orientation in ALL if torch.equal(turned(image, orientation), expected)]
     return found
 
 
@@ -63,7 +63,7 @@ def spread(net: nn.Module, images: Tensor) -> float:
     return float(((views - views[0]).abs() / views[0].std(dim=0)).max())
 
 
-def pictures(size: tuple[int, int]) -> Tensor:
+def random_images(size: tuple[int, int]) -> Tensor:
     """Random patterns that are coarser than a pixel, shape (6, 3, *size)."""
     return nn.functional.interpolate(torch.rand(6, 3, 5, 5), size, mode="bilinear")
 
@@ -137,19 +137,19 @@ def test_an_ordinary_pool_breaks_the_symmetry_of_odd_sides() -> None:
 @pytest.mark.parametrize("size", SIDES)
 def test_all_views_get_the_same_scores(size: tuple[int, int]) -> None:
     net = randomised(DihedralCNN()).eval()
-    images = pictures(size)
+    images = random_images(size)
     assert spread(net, images) < 1e-4
     assert spread(net.double(), images.double()) < 1e-10
 
 
 def test_views_of_another_net_get_other_scores() -> None:
-    assert spread(randomised(AstroCNN()).eval(), pictures((32, 32))) > 0.1
+    assert spread(randomised(AstroCNN()).eval(), random_images((32, 32))) > 0.1
 
 
 def test_every_side_from_16_on_works() -> None:
     net = randomised(DihedralCNN(4, channels=(3, 4, 4, 4, 6), hidden=8)).double().eval()
     for side in range(16, 50):
-        assert spread(net, pictures((side, side)).double()) < 1e-9, side
+        assert spread(net, random_images((side, side)).double()) < 1e-9, side
 
 
 def test_training_sees_no_orientation_either() -> None:

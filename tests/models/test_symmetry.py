@@ -1,4 +1,4 @@
-"""Views of a picture, and nets that answer by the mean over them."""
+"""Views of an image, and nets that answer by the mean over them."""
 
 import itertools
 import math
@@ -53,7 +53,7 @@ def test_views_compose_turn_zoom_shift_and_mirror_as_scipy_does() -> None:
     for angle, zoom, shift, mirrored in itertools.product((0, 30, 90), (1.0, 1.25), ((0, 0), (0.1, -0.05)), (0, 1)):
         views = Views(rotations=[angle], mirrored=True, zooms=[zoom], shifts=[shift])
         found = list(views.see(images, size))[mirrored][0, 0].numpy()
-        # The view's pixel (row, column) shows the picture at the turned, shrunk and shifted place.
+        # The view's pixel (row, column) shows the image at the turned, shrunk and shifted place.
         rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
         columns = -columns if mirrored else columns
         cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -80,7 +80,7 @@ def test_turned_views_show_the_true_rim(pixels: torch.Tensor) -> None:
     assert (turned - cropped)[:, :, 0, 0].abs().max() > 0.01  # where there is no rim, the last pixel is repeated
 
 
-def test_a_pictures_view_does_not_depend_on_its_neighbours(pixels: torch.Tensor) -> None:
+def test_a_images_view_does_not_depend_on_its_neighbours(pixels: torch.Tensor) -> None:
     views = Views(rotations=3, zooms=[0.9])
     together = list(views.see(scaled(pixels), SIZE))
     for row in range(5):
@@ -89,7 +89,7 @@ def test_a_pictures_view_does_not_depend_on_its_neighbours(pixels: torch.Tensor)
 
 
 @pytest.mark.parametrize("views", [Symmetries(8), Views(rotations=4, mirrored=True)])
-def test_a_symmetric_net_says_the_same_however_a_picture_lies(views: Any) -> None:
+def test_a_symmetric_net_says_the_same_however_a_image_lies(views: Any) -> None:
     torch.manual_seed(0)
     net = Symmetric(GalaxyCNN(4, channels=(4, 8, 8, 8), hidden=16), views).eval()
     image = torch.rand(1, 3, 32, 32)
@@ -146,7 +146,7 @@ def test_only_a_net_that_has_a_head_can_be_symmetric() -> None:
         ({"rotations": 2.5}, "rotations=2.5"),
         ({"rotations": "foo"}, "rotations=foo"),
         ({"rotations": ["a"]}, "must be a number of turns"),
-        ({"rotations": 700, "mirrored": True}, "these are 1,400 views of a picture; 1,000 are the most"),
+        ({"rotations": 700, "mirrored": True}, "these are 1,400 views of an image; 1,000 are the most"),
     ],
 )
 def test_what_are_no_views_is_refused(given: Any, said: str) -> None:
@@ -168,7 +168,7 @@ def test_augmentation_and_views_zoom_the_same_way(pixels: torch.Tensor) -> None:
     torch.testing.assert_close(view, resample(pixels, SIZE, drawn.expand(5, 2, 3)), atol=1e-5, rtol=0)
 
 
-def test_one_turned_view_is_cut_from_the_stored_picture_and_features_stay_the_plain_views(pixels: torch.Tensor) -> None:
+def test_one_turned_view_is_cut_from_the_stored_image_and_features_stay_the_plain_views(pixels: torch.Tensor) -> None:
     torch.manual_seed(0)
     net = GalaxyCNN(2, channels=(4, 4, 4, 4), hidden=8)
     predictor = PredictionModule(net, predict_views={"rotations": [45]}).eval()

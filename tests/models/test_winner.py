@@ -1,4 +1,4 @@
-"""Parts are checked against scipy's turned pictures, sizes against the published net, the whole against its halves."""
+"""Parts are checked against scipy's turned images, sizes against the published net, the whole against its halves."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from galaxyml.models.backbone_with_head import BackboneWithHead, in_parts
 from galaxyml.models.winner import DielemanNet, Maxout, Parts, turned_grid, view_side
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError
-from galaxyml.trees import DecisionTree, TreeHead, constrain, violation
+from galaxyml.trees import DecisionTree, TreeHead, normalise, violation
 
 SMALL: dict[str, Any] = {
     "outputs": 37,
@@ -50,12 +50,12 @@ def configured(*given: str) -> DielemanNet:
     return net
 
 
-def by_hand(picture: np.ndarray, side: int, part: int) -> list[np.ndarray]:
+def by_hand(image: np.ndarray, side: int, part: int) -> list[np.ndarray]:
     """The 16 parts of one channel, with the centre at the lower right: each corner cut out where it is, then turned."""
     found = []
-    rim = (len(picture) - side) // 2
+    rim = (len(image) - side) // 2
     for angle in (0, 45):
-        turned = scipy.ndimage.rotate(picture, angle, reshape=False, order=1, mode="nearest")
+        turned = scipy.ndimage.rotate(image, angle, reshape=False, order=1, mode="nearest")
         view = turned[rim : rim + side, rim : rim + side]
         for seen in (view, np.fliplr(view)):
             top_left, top_right = seen[:part, :part], seen[:part, -part:]
@@ -65,7 +65,7 @@ def by_hand(picture: np.ndarray, side: int, part: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("size", [40, 41])
-def test_parts_are_those_cut_by_hand_from_pictures_turned_by_scipy(size: int) -> None:
+def test_parts_are_those_cut_by_hand_from_images_turned_by_scipy(size: int) -> None:
     images = torch.rand(2, 3, size, size)
     parts = Parts(size, [0, 45], mirrored=True, part=45 / 69)
     found = parts(images).numpy()
@@ -93,14 +93,14 @@ def test_the_galaxys_centre_lies_in_the_same_place_of_all_parts(size: int) -> No
 def test_quarter_turns_and_mirror_images_are_exact_copies() -> None:
     images = torch.rand(2, 3, 41, 41)
     parts = Parts(41, [0], mirrored=True, part=0.6)(images)
-    assert parts.shape == (2, 8, 3, 25, 25)  # the whole picture is seen where nothing is turned by other angles
+    assert parts.shape == (2, 8, 3, 25, 25)  # the whole image is seen where nothing is turned by other angles
     assert {value.item() for value in parts.unique()} <= {value.item() for value in images.unique()}
     torch.testing.assert_close(parts[:, 0], images[..., :25, :25], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("size", [40, 41])
 @pytest.mark.parametrize("mirror", [False, True])
-def test_turning_or_mirroring_the_picture_permutes_the_parts(size: int, mirror: bool) -> None:
+def test_turning_or_mirroring_the_image_permutes_the_parts(size: int, mirror: bool) -> None:
     images = torch.rand(1, 3, size, size)
     parts = Parts(size, [0, 45], mirrored=True, part=0.65)
     before, after = parts(images)[0], parts(images.flip(-1) if mirror else images.rot90(1, (-2, -1)))[0]
@@ -112,12 +112,12 @@ def test_turning_or_mirroring_the_picture_permutes_the_parts(size: int, mirror: 
 
 
 def test_angles_besides_45_show_what_scipy_shows() -> None:
-    picture = torch.rand(1, 3, 50, 50)
+    image = torch.rand(1, 3, 50, 50)
     parts = Parts(50, [20], mirrored=False, part=1.0)
-    turned = scipy.ndimage.rotate(picture[0, 0].numpy(), 20, reshape=False, order=1, mode="nearest")
+    turned = scipy.ndimage.rotate(image[0, 0].numpy(), 20, reshape=False, order=1, mode="nearest")
     rim = (50 - parts.view_side) // 2
     expected = turned[rim : rim + parts.view_side, rim : rim + parts.view_side]
-    np.testing.assert_allclose(parts(picture)[0, 0, 0].numpy(), expected, atol=2e-5)
+    np.testing.assert_allclose(parts(image)[0, 0, 0].numpy(), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("angles", [[0], [0, 45], [0, 30, 60], [10]])
@@ -163,7 +163,7 @@ def test_one_net_sees_each_part_by_itself() -> None:
     torch.testing.assert_close(net.features(images), expected)
 
 
-def test_turning_the_picture_permutes_the_features() -> None:
+def test_turning_the_image_permutes_the_features() -> None:
     net = small(size=35).double()
     images = torch.rand(2, 3, 35, 35, dtype=torch.double)
     before = net.features(images).unflatten(1, (16, -1))
@@ -193,10 +193,10 @@ def test_training_starts_near_equal_shares_and_learns_galaxies_by_heart(shares: 
     tree = DecisionTree.load("kaggle")
     net = nn.Sequential(small(), TreeHead("kaggle", shares))
     images = torch.rand(12, 3, 36, 36)
-    equal = constrain(torch.zeros(1, 37), tree)
+    equal = normalise(torch.zeros(1, 37), tree)
     assert (net(images) - equal).abs().max() < 0.05
     assert net[0](images).min() > 0  # where rectified scores learn
-    targets = constrain(torch.rand(12, 37) - 0.4, tree)
+    targets = normalise(torch.rand(12, 37) - 0.4, tree)
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     for _ in range(250):
         optimizer.zero_grad()
@@ -219,7 +219,7 @@ def test_maxout_is_the_largest_of_its_pieces_and_keeps_the_scale() -> None:
     assert abs(found.square().mean() - 1) < 0.02
 
 
-def test_what_is_said_of_a_picture_depends_on_no_other() -> None:
+def test_what_is_said_of_a_image_depends_on_no_other() -> None:
     net = configured("model=winner_small", "size=64").to(memory_format=torch.channels_last).eval()
     images = torch.rand(5, 3, 64, 64)
     with torch.no_grad():
@@ -274,8 +274,8 @@ def test_impossible_numbers_are_refused(changes: dict[str, Any], message: str) -
         small(**changes)
 
 
-def test_pictures_of_another_size_are_refused() -> None:
-    with pytest.raises(UserError, match=r"pictures of 36x36 px; found 40x36"):
+def test_images_of_another_size_are_refused() -> None:
+    with pytest.raises(UserError, match=r"images of 36x36 px; found 40x36"):
         small()(torch.rand(1, 3, 40, 36))
 
 

@@ -65,7 +65,7 @@ def test_the_stretch_keeps_colours_and_stays_in_range():
 
 
 def viewer(g: np.ndarray, r: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """The Legacy Survey viewer's picture, as it documents its own arithmetic (sdss_rgb, dr2_rgb)."""
+    """The Legacy Survey viewer's image, as it documents its own arithmetic (sdss_rgb, dr2_rgb)."""
     planes = [np.maximum(0, band * scale + 0.03) for band, scale in ((z, 2.2), (r, 3.4), (g, 6.0))]
     mean = sum(planes) / 3
     return np.stack([np.clip(plane * np.arcsinh(20 * mean) / np.sqrt(20) / mean, 0, 1) for plane in planes], axis=-1)

@@ -69,8 +69,8 @@ def test_an_unknown_kind_is_refused():
 
 @pytest.mark.parametrize("kind", MIX)
 def test_every_kind_can_be_drawn_and_is_seen_in_the_middle(kind):
-    pictures = render(population(3, 1, kind), size=64).float().mean(-1)
-    middle, corners = pictures[:, 26:38, 26:38].mean(), pictures[:, :8, :8].mean()
+    images = render(population(3, 1, kind), size=64).float().mean(-1)
+    middle, corners = images[:, 26:38, 26:38].mean(), images[:, :8, :8].mean()
     assert middle > corners + 12
 
 
@@ -83,7 +83,7 @@ def test_same_seed_same_pixels_whatever_the_batch():
 
 
 def test_sdss_sees_what_it_saw_when_it_was_the_only_survey():
-    # Mean red, green and blue of each picture, recorded then.
+    # Mean red, green and blue of each image, recorded then.
     before = [
         [7.86, 6.43, 5.88],
         [13.31, 10.26, 7.42],
@@ -109,9 +109,9 @@ def test_a_small_galaxy_in_a_wide_field_has_finite_light(kind):
 def test_surveys_see_the_same_galaxy_in_the_same_place():
     galaxies = population(4, 3, "smooth")
     for survey in (SDSS, DECALS):
-        pictures = render(galaxies, survey.cutout, 0, survey).float().mean(-1)
+        images = render(galaxies, survey.cutout, 0, survey).float().mean(-1)
         middle = survey.cutout // 2
-        assert (pictures[:, middle - 3 : middle + 3, middle - 3 : middle + 3].mean((1, 2)) > 120).all()
+        assert (images[:, middle - 3 : middle + 3, middle - 3 : middle + 3].mean((1, 2)) > 120).all()
 
 
 def test_all_sizes_show_the_same_sky():

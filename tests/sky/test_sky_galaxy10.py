@@ -6,7 +6,7 @@ from PIL import Image
 
 from galaxyml.runs.errors import UserError
 from galaxyml.sky import galaxy10, population, render
-from galaxyml.sky.galaxy10 import CLASSES, FILE, MADE_OF, MISTAKEN, members, perceived, write_galaxy10
+from galaxyml.sky.galaxy10 import CLASSES, FILE, RECIPES, members, perceived, write_galaxy10
 from galaxyml.sky.survey import DECALS
 from galaxyml.sky.writers import allot
 
@@ -45,7 +45,7 @@ def test_the_file_has_the_keys_types_and_shapes_of_the_original(written):
         assert 0 < known.min() < known.max() < 0.5
 
 
-def test_every_row_has_its_picture(written, truth):
+def test_every_row_has_its_image(written, truth):
     with h5py.File(written / FILE) as file:
         some = [0, 57, N - 1]
         drawn = truth.iloc[some].assign(blemish="")
@@ -84,7 +84,8 @@ def test_a_few_labels_are_mistaken_for_neighbouring_ones():
     drawn, names = galaxy10.objects(4000, 2), list(CLASSES)
     wrong = drawn[drawn.ans != drawn.label]
     assert 0.02 < len(wrong) / 4000 < 0.06
-    assert all(names[label] in MISTAKEN[names[said]] for said, label in zip(wrong.ans, wrong.label, strict=True))
+    for answer, label in zip(wrong.ans, wrong.label, strict=True):
+        assert names[label] in RECIPES[names[answer]]["mistaken_for"]
 
 
 def test_repeats_are_the_pairs_within_an_arcsecond(written, truth):
@@ -112,7 +113,7 @@ def test_half_a_percent_of_a_large_file_is_repeated():
 def test_every_class_has_bright_enough_members_of_its_kinds(name):
     found = members(name, 30, 3)
     assert len(found) == 30
-    assert set(found.kind) <= {kind for _, kind, _ in MADE_OF[name]}
+    assert set(found.kind) <= {kind for _, kind, _ in RECIPES[name]["made_of"]}
     assert found.magnitude.max() < 17.77
 
 
@@ -149,7 +150,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
         drawn.append(galaxy)
         return Image.new("RGB", (size, size))
 
-    monkeypatch.setattr(galaxy10, "picture", interrupted)
+    monkeypatch.setattr(galaxy10, "draw_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_galaxy10(tmp_path / "galaxy10", 12, seed=1, size=16)
     assert list(tmp_path.iterdir()) == []

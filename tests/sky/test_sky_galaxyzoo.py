@@ -48,7 +48,7 @@ def test_the_benchmark_is_zero_as_kaggle_writes_it(written):
     assert all(line.split(",")[1:] == ["0"] * 37 for line in lines[1:])
 
 
-def test_pictures_are_rgb_jpegs_of_the_size(written):
+def test_images_are_rgb_jpegs_of_the_size(written):
     for path in written.glob("images_*/*.jpg"):
         with Image.open(path) as opened:
             assert (opened.format, opened.mode, opened.size) == ("JPEG", "RGB", (64, 64))
@@ -84,7 +84,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
         drawn.append(galaxy)
         return Image.new("RGB", (size, size))
 
-    monkeypatch.setattr(writers, "picture", interrupted)
+    monkeypatch.setattr(writers, "draw_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_galaxyzoo(tmp_path / "galaxyzoo", 12, seed=1, test_galaxies=5, size=64)
     assert list(tmp_path.iterdir()) == []

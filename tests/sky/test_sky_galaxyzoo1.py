@@ -60,7 +60,7 @@ def test_flags_follow_the_debiased_fractions_as_loosely_as_in_the_release():
     assert table.P_CS_DEBIASED[table.SPIRAL == 1].min() < 0.7
 
 
-def test_flags_are_as_frequent_as_among_the_pictures_of_galaxy_zoo_2():
+def test_flags_are_as_frequent_as_among_the_images_of_galaxy_zoo_2():
     table = release(population(4000, 1), 1)
     assert table.SPIRAL.mean() == pytest.approx(106 / 400, abs=0.04)
     assert table.ELLIPTICAL.mean() == pytest.approx(76 / 400, abs=0.04)

@@ -17,7 +17,7 @@ def written(tmp_path_factory):
     return folder
 
 
-def test_each_row_has_its_picture_and_each_picture_its_row(written):
+def test_each_row_has_its_image_and_each_image_its_row(written):
     table = pd.read_csv(written / "labels.csv")
     assert {path.relative_to(written).as_posix() for path in written.glob("*/*")} == set(table["path"])
     assert table["id"].is_unique
@@ -35,7 +35,7 @@ def test_numbers_and_fractions_are_possible(written):
 
 
 def test_large_galaxies_look_large(written, tmp_path):
-    # Of pictures with one field of view, the light of large galaxies reaches farther out.
+    # Of images with one field of view, the light of large galaxies reaches farther out.
     table = pd.read_csv(written / "labels.csv").sort_values("r90")
     table = table[table["kind"] == "smooth"]
 

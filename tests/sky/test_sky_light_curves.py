@@ -7,10 +7,9 @@ from scipy import integrate, optimize
 from galaxyml.sky.light_curves import nuclei, shapes, spectra
 from galaxyml.sky.light_curves.bands import WAVELENGTH, flux
 from galaxyml.sky.light_curves.distances import distance_modulus
+from galaxyml.sky.light_curves.explosion_classes import EXPLOSIONS
 from galaxyml.sky.light_curves.laws import draw, exponential, fixed, gamma, lognormal, normal, uniform
-from galaxyml.sky.light_curves.other_explosions import KILONOVA, TIDAL_DISRUPTION
 from galaxyml.sky.light_curves.population import KINDS
-from galaxyml.sky.light_curves.supernovae import TYPE_IA, TYPE_II
 
 G, R, I = 1, 2, 3  # noqa: E741
 
@@ -114,15 +113,15 @@ def test_a_plateau_declines_drops_and_leaves_a_tail():
 def test_redshift_stretches_time_and_squeezes_frequency():
     rest = np.linspace(-20, 60, 30)
     for redshift in (0.05, 0.8):
-        p = drawn(TIDAL_DISRUPTION, redshift, reddening=0.0, peak=60_000.0)
-        seen, _ = TIDAL_DISRUPTION.curve(p, 60_000 + (1 + redshift) * rest, bands(G, 30))
+        p = drawn(EXPLOSIONS["TDE"], redshift, reddening=0.0, peak=60_000.0)
+        seen, _ = EXPLOSIONS["TDE"].curve(p, 60_000 + (1 + redshift) * rest, bands(G, 30))
         np.testing.assert_allclose(
             seen / seen.max(), (shape := shapes.disruption(rest, p["rise"], p["fallback"])) / shape.max()
         )
     # At this redshift the band r sees what is g at rest, where the absolute magnitude holds.
     redshift = WAVELENGTH[R] / WAVELENGTH[G] - 1
-    p = drawn(TIDAL_DISRUPTION, redshift, reddening=0.0, peak=60_000.0)
-    seen, template = TIDAL_DISRUPTION.curve(p, np.array([60_000.0]), bands(R, 1))
+    p = drawn(EXPLOSIONS["TDE"], redshift, reddening=0.0, peak=60_000.0)
+    seen, template = EXPLOSIONS["TDE"].curve(p, np.array([60_000.0]), bands(R, 1))
     expected = p["magnitude"] + distance_modulus(redshift) - 2.5 * np.log10(1 + redshift)
     assert 27.5 - 2.5 * np.log10(seen[0]) == pytest.approx(expected, abs=1e-3)
     assert template[0] == 0
@@ -131,7 +130,8 @@ def test_redshift_stretches_time_and_squeezes_frequency():
 def test_dust_of_the_host_dims_the_blue_more():
     mjd = np.full(6, 60_000.0)
     clear, dusty = (
-        TYPE_IA.curve(drawn(TYPE_IA, 0.1, reddening=dust, peak=60_000.0), mjd, np.arange(6))[0] for dust in (0.0, 0.5)
+        EXPLOSIONS["SNIa"].curve(drawn(EXPLOSIONS["SNIa"], 0.1, reddening=dust, peak=60_000.0), mjd, np.arange(6))[0]
+        for dust in (0.0, 0.5)
     )
     lost = -2.5 * np.log10(dusty / clear)
     assert np.all(np.diff(lost) < 0)
@@ -140,19 +140,19 @@ def test_dust_of_the_host_dims_the_blue_more():
 
 def test_type_ia_declines_by_about_a_magnitude_in_15_days_and_has_a_second_maximum_in_the_infrared():
     days = np.arange(0.0, 40.0)
-    p = drawn(TYPE_IA, 0.003, peak=0.0, stretch=1.0, reddening=0.0, bump=0.16)
-    blue = -2.5 * np.log10(TYPE_IA.curve(p, days, bands(G, 40))[0])
+    p = drawn(EXPLOSIONS["SNIa"], 0.003, peak=0.0, stretch=1.0, reddening=0.0, bump=0.16)
+    blue = -2.5 * np.log10(EXPLOSIONS["SNIa"].curve(p, days, bands(G, 40))[0])
     assert 0.7 < blue[15] - blue[0] < 1.4
-    red = TYPE_IA.curve(p, days, bands(I, 40))[0]
+    red = EXPLOSIONS["SNIa"].curve(p, days, bands(I, 40))[0]
     assert np.any(np.diff(red[10:]) > 0)
-    assert np.all(np.diff(TYPE_IA.curve(p, days, bands(G, 40))[0]) < 0)
-    smooth = TYPE_IA.curve(p | {"bump": 0.0}, days, bands(I, 40))[0]
+    assert np.all(np.diff(EXPLOSIONS["SNIa"].curve(p, days, bands(G, 40))[0]) < 0)
+    smooth = EXPLOSIONS["SNIa"].curve(p | {"bump": 0.0}, days, bands(I, 40))[0]
     assert red[27] / smooth[27] > 1.2
     assert red[0] / smooth[0] < 1.01
 
 
 def test_slower_type_ia_are_brighter():
-    p = [TYPE_IA.draw(np.random.default_rng(seed)) for seed in range(400)]
+    p = [EXPLOSIONS["SNIa"].draw(np.random.default_rng(seed)) for seed in range(400)]
     stretch, magnitude = np.array([(one["stretch"], one["magnitude"]) for one in p]).T
     slope, at_one = np.polyfit(stretch - 1, magnitude, 1)
     assert slope == pytest.approx(-1.5, abs=0.3)
@@ -165,14 +165,14 @@ def test_type_ii_stays_bright_longer_than_a_kilonova():
         light = model.curve(drawn(model, 0.02, peak=0.0), days, bands(R, 2001))[0]
         return np.ptp(days[light > light.max() / 5])
 
-    assert width(TYPE_II) > 40
-    assert width(KILONOVA) < 6
+    assert width(EXPLOSIONS["SNII"]) > 40
+    assert width(EXPLOSIONS["KN"]) < 6
 
 
 def test_a_kilonova_reddens_in_two_days():
-    p = drawn(KILONOVA, 0.02, peak=0.0)
+    p = drawn(EXPLOSIONS["KN"], 0.02, peak=0.0)
     days = np.array([0.0, 2.0])
-    green, red = (KILONOVA.curve(p, days, bands(band, 2))[0] for band in (G, I))
+    green, red = (EXPLOSIONS["KN"].curve(p, days, bands(band, 2))[0] for band in (G, I))
     assert -2.5 * np.log10(green / red)[1] + 2.5 * np.log10(green / red)[0] > 1
 
 

@@ -173,7 +173,7 @@ def test_known_classes_are_the_fourteen_of_the_challenge():
     assert sum(kind.training for kind in KINDS.values()) == 7846
 
 
-def test_the_sheet_has_a_row_for_each_class_with_points_in_every_picture():
+def test_the_sheet_has_a_row_for_each_class_with_points_in_every_image():
     figure = sheet(3)
     assert len(figure.axes) == 3 * len(KINDS)
     titles = [axis.get_title() for axis in figure.axes]

@@ -12,7 +12,7 @@ from galaxyml.sky import population, writers
 from galaxyml.sky.population import LENGTHS, farther
 from galaxyml.sky.spirals import MAPPING, TABLE, assets, catalogue, degrees, hours, object_ids, write_spirals
 
-PICTURES = 60
+IMAGES = 60
 HEADER = (
     "OBJID,RA,DEC,NVOTE,P_EL,P_CW,P_ACW,P_EDGE,P_DK,P_MG,P_CS,P_EL_DEBIASED,P_CS_DEBIASED,SPIRAL,ELLIPTICAL,UNCERTAIN"
 )
@@ -21,7 +21,7 @@ HEADER = (
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sky") / "spirals"
-    write_spirals(folder, PICTURES, seed=1, size=48)
+    write_spirals(folder, IMAGES, seed=1, size=48)
     return folder
 
 
@@ -98,29 +98,29 @@ def test_exactly_one_flag_is_set(written):
     assert (table[["SPIRAL", "ELLIPTICAL", "UNCERTAIN"]].sum(axis=1) == 1).all()
 
 
-def test_there_are_as_many_pictures_as_asked_for_and_the_mapping_knows_all(written):
+def test_there_are_as_many_images_as_asked_for_and_the_mapping_knows_all(written):
     on_disk = {path.stem for path in (written / "images").iterdir()}
     mapped = [row["asset_id"] for row in lines(written / MAPPING)]
-    assert len(on_disk) == PICTURES
+    assert len(on_disk) == IMAGES
     assert on_disk < set(mapped)
-    assert len(set(mapped)) == len(mapped) == PICTURES + 1
+    assert len(set(mapped)) == len(mapped) == IMAGES + 1
 
 
 def test_the_join_loses_what_it_loses_in_the_real_files(written):
     table, mapping = lines(written / TABLE), lines(written / MAPPING)
     on_disk = {path.stem for path in (written / "images").iterdir()}
     known = {row["OBJID"] for row in table}
-    assert sum(row["objid"] in known and row["asset_id"] in on_disk for row in mapping) == PICTURES - 1
+    assert sum(row["objid"] in known and row["asset_id"] in on_disk for row in mapping) == IMAGES - 1
     assert sum(row["objid"] not in known for row in mapping) == 1
     assert sum(row["asset_id"] not in on_disk for row in mapping) == 1
     twice = [objid for objid, count in Counter(row["objid"] for row in mapping).items() if count == 2]
     assert len(twice) == 1
     assert {row["sample"] for row in mapping if row["objid"] == twice[0]} == {"original", "stripe82"}
     unmapped = known - {row["objid"] for row in mapping}
-    assert len(unmapped) == PICTURES
+    assert len(unmapped) == IMAGES
 
 
-def test_a_single_picture_has_a_single_row_in_the_mapping():
+def test_a_single_image_has_a_single_row_in_the_mapping():
     objects = catalogue(1, 0)
     assert len(assets(objects, 0)) == 1
     assert len(objects) == 2
@@ -135,7 +135,7 @@ def test_properties_are_those_of_the_objects_in_the_table(written):
     assert found.redshift.between(0.003, 0.4).all()
 
 
-def test_objects_without_a_picture_are_smaller_and_fainter():
+def test_objects_without_a_image_are_smaller_and_fainter():
     objects = catalogue(500, 0)
     near, far = objects[objects["sample"] != ""], objects[objects["sample"] == ""]
     assert far.r90.median() < 0.7 * near.r90.median()
@@ -152,7 +152,7 @@ def test_what_is_farther_is_as_bright_a_square_arcsecond():
 
 
 def test_the_same_seed_writes_the_same_files(written, tmp_path):
-    write_spirals(tmp_path / "again", PICTURES, seed=1, size=48)
+    write_spirals(tmp_path / "again", IMAGES, seed=1, size=48)
     for path in written.rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "again" / path.relative_to(written)).read_bytes()
 
@@ -161,7 +161,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writers, "picture", interrupted)
+    monkeypatch.setattr(writers, "draw_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_spirals(tmp_path / "spirals", 5, seed=1, size=48)
     assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from astropy.coordinates import angular_separation
 from PIL import Image
 
 from galaxyml.data.leakage import nearest
@@ -16,7 +17,6 @@ from galaxyml.sky.camera import Frame, stretch
 from galaxyml.sky.campaigns import expected_shares, through
 from galaxyml.sky.galaxyzoo1 import seen_clearly
 from galaxyml.sky.population import population, rows
-from galaxyml.sky.positions import separation
 from galaxyml.sky.render import observe, scene
 from galaxyml.sky.survey import GZD, SDSS, TYPICAL, UKIDSS, Survey, one_thing_changed
 from galaxyml.sky.surveys import CAUSES, members
@@ -76,7 +76,7 @@ def test_fractions_are_counts_over_the_votes_of_their_question(folder: Path, cam
         assert np.isnan(unasked).all() if campaign == "gzd5" else (unasked == 0).all()
 
 
-def test_every_row_has_its_picture(folder: Path) -> None:
+def test_every_row_has_its_image(folder: Path) -> None:
     mapping = pd.read_csv(folder / "sdss" / "gz2_filename_mapping.csv")
     assert set(mapping["objid"]) == set(tables(folder)["gz2"]["dr7objid"])
     paths = [folder / "sdss" / "images" / f"{asset}.jpg" for asset in mapping["asset_id"]]
@@ -87,8 +87,8 @@ def test_every_row_has_its_picture(folder: Path) -> None:
         named = zip(table["subfolder"], table["filename"], strict=True)
         paths += [folder / place / "images" / subfolder / file for subfolder, file in named]
     for path in paths:
-        with Image.open(path) as picture:
-            assert picture.size == (32, 32)
+        with Image.open(path) as image:
+            assert image.size == (32, 32)
 
 
 def test_surveys_share_as_many_galaxies_as_asked_for(folder: Path) -> None:
@@ -119,7 +119,7 @@ def test_members_are_distinct_and_shared_as_asked_for(overlap: float) -> None:
             assert (part < 200).sum() == round(overlap * len(part))
 
 
-def test_causes_differ_in_their_pictures_alone(folder: Path) -> None:
+def test_causes_differ_in_their_images_alone(folder: Path) -> None:
     found = {name: pd.read_csv(folder / "causes" / name / "ukidss_catalog.csv") for name in CAUSES}
     for table in found.values():
         votes = [column for column in map(str, table) if "-ukidss" in column]
@@ -170,14 +170,14 @@ def test_with_the_depth_of_ukidss_a_galaxy_stands_as_far_above_the_noise_as_ther
     assert above["SDSS"] > 4 * above["UKIDSS"]
 
 
-def test_pictures_with_the_depth_of_ukidss_show_less_and_are_as_dark() -> None:
+def test_images_with_the_depth_of_ukidss_show_less_and_are_as_dark() -> None:
     galaxies = population(40, 3, "spiral").query("r90 > 6").head(12)
     changed = one_thing_changed(SDSS, UKIDSS)
     seen = {}
     for survey in (SDSS, changed["depth"], changed["bands"], UKIDSS):
-        pictures = render(galaxies, 424, 1, survey).float().mean(3)
-        rim = torch.cat([pictures[:, :60].flatten(1), pictures[:, -60:].flatten(1)], 1)
-        disk = pictures[:, 170:254, 170:254].flatten(1).mean(1) - rim.median(1).values
+        images = render(galaxies, 424, 1, survey).float().mean(3)
+        rim = torch.cat([images[:, :60].flatten(1), images[:, -60:].flatten(1)], 1)
+        disk = images[:, 170:254, 170:254].flatten(1).mean(1) - rim.median(1).values
         seen[survey.name] = (float(rim.median()), float(disk.median()))
     sky = [level for level, _ in seen.values()]
     assert max(sky) < 9
@@ -186,8 +186,8 @@ def test_pictures_with_the_depth_of_ukidss_show_less_and_are_as_dark() -> None:
     assert seen[changed["bands"].name][1] > 0.6 * seen["SDSS"][1]
 
 
-def test_real_pictures_are_as_bright_as_simulated_ones(real: Path) -> None:
-    """Medians over pictures of the sky's level, of its noise, and of the brightest hundredth of the middle."""
+def test_real_images_are_as_bright_as_simulated_ones(real: Path) -> None:
+    """Medians over images of the sky's level, of its noise, and of the brightest hundredth of the middle."""
     folders = {
         SDSS: "spirals/images/*.jpg",
         GZD: "surveys/decals/gz_decals_dr5_png_part*/J*/*.png",
@@ -195,11 +195,11 @@ def test_real_pictures_are_as_bright_as_simulated_ones(real: Path) -> None:
     }
     galaxies = population(30, 5).query("kind != 'artifact'")
     for survey, where in folders.items():
-        pictures = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(real.glob(where))[:40]]
+        images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(real.glob(where))[:40]]
         theirs, own = (
-            np.median([_brightness(picture) for picture in some], axis=0)
+            np.median([_brightness(image) for image in some], axis=0)
             for some in (
-                [picture for picture in pictures if picture.shape == (424, 424, 3)],
+                [image for image in images if image.shape == (424, 424, 3)],
                 render(galaxies, 424, 0, survey).numpy(),
             )
         )
@@ -208,14 +208,14 @@ def test_real_pictures_are_as_bright_as_simulated_ones(real: Path) -> None:
         assert np.abs(own[2] - theirs[2]).max() < 50, (survey.name, own[2], theirs[2])
 
 
-def _brightness(picture: np.ndarray) -> np.ndarray:
-    rim = np.concatenate([picture[:70].reshape(-1, 3), picture[-70:].reshape(-1, 3)]).astype(float)
+def _brightness(image: np.ndarray) -> np.ndarray:
+    rim = np.concatenate([image[:70].reshape(-1, 3), image[-70:].reshape(-1, 3)]).astype(float)
     level = np.median(rim, axis=0)
     noise = 1.4826 * np.median(np.abs(rim - level), axis=0)
-    return np.stack([level, noise, np.percentile(picture[192:232, 192:232].reshape(-1, 3), 90, axis=0)])
+    return np.stack([level, noise, np.percentile(image[192:232, 192:232].reshape(-1, 3), 90, axis=0)])
 
 
-def test_infrared_pictures_are_bluer_than_optical_ones() -> None:
+def test_infrared_images_are_bluer_than_optical_ones() -> None:
     old = population(20, 8, "smooth").query("r90 > 6")
     tints = {}
     for survey in (SDSS, one_thing_changed(SDSS, UKIDSS)["bands"], UKIDSS):
@@ -287,7 +287,7 @@ def test_positions_of_a_galaxy_are_within_half_an_arcsecond(folder: Path) -> Non
     for _, same in truth.groupby("galaxy"):
         for one in range(len(same) - 1):
             a, b = same.iloc[one], same.iloc[one + 1]
-            away = separation(*(np.array([value]) for value in (a.ra, a.dec, b.ra, b.dec)))[0]
+            away = 3600 * np.degrees(angular_separation(*np.radians([a.ra, a.dec, b.ra, b.dec])))
             assert away < 0.5
             if {a.survey, b.survey} == {"decals12", "decals5"}:
                 assert away == 0
@@ -316,11 +316,11 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pictures_of_the_surveys_are_told_apart() -> None:
+def test_images_of_the_surveys_are_told_apart() -> None:
     galaxies = population(12, 6)
     levels = {survey.name: render(galaxies, 64, 0, survey).float().mean((0, 1, 2)) for survey in (SDSS, GZD, UKIDSS)}
     red, _, blue = levels["UKIDSS"]
-    assert blue > red  # infrared pictures look blue
+    assert blue > red  # infrared images look blue
     assert levels["GZ DECaLS"].min() > levels["SDSS"].min()  # their sky is grey
 
 

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 
 from galaxyml.runs.errors import UserError
-from galaxyml.trees import DecisionTree, constrain, gaps, project, projection, violation
+from galaxyml.trees import DecisionTree, gaps, normalise, project, projection, violation
 
 KAGGLE = DecisionTree.load("kaggle")
 # `merging` has parents in two questions, and shape.disk leads to two questions.
@@ -52,7 +52,7 @@ def consistent(rng: np.random.Generator, tree: DecisionTree, rows: int, zeros: f
     question_of = np.array(tree.question_of)
     for number in range(len(tree.questions)):
         shares[np.arange(rows), rng.choice(np.flatnonzero(question_of == number), rows)] += 1e-3
-    return constrain(torch.from_numpy(shares), tree).numpy()
+    return normalise(torch.from_numpy(shares), tree).numpy()
 
 
 def hostile(tree: DecisionTree) -> np.ndarray:
@@ -202,8 +202,8 @@ def test_brings_values_nearer_to_every_truth(name: str, seed: int, scale: float,
     # The three points make an obtuse angle at the projection.
     before, after, moved = (((a - b) ** 2).sum(1) for a, b in ((values, truth), (found, truth), (values, found)))
     assert (after + moved <= before + 1e-13 * (1 + before)).all()
-    constrained = constrain(torch.from_numpy(values), tree).numpy()
-    assert (moved <= ((values - constrained) ** 2).sum(1) + 1e-13 * (1 + before)).all()
+    normalised = normalise(torch.from_numpy(values), tree).numpy()
+    assert (moved <= ((values - normalised) ** 2).sum(1) + 1e-13 * (1 + before)).all()
 
 
 @settings(max_examples=100, deadline=None)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from galaxyml.runs.errors import UserError
-from galaxyml.trees import DecisionTree, TreeHead, constrain, gaps, violation
+from galaxyml.trees import DecisionTree, TreeHead, constrain, gaps, normalise, project, violation
 from galaxyml.trees.rules import FLOOR, divisive
 
 TREE = DecisionTree.load("kaggle")
@@ -42,28 +42,28 @@ def test_true_rows_obey_the_tree(real: object) -> None:
     table = pd.read_csv(f"{real}/galaxyzoo/training_solutions_rev1.csv").set_index("GalaxyID")
     true = torch.tensor(table.loc[[100008, 100023, 100053], TREE.columns].to_numpy())
     assert violation(true, TREE) < 1e-7
-    torch.testing.assert_close(constrain(true, TREE), true, atol=1e-7, rtol=0)
+    torch.testing.assert_close(normalise(true, TREE), true, atol=1e-7, rtol=0)
     every = torch.tensor(table[TREE.columns].to_numpy())
     assert 0.01 < violation(every, TREE) < 0.021  # the catalogue rounds to three decimals
-    assert (constrain(every, TREE) - every).abs().max() < 0.021
+    assert (normalise(every, TREE) - every).abs().max() < 0.021
 
 
 @settings(max_examples=50, deadline=None)
 @given(arrays(np.float64, (3, 37), elements=st.floats(-2, 2)))
-def test_constrain_agrees_with_the_rule_written_out(values: np.ndarray) -> None:
-    found = constrain(torch.tensor(values), TREE).numpy()
+def test_normalise_agrees_with_the_rule_written_out(values: np.ndarray) -> None:
+    found = normalise(torch.tensor(values), TREE).numpy()
     np.testing.assert_allclose(found, np.stack([by_hand(row) for row in values]), atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 1e4])
-def test_constrained_values_obey_the_tree(dtype: torch.dtype, scale: float) -> None:
+def test_normalised_values_obey_the_tree(dtype: torch.dtype, scale: float) -> None:
     values = scale * torch.randn(500, 37, dtype=dtype, generator=torch.Generator().manual_seed(0))
-    found = constrain(values, TREE)
+    found = normalise(values, TREE)
     assert violation(found, TREE) < 1e-6
     assert found.min() >= 0
     assert found.max() <= 1
-    torch.testing.assert_close(constrain(found, TREE), found)  # nothing is left to do
+    torch.testing.assert_close(normalise(found, TREE), found)  # nothing is left to do
 
 
 def test_gaps_are_sums_minus_parents() -> None:
@@ -107,9 +107,9 @@ def test_divisive_head_obeys_the_tree_and_agrees_with_the_rule_written_out(scale
     np.testing.assert_allclose(found.numpy(), np.stack(expected), atol=1e-6)
 
 
-def test_divisive_head_constrains_positive_scores() -> None:
+def test_divisive_head_normalises_positive_scores() -> None:
     scores = 100 * torch.rand(50, 37, generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(TreeHead("kaggle", "divisive")(scores), constrain(scores, TREE), atol=1e-3, rtol=0)
+    torch.testing.assert_close(TreeHead("kaggle", "divisive")(scores), normalise(scores, TREE), atol=1e-3, rtol=0)
 
 
 def test_divisive_head_says_next_to_nothing_of_what_a_softmax_still_says() -> None:
@@ -121,7 +121,7 @@ def test_questions_without_a_score_above_zero_share_equally() -> None:
     scores = -10 * torch.rand(50, 37, generator=torch.Generator().manual_seed(4))
     for values in (scores, 0 * scores):
         found = TreeHead("kaggle", "divisive")(values)
-        torch.testing.assert_close(found, constrain(torch.zeros(50, 37), TREE))
+        torch.testing.assert_close(found, normalise(torch.zeros(50, 37), TREE))
 
 
 def test_divisive_shares_have_the_slopes_of_the_rule_where_scores_are_positive() -> None:
@@ -151,7 +151,7 @@ def test_a_score_below_zero_learns_only_to_rise() -> None:
 @pytest.mark.parametrize("start", [0.0, -1.0, -3.0])
 def test_a_head_whose_scores_are_all_dead_learns(start: float) -> None:
     generator = torch.Generator().manual_seed(7)
-    targets = constrain(torch.rand(1, 37, generator=generator), TREE).expand(8, -1)
+    targets = normalise(torch.rand(1, 37, generator=generator), TREE).expand(8, -1)
     bias = torch.full((37,), start, requires_grad=True)
     head = TreeHead("kaggle", "divisive")
     optimizer = torch.optim.AdamW([bias], lr=0.02, weight_decay=0)
@@ -173,7 +173,7 @@ def test_a_question_may_follow_several_answers() -> None:
         {"name": "merging", "after": ["shape_smooth", "shape_disk"], "answers": ["yes", "no"]},
     ]
     tree = DecisionTree.parse("own", {"column": "{name}_{answer}", "questions": questions}, "own.yaml")
-    found = constrain(torch.tensor([[0.5, 0.3, 0.2, 3.0, 1.0]]), tree)
+    found = normalise(torch.tensor([[0.5, 0.3, 0.2, 3.0, 1.0]]), tree)
     torch.testing.assert_close(found, torch.tensor([[0.5, 0.3, 0.2, 0.6, 0.2]]))
     assert violation(found, tree) < 1e-6
 
@@ -184,9 +184,21 @@ def test_errors_say_what_there_is() -> None:
     with pytest.raises(UserError, match=r"head\.shares=divisiv: .*Did you mean divisive"):
         TreeHead("kaggle", "divisiv")
     with pytest.raises(UserError, match=r"has 37 columns.*found \(2, 36\)"):
-        constrain(torch.zeros(2, 36), TREE)
+        normalise(torch.zeros(2, 36), TREE)
     early = {"column": "{name}.{number}", "questions": [{"name": "a", "after": "b.1", "answers": ["x", "y"]}]}
     with pytest.raises(UserError, match=r"a comes after b\.1, which no earlier question has"):
         DecisionTree.parse("own", early, "own.yaml")
     with pytest.raises(UserError, match=r"own.yaml: 'questions' is missing"):
         DecisionTree.parse("own", {"column": "x"}, "own.yaml")
+
+
+@pytest.mark.parametrize("how", ["project", "normalise", "none"])
+def test_predictions_are_constrained_in_the_way_that_is_named(how: str) -> None:
+    values = torch.rand(20, 37, generator=torch.Generator().manual_seed(3), dtype=torch.double) * 2 - 0.5
+    expected = {"project": project(values, TREE), "normalise": normalise(values, TREE), "none": values}[how]
+    assert torch.equal(constrain(values, TREE, how), expected)
+
+
+def test_an_unknown_way_to_constrain_is_refused() -> None:
+    with pytest.raises(UserError, match=r"constraint=projekt: .* Did you mean project\?"):
+        constrain(torch.zeros(1, 37), TREE, "projekt")

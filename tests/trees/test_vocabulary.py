@@ -81,7 +81,7 @@ def test_targets_are_the_shares_of_the_counted_votes(campaign: str) -> None:
         np.testing.assert_allclose(targets[asked, at, 0] * total[asked], counts[asked][:, rows].sum(1), rtol=1e-5)
         np.testing.assert_array_equal(targets[:, at, 1], total)
         assert np.isnan(targets[~asked, at, 0]).all()
-    true, asked_votes = made.truth(campaign, votes, fractions)
+    true, asked_votes = made.target_features(campaign, votes, fractions)
     np.testing.assert_allclose(true, targets[..., 0], rtol=1e-6)  # features are the columns of shared heads
     np.testing.assert_array_equal(asked_votes, targets[..., 1])
 
@@ -91,7 +91,7 @@ def test_targets_are_the_shares_of_the_counted_votes(campaign: str) -> None:
 def test_what_is_said_sums_to_one_over_the_answers_that_a_campaign_has(heads: str, scale: float) -> None:
     made = vocabulary(heads=heads)
     outputs = scale * np.random.default_rng(1).random((4, len(made.columns)))
-    said = made.said(outputs, CAMPAIGN)
+    said = made.predicted_features(outputs, CAMPAIGN)
     for row, campaign in enumerate(CAMPAIGN):
         has = set(made.ontology.has(campaign))
         for question in made.ontology.questions:
@@ -100,7 +100,7 @@ def test_what_is_said_sums_to_one_over_the_answers_that_a_campaign_has(heads: st
             assert np.isnan(said[row, [at for at in places if at not in known]]).all()
             if known:
                 assert said[row, known].sum() == pytest.approx(1)
-    np.testing.assert_allclose(made.said(outputs / scale, CAMPAIGN), said)
+    np.testing.assert_allclose(made.predicted_features(outputs / scale, CAMPAIGN), said)
 
 
 @pytest.mark.parametrize("heads", ["shared", "own"])
@@ -109,8 +109,8 @@ def test_outputs_that_are_the_truth_are_said_as_the_truth(heads: str) -> None:
     for campaign in ("gz2", "gzd12"):
         votes, fractions, _ = votes_of(campaign, 30, seed=2)
         targets = made.targets(campaign, votes, fractions)
-        said = made.said(np.nan_to_num(targets[..., 0]), np.full(30, campaign))
-        true, _ = made.truth(campaign, votes, fractions)
+        said = made.predicted_features(np.nan_to_num(targets[..., 0]), np.full(30, campaign))
+        true, _ = made.target_features(campaign, votes, fractions)
         known = ~np.isnan(true)
         np.testing.assert_allclose(said[known], true[known], atol=1e-6)
 
@@ -118,8 +118,8 @@ def test_outputs_that_are_the_truth_are_said_as_the_truth(heads: str) -> None:
 def test_a_campaign_that_was_not_trained_on_gets_the_mean_of_the_heads() -> None:
     made = vocabulary(9, "own")
     outputs = np.random.default_rng(3).random((1, len(made.columns)))
-    of_each = [made.said(outputs, np.array([campaign]))[0] for campaign in ("gz2", "gzd12")]
-    np.testing.assert_allclose(made.said(outputs, np.array(["ukidss"]))[0], np.mean(of_each, axis=0))
+    of_each = [made.predicted_features(outputs, np.array([campaign]))[0] for campaign in ("gz2", "gzd12")]
+    np.testing.assert_allclose(made.predicted_features(outputs, np.array(["ukidss"]))[0], np.mean(of_each, axis=0))
 
 
 def test_shares_are_the_answers_over_their_question() -> None:

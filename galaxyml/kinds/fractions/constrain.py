@@ -1,27 +1,18 @@
 """Makes predicted fractions obey a decision tree."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from galaxyml.evaluation.joined import Said
 from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.run_dir import RunDir
-from galaxyml.trees import DecisionTree, constrain, project
-
-CONSTRAINTS: dict[str, Callable[[Tensor, DecisionTree], Tensor]] = {
-    "project": project,
-    "normalise": constrain,
-    "none": lambda values, tree: values,
-}
+from galaxyml.trees import CONSTRAINTS, DecisionTree, constrain
 
 
 def constrained(values: np.ndarray, tree: DecisionTree, constraint: str) -> np.ndarray:
     """Fractions under one of `CONSTRAINTS`, in double precision; (N, K) -> (N, K)."""
-    return CONSTRAINTS[constraint](torch.from_numpy(values.astype(np.float64)), tree).numpy()
+    return constrain(torch.from_numpy(values.astype(np.float64)), tree, constraint).numpy()
 
 
 class Constrain:

@@ -48,7 +48,7 @@ class Answers:
     def _table(self, run: RunDir, said: pd.DataFrame, outputs: np.ndarray, campaigns: np.ndarray) -> pd.DataFrame:
         if not np.isfinite(outputs).all():
             raise diverged(run.path)
-        found = pd.DataFrame(self.vocabulary.said(outputs, campaigns), columns=self.vocabulary.features)
+        found = pd.DataFrame(self.vocabulary.predicted_features(outputs, campaigns), columns=self.vocabulary.features)
         if "id" in said:
             found.insert(0, "id", said["id"].to_numpy())
         return found

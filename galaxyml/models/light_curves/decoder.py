@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from galaxyml.data.light_curves.inputs import BANDS, WAVELENGTHS
 
 
-class Said(NamedTuple):
-    """What a decoder says, in units of each object's scale.
+class DecodedFlux(NamedTuple):
+    """Decoded light curves, in units of each object's scale.
 
     Attributes:
         flux: Expected flux, (B, L).
@@ -48,8 +48,8 @@ class FluxDecoder(nn.Module):
         self.of_observation = nn.Linear(4 + BANDS + 2 * waves, width)
         self.layers = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2))
 
-    def forward(self, latent: Tensor, conditions: Tensor, redshift: Tensor, time: Tensor, band: Tensor) -> Said:
-        """What flux is expected.
+    def forward(self, latent: Tensor, conditions: Tensor, redshift: Tensor, time: Tensor, band: Tensor) -> DecodedFlux:
+        """Expected flux and its spread.
 
         Args:
             latent: Shape (B, Z).
@@ -65,6 +65,6 @@ class FluxDecoder(nn.Module):
         near, far = torch.asinh(rest / 2) / 4, torch.asinh(rest / 30) / 3
         numbers = torch.stack([near, far, color, color * near], -1)
         one_hot = nn.functional.one_hot(band, BANDS).to(time.dtype)
-        asked = self.of_observation(torch.cat([numbers, one_hot, phase.sin(), phase.cos()], -1))
-        said = self.layers(asked + self.of_object(torch.cat([latent, conditions], 1))[:, None]).float()
-        return Said(said[..., 0], self.least_spread + nn.functional.softplus(said[..., 1] - 2))
+        observed = self.of_observation(torch.cat([numbers, one_hot, phase.sin(), phase.cos()], -1))
+        output = self.layers(observed + self.of_object(torch.cat([latent, conditions], 1))[:, None]).float()
+        return DecodedFlux(output[..., 0], self.least_spread + nn.functional.softplus(output[..., 1] - 2))

@@ -54,8 +54,8 @@ class GridEncoder(Encoder):
         self.bins, self.core, self.reach = bins, core, math.asinh(span / core)
         layers: list[nn.Module] = []
         before, length = 4 * BANDS, bins
-        for place, after in enumerate(channels):
-            stride = 2 if place else 1
+        for depth, after in enumerate(channels):
+            stride = 2 if depth else 1
             layers += [nn.Conv1d(before, after, 5, stride, padding=2), nn.BatchNorm1d(after), nn.GELU()]
             before, length = after, -(-length // stride)
         self.convolutions = nn.Sequential(*layers)
@@ -66,8 +66,8 @@ class GridEncoder(Encoder):
 
     def grid(self, batch: dict[str, Tensor]) -> Tensor:
         """The grid, shape (B, 24, bins)."""
-        place = (torch.asinh(batch["time"] / self.core) / self.reach + 1) / 2 * self.bins
-        cell = batch["band"] * self.bins + place.long().clamp(0, self.bins - 1)
+        position = (torch.asinh(batch["time"] / self.core) / self.reach + 1) / 2 * self.bins
+        cell = batch["band"] * self.bins + position.long().clamp(0, self.bins - 1)
         weight = batch["mask"] / batch["error"] ** 2
         count, total, first, second = (
             torch.zeros(len(cell), BANDS * self.bins, device=cell.device).scatter_add_(1, cell, values)
@@ -80,8 +80,8 @@ class GridEncoder(Encoder):
         )
         mean = first / total.clamp(min=1e-12)
         chi2 = (second - total * mean**2).clamp(min=0) / (count - 1).clamp(min=1)
-        told = torch.stack([mean, torch.log1p(total) / DEEP, torch.log1p(chi2) / DEEP, (count > 0).float()], 1)
-        return told.view(len(cell), 4 * BANDS, self.bins)
+        cells = torch.stack([mean, torch.log1p(total) / DEEP, torch.log1p(chi2) / DEEP, (count > 0).float()], 1)
+        return cells.view(len(cell), 4 * BANDS, self.bins)
 
 
 class Tokens(nn.Module):

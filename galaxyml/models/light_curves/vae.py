@@ -7,11 +7,10 @@ from torch import Tensor, nn
 
 from galaxyml.data.light_curves import inputs
 from galaxyml.data.light_curves.inputs import KNOWN, Standardise
-from galaxyml.models.light_curves.decoder import FluxDecoder, Said
+from galaxyml.models.light_curves.decoder import DecodedFlux, FluxDecoder
 from galaxyml.models.light_curves.encoders import Encoder, GridEncoder
 
 CONDITIONING = [0, 2, 3, 4]  # of `known`: redshift, dust, galactic or not, field
-LUMINOSITY = KNOWN - 1
 
 
 class Latent(NamedTuple):
@@ -27,9 +26,9 @@ class Latent(NamedTuple):
 
 
 class LightCurveVAE(nn.Module):
-    """Encodes observations, and decodes fluxes at asked times and passbands, the object's luminosity, and its class.
+    """Encodes observations, and decodes fluxes at given times and passbands, the luminosity, and the class.
 
-    The decoder is told redshift, dust, whether the object is galactic and in which kind of field it lies, so that
+    The decoder is given redshift, dust, whether the object is galactic and in which kind of field it lies, so that
     latents need not hold these. Fluxes are decoded in units of the object's scale; how luminous that is has to be
     decoded from the latent as well.
 
@@ -73,7 +72,7 @@ class LightCurveVAE(nn.Module):
         mean, log_variance = self.mix(torch.cat([self.encoder(scaled), known], 1)).float().chunk(2, 1)
         return Latent(mean, log_variance.clamp(-10, 4))
 
-    def decode(self, latent: Tensor, known: Tensor, batch: dict[str, Tensor]) -> Said:
+    def decode(self, latent: Tensor, known: Tensor, batch: dict[str, Tensor]) -> DecodedFlux:
         """Fluxes at the times and in the passbands of a batch, in units of the objects' scales."""
         redshift = torch.where(batch["condition"][:, 3] > 0, 0.0, batch["condition"][:, 0])
         return self.decoder(latent, known[:, CONDITIONING], redshift, batch["time"], batch["band"])

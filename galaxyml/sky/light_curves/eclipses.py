@@ -4,45 +4,32 @@ import numpy as np
 
 from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
 from galaxyml.sky.light_curves.explosions import FIRST
-from galaxyml.sky.light_curves.laws import Law, Parameters, draw, lognormal, normal, uniform
+from galaxyml.sky.light_curves.laws import LAWS, Model, Parameters
 from galaxyml.sky.light_curves.spectra import planck
 
-LAWS: dict[str, Law] = {
-    "magnitude": normal(20.0, 1.2),  # in r, out of eclipse
-    "period": lognormal(1.1, 0.9),  # days
-    "radius": uniform(0.16, 0.42),  # of the larger star, in units of the separation
-    "radius_ratio": uniform(0.5, 1.0),
-    "temperature": lognormal(7200.0, 0.22),  # of the larger star, Kelvin
-    "temperature_ratio": uniform(0.6, 1.0),
-    "impact": uniform(0.0, 0.75),  # cos(inclination) over the sum of the radii: below 1 they eclipse
-    "at": uniform(0, 1),
-}
 TIDE = 0.9  # strength of the ellipsoidal variation (Morris 1985, ApJ 295, 143, eq. 1, for linear limb darkening of 0.5)
 
 
-class EclipsingBinary:
-    """Circular orbits; eclipses, and tides that make the stars brightest from the side."""
+class EclipsingBinary(Model):
+    """Circular orbits; eclipses, and tides that make the stars brightest from the side.
 
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one binary."""
-        return draw(LAWS, rng)
+    The template is the mean light out of eclipse.
+    """
+
+    laws = LAWS["EB"]
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units.
-
-        The template is the mean light out of eclipse.
-        """
         p = parameters
         small = p["radius"] * p["radius_ratio"]
         tilt = p["impact"] * (p["radius"] + small)
         angle = 2 * np.pi * ((mjd - FIRST) / p["period"] + p["at"])
         apart = np.sqrt(np.sin(angle) ** 2 + (tilt * np.cos(angle)) ** 2)
         hidden = overlap(apart, p["radius"], small)
-        one = planck(WAVELENGTH[band], p["temperature"])
-        other = planck(WAVELENGTH[band], p["temperature"] * p["temperature_ratio"])
-        total = np.pi * (p["radius"] ** 2 * one + small**2 * other)
+        light = planck(WAVELENGTH[band], p["temperature"])
+        other_light = planck(WAVELENGTH[band], p["temperature"] * p["temperature_ratio"])
+        total = np.pi * (p["radius"] ** 2 * light + small**2 * other_light)
         # At angle 0 the larger star is behind.
-        lost = hidden * np.where(np.cos(angle) > 0, one, other) / total
+        lost = hidden * np.where(np.cos(angle) > 0, light, other_light) / total
         tides = -TIDE * p["radius"] ** 3 * (1 - tilt**2) * np.cos(2 * angle) / 2
         reference = planck(WAVELENGTH[2], p["temperature"]) * p["radius"] ** 2
         reference = reference + planck(WAVELENGTH[2], p["temperature"] * p["temperature_ratio"]) * small**2

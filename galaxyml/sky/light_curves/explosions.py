@@ -7,7 +7,7 @@ import numpy as np
 
 from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
 from galaxyml.sky.light_curves.distances import distance_modulus
-from galaxyml.sky.light_curves.laws import Law, Parameters, draw, uniform
+from galaxyml.sky.light_curves.laws import Law, Model, Parameters, draw, uniform
 from galaxyml.sky.light_curves.spectra import cooling, extinction, thermal
 
 # Days of observation (MJD), and how long before and after them a peak may be.
@@ -16,13 +16,11 @@ AROUND = 30.0
 
 
 @dataclass(frozen=True)
-class Explosion:
-    """A class of explosions.
+class Explosion(Model):
+    """A class of explosions, at any time of the survey; their templates are empty.
 
     Attributes:
-        laws: Of `magnitude` (AB, absolute, at the peak and at `reference`), `hot`, `cool` and `pace` (of `cooling`;
-            Kelvin and days), `edge` and `slope` (of `thermal`), `reddening` (of the host, E(B-V)), and of the shape's
-            parameters.
+        laws: Of what laws.yaml says of explosions.
         shape: Light at `reference`, 1 at its peak, from phases (days since the peak, at rest), wavelengths at rest and
             the parameters.
         reference: Wavelength at rest of the shape and of the absolute magnitude, Angstrom.
@@ -33,17 +31,9 @@ class Explosion:
     reference: float = 4827.0
 
     def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one explosion, at any time of the survey."""
         return draw({"peak": uniform(FIRST - AROUND, LAST + AROUND), **self.laws}, rng)
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, which is 0, each of the shape of `mjd`, in FLUXCAL units.
-
-        Args:
-            parameters: Also with `redshift`.
-            mjd: Days.
-            band: Passbands, 0 to 5.
-        """
         p = parameters
         stretched = 1 + p["redshift"]
         phase, wavelength = (mjd - p["peak"]) / stretched, WAVELENGTH[band] / stretched

@@ -1,8 +1,13 @@
-"""Distributions as data: what a parameter of a model is drawn from."""
+"""Models of light curves, and distributions as data that their parameters are drawn from."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
+import yaml
+
+from galaxyml.sky.light_curves.bands import Bands, Values
 
 Law = Callable[[np.random.Generator], float]
 Parameters = dict[str, float]
@@ -40,6 +45,45 @@ def gamma(median: float) -> Law:
     return lambda rng: rng.standard_gamma(3.0) * median / 2.674
 
 
+def seed() -> Law:
+    """Seeds of generators."""
+    return lambda rng: float(rng.integers(2**31))
+
+
 def draw(laws: Mapping[str, Law], rng: np.random.Generator) -> Parameters:
     """One value a law, in their order."""
     return {name: float(law(rng)) for name, law in laws.items()}
+
+
+_BY_NAME: dict[str, Callable[..., Law]] = {
+    law.__name__: law for law in (fixed, uniform, normal, lognormal, exponential, gamma, seed)
+}
+# By class: the laws of its parameters.
+LAWS: dict[str, dict[str, Law]] = {
+    kind: {parameter: _BY_NAME[law](*numbers) for parameter, (law, *numbers) in laws.items()}
+    for kind, laws in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")).items()
+}
+
+
+class Model(ABC):
+    """Draws parameters of objects of one class and gives their light.
+
+    Attributes:
+        laws: Of the parameters.
+    """
+
+    laws: Mapping[str, Law]
+
+    def draw(self, rng: np.random.Generator) -> Parameters:
+        """Parameters of one object, without its redshift."""
+        return draw(self.laws, rng)
+
+    @abstractmethod
+    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
+        """Flux above the template, and the template's, outside of the Milky Way's dust, FLUXCAL units, shape (N,) each.
+
+        Args:
+            parameters: Of one object; for what is outside the Galaxy also its `redshift`.
+            mjd: Days, shape (N,).
+            band: Passbands, 0 to 5, shape (N,).
+        """

@@ -4,54 +4,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
-from galaxyml.sky.light_curves.explosions import FIRST, LAST
-from galaxyml.sky.light_curves.laws import Law, Parameters, draw, lognormal, normal, uniform
+from galaxyml.sky.light_curves.laws import LAWS, Model, Parameters
 from galaxyml.sky.light_curves.spectra import planck
 
 Points = NDArray[np.complex128]
 
-SOURCE: dict[str, Law] = {
-    "magnitude": normal(20.3, 1.3),  # in r, unmagnified
-    "temperature": lognormal(4600.0, 0.15),  # Kelvin
-    "peak": uniform(FIRST, LAST),
-    "crossing": lognormal(32.0, 0.7),  # of the Einstein radius, days
-}
 # How far an image may be from where the lens equation sends it, Einstein radii: roots that are no images are farther.
 TOLERANCE = 1e-5
 
 
-class SingleLens:
+class SingleLens(Model):
     """A point mass (Paczynski 1986, ApJ 304, 1)."""
 
-    laws = SOURCE | {"impact": uniform(0.0, 1.0)}  # in Einstein radii
-
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one event."""
-        return draw(self.laws, rng)
+    laws = LAWS["MicroLens-Single"]
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units."""
         p = parameters
         apart = np.hypot((mjd - p["peak"]) / p["crossing"], p["impact"])
         return _magnified(p, point_lens(apart), band)
 
 
-class BinaryLens:
+class BinaryLens(Model):
     """Two point masses: at their caustics two images appear or vanish (Mao & Paczynski 1991, ApJ 374, L37)."""
 
-    laws = SOURCE | {
-        "impact": uniform(0.0, 0.35),
-        "mass_ratio": lognormal(0.45, 0.5),
-        "separation": lognormal(1.05, 0.25),  # Einstein radii
-        "angle": uniform(0.0, 2 * np.pi),  # of the source's path against the line through the masses
-    }
-
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one event."""
-        return draw(self.laws, rng)
+    laws = LAWS["MicroLens-Binary"]
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units."""
         p = parameters
         path = (mjd - p["peak"]) / p["crossing"] + 1j * p["impact"]
         source = path * np.exp(1j * p["angle"])
@@ -70,7 +48,7 @@ def point_lens(apart: Values) -> Values:
 def binary_lens(source: Points, mass_ratio: float, separation: float) -> Values:
     """Magnification of a point source by two point masses.
 
-    With masses m at places a the lens equation is source = z - sum m / conj(z - a) (Witt 1990, A&A 236, 311). Its
+    With masses m at positions a the lens equation is source = z - sum m / conj(z - a) (Witt 1990, A&A 236, 311). Its
     conjugate gives conj(z), and put in, a polynomial of the fifth degree in z, whose roots are images if they solve the
     equation itself; each is magnified by 1 / |1 - |sum m / (z - a)^2|^2|.
 
@@ -84,41 +62,41 @@ def binary_lens(source: Points, mass_ratio: float, separation: float) -> Values:
         Sum over the three or five images, shape (N,).
     """
     masses = np.array([1.0, mass_ratio]) / (1 + mass_ratio)
-    places = separation * np.array([-masses[1], masses[0]])
-    images = _roots(_image_polynomial(source, masses, places))
-    pulls = masses / (images[..., None] - places)
+    positions = separation * np.array([-masses[1], masses[0]])
+    images = _roots(_image_polynomial(source, masses, positions))
+    pulls = masses / (images[..., None] - positions)
     missed = np.abs(images - pulls.conj().sum(axis=-1) - source[:, None])
-    shear = np.abs((pulls / (images[..., None] - places)).sum(axis=-1)) ** 2
+    shear = np.abs((pulls / (images[..., None] - positions)).sum(axis=-1)) ** 2
     return np.asarray(np.where(missed < TOLERANCE, 1 / np.abs(1 - shear), 0.0).sum(axis=-1))
 
 
-def _image_polynomial(source: Points, masses: Values, places: Values) -> Points:
+def _image_polynomial(source: Points, masses: Values, positions: Values) -> Points:
     """Coefficients in z, highest first, shape (N, 6), of a polynomial whose roots include the images."""
     first, second = masses
     # conj(z) = conj(source) + pull / product, with the two being polynomials in z.
-    product = np.poly(places).astype(complex)[None]
-    pull = np.array([[first + second, -first * places[1] - second * places[0]]], dtype=complex)
-    # conj(z) - place = gap / product.
-    gaps = [_sum(_times((source.conj() - place)[:, None], product), pull) for place in places]
+    product = np.poly(positions).astype(complex)[None]
+    pull = np.array([[first + second, -first * positions[1] - second * positions[0]]], dtype=complex)
+    # conj(z) - position = gap / product.
+    gaps = [_sum(_times((source.conj() - position)[:, None], product), pull) for position in positions]
     linear = np.stack([np.ones_like(source), -source], axis=1)
     total = _times(_times(linear, gaps[0]), gaps[1])
     total = _sum(total, -first * _times(product, gaps[1]))
     return _sum(total, -second * _times(product, gaps[0]))
 
 
-def _times(one: Points, other: Points) -> Points:
+def _times(first: Points, second: Points) -> Points:
     """Product of polynomials, coefficients along the last axis."""
-    rows = max(len(one), len(other))
-    product = np.zeros((rows, one.shape[1] + other.shape[1] - 1), dtype=complex)
-    for power in range(other.shape[1]):
-        product[:, power : power + one.shape[1]] += one * other[:, power, None]
+    rows = max(len(first), len(second))
+    product = np.zeros((rows, first.shape[1] + second.shape[1] - 1), dtype=complex)
+    for power in range(second.shape[1]):
+        product[:, power : power + first.shape[1]] += first * second[:, power, None]
     return product
 
 
-def _sum(one: Points, other: Points) -> Points:
+def _sum(first: Points, second: Points) -> Points:
     """Sum of polynomials, highest power first, the first not the shorter."""
-    total = one.copy()
-    total[:, one.shape[1] - other.shape[1] :] += other
+    total = first.copy()
+    total[:, first.shape[1] - second.shape[1] :] += second
     return total
 
 

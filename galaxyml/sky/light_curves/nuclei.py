@@ -5,28 +5,15 @@ import numpy as np
 from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
 from galaxyml.sky.light_curves.distances import distance_modulus
 from galaxyml.sky.light_curves.explosions import FIRST
-from galaxyml.sky.light_curves.laws import Parameters, draw, lognormal, normal, uniform
-
-LAWS = {
-    "magnitude": normal(-22.6, 1.1),  # absolute, in i
-    "index": normal(-0.44, 0.2),  # of the spectrum, flux per frequency as frequency^index (Vanden Berk et al. 2001)
-    "walk": lambda rng: float(rng.integers(2**31)),  # seed of the walk
-    "amplitude_scatter": normal(0.0, 0.2),  # dex
-    "timescale_scatter": normal(0.0, 0.3),  # dex
-    "template_age": uniform(20.0, 700.0),  # days of the template's exposure before the survey
-    "mass_scatter": lognormal(1.0, 0.6),
-}
+from galaxyml.sky.light_curves.laws import LAWS, Model, Parameters
 
 
-class ActiveNucleus:
+class ActiveNucleus(Model):
     """Walks of MacLeod et al. 2010 (ApJ 721, 1014), whose size and pace follow luminosity, mass and wavelength."""
 
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one nucleus."""
-        return draw(LAWS, rng)
+    laws = LAWS["AGN"]
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units."""
         p = parameters
         stretched = 1 + p["redshift"]
         order = np.argsort(mjd, kind="stable")

@@ -1,26 +1,17 @@
 """The classes of PLAsTiCC and their members: what an object is, where it is, and what a survey sees of it."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from galaxyml.sky.light_curves.bands import Bands, Values
 from galaxyml.sky.light_curves.cadence import DEEP_FIELDS, deep, wide
 from galaxyml.sky.light_curves.distances import FARTHEST
 from galaxyml.sky.light_curves.eclipses import EclipsingBinary
-from galaxyml.sky.light_curves.laws import Law, Parameters, gamma
+from galaxyml.sky.light_curves.explosion_classes import EXPLOSIONS
+from galaxyml.sky.light_curves.laws import Law, Model, Parameters, gamma
 from galaxyml.sky.light_curves.microlensing import BinaryLens, SingleLens
 from galaxyml.sky.light_curves.nuclei import ActiveNucleus
 from galaxyml.sky.light_curves.observation import LightCurve, observe
-from galaxyml.sky.light_curves.other_explosions import (
-    CALCIUM_RICH,
-    KILONOVA,
-    LUMINOUS_RED_NOVA,
-    PAIR_INSTABILITY,
-    TIDAL_DISRUPTION,
-)
-from galaxyml.sky.light_curves.supernovae import SUPERLUMINOUS, TYPE_91BG, TYPE_IA, TYPE_IAX, TYPE_IBC, TYPE_II
 from galaxyml.sky.light_curves.variables import MDwarf, Mira, RRLyrae
 from galaxyml.sky.positions import galactic_latitude
 
@@ -29,16 +20,6 @@ DEEP = 0.18  # share of objects in the deep fields, before the faint ones elsewh
 DETECTIONS = 2  # that an object has at least
 PLANE = 12.0  # degrees around the plane of the Galaxy in which galaxies are hidden
 CLOSEST = 0.003  # redshift
-
-
-class Model(Protocol):
-    """What draws parameters of an object and gives its light."""
-
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one object, without its redshift."""
-
-    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, in FLUXCAL units, outside of the Milky Way's dust."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +43,14 @@ class Kind:
 
 # By the number of the class; those from 991 on are in the test set alone.
 KINDS = {
-    90: Kind("SNIa", TYPE_IA, 2313, gamma(0.42)),
-    67: Kind("SNIa-91bg", TYPE_91BG, 208, gamma(0.26)),
-    52: Kind("SNIax", TYPE_IAX, 183, gamma(0.26)),
-    42: Kind("SNII", TYPE_II, 1193, gamma(0.30)),
-    62: Kind("SNIbc", TYPE_IBC, 484, gamma(0.30)),
-    95: Kind("SLSN-I", SUPERLUMINOUS, 175, gamma(1.05)),
-    15: Kind("TDE", TIDAL_DISRUPTION, 495, gamma(0.30)),
-    64: Kind("KN", KILONOVA, 100, gamma(0.09)),
+    90: Kind("SNIa", EXPLOSIONS["SNIa"], 2313, gamma(0.42)),
+    67: Kind("SNIa-91bg", EXPLOSIONS["SNIa-91bg"], 208, gamma(0.26)),
+    52: Kind("SNIax", EXPLOSIONS["SNIax"], 183, gamma(0.26)),
+    42: Kind("SNII", EXPLOSIONS["SNII"], 1193, gamma(0.30)),
+    62: Kind("SNIbc", EXPLOSIONS["SNIbc"], 484, gamma(0.30)),
+    95: Kind("SLSN-I", EXPLOSIONS["SLSN-I"], 175, gamma(1.05)),
+    15: Kind("TDE", EXPLOSIONS["TDE"], 495, gamma(0.30)),
+    64: Kind("KN", EXPLOSIONS["KN"], 100, gamma(0.09)),
     88: Kind("AGN", ActiveNucleus(), 370, gamma(0.85)),
     92: Kind("RRL", RRLyrae(), 239, height=35.0),
     65: Kind("M-dwarf", MDwarf(), 981, height=45.0),
@@ -77,9 +58,9 @@ KINDS = {
     53: Kind("Mira", Mira(), 30, height=12.0),
     6: Kind("MicroLens-Single", SingleLens(), 151, height=12.0),
     991: Kind("MicroLens-Binary", BinaryLens(), 0, height=12.0),
-    992: Kind("ILOT", LUMINOUS_RED_NOVA, 0, gamma(0.012)),
-    993: Kind("CaRT", CALCIUM_RICH, 0, gamma(0.08)),
-    994: Kind("PISN", PAIR_INSTABILITY, 0, gamma(0.75)),
+    992: Kind("ILOT", EXPLOSIONS["ILOT"], 0, gamma(0.012)),
+    993: Kind("CaRT", EXPLOSIONS["CaRT"], 0, gamma(0.08)),
+    994: Kind("PISN", EXPLOSIONS["PISN"], 0, gamma(0.75)),
 }
 KNOWN = tuple(number for number, kind in KINDS.items() if kind.training)
 UNKNOWN = tuple(number for number, kind in KINDS.items() if not kind.training)

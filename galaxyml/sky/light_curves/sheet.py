@@ -1,4 +1,4 @@
-"""A picture with light curves of every class, to see whether they look like light curves of their class."""
+"""An image with light curves of every class, to see whether they look like light curves of their class."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ NOISY = 4.0  # times the median error of its band: not shown
 
 
 def light_curve_sheet(path: Path, seed: int = 0) -> None:
-    """Writes `sheet` as a picture; the suffix says in which format."""
+    """Writes `sheet` as an image; the suffix says in which format."""
     sheet(seed).savefig(path, dpi=80)
 
 
@@ -50,7 +50,7 @@ def _draw(axis: Axes, number: int, shown: Member) -> None:
         axis.errorbar(
             curve.mjd[own], curve.flux[own], curve.flux_err[own], fmt="o", ms=2, lw=0.6, color=color, label=name
         )
-    place = "deep" if shown.deep else "wide"
-    axis.set_title(f"{number} {KINDS[number].name}, z = {p['redshift']:.3f}, {place}", fontsize=7, pad=2)
+    field = "deep" if shown.deep else "wide"
+    axis.set_title(f"{number} {KINDS[number].name}, z = {p['redshift']:.3f}, {field}", fontsize=7, pad=2)
     axis.axhline(0, color="0.7", lw=0.5)
     axis.tick_params(labelsize=6)

@@ -4,7 +4,7 @@ import numpy as np
 
 from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
 from galaxyml.sky.light_curves.explosions import FIRST, LAST
-from galaxyml.sky.light_curves.laws import Law, Parameters, draw, exponential, lognormal, normal, uniform
+from galaxyml.sky.light_curves.laws import LAWS, Law, Model, Parameters, draw, normal, uniform
 from galaxyml.sky.light_curves.spectra import planck
 
 # Fourier terms of magnitudes in g: amplitude over that of the first, and phase against it, of types ab and c
@@ -25,7 +25,7 @@ FLARE_FALL = ((0.6890, -1.600), (0.3030, -0.2783))
 FLARE_HEAT = 10_000.0  # Kelvin
 
 
-class RRLyrae:
+class RRLyrae(Model):
     """Pulsators of types ab (a quick rise, a slow fall) and c (nearly a sine)."""
 
     def draw(self, rng: np.random.Generator) -> Parameters:
@@ -46,7 +46,6 @@ class RRLyrae:
         return p if overtone else p | {"swing": max(1.05 - 3.2 * (p["period"] - 0.57) + p["swing"], 0.25)}
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units."""
         p = parameters
         terms = RR_C if p["overtone"] else RR_AB
         swing = p["swing"] * RR_SWING[band]
@@ -58,25 +57,12 @@ class RRLyrae:
         return seen - template, template
 
 
-class Mira:
+class Mira(Model):
     """Long-period giants of huge swings, the larger the bluer."""
 
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one star: `period` in days, `swing` from peak to peak in y, `unrest` of its cycles."""
-        laws: dict[str, Law] = {
-            "magnitude": normal(15.9, 0.7),  # in y
-            "period": lognormal(270.0, 0.4),
-            "swing": lognormal(1.5, 0.25),
-            "redness": lognormal(1.0, 0.15),  # of its colors over the usual ones
-            "skew": normal(0.25, 0.1),
-            "unrest": exponential(0.08),
-            "at": uniform(0, 1),
-            "template_at": uniform(0, 1),
-        }
-        return draw(laws, rng)
+    laws = LAWS["Mira"]
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units."""
         p = parameters
         turn = (mjd - FIRST) / p["period"] + p["at"]
         mean, swing = p["magnitude"] + p["redness"] * MIRA_COLOR[band], p["swing"] * MIRA_SWING[band] / 2
@@ -90,23 +76,12 @@ class Mira:
         return light(turn) - template, template
 
 
-class MDwarf:
+class MDwarf(Model):
     """Cool dwarfs whose hot flares last minutes to hours."""
 
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Parameters of one star; `rate` of its flares a day, `flares` their seed."""
-        laws: dict[str, Law] = {
-            "magnitude": normal(20.8, 1.1),  # in r
-            "temperature": normal(3100.0, 150.0),
-            "rate": lognormal(0.12, 0.5),
-            "energy": lognormal(0.8, 0.6),  # peak of the smallest flares in u, over the star's light in u
-            "width": lognormal(0.022, 0.4),  # of flares at half of the peak, days
-            "flares": lambda rng: float(rng.integers(2**31)),
-        }
-        return draw(laws, rng)
+    laws = LAWS["M-dwarf"]
 
     def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        """Flux above the template, and the template's, each of the shape of `mjd`, in FLUXCAL units."""
         p = parameters
         rng = np.random.default_rng(int(p["flares"]))
         number = rng.poisson(p["rate"] * (LAST - FIRST))

@@ -17,7 +17,7 @@ from galaxyml.kinds.fractions.submission import Submission, check
 from galaxyml.reports import run_report
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
-from galaxyml.trees import DecisionTree, constrain, project, violation
+from galaxyml.trees import DecisionTree, normalise, project, violation
 
 TREE = DecisionTree.load("kaggle")
 COLUMNS = TREE.columns
@@ -25,7 +25,7 @@ BENCHMARK = "all_zeros_benchmark.csv"
 
 
 def votes(count: int, seed: int) -> np.ndarray:
-    return constrain(torch.rand(count, 37, generator=torch.Generator().manual_seed(seed)).double(), TREE).numpy()
+    return normalise(torch.rand(count, 37, generator=torch.Generator().manual_seed(seed)).double(), TREE).numpy()
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_constrain_keeps_what_the_net_said_beside_it(run: RunDir, constraint: st
     Constrain("kaggle", constraint)(run)  # a second time changes nothing
     np.testing.assert_array_equal(values(run, "val", "net"), before)
     said = torch.tensor(before).double()
-    expected = {"project": project(said, TREE), "normalise": constrain(said, TREE), "none": said}[constraint]
+    expected = {"project": project(said, TREE), "normalise": normalise(said, TREE), "none": said}[constraint]
     np.testing.assert_allclose(values(run, "val"), expected.numpy(), atol=1e-12)
 
 
@@ -94,7 +94,7 @@ def test_scores_show_all_three_constraints(run: RunDir, catalog: pd.DataFrame, c
     said = torch.tensor(values(run, "val", "net")).double()
     truth = catalog.loc[catalog["fold"] == 0, COLUMNS].to_numpy()
     assert found["val/net_rmse"] == pytest.approx(metrics.rmse(said.numpy(), truth))
-    assert found["val/normalised_rmse"] == pytest.approx(metrics.rmse(constrain(said, TREE).numpy(), truth))
+    assert found["val/normalised_rmse"] == pytest.approx(metrics.rmse(normalise(said, TREE).numpy(), truth))
     assert found["val/projected_rmse"] == pytest.approx(metrics.rmse(project(said, TREE).numpy(), truth))
     assert found["val/projected_rmse"] < found["val/net_rmse"]
     chosen = {"project": "projected_", "normalise": "normalised_", "none": "net_"}[constraint]

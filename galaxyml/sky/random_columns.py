@@ -9,7 +9,7 @@ from scipy.special import ndtri
 Column = NDArray[Any]
 
 
-class Dice:
+class RandomColumns:
     """Columns of random numbers, one number a galaxy, each column from a stream of its own.
 
     The first m numbers of a column do not depend on the length n of the columns.
