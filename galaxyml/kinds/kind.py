@@ -70,6 +70,9 @@ class Kind(ABC):
         kind.spec = {"_target_": f"{cls.__module__}.{cls.__qualname__}", **plain(given)}
         return kind
 
+    def __reduce__(self) -> Any:
+        return object.__new__, (type(self),), vars(self)  # copied and pickled as it is; `__new__` asks for arguments
+
     def head(self) -> nn.Module | None:
         """Turns a model's scores into outputs, both (N, K); None to take them as they are."""
         return None
