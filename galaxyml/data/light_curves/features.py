@@ -1,4 +1,4 @@
-"""Plain features of light curves, as one would make them without a net: what a net has to beat.
+"""Features of light curves by hand, the baseline of a net.
 
 Fluxes are differences from a template, so that they may be negative, in FLUXCAL units (zero point 27.5 mag, as SNANA
 has it, Kessler et al. 2009). They are taken as they are: PLAsTiCC's are already corrected for dust.

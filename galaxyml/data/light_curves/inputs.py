@@ -1,4 +1,4 @@
-"""What nets see of light curves: fluxes in units of the object's own scale, and what is known beside them.
+"""Inputs of nets for light curves: fluxes in units of the object's own scale, and numbers of the object.
 
 A batch of B objects with up to L observations is a dict of tensors: `time` (B, L) in days since the object's reference
 time; `band` (B, L), 0 to 5 for u g r i z y; `flux` and `error` (B, L) in FLUXCAL units; `mask` (B, L), True where there
@@ -50,7 +50,7 @@ def luminosity(batch: dict[str, Tensor], scales: Tensor) -> Tensor:
 
 
 class Standardise(nn.Module):
-    """Known numbers of an object with mean 0 and standard deviation 1 over the training objects.
+    """Standardises numbers of an object to mean 0 and standard deviation 1 over the training objects.
 
     Args:
         count: How many numbers.
@@ -76,7 +76,7 @@ class Standardise(nn.Module):
 
 
 def known(batch: dict[str, Tensor], scales: Tensor) -> Tensor:
-    """What is known of each object beside the shape of its curve, (B, 7): conditions, scale and luminosity."""
+    """Numbers of each object beside the shape of its curve, (B, 7): conditions, scale and luminosity."""
     redshift, error, dust, galactic, deep = batch["condition"].unbind(1)
     numbers = (torch.log1p(redshift), error, dust.clamp(min=0).sqrt(), galactic, deep)
     return torch.stack([*numbers, scales.log10(), luminosity(batch, scales)], 1)

@@ -1,4 +1,4 @@
-"""CSV files of light curves, read block by block and checked: what is wrong is told with its line and its object."""
+"""CSV files of light curves, read block by block and checked; errors name the line and the object."""
 
 import gzip
 import io
@@ -199,7 +199,7 @@ _RULES: tuple[tuple[Callable[[np.ndarray], np.ndarray], str], ...] = (
 
 
 def _parse_carefully(block: Block) -> Rows:
-    """Reads what a fast parser refuses: ids such as 615.0, flags such as True, spaces; or tells what is wrong."""
+    """Reads what a fast parser refuses: ids such as 615.0, flags such as True, spaces; refuses the first wrong line."""
     lines = block.text.decode(errors="replace").split("\n")
     cells = [line.rstrip("\r").split(",") for line in lines]
     kept = np.array([number for number, line in enumerate(lines) if line.strip()], np.int64)
@@ -219,22 +219,22 @@ def _parse_carefully(block: Block) -> Rows:
     values = []
     ids = [cells[number][block.names.index(HEADER[0])].strip(' \t"') for number in kept]
     for name, (rule, allowed) in zip(HEADER, _RULES, strict=True):
-        place = block.names.index(name)
-        texts = pd.Series([cells[number][place].strip(' \t"') for number in kept], dtype=object)
+        column = block.names.index(name)
+        texts = pd.Series([cells[number][column].strip(' \t"') for number in kept], dtype=object)
         if name == "detected":
             texts = texts.str.lower().replace({"true": "1", "false": "0"})
-        found = pd.to_numeric(texts, errors="coerce").to_numpy()
-        if (bad := np.flatnonzero(~rule(found))).size:
-            text = cells[kept[bad[0]]][place].strip()
-            told = f"'{text}'" if text else "empty"
+        numbers = pd.to_numeric(texts, errors="coerce").to_numpy()
+        if (bad := np.flatnonzero(~rule(numbers))).size:
+            text = cells[kept[bad[0]]][column].strip()
+            value = f"'{text}'" if text else "empty"
             _refuse(
                 block,
                 int(kept[bad[0]]),
-                f"object {ids[bad[0]]}: {name} is {told}; it must be {allowed}",
+                f"object {ids[bad[0]]}: {name} is {value}; it must be {allowed}",
                 bad.size,
                 "Correct the value or take the row out.",
             )
-        values.append(found)
+        values.append(numbers)
     return _compact(values)
 
 

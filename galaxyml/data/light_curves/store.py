@@ -154,8 +154,8 @@ class Writer:
 
     def add(self, rows: Rows) -> None:
         """Appends rows in order; a new stretch begins where they do not continue the last one."""
-        state, here = self.state, {name: column[:1] for name, column in rows.items()}
-        if not state.rows or not _continues(self.last, here)[0]:
+        state, first_row = self.state, {name: column[:1] for name, column in rows.items()}
+        if not state.rows or not _continues(self.last, first_row)[0]:
             state.starts.append(state.rows)
         for name, column in rows.items():
             self.files[name].write(column.data)
@@ -174,7 +174,7 @@ def _read(paths: Sequence[Path], writer: Writer, known_ids: np.ndarray | None) -
     """Reads the files from where the writer stands; yields once a megabyte."""
     state = writer.state
     for number in range(state.file, len(paths)):
-        path, saved, told, empty = paths[number], state.offset, 0, not state.offset
+        path, saved, shown, empty = paths[number], state.offset, 0, not state.offset
         for block, rows in _parsed(blocks(path, state.offset, state.line)):
             _check_known(block, rows, known_ids)
             if len(rows["object"]):
@@ -184,8 +184,8 @@ def _read(paths: Sequence[Path], writer: Writer, known_ids: np.ndarray | None) -
             if block.end - saved >= CHECKPOINT:
                 saved = block.end
                 writer.save()
-            while told + 10**6 <= block.read:
-                told += 10**6
+            while shown + 10**6 <= block.read:
+                shown += 10**6
                 yield
         if empty:
             raise DataError(f"{path} has a header and no rows. Fetch the file again.")
@@ -193,11 +193,11 @@ def _read(paths: Sequence[Path], writer: Writer, known_ids: np.ndarray | None) -
         writer.save()
 
 
-def _parsed(found: Iterator[Block]) -> Iterator[tuple[Block, Rows]]:
+def _parsed(unparsed: Iterator[Block]) -> Iterator[tuple[Block, Rows]]:
     """Parses blocks while the next ones are read and unpacked."""
     with ThreadPoolExecutor(_AHEAD) as pool:
         waiting: deque[tuple[Block, Future[Rows]]] = deque()
-        for block in found:
+        for block in unparsed:
             waiting.append((block, pool.submit(parse, block)))
             if len(waiting) > _AHEAD:
                 first, rows = waiting.popleft()
@@ -213,8 +213,8 @@ def _add(writer: Writer, path: Path, rows: Rows, first: bool) -> None:
     if not _continues(rows).all():
         rows, copies, mixed = in_order(rows, path.name)
         state.copies += copies
-    here = {name: column[:1] for name, column in rows.items()}
-    if not first and writer.last and _continues(here, writer.last)[0]:
+    first_row = {name: column[:1] for name, column in rows.items()}
+    if not first and writer.last and _continues(first_row, writer.last)[0]:
         mixed = True
     if mixed and path.name not in state.mixed:
         state.mixed.append(path.name)
@@ -276,9 +276,9 @@ def check_known(where: str, ids: np.ndarray, known_ids: np.ndarray) -> None:
         DataError: If some have none.
     """
     ids = ids[np.concatenate([[True], ids[1:] != ids[:-1]])] if len(ids) else ids
-    place = np.searchsorted(known_ids, ids)
-    known = place < len(known_ids)
-    known[known] = known_ids[place[known]] == ids[known]
+    index = np.searchsorted(known_ids, ids)
+    known = index < len(known_ids)
+    known[known] = known_ids[index[known]] == ids[known]
     if not known.all():
         count = len(np.unique(ids[~known]))
         raise DataError(
@@ -288,11 +288,10 @@ def check_known(where: str, ids: np.ndarray, known_ids: np.ndarray) -> None:
 
 
 def _slice(folder: Path, start: int, end: int) -> Rows:
-    found = {}
-    for name, kind in COLUMNS.items():
-        size = np.dtype(kind).itemsize
-        found[name] = np.fromfile(folder / f"{name}.bin", kind, end - start, offset=start * size)
-    return found
+    return {
+        name: np.fromfile(folder / f"{name}.bin", kind, end - start, offset=start * np.dtype(kind).itemsize)
+        for name, kind in COLUMNS.items()
+    }
 
 
 def _merge(source: Path, target: Path, state: State, where: str) -> Path:
@@ -314,8 +313,8 @@ def _merge(source: Path, target: Path, state: State, where: str) -> Path:
         objects = np.memmap(source / "object.bin", np.int64, "r", offset=8 * start, shape=(end - start,))
         cuts[1:-1, stretch] = start + np.searchsorted(objects, edges)
     with Writer(target, State()) as writer:
-        for part in track(range(len(cuts) - 1), "Sorting light curves", len(cuts) - 1):
-            pieces = [_slice(source, a, b) for a, b in zip(cuts[part], cuts[part + 1], strict=True) if b > a]
+        for starts, ends in track(pairwise(cuts), "Sorting light curves", len(cuts) - 1):
+            pieces = [_slice(source, start, end) for start, end in zip(starts, ends, strict=True) if end > start]
             if pieces:
                 rows = {name: np.concatenate([piece[name] for piece in pieces]) for name in COLUMNS}
                 rows, copies, _ = in_order(rows, where)
@@ -327,23 +326,23 @@ def _merge(source: Path, target: Path, state: State, where: str) -> Path:
 def _objects(path: Path) -> Iterator[np.ndarray]:
     """The ids of all rows, some at a time: mapped pages would count as memory."""
     with path.open("rb") as file:
-        while (found := np.fromfile(file, np.int64, MERGED)).size:
-            yield found
+        while (ids := np.fromfile(file, np.int64, MERGED)).size:
+            yield ids
 
 
 def _edges(path: Path, rows: int) -> np.ndarray:
     """Ids that part the rows into about equal ranges of `MERGED` rows."""
     step = max(1, MERGED // 1000)
-    sample = np.sort(np.concatenate([found[::step] for found in _objects(path)]))
+    sample = np.sort(np.concatenate([ids[::step] for ids in _objects(path)]))
     return np.unique(sample[MERGED // step :: MERGED // step])
 
 
 def _index(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Ids, ascending, and offsets of the objects of ordered rows."""
     ids, starts, row, last = [], [], 0, None
-    for found in _objects(path):
-        new = np.concatenate([[found[0] != last], found[1:] != found[:-1]])
-        ids.append(found[new])
+    for objects in _objects(path):
+        new = np.concatenate([[objects[0] != last], objects[1:] != objects[:-1]])
+        ids.append(objects[new])
         starts.append(row + np.flatnonzero(new))
-        row, last = row + len(found), found[-1]
+        row, last = row + len(objects), objects[-1]
     return np.concatenate(ids), np.append(np.concatenate(starts), row).astype(np.int64)

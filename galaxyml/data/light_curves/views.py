@@ -1,4 +1,4 @@
-"""What the net sees of light curves in training: moved in time, thinned out, fainter, noisier."""
+"""Random views of light curves for training: moved in time, thinned out, fainter, noisier."""
 
 import math
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class CurveAugment:
         return view
 
     def _kept(self, batch: Batch) -> Tensor:
-        """Which observations stay, bool of shape (B, L)."""
+        """Mask of the observations that stay, bool of shape (B, L)."""
         mask, count = batch["mask"], len(batch["mask"])
         lost = torch.zeros_like(mask)
         if self.drop_band:
@@ -150,7 +150,7 @@ def reflagged(detected: Tensor, before: Tensor, after: Tensor) -> Tensor:
 
 
 def chosen(order: Tensor, mask: Tensor, detected: Tensor, lost: Tensor, share: Tensor) -> Tensor:
-    """Which observations stay when some are left out.
+    """Mask of the observations that stay when some are left out.
 
     Args:
         order: Random numbers in [0, 1), shape (B, L): the largest are left out first.
