@@ -238,6 +238,7 @@ def quiet() -> None:
         ".*was already called earlier.*",
         ".*GPU available but not used.*",
         ".*`srun` command is available.*",
+        ".*infer the batch indices.*",  # which predictions have as `index`
         ".*sync_dist=True.*",  # what is logged is the same in all processes
         ".*module\\(s\\) in eval mode.*",  # of a frozen backbone, which is meant to be
     ):

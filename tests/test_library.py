@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torchmetrics import MetricCollection
@@ -26,40 +27,42 @@ from galaxyml import (
     VAEModule,
 )
 from galaxyml.experiment import quiet
+from galaxyml.runs.seeds import seed_all
+from galaxyml.training.callbacks import EpochSeeds
 
 SMALL: dict[str, Any] = {"size": 32, "batch_size": 16}
 
 
-def galaxyzoo(request: pytest.FixtureRequest) -> Any:
-    return GalaxyZoo(request.getfixturevalue("sky"), **SMALL)
+def galaxyzoo(request: pytest.FixtureRequest, **options: Any) -> Any:
+    return GalaxyZoo(request.getfixturevalue("sky"), **SMALL, **options)
 
 
-def galaxy10(request: pytest.FixtureRequest) -> Any:
-    return Galaxy10(request.getfixturevalue("galaxy10_sky"), **SMALL)
+def galaxy10(request: pytest.FixtureRequest, **options: Any) -> Any:
+    return Galaxy10(request.getfixturevalue("galaxy10_sky"), **SMALL, **options)
 
 
-def spirals(request: pytest.FixtureRequest) -> Any:
-    return Spirals(request.getfixturevalue("spirals_sky"), **SMALL)
+def spirals(request: pytest.FixtureRequest, **options: Any) -> Any:
+    return Spirals(request.getfixturevalue("spirals_sky"), **SMALL, **options)
 
 
-def surveys(request: pytest.FixtureRequest) -> Any:
-    return Surveys(request.getfixturevalue("surveys_sky"), **SMALL)
+def surveys(request: pytest.FixtureRequest, **options: Any) -> Any:
+    return Surveys(request.getfixturevalue("surveys_sky"), **SMALL, **options)
 
 
-def classes(request: pytest.FixtureRequest) -> Any:
-    return Images(request.getfixturevalue("images_sky"), columns="kind", **SMALL)
+def classes(request: pytest.FixtureRequest, **options: Any) -> Any:
+    return Images(request.getfixturevalue("images_sky"), columns="kind", **SMALL, **options)
 
 
-def numbers(request: pytest.FixtureRequest) -> Any:
-    return Images(request.getfixturevalue("images_sky"), columns=["r90", "axis_ratio"], **SMALL)
+def numbers(request: pytest.FixtureRequest, **options: Any) -> Any:
+    return Images(request.getfixturevalue("images_sky"), columns=["r90", "axis_ratio"], **SMALL, **options)
 
 
-def fractions(request: pytest.FixtureRequest) -> Any:
-    return Images(request.getfixturevalue("images_sky"), tree="kaggle", **SMALL)
+def fractions(request: pytest.FixtureRequest, **options: Any) -> Any:
+    return Images(request.getfixturevalue("images_sky"), tree="kaggle", **SMALL, **options)
 
 
-def plasticc(request: pytest.FixtureRequest) -> Any:
-    return Plasticc(request.getfixturevalue("plasticc_sky"), batch_size=32)
+def plasticc(request: pytest.FixtureRequest, **options: Any) -> Any:
+    return Plasticc(request.getfixturevalue("plasticc_sky"), batch_size=32, **options)
 
 
 PAIRS = [galaxyzoo, galaxy10, spirals, surveys, classes, numbers, fractions, plasticc]
@@ -180,3 +183,53 @@ def test_importing_costs_nothing() -> None:
 @pytest.mark.parametrize("name", galaxyml.__all__)
 def test_public_names_are_there(name: str) -> None:
     assert getattr(galaxyml, name).__name__ == name
+
+
+SAME: dict[str, tuple[str, ...]] = {
+    "galaxyzoo": ("task=galaxyzoo", "predict_views=1"),
+    "galaxy10": ("task=galaxy10", "loss=focal", "balance=0.5", "top_k=1"),
+    "numbers": ("task=images", "columns=[r90,axis_ratio]", "predict_views=1"),
+    "plasticc": ("task=plasticc", "batch_size=32", "top=0", "embedded=0"),
+}
+
+
+FEW_TREES: dict[str, tuple[str, ...]] = dict.fromkeys(SAME, ()) | {
+    "plasticc": (
+        "detector.detector.detectors.forest.trees=20",
+        *(f"beside.{row}.detector.trees=5" for row in ("features", "latents", "forest")),
+        *(f"beside.class_{row}.detector.trees=5" for row in ("features", "forests")),
+    )
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_plain_trainer_gives_the_commands_numbers_to_the_bit(
+    name: str, request: pytest.FixtureRequest, command: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    makers: dict[str, Any] = {make.__name__: make for make in PAIRS}
+    makers[name](request)  # draws the small sky
+    folder: list[str] = [f"data_dir={request.getfixturevalue('images_sky')}"] if name == "numbers" else []
+    status, printed = command(*SAME[name], *folder, *FEW_TREES[name], "seed=3", "name=same")
+    assert status == 0, printed
+    run = next((tmp_path / "multirun").glob("*/same/fold-0"))
+
+    seed_all(3, "weights")
+    options: dict[str, Any] = {"galaxy10": {"balance": 0.5}}.get(name, {})
+    data = makers[name](request, seed=3, **options)
+    if name == "plasticc":
+        model: Any = VAEModule.for_data(data)
+    else:
+        loss = {"loss": FocalLoss(classes=10)} if name == "galaxy10" else {}
+        model = SupervisedModule.for_data(data, net="tiny", **loss)
+    seed_all(3, "phase", "all")
+    clip = {"gradient_clip_val": 5.0} if name == "plasticc" else {}
+    plain = trainer(tmp_path / "plain", callbacks=[EpochSeeds(3)], enable_checkpointing=False, **clip)
+    plain.fit(model, datamodule=data)
+
+    history = pd.read_csv(run / "history.csv").iloc[-1]
+    assert float(plain.callback_metrics["val/loss"]) == pytest.approx(history["val/loss"], rel=1e-7)
+    kept = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    mine = model.state_dict()
+    assert set(kept) == set(mine)
+    for key, value in kept.items():
+        assert torch.equal(value, mine[key]), key

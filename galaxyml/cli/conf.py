@@ -50,7 +50,7 @@ def description(path: Path) -> str:
 
 def known_keys() -> set[str]:
     """First parts of all keys that a command may give."""
-    paths = [path for group in ("task", "scale", "experiment") for path in choices(group).values()]
+    paths = [path for path in CONF.glob("*/*.yaml") if "@package _global_" in text(path)]
     return {*groups(), "hydra", *root_keys()}.union(*map(_own_keys, paths))
 
 

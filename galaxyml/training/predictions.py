@@ -1,6 +1,5 @@
 """What a model predicts for images, written into the folder of its run."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,10 +41,6 @@ class PredictionTables(BasePredictionWriter):
         super().__init__("epoch")
         self.run = run
         self.by = FINAL
-
-    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        # Lightning looks for batch indices in samplers of its own; ours are in `index`.
-        warnings.filterwarnings("ignore", message=".*infer the batch indices.*")
 
     def write_on_epoch_end(
         self, trainer: lightning.Trainer, pl_module: Any, predictions: Sequence[Any], batch_indices: Any
