@@ -60,6 +60,13 @@ def tasks_with(key: str) -> tuple[str, ...]:
     return tuple(task for task, path in choices("task").items() if key in _keys(path))
 
 
+def tasks_for(group: str, choice: str) -> tuple[str, ...]:
+    """Tasks that bring the groups which a choice refers to; none where it refers to none that only some tasks have."""
+    path = choices(group).get(choice)
+    of_some = [key for key in (_referred(path) if path else ()) if key in groups() and key not in root_defaults()]
+    return tasks_with(of_some[0]) if of_some and group not in ("task", "experiment") else ()
+
+
 def tasks_of(chosen: Mapping[str, list[str]]) -> list[str]:
     """Tasks that a command names, by itself or by its experiments; where neither does, the one that is the default.
 
@@ -86,7 +93,12 @@ def _keys(path: Path) -> set[str]:
     wiring = [file for group in WIRING for file in _with_defaults(group, brought.get(group))]
     files = (path, *parts, *wiring)
     own = set().union(*map(_own_keys, files)) - {*root_defaults(), *root_keys()}
-    return own.union(*(re.findall(r"\$\{(\w+)[.}]", text(file)) for file in files))
+    return own.union(*map(_referred, files))
+
+
+def _referred(path: Path) -> list[str]:
+    """First parts of the keys that a file refers to."""
+    return re.findall(r"\$\{(\w+)[.}]", text(path))
 
 
 def _with_defaults(group: str, name: str | None) -> list[Path]:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -40,6 +41,30 @@ def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -
     assert len(instantiate(config.stages)) == len(config.stages)
     if not (group == "trainer" and name == "gpu"):
         instantiate(config.trainer, max_epochs=1, logger=False, enable_checkpointing=False)
+
+
+# Each model with each task whose data it takes.
+PAIRS = [
+    (task, model)
+    for task in conf.choices("task")
+    for model in conf.choices("model")
+    if (task == "plasticc") == (model == "light_curve_vae")
+]
+
+
+@pytest.mark.parametrize(("task", "model"), PAIRS)
+def test_every_model_takes_every_task_at_the_smallest_scale(task: str, model: str) -> None:
+    more = ["model.name=test_resnet"] if model == "timm" else []
+    config = composed(f"task={task}", f"model={model}", "scale=smoke", *more)
+    if "pretrained" in config.model:
+        config.model.pretrained = False
+    outputs = config.outputs if isinstance(config.outputs, int) else instantiate(config.outputs)
+    if task == "plasticc":
+        assert instantiate(config.module).net.classes[-1].out_features == outputs
+        return
+    with torch.device("meta"):  # shapes only: the largest has 304 million weights
+        net = instantiate(config.module).net.eval()
+        assert net(torch.zeros(2, 3, config.size, config.size)).shape == (2, outputs)
 
 
 def test_every_file_says_what_it_is() -> None:

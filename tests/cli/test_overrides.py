@@ -62,6 +62,7 @@ def test_only_what_is_swept_names_the_folder(line: str, fixed: str) -> None:
         ),
         ("task=galaxy10 rule=votes", "task=galaxy10 has no 'rule'; these tasks have it: spirals"),
         ("rule.cut=0.5", "task=galaxyzoo has no 'rule'; these tasks have it: spirals"),
+        ("model=light_curve_vae", "model=light_curve_vae is for task=plasticc, not task=galaxyzoo"),
         ("source=fake", "There is no source 'fake'. There are: auto, real, simulated"),
         ("task=galaxyzoo,galaxy10 -m", "task=galaxyzoo,galaxy10: a sweep has one task, .* Give a command for each"),
         ("hydra/launcher=pol -m fold=0,1", "There is no hydra/launcher 'pol'. Did you mean pool"),
