@@ -22,7 +22,7 @@ def composed(*given: str) -> DictConfig:
 def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -> None:
     overrides = [f"{group}={name}", f"cache_dir={tmp_path}"]
     overrides += ["model.name=test_resnet"] if (group, name) == ("model", "timm") else []
-    overrides += ["task=spirals"] if group == "rule" else []
+    overrides += ["task=spirals"] if group == "labels_from" else []
     overrides += ["task=images"] if group == "targets" else []
     of_votes = name in ("answers", "concentrations", "dirichlet", "fractions", "multinomial") and group != "targets"
     overrides += ["task=surveys", "model=test_vit"] if of_votes else []
