@@ -20,7 +20,7 @@ class Split(Protocol):
         """Number of folds."""
 
     def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-        """Each object's fold, or `TEST`; shapes as for `deal`."""
+        """Each object's fold, or `TEST`; shapes as for `stratified_split`."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Folds:
         _check_folds(self.folds, 2)
 
     def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-        """Folds 0 to K - 1; arguments and errors as for `deal`."""
-        return deal(targets, [1 / self.folds] * self.folds, seed, groups)
+        """Folds 0 to K - 1; arguments and errors as for `stratified_split`."""
+        return stratified_split(targets, [1 / self.folds] * self.folds, seed, groups)
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,15 @@ class Holdout:
             )
 
     def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-        """`TEST`, folds 0 to K - 1, and K for what all train on; arguments and errors as for `deal`."""
+        """`TEST`, folds 0 to K - 1, and K for what all train on; arguments and errors as for `stratified_split`."""
         left = max(1 - self.test - self.folds * self.val, 0.0)
-        fold = deal(targets, [self.test, *[self.val] * self.folds, left], seed, groups)
+        fold = stratified_split(targets, [self.test, *[self.val] * self.folds, left], seed, groups)
         return np.where(fold == 0, TEST, fold - 1)
 
 
-def deal(targets: np.ndarray, shares: list[float], seed: int, groups: np.ndarray | None = None) -> np.ndarray:
+def stratified_split(
+    targets: np.ndarray, shares: list[float], seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
     """Deals objects into parts so that each has its share of high and of very high values of every target.
 
     Iterative stratification (Sechidis et al. 2011) over two indicators a column: above its median, and above its 0.9
