@@ -13,13 +13,13 @@ from galaxyml.data.classes import UNKNOWN, check_counts
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import SUFFIXES, has_suffix
 from galaxyml.data.tables.reading import check_range, degrees, header, place, read_table
+from galaxyml.data.tables.survey_catalogues import SAMPLES
 from galaxyml.kinds import classes as kind_of_classes
 from galaxyml.runs.errors import DataError, UserError, shorten
 
 ID = "OBJID"
 PROPERTIES = "properties.csv"
 ELLIPTICAL, SPIRAL = 0, 1
-SAMPLES = ("original", "extra")  # of an object with several pictures the first of these is taken
 WHERE = (
     "The files are GalaxyZoo1_DR_table2.csv of https://data.galaxyzoo.org (Lintott et al. 2011), and "
     "gz2_filename_mapping.csv and images_gz2.zip (unpacked as images/) of https://doi.org/10.5281/zenodo.3565489: "
