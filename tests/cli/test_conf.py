@@ -23,15 +23,16 @@ def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -
     overrides = [f"{group}={name}", f"cache_dir={tmp_path}"]
     overrides += ["model.name=test_resnet"] if (group, name) == ("model", "timm") else []
     overrides += ["task=spirals"] if group == "labels_from" else []
-    overrides += ["task=images"] if group == "targets" else []
-    of_votes = name in ("answers", "concentrations", "dirichlet", "fractions", "multinomial") and group != "targets"
+    of_kind = {"votes": ["surveys", "model=test_vit"], "anomalies": ["plasticc"]}.get(name, ["images", "model=tiny"])
+    overrides += [f"task={of_kind[0]}", *of_kind[1:]] if group == "kind" else []
+    of_votes = name in ("answers", "concentrations", "dirichlet", "fractions", "multinomial") and group != "kind"
     overrides += ["task=surveys", "model=test_vit"] if of_votes else []
     overrides += ["model=test_vit"] if (group, name) == ("task", "surveys") else []
     overrides += ["size=56"] if name.startswith("dinov2") else []  # a multiple of its patch
     overrides += ["size=99"] if name == "winner" else []  # what it was made for
     of_curves = group in ("encoder", "detector") or name.startswith(("light_curve", "plasticc"))
     overrides += ["task=plasticc"] if of_curves and group not in ("task", "experiment") else []
-    plain = group not in ("model", "experiment") and not of_curves and not of_votes and name != "surveys"
+    plain = group not in ("model", "experiment", "kind") and not of_curves and not of_votes and name != "surveys"
     overrides += ["model=tiny"] if plain else []
     config = composed(*overrides)
     if config.model.get("pretrained"):
