@@ -20,10 +20,11 @@ test: setup      ## the tests (minutes)
 test-all: setup  ## the tests and the slow ones
 	$(PYTHON) -m pytest -q -n auto
 
-lint: setup      ## ruff, its formatter, and mypy
+lint: setup      ## ruff, its formatter, mypy, and which room may import which
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
 
 demo-classes: setup  ## Galaxy10's classes, and spiral or elliptical, on the simulated sky (about 10 minutes)
 	$(RUN) experiment=galaxy10_simulated source=simulated name=demo

@@ -34,7 +34,9 @@ def root_keys() -> dict[str, tuple[str, str]]:
 @cache
 def groups() -> tuple[str, ...]:
     """Groups that a command chooses from: the task, those that every run has, and those of some tasks."""
-    folders = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {*WIRING})
+    tasks = "\n".join(map(text, choices("task").values()))
+    decided = re.findall(r"^ *- /(\w+): \$", tasks, re.MULTILINE)  # by the choice of another group
+    folders = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {*WIRING, *decided})
     return tuple(dict.fromkeys(name for name in ("task", *root_defaults(), *folders) if name in folders))
 
 
@@ -50,14 +52,22 @@ def description(path: Path) -> str:
 
 def known_keys() -> set[str]:
     """First parts of all keys that a command may give."""
-    paths = [path for path in CONF.glob("*/*.yaml") if "@package _global_" in text(path)]
-    return {*groups(), "hydra", *root_keys()}.union(*map(_own_keys, paths))
+    paths = [path for group in ("scale", "experiment") for path in choices(group).values()]
+    of_tasks = [_keys(path) for path in choices("task").values()]
+    return {*groups(), "hydra", *root_keys()}.union(*map(_own_keys, paths), *of_tasks)
 
 
 @cache
 def tasks_with(key: str) -> tuple[str, ...]:
     """Tasks that bring or use a key or a group, by themselves or by a group that they bring."""
     return tuple(task for task, path in choices("task").items() if key in _keys(path))
+
+
+def tasks_for(group: str, choice: str) -> tuple[str, ...]:
+    """Tasks that bring the groups which a choice refers to; none where it refers to none that only some tasks have."""
+    path = choices(group).get(choice)
+    of_some = [key for key in (_referred(path) if path else ()) if key in groups() and key not in root_defaults()]
+    return tasks_with(of_some[0]) if of_some and group not in ("task", "experiment") else ()
 
 
 def tasks_of(chosen: Mapping[str, list[str]]) -> list[str]:
@@ -82,11 +92,26 @@ def question(tasks: list[str]) -> list[str]:
 def _keys(path: Path) -> set[str]:
     """Keys and groups that a task brings besides the root's, and those of the root's that it refers to."""
     brought = dict(re.findall(r"^ *- /(\w+): (\S+)", text(path), re.MULTILINE))
-    parts = [part for group in brought for part in choices(group).values() if "@package _global_" in text(part)]
+    asked = question([path.stem])  # a group in it may be chosen; of others a task has the one that it names
+    followed = {
+        group: choices(name) for name, group in re.findall(r"^ *- /(\w+): \$\{(\w+)\}", text(path), re.MULTILINE)
+    }
+    parts = [
+        part
+        for group, choice in brought.items()
+        for name, part in choices(group).items()
+        if (name == choice or (group in asked and name in followed.get(group, (name,))))
+        and "@package _global_" in text(part)
+    ]
     wiring = [file for group in WIRING for file in _with_defaults(group, brought.get(group))]
     files = (path, *parts, *wiring)
     own = set().union(*map(_own_keys, files)) - {*root_defaults(), *root_keys()}
-    return own.union(*(re.findall(r"\$\{(\w+)[.}]", text(file)) for file in files))
+    return own.union(*map(_referred, files))
+
+
+def _referred(path: Path) -> list[str]:
+    """First parts of the keys that a file refers to."""
+    return re.findall(r"\$\{(\w+)[.}]", text(path))
 
 
 def _with_defaults(group: str, name: str | None) -> list[Path]:

@@ -212,6 +212,8 @@ def _check_names(overrides: Sequence[Override]) -> None:
         if key in conf.groups() or (key in conf.PLUGINS and not _has_other_plugins()):
             for choice in override.choices:
                 _check_choice(key, choice)
+                if (having := conf.tasks_for(key, choice)) and not set(tasks) <= set(having):
+                    raise UserError(f"{key}={choice} is for task={' or task='.join(having)}, not task={tasks[0]}.")
         elif first not in keys:
             raise UserError(
                 f"There is no key '{first}' ({override}). {did_you_mean(first, keys)} A new one takes a +: +{override}"

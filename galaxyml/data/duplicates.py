@@ -1,4 +1,4 @@
-"""The same object under several names: equal pictures, or positions on the sky that are next to each other."""
+"""The same object under several names: equal images, or positions on the sky that are next to each other."""
 
 import numpy as np
 import pandas as pd
@@ -22,49 +22,64 @@ def near_pairs(ra: np.ndarray, dec: np.ndarray, separation: float) -> np.ndarray
     from astropy import units
     from astropy.coordinates import SkyCoord
 
-    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    if len(known) < 2:
+    rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    if len(rows) < 2:
         return np.zeros((0, 2), np.int64)
-    places = SkyCoord(ra[known], dec[known], unit="deg")
-    one, other, _, _ = places.search_around_sky(places, separation * units.arcsec)
-    return np.stack([known[one[one < other]], known[other[one < other]]], axis=1)
+    positions = SkyCoord(ra[rows], dec[rows], unit="deg")
+    first, second, _, _ = positions.search_around_sky(positions, separation * units.arcsec)
+    once = first < second
+    return np.stack([rows[first[once]], rows[second[once]]], axis=1)
 
 
-def joined(count: int, pairs: np.ndarray) -> np.ndarray:
-    """Groups of objects that pairs connect, directly or through others; (P, 2) -> a number an object, (count,)."""
+def connected(count: int, pairs: np.ndarray) -> np.ndarray:
+    """Groups of objects that pairs connect, directly or through others, numbered by their first objects.
+
+    Args:
+        count: Number of objects, N.
+        pairs: Their indices, shape (P, 2).
+
+    Returns:
+        Each object's group, shape (N,).
+
+    >>> connected(5, np.array([[0, 3], [3, 4]])).tolist()
+    [0, 1, 2, 0, 0]
+    """
     ones = np.ones(len(pairs), np.int8)
     return connected_components(coo_matrix((ones, (pairs[:, 0], pairs[:, 1])), (count, count)), directed=False)[1]
 
 
 def equal_pairs(numbers: np.ndarray) -> np.ndarray:
-    """Pairs that connect all objects with equal numbers, (N,) -> (P, 2)."""
+    """Pairs that connect all objects with equal numbers, (N,) -> (P, 2).
+
+    >>> equal_pairs(np.array([7, 5, 7, 7])).tolist()
+    [[0, 2], [2, 3]]
+    """
     order = np.argsort(numbers, kind="stable")
     same = numbers[order][1:] == numbers[order][:-1]
     return np.stack([order[:-1][same], order[1:][same]], axis=1)
 
 
-def told(catalog: pd.DataFrame, pairs: np.ndarray, what: str) -> list[str]:
+def duplicate_notes(catalog: pd.DataFrame, pairs: np.ndarray, what: str) -> list[str]:
     """What a user should know about objects that occur twice, in sentences.
 
     Args:
-        catalog: With `id` and `split`, before objects are dealt into folds.
+        catalog: With `id` and `split`, before objects are split into folds.
         pairs: Indices, shape (P, 2).
-        what: What is the same, such as `pictures`.
+        what: What is the same, such as `images`.
     """
     ids, split = catalog["id"].to_numpy(), catalog["split"].to_numpy()
-    group = joined(len(catalog), pairs)
-    leaked: list[str] = []
-    inside: list[str] = []
+    group = connected(len(catalog), pairs)
+    in_both: list[str] = []
+    in_one: list[str] = []
     members = pd.Series(np.arange(len(catalog))).groupby(group)
     for number in np.unique(group[pairs.ravel()]):
         rows = members.get_group(number).to_numpy()
-        names = " = ".join(map(str, ids[rows]))
-        (leaked if len(set(split[rows])) > 1 else inside).append(names)
+        (in_both if len(set(split[rows])) > 1 else in_one).append(" = ".join(map(str, ids[rows])))
     notes = []
-    if leaked:
-        notes.append(f"{what} that are in training and in test at once ({len(leaked)}): {shorten(leaked)}.")
-    if inside:
+    if in_both:
+        notes.append(f"{what} that are in training and in test at once ({len(in_both)}): {shorten(in_both)}.")
+    if in_one:
         notes.append(
-            f"{what} under several ids ({len(inside)}): {shorten(inside)}; each stays within one part of the split."
+            f"{what} under several ids ({len(in_one)}): {shorten(in_one)}; duplicates of a galaxy stay in one part."
         )
     return notes

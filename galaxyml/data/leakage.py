@@ -19,20 +19,18 @@ def same_galaxies(galaxies: pd.DataFrame, others: pd.DataFrame, separation: floa
         the nearest), `separation` (arcseconds; NaN where a position is not known) and `by` (`id` or `position`).
     """
     own, theirs = (table["id"].str.partition(":")[2].to_numpy() for table in (galaxies, others))
-    of_id = pd.Series(np.arange(len(theirs)), theirs)
-    of_id = of_id[~of_id.index.duplicated()]
-    by_id = of_id.reindex(own).to_numpy()
+    row_of_id = pd.Series(np.arange(len(theirs)), theirs)
+    by_id = row_of_id[~row_of_id.index.duplicated()].reindex(own).to_numpy()
     by_position, away = nearest(galaxies, others)
     near = away <= separation
-    same_id = np.isfinite(by_id)
-    found = same_id | near
-    other = np.where(near, by_position, np.where(same_id, by_id, -1)).astype(np.int64)
+    matched = np.isfinite(by_id) | near
+    other = np.where(near, by_position, np.where(np.isfinite(by_id), by_id, -1)).astype(np.int64)
     return pd.DataFrame(
         {
-            "row": np.flatnonzero(found),
-            "other": other[found],
-            "separation": np.where(near, away, np.nan)[found],
-            "by": np.where(near, "position", "id")[found],
+            "row": np.flatnonzero(matched),
+            "other": other[matched],
+            "separation": np.where(near, away, np.nan)[matched],
+            "by": np.where(near, "position", "id")[matched],
         }
     )
 
@@ -50,15 +48,15 @@ def nearest(galaxies: pd.DataFrame, others: pd.DataFrame) -> tuple[np.ndarray, n
     from astropy.coordinates import SkyCoord
 
     row, away = np.full(len(galaxies), -1), np.full(len(galaxies), np.inf)
-    known, there = (np.flatnonzero(table[["ra", "dec"]].notna().all(axis=1).to_numpy()) for table in (galaxies, others))
-    if not len(known) or not len(there):
+    with_position = [np.flatnonzero(table[["ra", "dec"]].notna().all(axis=1)) for table in (galaxies, others)]
+    if not all(map(len, with_position)):
         return row, away
-    here, places = (
+    positions = [
         SkyCoord(table["ra"].to_numpy(float)[rows], table["dec"].to_numpy(float)[rows], unit="deg")
-        for table, rows in ((galaxies, known), (others, there))
-    )
-    index, found, _ = here.match_to_catalog_sky(places)
-    row[known], away[known] = there[index], found.arcsec
+        for table, rows in zip((galaxies, others), with_position, strict=True)
+    ]
+    index, separation, _ = positions[0].match_to_catalog_sky(positions[1])
+    row[with_position[0]], away[with_position[0]] = with_position[1][index], separation.arcsec
     return row, away
 
 
@@ -72,10 +70,9 @@ def seen_by_all(tables: Sequence[pd.DataFrame], separation: float) -> list[np.nd
     Returns:
         For each table a mask, shape (N,).
     """
-    kept = []
-    for number, table in enumerate(tables):
-        seen = np.ones(len(table), bool)
-        for other in (*tables[:number], *tables[number + 1 :]):
-            seen &= nearest(table, other)[1] <= separation
-        kept.append(seen)
-    return kept
+    return [
+        np.all([nearest(table, other)[1] <= separation for other in tables if other is not table], axis=0)
+        if len(tables) > 1
+        else np.ones(len(table), bool)
+        for table in tables
+    ]

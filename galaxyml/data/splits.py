@@ -1,4 +1,4 @@
-"""Which object is held out when: parts of a sample that look alike in every target."""
+"""Stratified splits: parts of a sample that look alike in every target."""
 
 import math
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ TEST = -1  # the fold of objects that no run trains on or chooses by
 
 
 class Split(Protocol):
-    """Deals objects into folds, one of which a run holds out for validation."""
+    """Splits objects into folds, one of which a run holds out for validation."""
 
     @property
     def folds(self) -> int:
         """Number of folds."""
 
     def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-        """Each object's fold, or `TEST`; shapes as for `deal`."""
+        """Each object's fold, or `TEST`; shapes as for `stratified_split`."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Folds:
         _check_folds(self.folds, 2)
 
     def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-        """Folds 0 to K - 1; arguments and errors as for `deal`."""
-        return deal(targets, [1 / self.folds] * self.folds, seed, groups)
+        """Folds 0 to K - 1; arguments and errors as for `stratified_split`."""
+        return stratified_split(targets, [1 / self.folds] * self.folds, seed, groups)
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,16 @@ class Holdout:
             )
 
     def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-        """`TEST`, folds 0 to K - 1, and K for what all train on; arguments and errors as for `deal`."""
+        """`TEST`, folds 0 to K - 1, and K for what all train on; arguments and errors as for `stratified_split`."""
         left = max(1 - self.test - self.folds * self.val, 0.0)
-        fold = deal(targets, [self.test, *[self.val] * self.folds, left], seed, groups)
+        fold = stratified_split(targets, [self.test, *[self.val] * self.folds, left], seed, groups)
         return np.where(fold == 0, TEST, fold - 1)
 
 
-def deal(targets: np.ndarray, shares: list[float], seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-    """Deals objects into parts so that each has its share of high and of very high values of every target.
+def stratified_split(
+    targets: np.ndarray, shares: list[float], seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Parts of objects that each have their share of high and of very high values of every target.
 
     Iterative stratification (Sechidis et al. 2011) over two indicators a column: above its median, and above its 0.9
     quantile. With one column a class, 1 for its objects, each part has its share of every class.
@@ -87,7 +89,7 @@ def deal(targets: np.ndarray, shares: list[float], seed: int, groups: np.ndarray
         targets: Shape (N, K), such as vote fractions.
         shares: Of the parts; they sum to 1.
         seed: Same seed, same parts.
-        groups: Shape (N,); objects with equal numbers (such as copies of one picture) come into one part.
+        groups: Shape (N,); objects with equal numbers (such as copies of one image) come into one part.
 
     Returns:
         Each object's part, 0 to len(shares) - 1, shape (N,).
@@ -103,11 +105,11 @@ def deal(targets: np.ndarray, shares: list[float], seed: int, groups: np.ndarray
             f"{len(shares)} parts of the split cannot be dealt from {len(firsts)} different objects. "
             "Choose fewer folds=…, or give more objects."
         )
-    one_each = targets[np.sort(firsts)]
+    of_groups = targets[np.sort(firsts)]
     position = np.argsort(np.argsort(firsts))
-    indicators = np.hstack([one_each > np.quantile(one_each, level, axis=0) for level in (0.5, 0.9)])
+    indicators = np.hstack([of_groups > np.quantile(of_groups, level, axis=0) for level in (0.5, 0.9)])
     rng = np.random.RandomState(seed)
-    order = np.arange(len(one_each))
+    order = np.arange(len(of_groups))
     rng.shuffle(order)
     part = np.empty(len(order), np.int64)
     part[order] = IterativeStratification(labels=indicators[order], r=np.array(shares), random_state=rng)

@@ -152,7 +152,7 @@ class PredictIntervals:
         learnt = run.arrays(LEARNT)
         if learnt is None:
             raise UserError(
-                f"{run.path} has no learnt/{LEARNT}.npz: only a part of its folder was copied. Copy all of learnt/."
+                f"{run.path} has no fitted/{LEARNT}.npz: only a part of its folder was copied. Copy all of fitted/."
             )
         names = [name for name in said.mean.columns if name != "id"]
         order = [names.index(column) for column in self.columns]

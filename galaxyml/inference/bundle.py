@@ -143,7 +143,7 @@ def _files(run: RunDir, config: "DictConfig") -> Iterator[tuple[str, bytes]]:
         own = run if not folder else members[int(folder.split("/")[1])]
         bundle_reading.check_config(settled, str(own.path), trees)
         yield f"{folder}config.json", as_json(settled).encode()
-        yield from ((f"{folder}learnt/{name}", learnt) for name, learnt in _learnt(own))
+        yield from ((f"{folder}fitted/{name}", learnt) for name, learnt in _learnt(own))
         if own is not run or not members:
             yield f"{folder}{WEIGHTS}", _weights(own, own.config.predict_with)
     yield "metrics.json", as_json(run.metrics()).encode()
@@ -244,7 +244,7 @@ def _learnt(run: RunDir) -> Iterator[tuple[str, bytes]]:
     """What a run's stages have learnt, arrays as safetensors."""
     from safetensors.numpy import save
 
-    for path in sorted((run.path / "learnt").glob("*")):
+    for path in sorted((run.path / "fitted").glob("*")):
         if path.suffix == ".json":
             yield path.name, as_json(json.loads(path.read_text(encoding="utf-8"))).encode()
         elif path.suffix == ".npz" and path.stem not in FIGURES_ONLY:

@@ -25,7 +25,7 @@ from galaxyml.runs.run_dir import WEIGHTS, RunDir
 FORMAT, VERSION = "galaxyml bundle", 1
 MANIFEST = "bundle.json"
 REQUIRED = {"config.json", "metrics.json", "provenance.json"}
-NAME = r"(nets/(0|[1-9]\d{0,2})/)?(config\.json|weights\.safetensors|learnt/[a-z0-9_]+\.(json|safetensors))"
+NAME = r"(nets/(0|[1-9]\d{0,2})/)?(config\.json|weights\.safetensors|fitted/[a-z0-9_]+\.(json|safetensors))"
 TREE = r"trees/[a-z0-9_-]+\.json"
 MOST_TEXT = 2**24  # bytes of a JSON file
 CHUNK = 2**20  # bytes

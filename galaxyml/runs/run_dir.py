@@ -16,7 +16,6 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from galaxyml.data.images.decode import open_picture
 from galaxyml.reports.html import web_page
 from galaxyml.runs.errors import UserError, shorten
 from galaxyml.runs.files import atomic_write, write_json, write_text
@@ -334,15 +333,15 @@ class RunDir:
 
     def fitted_values(self, name: str) -> dict[str, Any]:
         """Numbers that a stage has learnt from the validation split, such as `calibration`."""
-        return self._json(f"learnt/{name}.json")
+        return self._json(f"fitted/{name}.json")
 
     def write_fitted(self, name: str, content: dict[str, Any]) -> None:
         """Keeps what a stage has learnt."""
-        write_json(self.path / "learnt" / f"{name}.json", content)
+        write_json(self.path / "fitted" / f"{name}.json", content)
 
     def arrays(self, name: str) -> dict[str, np.ndarray] | None:
         """Arrays that were learnt, such as `familiar`; None if there are none."""
-        path = self.path / "learnt" / f"{name}.npz"
+        path = self.path / "fitted" / f"{name}.npz"
         if not path.is_file():
             return None
         with np.load(path) as file:
@@ -350,7 +349,7 @@ class RunDir:
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Keeps arrays that were learnt."""
-        with atomic_write(self.path / "learnt" / f"{name}.npz") as draft:
+        with atomic_write(self.path / "fitted" / f"{name}.npz") as draft:
             np.savez(draft, allow_pickle=False, **arrays)
 
     # --- everything else
@@ -383,16 +382,8 @@ class RunDir:
         with atomic_write(self.path / "figures" / f"{re.sub(r'[^A-Za-z0-9_.=,-]+', '_', name)}.png") as draft:
             figure.savefig(draft, dpi=110, bbox_inches="tight", metadata={CAPTION: caption})
 
-    def picture(self, image: str) -> Image.Image:
-        """An object's original picture, RGB.
-
-        Raises:
-            DataError: If it is gone.
-        """
-        return open_picture(Path(self.provenance()["data"]["folder"]) / image)
-
     def source(self, name: str) -> Path:
-        """A table that the run was made from."""
+        """A table or an image that the run was made from."""
         return Path(self.provenance()["data"]["folder"]) / name
 
     def write_report(self, text: str) -> Path:
@@ -445,12 +436,12 @@ class RunDir:
     def shares(self) -> list[float]:
         """How much each of the nets counts, summing to 1."""
         count = len(self.nets())
-        return self._json("learnt/shares.json")["nets"] if self.is_ensemble else [1 / count] * count
+        return self._json("fitted/shares.json")["nets"] if self.is_ensemble else [1 / count] * count
 
     @property
     def is_ensemble(self) -> bool:
         """Whether models, not only folds, were joined here."""
-        return (self.path / "learnt" / "shares.json").is_file()
+        return (self.path / "fitted" / "shares.json").is_file()
 
     def children(self) -> list["RunDir"]:
         """The runs in this folder, if it is a sweep's."""

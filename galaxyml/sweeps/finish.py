@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 JOINED = "joined.json"  # beside what was joined: from what
 SHOWN = 12  # combinations that a terminal has room for
-PARTS = ("*.json", "*.parquet", "*.csv", "predictions/**/*", "figures/*", "tables/*", "learnt/*")
+PARTS = ("*.json", "*.parquet", "*.csv", "predictions/**/*", "figures/*", "tables/*", "fitted/*")
 
 
 def run_folder(fold: int, overrides: str, trial: int | None = None) -> str:

@@ -13,13 +13,13 @@ from galaxyml.data.classes import UNKNOWN, check_counts
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import SUFFIXES, has_suffix
 from galaxyml.data.tables.reading import check_range, degrees, header, place, read_table
+from galaxyml.data.tables.survey_catalogues import SAMPLES
 from galaxyml.kinds import classes as kind_of_classes
 from galaxyml.runs.errors import DataError, UserError, shorten
 
 ID = "OBJID"
 PROPERTIES = "properties.csv"
 ELLIPTICAL, SPIRAL = 0, 1
-SAMPLES = ("original", "extra")  # of an object with several pictures the first of these is taken
 WHERE = (
     "The files are GalaxyZoo1_DR_table2.csv of https://data.galaxyzoo.org (Lintott et al. 2011), and "
     "gz2_filename_mapping.csv and images_gz2.zip (unpacked as images/) of https://doi.org/10.5281/zenodo.3565489: "
@@ -28,7 +28,7 @@ WHERE = (
 )
 
 
-RULES = "Or choose another rule for what a galaxy is: rule=flags, debiased, votes or classes."
+LABELS_FROM = "Or take labels from elsewhere: labels_from=flags, debiased, votes or classes."
 
 
 class Labels(Protocol):
@@ -40,7 +40,7 @@ class Labels(Protocol):
 
     @property
     def what(self) -> str:
-        """The rule in words."""
+        """Where labels come from, in words."""
 
     def __call__(self, path: Path, table: pd.DataFrame) -> np.ndarray:
         """0 elliptical, 1 spiral, -1 neither; shape (N,). Raises DataError for values that cannot be."""
@@ -61,7 +61,7 @@ class Flags:
             found = ", ".join(f"{name}={value:g}" for name, value in zip(self.columns, flags[row], strict=True))
             raise DataError(
                 f"{path}, {place(table, row, ID)}: {found}; exactly one of the flags is 1 and the others 0. "
-                "Correct the row, or classify by votes with rule=debiased or rule=votes."
+                "Correct the row, or classify by votes with labels_from=debiased or labels_from=votes."
             )
         return np.select([flags[:, 0] == 1, flags[:, 1] == 1], [SPIRAL, ELLIPTICAL], UNKNOWN)
 
@@ -82,7 +82,7 @@ class Fractions:
 
     def __post_init__(self) -> None:
         if not 0 < self.cut <= 1:
-            raise UserError(f"rule.cut={self.cut}: it must be a vote fraction in (0, 1], such as 0.8.")
+            raise UserError(f"labels_from.cut={self.cut}: it must be a vote fraction in (0, 1], such as 0.8.")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ class Fractions:
 
     @property
     def what(self) -> str:
-        """The rule in words."""
+        """Where labels come from, in words."""
         return f"{self.spiral} or {self.elliptical} at least {self.cut:g}"
 
     def __call__(self, path: Path, table: pd.DataFrame) -> np.ndarray:
@@ -122,7 +122,7 @@ class Classes:
 
     @property
     def what(self) -> str:
-        """The rule in words."""
+        """Where labels come from, in words."""
         spiral, elliptical = (", ".join(map(str, numbers)) for numbers in (self.spiral, self.elliptical))
         return f"{self.column} is {spiral} (spiral) or {elliptical} (elliptical)"
 
@@ -186,7 +186,7 @@ class Spirals(ImageData):
             raise DataError(f"There is no folder {root}. {WHERE}")
         path = root / self.table
         table = read_table(
-            path, ID, self.labels.columns, optional=("RA", "DEC"), where=WHERE, span=None, otherwise=RULES
+            path, ID, self.labels.columns, optional=("RA", "DEC"), where=WHERE, span=None, otherwise=LABELS_FROM
         )
         table["label"] = self.labels(path, table)
         if {"RA", "DEC"} <= set(table.columns):
@@ -200,7 +200,7 @@ class Spirals(ImageData):
             found["label"],
             self.classes,
             str(path),
-            "Lower rule.cut, choose another rule with rule=flags, debiased or votes, or give "
+            "Lower labels_from.cut, choose labels_from=flags, debiased or votes, or give "
             "a table and pictures that belong together.",
         )
         found = found.sort_values(ID, ignore_index=True)

@@ -53,7 +53,7 @@ def test_folds_and_seeds_of_galaxy10_become_one_table(
 
 
 def test_spirals_reports_its_steps_and_carries_its_table(command: Command, spirals_sky: Path, tmp_path: Path) -> None:
-    status, said = command("task=spirals", "epochs=1", "name=run", "rule=debiased", "rule.cut=0.7")
+    status, said = command("task=spirals", "epochs=1", "name=run", "labels_from=debiased", "labels_from.cut=0.7")
     assert status == 0, said
     assert "P_CS_DEBIASED or P_EL_DEBIASED at least 0.7: " in said
     sweep = tmp_path / "multirun" / "spirals" / "run"
@@ -95,8 +95,8 @@ def test_the_simulated_sky_serves_each_task(command: Command, tmp_path: Path, ta
         (["task=galaxy10", "views=9"], r"views=9: it must be a whole number from 1 \(plain\) to 8"),
         (["task=spirals", "predict_views=9"], r"predict_views=9: it must be a whole number from 1 \(plain\) to 8"),
         (
-            ["task=spirals", "rule.cut=0.5", "rule=votes", "rule.cut=2"],
-            r"rule.cut=2: it must be a vote fraction",
+            ["task=spirals", "labels_from.cut=0.5", "labels_from=votes", "labels_from.cut=2"],
+            r"labels_from.cut=2: it must be a vote fraction",
         ),
         (["task=spirals", "table=nothing.csv"], r"nothing\.csv is missing\. The files are"),
     ],

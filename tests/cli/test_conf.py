@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -21,16 +22,17 @@ def composed(*given: str) -> DictConfig:
 def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -> None:
     overrides = [f"{group}={name}", f"cache_dir={tmp_path}"]
     overrides += ["model.name=test_resnet"] if (group, name) == ("model", "timm") else []
-    overrides += ["task=spirals"] if group == "rule" else []
-    overrides += ["task=images"] if group == "targets" else []
-    of_votes = name in ("answers", "concentrations", "dirichlet", "fractions", "multinomial") and group != "targets"
+    overrides += ["task=spirals"] if group == "labels_from" else []
+    of_kind = {"votes": ["surveys", "model=test_vit"], "anomalies": ["plasticc"]}.get(name, ["images", "model=tiny"])
+    overrides += [f"task={of_kind[0]}", *of_kind[1:]] if group == "kind" else []
+    of_votes = name in ("answers", "concentrations", "dirichlet", "fractions", "multinomial") and group != "kind"
     overrides += ["task=surveys", "model=test_vit"] if of_votes else []
     overrides += ["model=test_vit"] if (group, name) == ("task", "surveys") else []
     overrides += ["size=56"] if name.startswith("dinov2") else []  # a multiple of its patch
     overrides += ["size=99"] if name == "winner" else []  # what it was made for
     of_curves = group in ("encoder", "detector") or name.startswith(("light_curve", "plasticc"))
     overrides += ["task=plasticc"] if of_curves and group not in ("task", "experiment") else []
-    plain = group not in ("model", "experiment") and not of_curves and not of_votes and name != "surveys"
+    plain = group not in ("model", "experiment", "kind") and not of_curves and not of_votes and name != "surveys"
     overrides += ["model=tiny"] if plain else []
     config = composed(*overrides)
     if config.model.get("pretrained"):
@@ -40,6 +42,30 @@ def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -
     assert len(instantiate(config.stages)) == len(config.stages)
     if not (group == "trainer" and name == "gpu"):
         instantiate(config.trainer, max_epochs=1, logger=False, enable_checkpointing=False)
+
+
+# Each model with each task whose data it takes.
+PAIRS = [
+    (task, model)
+    for task in conf.choices("task")
+    for model in conf.choices("model")
+    if (task == "plasticc") == (model == "light_curve_vae")
+]
+
+
+@pytest.mark.parametrize(("task", "model"), PAIRS)
+def test_every_model_takes_every_task_at_the_smallest_scale(task: str, model: str) -> None:
+    more = ["model.name=test_resnet"] if model == "timm" else []
+    config = composed(f"task={task}", f"model={model}", "scale=smoke", *more)
+    if "pretrained" in config.model:
+        config.model.pretrained = False
+    outputs = config.outputs if isinstance(config.outputs, int) else instantiate(config.outputs)
+    if task == "plasticc":
+        assert instantiate(config.module).net.classes[-1].out_features == outputs
+        return
+    with torch.device("meta"):  # shapes only: the largest has 304 million weights
+        net = instantiate(config.module).net.eval()
+        assert net(torch.zeros(2, 3, config.size, config.size)).shape == (2, outputs)
 
 
 def test_every_file_says_what_it_is() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxyml.data.duplicates import equal_pairs, joined, near_pairs, told
+from galaxyml.data.duplicates import connected, duplicate_notes, equal_pairs, near_pairs
 
 
 def separation(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def test_unknown_positions_are_near_nothing() -> None:
 
 
 def test_pairs_join_chains() -> None:
-    group = joined(6, np.array([[0, 1], [1, 4], [2, 3]]))
+    group = connected(6, np.array([[0, 1], [1, 4], [2, 3]]))
     assert group[0] == group[1] == group[4]
     assert group[2] == group[3]
     assert len({group[0], group[2], group[5]}) == 3
@@ -38,18 +38,18 @@ def test_pairs_join_chains() -> None:
 
 def test_equal_numbers_are_connected() -> None:
     numbers = np.array([7, 3, 7, 7, 5, 3], np.uint64)
-    group = joined(6, equal_pairs(numbers))
+    group = connected(6, equal_pairs(numbers))
     assert all((group[i] == group[j]) == (numbers[i] == numbers[j]) for i in range(6) for j in range(6))
 
 
 def test_what_is_leaked_and_what_is_not_are_told_apart() -> None:
     catalog = pd.DataFrame({"id": [11, 12, 13, 14, 15], "split": ["train", "train", "train", "test", "train"]})
-    first, second = told(catalog, np.array([[0, 3], [1, 2]]), "pictures")
-    assert first == "pictures that are in training and in test at once (1): 11 = 14."
-    assert second == "pictures under several ids (1): 12 = 13; each stays within one part of the split."
-    assert told(catalog, np.zeros((0, 2), int), "pictures") == []
+    first, second = duplicate_notes(catalog, np.array([[0, 3], [1, 2]]), "images")
+    assert first == "images that are in training and in test at once (1): 11 = 14."
+    assert second == "images under several ids (1): 12 = 13; duplicates of a galaxy stay in one part."
+    assert duplicate_notes(catalog, np.zeros((0, 2), int), "pictures") == []
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_objects_do_no_harm(count: int) -> None:
-    assert len(joined(count, np.zeros((0, 2), int))) == count
+    assert len(connected(count, np.zeros((0, 2), int))) == count

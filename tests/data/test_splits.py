@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
-from galaxyml.data.splits import TEST, Folds, Holdout, deal
+from galaxyml.data.splits import TEST, Folds, Holdout, stratified_split
 from galaxyml.runs.errors import UserError
 
 
@@ -34,7 +34,7 @@ def test_same_seed_same_folds(targets: np.ndarray) -> None:
 
 def test_equal_shares_are_the_librarys_folds(targets: np.ndarray) -> None:
     indicators = np.hstack([targets > np.quantile(targets, level, axis=0) for level in (0.5, 0.9)])
-    fold = deal(targets, [0.2] * 5, seed=3)
+    fold = stratified_split(targets, [0.2] * 5, seed=3)
     theirs = MultilabelStratifiedKFold(5, shuffle=True, random_state=3).split(targets, indicators)
     for number, (_, held_out) in enumerate(theirs):
         assert np.array_equal(np.flatnonzero(fold == number), held_out)
@@ -57,6 +57,39 @@ def test_copies_of_one_picture_stay_together(targets: np.ndarray) -> None:
     for split in (Folds(5), Holdout(0.15, 0.15, 5)):
         fold = split(targets, seed=0, groups=groups)
         assert all(len(set(fold[groups == group])) == 1 for group in np.unique(groups))
+
+
+@pytest.fixture
+def copies() -> tuple[np.ndarray, np.ndarray]:
+    """Targets of 100 galaxies, each twice and far apart, and the galaxies' numbers, in no order."""
+    rng = np.random.default_rng(3)
+    groups = rng.permutation(np.repeat(rng.permutation(100), 2))
+    return rng.beta(0.5, 1.0, (100, 3))[groups], groups
+
+
+def test_grouped_objects_are_stratified_as_single_ones(copies: tuple[np.ndarray, np.ndarray]) -> None:
+    targets, groups = copies
+    for seed in range(5):
+        fold = stratified_split(targets, [0.2] * 5, seed, groups)
+        assert all(len(set(fold[groups == group])) == 1 for group in range(100))
+        for level in (0.5, 0.9):
+            high = targets > np.quantile(targets, level, axis=0)
+            counts = np.array([high[fold == number].sum(0) for number in range(5)]) / 2  # of galaxies
+            assert (np.abs(counts - high.sum(0) / 10) <= 1.5).all()
+
+
+def test_means_of_grouped_folds_differ_no_more_than_those_of_the_best_of_many(
+    copies: tuple[np.ndarray, np.ndarray],
+) -> None:
+    targets, groups = copies
+
+    def largest_difference(fold: np.ndarray) -> float:
+        return float(np.ptp([targets[fold == number].mean(0) for number in range(5)], axis=0).max())
+
+    rng = np.random.default_rng(4)
+    drawn = [largest_difference((rng.permutation(100) % 5)[groups]) for _ in range(500)]
+    stratified = [largest_difference(Folds(5)(targets, seed, groups)) for seed in range(10)]
+    assert np.median(stratified) <= np.quantile(drawn, 0.1)
 
 
 def test_a_holdout_gives_each_class_its_share(classes: np.ndarray) -> None:

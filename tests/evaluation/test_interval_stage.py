@@ -250,7 +250,7 @@ def test_a_run_without_predictions_has_no_intervals(tmp_path: Path) -> None:
     run.write_catalog(pd.DataFrame({"id": [1], "split": "val", "fold": 0, **dict.fromkeys(COLUMNS, 0.5)}))
     assert PredictIntervals(COLUMNS)(run) == {}
     net = pd.DataFrame([[0.5, 0.5, 0.5]], columns=COLUMNS)
-    with pytest.raises(UserError, match=r"has no learnt/intervals.npz.*Copy all of learnt/"):
+    with pytest.raises(UserError, match=r"has no fitted/intervals.npz.*Copy all of fitted/"):
         PredictIntervals(COLUMNS).combine(run, Said.by([net]), net)
 
 

@@ -129,7 +129,7 @@ def test_an_ensemble_is_bundled_with_its_shares(make: Make, sky: Path, tmp_path:
     config = yaml.safe_load((other / ".hydra" / "config.yaml").read_text())
     (other / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config | {"predict_with": "best"}))
     ensemble.main([str(single), str(other), "--out", str(tmp_path / "both")])
-    (tmp_path / "both" / "learnt" / "shares.json").write_text('{"nets": [0.9, 0.1]}')
+    (tmp_path / "both" / "fitted" / "shares.json").write_text('{"nets": [0.9, 0.1]}')
     bundle.main([str(tmp_path / "both"), str(tmp_path / "both.zip")])
     assert bundle.opened(tmp_path / "both.zip").shares() == [0.9, 0.1]
     expected = said(tmp_path / "both", sky / "images_test_rev1", tmp_path / "1.parquet")
@@ -157,7 +157,7 @@ def test_the_command_tells_what_is_inside(make: Make, tmp_path: Path, capsys: py
     assert told[1] == f"python -m galaxyml predict {tmp_path / 'm.zip'} PICTURES… --out predictions.csv"
     with zipfile.ZipFile(tmp_path / "m.zip") as file:
         assert {name for name in file.namelist() if name.endswith("safetensors")} >= {
-            f"nets/{net}/{name}.safetensors" for net in (0, 1) for name in ("weights", "learnt/familiar")
+            f"nets/{net}/{name}.safetensors" for net in (0, 1) for name in ("weights", "fitted/familiar")
         }
         weights = safetensors.numpy.load(file.read("nets/0/weights.safetensors"))
     assert all(name.startswith(("net.", "final.")) for name in weights)
@@ -541,7 +541,7 @@ def test_a_bundle_that_is_cut_off_or_has_a_wrong_bit_is_refused_or_says_the_same
 
 def test_a_changed_file_is_named(bundled: Make, tmp_path: Path) -> None:
     files = contents(bundled("spirals"))
-    for name in ("weights.safetensors", "metrics.json", "learnt/calibration.json", "learnt/familiar.safetensors"):
+    for name in ("weights.safetensors", "metrics.json", "fitted/calibration.json", "fitted/familiar.safetensors"):
         content = bytearray(files[name])
         content[-5] ^= 1
         told = refused(forge(tmp_path / "m.zip", files | {name: bytes(content)}, sign=False))
@@ -555,15 +555,15 @@ def test_a_changed_file_is_named(bundled: Make, tmp_path: Path) -> None:
     [
         "../evil.json",
         "/tmp/evil.json",
-        "learnt/../../evil.json",
+        "fitted/../../evil.json",
         "learnt\\evil.json",
         "C:/evil.json",
         "evil.py",
         ".hydra/config.yaml",
         "checkpoints/last.ckpt",
-        "learnt/familiar.npz",
-        "learnt/deep/er.json",
-        "learnt/OUTPUTS.json",
+        "fitted/familiar.npz",
+        "fitted/deep/er.json",
+        "fitted/OUTPUTS.json",
         "nets/../config.json",
         "nets/00/config.json",
         "trees/a.b.json",
@@ -581,7 +581,7 @@ def test_names_that_no_bundle_has_are_refused(name: str, bundled: Make, tmp_path
 def test_files_too_many_missing_or_twice_are_refused(bundled: Make, tmp_path: Path) -> None:
     files = contents(bundled("spirals"))
     path = tmp_path / "m.zip"
-    assert "holds learnt/more.json, of which" in refused(forge(path, files | {"learnt/more.json": b"{}"}, sign=False))
+    assert "holds fitted/more.json, of which" in refused(forge(path, files | {"fitted/more.json": b"{}"}, sign=False))
     for name in files:
         less = {key: content for key, content in files.items() if key != name}
         assert name in refused(forge(path, less, sign=False))
@@ -602,14 +602,14 @@ def test_links_folders_and_packed_files_are_refused(bundled: Make, tmp_path: Pat
     for mode, reason in ((stat.S_IFLNK, "is a link or a folder"), (stat.S_IFIFO, "is a link or a folder")):
         forge(path, files)
         with zipfile.ZipFile(path, "a") as file:
-            info = zipfile.ZipInfo("learnt/more.json")
+            info = zipfile.ZipInfo("fitted/more.json")
             info.create_system, info.external_attr = 3, (mode | 0o777) << 16
             file.writestr(info, "/etc/passwd")
         assert reason in refused(path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:  # a bomb: 100 MB in 100 kB
         for name, content in files.items():
             file.writestr(name, content)
-        file.writestr("learnt/bomb.json", bytes(100_000_000))
+        file.writestr("fitted/bomb.json", bytes(100_000_000))
     assert path.stat().st_size < 1_000_000
     assert "is packed" in refused(path)
 
@@ -636,7 +636,7 @@ def test_pickles_are_never_read(bundled: Make, tmp_path: Path) -> None:
 
     np.savez(tmp_path / "evil.npz", looks_mean=np.array([Harm()], dtype=object))
     files = contents(bundled("spirals"))
-    for name in ("learnt/familiar.safetensors", "weights.safetensors"):
+    for name in ("fitted/familiar.safetensors", "weights.safetensors"):
         for content in ((tmp_path / "evil.npz").read_bytes(), pickle.dumps(Harm()), b"\xff" * 64, b""):
             assert refused(forge(tmp_path / "m.zip", files | {name: content}))
     assert not (tmp_path / "marker").exists()
@@ -660,11 +660,11 @@ def test_weights_that_do_not_fit_are_told(bundled: Make, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("learnt/outputs.json", b'{"columns": ["a", "b"]}'),
-        ("learnt/outputs.json", b"{}"),
-        ("learnt/calibration.json", b'{"temperature": "hot", "set_threshold": null}'),
-        ("learnt/calibration.json", b"[1]"),
-        ("learnt/shares.json", b'{"nets": [0.5, 0.5]}'),
+        ("fitted/outputs.json", b'{"columns": ["a", "b"]}'),
+        ("fitted/outputs.json", b"{}"),
+        ("fitted/calibration.json", b'{"temperature": "hot", "set_threshold": null}'),
+        ("fitted/calibration.json", b"[1]"),
+        ("fitted/shares.json", b'{"nets": [0.5, 0.5]}'),
         ("metrics.json", b'{"a": '),
         ("config.json", b"{}"),
         ("config.json", b'{"a":' * 5000 + b"1" + b"}" * 5000),

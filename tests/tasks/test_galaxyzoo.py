@@ -213,7 +213,7 @@ def test_the_same_picture_in_training_and_test_is_told(files: Path) -> None:
     shutil.copy(train, test)
     found = data(files)
     found.setup()
-    assert f"pictures that are in training and in test at once (1): {train.stem} = {test.stem}." in found.notes
+    assert f"images that are in training and in test at once (1): {train.stem} = {test.stem}." in found.notes
 
 
 def test_rows_without_a_picture_are_refused(files: Path) -> None:

@@ -221,7 +221,7 @@ def test_decimal_positions_serve_as_well(copy: Path) -> None:
 def test_no_galaxies_after_the_cuts_says_so(copy: Path) -> None:
     found = data(copy, labels=Fractions("P_CS", "P_EL", 1.0))
     edit(copy / TABLE, lambda t: t.assign(P_CS="0.5", P_EL="0.5"))
-    with pytest.raises(DataError, match=r"no galaxies are left after the cuts\. Lower rule\.cut"):
+    with pytest.raises(DataError, match=r"no galaxies are left after the cuts\. Lower labels_from\.cut"):
         found.setup()
     assert found.steps[-1].after == 0
 
@@ -230,7 +230,7 @@ def test_fractions_out_of_range_are_refused(copy: Path) -> None:
     edit(copy / TABLE, put(5, "P_CS", "1.2"))
     with pytest.raises(DataError, match=r"line 7, galaxy \d+: P_CS is 1\.2; fractions lie in \[0, 1\]"):
         data(copy, labels=Fractions("P_CS", "P_EL", 0.8)).setup()
-    with pytest.raises(UserError, match=r"rule\.cut=1\.5: it must be a vote fraction in \(0, 1\]"):
+    with pytest.raises(UserError, match=r"labels_from\.cut=1\.5: it must be a vote fraction in \(0, 1\]"):
         Fractions("P_CS", "P_EL", 1.5)
 
 
@@ -266,7 +266,7 @@ def test_another_picture_serves_where_the_first_is_missing(copy: Path) -> None:
 
 def test_a_table_without_flags_names_the_other_rules(copy: Path) -> None:
     edit(copy / TABLE, lambda t: t.drop(columns=["SPIRAL", "ELLIPTICAL", "UNCERTAIN"]))
-    with pytest.raises(DataError, match=r"missing columns \(3\): .*rule=flags, debiased, votes or classes"):
+    with pytest.raises(DataError, match=r"missing columns \(3\): .*labels_from=flags, debiased, votes or classes"):
         data(copy).setup()
     data(copy, labels=Fractions("P_CS", "P_EL", 0.5)).setup()
 

@@ -169,9 +169,9 @@ class ImageData(CatalogData):
     def _objects(self, catalog: pd.DataFrame) -> np.ndarray:
         """A number an object, the same for those that are one object under several names; notes what it finds."""
         same = duplicates.equal_pairs(self.store.digests)
-        self.notes += duplicates.told(catalog, same, "pictures")
+        self.notes += duplicates.duplicate_notes(catalog, same, "images")
         if self.separation is None or not {"ra", "dec"} <= set(catalog.columns):
-            return duplicates.joined(len(catalog), same)
+            return duplicates.connected(len(catalog), same)
         near = duplicates.near_pairs(catalog["ra"].to_numpy(float), catalog["dec"].to_numpy(float), self.separation)
-        self.notes += duplicates.told(catalog, near, f"positions within {self.separation:g} arcsec")
-        return duplicates.joined(len(catalog), np.concatenate([same, near]))
+        self.notes += duplicates.duplicate_notes(catalog, near, f"positions within {self.separation:g} arcsec")
+        return duplicates.connected(len(catalog), np.concatenate([same, near]))

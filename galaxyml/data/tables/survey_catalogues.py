@@ -11,8 +11,8 @@ from galaxyml.data.tables.reading import more
 from galaxyml.data.tables.vote_catalogue import KINDS, Steps, VoteCatalogue, counted, positions
 from galaxyml.data.tables.wide import WHOLE, Rows, WideTable
 from galaxyml.runs.errors import DataError, UserError, did_you_mean
-from galaxyml.tasks.spirals import SAMPLES
 
+SAMPLES = ("original", "extra")  # of an object with several images the first of these is taken
 LEAST_ASKED = 0.5  # share of volunteers who would be asked a question, for a model's prediction of it to count
 SAME = 0.01  # votes; sums of whole numbers differ by less
 # Questions whose answers changed while the campaign went on: votes for the old ones are in the total and nowhere else.

@@ -96,7 +96,7 @@ def test_what_is_learnt_serves_other_pictures(tmp_path: Path) -> None:
     assert made["class"].tolist() == [CLASSES[at] for at in made[CLASSES].to_numpy().argmax(1)]
     held = [CLASSES[label] in told.split("|") for label, told in zip(labels, made["classes"], strict=True)]
     assert np.mean(held) > 0.86
-    json.loads((run.path / "learnt" / "calibration.json").read_text(), parse_constant=lambda _: pytest.fail("no JSON"))
+    json.loads((run.path / "fitted" / "calibration.json").read_text(), parse_constant=lambda _: pytest.fail("no JSON"))
 
 
 def test_folds_say_the_mean_of_their_own_calibrated_probabilities(tmp_path: Path) -> None:
