@@ -112,7 +112,7 @@ class Trial:
         Raises:
             Stop: If a signal came.
         """
-        if (number := signals.asked()) is not None:
+        if (number := signals.pending_signal()) is not None:
             raise signals.Stop(number)
         self._wait()
         began = time.perf_counter()

@@ -28,7 +28,7 @@ class EndRank(Callback):
         with Path(os.environ["PROCESSES"]).open("a") as file:
             file.write(f"{os.getpid()}\n")
         ranks.barrier()
-        if int(rank) == ranks.place().rank:
+        if int(rank) == ranks.rank():
             os.kill(os.getpid(), getattr(signal, name))
 
 
@@ -53,7 +53,7 @@ def work(rank: int, port: int, folder: Path, size: int, batches: list[int]) -> N
     ranks.enter(ranks.Place(rank, size, rank, size), dist.new_group(backend="gloo"))
     found: dict[Any, Any] = {of: learnt(of) for of in batches}
     torch.manual_seed(5)
-    ranks.draw_alike()
+    ranks.start_shared_rng()
     torch.manual_seed(rank)
     with ranks.shared_rng():
         found["alike"] = torch.rand(2)
@@ -78,5 +78,5 @@ def learnt(of: int) -> dict[str, Any]:
     for gradient in gradients.values():
         assert gradient is not None
         dist.all_reduce(gradient)
-        gradient /= ranks.size()
+        gradient /= ranks.world_size()
     return {"loss": loss.detach(), "gradients": gradients, "buffers": dict(made.named_buffers())}
