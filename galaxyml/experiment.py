@@ -72,7 +72,7 @@ def run(config: DictConfig, folder: Path) -> float:
         return _reached(here.metrics(), config, here)
     here.update_status(state="preparing", began=time.time(), ended=None, reason=None, left=None, **host_info())
     trainer = _trainer(config, here, here, module, _phases(module)[-1], pruning(config, here))
-    connect(trainer, config.batch_size)
+    connect(trainer, module, config.batch_size)
     try:
         with ranks.rank_zero_first():
             data.setup()
@@ -368,7 +368,7 @@ def _fit(trainer: lightning.Trainer, module: Any, data: Any, here: RunDir, name:
 
 
 def _device(trainer: lightning.Trainer) -> str:
-    many = f"{ranks.size()} x " if ranks.size() > 1 else ""
+    many = f"{ranks.world_size()} x " if ranks.world_size() > 1 else ""
     if trainer.strategy.root_device.type == "cuda":
         return f"{many}{torch.cuda.get_device_name()} ({trainer.precision})"
     return f"{many}CPU, {torch.get_num_threads()} threads ({trainer.precision})"

@@ -1,6 +1,7 @@
 """Where training runs, and in which precision."""
 
 import ctypes
+import logging
 import os
 import signal
 import sys
@@ -16,10 +17,13 @@ from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEn
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from galaxyml.runs.errors import UserError
 from galaxyml.training.stopping import WholeCheckpoints
 from galaxyml.training.trials import WAYS
+
+log = logging.getLogger(__name__)
 
 UNUSED = "ddp_find_unused_parameters_true"  # as Lightning calls it, which asks for it where it is needed
 STRATEGIES = ("auto", "ddp", UNUSED)
@@ -91,6 +95,11 @@ def trainer(
     if accelerator == "cpu" and devices in ("auto", -1, "-1"):
         devices = 1
     environment = _environment()
+    if num_nodes > 1 and isinstance(environment, LightningEnvironment):
+        raise UserError(
+            f"trainer.num_nodes={num_nodes}: start a process for each GPU of each machine by srun or torchrun, such as "
+            f"srun --nodes={num_nodes} --ntasks-per-node=N python -m galaxyml job FOLDER, with this run's folder."
+        )
     if _is_several(devices, num_nodes):
         options |= {"strategy": _ddp(strategy), "num_nodes": num_nodes}
     made = lightning.Trainer(
@@ -114,13 +123,14 @@ def trainer(
     return made
 
 
-def connect(made: lightning.Trainer, batch_size: int) -> None:
+def connect(made: lightning.Trainer, module: nn.Module, batch_size: int) -> None:
     """Starts the other processes of a run, or meets those that torchrun or srun started; nothing where there are none.
 
     Lightning does so when a fit begins; here what comes before it, such as decoding images, is shared as well.
 
     Args:
         made: The run's first trainer.
+        module: What it will fit.
         batch_size: Rows of a batch, in all processes.
 
     Raises:
@@ -133,6 +143,8 @@ def connect(made: lightning.Trainer, batch_size: int) -> None:
         )
     if made.world_size > 1 and made.strategy.launcher is not None:
         made.strategy.launcher.launch(made.strategy.setup_environment)
+        if made.strategy.root_device.type != "cuda" and any(isinstance(part, _BatchNorm) for part in module.modules()):
+            log.info("note: on CPUs each process normalises its own share of a batch (torch.nn.SyncBatchNorm: GPUs).")
 
 
 def lost_process(made: lightning.Trainer) -> str | None:
@@ -204,7 +216,10 @@ def _environment() -> ClusterEnvironment:
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        return SLURMEnvironment(auto_requeue=False)
+        try:
+            return SLURMEnvironment(auto_requeue=False)
+        except RuntimeError as error:  # processes that are not equally many on each machine
+            raise UserError(str(error)) from error
     return LightningEnvironment()
 
 
