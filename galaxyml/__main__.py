@@ -7,7 +7,7 @@ import os
 import sys
 
 from galaxyml.cli import commands, overrides
-from galaxyml.runs import progress, ranks
+from galaxyml.runs import progress
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError, config_error
 from galaxyml.runs.signals import Stop
@@ -21,12 +21,7 @@ def main() -> None:
     if commands.subcommand(sys.argv[1:]):
         return
     try:
-        place = ranks.rank_from_env()
-        if place.rank:  # it is started beside another that reads the command line
-            from galaxyml.training import processes
-
-            processes.serve_met()
-            return
+        _check_processes()
         if overrides.wants_quiet(sys.argv[1:]):
             os.environ[progress.CONSOLE] = "WARNING"
         sys.argv[1:] = overrides.prepare(sys.argv[1:])
@@ -43,7 +38,7 @@ def main() -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from galaxyml import sweeps
-    from galaxyml.sweeps.run_job import job
+    from galaxyml.sweeps.serial import job
 
     sweeps.register()
     full = os.environ.get("HYDRA_FULL_ERROR", "0")  # 1 is the wish of a person to see all of a traceback
@@ -62,10 +57,25 @@ def main() -> None:
         sys.exit(130)
     finally:
         os.environ["HYDRA_FULL_ERROR"] = full
-        if place.size > 1:
-            from galaxyml.training import processes
 
-            processes.dismiss()
+
+def _check_processes() -> None:
+    """Refuses to be one of several: a sweep is made by one process.
+
+    Raises:
+        UserError: If torchrun or srun has started several.
+    """
+    found = os.environ
+    if "TORCHELASTIC_RUN_ID" in found and found.get("WORLD_SIZE", "1") != "1":
+        program = "torchrun … -m"
+    elif found.get("SLURM_STEP_NUM_TASKS", "1") != "1":
+        program = "srun … python -m"
+    else:
+        return
+    raise UserError(
+        "this command is one process, which starts others by itself where trainer=ddp asks for them. Several start the "
+        f"job of one run: {program} galaxyml job FOLDER, with a run's folder, which this command makes."
+    )
 
 
 if __name__ == "__main__":

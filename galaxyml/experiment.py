@@ -1,12 +1,11 @@
 """One run: a catalog, a module fitted to it, predictions, and the stages that turn them into numbers and figures."""
 
-import copy
 import logging
+import math
 import os
 import time
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +23,20 @@ from galaxyml.reports import run_report
 from galaxyml.runs import ranks, signals
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.progress import track
-from galaxyml.runs.run_dir import RunDir, check_same
+from galaxyml.runs.provenance import host_info
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.runs.seeds import seed_all
-from galaxyml.sweeps.run_job import where
-from galaxyml.training import processes
 from galaxyml.training.averaging import EarlyStopping, WeightEMA
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, StatusWriter, checkpoints
 from galaxyml.training.dashboard import Dashboard
 from galaxyml.training.figure_logging import Figures
 from galaxyml.training.frozen_features import FrozenFeatures
-from galaxyml.training.hardware import KernelSettings, keep_memory, wished_kernels
+from galaxyml.training.hardware import KernelSettings, LostProcess, connect, keep_memory, wished_kernels
 from galaxyml.training.loggers import build_logger, check, log_final
 from galaxyml.training.phases import enter, phases
 from galaxyml.training.prediction_module import PredictionModule
 from galaxyml.training.predictions import FINAL
 from galaxyml.training.pruning import Pruned, pruning
-from galaxyml.training.sharding import Sharded
 from galaxyml.training.stopping import Stopping
 
 log = logging.getLogger(__name__)
@@ -47,13 +44,12 @@ log = logging.getLogger(__name__)
 PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
 
 
-def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
+def run(config: DictConfig, folder: Path) -> float:
     """Makes a run, or carries on with one: what is finished is kept, what is broken resumes from its last checkpoint.
 
     Args:
         config: The composed configuration.
         folder: The run's folder.
-        overrides: What the user changed, for the record.
 
     Returns:
         The metric that the configuration monitors; of a run of a search that is ended early, its last value.
@@ -65,28 +61,28 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     keep_memory()
     here = RunDir(folder)
     _check(config)
-    _check_siblings(here, config)
-    asked = copy.deepcopy(config)  # instantiate puts values in the place of interpolations
     module, data = _parts(config)
     stages_of(config)  # before the fit: a mistake in a stage shows at once
-    here.start(asked, overrides)
     if here.finished:
         if data.source.path.is_dir():
             here.check_data(data.source.name, data.digests())
         log.info("%s: finished before, kept.", here.name)
         return _reached(here.metrics(), config, here)
-    here.update_status(state="preparing", began=time.time(), ended=None, reason=None, left=None, **where())
+    here.update_status(state="preparing", began=time.time(), ended=None, reason=None, left=None, **host_info())
+    trainer = _trainer(config, here, here, module, _phases(module)[-1], pruning(config, here))
+    connect(trainer, module, config.batch_size)
     try:
-        with processes.together(config, here.path) as call:
+        with ranks.rank_zero_first():
             data.setup()
-            for note in data.notes:
-                log.info("note: %s", note)
-            call()
-            trainer = _learn(config, here, module, data)
+        for note in data.notes:
+            log.info("note: %s", note)
+        _learn(config, here, module, data, trainer)
     except Pruned as ended:
         log.info("%s: ended early, %s", here.name, ended)
         here.update_status(state="pruned", value=ended.value, left=None, ended=time.time())
         return ended.value
+    if not ranks.is_rank_zero():
+        return math.nan
     metrics = run_stages(config, here)
     reached = _reached(metrics, config, here)
     run_report.write(here, metrics)
@@ -94,21 +90,6 @@ def run(config: DictConfig, folder: Path, overrides: list[str]) -> float:
     here.write_metrics(metrics)  # last: it marks the run as finished
     here.update_status(state="finished", value=reached, monitor=config.monitor, left=None, ended=time.time())
     return reached
-
-
-def follow(config: DictConfig, folder: Path) -> None:
-    """Does what is done in `run` by several processes, as one that does not lead them.
-
-    Args:
-        config: The configuration, composed and resolved.
-        folder: The run's folder, in which the leader alone writes.
-    """
-    quiet()
-    keep_memory()
-    module, data = _parts(config)
-    data.setup()
-    with suppress(Pruned, signals.Stop):  # which all processes raise together
-        _learn(config, RunDir(folder), module, data)
 
 
 def _parts(config: DictConfig) -> tuple[Any, Any]:
@@ -132,10 +113,9 @@ def _phases(module: Any) -> tuple[str, ...]:
     return getattr(module, "phases", ("all",))
 
 
-def _learn(config: DictConfig, here: RunDir, module: Any, data: Any) -> lightning.Trainer:
+def _learn(config: DictConfig, here: RunDir, module: Any, data: Any, trainer: lightning.Trainer) -> None:
     """Fits a run's module, phase by phase, and writes predictions: what all processes of a job do together."""
     *first, last = _phases(module)
-    trainer = _trainer(config, here, here, module, last, pruning(config))
     if ranks.is_rank_zero():
         here.write_provenance(config.seed, _device(trainer), data.describe())
         here.write_catalog(data.catalog)
@@ -148,7 +128,6 @@ def _learn(config: DictConfig, here: RunDir, module: Any, data: Any) -> lightnin
         _fit_phase(phase, _trainer(config, here, part, module, phase), config, module, data, here, part)
     _fit_phase(last, trainer, config, module, data, here, here)
     _predict(trainer, module, data)
-    return trainer
 
 
 def _predict(trainer: lightning.Trainer, module: Any, data: Any, by: str | None = None) -> None:
@@ -257,8 +236,6 @@ def _check(config: DictConfig) -> None:
         raise UserError(f"views={config.views}: it must be a whole number from 1 (plain) to 8 (all symmetries).")
     _ending(config)
     check(config)
-    if config.ema is not None and config.trainer.get("strategy") == "fsdp":
-        raise UserError(f"ema={config.ema}: averages of weights are not dealt out; set ema=null or trainer=ddp.")
     wished_kernels(config.trainer)
     view_set(config.predict_views)
     if config.symmetry is not None:
@@ -271,13 +248,6 @@ def _check(config: DictConfig) -> None:
         raise UserError(f"name={name}: it must be a name for a folder, such as name=baseline.")
     if config.callbacks is not None and not isinstance(config.callbacks, DictConfig):
         raise UserError("callbacks must be a mapping, such as callbacks={stop: {_target_: …}}.")
-
-
-def _check_siblings(here: RunDir, config: DictConfig) -> None:
-    """Folds that will be joined must be made alike."""
-    for sibling in RunDir(here.path.parent).children():
-        if sibling.has_progress and sibling.name != here.name and sibling.group == here.group:
-            check_same(sibling, config, besides=("fold",))
 
 
 def _reached(metrics: dict[str, Any], config: DictConfig, here: RunDir) -> float:
@@ -311,6 +281,7 @@ def _trainer(
         of_config(config).prediction_writer(here),
         *instantiate(list((config.get("callbacks") or {}).values())),
         *_ending(config),
+        LostProcess(),
         Stopping(part),
         *checkpoints(part, config.monitor, config.mode, config.top_k),
     ]
@@ -339,9 +310,7 @@ def _fit_phase(
             _predict(trainer, module, data, by="net_untrained")
         if phase == "head":
             _warn_of_random_backbone(config)
-    # What is sharded does not become whole again.
-    fitted = copy.deepcopy(module) if isinstance(trainer.strategy, Sharded) else module
-    _fit(trainer, fitted, data, part, here.name)
+    _fit(trainer, module, data, part, here.name)
     load_weights(module, part, config.predict_with)
     if between:
         if module.tuning.progression:
@@ -398,7 +367,7 @@ def _fit(trainer: lightning.Trainer, module: Any, data: Any, here: RunDir, name:
 
 
 def _device(trainer: lightning.Trainer) -> str:
-    many = f"{ranks.size()} x " if ranks.size() > 1 else ""
+    many = f"{ranks.world_size()} x " if ranks.world_size() > 1 else ""
     if trainer.strategy.root_device.type == "cuda":
         return f"{many}{torch.cuda.get_device_name()} ({trainer.precision})"
     return f"{many}CPU, {torch.get_num_threads()} threads ({trainer.precision})"

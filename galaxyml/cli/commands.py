@@ -16,6 +16,7 @@ COMMANDS = {
     "page": ("galaxyml.page.command", "RUN…", "serve a web page on which people try finished runs"),
     "fetch": ("galaxyml.data.download.command", "NAME…", "fetch public data to where tasks read them (--list)"),
     "sky": ("galaxyml.sky.command", "FILE", "draw the simulated sky, or write a folder of labelled images"),
+    "job": ("galaxyml.sweeps.run_job", "FOLDER", "run or continue the run whose configuration lies in a folder"),
 }
 
 

@@ -163,7 +163,7 @@ def loader(batches: Dataset[dict[str, Tensor]], sampler: RowSampler, workers: in
         workers: Processes that gather ahead; 0 gathers in this one, which is fastest without a GPU.
     """
     return BatchLoader(
-        batches if ranks.size() == 1 else ShardedBatches(batches),
+        batches if ranks.world_size() == 1 else ShardedBatches(batches),
         batch_size=None,
         sampler=sampler,
         num_workers=workers,

@@ -31,20 +31,19 @@ class Job:
     Attributes:
         run: Its folder, which need not be there.
         overrides: What the user gave, by key.
+        fold: The fold that it holds out.
+        group: What was swept besides the fold; its runs are joined.
     """
 
     run: RunDir
     overrides: dict[str, str]
+    fold: int | None = None
+    group: str = ""
 
     @property
     def name(self) -> str:
         """Name of its folder."""
         return self.run.name
-
-    @property
-    def group(self) -> str:
-        """What was swept besides the fold; its runs are joined."""
-        return self.run.group
 
     @property
     def combination(self) -> str:
@@ -55,12 +54,6 @@ class Job:
     def config(self) -> DictConfig | None:
         """The configuration that it began with; None before that."""
         return self.run.config if self.run.started else None
-
-    @property
-    def fold(self) -> int | None:
-        """The fold that it holds out."""
-        found = re.match(r"fold-(\d+)", self.name)
-        return int(found.group(1)) if found else None
 
     @property
     def seed(self) -> int | None:
@@ -175,7 +168,12 @@ def jobs(sweep: RunDir, asked: Sequence[str] = ()) -> list[Job]:
     found = []
     for name in names:
         run = RunDir(sweep.path / name)
-        found.append(Job(run, _by_key(planned.get(name) or run.overrides)))
+        if (job := planned.get(name)) is not None:
+            found.append(Job(run, _by_key(job.overrides or run.overrides), job.fold, job.group))
+        elif run.started:
+            found.append(Job(run, _by_key(run.overrides), run.config.get("fold"), run.group))
+        else:
+            found.append(Job(run, {}))
     return sorted(found, key=lambda job: _natural(job.name))
 
 

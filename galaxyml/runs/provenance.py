@@ -1,11 +1,18 @@
 """Where a result came from: the command, the seed, the versions, the commit and the machine."""
 
+import json
+import os
 import platform
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+# Environment variables that a launcher gives to a job.
+COMMAND = "GALAXYML_COMMAND"  # what the user typed, as JSON
+PLACE = "GALAXYML_PLACE"  # where it runs, such as `GPU 1`
 
 PACKAGES = (
     "galaxyml",
@@ -36,9 +43,16 @@ def origin(seed: int, device: str) -> dict[str, Any]:
     return {"seed": seed, "command": _typed(), "versions": versions, **_commit(), "device": device}
 
 
+def host_info() -> dict[str, object]:
+    """Where this process runs, for a run's status."""
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+    place = os.environ.get(PLACE) or (f"GPU {gpus.replace(',', '+')}" if gpus else "")
+    return {"place": place, "host": socket.gethostname(), "pid": os.getpid()}
+
+
 def _typed() -> list[str]:
     """What the user typed after the name of the command."""
-    rest = sys.orig_argv[1:]
+    rest = json.loads(os.environ.get(COMMAND) or json.dumps(sys.orig_argv))[1:]
     return rest[2:] if rest[:1] == ["-m"] else rest[1:]
 
 

@@ -1,167 +1,60 @@
-"""The processes that work on one job together: which of them this one is, and what they tell each other.
+"""What the processes that work on one run share, on top of torch.distributed; a run in one process is a group of one.
 
-A job that runs in one process is a group of one, for which nothing here does or costs anything. The process that the
-user's command runs in has rank 0; it leads: it alone writes, prints and judges. `galaxyml.training.processes` brings
-the group together. torch is imported only where there are several.
+Rank 0 alone writes, prints and judges. Lightning brings the processes together (`galaxyml.training.hardware.connect`).
 """
 
-import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from galaxyml.runs.errors import UserError
+import torch
+import torch.distributed as dist
+from lightning.pytorch.utilities import rank_zero_only
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
 
+PATIENCE = timedelta(days=30)  # a survey takes long to decode, while the other processes wait
 
-@dataclass(frozen=True)
-class Place:
-    """Where a process stands among those of a job; all machines have equally many.
+
+class _Shared:
+    """What this process keeps of its group.
 
     Attributes:
-        rank: From 0 to size - 1.
-        size: Processes of the job.
-        local_rank: Rank among the processes of the same machine, and so the number of its GPU.
-        local_size: Processes of the same machine.
+        group: On CPUs, and patient; None before it is needed.
+        vote: The last question of `any_rank`, under way, and its answer.
+        stream: Where the random numbers stand that all processes draw alike.
     """
 
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-
-    @property
-    def nodes(self) -> int:
-        """Machines of the job."""
-        return self.size // self.local_size
+    group: Any = None
+    vote: "tuple[Any, Tensor] | None" = None
+    stream: "Tensor | None" = None
 
 
-class _Group:
-    """The group that this process belongs to now."""
-
-    def __init__(self) -> None:
-        self.place = Place()
-        self.patient: Any = None  # a process group on CPUs that waits for as long as it takes
-        self.asked: Any = None  # the answer to the last question of `any`, under way
-        self.stream: Tensor | None = None  # where the random numbers stand that all processes draw alike
+def world_size() -> int:
+    """Processes of the run."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-_group = _Group()
-
-
-def enter(place: Place, patient: Any) -> None:
-    """Makes this process one of several.
-
-    Args:
-        place: Where it stands.
-        patient: A process group of all of them, for tensors on CPUs, that waits for as long as it takes.
-    """
-    _group.place, _group.patient = place, patient
-
-
-def leave() -> None:
-    """Makes this process one by itself again."""
-    global _group
-    _group = _Group()
-
-
-def place() -> Place:
-    """Where this process stands."""
-    return _group.place
-
-
-def size() -> int:
-    """Processes of the job."""
-    return _group.place.size
+def rank() -> int:
+    """Number of this process, from 0; as its environment says before the processes have met."""
+    return dist.get_rank() if world_size() > 1 else int(getattr(rank_zero_only, "rank", None) or 0)
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is the one that writes, prints and judges, as one by itself is."""
-    return _group.place.rank == 0
+    """Whether this process is the one that writes, prints and judges."""
+    return rank() == 0
 
 
-# --- before there is a group
-
-
-def rank_from_env() -> Place:
-    """Where another program has put this process, which has started several: torchrun, or SLURM's srun.
-
-    Raises:
-        UserError: If it did not start equally many on all machines.
-    """
-    found = os.environ
-    if "TORCHELASTIC_RUN_ID" in found:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        place = Place(*(int(found[name]) for name in names))
-    elif int(found.get("SLURM_STEP_NUM_TASKS", 1)) > 1:  # SLURM_NTASKS is there in a batch script, too
-        tasks, nodes = int(found["SLURM_STEP_NUM_TASKS"]), int(found["SLURM_STEP_NUM_NODES"])
-        place = Place(int(found["SLURM_PROCID"]), tasks, int(found["SLURM_LOCALID"]), -(-tasks // nodes))
-    else:
-        return Place()
-    if place.size % place.local_size:
-        raise UserError(
-            f"{place.size} processes are not equally many on each machine. Start as many as a machine has GPUs: "
-            "srun --ntasks-per-node=N, or torchrun --nproc-per-node=N."
-        )
-    return place
-
-
-def first_host(hosts: str) -> str:
-    """The first of SLURM's list of machines.
-
-    >>> first_host("gpu[03-05,9],login1"), first_host("a-1,a-2")
-    ('gpu03', 'a-1')
-    """
-    found = re.match(r"([^,\[]+)(?:\[(\w+))?", hosts)
-    assert found is not None
-    return found.group(1) + (found.group(2) or "")
-
-
-def requested_world(trainer: Mapping[str, Any]) -> Place:
-    """What a configuration asks for: the place of its leader.
-
-    Args:
-        trainer: The configuration's `trainer`: `accelerator`, `devices` (a number; auto or -1 for all GPUs that are
-            there, or one CPU; or a list of GPUs) and, if there are several machines, `num_nodes`.
-
-    Raises:
-        UserError: If `devices` or `num_nodes` is none of these.
-    """
-    devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
-    if devices in ("auto", -1, "-1"):
-        count = _gpus() if trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") else 1
-    elif isinstance(devices, int) and not isinstance(devices, bool):
-        count = devices
-    elif isinstance(devices, str | bool):
-        count = 0
-    else:
-        count = len(devices)
-    if count < 1:
-        raise UserError(f"trainer.devices={devices}: it must be a whole number, 1 or more, auto, or a list of GPUs.")
-    if not isinstance(nodes, int) or isinstance(nodes, bool) or nodes < 1:
-        raise UserError(f"trainer.num_nodes={nodes}: it must be a whole number, 1 or more.")
-    return Place(size=count * nodes, local_size=count)
-
-
-def _gpus() -> int:
-    """GPUs that this process can see, or 1 where there is none."""
-    import torch
-
-    return max(torch.cuda.device_count(), 1)
-
-
-# --- what they tell each other
+# --- messages
 
 
 @contextmanager
 def rank_zero_first() -> Iterator[None]:
-    """A block that the leader runs before the others do, so that they find what it has made."""
+    """A block that rank 0 runs before the others do, so that they find what it has made."""
     if not is_rank_zero():
         barrier()
     yield
@@ -171,76 +64,69 @@ def rank_zero_first() -> Iterator[None]:
 
 def barrier() -> None:
     """Waits until all processes have come here, for as long as it takes."""
-    if size() > 1:
-        import torch.distributed as dist
-
-        dist.barrier(group=_group.patient)
+    if world_size() > 1:
+        dist.barrier(group=_patient())
 
 
 def broadcast(value: T) -> T:
-    """What the leader says of something that each may see otherwise, such as whether a file is there yet."""
-    if size() == 1:
+    """Rank 0's value of something that each process may see otherwise, such as whether a file is there yet."""
+    if world_size() == 1:
         return value
-    import torch.distributed as dist
-
-    said = [value]
-    dist.broadcast_object_list(said, src=0, group=_group.patient)
-    return said[0]
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=_patient())
+    return values[0]
 
 
 def gather_objects(value: T) -> list[T]:
-    """What each process has, by rank; for the leader alone, and nothing for the others."""
-    if size() == 1:
+    """The values of all processes, by rank, in rank 0; an empty list in the others."""
+    if world_size() == 1:
         return [value]
-    import torch.distributed as dist
-
-    found: list[Any] | None = [None] * size() if is_rank_zero() else None
-    dist.gather_object(value, found, dst=0, group=_group.patient)
-    return found or []
+    values: list[Any] | None = [None] * world_size() if is_rank_zero() else None
+    dist.gather_object(value, values, dst=0, group=_patient())
+    return values or []
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether any process has said yes; the same for all of them, which all have to ask, as often and in one order.
+    """Whether the flag is set in any process; all have to ask, equally often and in one order.
 
-    Of several processes, it is what they said the time before, so that none of them waits for the others.
+    Of several processes it is the answer to their question before this one, so that none waits for the others.
     """
-    if size() == 1:
+    if world_size() == 1:
         return flag
-    import torch
-    import torch.distributed as dist
-
-    before, said = _group.asked, torch.tensor([int(flag)])
-    _group.asked = dist.all_reduce(said, dist.ReduceOp.MAX, group=_group.patient, async_op=True), said
+    before, answer = _Shared.vote, torch.tensor([int(flag)])
+    _Shared.vote = dist.all_reduce(answer, dist.ReduceOp.MAX, group=_patient(), async_op=True), answer
     if before is None:
         return False
     before[0].wait()
     return bool(before[1])
 
 
-# --- a batch that is dealt out
+def _patient() -> Any:
+    """A group for tensors on CPUs that waits for as long as it takes; all processes make it at the same moment."""
+    if _Shared.group is None:
+        _Shared.group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    return _Shared.group
 
 
-def dealt(of: int) -> bool:
-    """Whether a batch of so many rows is dealt out; one with fewer rows than processes is given whole to each."""
-    return 1 < size() <= of
+# --- batches that are shared out
 
 
 def share(of: int) -> slice:
-    """Which rows of a batch this process works on: equally many each, the first ones one more where it does not go.
+    """Rows of a batch that this process works on: equally many each, the first ones one more where it does not divide.
 
     Args:
-        of: Rows of the batch.
+        of: Rows of the batch; one with fewer rows than processes is given whole to each.
     """
-    return _share(of, _group.place.rank) if dealt(of) else slice(0, of)
+    return _share(of, rank()) if _is_shared(of) else slice(0, of)
 
 
 def counted(of: int) -> slice:
-    """Which of its rows of a batch this process counts, so that every row counts once."""
-    return slice(0, of if is_rank_zero() or dealt(of) else 0)
+    """Rows of its share of a batch that this process counts in a metric, so that every row counts once."""
+    return slice(0, of if is_rank_zero() or _is_shared(of) else 0)
 
 
 def gather(rows: "Tensor", of: int) -> "Tensor":
-    """The rows of a whole batch, in its order, from those of all processes.
+    """The rows of a whole batch, in its order, from the shares of all processes.
 
     A gradient goes to the process's own rows. Of a function of all rows that every process computes, each then has the
     part of the gradient that its own rows cause; the sum over the processes is the gradient of the whole.
@@ -252,68 +138,65 @@ def gather(rows: "Tensor", of: int) -> "Tensor":
     Returns:
         Shape (N, ...).
     """
-    if not dealt(of):
+    if not _is_shared(of):
         return rows
-    import torch
-    import torch.distributed as dist
-
-    most = -(-of // size())
-    mine = rows.new_zeros(most, *rows.shape[1:])
-    mine[: len(rows)] = rows.detach()
-    every = rows.new_empty(size() * most, *rows.shape[1:])
-    dist.all_gather_into_tensor(every, mine)
-    shares = (_share(of, rank) for rank in range(size()))
-    parts = [part[: share.stop - share.start] for part, share in zip(every.split(most), shares, strict=True)]
-    parts[_group.place.rank] = rows
+    shares = [_share(of, each) for each in range(world_size())]
+    longest = shares[0].stop
+    padded = rows.new_zeros(longest, *rows.shape[1:])
+    padded[: len(rows)] = rows.detach()
+    gathered = rows.new_empty(world_size() * longest, *rows.shape[1:])
+    dist.all_gather_into_tensor(gathered, padded)
+    parts = [part[: own.stop - own.start] for part, own in zip(gathered.split(longest), shares, strict=True)]
+    parts[rank()] = rows
     return torch.cat(parts)
 
 
 def scale_for_mean(loss: "Tensor", of: int) -> "Tensor":
-    """What a process has to return as its loss, so that the mean of all gradients is that of the whole batch.
+    """The loss that a process has to return, so that DDP's mean of all gradients is that of the whole batch.
 
     Args:
-        loss: Of the whole batch, of rows that were `gather`.
+        loss: Of the whole batch, of rows that came from `gather`.
         of: Rows of the batch.
     """
-    return loss * size() if dealt(of) else loss
+    return loss * world_size() if _is_shared(of) else loss
 
 
-def _share(of: int, rank: int) -> slice:
-    least, more = divmod(of, size())
-    start = rank * least + min(rank, more)
-    return slice(start, start + least + (rank < more))
+def _is_shared(of: int) -> bool:
+    return 1 < world_size() <= of
+
+
+def _share(of: int, number: int) -> slice:
+    least, more = divmod(of, world_size())
+    start = number * least + min(number, more)
+    return slice(start, start + least + (number < more))
 
 
 # --- random numbers
 
 
-def draw_alike(state: "Tensor | None" = None) -> None:
+def start_shared_rng(state: "Tensor | None" = None) -> None:
     """Begins the random numbers that all processes draw alike.
 
     Args:
-        state: As `alike_state` has it; None for torch's random numbers on the CPU as they stand.
+        state: As `shared_rng_state` has it; None for torch's random numbers on the CPU as they stand.
     """
-    if size() > 1:
-        import torch
-
-        _group.stream = torch.get_rng_state() if state is None else state.cpu()
+    if world_size() > 1:
+        _Shared.stream = torch.get_rng_state() if state is None else state.cpu()
 
 
-def alike_state() -> "Tensor | None":
-    """Where the random numbers stand that all processes draw alike; None in one process by itself."""
-    return _group.stream
+def shared_rng_state() -> "Tensor | None":
+    """State of the random numbers that all processes draw alike; None in one process by itself."""
+    return _Shared.stream
 
 
 @contextmanager
 def shared_rng() -> Iterator[None]:
     """A block whose random numbers, drawn on the CPU, are the same in all processes: those for a whole batch."""
-    if _group.stream is None:
+    if _Shared.stream is None:
         yield
         return
-    import torch
-
     own = torch.get_rng_state()
-    torch.set_rng_state(_group.stream)
+    torch.set_rng_state(_Shared.stream)
     yield
-    _group.stream = torch.get_rng_state()
+    _Shared.stream = torch.get_rng_state()
     torch.set_rng_state(own)

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # What may differ when a run is carried on: where it runs and where its files lie, not what it computes.
-PLACES = ("name", "data_dir", "cache_dir", "hydra", "logger", "data.workers")
+PLACES = ("name", "group", "search", "data_dir", "cache_dir", "logger", "data.workers")
 WEIGHTS = "weights.safetensors"  # of a bundle; a run has checkpoints
 NAMED = {"val": "validation", "test": "test", "survey": "survey"}  # splits in sentences
 CAPTION = "Description"  # the word that PNG has for it
@@ -35,6 +36,23 @@ TableWriter = Callable[[pd.DataFrame], None]
 STATES = ("waiting", "preparing", "training", "predicting", "finished", "failed", "stopped", "pruned")
 # Of the trainer. The last four are how the same is computed, which differs in the last bits.
 HARDWARE = ("_target_", "accelerator", "devices", "num_nodes", "strategy", "tf32", "channels_last", "fused", "compile")
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One run that a sweep consists of.
+
+    Attributes:
+        overrides: What the user changed of the configuration.
+        fold: The fold that it holds out.
+        group: What was swept besides the fold, such as `seed-1`; runs that differ in the fold alone share it.
+        trial: Of a search, the number of the trial that it belongs to.
+    """
+
+    overrides: list[str]
+    fold: int
+    group: str = ""
+    trial: int | None = None
 
 
 class RunDir:
@@ -55,7 +73,8 @@ class RunDir:
     @property
     def group(self) -> str:
         """What was swept besides the fold, such as `seed-1`; runs that differ in the fold alone share it."""
-        return self.name.partition("_")[2]
+        path = self.path / "provenance.json"
+        return self.provenance()["group"] if path.is_file() else str(self.config.get("group") or "")
 
     # --- what was asked for
 
@@ -129,19 +148,21 @@ class RunDir:
         """
         write_json(self.path / "status.json", {**self.status(), **changes})
 
-    def jobs(self) -> dict[str, list[str]]:
-        """The runs that a sweep consists of, whether they have begun or not: name of the folder -> its overrides."""
+    def jobs(self) -> dict[str, PlannedJob]:
+        """The runs that a sweep consists of, whether they have begun or not, by the names of their folders."""
         path = self.path / "jobs.json"
-        return json.loads(path.read_text(encoding="utf-8"))["jobs"] if path.is_file() else {}
+        jobs = json.loads(path.read_text(encoding="utf-8"))["jobs"] if path.is_file() else {}
+        return {name: PlannedJob(**job) for name, job in jobs.items()}
 
-    def plan(self, jobs: dict[str, list[str]]) -> None:
+    def plan(self, jobs: dict[str, PlannedJob]) -> None:
         """Adds runs to those that a sweep consists of; see `jobs`. What is known of one that has begun stays."""
         known = self.jobs()
         new = {
-            name: each for name, each in jobs.items() if name not in known or not RunDir(self.path / name).has_progress
+            name: job for name, job in jobs.items() if name not in known or not RunDir(self.path / name).has_progress
         }
         if new:
-            write_json(self.path / "jobs.json", {"jobs": {**known, **new}})
+            content = {name: asdict(job) for name, job in {**known, **new}.items()}
+            write_json(self.path / "jobs.json", {"jobs": content})
 
     def logger_run_id(self, service: str) -> str | None:
         """What a service that keeps logs, such as `wandb`, calls the run; None if it does not know it."""
@@ -157,7 +178,7 @@ class RunDir:
     # --- what is known about its making
 
     def provenance(self) -> dict[str, Any]:
-        """Seed, versions, commit, device, and the data's folder, digests and notes."""
+        """Seed, versions, commit, device, fold and group, and the data's folder, digests and notes."""
         return self._json("provenance.json")
 
     def write_provenance(self, seed: int, device: str, data: dict[str, Any], joined: Sequence["RunDir"] = ()) -> None:
@@ -170,7 +191,9 @@ class RunDir:
         if self.has_progress:
             self.check_data(data["source"], data["sha256"])
             hardware = {key: value for key, value in self.provenance().items() if key == "hardware"}
-        content = origin(seed, device) | hardware | {"data": data}
+        config = self.config
+        content = origin(seed, device) | hardware | {"data": data, "group": str(config.get("group") or "")}
+        content["fold"] = None if joined else config.get("fold")
         content["joined"] = [os.path.relpath(run.path, self.path) for run in joined]
         write_json(self.path / "provenance.json", content)
 
@@ -445,7 +468,7 @@ class RunDir:
 
     def children(self) -> list["RunDir"]:
         """The runs in this folder, if it is a sweep's."""
-        return [RunDir(path.parents[1]) for path in sorted(self.path.glob("fold-*/.hydra/config.yaml"))]
+        return [RunDir(path.parents[1]) for path in sorted(self.path.glob("*/.hydra/config.yaml"))]
 
     def _json(self, name: str) -> dict[str, Any]:
         return json.loads(self._there(name).read_text(encoding="utf-8"))

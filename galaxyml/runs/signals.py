@@ -26,33 +26,33 @@ class Stop(BaseException):
         return 128 + self.number
 
 
-class _Watch:
-    """What has been asked for. There is one in a process, as there is one set of signal handlers.
+class _Handler:
+    """The handler of all signals that end a process.
 
     Attributes:
-        asked: Number of the signal that came while it was held back; None if none did.
-        held: Whether signals are held back.
+        pending: Number of the signal that came while it was held back; None if none did.
+        holding: Whether signals are held back.
     """
 
     def __init__(self) -> None:
-        self.asked: int | None = None
-        self.held = False
+        self.pending: int | None = None
+        self.holding = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.held and self.asked is None:
-            self.asked = number
+        if self.holding and self.pending is None:
+            self.pending = number
             return
         raise Stop(number)
 
 
-_watch = _Watch()
+_handler = _Handler()
 
 
 def install() -> None:
     """Makes the signals end this process's work by `Stop`; a library's handlers, if there are any, go."""
     if threading.current_thread() is threading.main_thread():
         for number in ENDING:
-            signal.signal(number, _watch)
+            signal.signal(number, _handler)
 
 
 @contextmanager
@@ -72,20 +72,20 @@ def watched() -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Within, the first signal is only kept (`asked`), for the work to end where it is best; a second one raises.
+    """Within, the first signal only waits (`pending_signal`), for the work to end where it is best; a second raises.
 
     Raises:
         Stop: At the end of the block, if a signal came that nobody answered.
     """
-    _watch.asked, _watch.held = None, True
+    _handler.pending, _handler.holding = None, True
     try:
         yield
-        if _watch.asked is not None:
-            raise Stop(_watch.asked)
+        if _handler.pending is not None:
+            raise Stop(_handler.pending)
     finally:
-        _watch.asked, _watch.held = None, False
+        _handler.pending, _handler.holding = None, False
 
 
-def asked() -> int | None:
+def pending_signal() -> int | None:
     """Number of the signal that came while signals were held back; None if none did."""
-    return _watch.asked
+    return _handler.pending

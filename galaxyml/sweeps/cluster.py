@@ -1,21 +1,21 @@
 """The runs of a sweep as jobs of a cluster, whose nodes share the folders of this machine."""
 
-import os
-import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
 from galaxyml.runs import signals
-from galaxyml.sweeps.serial import SerialLauncher, folder_of
-from galaxyml.sweeps.worker import Slot, Task
+from galaxyml.runs.errors import UserError
+from galaxyml.sweeps.run_job import Outcome
+from galaxyml.sweeps.serial import SerialLauncher, folder_of, prepare
+from galaxyml.sweeps.worker import Job
 
 if TYPE_CHECKING:
     from galaxyml.runs.run_dir import RunDir
-    from galaxyml.sweeps.live_table import Board
 
 
 class ClusterLauncher(SerialLauncher):
@@ -26,11 +26,11 @@ class ClusterLauncher(SerialLauncher):
 
     every = 2.0  # seconds between two looks
 
-    def submit(self, tasks: dict[int, Task]) -> None:
-        """Hands runs to the cluster, by their place in the sweep."""
+    def submit(self, jobs: dict[int, Job]) -> None:
+        """Hands runs to the cluster, by their numbers in the sweep."""
         raise NotImplementedError  # each kind of cluster has its own way
 
-    def ended(self, at: int) -> str | None:
+    def ended(self, number: int) -> str | None:
         """Why a run does not go on, in words, "" if it ended of itself; None while it waits or runs."""
         raise NotImplementedError  # as for `submit`
 
@@ -42,18 +42,27 @@ class ClusterLauncher(SerialLauncher):
         from galaxyml.runs.run_dir import RunDir
         from galaxyml.sweeps.live_table import Board
 
-        self.folders = folders = [RunDir(folder_of(config)) for config in configs]
+        self.runs = runs = [RunDir(folder_of(config)) for config in configs]
         self.begun = time.time()
-        self.submit({at: self._task(config) for at, config in enumerate(configs)})
-        board = Board([folder.path for folder in folders])
-        values: dict[int, float | None] = {}
+        board = Board([run.path for run in runs])
+        outcomes: dict[int, Outcome] = {}
+        jobs: dict[int, Job] = {}
+        for number, config in enumerate(configs):
+            try:
+                jobs[number] = self.job_of(prepare(config))
+            except UserError as error:
+                outcomes[number] = Outcome("failed", None, str(error))
+        self.submit(jobs)
         stopping: int | None = None
         with signals.watched(), board.shown():
-            while len(values) < len(configs):
+            for number, outcome in outcomes.items():
+                board.ended(number, outcome.state, outcome.reason)
+            while len(outcomes) < len(configs):
                 try:
-                    for at, folder in enumerate(folders):
-                        if at not in values and (why := self.ended(at)) is not None:
-                            values[at] = self._value(folder, board, at, why)
+                    for number in jobs:
+                        if number not in outcomes and (why := self.ended(number)) is not None:
+                            outcomes[number] = self._outcome(runs[number], number, why)
+                            board.ended(number, outcomes[number].state, outcomes[number].reason)
                     board.look()
                     time.sleep(self.every)
                 except signals.Stop as stop:
@@ -65,29 +74,27 @@ class ClusterLauncher(SerialLauncher):
         if stopping is not None:
             board.say(f"The same command with name={configs[0].name} carries on.")
             raise signals.Stop(stopping)
-        return [self.returned(config, values[at]) for at, config in enumerate(configs)]
+        return [self.returned(config, outcomes[number].value) for number, config in enumerate(configs)]
 
-    def told_end(self, at: int) -> bool:
+    def job_of(self, run: "RunDir") -> Job:
+        """What a node has to know of a run; its environment is the node's own."""
+        return Job(run.path, environment=None)
+
+    def has_ended(self, number: int) -> bool:
         """Whether a run's folder tells that it has come to an end since this command began, or is finished."""
-        status = self.folders[at].status()
+        status = self.runs[number].status()
         new = (status.get("ended") or 0) > self.begun
-        return self.folders[at].finished or (new and status["state"] in ("failed", "pruned", "stopped"))
+        return self.runs[number].finished or (new and status["state"] in ("failed", "pruned", "stopped"))
 
-    def _value(self, folder: "RunDir", board: "Board", at: int, why: str) -> float | None:
-        """The monitored metric of a run that has ended; None if it failed."""
-        if not self.told_end(at):
-            folder.update_status(state="failed", reason=why or "it ended and said nothing", ended=time.time())
-        status = folder.status()
-        state = "finished" if folder.finished else status["state"]
-        well = state in ("finished", "pruned")
-        board.ended(at, state, "" if well else str(status.get("reason") or ""))
-        if "value" in status or not well:
-            return status["value"] if well else None
-        return folder.metrics().get(folder.config.monitor)  # of a run from before there was a status
-
-    def _task(self, config: DictConfig) -> Task:
-        slot = Slot("", None, None)
-        return Task(config, self.task_function, None, os.getcwd(), list(sys.path), list(sys.orig_argv), slot)
+    def _outcome(self, run: "RunDir", number: int, why: str) -> Outcome:
+        """How a run has ended."""
+        if not self.has_ended(number):
+            run.update_status(state="failed", reason=why or "it ended and said nothing", ended=time.time())
+        status = run.status()
+        state = "finished" if run.finished else status["state"]
+        if state not in ("finished", "pruned"):
+            return Outcome(state, None, str(status.get("reason") or ""))
+        return Outcome(state, status.get("value"))
 
 
 def extra(package: str, name: str) -> Any:
@@ -96,10 +103,6 @@ def extra(package: str, name: str) -> Any:
     Raises:
         UserError: If it is not installed.
     """
-    from importlib import import_module
-
-    from galaxyml.runs.errors import UserError
-
     try:
         return import_module(package)
     except ModuleNotFoundError as error:

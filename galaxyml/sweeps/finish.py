@@ -142,7 +142,7 @@ def is_sweep(run: "RunDir") -> bool:
 
 def is_search(sweep: "RunDir") -> bool:
     """Whether a sweep's jobs are the trials of a search, which are not joined: the best is to be run on all folds."""
-    return any(name.partition("_")[2].startswith("trial-") for name in sweep.jobs())
+    return any(job.trial is not None for job in sweep.jobs().values())
 
 
 def join(sweep: "RunDir") -> list["RunDir"]:

@@ -20,9 +20,9 @@ from omegaconf import DictConfig, open_dict
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
 from galaxyml.sweeps import forkserver
-from galaxyml.sweeps.run_job import MEMORY
-from galaxyml.sweeps.serial import SerialLauncher, folder_of
-from galaxyml.sweeps.worker import Slot, Task, work
+from galaxyml.sweeps.run_job import MEMORY, Outcome, ended
+from galaxyml.sweeps.serial import SerialLauncher, folder_of, prepare
+from galaxyml.sweeps.worker import Job, Slot, work
 
 MOMENT = 0.25  # seconds between two looks at how far jobs are
 MEMORY_A_JOB = 3 * 2**30  # bytes that a machine without a GPU should have free for each of its slots
@@ -33,16 +33,18 @@ class Running:
     """A job that is running.
 
     Attributes:
-        at: Its place among all jobs.
+        number: Among all jobs.
         process: Its process, the leader of its group.
         answer: Where it answers.
         slot: Where it runs.
+        began: Seconds since 1970.
     """
 
-    at: int
+    number: int
     process: BaseProcess
     answer: Connection
     slot: Slot
+    began: float
 
 
 class PoolLauncher(SerialLauncher):
@@ -144,104 +146,100 @@ class _Pool:
         from galaxyml.sweeps.live_table import Board
 
         self.launcher, self.configs = launcher, list(configs)
-        self.folders = [RunDir(folder_of(config)) for config in configs]
-        self.board = Board([folder.path for folder in self.folders])
+        self.runs = [RunDir(folder_of(config)) for config in configs]
+        self.board = Board([run.path for run in self.runs])
         self.waiting = deque(range(len(configs)))
         self.running: list[Running] = []
         self.values: dict[int, float | None] = {}  # of the jobs that have ended
         self.retried: set[int] = set()
         self.stopping: int | None = None  # number of the signal that ends it all
-        self.fatal = False  # whether a file was bad that all jobs need
-        self.environment, self.folder, self.path = dict(os.environ), os.getcwd(), list(sys.path)
+        self.bad_data = False  # whether a file was bad that all jobs need
 
     def run(self) -> list[JobReturn]:
         """Runs all of them.
 
         Raises:
-            Stop: If a signal ended it.
-            SystemExit: If the data's files cannot be used.
+            UserError: If a job asks for more GPUs than there are.
+            Stop: If a signal came.
+            SystemExit: If a file was bad that all jobs need.
         """
-        warm = forkserver.context()  # takes seconds, in which the slots are counted
-        self.free = deque(self.launcher.slots_for(len(self.configs)))
-        with self.board.shown(len(self.free)):
+        slots = self.launcher.slots_for(len(self.configs))
+        self.free = deque(slots)
+        context = forkserver.context()
+        with self.board.shown(len(slots)):
             while self.running or (self.waiting and not self.ending):
                 try:
                     while self.waiting and self.free and not self.ending:
-                        self._start(warm, self.waiting.popleft(), self.free.popleft())
+                        self._start(context, self.waiting.popleft())
                     self._wait()
                 except signals.Stop as stop:
                     self._stop(stop.number)
         if self.stopping is not None:
             self.board.say(f"The same command with name={self.configs[0].name} carries on.")
             raise signals.Stop(self.stopping)
-        if self.fatal:
+        if self.bad_data:
             sys.exit(1)
-        return [self.launcher.returned(config, self.values[at]) for at, config in enumerate(self.configs)]
+        return [self.launcher.returned(config, self.values[number]) for number, config in enumerate(self.configs)]
 
     @property
     def ending(self) -> bool:
         """Whether no more jobs are started."""
-        return self.fatal or self.stopping is not None
+        return self.bad_data or self.stopping is not None
 
-    def _start(self, warm: Any, at: int, slot: Slot) -> None:
-        answer, theirs = warm.Pipe(duplex=False)
-        config = self.configs[at]
-        task = Task(config, self.launcher.task_function, self.environment, self.folder, self.path, sys.orig_argv, slot)
-        process = warm.Process(target=work, args=(task, theirs), name=self.folders[at].name)
+    def _start(self, context: Any, number: int) -> None:
+        """Starts a job on a free slot, unless its folder holds another run."""
+        try:
+            run = prepare(self.configs[number])
+        except UserError as error:
+            self._end(number, Outcome("failed", None, str(error)))
+            return
+        slot = self.free.popleft()
+        answer, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=work, args=(Job(run.path, slot), theirs), name=run.name)
+        began = time.time()
         process.start()
         theirs.close()
-        self.running.append(Running(at, process, answer, slot))
-        self.board.started(at, slot.name, process.pid)
+        self.running.append(Running(number, process, answer, slot, began))
+        self.board.started(number, slot.name, process.pid)
 
     def _wait(self) -> None:
         """Waits a moment, or until a job has ended."""
         wait([job.process.sentinel for job in self.running], timeout=MOMENT)
         for job in [job for job in self.running if not job.process.is_alive()]:
             self.running.remove(job)
-            self._ended(job)
+            job.process.join()
+            _kill_group(job.process)
+            self.free.append(job.slot)
+            outcome: Outcome | None = None
+            with suppress(EOFError, OSError):
+                outcome = job.answer.recv() if job.answer.poll() else None
+            job.answer.close()
+            self._end(job.number, outcome or ended(self.runs[job.number], job.process.exitcode, job.began))
         self.board.look()
 
-    def _ended(self, job: Running) -> None:
-        job.process.join()
-        _kill_group(job.process)
-        self.free.append(job.slot)
-        kind: str
-        said: Any
-        kind, said = "died", _death(job.process.exitcode)
-        with suppress(EOFError, OSError):
-            if job.answer.poll():
-                kind, said = job.answer.recv()
-        job.answer.close()
-        folder = self.folders[job.at]
-        self.values[job.at] = said if kind == "returned" else None
-        if self.values[job.at] is not None:
-            self.board.ended(job.at, "pruned" if folder.status().get("state") == "pruned" else "finished", "")
-            return
-        self.fatal = self.fatal or kind == "exit"
-        if kind in ("died", "broke"):
-            folder.update_status(state="failed", reason=said, ended=time.time())
-        reason = said or "see its log"
-        if not self._retry(job.at, reason):
-            self.board.ended(job.at, "stopped" if kind == "stopped" else "failed", reason)
+    def _end(self, number: int, outcome: Outcome) -> None:
+        self.values[number] = outcome.value
+        self.bad_data = self.bad_data or outcome.bad_data
+        if outcome.reason != MEMORY or not self._retry(number):
+            self.board.ended(number, outcome.state, outcome.reason)
 
-    def _retry(self, at: int, reason: str) -> bool:
+    def _retry(self, number: int) -> bool:
         """Puts a job that had too little memory into the queue again, where that is wanted."""
-        if not self.launcher.retry_out_of_memory or reason != MEMORY or at in self.retried:
+        if not self.launcher.retry_out_of_memory or number in self.retried:
             return False
-        before = self.configs[at]
+        before = self.configs[number]
         size, batches = before.batch_size, before.trainer.get("accumulate_grad_batches", 1)
         if size < 2:
             return False
         smaller = [f"batch_size={size // 2}", f"trainer.accumulate_grad_batches={2 * batches}"]
-        overrides = [*before.hydra.overrides.task, *smaller]
-        config = self.launcher.composed(overrides, before.hydra.job.num)
+        config = self.launcher.composed([*before.hydra.overrides.task, *smaller], before.hydra.job.num)
         with open_dict(config):  # in the same folder
-            config.hydra.sweep.subdir = before.hydra.sweep.subdir
             config.hydra.runtime.output_dir = before.hydra.runtime.output_dir
-        self.configs[at] = config
-        self.retried.add(at)
-        self.waiting.appendleft(at)
-        self.board.say(f"{self.folders[at].name}: {reason}; once more with {' '.join(smaller)}")
+            config.hydra.job.override_dirname = before.hydra.job.override_dirname
+        self.configs[number] = config
+        self.retried.add(number)
+        self.waiting.appendleft(number)
+        self.board.say(f"{self.runs[number].name}: {MEMORY}; once more with {' '.join(smaller)}")
         return True
 
     def _stop(self, number: int) -> None:
@@ -280,12 +278,3 @@ def _kill_group(process: BaseProcess) -> None:
     if process.pid is not None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def _death(code: int | None) -> str:
-    """How a process ended that did not say anything."""
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        more = ", which the system sends where memory runs out" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{more}"
-    return f"its process ended with status {code} and said nothing"

@@ -9,17 +9,19 @@ from typing import Any
 
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.sweeps.cluster import ClusterLauncher, extra
-from galaxyml.sweeps.worker import Task, run, settle
+from galaxyml.sweeps.serial import run_prepared
+from galaxyml.sweeps.worker import Job
 
 
-def on_node(task: Task, variables: Mapping[str, str]) -> Any:
+def on_node(job: Job, variables: Mapping[str, str]) -> Any:
     """Runs a run in a process of Ray, which ends with it."""
     os.environ.update(variables)
     signals.install()
-    settle(task)
+    job.settle()
     try:
-        return run(task).return_value
+        return run_prepared(RunDir(job.run)).value
     except signals.Stop as stop:
         sys.exit(stop.status)
 
@@ -50,7 +52,7 @@ class RayLauncher(ClusterLauncher):
             name: value for name, value in os.environ.items() if any(fnmatchcase(name, each) for each in environment)
         }
         self.address = address
-        self.asked = {"num_gpus": gpus_per_job, "num_cpus": cpus_per_job, "resources": dict(resources or {})}
+        self.requested = {"num_gpus": gpus_per_job, "num_cpus": cpus_per_job, "resources": dict(resources or {})}
 
     @cached_property
     def ray(self) -> Any:
@@ -60,29 +62,31 @@ class RayLauncher(ClusterLauncher):
     @property
     def slots(self) -> int:
         self._connect()
-        there = self.ray.cluster_resources()
+        available = self.ray.cluster_resources()
         pairs = (("GPU", "num_gpus"), ("CPU", "num_cpus"))
-        return max(1, min(int(there.get(name, 0) / self.asked[key]) for name, key in pairs if self.asked[key]))
+        return max(
+            1, min(int(available.get(name, 0) / self.requested[key]) for name, key in pairs if self.requested[key])
+        )
 
-    def submit(self, tasks: dict[int, Task]) -> None:
+    def submit(self, jobs: dict[int, Job]) -> None:
         self._connect()
-        there = self.ray.cluster_resources()
+        available = self.ray.cluster_resources()
         for name, key in (("GPU", "num_gpus"), ("CPU", "num_cpus")):
-            if self.asked[key] > there.get(name, 0):
+            if self.requested[key] > available.get(name, 0):
                 raise UserError(
-                    f"hydra.launcher.{name.lower()}s_per_job={self.asked[key]:g}: the cluster has "
-                    f"{there.get(name, 0):g}. Give less."
+                    f"hydra.launcher.{name.lower()}s_per_job={self.requested[key]:g}: the cluster has "
+                    f"{available.get(name, 0):g}. Give less."
                 )
         # A fresh process for each run; one that dies is told as failed, and not tried again.
-        remote = self.ray.remote(max_calls=1, max_retries=0, **self.asked)(on_node)
-        self.references = {at: remote.remote(task, self.variables) for at, task in tasks.items()}
+        remote = self.ray.remote(max_calls=1, max_retries=0, **self.requested)(on_node)
+        self.references = {number: remote.remote(job, self.variables) for number, job in jobs.items()}
 
-    def ended(self, at: int) -> str | None:
-        ready, _ = self.ray.wait([self.references[at]], timeout=0)
+    def ended(self, number: int) -> str | None:
+        ready, _ = self.ray.wait([self.references[number]], timeout=0)
         if not ready:
             return None
         try:
-            self.ray.get(self.references[at])
+            self.ray.get(self.references[number])
         except Exception as error:  # whatever Ray makes of it
             return f"Ray says {type(error).__name__}"
         return ""

@@ -1,14 +1,26 @@
-"""One run of a sweep, wherever it is run: what fails is told in one message, and kept with the run."""
+"""`galaxyml job FOLDER`: runs or continues the run whose configuration lies in a folder, wherever that is.
 
+Every launcher starts this command, or calls `run_job`. What fails is told in one message, and kept with the run.
+"""
+
+import argparse
 import logging
 import os
-import socket
+import signal
 import sys
+import threading
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from galaxyml.runs import progress
 from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.files import read_only
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.runs.signals import Stop, watched
 
 if TYPE_CHECKING:
@@ -16,72 +28,204 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("galaxyml")
 
-PLACE = "GALAXYML_PLACE"  # environment variable in which a launcher says where a job runs, such as `GPU 1`
-failures: dict[str, str] = {}  # of this process: name of a run's folder -> why it failed
+LOG = "galaxyml.log"
 MEMORY = "out of memory on the GPU"  # how the reason begins of a failure that a smaller batch may mend
+BAD_DATA = 65  # status of a job that no other one on the same files can do better than; EX_DATAERR of sysexits.h
 
 
-def job(config: "DictConfig") -> float | None:
-    """Runs one run, or carries on with it.
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        state: `finished`, `pruned`, `stopped` or `failed`.
+        value: The metric that it monitors; None if it failed.
+        reason: Why it failed, in one line.
+        bad_data: Whether the data's files cannot be used, so that all runs on them would fail alike.
+    """
+
+    state: str
+    value: float | None = None
+    reason: str = ""
+    bad_data: bool = False
+
+    @property
+    def status(self) -> int:
+        """Exit status of the command."""
+        return BAD_DATA if self.bad_data else int(self.value is None)
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m galaxyml job",
+        description="Runs or continues the run whose configuration lies in FOLDER/.hydra. Of several processes, each "
+        "is started with this command: by torchrun, by srun, or by itself where trainer=ddp asks for them.",
+    )
+    parser.add_argument("folder", type=Path, help="a run's folder, such as multirun/galaxyzoo/mine/fold-0")
+    parser.add_argument("--attached", action="store_true", help="end together with the process that has started it")
+    given = parser.parse_args(arguments)
+    if not RunDir(given.folder).started:
+        sys.exit(f"error: {given.folder} is not the folder of a run: it has no .hydra/config.yaml.")
+    if "LOCAL_RANK" in os.environ:  # which Lightning and torchrun give the processes that they start
+        end_with_parent(signal.SIGKILL)  # it may wait for others, where nothing else reaches it
+    elif given.attached:
+        end_with_parent(signal.SIGTERM)
+    try:
+        sys.exit(run_job(given.folder).status)
+    except Stop as stop:
+        sys.exit(stop.status)
+
+
+def run_job(folder: Path) -> Outcome:
+    """Runs a run, or continues it.
 
     Args:
-        config: Its composed configuration.
-
-    Returns:
-        The metric that it monitors; None if it failed, which is told.
+        folder: The run's folder, with its configuration.
 
     Raises:
-        SystemExit: If the data's files cannot be used: all runs on them would fail alike.
         Stop: If a signal ended it.
     """
-    from hydra.core.hydra_config import HydraConfig
+    from galaxyml.runs import ranks
 
-    from galaxyml.runs.run_dir import RunDir
+    run, began = RunDir(folder.absolute()), time.time()
+    config = run.config
+    if not ranks.is_rank_zero():
+        return _follow(run, config)
+    with _logged(run):
+        try:
+            with watched():
+                from galaxyml import experiment
 
-    hydra_config = HydraConfig.get()
-    here, began = RunDir(Path(hydra_config.runtime.output_dir)), time.time()
+                value = experiment.run(config, run.path)
+                return Outcome("pruned" if run.status().get("state") == "pruned" else "finished", value)
+        except Stop as stop:
+            if run.status():
+                run.update_status(state="stopped", reason=str(stop), ended=time.time())
+            print(f"\n{run.name}: {stop}. The same command with name={config.name} carries on.", file=sys.stderr)
+            raise
+        except Exception as error:  # whatever ends one run must not end the others
+            cause = user_error(error)
+            reason = _reason(error, cause)
+            if not run.has_progress or run.status().get("began", 0) >= began:  # else it was refused, and stays
+                run.update_status(state="failed", reason=reason, ended=time.time())
+            if cause is None:
+                log.exception("%s failed", run.name)
+            else:
+                log.error("error: %s", cause)
+            return Outcome("failed", None, reason, isinstance(cause, DataError))
+
+
+def _follow(run: RunDir, config: "DictConfig") -> Outcome:
+    """Does what rank 0 does, but for writing and printing: that is rank 0's."""
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    parent = os.getppid()
+    with ExitStack() as stack:
+        sys.stdout = stack.enter_context(open(os.devnull, "w"))
+        try:
+            with watched(), read_only(run.path):
+                from galaxyml import experiment
+
+                experiment.run(config, run.path)
+        except Stop:  # which all processes raise together, and rank 0 tells
+            pass
+        except Exception:
+            time.sleep(1)
+            if os.getppid() == parent:  # else it follows from the end of rank 0
+                log.exception("a process of %s failed", run.name)
+            os._exit(1)  # at once: threads of torch may still wait for others
+        finally:
+            sys.stdout = sys.__stdout__
+    return Outcome("finished", 0.0)
+
+
+def ended(run: RunDir, status: int | None, began: float) -> Outcome:
+    """How a job ended that was a process of its own, by its exit status and what its folder says.
+
+    Args:
+        run: The run.
+        status: Of its process; negative for the signal that ended it.
+        began: Seconds since 1970 when it was started.
+    """
+    told = run.status()
+    if (told.get("ended") or 0.0) < began:  # of another time
+        told = {}
+    if status == 0:
+        state = "pruned" if run.status().get("state") == "pruned" else "finished"
+        return Outcome(state, run.status().get("value"))
+    if told.get("state") == "stopped":
+        return Outcome("stopped", None, str(told["reason"]))
+    if told.get("state") == "failed":
+        return Outcome("failed", None, str(told["reason"]), status == BAD_DATA)
+    if status in (1, BAD_DATA):  # it was refused, and its folder stays as it was
+        return Outcome("failed", None, "see its log", status == BAD_DATA)
+    reason = _death(status)
+    run.update_status(state="failed", reason=reason, ended=time.time())
+    return Outcome("failed", None, reason)
+
+
+def end_with_parent(number: int) -> None:
+    """Sends this process a signal as soon as the process that has started it is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def user_error(error: BaseException | None) -> UserError | None:
+    """The user's part in an error; Hydra wraps what a constructor raises."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__
+    return error
+
+
+@contextmanager
+def _logged(run: RunDir) -> Iterator[None]:
+    """Within, what is logged goes to the run's log, with time and place; to the terminal as plain lines."""
+    file = logging.FileHandler(run.path / LOG)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handlers: list[logging.Handler] = [file]
+    if not _is_file(sys.stderr, run.path / LOG):  # as it is where a launcher has put the console there
+        handlers.append(logging.StreamHandler(sys.stderr))
+        handlers[-1].setLevel(os.environ.get(progress.CONSOLE, "INFO"))
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers[:] = handlers
+    root.setLevel(logging.INFO)
     try:
-        with watched():
-            from galaxyml import experiment
-
-            return experiment.run(config, here.path, list(hydra_config.overrides.task))
-    except Stop as stop:
-        if here.status():
-            here.update_status(state="stopped", reason=str(stop), ended=time.time())
-        print(f"\n{here.name}: {stop}. The same command with name={config.name} carries on.", file=sys.stderr)
-        raise
-    except Exception as error:  # whatever ends one run must not end the others
-        told = _user_error(error)
-        reason = failures[here.name] = _reason(error, told)
-        if not here.has_progress or here.status().get("began", 0) >= began:  # else it was refused, and stays
-            here.update_status(state="failed", reason=reason, ended=time.time())
-        if told is None:
-            log.exception("%s failed", here.name)
-            return None
-        log.error("error: %s", told)
-        if isinstance(told, DataError):
-            sys.exit(1)
-    return None
+        yield
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+        file.close()
 
 
-def where() -> dict[str, object]:
-    """Where this process runs, for a run's status."""
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
-    place = os.environ.get(PLACE) or (f"GPU {gpus.replace(',', '+')}" if gpus else "")
-    return {"place": place, "host": socket.gethostname(), "pid": os.getpid()}
+def _is_file(stream: Any, path: Path) -> bool:
+    """Whether a stream writes to a file, which exists."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except OSError:  # it is none of the system's
+        return False
 
 
-def _reason(error: Exception, told: UserError | None) -> str:
+def _reason(error: Exception, cause: UserError | None) -> str:
     """Why a run failed, in one line."""
-    if told is not None:
-        return str(told)
+    if cause is not None:
+        return str(cause)
     lines = str(error).strip().splitlines()
     kind = type(error).__name__
     return MEMORY if kind == "OutOfMemoryError" else f"{kind}: {lines[0]}" if lines else kind
 
 
-def _user_error(error: BaseException | None) -> UserError | None:
-    """The user's part in an error; Hydra wraps what a constructor raises."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__
-    return error
+def _death(status: int | None) -> str:
+    """How a process ended that told nothing."""
+    if status is not None and status < 0:
+        name = signal.Signals(-status).name
+        more = ", which the system sends where memory runs out" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{more}"
+    return f"its process ended with status {status} and said nothing"

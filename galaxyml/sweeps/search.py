@@ -1,7 +1,7 @@
 """A search: Hydra's sweeper that lets Optuna choose the values of each trial. Imports nothing heavy by itself.
 
 Trials are asked for in batches that fill the launcher. The study lies in a file or a database that several commands, on
-several machines, share; each of them carries on what is there (see `galaxyml.sweeps.search_storage`).
+several machines, share; each of them carries on what is there (see `galaxyml.runs.search_storage`).
 """
 
 import math
@@ -76,8 +76,8 @@ class OptunaSweeper(Sweeper):
             sys.exit(f"error: {error}")
 
     def _search(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        from galaxyml.runs import search_storage as studies
         from galaxyml.runs.files import write_text
-        from galaxyml.sweeps import search_storage as studies
         from galaxyml.sweeps.search_space import read_space
 
         optuna = studies.require_optuna()
@@ -118,13 +118,14 @@ class OptunaSweeper(Sweeper):
 
     def _check_kept(self, study: "Study", space: "Space", folder: Path) -> None:
         """Refuses a configuration that differs from that of earlier trials in more than what is searched."""
+        from galaxyml.runs import search_storage as studies
         from galaxyml.runs.run_dir import RunDir, check_same
-        from galaxyml.sweeps import search_storage as studies
 
-        trials = {f"trial-{trial.number:03d}": trial for trial in studies.begun(study)}
+        trials = {trial.number: trial for trial in studies.begun(study)}
         for run in RunDir(folder).children():
-            if run.has_progress and run.group in trials:
-                chosen = trials[run.group].user_attrs[studies.OVERRIDES]
+            search = run.config.get("search")
+            if search is not None and run.has_progress and search.trial in trials:
+                chosen = trials[search.trial].user_attrs[studies.OVERRIDES]
                 check_same(run, self._composed(space, chosen), besides=("fold",))
                 return
 
@@ -146,7 +147,7 @@ class OptunaSweeper(Sweeper):
 
     def _batch(self, study: "Study", space: "Space", folder: Path, me: str) -> list[int]:
         """The numbers of the trials to be launched next: those that others left behind, then new ones."""
-        from galaxyml.sweeps import search_storage as studies
+        from galaxyml.runs import search_storage as studies
 
         slots = self.n_jobs or max(getattr(self.launcher, "slots", 1) // max(len(space.folds), 1), 1)
         with studies.alone(folder):
@@ -173,7 +174,7 @@ class OptunaSweeper(Sweeper):
         """Runs trials, and tells the study what came of them."""
         from optuna.trial import TrialState
 
-        from galaxyml.sweeps import search_storage as studies
+        from galaxyml.runs import search_storage as studies
 
         assert self.config is not None
         assert self.launcher is not None
@@ -198,7 +199,7 @@ class OptunaSweeper(Sweeper):
 
     def _line(self, study: "Study", number: int) -> str:
         """What came of a trial."""
-        from galaxyml.sweeps import search_storage as studies
+        from galaxyml.runs import search_storage as studies
 
         assert self.config is not None
         trial = study.get_trials(deepcopy=False)[number]
@@ -218,8 +219,8 @@ class OptunaSweeper(Sweeper):
         """
         from optuna.trial import TrialState
 
+        from galaxyml.runs import search_storage as studies
         from galaxyml.runs.files import write_text
-        from galaxyml.sweeps import search_storage as studies
 
         assert self.config is not None
         trials = studies.begun(study)

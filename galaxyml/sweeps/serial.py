@@ -1,15 +1,26 @@
-"""Runs one after another, in this process; what all launchers of ours share."""
+"""Runs one after another; what all launchers of ours share."""
 
+import json
+import os
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
+from galaxyml.runs.provenance import COMMAND
+
+if TYPE_CHECKING:
+    from galaxyml.runs.run_dir import RunDir
+    from galaxyml.sweeps.run_job import Outcome
 
 
 class SerialLauncher(Launcher):
@@ -26,7 +37,7 @@ class SerialLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs all; what the user has to put right of the launcher's settings ends the command with status 1."""
         setup_globals()
-        configs = [self.composed(each, initial_job_idx + at) for at, each in enumerate(job_overrides)]
+        configs = [self.composed(each, initial_job_idx + number) for number, each in enumerate(job_overrides)]
         self.plan(configs)
         try:
             return self.launch_all(configs)
@@ -39,7 +50,7 @@ class SerialLauncher(Launcher):
         Raises:
             UserError: If the launcher's settings do not fit together, or this machine.
         """
-        return [self.run_here(config) for config in configs]
+        return [self.returned(config, run_by_itself(config).value) for config in configs]
 
     def composed(self, overrides: Sequence[str], number: int) -> DictConfig:
         """The configuration of one run, as Hydra's own launchers make it."""
@@ -47,38 +58,146 @@ class SerialLauncher(Launcher):
         with open_dict(config):
             config.hydra.job.id = str(number)
             config.hydra.job.num = number
-            config.hydra.runtime.output_dir = str(folder_of(config).absolute())
+            folder = Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
+            config.hydra.runtime.output_dir = str(folder.absolute())
         return config
 
     def plan(self, configs: Sequence[DictConfig]) -> None:
         """Keeps in the sweep's folder which runs it consists of."""
-        from galaxyml.runs.run_dir import RunDir
+        from galaxyml.runs.run_dir import PlannedJob, RunDir
 
-        jobs = {folder_of(config).name: list(config.hydra.overrides.task) for config in configs}
+        jobs = {
+            folder_of(config).name: PlannedJob(
+                list(config.hydra.overrides.task), config.fold, group_of(config), trial_of(config)
+            )
+            for config in configs
+        }
         RunDir(Path(self.config.hydra.sweep.dir)).plan(jobs)
 
-    def run_here(self, config: DictConfig) -> JobReturn:
-        """Runs one in this process."""
-        found = run_job(
-            hydra_context=self.hydra_context,
-            task_function=self.task_function,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
-        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        return found
-
     def returned(self, config: DictConfig, value: float | None) -> JobReturn:
-        """What Hydra is to know of a run that ended in another process; told to its callbacks as well."""
-        found = JobReturn(
+        """What Hydra is to know of a run that has ended; told to its callbacks as well."""
+        result = JobReturn(
             overrides=list(config.hydra.overrides.task), hydra_cfg=config, task_name=config.hydra.job.name
         )
-        found.return_value, found.status = value, JobStatus.COMPLETED
-        self.hydra_context.callbacks.on_job_end(config=config, job_return=found)
-        return found
+        result.return_value, result.status = value, JobStatus.COMPLETED
+        self.hydra_context.callbacks.on_job_end(config=config, job_return=result)
+        return result
+
+
+def job(config: DictConfig) -> float | None:
+    """Runs one run, for launchers that are not ours: what Hydra calls with a composed configuration."""
+    from hydra.core.hydra_config import HydraConfig
+
+    whole = config.copy()
+    OmegaConf.set_struct(whole, False)
+    whole.hydra = HydraConfig.get()
+    return run_by_itself(whole).value
+
+
+def run_by_itself(config: DictConfig) -> "Outcome":
+    """Runs one run to its end.
+
+    Raises:
+        SystemExit: If the data's files cannot be used: all runs on them would fail alike.
+        Stop: If a signal ended it.
+    """
+    from galaxyml.sweeps.run_job import Outcome
+
+    try:
+        outcome = run_prepared(prepare(config))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return Outcome("failed", None, str(error))
+    if outcome.bad_data:
+        sys.exit(1)
+    return outcome
+
+
+def run_prepared(run: "RunDir") -> "Outcome":
+    """Runs a job: in this process, or in some of its own where several are to be started.
+
+    Raises:
+        Stop: If a signal ended it.
+    """
+    from galaxyml.sweeps.run_job import ended, run_job
+
+    if not has_several_processes(run.config) or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return run_job(run.path)
+    began = time.time()
+    environment = {COMMAND: json.dumps(sys.orig_argv), **os.environ}
+    process = subprocess.Popen(command(run), env=environment, start_new_session=True)
+    outcome = ended(run, wait_for(process), began)
+    if process.returncode < 0:
+        print(f"{run.name}: {outcome.reason}", file=sys.stderr)
+    return outcome
+
+
+def wait_for(process: "subprocess.Popen[bytes]") -> int:
+    """Waits for a job's end and hands signals on to it; gives its status.
+
+    Raises:
+        Stop: If a signal came, when the job has ended.
+    """
+    stop: signals.Stop | None = None
+    with signals.watched():
+        while True:
+            try:
+                status = process.wait()
+                break
+            except signals.Stop as received:
+                stop = stop or received
+                process.send_signal(received.number)
+    if stop is not None:
+        raise stop
+    return status
+
+
+def prepare(config: DictConfig) -> "RunDir":
+    """Writes the configuration of a run into its folder; on carrying on, makes sure that it is still the same.
+
+    Raises:
+        UserError: If it is not, or not that of the folds that it will be joined with; then nothing is written.
+    """
+    from galaxyml.runs.run_dir import RunDir, check_same
+
+    run, hydra = RunDir(folder_of(config)), config.hydra
+    own = config.copy()
+    OmegaConf.set_struct(own, False)
+    del own["hydra"]
+    own.name = str(config.name)  # it may be the time, which the job would read anew
+    own.group = group_of(config)
+    if (trial := trial_of(config)) is not None:
+        study = {key: hydra.sweeper[key] for key in ("storage", "study_name")}
+        own.search = {"trial": trial, **study, "pruner": OmegaConf.to_container(hydra.sweeper.pruner)}
+    for sibling in RunDir(run.path.parent).children():
+        if sibling.has_progress and sibling.name != run.name and sibling.group == own.group:
+            check_same(sibling, own, besides=("fold",))
+    run.start(own, list(hydra.overrides.task))
+    return run
+
+
+def has_several_processes(config: DictConfig) -> bool:
+    """Whether a run may be the work of several processes, so that it needs some of its own."""
+    usual = {"strategy": "auto", "devices": 1, "num_nodes": 1}
+    return any(config.trainer.get(key, value) != value for key, value in usual.items())
+
+
+def command(run: "RunDir") -> list[str]:
+    """What runs a job, and ends with this process."""
+    return [sys.executable, "-m", "galaxyml", "job", str(run.path), "--attached"]
 
 
 def folder_of(config: DictConfig) -> Path:
     """The folder of the run that a composed configuration is of."""
-    return Path(OmegaConf.select(config, "hydra.sweep.dir")) / str(OmegaConf.select(config, "hydra.sweep.subdir"))
+    return Path(config.hydra.runtime.output_dir)
+
+
+def trial_of(config: DictConfig) -> int | None:
+    """The number of the search's trial that a run belongs to."""
+    return OmegaConf.select(config, "hydra.sweeper.trial")
+
+
+def group_of(config: DictConfig) -> str:
+    """What was swept besides the fold, such as `seed-1`; runs that differ in the fold alone share it."""
+    trial = trial_of(config)
+    return f"trial-{trial:03d}" if trial is not None else str(config.hydra.job.override_dirname).replace("/", "-")

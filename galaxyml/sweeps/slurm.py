@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from galaxyml.runs import ranks, signals
+from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import write_json
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.sweeps.cluster import ClusterLauncher, extra
-from galaxyml.sweeps.serial import folder_of
-from galaxyml.sweeps.worker import Task, run, settle
+from galaxyml.sweeps.serial import run_prepared
+from galaxyml.sweeps.worker import Job
 
 GONE = 20.0  # seconds after which a job that the queue does not have any more has ended
 
@@ -31,21 +32,15 @@ class OnNode:
     checkpoint, and the job is put into the queue again.
     """
 
-    task: Task
+    job: Job
 
     def __call__(self) -> Any:
         signals.ENDING[:] = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2]
         signals.install()  # in the place of submitit's, which would look for a checkpoint of its own kind
         logging.getLogger("submitit").setLevel(logging.ERROR)  # it tells every signal that it does not mind
-        place = ranks.rank_from_env()
-        if place.rank:  # of a run on several GPUs, beside the one that leads
-            from galaxyml.training import processes
-
-            processes.serve_met()
-            return None
+        self.job.settle()
         try:
-            settle(self.task)
-            return run(self.task).return_value
+            return run_prepared(RunDir(self.job.run)).value
         except signals.Stop as stop:
             job = _job_id()
             if stop.number == signal.SIGUSR2 or _preempted(job):
@@ -56,11 +51,6 @@ class OnNode:
                     subprocess.run(["scontrol", "requeue", job], check=False)
                 time.sleep(60)  # SLURM ends it
             sys.exit(stop.status)
-        finally:
-            if place.size > 1:
-                from galaxyml.training import processes
-
-                processes.dismiss()
 
 
 class SlurmLauncher(ClusterLauncher):
@@ -118,42 +108,42 @@ class SlurmLauncher(ClusterLauncher):
     def slots(self) -> int:
         return int(self.parameters.get("slurm_array_parallelism", 32))
 
-    def submit(self, tasks: dict[int, Task]) -> None:
+    def submit(self, jobs: dict[int, Job]) -> None:
         sweep = Path(self.config.hydra.sweep.dir)
-        self.kept = sweep / "slurm" / "jobs.json"
-        known = json.loads(self.kept.read_text(encoding="utf-8")) if self.kept.is_file() else {}
+        self.ids_file = sweep / "slurm" / "jobs.json"
+        before = json.loads(self.ids_file.read_text(encoding="utf-8")) if self.ids_file.is_file() else {}
         queued = _queue()
-        names = {at: folder_of(task.config).name for at, task in tasks.items()}
-        self.jobs = {at: known[name] for at, name in names.items() if known.get(name) in queued}
-        new = [at for at in tasks if at not in self.jobs]
+        names = {number: job.run.name for number, job in jobs.items()}
+        self.ids = {number: before[name] for number, name in names.items() if before.get(name) in queued}
+        new = [number for number in jobs if number not in self.ids]
         if new:
-            made = extra("submitit", "slurm").AutoExecutor(folder=sweep / "slurm" / "%j", cluster="slurm")
-            made.update_parameters(**self.parameters)
+            executor = extra("submitit", "slurm").AutoExecutor(folder=sweep / "slurm" / "%j", cluster="slurm")
+            executor.update_parameters(**self.parameters)
             try:
-                with made.batch():
-                    found = [made.submit(OnNode(tasks[at])) for at in new]
+                with executor.batch():
+                    submitted = [executor.submit(OnNode(jobs[number])) for number in new]
             except Exception as error:  # submitit's, or those of the sbatch that it runs
                 raise UserError(f"SLURM does not take these jobs: {str(error).splitlines()[0]}") from error
-            self.jobs |= {at: job.job_id for at, job in zip(new, found, strict=True)}
-        write_json(self.kept, known | {name: self.jobs[at] for at, name in names.items()})
+            self.ids |= {number: job.job_id for number, job in zip(new, submitted, strict=True)}
+        write_json(self.ids_file, before | {name: self.ids[number] for number, name in names.items()})
         self.gone: dict[int, float] = {}
-        self.looked, self.queued = time.monotonic(), queued | set(self.jobs.values())
+        self.looked, self.queued = time.monotonic(), queued | set(self.ids.values())
 
-    def ended(self, at: int) -> str | None:
+    def ended(self, number: int) -> str | None:
         if time.monotonic() - self.looked > 1:
             self.looked, self.queued = time.monotonic(), _queue()
-        job = self.jobs[at]
+        job = self.ids[number]
         if job in self.queued:
-            self.gone.pop(at, None)
+            self.gone.pop(number, None)
             return None
         # It may be on its way back into the queue, and the folder may be a moment behind.
-        since = self.gone.setdefault(at, time.monotonic())
-        if not self.told_end(at) and time.monotonic() - since < GONE:
+        since = self.gone.setdefault(number, time.monotonic())
+        if not self.has_ended(number) and time.monotonic() - since < GONE:
             return None
-        return f"SLURM ended job {job}; see {self.kept.parent / job.split('_')[0]}"
+        return f"SLURM ended job {job}; see {self.ids_file.parent / job.split('_')[0]}"
 
     def stop(self, number: int) -> None:
-        subprocess.run(["scancel", *self.jobs.values()], check=False)
+        subprocess.run(["scancel", *self.ids.values()], check=False)
 
 
 def _queue() -> set[str]:

@@ -1,23 +1,20 @@
 """The process of one job of a pool: forked from one that has imported everything, and a leader of its own group."""
 
+import json
 import logging
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
-from hydra._internal.callbacks import Callbacks
-from hydra.core.utils import JobReturn, JobRuntime, run_job, setup_globals
-from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict
-
-import galaxyml.sweeps.finish  # noqa: F401 - registers the name of a run's folder
+from galaxyml.runs.provenance import COMMAND, PLACE
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.runs.signals import Stop, install
 from galaxyml.sweeps import forkserver
-from galaxyml.sweeps.run_job import PLACE, failures
+from galaxyml.sweeps.run_job import LOG, run_job
+from galaxyml.sweeps.serial import command, has_several_processes
 
 
 @dataclass(frozen=True)
@@ -30,102 +27,70 @@ class Slot:
         threads: Of the CPU; None for what it has by itself.
     """
 
-    name: str
-    gpus: tuple[str, ...] | None
-    threads: int | None
+    name: str = ""
+    gpus: tuple[str, ...] | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a process is told.
+class Job:
+    """What a process of another machine, or one that was forked from another, has to know of a job.
 
     Attributes:
-        config: Composed, with Hydra's part.
-        task_function: Takes the configuration.
+        run: The run's folder, an absolute path.
+        slot: Where it runs.
         environment: All of it; None for the process' own.
         folder: Working folder.
         path: Where modules are found.
-        command: What the user typed, for the record.
-        slot: Where it runs.
+        typed: What the user typed, for the record.
     """
 
-    config: DictConfig
-    task_function: Any
-    environment: dict[str, str] | None
-    folder: str
-    path: list[str]
-    command: list[str]
-    slot: Slot
+    run: Path
+    slot: Slot = Slot()
+    environment: dict[str, str] | None = field(default_factory=lambda: dict(os.environ))
+    folder: str = field(default_factory=os.getcwd)
+    path: list[str] = field(default_factory=lambda: list(sys.path))
+    typed: list[str] = field(default_factory=lambda: list(sys.orig_argv))
+
+    def settle(self) -> None:
+        """Makes this process the job's own: its output, its environment, its GPUs and its threads."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        with (self.run / LOG).open("ab") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        if self.environment is not None:
+            os.environ.clear()
+            os.environ.update(self.environment)
+        os.environ |= {PLACE: self.slot.name, COMMAND: json.dumps(self.typed)}
+        if self.slot.gpus is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self.slot.gpus)
+        os.chdir(self.folder)
+        sys.path[:] = self.path
+        if self.slot.threads is not None:
+            import torch
+            from threadpoolctl import threadpool_limits
+
+            os.environ["OMP_NUM_THREADS"] = str(self.slot.threads)  # for processes that it starts
+            torch.set_num_threads(self.slot.threads)
+            threadpool_limits(self.slot.threads)
 
 
-def work(task: Task, answer: Connection) -> None:
-    """Runs a job and answers `(how, what)`, or nothing if it dies.
-
-    That is ("returned", value), ("stopped", ""), or the reason of a failure after "failed", "exit" (for which all jobs
-    would fail), or "broke" (before the run itself began).
-    """
+def work(job: Job, answer: Connection) -> None:
+    """Runs a job and answers its `Outcome`; the launcher reads that of a job that answers none from its folder."""
     try:
         install()
         os.setsid()  # what it starts can be ended with it, and a Ctrl-C in the terminal goes to the launcher alone
         forkserver.end_with_parent(signal.SIGTERM)
-        settle(task)
-        value = run(task).return_value
-        name = Path(task.config.hydra.runtime.output_dir).name
-        answer.send(("returned", value) if value is not None else ("failed", failures.get(name, "")))
+        job.settle()
+        run = RunDir(job.run)
+        if has_several_processes(run.config):
+            os.execv(sys.executable, command(run))
+        outcome = run_job(run.path)
+        answer.send(outcome)
+        sys.exit(outcome.status)
     except Stop as stop:
-        answer.send(("stopped", str(stop)))
         sys.exit(stop.status)
-    except SystemExit:
-        name = Path(task.config.hydra.runtime.output_dir).name
-        answer.send(("exit", failures.get(name, "")))
-        raise
-    except Exception as error:  # before the run itself began, which tells its own
-        answer.send(("broke", f"{type(error).__name__}: {error}"))
-        raise
     finally:
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-
-
-def run(task: Task) -> JobReturn:
-    """Runs the job as Hydra does; its console is its log."""
-    with open_dict(task.config):  # the console is the same file
-        handlers = task.config.hydra.job_logging.root.handlers
-        task.config.hydra.job_logging.root.handlers = [name for name in handlers if name != "console"]
-    setup_globals()
-    JobRuntime.instance().set("name", task.config.hydra.job.name)
-    return run_job(
-        # Its callbacks are called by the launcher, in the process that knows all jobs; of the rest nothing is asked.
-        hydra_context=HydraContext(config_loader=None, callbacks=Callbacks()),  # type: ignore[arg-type]
-        task_function=task.task_function,
-        config=task.config,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
-
-
-def settle(task: Task) -> None:
-    """Makes a process the job's own: its output, its environment, its GPUs and its threads."""
-    log = Path(task.config.hydra.runtime.output_dir) / f"{task.config.hydra.job.name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    if task.environment is not None:
-        os.environ.clear()
-        os.environ.update(task.environment)
-    os.environ[PLACE] = task.slot.name
-    if task.slot.gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(task.slot.gpus)
-    os.chdir(task.folder)
-    sys.path[:] = task.path
-    sys.orig_argv = task.command
-
-    if task.slot.threads is not None:
-        import torch
-        from threadpoolctl import threadpool_limits
-
-        os.environ["OMP_NUM_THREADS"] = str(task.slot.threads)  # for processes that it starts
-        torch.set_num_threads(task.slot.threads)
-        threadpool_limits(task.slot.threads)

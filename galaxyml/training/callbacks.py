@@ -28,7 +28,7 @@ class EpochSeeds(Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         seed_all(self.seed, "epoch", trainer.current_epoch, 0)
         if trainer.world_size > 1:
-            ranks.draw_alike()  # views of pictures, which then are those of one process; dropout is each one's own
+            ranks.start_shared_rng()  # views of images, as one process draws them; dropout is each one's own
             seed_all(self.seed, "epoch", trainer.current_epoch, "rank", trainer.global_rank)
 
 

@@ -46,7 +46,7 @@ class Dashboard(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.seen += len(batch["index"]) * ranks.size()
+        self.seen += len(batch["index"]) * ranks.world_size()
         self.ended = time.monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:

@@ -1,33 +1,37 @@
 """Where training runs, in which precision, and with which kernels."""
 
 import ctypes
-import inspect
 import logging
+import os
+import signal
 import sys
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from datetime import timedelta
 from typing import Any, Self
 
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.plugins import ClusterEnvironment
+from lightning.pytorch.plugins import ClusterEnvironment, TorchSyncBatchNorm
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from torch.nn.parallel import DistributedDataParallel
+from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
-from galaxyml.training.batch_norm import GroupBatchNorm
 from galaxyml.training.optimizers import restore_optimizer_state
-from galaxyml.training.sharding import Sharded
 from galaxyml.training.stopping import WholeCheckpoints
 
 log = logging.getLogger(__name__)
 
 UNUSED = "ddp_find_unused_parameters_true"  # as Lightning calls it, which asks for it where it is needed
-STRATEGIES = ("auto", "ddp", UNUSED, "fsdp")
+STRATEGIES = ("auto", "ddp", UNUSED)
+COLLECTIVE = timedelta(minutes=30)  # after which a step that one process does not take is given up
 
 
 def keep_memory() -> None:
@@ -220,99 +224,172 @@ def trainer(
     num_nodes: int = 1,
     **options: Any,
 ) -> lightning.Trainer:
-    """Lightning's trainer with the precision that the hardware is best at, for all processes that work on this job.
+    """Lightning's trainer with the precision that the hardware is best at.
 
     Args:
         accelerator: As Lightning takes it: auto, cpu, gpu, …
         precision: As Lightning takes it, or `auto`.
-        strategy: What several processes do: `ddp` (or `auto`) has the whole net in each, `fsdp` a part of its weights.
+        strategy: `ddp` (or `auto`) where several processes work on the run, each with the whole net.
             `ddp_find_unused_parameters_true` is for nets with weights on which their outputs do not depend.
-        devices: As `galaxyml.runs.ranks.requested_world` takes it; how many processes there are is decided by then.
-        num_nodes: Machines; likewise.
+        devices: As Lightning takes them: a number; auto or -1 for all GPUs, or one CPU; or a list of GPUs.
+        num_nodes: Machines, each with equally many processes.
         **options: The trainer's other arguments; those of `Kernels` are not Lightning's, but `KernelSettings`'s.
 
     Raises:
-        UserError: If there is no such strategy.
+        UserError: If there is no such strategy, or not as many processes as it takes.
     """
     if strategy not in STRATEGIES:
         raise UserError(f"trainer.strategy={strategy}: it must be one of {', '.join(STRATEGIES)}.")
     options = {key: value for key, value in options.items() if key not in KERNELS}
     if accelerator == "auto" and not torch.cuda.is_available():
         accelerator = "cpu"  # a Mac's GPU has no double precision, in which metrics are summed
-    place = ranks.place()
-    plugins: list[Any] = [WholeCheckpoints(), Joined()]
-    if place.size > 1:
-        count = devices if isinstance(devices, list) else place.local_size
-        options |= {"devices": count, "num_nodes": place.nodes, "strategy": _strategy(strategy)}
-        plugins.append(GroupBatchNorm())
-    else:
-        options["devices"] = devices if isinstance(devices, list) else 1
+    _check_devices(devices, num_nodes, accelerator)
+    if accelerator == "cpu" and devices in ("auto", -1, "-1"):
+        devices = 1
+    environment = _environment()
+    if num_nodes > 1 and isinstance(environment, LightningEnvironment):
+        raise UserError(
+            f"trainer.num_nodes={num_nodes}: start a process for each GPU of each machine by srun or torchrun, such as "
+            f"srun --nodes={num_nodes} --ntasks-per-node=N python -m galaxyml job FOLDER, with this run's folder."
+        )
+    if _is_several(devices, num_nodes):
+        options |= {"strategy": _ddp(strategy), "num_nodes": num_nodes}
     made = lightning.Trainer(
         accelerator=accelerator,
+        devices=devices,
         precision=best_precision(accelerator) if precision == "auto" else precision,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        plugins=plugins,
+        plugins=[WholeCheckpoints(), environment, *([SyncBatchNorms()] if on_gpu(accelerator) else [])],
         **options,
     )
+    if (started := _world_size(environment)) > 1 and started != made.world_size:
+        raise UserError(
+            f"{started} processes were started, but the trainer is for {made.world_size}. Set trainer=ddp, "
+            "trainer.devices=N for N processes on each machine, and trainer.num_nodes."
+        )
     _leave_signals(made)
     return made
 
 
-def _strategy(name: str) -> Strategy:
-    if name == "fsdp":
-        return Sharded()
-    # Layers of batch norm share their statistics, so that no buffer differs.
-    known = inspect.signature(DistributedDataParallel).parameters
-    buffers = (
-        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    )  # its name in older torch
-    options: Any = {buffers: False, "find_unused_parameters": name == UNUSED, "gradient_as_bucket_view": True}
-    return DDPStrategy(**options)
+def connect(made: lightning.Trainer, module: nn.Module, batch_size: int) -> None:
+    """Starts the other processes of a run, or meets those that torchrun or srun started; nothing where there are none.
+
+    Lightning does so when a fit begins; here what comes before it, such as decoding images, is shared as well.
+
+    Args:
+        made: The run's first trainer.
+        module: What it will fit.
+        batch_size: Rows of a batch, in all processes.
+
+    Raises:
+        UserError: If a batch cannot be shared out.
+    """
+    if made.world_size > batch_size:
+        raise UserError(
+            f"batch_size={batch_size}: it is shared out to {made.world_size} processes; give {made.world_size} or "
+            "more, or set trainer.devices to fewer."
+        )
+    if made.world_size > 1 and made.strategy.launcher is not None:
+        made.strategy.launcher.launch(made.strategy.setup_environment)
+        if made.strategy.root_device.type != "cuda" and any(isinstance(part, _BatchNorm) for part in module.modules()):
+            log.info("note: on CPUs each process normalises its own share of a batch (torch.nn.SyncBatchNorm: GPUs).")
+
+
+def lost_process(made: lightning.Trainer) -> str | None:
+    """How a process ended that Lightning has started and that was lost; None if none was."""
+    processes = getattr(made.strategy.launcher, "procs", [])
+    until = time.monotonic() + 2  # connections break a little before a process has ended
+    while processes and time.monotonic() < until:
+        for number, process in enumerate(processes, 2):
+            if status := process.poll():
+                how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+                return f"process {number} of {made.world_size} {how}"
+        time.sleep(0.1)
+    return None
+
+
+class LostProcess(Callback):
+    """Explains an error that follows from the end of another process of the run."""
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        if isinstance(exception, RuntimeError) and (reason := lost_process(trainer)):
+            raise UserError(f"{reason}. The same command carries on.") from exception
+
+
+class SyncBatchNorms(TorchSyncBatchNorm):
+    """Batch norm over the rows of all processes, by torch's SyncBatchNorm, which there is for GPUs alone.
+
+    timm's converter keeps the activation that some of its layers have. Layers of other classes, which do more than
+    batch norm, stay as they are. A fitted net keeps the layers: in evaluation they are plain batch norm.
+    """
+
+    KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        for module in list(model.modules()):
+            for name, layer in module.named_children():
+                if type(layer) in self.KINDS:
+                    setattr(module, name, convert_sync_batchnorm(layer))
+        return model
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        return model
+
+
+def _check_devices(devices: Any, num_nodes: Any, accelerator: str) -> None:
+    count = devices if isinstance(devices, int) and not isinstance(devices, bool) else 0
+    if devices not in ("auto", -1, "-1") and (count < 1 if isinstance(devices, int | str) else not devices):
+        raise UserError(f"trainer.devices={devices}: it must be a whole number, 1 or more, auto, or a list of GPUs.")
+    if not isinstance(num_nodes, int) or isinstance(num_nodes, bool) or num_nodes < 1:
+        raise UserError(f"trainer.num_nodes={num_nodes}: it must be a whole number, 1 or more.")
+    if on_gpu(accelerator) and count > torch.cuda.device_count():
+        raise UserError(
+            f"trainer.devices={count}: this process sees {torch.cuda.device_count()} GPUs. Set fewer, or give it all "
+            "of them (with SLURM, --gpus-per-node and no --gpus-per-task)."
+        )
+
+
+def _is_several(devices: Any, num_nodes: int) -> bool:
+    """Whether so many devices, on so many machines, are more than one."""
+    if devices in ("auto", -1, "-1"):
+        devices = torch.cuda.device_count()
+    return (devices if isinstance(devices, int) else len(devices)) * num_nodes > 1
+
+
+def _environment() -> ClusterEnvironment:
+    """Who has started the processes: torchrun, a step of SLURM with several tasks, or Lightning.
+
+    Lightning would also take a batch script of SLURM for several processes.
+    """
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        try:
+            return SLURMEnvironment(auto_requeue=False)
+        except RuntimeError as error:  # processes that are not equally many on each machine
+            raise UserError(str(error)) from error
+    return LightningEnvironment()
+
+
+def _world_size(environment: ClusterEnvironment) -> int:
+    """Processes that were started from outside."""
+    return 1 if isinstance(environment, LightningEnvironment) else environment.world_size()
+
+
+def _ddp(name: str) -> Strategy:
+    return DDPStrategy(find_unused_parameters=name == UNUSED, gradient_as_bucket_view=True, timeout=COLLECTIVE)
 
 
 def _leave_signals(made: lightning.Trainer) -> None:
     """Leaves signals to `galaxyml.training.stopping`.
 
     Lightning 2.6 lets a run end with status 0, and talks to other processes from within the signal's handler, in the
-    middle of whatever they do, waiting for the GPU at each step.
+    middle of whatever they do, waiting for the GPU at each step. It has no public way to leave signals alone.
     """
     connector: Any = made._signal_connector
     loop: Any = made.fit_loop.epoch_loop
     connector.register_signal_handlers = loop._broadcast_sigterm_tensor = lambda: None
-
-
-class Joined(ClusterEnvironment):
-    """Tells Lightning of processes that have found each other, so that it neither starts nor looks for any.
-
-    Nor does it then see SLURM, whose jobs it would put back into the queue in a way of its own.
-    """
-
-    main_address, main_port = "", 0  # of no use, as they are connected
-
-    @property
-    def creates_processes_externally(self) -> bool:
-        return True
-
-    @staticmethod
-    def detect() -> bool:
-        return False
-
-    def world_size(self) -> int:
-        return ranks.size()
-
-    def set_world_size(self, size: int) -> None: ...
-
-    def global_rank(self) -> int:
-        return ranks.place().rank
-
-    def set_global_rank(self, rank: int) -> None: ...
-
-    def local_rank(self) -> int:
-        return ranks.place().local_rank
-
-    def node_rank(self) -> int:
-        return ranks.place().rank // ranks.place().local_size

@@ -157,7 +157,7 @@ class LightCurveTables(BasePredictionWriter):
             self.table = self.open_table(split) if ranks.is_rank_zero() else None
             self.write = self.table.__enter__() if self.table is not None else None
         self.waiting.append({name: values.cpu() for name, values in prediction.items()})
-        if sum(len(part["index"]) for part in self.waiting) * ranks.size() >= AT_ONCE:
+        if sum(len(part["index"]) for part in self.waiting) * ranks.world_size() >= AT_ONCE:
             self._flush(data)
 
     def on_predict_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:

@@ -1,17 +1,16 @@
 """Ends a run of a search that does worse than the others did at the same epoch."""
 
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as lightning
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from galaxyml.runs import ranks
-from galaxyml.sweeps.search_storage import FOLDS, PRUNED, handle, open_storage, require_optuna
+from galaxyml.runs.run_dir import RunDir
+from galaxyml.runs.search_storage import FOLDS, PRUNED, handle, open_storage, require_optuna
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -70,22 +69,22 @@ class Pruning(Callback):
             raise Pruned(last if value is None else value)
 
 
-def pruning(config: DictConfig) -> list[Callback]:
-    """What ends a run early, if Hydra runs it for a search; nothing otherwise.
+def pruning(config: DictConfig, run: RunDir) -> list[Callback]:
+    """What ends a run early, if it belongs to a search; nothing otherwise.
 
     Args:
-        config: The run's.
+        config: The run's; its `search` has `trial`, `storage`, `study_name` and `pruner`.
+        run: Its folder.
     """
-    search: Any = HydraConfig.get().sweeper if HydraConfig.initialized() and ranks.is_rank_zero() else {}
-    searched = ranks.broadcast(search.get("trial") is not None)
-    if not searched:
+    search = config.get("search")
+    if search is None:
         return []
     if not ranks.is_rank_zero():
         return [Pruning(None, config.monitor, False)]
     optuna = require_optuna()
     study = optuna.load_study(
         study_name=search.study_name,
-        storage=open_storage(search.storage, Path(HydraConfig.get().runtime.output_dir).parent),
+        storage=open_storage(search.storage, run.path.parent),
         sampler=optuna.samplers.RandomSampler(),  # nothing is asked for here
         pruner=instantiate(search.pruner),
     )

@@ -44,68 +44,68 @@ class Stopping(Checkpoint):
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
-        self.kept: dict[str, Any] = {}  # of an unfinished epoch
-        self.told = False
+        self.saved: dict[str, Any] = {}  # of an unfinished epoch
+        self.announced = False
 
     def state_dict(self) -> dict[str, Any]:
-        return self.kept
+        return self.saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.kept = state_dict
+        self.saved = state_dict
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if self.kept:
+        if self.saved:
             # Lightning does so only if it has not asked for the loader before, as it does to count steps.
             batches: Any = trainer.train_dataloader
-            if batches.sampler.batch_size != self.kept["batch_size"]:
+            if batches.sampler.batch_size != self.saved["batch_size"]:
                 raise UserError(
-                    f"{self.run.path} was stopped within an epoch of batches of {self.kept['batch_size']}, and cannot "
+                    f"{self.run.path} was stopped within an epoch of batches of {self.saved['batch_size']}, and cannot "
                     f"go on with batches of {batches.sampler.batch_size}. Give the same batch_size."
                 )
-            batches.load_state_dict(self.kept["loader"])
-            _set_random_state(self.kept["random"], self.kept["alike"])
+            batches.load_state_dict(self.saved["loader"])
+            _set_random_state(self.saved["random"], self.saved["shared"])
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if self._asked():
+        if self._stop_requested():
             self._stop()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
         logged = trainer.fit_loop.epoch_loop._results
-        if self.kept:
-            for name, sums in self.kept["sums"].items():
+        if self.saved:
+            for name, sums in self.saved["sums"].items():
                 for state, value in sums.items():
                     setattr(logged[name], state, getattr(logged[name], state) + value.to(trainer.strategy.root_device))
-            self.kept = {}
+            self.saved = {}
         done = arguments[-1] + 1
         within = done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
-        if not self._asked() or not within:
+        if not self._stop_requested() or not within:
             return
         batches: Any = trainer.train_dataloader
         states = ("value", "cumulated_batch_size")
         sums = {name: {state: getattr(entry, state) for state in states} for name, entry in logged.items()}
-        self.kept = {
+        self.saved = {
             "batch_size": batches.sampler.batch_size,
             "loader": batches.state_dict(),
             "random": ranks.gather_objects(_random_state()),
-            "alike": ranks.alike_state(),
+            "shared": ranks.shared_rng_state(),
             "sums": sums,
         }
         trainer.save_checkpoint(self.run.checkpoints / "last.ckpt")
         self._stop()
 
     def on_validation_batch_end(self, *_: Any) -> None:
-        if signals.asked() is not None and not self.told:
-            self.told = True
+        if signals.pending_signal() is not None and not self.announced:
+            self.announced = True
             print(f"{self.run.name}: stops when the epoch is validated; a second signal stops at once.", flush=True)
 
     @staticmethod
-    def _asked() -> bool:
+    def _stop_requested() -> bool:
         """Whether a signal has come; all processes of the run say the same."""
-        return ranks.any_rank(signals.asked() is not None)
+        return ranks.any_rank(signals.pending_signal() is not None)
 
     @staticmethod
     def _stop() -> NoReturn:
-        raise signals.Stop(signals.asked() or signal.SIGTERM)
+        raise signals.Stop(signals.pending_signal() or signal.SIGTERM)
 
 
 def _random_state() -> dict[str, Any]:
@@ -121,19 +121,19 @@ def _random_state() -> dict[str, Any]:
     }
 
 
-def _set_random_state(states: list[dict[str, Any]], alike: Tensor | None) -> None:
+def _set_random_state(states: list[dict[str, Any]], shared: Tensor | None) -> None:
     """Sets the random numbers of this process.
 
     Args:
         states: Of each process of the run when it was stopped; of more, or fewer, each goes on with its own beginning.
-        alike: Of what all of several processes drew alike, which is what one process draws from its own.
+        shared: State of those that several processes drew alike, which one process draws from its own.
     """
-    if len(states) != ranks.size():
-        torch.set_rng_state((states[0]["torch"] if alike is None else alike).cpu())
-        ranks.draw_alike()
+    if len(states) != ranks.world_size():
+        torch.set_rng_state((states[0]["torch"] if shared is None else shared).cpu())
+        ranks.start_shared_rng()
         return
-    ranks.draw_alike(alike)
-    state = states[ranks.place().rank]
+    ranks.start_shared_rng(shared)
+    state = states[ranks.rank()]
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002 - as above

@@ -27,7 +27,7 @@ from galaxyml.sweeps.search_space import read_space
 
 optuna = pytest.importorskip("optuna", reason="galaxyml[optuna] is not installed")
 
-from galaxyml.sweeps import search_storage as studies  # noqa: E402
+from galaxyml.runs import search_storage as studies  # noqa: E402
 from galaxyml.sweeps.search import OptunaSweeper, _first, _last  # noqa: E402
 
 Command = Callable[..., tuple[int, str]]

@@ -12,7 +12,6 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from galaxyml.runs import ranks
-from galaxyml.training.batch_norm import GroupBatchNorm
 
 
 class EndRank(Callback):
@@ -28,16 +27,14 @@ class EndRank(Callback):
         with Path(os.environ["PROCESSES"]).open("a") as file:
             file.write(f"{os.getpid()}\n")
         ranks.barrier()
-        if int(rank) == ranks.place().rank:
+        if int(rank) == ranks.rank():
             os.kill(os.getpid(), getattr(signal, name))
 
 
 def net() -> nn.Module:
-    """Convolution and batch norm over pictures, and batch norm over numbers."""
+    """A convolution over images."""
     torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5), nn.Tanh(), nn.Flatten(), nn.Linear(80, 3), nn.BatchNorm1d(3)
-    )
+    return nn.Sequential(nn.Conv2d(2, 5, 3), nn.Tanh(), nn.Flatten(), nn.Linear(80, 3))
 
 
 def curved(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -50,15 +47,14 @@ def work(rank: int, port: int, folder: Path, size: int, batches: list[int]) -> N
     torch.set_num_threads(1)
     store = dist.TCPStore("127.0.0.1", port, is_master=False)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(minutes=2))
-    ranks.enter(ranks.Place(rank, size, rank, size), dist.new_group(backend="gloo"))
     found: dict[Any, Any] = {of: learnt(of) for of in batches}
     torch.manual_seed(5)
-    ranks.draw_alike()
+    ranks.start_shared_rng()
     torch.manual_seed(rank)
     with ranks.shared_rng():
-        found["alike"] = torch.rand(2)
+        found["shared"] = torch.rand(2)
     found["own"] = torch.rand(2)
-    found["told"] = ranks.broadcast(rank + 7)
+    found["broadcast"] = ranks.broadcast(rank + 7)
     found["gathered"] = ranks.gather_objects(rank)
     found["any"] = [ranks.any_rank(rank == 1 and step == 2) for step in range(5)]
     torch.save(found, folder / f"{rank}.pt")
@@ -71,12 +67,12 @@ def learnt(of: int) -> dict[str, Any]:
     torch.manual_seed(1)
     images, targets = torch.randn(of, 2, 6, 6), torch.randn(of, 3)
     mine = ranks.share(of)
-    made = GroupBatchNorm().apply(net())
+    made = net()
     loss = curved(ranks.gather(made(images[mine]), of), ranks.gather(targets[mine], of))
     ranks.scale_for_mean(loss, of).backward()
     gradients = {name: parameter.grad for name, parameter in made.named_parameters()}
     for gradient in gradients.values():
         assert gradient is not None
         dist.all_reduce(gradient)
-        gradient /= ranks.size()
-    return {"loss": loss.detach(), "gradients": gradients, "buffers": dict(made.named_buffers())}
+        gradient /= ranks.world_size()
+    return {"loss": loss.detach(), "gradients": gradients}
