@@ -14,7 +14,6 @@ MOMENTS = 7  # sums that every measure follows from
 CENTRE = 0.5  # of fractions: moments about it lose fewer digits than those about 0
 GALAXIES_AT_ONCE = 2048
 LEAST = 20  # galaxies that a correlation is given for
-TIE = 1e-6  # fractions of votes that are nearer than this are the same
 
 
 def asked(true: np.ndarray, votes: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from galaxyml.runs.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-    from galaxyml.kinds.scored import ScoredPredictions
+    from galaxyml.evaluation.scored import ScoredPredictions
 
 EXAMPLES = """\
 examples:
@@ -23,22 +23,6 @@ classes, numbers or anomalies. Intervals and p are those of objects: another tra
 
 MEAN = "mean"  # of the features, in the place of a feature's name
 PLACES = ("1st", "2nd", "3rd")
-NAMES = {
-    "pearson": "r",
-    "mae": "MAE",
-    "rmse": "RMSE",
-    "nrmse": "RMSE / standard deviation",
-    "r2": "R2",
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "macro_f1": "macro F1",
-    "f1": "F1",
-    "macro_auc": "macro AUC",
-    "auc": "AUC",
-    "nll": "NLL",
-    "brier": "Brier",
-    "ece": "ECE",
-}
 PAIRED = {"pearson": "r", "mae": "MAE"}  # of two runs on votes
 
 
@@ -123,7 +107,8 @@ def _read(folders: Sequence[Path], split: str | None, survey: str | None, least:
     """What the runs said of the objects that all predicted, in the same order."""
     import numpy as np
 
-    from galaxyml.kinds.scored import aligned, load_scored
+    from galaxyml.evaluation.scored import aligned
+    from galaxyml.kinds import load_scored
     from galaxyml.runs.run_dir import RunDir
 
     if len(folders) < 2:
@@ -140,14 +125,14 @@ def _read(folders: Sequence[Path], split: str | None, survey: str | None, least:
         others = {other: load_scored(lacking, other, least) for other in ("test", "val", "survey") if other != name}
         there = [other for other, found in others.items() if found is not None]
         example = next((found for found in [*by_split[name], *others.values()] if found is not None), None)
-        what = f"{example.objects} {example.known}" if example is not None else "objects whose truth is known"
+        what = f"{example.words.noun} {example.words.known}" if example is not None else "objects whose truth is known"
         advice = f"Give --split {there[0]}." if there and split is not None else "There is nothing to compare it by."
         raise UserError(f"{lacking.path} predicted no {name} {what}. {advice}")
     found = aligned([said for said in by_split[name] if said is not None], name)
     if survey is None:
         return found
-    if found[0].kind != "votes":
-        raise UserError(f"--survey {survey}: only votes have surveys, and these runs are on {found[0].kind}.")
+    if found[0].words.stratum != "survey":
+        raise UserError(f"--survey {survey}: these runs predict {found[0].words.targets}, which have no surveys.")
     surveys = sorted(set(found[0].strata))
     if survey not in surveys:
         raise UserError(f"All runs predicted no {name} galaxy of '{survey}'. {did_you_mean(survey, surveys)}")
@@ -162,7 +147,7 @@ def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int
 
     found = measured(runs, resamples=resamples)
     counts = runs[0].counts()
-    votes = runs[0].kind == "votes"
+    votes = bool(runs[0].words.stratum)
     rows: list[dict[str, Any]] = []
     for key in found[0]:
         metric, _, column = key.partition("/")
@@ -171,7 +156,7 @@ def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int
         survey, _, feature = column.partition(":")
         place = {"survey": survey, "feature": feature or MEAN} if votes else {"column": column}
         for run, numbers in zip(runs, found, strict=True):
-            row = {**place, "metric": metric, "objects": counts.get(key, len(run.ids)), "run": str(run.where)}
+            row = {**place, "metric": metric, "objects": counts.get(key, len(run.ids)), "run": str(run.path)}
             row["value"] = float(numbers[key][0])
             if run is not runs[0]:
                 gap = Difference.of(found[0][key], numbers[key])
@@ -230,7 +215,7 @@ def _show(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredic
     from rich.markup import escape
     from rich.table import Table
 
-    console, objects = _console(folders), example.objects
+    console, objects = _console(folders), example.words.noun
     column = "feature" if "feature" in table else "column"
     everything = table["feature"] == MEAN if "feature" in table else table["column"] == ""
     overall, by_column = table[everything], table[~everything]
@@ -242,7 +227,7 @@ def _show(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredic
     for number, row in enumerate(overall.to_dict("records")):
         at = number % len(places)
         first, last = at == 0, at == len(places) - 1
-        name = _named(row["metric"]) if first else ""
+        name = example.words.label(row["metric"]) if first else ""
         cells = [escape(str(row["survey"])) if first else ""] if "survey" in row else []
         cells += [name, places[at], f"{row['value']:.4f}"]
         cells += ["", ""] if first else [_bold(row["difference"], row["low"], row["high"], 4), f"{row['p']:.3f}"]
@@ -251,9 +236,9 @@ def _show(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredic
     for (survey, metric), rows in by_column.groupby(
         [by_column["survey"] if "survey" in table else by_column["metric"], "metric"], sort=False
     ):
-        title = _named(str(metric))
+        title = example.words.label(str(metric))
         shown = Table(title=escape(f"{title}, {survey}" if "survey" in table else title), title_justify="left")
-        shown.add_column(example.column, no_wrap=True)
+        shown.add_column(example.words.column, no_wrap=True)
         for name in (objects, *places):
             shown.add_column(name, justify="right", no_wrap=True)
         if len(places) == 2:
@@ -273,10 +258,6 @@ def _show(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredic
         f"Differences are paired over the same {objects}, 95 % interval in brackets; bold where it leaves out 0.",
         highlight=False,
     )
-
-
-def _named(metric: str) -> str:
-    return NAMES.get(metric, metric.replace("_", " "))
 
 
 def _place(at: int) -> str:

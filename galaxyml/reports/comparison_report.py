@@ -17,7 +17,7 @@ from galaxyml.runs.run_dir import RunDir
 if TYPE_CHECKING:
     import pandas as pd
 
-    from galaxyml.kinds.scored import ScoredPredictions
+    from galaxyml.evaluation.scored import ScoredPredictions
 
 MOST = 40  # columns that a figure has room for
 
@@ -36,11 +36,11 @@ def write(
     """
     with tempfile.TemporaryDirectory() as aside:
         figure = differences(table, example)
-        lines = [f"# {len(folders)} runs compared on {len(example.ids):,} {example.objects}"]
+        lines = [f"# {len(folders)} runs compared on {len(example.ids):,} {example.words.noun}"]
         first = RunDir(folders[0])
         lines += run_report.asked(first.config) if first.started else []
         lines += ["", *(f"{number}. `{folder}`" for number, folder in enumerate(folders, start=1))]
-        lines += ["", f"Differences are the later runs' less the first's, paired over the same {example.objects}"]
+        lines += ["", f"Differences are the later runs' less the first's, paired over the same {example.words.noun}"]
         if resamples:
             lines[-1] += f"; in brackets 95 % of {resamples:,} bootstrap resamples, bold where they leave out 0. They "
             lines[-1] += "allow for other objects, not for another training"
@@ -94,7 +94,7 @@ def differences(table: "pd.DataFrame", example: "ScoredPredictions") -> Figure |
 
 def _main(table: "pd.DataFrame", example: "ScoredPredictions") -> str:
     there = list(dict.fromkeys(table["metric"]))
-    return example.main if example.main in there else str(there[0])
+    return example.words.main if example.words.main in there else str(there[0])
 
 
 def _places(rows: "pd.DataFrame") -> list[str]:
@@ -111,7 +111,7 @@ def _tables(table: "pd.DataFrame", example: "ScoredPredictions") -> list[str]:
     for metric in sorted(dict.fromkeys(table["metric"]), key=lambda name: name != main):
         rows = table[table["metric"] == metric]
         runs = list(dict.fromkeys(rows["run"]))
-        header = [example.column, example.objects, "first"]
+        header = [example.words.column, example.words.noun, "first"]
         header += [name for number in range(2, len(runs) + 1) for name in (f"run {number}", "less the first", "p")]
         cells = []
         for place, part in rows.assign(place=_places(rows)).groupby("place", sort=False):
@@ -120,7 +120,7 @@ def _tables(table: "pd.DataFrame", example: "ScoredPredictions") -> list[str]:
             for one in each[1:]:
                 row += [run_report.number(one["value"]), _told(one), f"{one['p']:.3f}" if one["p"] == one["p"] else ""]
             cells.append(row)
-        lines += ["", f"## {metric.replace('_', ' ')}", "", *run_report.markdown([header, *cells])]
+        lines += ["", f"## {example.words.label(metric)}", "", *run_report.markdown([header, *cells])]
     return lines
 
 

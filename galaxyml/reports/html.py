@@ -12,6 +12,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from PIL import Image
 
+from galaxyml.runs.files import write_text
+from galaxyml.runs.run_dir import RunDir
+
 LARGE = 150_000  # bytes from which on a picture is packed more tightly
 QUALITY = 88  # of WebP
 NUMBER = re.compile(r"^[+-]?[\d.,]+(e[+-]?\d+)?( ?%)?( .*[\d)\]])?$")  # its spread, or its interval, may follow
@@ -50,6 +53,14 @@ figcaption{color:var(--soft);font-size:.92rem;margin-top:.45rem}
 h2,h3{break-after:avoid}figure,tr,pre{break-inside:avoid}figure img{max-height:21cm}.table{overflow:visible;border:0}
 table{font-size:7.5pt}th,td{padding:.15rem .3rem}td.number{white-space:normal}}
 """
+
+
+def write_report(run: RunDir, text: str) -> Path:
+    """Writes `report.md`, and the same as a page in one file; returns where the page is."""
+    write_text(run.path / "report.md", text)
+    page = run.path / "report.html"
+    write_text(page, web_page(text, run.path))
+    return page
 
 
 def web_page(text: str, folder: Path) -> str:

@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from galaxyml.data.images.decode import open_picture
-from galaxyml.reports.html import web_page
 from galaxyml.runs.errors import UserError, shorten
 from galaxyml.runs.files import atomic_write, write_json, write_text
 from galaxyml.runs.provenance import origin
@@ -394,13 +393,6 @@ class RunDir:
     def source(self, name: str) -> Path:
         """A table that the run was made from."""
         return Path(self.provenance()["data"]["folder"]) / name
-
-    def write_report(self, text: str) -> Path:
-        """Keeps the report, `report.md`, and the same as a page in one file; tells where the page is."""
-        write_text(self.path / "report.md", text)
-        page = self.path / "report.html"
-        write_text(page, web_page(text, self.path))
-        return page
 
     def weights(self, which: str) -> "dict[str, Tensor]":
         """The module's weights after its `best` or `last` epoch, by name.

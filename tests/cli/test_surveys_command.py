@@ -46,13 +46,13 @@ def test_one_command_makes_the_progression_and_the_shift_report(
     assert (slight.isna() == (catalog.loc[slight.index, "survey"] == "decals12")).all()
 
     progression = pd.read_csv(sweep / "tables" / "progression.csv")
-    assert list(dict.fromkeys(progression["stage"])) == ["column mean", "untrained", "head", "full"]
+    assert list(dict.fromkeys(progression["stage"])) == ["baseline (column mean)", "untrained", "head", "full"]
     assert len(pd.read_csv(sweep / "fold-0" / "tables" / "phases.csv")) == 2
     audit = pd.read_csv(sweep / "tables" / "audit.csv")
     assert (audit["by"] == "position").all()
     assert not set(audit["trained"]) & set(catalog.index)
     report = (sweep / "report.md").read_text()
-    assert "| metric | model | column mean | untrained | head alone |" in report
+    assert "| metric | model | baseline (column mean) | untrained | head alone |" in report
     assert {path.stem.split("_")[0] for path in (sweep / "figures").iterdir()} >= {"1", "2", "3", "5", "6", "7"}
 
 

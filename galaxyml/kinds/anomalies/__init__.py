@@ -1,19 +1,53 @@
 """Anomalies: objects unlike all known classes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
 from torch import Tensor, nn
 
+from galaxyml.evaluation.words import Words
 from galaxyml.kinds.anomalies.detect import Detect, Sees
 from galaxyml.kinds.anomalies.detectors import Blend, Forest, Neighbours
 from galaxyml.kinds.anomalies.figures import AnomalyFigures
 from galaxyml.kinds.anomalies.metrics import KS
 from galaxyml.kinds.anomalies.rank import RankAnomalies
 from galaxyml.kinds.anomalies.score import ScoreAnomalies
+from galaxyml.kinds.anomalies.scored import ScoredAnomalies
+from galaxyml.kinds.anomalies.scores import scored
 from galaxyml.kinds.kind import Kind, Stage
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.light_curve_predictions import LightCurveTables
+
+# What detectors that stand beside the ranking one are called; others go by the name of their column.
+DETECTORS = {
+    "features": "plain features",
+    "class_features": "features by class",
+    "latents": "latents alone",
+    "forest": "one forest",
+    "class_forests": "forest a class",
+    "mahalanobis": "Mahalanobis",
+    "svm": "one-class SVM",
+    "ecod": "ECOD",
+}
+SIMPLE = ("random", "features", "class_features")  # what no net is needed for
+WORDS = Words(
+    targets="anomalies",
+    main="roc_auc",
+    noun="objects",
+    known="of known and of unknown classes",
+    column="class",
+    labels={"roc_auc": "ROC AUC", "pr_auc": "PR AUC"},
+    by_column={
+        "roc_auc": "ROC AUC",
+        "features_roc_auc": "plain features'",
+        "pr_auc": "PR AUC",
+        "prevalence": "prevalence",
+        "support": "number",
+    },
+    brief=("roc_auc", "pr_auc", "purity_25", "recall_25"),
+    counts=("support",),
+)
 
 
 class Anomalies(Kind):
@@ -37,6 +71,7 @@ class Anomalies(Kind):
     name: ClassVar[str] = "anomalies"
     monitor: ClassVar[str] = "val/loss"
     mode: ClassVar[str] = "min"
+    averaged: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -52,6 +87,13 @@ class Anomalies(Kind):
     ) -> None:
         self.classes, self.outputs = list(classes), ["score"]
         self.detector, self.beside = detector if detector is not None else blend(), dict(beside or {})
+        self.labels = {name: DETECTORS.get(name, name.replace("_", " ")) for name in self.beside}
+        variants = {"random": "random", "features": DETECTORS["features"]} | self.labels
+        self.words = replace(
+            WORDS,
+            variants={f"{name}_": label for name, label in variants.items()},
+            baselines=tuple(f"{name}_" for name in SIMPLE if name in variants),
+        )
         self.ks, self.false_alarms, self.resamples = list(ks), false_alarms, resamples
         self.top, self.embedded, self.seed = top, embedded, seed
 
@@ -72,8 +114,16 @@ class Anomalies(Kind):
             Detect(self.classes, self.detector, self.beside),
             ScoreAnomalies(self.ks, self.false_alarms, self.resamples),
             RankAnomalies(),
-            AnomalyFigures(self.top, self.embedded, self.seed),
+            AnomalyFigures(self.labels, self.top, self.embedded, self.seed),
         ]
+
+    def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredAnomalies | None:
+        found = scored(run, split, run.catalog())
+        if found is None or not found.unknown.any() or found.unknown.all():
+            return None
+        score = found.scores["score"][:, None]
+        ids = found.ids.astype(str)
+        return ScoredAnomalies(run.path, self.words, ("score",), ids, found.unknown, score, found.unknown, found.names)
 
     def caption(self, output: Any, target: Any) -> str:
         return f"score {float(output):.1f} nats"

@@ -1,5 +1,6 @@
 """Figures of anomaly scores, latents and light curves."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from galaxyml.kinds.anomalies.detect import seen
 from galaxyml.kinds.anomalies.plots import latent_figure, pr_figure, recall_figure, roc_figure, score_figure
 from galaxyml.kinds.anomalies.rank import ranked
 from galaxyml.kinds.anomalies.scores import scored
-from galaxyml.reports.run_report import VARIANTS
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import NAMED, RunDir
 from galaxyml.training.light_curve_predictions import reconstructed
@@ -27,6 +27,7 @@ class AnomalyFigures:
     """Draws ROC, precision and recall, scores by class, the latent space, the highest scores and reconstructions.
 
     Args:
+        labels: What scores are called, by the name of their column.
         top: How many of the highest scores are drawn as light curves; 0 for none, nor any reconstruction.
         embedded: How many objects the figures of the latent space show at most; 0 for no such figures.
         seed: Of the embedding.
@@ -35,10 +36,13 @@ class AnomalyFigures:
         UserError: If a number is negative.
     """
 
-    def __init__(self, top: int = 25, embedded: int = 10_000, seed: int = 0) -> None:
+    def __init__(
+        self, labels: Mapping[str, str] | None = None, top: int = 25, embedded: int = 10_000, seed: int = 0
+    ) -> None:
         for name, value in (("top", top), ("embedded", embedded)):
             if not isinstance(value, int) or value < 0:
                 raise UserError(f"{name}={value}: it must be a whole number, 0 or more.")
+        self.labels = {"score": "model"} | dict(labels or {})
         self.top = top
         self.embedded = embedded
         self.seed = seed
@@ -60,9 +64,7 @@ class AnomalyFigures:
             )
             if not said.unknown.any() or said.unknown.all():
                 continue
-            scores = {
-                VARIANTS.get("" if name == "score" else f"{name}_", name): said.scores[name] for name in said.scores
-            }
+            scores = {self.labels.get(name, name): values for name, values in said.scores.items()}
             run.write_figure(
                 f"{split}_roc",
                 roc_figure(scores, said.unknown),

@@ -80,7 +80,7 @@ class ClassFigures:
             f"Each class against all others on {things}: purity of what is called the class against completeness.",
         )
         curve = {
-            "net alone": reliability(softmax(said.logits), said.labels),
+            "model output": reliability(softmax(said.logits), said.labels),
             "calibrated": reliability(said.probabilities, said.labels),
         }
         run.write_figure(

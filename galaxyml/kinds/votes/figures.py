@@ -205,7 +205,7 @@ class ShiftFigures:
         if len(stages) < 2:
             return
         of_stage = {stage: table[table["stage"] == stage].set_index("survey").reindex(surveys) for stage in stages}
-        r = {stage: _ends(rows, "r") for stage, rows in of_stage.items() if stage != "column mean"}
+        r = {stage: _ends(rows, "r") for stage, rows in of_stage.items() if stage != "baseline (column mean)"}
         mae = {stage: _ends(rows, "MAE") for stage, rows in of_stage.items()}
         run.write_figure(
             "6_progression",

@@ -16,7 +16,6 @@ from galaxyml.evaluation.calibration import Reliability, confidence_bin
 from galaxyml.evaluation.correlation import (
     CENTRE,
     MOMENTS,
-    TIE,
     asked,
     flattened_pearson,
     mean_defined,
@@ -24,6 +23,7 @@ from galaxyml.evaluation.correlation import (
     summed,
 )
 from galaxyml.evaluation.plots import bars
+from galaxyml.evaluation.scored import TIE
 from galaxyml.trees.vocabulary import Vocabulary, shares
 
 BINS = 10  # of predicted fractions

@@ -191,7 +191,7 @@ def progression_figure(surveys: Sequence[str], r: Mapping[str, np.ndarray], mae:
     figure = Figure(figsize=(max(7.0, 1.3 * len(surveys) * 2 + 2.4), 3.9), layout="constrained")
     panels = figure.subplots(1, 2)
     shown = list({**mae, **r})
-    stage_colours = dict(zip([stage for stage in shown if stage != "column mean"], COLOURS, strict=False))
+    stage_colours = dict(zip([stage for stage in shown if stage != "baseline (column mean)"], COLOURS, strict=False))
     handles = {}
     for axes, stages, label in (
         (panels[0], r, "mean Pearson's r (higher is better)"),

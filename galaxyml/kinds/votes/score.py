@@ -19,7 +19,12 @@ log = logging.getLogger(__name__)
 
 MEASURES = ("pearson", "r2", "mae", "rmse", "flattened_pearson")
 BEFORE = ("head", "untrained")  # predictions of the same net at earlier stages of its training
-STAGES = {"mean": "column mean", "untrained": "untrained", "head": "head", "": "full"}  # in the order of training
+STAGES = {
+    "mean": "baseline (column mean)",
+    "untrained": "untrained",
+    "head": "head",
+    "": "full",
+}  # in the order of training
 
 
 @dataclass(frozen=True)

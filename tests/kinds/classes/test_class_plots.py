@@ -81,7 +81,7 @@ def test_two_classes_have_one_roc_curve() -> None:
 
 def test_reliability_legend_holds_the_error() -> None:
     labels, probabilities = sample(4)
-    curves = {"net alone": reliability(probabilities, labels), "flat": reliability(np.full((300, 4), 0.25), labels)}
+    curves = {"model output": reliability(probabilities, labels), "flat": reliability(np.full((300, 4), 0.25), labels)}
     figure = drawn(plots.reliability_figure(curves))
     assert legend(figure) == [f"{name}: ECE {curve.ece:.3f}" for name, curve in curves.items()]
     above, below = (axes.get_position() for axes in figure.axes)

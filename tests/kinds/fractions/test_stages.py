@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from galaxyml.evaluation.joined import join, spread
-from galaxyml.kinds.fractions import metrics
+from galaxyml.kinds.fractions import WORDS, metrics
 from galaxyml.kinds.fractions.constrain import Constrain
 from galaxyml.kinds.fractions.figures import path_said
 from galaxyml.kinds.fractions.score import ScoreFractions
@@ -205,11 +205,11 @@ def test_spread_is_over_runs(tmp_path: Path) -> None:
 def test_report_shows_each_number_beside_the_trivial_one(run: RunDir) -> None:
     found = {"val/rmse": 0.1, "val/net_rmse": 0.12, "val/mean_rmse": 0.16, "val/rmse/Class1.1": 0.2}
     run.write_metrics(found)
-    assert run_report.summary(run.metrics(), "val")[1] == ["rmse", "0.1000", "0.1200", "0.1600"]
+    assert run_report.summary(run.metrics(), "val", WORDS)[1] == ["rmse", "0.1000", "0.1200", "0.1600"]
     joined = found | {"folds": {"val/rmse": {"mean": 0.11, "std": 0.01, "runs": 5}}}
-    assert run_report.summary(joined, "val")[1][-1] == "0.1100 ± 0.0100 (5)"
-    assert run_report.by_column(found, "val")[1][:2] == ["Class1.1", "0.2000"]
-    assert run_report.summary(found, "test") == []
+    assert run_report.summary(joined, "val", WORDS)[1][-1] == "0.1100 ± 0.0100 (5)"
+    assert run_report.by_column(found, "val", WORDS)[1][:2] == ["Class1.1", "0.2000"]
+    assert run_report.summary(found, "test", WORDS) == []
 
 
 def test_metrics_of_an_unfinished_run_are_asked_for_in_vain(run: RunDir) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from galaxyml.evaluation.correlation import by_column
 from galaxyml.evaluation.plots import picture_grid
+from galaxyml.kinds.votes import WORDS
 from galaxyml.kinds.votes.answered import judged, label, question_of, questions, resampled
 from galaxyml.kinds.votes.figures import ShiftFigures
 from galaxyml.kinds.votes.score import ScoreVotes, column_means
@@ -269,7 +270,7 @@ def test_tables_hold_what_was_measured(tmp_path: Path) -> None:
     assert shift[shift["survey"] == "sdss"]["drop"].isna().all()
     progression = pd.DataFrame(run.table_rows("progression"))
     assert progression["survey"].tolist() == ["trained on"] * 4 + ["ukidss"] * 4
-    assert progression["stage"].tolist() == ["column mean", "untrained", "head", "full"] * 2
+    assert progression["stage"].tolist() == ["baseline (column mean)", "untrained", "head", "full"] * 2
     last = progression.iloc[-1]
     assert last["r"] == pytest.approx(found["test/pearson"])
     assert last["MSE"] == pytest.approx(found["test/rmse"] ** 2)
@@ -428,8 +429,8 @@ def test_figures_need_no_embedding_and_no_intervals(tmp_path: Path) -> None:
 
 def test_the_report_shows_splits_surveys_and_intervals(tmp_path: Path) -> None:
     found = ScoreVotes(resamples=20)(made_up(tmp_path))
-    rows = {row[0]: row for row in run_report.summary(found, "test")[1:]}
+    rows = {row[0]: row for row in run_report.summary(found, "test", WORDS)[1:]}
     assert rows["pearson"][1].startswith(f"{found['test/pearson']:.4f} [")
     assert "pearson_drop" in rows
-    table = run_report.by_column(found, "test")
+    table = run_report.by_column(found, "test", WORDS)
     assert "ukidss:bar_yes" in [row[0] for row in table]
