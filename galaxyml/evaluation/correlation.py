@@ -7,6 +7,8 @@ weights: how many votes a fraction is made of, or 1.
 from collections.abc import Mapping
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from galaxyml.evaluation.bootstrap import draws
 
@@ -29,6 +31,20 @@ def moments(said: np.ndarray, true: np.ndarray, votes: np.ndarray) -> np.ndarray
     y = np.where(counted, np.asarray(true, np.float64) - CENTRE, 0.0)
     wx, wy = weight * x, weight * y
     return np.stack([weight, wx, wy, wx * x, wy * y, wx * y, weight * np.abs(x - y)], axis=1)
+
+
+def weighted_sums(predicted: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """Moments of a batch added up, as `measures` takes them; three of shape (N, K) -> (7, K), in double precision.
+
+    Args:
+        predicted: Any numbers where the weight is 0.
+        targets: Any numbers where the weight is 0.
+        weight: 0 for what is left out.
+    """
+    weight = weight.double()
+    x, y = (torch.where(weight > 0, values.double() - CENTRE, 0.0) for values in (predicted, targets))
+    wx, wy = weight * x, weight * y
+    return torch.stack([part.sum(0) for part in (weight, wx, wy, wx * x, wy * y, wx * y, weight * (x - y).abs())])
 
 
 def measures(sums: np.ndarray) -> dict[str, np.ndarray]:

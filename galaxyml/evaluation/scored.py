@@ -116,6 +116,11 @@ def per_column(values: dict[str, np.ndarray], columns: Sequence[str]) -> dict[st
     return {f"{name}/{column}": each[:, k] for name, each in values.items() for k, column in enumerate(columns)}
 
 
+def under(split: str, metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics as `metrics.json` has them: `<split>/<metric>[/<column>]`."""
+    return {f"{split}/{key}": value for key, value in metrics.items()}
+
+
 def only_wanted(values: dict[str, np.ndarray], wanted: Collection[str] | None) -> dict[str, np.ndarray]:
     """Those metrics that `ScoredPredictions.measure` is asked for."""
     return {key: each for key, each in values.items() if wanted is None or key.partition("/")[0] in wanted}

@@ -6,15 +6,13 @@ from typing import Any, ClassVar, NoReturn
 
 from torch import Tensor, nn
 
-from galaxyml.evaluation.words import Words
 from galaxyml.kinds.anomalies.detect import Detect, Sees
 from galaxyml.kinds.anomalies.detectors import Blend, Forest, Neighbours
 from galaxyml.kinds.anomalies.figures import AnomalyFigures
 from galaxyml.kinds.anomalies.metrics import KS
 from galaxyml.kinds.anomalies.rank import RankAnomalies
 from galaxyml.kinds.anomalies.score import ScoreAnomalies
-from galaxyml.kinds.anomalies.scored import ScoredAnomalies
-from galaxyml.kinds.anomalies.scores import scored
+from galaxyml.kinds.anomalies.scored import WORDS, ScoredAnomalies
 from galaxyml.kinds.kind import Kind, Stage
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.light_curve_predictions import LightCurveTables
@@ -31,23 +29,6 @@ DETECTORS = {
     "ecod": "ECOD",
 }
 SIMPLE = ("random", "features", "class_features")  # what no net is needed for
-WORDS = Words(
-    targets="anomalies",
-    main="roc_auc",
-    noun="objects",
-    known="of known and of unknown classes",
-    column="class",
-    labels={"roc_auc": "ROC AUC", "pr_auc": "PR AUC"},
-    by_column={
-        "roc_auc": "ROC AUC",
-        "features_roc_auc": "plain features'",
-        "pr_auc": "PR AUC",
-        "prevalence": "prevalence",
-        "support": "number",
-    },
-    brief=("roc_auc", "pr_auc", "purity_25", "recall_25"),
-    counts=("support",),
-)
 
 
 class Anomalies(Kind):
@@ -118,12 +99,8 @@ class Anomalies(Kind):
         ]
 
     def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredAnomalies | None:
-        found = scored(run, split, run.catalog())
-        if found is None or not found.unknown.any() or found.unknown.all():
-            return None
-        score = found.scores["score"][:, None]
-        ids = found.ids.astype(str)
-        return ScoredAnomalies(run.path, self.words, ("score",), ids, found.unknown, score, found.unknown, found.names)
+        objects = ScoredAnomalies.load(run, split, run.catalog(), self.words)
+        return objects if objects is not None and objects.both else None
 
     def caption(self, output: Any, target: Any) -> str:
         return f"score {float(output):.1f} nats"

@@ -13,7 +13,7 @@ from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves
 from galaxyml.kinds.anomalies.detect import seen
 from galaxyml.kinds.anomalies.plots import latent_figure, pr_figure, recall_figure, roc_figure, score_figure
 from galaxyml.kinds.anomalies.rank import ranked
-from galaxyml.kinds.anomalies.scores import scored
+from galaxyml.kinds.anomalies.scored import WORDS, ScoredAnomalies
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import NAMED, RunDir
 from galaxyml.training.light_curve_predictions import reconstructed
@@ -53,31 +53,32 @@ class AnomalyFigures:
         level = run.fitted_values("threshold")["score"]
         level = np.inf if level is None else level
         for split in ("test", "survey"):
-            said = scored(run, split, catalog)
-            if said is None:
+            objects = ScoredAnomalies.load(run, split, catalog, WORDS)
+            if objects is None:
                 continue
             things = f"{NAMED[split]} objects"
             run.write_figure(
                 f"{split}_scores",
-                score_figure(said.scores["score"], said.names, said.unknown, level),
+                score_figure(objects.predicted[:, 0], objects.names, objects.target, level),
                 f"Scores of {things}, class by class; unknown classes in colour, the threshold as a line.",
             )
-            if not said.unknown.any() or said.unknown.all():
+            if not objects.both:
                 continue
-            scores = {self.labels.get(name, name): values for name, values in said.scores.items()}
+            names = [self.labels.get(name, name) for name in objects.columns]
+            scores = dict(zip(names, objects.predicted.T, strict=True))
             run.write_figure(
                 f"{split}_roc",
-                roc_figure(scores, said.unknown),
+                roc_figure(scores, objects.target),
                 f"Share of unknown {things} that is found, against share of known ones that is taken for unknown.",
             )
             run.write_figure(
                 f"{split}_precision_recall",
-                pr_figure(scores, said.unknown),
+                pr_figure(scores, objects.target),
                 f"Purity of the highest scores of {things} against completeness.",
             )
             run.write_figure(
                 f"{split}_recall",
-                recall_figure(scores, said.unknown),
+                recall_figure(scores, objects.target),
                 f"Share of the unknown {things} among the first ones of the ranked list.",
             )
         first = run.nets()[0]

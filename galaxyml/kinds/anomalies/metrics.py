@@ -166,21 +166,6 @@ def recall_at(scores: np.ndarray, unknown: np.ndarray, k: int) -> float:
     return found / anomalies if anomalies else np.nan
 
 
-def amplification_at(scores: np.ndarray, unknown: np.ndarray, k: int) -> float:
-    """How many times purer in anomalies the k highest scores are than all objects; chance is 1. NaN without anomalies.
-
-    Args:
-        scores: Shape (N,), higher the more anomalous.
-        unknown: Whether each object is an anomaly, shape (N,).
-        k: How many objects are looked at, 1 or more.
-
-    Raises:
-        UserError: If k is below 1.
-    """
-    share = prevalence(unknown)
-    return purity_at(scores, unknown, k) / share if share else np.nan
-
-
 def score(
     scores: np.ndarray, unknown: np.ndarray, classes: np.ndarray | None = None, ks: Sequence[int] = KS
 ) -> dict[str, float]:
@@ -188,7 +173,8 @@ def score(
 
     - `roc_auc`, `pr_auc`, `prevalence`: see the functions.
     - `pr_gain`: `pr_auc` over the prevalence; chance is 1, the best value is 1 over the prevalence.
-    - `purity_<k>`, `recall_<k>`, `amplification_<k>` among the k highest scores: see the functions.
+    - `purity_<k>`, `recall_<k>` among the k highest scores: see the functions; `amplification_<k>`, how many times
+      purer in anomalies they are than all objects; chance is 1.
     - `recall_n`: `recall_at` as many objects as there are anomalies, where it equals the purity.
     - With `classes`, for each unknown class, against all known objects and without the other unknown classes:
       `roc_auc/<name>`, `pr_auc/<name>`, `prevalence/<name>`, `support/<name>` (how many objects it has).

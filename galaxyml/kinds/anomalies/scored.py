@@ -8,12 +8,32 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.evaluation.scored import ScoredPredictions, only_wanted
+from galaxyml.evaluation.words import Words
 from galaxyml.kinds.anomalies import metrics
+from galaxyml.runs.run_dir import RunDir
+
+WORDS = Words(
+    targets="anomalies",
+    main="roc_auc",
+    noun="objects",
+    known="of known and of unknown classes",
+    column="class",
+    labels={"roc_auc": "ROC AUC", "pr_auc": "PR AUC"},
+    by_column={
+        "roc_auc": "ROC AUC",
+        "features_roc_auc": "plain features'",
+        "pr_auc": "PR AUC",
+        "prevalence": "prevalence",
+        "support": "number",
+    },
+    brief=("roc_auc", "pr_auc", "purity_25", "recall_25"),
+    counts=("support",),
+)
 
 
 @dataclass(frozen=True)
 class ScoredAnomalies(ScoredPredictions):
-    """Scores of objects of known and of unknown classes; `target` is whether an object is of an unknown one.
+    """Scores by every detector, the ranking one first; `target` is whether an object is of an unknown class.
 
     Unknown and known objects are resampled apart (see `galaxyml.kinds.anomalies.metrics.bootstrap`).
 
@@ -22,6 +42,26 @@ class ScoredAnomalies(ScoredPredictions):
     """
 
     names: np.ndarray
+
+    @classmethod
+    def load(cls, run: RunDir, split: str, catalog: pd.DataFrame, words: Words) -> Self | None:
+        """The scores of a split beside the true classes; None if there are none, or no class is known."""
+        table = run.predictions(split)
+        if table is None:
+            return None
+        rows = pd.Index(catalog["id"]).get_indexer(table["id"])
+        known = (catalog["unknown"] | catalog["known"]).to_numpy()[rows]
+        if not known.any():
+            return None
+        rows, columns = rows[known], [name for name in table.columns if name != "id"]
+        unknown, names = (catalog[name].to_numpy()[rows] for name in ("unknown", "name"))
+        ids, scores = table["id"].to_numpy()[known].astype(str), table[columns].to_numpy()[known]
+        return cls(run.path, words, tuple(columns), ids, unknown, scores, unknown, names)
+
+    @property
+    def both(self) -> bool:
+        """Whether there are objects of unknown and of known classes to be told apart."""
+        return bool(self.target.any() and not self.target.all())
 
     def only(self, columns: Sequence[str]) -> Self:
         return self

@@ -9,42 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from galaxyml.data.catalog import as_text
-from galaxyml.evaluation.words import Words
 from galaxyml.kinds.classes.calibrate import Calibrate
 from galaxyml.kinds.classes.figures import ClassFigures
-from galaxyml.kinds.classes.labelled import judged
 from galaxyml.kinds.classes.losses import CrossEntropyLoss
 from galaxyml.kinds.classes.metrics import ClassMetrics
 from galaxyml.kinds.classes.score import ScoreClasses
-from galaxyml.kinds.classes.scored import ScoredClasses
+from galaxyml.kinds.classes.scored import WORDS, ScoredClasses
 from galaxyml.kinds.kind import Kind, Stage
 from galaxyml.runs.run_dir import RunDir
-
-WORDS = Words(
-    targets="classes",
-    main="macro_f1",
-    known="of known class",
-    column="class",
-    labels={
-        "macro_f1": "macro F1",
-        "f1": "F1",
-        "macro_auc": "macro AUC",
-        "auc": "AUC",
-        "nll": "NLL",
-        "brier": "Brier",
-        "ece": "ECE",
-    },
-    by_column={
-        "precision": "precision",
-        "recall": "recall",
-        "f1": "F1",
-        "auc": "AUC",
-        "support": "number",
-    },
-    variants={"net_": "model output", "majority_": "majority class", "random_": "random"},
-    baselines=("majority_", "random_"),
-    counts=("support",),
-)
 
 
 class Classes(Kind):
@@ -115,13 +87,7 @@ class Classes(Kind):
         ]
 
     def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredClasses | None:
-        catalog = run.catalog()
-        said = judged(run, split, self.classes, catalog)
-        if said is None:
-            return None
-        ids = catalog["id"].to_numpy()[said.rows].astype(str)
-        strata = np.zeros(len(ids), np.int8)
-        return ScoredClasses(run.path, WORDS, tuple(self.classes), ids, strata, said.probabilities, said.labels)
+        return ScoredClasses.load(run, split, self.classes, run.catalog())
 
     def caption(self, output: np.ndarray, target: np.ndarray) -> str:
         chances = np.exp(output - output.max())

@@ -7,40 +7,16 @@ import pandas as pd
 from torch import Tensor, nn
 
 from galaxyml.evaluation.predict_intervals import PredictIntervals
-from galaxyml.evaluation.words import Words
 from galaxyml.kinds.fractions.constrain import Constrain
 from galaxyml.kinds.fractions.figures import FractionFigures, caption
 from galaxyml.kinds.fractions.metrics import FractionMetrics
 from galaxyml.kinds.fractions.score import ScoreFractions
-from galaxyml.kinds.fractions.scored import ScoredFractions
+from galaxyml.kinds.fractions.scored import WORDS, ScoredFractions
 from galaxyml.kinds.fractions.submission import Submission
 from galaxyml.kinds.kind import Kind, Stage, columns_beside
 from galaxyml.kinds.losses import MSELoss
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, TreeHead
-
-WORDS = Words(
-    targets="vote fractions",
-    main="rmse",
-    known="with votes",
-    labels={"rmse": "RMSE", "pearson": "Pearson"},
-    by_column={
-        "rmse": "RMSE",
-        "mean_rmse": "baseline (column mean)",
-        "pearson": "Pearson",
-        "coverage_50": "in 50 % interval",
-        "coverage_80": "in 80 %",
-        "coverage_95": "in 95 %",
-    },
-    variants={
-        "net_": "model output",
-        "normalised_": "after normalising",
-        "projected_": "after projecting",
-        "mean_": "baseline (column mean)",
-    },
-    baselines=("mean_",),
-    wide=("normalised_", "projected_"),
-)
 
 
 class Fractions(Kind):

@@ -7,6 +7,30 @@ import numpy as np
 
 from galaxyml.evaluation.correlation import measures, resampled_sums
 from galaxyml.evaluation.scored import ScoredPredictions, only_wanted, per_column
+from galaxyml.evaluation.words import Words
+
+WORDS = Words(
+    targets="vote fractions",
+    main="rmse",
+    known="with votes",
+    labels={"rmse": "RMSE", "pearson": "Pearson"},
+    by_column={
+        "rmse": "RMSE",
+        "mean_rmse": "baseline (column mean)",
+        "pearson": "Pearson",
+        "coverage_50": "in 50 % interval",
+        "coverage_80": "in 80 %",
+        "coverage_95": "in 95 %",
+    },
+    variants={
+        "net_": "model output",
+        "normalised_": "after normalising",
+        "projected_": "after projecting",
+        "mean_": "baseline (column mean)",
+    },
+    baselines=("mean_",),
+    wide=("normalised_", "projected_"),
+)
 
 
 @dataclass(frozen=True)

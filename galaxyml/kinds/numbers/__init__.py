@@ -8,7 +8,6 @@ import pandas as pd
 from torch import Tensor, nn
 
 from galaxyml.evaluation.predict_intervals import PredictIntervals
-from galaxyml.evaluation.words import Words
 from galaxyml.kinds.kind import Kind, Stage, columns_beside
 from galaxyml.kinds.losses import MSELoss
 from galaxyml.kinds.numbers.figures import NumberFigures, caption
@@ -16,37 +15,8 @@ from galaxyml.kinds.numbers.head import TargetScaler
 from galaxyml.kinds.numbers.losses import ScaledLoss
 from galaxyml.kinds.numbers.metrics import NumberMetrics
 from galaxyml.kinds.numbers.score import ScoreNumbers
-from galaxyml.kinds.numbers.scored import ScoredNumbers
+from galaxyml.kinds.numbers.scored import WORDS, ScoredNumbers
 from galaxyml.runs.run_dir import RunDir
-
-WORDS = Words(
-    targets="numbers",
-    main="r2",
-    known="with numbers",
-    labels={
-        "r2": "R2",
-        "pearson": "Pearson",
-        "rmse": "RMSE",
-        "nrmse": "RMSE / standard deviation",
-        "mae": "MAE",
-        "nmad": "NMAD",
-    },
-    by_column={
-        "rmse": "RMSE",
-        "mean_rmse": "baseline (column mean)",
-        "pearson": "Pearson",
-        "r2": "R2",
-        "mae": "MAE",
-        "bias": "bias",
-        "nmad": "NMAD",
-        "coverage_50": "in 50 % interval",
-        "coverage_80": "in 80 %",
-        "coverage_95": "in 95 %",
-        "width_95": "width of it",
-    },
-    variants={"mean_": "baseline (column mean)"},
-    baselines=("mean_",),
-)
 
 
 class Numbers(Kind):

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from galaxyml.evaluation.plots import LOSS_CURVES, central_part, error_grid, loss_curves, picture_grid, scatter_grid
-from galaxyml.kinds.fractions.figures import SHOWN
+from galaxyml.evaluation.plots import LOSS_CURVES, error_grid, loss_curves, scatter_grid, write_images
 from galaxyml.kinds.numbers.metrics import MOST
 from galaxyml.runs.run_dir import NAMED, RunDir
+
+SHOWN = 8  # galaxies among the best and among the worst
 
 
 class NumberFigures:
@@ -55,10 +56,9 @@ class NumberFigures:
             (f"4_best_galaxies_{split}", "Predicted best", "smallest", order[:SHOWN]),
             (f"5_worst_galaxies_{split}", "Predicted worst", "largest", order[::-1][:SHOWN]),
         ):
-            pictures = [central_part(run, catalog["image"].iloc[rows[at]], self.crop) for at in chosen]
             captions = [f"{table['id'].iloc[at]}\n{caption(self.columns, said[at], true[at])}" for at in chosen]
             told = f"{title}: the {things} with the {extreme} error over all numbers, in standard deviations."
-            run.write_figure(name, picture_grid(pictures, captions, title), told)
+            write_images(run, name, title, told, catalog["image"].iloc[rows[chosen]], captions, self.crop)
         return {}
 
 

@@ -1,5 +1,6 @@
 """Votes of several campaigns and surveys."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -7,43 +8,17 @@ import pandas as pd
 from torch import Tensor, nn
 
 from galaxyml.evaluation.correlation import LEAST, Resampled
-from galaxyml.evaluation.words import Words
 from galaxyml.kinds.kind import Kind, Stage
-from galaxyml.kinds.votes.answered import judged
 from galaxyml.kinds.votes.answers import Answers
 from galaxyml.kinds.votes.figures import ShiftFigures
 from galaxyml.kinds.votes.heads import Concentrations
 from galaxyml.kinds.votes.losses import DirichletMultinomialLoss
 from galaxyml.kinds.votes.metrics import VoteMetrics
 from galaxyml.kinds.votes.score import ScoreVotes
-from galaxyml.kinds.votes.scored import ScoredVotes
+from galaxyml.kinds.votes.scored import WORDS, ScoredVotes
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree
 from galaxyml.trees.vocabulary import Vocabulary
-
-WORDS = Words(
-    targets="votes",
-    main="pearson",
-    known="with votes",
-    column="feature",
-    stratum="survey",
-    labels={"pearson": "Pearson", "mae": "MAE", "rmse": "RMSE", "r2": "R2"},
-    by_column={
-        "pearson": "Pearson",
-        "pearson_drop": "lost",
-        "r2": "R2",
-        "mae": "MAE",
-        "rmse": "RMSE",
-        "published_pearson": "flattened r, unasked as 0",
-        "published_constant": "a constant's",
-        "fraction_ece": "fractions' ECE",
-        "argmax_accuracy": "top answer right",
-        "argmax_ece": "its ECE",
-    },
-    variants={"mean_": "baseline (column mean)", "untrained_": "untrained", "head_": "head alone"},
-    baselines=("mean_",),
-    counts=("common_features",),
-)
 
 
 class Votes(Kind):
@@ -94,19 +69,20 @@ class Votes(Kind):
 
     def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredVotes | None:
         least = self.least if least is None else least
-        catalog, features = run.catalog(), self.vocabulary.features
+        catalog = run.catalog()
         splits = {
-            name: rows for name in ("val", "test") if (rows := judged(run, name, features, catalog=catalog)) is not None
+            name: galaxies
+            for name in ("val", "test")
+            if (galaxies := ScoredVotes.load(run, name, self.vocabulary.features, catalog=catalog)) is not None
         }
         if split not in splits:
             return None
-        surveys = [rows.of(survey) for rows in splits.values() for survey in rows.surveys()]
-        defined = [Resampled({}, survey.true, survey.votes, 0, least).defined for survey in surveys]
+        surveys = [galaxies.of(survey) for galaxies in splits.values() for survey in galaxies.surveys()]
+        defined = [Resampled({}, survey.target, survey.votes, 0, least).defined for survey in surveys]
         common = np.logical_and.reduce([each for each in defined if each.any()] or [np.zeros(0, bool)])
-        names = tuple(name for name, inside in zip(features, common, strict=False) if inside)
-        rows, columns = splits[split], tuple(features)
-        ids = rows.ids.astype(str)
-        return ScoredVotes(run.path, WORDS, columns, ids, rows.survey, rows.said, rows.true, rows.votes, names, least)
+        galaxies = splits[split]
+        names = tuple(name for name, inside in zip(galaxies.columns, common, strict=False) if inside)
+        return replace(galaxies, common=names, least=least)
 
     def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray | None:
         """Fractions, where each output stands for one."""

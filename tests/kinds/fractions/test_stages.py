@@ -11,7 +11,7 @@ import torch
 from galaxyml.evaluation.joined import join, spread
 from galaxyml.kinds.fractions import WORDS, metrics
 from galaxyml.kinds.fractions.constrain import Constrain
-from galaxyml.kinds.fractions.figures import path_said
+from galaxyml.kinds.fractions.figures import path
 from galaxyml.kinds.fractions.score import ScoreFractions
 from galaxyml.kinds.fractions.submission import Submission, check
 from galaxyml.reports import run_report
@@ -229,4 +229,4 @@ def test_files_appear_whole_or_not_at_all(run: RunDir) -> None:
 
 def test_said_path_follows_the_largest_answers() -> None:
     galaxy = dict.fromkeys(COLUMNS, 0.0) | {"Class1.2": 0.9, "Class2.1": 0.8, "Class9.2": 0.7, "Class6.1": 1.0}
-    assert path_said(np.array(list(galaxy.values())), TREE) == "features or disk 0.90, edge-on 0.80, boxy bulge 0.70"
+    assert path(np.array(list(galaxy.values())), TREE) == "features or disk 0.90, edge-on 0.80, boxy bulge 0.70"
