@@ -23,7 +23,6 @@ classes, numbers or anomalies. Intervals and p are those of objects: another tra
 
 MEAN = "mean"  # of the features, in the place of a feature's name
 PLACES = ("1st", "2nd", "3rd")
-PAIRED = {"pearson": "r", "mae": "MAE"}  # of two runs on votes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,20 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise UserError(f"--{name} {value}: it must be {lowest} or more.")
     runs = _read(given.runs, given.split, given.survey, given.least)
     table = _differences(runs, given.resamples, given.least)
-    votes = "feature" in table and len(runs) == 2
     if given.out is not None:
         from galaxyml.runs.files import atomic_write
 
         with atomic_write(given.out) as draft:
-            (_side_by_side(table) if votes else table).to_csv(draft, index=False)
+            table.to_csv(draft, index=False)
     if given.report is not None:
         from galaxyml.reports import comparison_report
 
         comparison_report.write(given.report, table, given.runs, runs[0], given.resamples)
-    if votes:
-        _show_votes(_side_by_side(table), given.runs)
-    else:
-        _show(table, given.runs, runs[0])
+    _show(table, given.runs, runs[0])
     if given.report is not None:
         print(f"report      {given.report}")
 
@@ -90,17 +85,13 @@ def compare(
         One row a metric and run: `metric`; `column`, the fraction or class, or '' for all together; `objects`; `run`;
         `value`; `difference` to the first run's, with the ends `low` and `high` of its interval, and `p` (see
         `galaxyml.evaluation.paired.Difference`), which are empty for that one. Of votes also `survey`, and `feature`
-        for `column`.
-
-        Of two runs on votes one row a survey and feature, and one for their mean: `survey`, `feature`, `galaxies`, and
-        of r and MAE `_first`, `_second`, `_difference`, the second less the first, and its `_low`, `_high` and `_p`.
+        for `column`, which is `mean` for all together.
 
     Raises:
         UserError: If a run is not finished or of another kind, or they share no object or column, or differ in the
             truth.
     """
-    table = _differences(_read(folders, split, survey, least), resamples, least)
-    return _side_by_side(table) if "feature" in table and len(folders) == 2 else table
+    return _differences(_read(folders, split, survey, least), resamples, least)
 
 
 def _read(folders: Sequence[Path], split: str | None, survey: str | None, least: int) -> "list[ScoredPredictions]":
@@ -170,41 +161,6 @@ def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int
         table["at"] = table["feature"].map(order)
         table = table.sort_values(["survey", "at"], kind="stable", ignore_index=True).drop(columns="at")
     return table
-
-
-def _side_by_side(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The differences of two runs on votes, one row a survey and feature."""
-    import pandas as pd
-
-    rows = []
-    for (survey, feature), part in table.groupby(["survey", "feature"], sort=False):
-        row: dict[str, Any] = {"survey": survey, "feature": feature, "galaxies": part["objects"].iloc[0]}
-        for metric, name in PAIRED.items():
-            first, second = part[part["metric"] == metric].to_dict("records")
-            row |= {f"{name}_first": first["value"], f"{name}_second": second["value"]}
-            row |= {f"{name}_{end}": second[end] for end in ("difference", "low", "high", "p")}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _show_votes(table: "pd.DataFrame", folders: Sequence[Path]) -> None:
-    """Prints what two runs on votes differ by, each feature; differences whose interval leaves out 0 are bold."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = _console(folders)
-    for survey, rows in table.groupby("survey", sort=False):
-        shown = Table(title=escape(str(survey)), title_justify="left")
-        for name in ("feature", "galaxies", "r 1st", "2nd", "2nd - 1st", "MAE 1st", "2nd", "2nd - 1st"):
-            shown.add_column(name, justify="left" if name == "feature" else "right", no_wrap=True)
-        for row in rows.to_dict("records"):
-            cells = [str(row["feature"]), f"{row['galaxies']:,}"]
-            for name in PAIRED.values():
-                cells += [f"{row[f'{name}_first']:.3f}", f"{row[f'{name}_second']:.3f}"]
-                cells.append(_bold(*(row[f"{name}_{end}"] for end in ("difference", "low", "high"))))
-            shown.add_row(*cells, end_section=row["feature"] == MEAN)
-        _print(console, shown)
-    console.print("2nd - 1st: paired over the same galaxies, 95 % interval in brackets.", highlight=False)
 
 
 def _show(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredictions") -> None:

@@ -16,7 +16,6 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from galaxyml.data.images.decode import open_picture
 from galaxyml.runs.errors import UserError, shorten
 from galaxyml.runs.files import atomic_write, write_json, write_text
 from galaxyml.runs.provenance import origin
@@ -382,16 +381,8 @@ class RunDir:
         with atomic_write(self.path / "figures" / f"{re.sub(r'[^A-Za-z0-9_.=,-]+', '_', name)}.png") as draft:
             figure.savefig(draft, dpi=110, bbox_inches="tight", metadata={CAPTION: caption})
 
-    def picture(self, image: str) -> Image.Image:
-        """An object's original picture, RGB.
-
-        Raises:
-            DataError: If it is gone.
-        """
-        return open_picture(Path(self.provenance()["data"]["folder"]) / image)
-
     def source(self, name: str) -> Path:
-        """A table that the run was made from."""
+        """A file that the run was made from: a table, or an image."""
         return Path(self.provenance()["data"]["folder"]) / name
 
     def weights(self, which: str) -> "dict[str, Tensor]":

@@ -73,7 +73,7 @@ class Votes(Kind):
         splits = {
             name: galaxies
             for name in ("val", "test")
-            if (galaxies := ScoredVotes.load(run, name, self.vocabulary.features, catalog=catalog)) is not None
+            if (galaxies := ScoredVotes.load(run, name, catalog=catalog)) is not None
         }
         if split not in splits:
             return None
