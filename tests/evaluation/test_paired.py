@@ -40,9 +40,9 @@ def classes(count: int = 300, signal: float = 1.5, seed: int = 0) -> ScoredClass
     logits = np.random.default_rng(seed).standard_normal((count, 3))
     logits[np.arange(count), labels] += signal
     said = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    return ScoredClasses(
-        Path(f"run-{seed}"), CLASSES, ("x", "y", "z"), names(count), np.zeros(count, np.int8), said, labels
-    )
+    rows, zeros = np.arange(count), np.zeros(count, np.int8)
+    path = Path(f"run-{seed}")
+    return ScoredClasses(path, CLASSES, ("x", "y", "z"), names(count), zeros, said, labels, rows, logits, zeros)
 
 
 def anomalies(count: int = 400, signal: float = 1.0, seed: int = 0, shared: float = 0.7) -> ScoredAnomalies:

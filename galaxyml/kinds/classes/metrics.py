@@ -9,13 +9,12 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.sparse import csr_array
-from scipy.stats import rankdata
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from galaxyml.evaluation.bootstrap import interval, stratified
-from galaxyml.evaluation.calibration import confidence_bin, ece, reliability, softmax
+from galaxyml.evaluation.calibration import confidence_bin, reliability, softmax
 from galaxyml.evaluation.correlation import mean_defined
 from galaxyml.evaluation.scored import per_column
 from galaxyml.kinds.classes.plots import confusion_figure, f1_figure, reliability_figure
@@ -90,11 +89,7 @@ def auc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         Shape (K,); NaN where no object has the class, or every one.
     """
     known = labels >= 0
-    positive = labels[known, None] == np.arange(probabilities.shape[1])
-    ranks = rankdata(probabilities[known], axis=0)
-    n, others = positive.sum(0), (~positive).sum(0)
-    wins = np.where(positive, ranks, 0.0).sum(0) - n * (n + 1) / 2
-    return np.divide(wins, n * others, out=np.full(len(n), np.nan), where=n * others > 0)
+    return _weighted_auc(labels[known], probabilities[known], np.ones((int(known.sum()), 1)))[0]
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> dict[str, float]:
@@ -114,13 +109,10 @@ def score(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -
     """
     known = labels >= 0
     labels, probabilities = labels[known], np.asarray(probabilities, np.float64)[known]
-    found = rates(confusion(labels, probabilities.argmax(1), len(names)))
-    found["auc"] = auc(labels, probabilities)
-    found["macro_auc"] = mean_defined(found["auc"])
-    losses = _losses(labels, probabilities)
-    found |= dict(zip(("nll", "brier"), losses.sum(1) / max(len(labels), 1), strict=True))
-    found["ece"] = np.array(ece(probabilities, labels, BINS))
-    return _flat(found, names)
+    values = {name: each[0] for name, each in weighted(labels, probabilities, np.ones((1, len(labels)))).items()}
+    values = {name: each if "auc" in name else np.nan_to_num(each) for name, each in values.items()}
+    values["support"] = np.bincount(labels, minlength=len(names)).astype(np.float64)
+    return _flat(values, names)
 
 
 def bootstrap(
@@ -184,7 +176,7 @@ def weighted(
     found = rates((cells @ weights).T.reshape(-1, classes, classes), undefined=np.nan)
     del found["support"]
     wanted = {*found, "auc", "macro_auc", "nll", "brier", "ece"} if wanted is None else set(wanted)
-    count = weights.sum(0)
+    count = np.maximum(weights.sum(0), 1)
     if wanted & {"auc", "macro_auc"}:
         found["auc"] = _weighted_auc(labels, probabilities, weights)
         found["macro_auc"] = mean_defined(found["auc"])

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from galaxyml.evaluation.baselines import out_of_fold_means
 from galaxyml.evaluation.calibration import softmax
+from galaxyml.evaluation.scored import under
 from galaxyml.kinds.classes.metrics import bootstrap, confusion, rates, score
 from galaxyml.kinds.classes.scored import ScoredClasses
 from galaxyml.runs.run_dir import RunDir
@@ -56,21 +58,18 @@ class ScoreClasses:
             found[f"{split}/majority_macro_auc"] = 0.5
             found |= {f"{split}/random_{key}": value for key, value in self._random(scored, frequencies).items()}
             if self.resamples:
-                ends = bootstrap(scored.target, scored.predicted, self.classes, self.resamples)
-                for key, both in ends.items():
+                for key, (low, high) in bootstrap(
+                    scored.target, scored.predicted, self.classes, self.resamples
+                ).items():
                     name, slash, column = key.partition("/")
-                    for end, value in zip(("low", "high"), both, strict=True):
-                        found[f"{split}/{name}_{end}{slash}{column}"] = value
+                    found |= under(split, {f"{name}_low{slash}{column}": low, f"{name}_high{slash}{column}": high})
         return {key: float(value) for key, value in found.items() if np.isfinite(value)}
 
     def _frequencies(self, catalog: pd.DataFrame, scored: ScoredClasses) -> np.ndarray:
         """For each object the class frequencies of the labelled objects in all other folds, shape (N, K)."""
-        fold, label = catalog["fold"].to_numpy(), catalog["label"].to_numpy()
-        rows = np.empty((len(scored.target), len(self.classes)))
-        for number in np.unique(scored.fold):
-            counts = np.bincount(label[(fold >= 0) & (fold != number) & (label >= 0)], minlength=len(self.classes))
-            rows[scored.fold == number] = counts / counts.sum()
-        return rows
+        label = catalog["label"].to_numpy()
+        one_hot = (label[:, None] == np.arange(len(self.classes))).astype(np.float64)
+        return out_of_fold_means(one_hot, catalog["fold"].to_numpy(), scored.rows, (label >= 0)[:, None].astype(float))
 
     def _random(self, scored: ScoredClasses, frequencies: np.ndarray) -> dict[str, float]:
         rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from galaxyml.evaluation.baselines import column_means
+from galaxyml.evaluation.baselines import out_of_fold_means
 from galaxyml.evaluation.plots import LOSS_CURVES, bars, loss_curves, scatter_grid, write_images
 from galaxyml.kinds.fractions.metrics import column_rmse
 from galaxyml.runs.run_dir import RunDir
@@ -36,7 +36,7 @@ class FractionFigures:
         columns = self.tree.columns
         outputs, targets = predictions[columns].to_numpy(), catalog[columns].to_numpy()[rows]
         main = [columns.index(name) for name in self.main]
-        means = column_means(catalog, columns, rows)
+        means = out_of_fold_means(catalog[columns].to_numpy(), catalog["fold"].to_numpy(), rows)
         names = [f"{self.tree.labels[column]}  {column}" for column in columns]
         errors, trivial = column_rmse(outputs, targets), column_rmse(means, targets)
         run.write_figure(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from galaxyml.evaluation.baselines import column_means
+from galaxyml.evaluation.baselines import out_of_fold_means
 from galaxyml.evaluation.bootstrap import draws, with_ends
 from galaxyml.evaluation.scored import per_column
 from galaxyml.kinds.numbers.metrics import by_column, over_columns, resampled
@@ -48,7 +48,11 @@ class ScoreNumbers:
             rows = pd.Index(catalog["id"]).get_indexer(table["id"])
             target = catalog[self.columns].to_numpy(np.float64)[rows]
             found |= {f"{split}/{key}": value for key, value in self._scored(predicted, target).items()}
-            means = self._scored(column_means(catalog, self.columns, rows), target, intervals=False)
+            means = self._scored(
+                out_of_fold_means(catalog[self.columns].to_numpy(), catalog["fold"].to_numpy(), rows),
+                target,
+                intervals=False,
+            )
             # Within a fold means are constant; joined over folds they only anticorrelate with what they leave out.
             means = {key: 0.0 if key.startswith("pearson") else value for key, value in means.items()}
             kept = {key: value for key, value in means.items() if not key.startswith(("bias", "nmad", "r2/"))}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from galaxyml.evaluation.baselines import out_of_fold_means
 from galaxyml.evaluation.bootstrap import with_ends
 from galaxyml.evaluation.calibration import reliability
 from galaxyml.evaluation.correlation import LEAST, Resampled, asked, mean_defined
@@ -191,17 +192,10 @@ def column_means(catalog: pd.DataFrame, galaxies: ScoredVotes) -> np.ndarray:
     Returns:
         For each galaxy the mean over the galaxies of all other folds, weighted by votes; 0.5 where none was asked.
     """
-    fold = catalog["fold"].to_numpy()
-    true = catalog[list(galaxies.columns)].to_numpy(np.float64)
+    target = catalog[list(galaxies.columns)].to_numpy(np.float64)
     votes = catalog[[f"{name}{VOTES}" for name in galaxies.columns]].to_numpy(np.float64)
-    weight = np.where(asked(true, votes), votes, 0.0)
-    found = np.empty(galaxies.predicted.shape)
-    for number in np.unique(galaxies.fold):
-        others = (fold >= 0) & (fold != number)
-        total = weight[others].sum(0)
-        sums = (weight[others] * np.nan_to_num(true[others])).sum(0)
-        found[galaxies.fold == number] = np.divide(sums, total, out=np.full(len(total), 0.5), where=total > 0)
-    return found
+    weights = np.where(asked(target, votes), votes, 0.0)
+    return out_of_fold_means(target, catalog["fold"].to_numpy(), galaxies.rows, weights)
 
 
 def in_distribution(groups: list[Group]) -> np.ndarray:

@@ -401,7 +401,7 @@ def test_failures_are_the_largest_errors_of_the_most_votes(tmp_path: Path, monke
         captions[title.partition(",")[0]] = texts
         return picture_grid(pictures, texts, title)
 
-    monkeypatch.setattr("galaxyml.kinds.votes.figures.picture_grid", grid)
+    monkeypatch.setattr("galaxyml.evaluation.plots.picture_grid", grid)
     run = made_up(tmp_path)
     ShiftFigures(failures=3, embedded=0)(run)
     table = run.predictions("test")
