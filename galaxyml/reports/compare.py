@@ -22,7 +22,6 @@ RUN is the folder of a finished run, or of a sweep whose folds were joined, on f
 classes, numbers or anomalies. Intervals and p are those of objects: another training may differ by more."""
 
 MEAN = "mean"  # of the features, in the place of a feature's name
-PLACES = ("1st", "2nd", "3rd")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -164,84 +163,26 @@ def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int
 
 
 def _show(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredictions") -> None:
-    """Prints what each run has and how far that is from the first run's; clear differences are bold.
-
-    Metrics over all columns have a row a run; those of single columns a row a column.
-    """
+    """Prints the tables of a comparison as wide as they are: names and intervals are of no use in parts."""
+    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console, objects = _console(folders), example.words.noun
-    column = "feature" if "feature" in table else "column"
-    everything = table["feature"] == MEAN if "feature" in table else table["column"] == ""
-    overall, by_column = table[everything], table[~everything]
-    places = [_place(at) for at in range(len(folders))]  # in which order the rows of each metric are
-    count = overall["objects"].max() if len(overall) else table["objects"].max()
-    shown = Table(title=f"{count:,} {objects}" if "feature" not in table else None, title_justify="left")
-    for name in (*(["survey"] if "survey" in table else []), "metric", "run", "value", "less the 1st", "p"):
-        shown.add_column(name, justify="left" if name in ("survey", "metric", "run") else "right", no_wrap=True)
-    for number, row in enumerate(overall.to_dict("records")):
-        at = number % len(places)
-        first, last = at == 0, at == len(places) - 1
-        name = example.words.label(row["metric"]) if first else ""
-        cells = [escape(str(row["survey"])) if first else ""] if "survey" in row else []
-        cells += [name, places[at], f"{row['value']:.4f}"]
-        cells += ["", ""] if first else [_bold(row["difference"], row["low"], row["high"], 4), f"{row['p']:.3f}"]
-        shown.add_row(*cells, end_section=last)
-    _print(console, shown)
-    for (survey, metric), rows in by_column.groupby(
-        [by_column["survey"] if "survey" in table else by_column["metric"], "metric"], sort=False
-    ):
-        title = example.words.label(str(metric))
-        shown = Table(title=escape(f"{title}, {survey}" if "survey" in table else title), title_justify="left")
-        shown.add_column(example.words.column, no_wrap=True)
-        for name in (objects, *places):
-            shown.add_column(name, justify="right", no_wrap=True)
-        if len(places) == 2:
-            shown.add_column("2nd - 1st", justify="right", no_wrap=True)
-        for place, part in rows.groupby(column, sort=False):
-            each = part.to_dict("records")
-            cells = [escape(str(place)), f"{each[0]['objects']:,}"]
-            for row in each:
-                clear = row["low"] > 0 or row["high"] < 0
-                value = f"{row['value']:.3f}" if row["value"] == row["value"] else ""  # nan: not defined
-                cells.append(f"[bold]{value}[/]" if clear else value)
-            if len(places) == 2:
-                cells.append(_bold(*(each[1][end] for end in ("difference", "low", "high"))))
-            shown.add_row(*cells)
-        _print(console, shown)
-    console.print(
-        f"Differences are paired over the same {objects}, 95 % interval in brackets; bold where it leaves out 0.",
-        highlight=False,
-    )
-
-
-def _place(at: int) -> str:
-    return PLACES[at] if at < len(PLACES) else f"{at + 1}th"
-
-
-def _bold(difference: float, low: float, high: float, digits: int = 3) -> str:
-    """A difference with its interval, bold if that leaves out 0; '' where it is not defined."""
-    if difference != difference:
-        return ""
-    text = f"{difference:+.{digits}f} \\[{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"[bold]{text}[/]" if low > 0 or high < 0 else text
-
-
-def _console(folders: Sequence[Path]) -> Any:
-    """A terminal, in which the runs have been named."""
-    from rich.console import Console
-    from rich.markup import escape
+    from galaxyml.reports.comparison_report import named, tables
 
     console = Console()
-    names = ["first", "second"] if len(folders) == 2 else [_place(at) for at in range(len(folders))]
-    wide = max(map(len, names)) + 1
-    for name, folder in zip(names, folders, strict=True):
-        console.print(f"{f'{name}:':<{wide}} {escape(str(folder))}", highlight=False)
-    return console
-
-
-def _print(console: Any, shown: Any) -> None:
-    """Prints a table as wide as it is: names of features and intervals are of no use in parts."""
-    console.width = max(console.width, console.measure(shown, options=console.options.update(width=500)).maximum)
-    console.print(shown)
+    for name, folder in zip(named(len(folders)), folders, strict=True):
+        console.print(f"{name + ':':<8}{escape(str(folder))}", highlight=False)
+    for title, (header, *rows) in tables(table, example):
+        shown = Table(title=escape(title), title_justify="left")
+        for place, name in enumerate(header):
+            shown.add_column(escape(name), justify="right" if place else "left", no_wrap=True)
+        for row in rows:
+            clear = [(cell.strip("*"), cell.startswith("**")) for cell in row]
+            shown.add_row(*(f"[bold]{escape(text)}[/]" if bold else escape(text) for text, bold in clear))
+        console.width = max(console.width, console.measure(shown, options=console.options.update(width=500)).maximum)
+        console.print(shown)
+    noun = example.words.noun
+    console.print(
+        f"Differences: paired over the same {noun}, 95 % interval in brackets; bold without 0.", highlight=False
+    )

@@ -130,8 +130,8 @@ def test_the_command_prints_and_writes_the_table(runs: tuple[Path, Path], ask: C
     table = pd.read_csv(tmp_path / "new" / "table.csv")
     pd.testing.assert_frame_equal(table, compare(*runs, survey="ukidss", resamples=100))
     first, second = of(table, "pearson", "bar_yes")
-    assert f" {first['value']:.3f} " in said
-    assert f"{second['difference']:+.3f} [{second['low']:+.3f}, {second['high']:+.3f}]" in said
+    assert f" {first['value']:.4f} " in said
+    assert f"{second['difference']:+.4f} [{second['low']:+.4f}, {second['high']:+.4f}]" in said
     assert str(runs[0]) in said.replace("\n", "")
     assert "gama" not in said
 
