@@ -74,15 +74,15 @@ def scatter_grid(
     return figure
 
 
-def error_grid(said: np.ndarray, true: np.ndarray, names: Sequence[str]) -> Figure:
+def error_grid(predicted: np.ndarray, target: np.ndarray, names: Sequence[str]) -> Figure:
     """Errors against what is true, a panel a number, with the running median; arguments as for `scatter_grid`."""
     figure, panels = _panels(len(names))
     for at, (axes, name) in enumerate(zip(panels, names, strict=True)):
-        error = said[:, at] - true[:, at]
+        error = predicted[:, at] - target[:, at]
         axes.axhline(0, color="0.6", linewidth=0.8)
-        axes.scatter(true[:, at], error, s=6, alpha=_alpha(len(said)), color=MODEL, linewidths=0)
-        parts = [part for part in np.array_split(np.argsort(true[:, at]), 10) if len(part)]
-        middle = [np.median(true[part, at]) for part in parts]
+        axes.scatter(target[:, at], error, s=6, alpha=_alpha(len(predicted)), color=MODEL, linewidths=0)
+        parts = [part for part in np.array_split(np.argsort(target[:, at]), 10) if len(part)]
+        middle = [np.median(target[part, at]) for part in parts]
         axes.plot(middle, [np.median(error[part]) for part in parts], color=ACCENT, linewidth=1.5)
         axes.set_title(name, fontsize=9)
     figure.supxlabel("true")

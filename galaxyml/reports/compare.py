@@ -118,7 +118,7 @@ def _read(folders: Sequence[Path], split: str | None, survey: str | None, least:
         what = f"{example.words.noun} {example.words.known}" if example is not None else "objects whose truth is known"
         advice = f"Give --split {there[0]}." if there and split is not None else "There is nothing to compare it by."
         raise UserError(f"{lacking.path} predicted no {name} {what}. {advice}")
-    found = aligned([said for said in by_split[name] if said is not None], name)
+    found = aligned([run for run in by_split[name] if run is not None], name)
     if survey is None:
         return found
     if found[0].words.stratum != "survey":

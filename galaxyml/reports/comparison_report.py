@@ -1,7 +1,7 @@
 """A comparison of runs as a page: what was compared, how they differ, drawn and as tables."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +122,7 @@ def tables(table: "pd.DataFrame", example: "ScoredPredictions") -> Iterator[tupl
     runs = named(len(dict.fromkeys(rows["run"])))
     columns = [words.noun, runs[0], *(name for run in runs[1:] for name in (run, f"less {runs[0]}", "p"))]
     whole = rows[rows["place"] == ALL]
-    cells = [[words.label(name), *_cells(each)] for name, each in whole.groupby("metric", sort=False)]
+    cells = [[words.label(str(name)), *_cells(each)] for name, each in whole.groupby("metric", sort=False)]
     if cells:
         yield "All together", [["metric", *columns], *cells]
     for metric in metrics:
@@ -147,7 +147,7 @@ def _cells(rows: "pd.DataFrame") -> list[str]:
     return cells
 
 
-def _difference(row: dict[str, Any]) -> str:
+def _difference(row: Mapping[Any, Any]) -> str:
     """A difference with its interval, bold if that leaves out 0; '' where it is not defined."""
     if row["difference"] != row["difference"]:
         return ""

@@ -140,8 +140,8 @@ def _mark_numbers(tokens: Sequence[Token]) -> None:
             place += 1
         elif token.type == "table_close":
             for (head, _), *cells in columns:
-                said = [text.strip("*") for _, text in cells if text]
-                if said and all(map(NUMBER.match, said)):
+                values = [text.strip("*") for _, text in cells if text]
+                if values and all(map(NUMBER.match, values)):
                     for cell in (head, *(cell for cell, _ in cells)):
                         cell.attrJoin("class", "number")
             columns = []

@@ -98,9 +98,9 @@ def figures(run: RunDir) -> list[str]:
     lines: list[str] = []
     for path in run.figures():
         name = re.sub(r"^\d+_", "", path.stem).replace("_", " ")
-        said = caption(path)
-        said = re.sub(r"([*_])", r"\\\1", said)
-        lines += ["", f"![{name}](figures/{path.name})", *(["", f"*{said}*"] if said else [])]
+        text = caption(path)
+        text = re.sub(r"([*_])", r"\\\1", text)
+        lines += ["", f"![{name}](figures/{path.name})", *(["", f"*{text}*"] if text else [])]
     return ["", "## Figures", *lines] if lines else []
 
 

@@ -207,14 +207,14 @@ def _models(
     for group, jobs in groups.items():
         run = together.get(group or "no-other-key")
         if run is not None:
-            said = load_scored(run, split)
+            scored = load_scored(run, split)
         elif split == "val" or len(jobs) == 1:
             parts = [part for job in jobs if (part := load_scored(job.run, split)) is not None]
-            said = parts[0].concat(parts[1:]) if len(parts) == len(jobs) else None
+            scored = parts[0].concat(parts[1:]) if len(parts) == len(jobs) else None
         else:
-            said = None
-        if said is not None:
-            found.setdefault(combination(group), {})[jobs[0].seed or 0] = said
+            scored = None
+        if scored is not None:
+            found.setdefault(combination(group), {})[jobs[0].seed or 0] = scored
     return found
 
 

@@ -44,12 +44,12 @@ def published(outputs: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
     return float(r), float(constant)
 
 
-def fraction_reliability(said: np.ndarray, true: np.ndarray, votes: np.ndarray, bins: int = BINS) -> Reliability:
+def fraction_reliability(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray, bins: int = BINS) -> Reliability:
     """Observed against predicted fractions, in bins of equal width of what is said, all columns together.
 
     Args:
-        said: Predicted fractions, shape (N, F).
-        true: Shape (N, F); NaN where not asked.
+        predicted: Predicted fractions, shape (N, F).
+        target: Shape (N, F); NaN where not asked.
         votes: Shape (N, F).
         bins: How many.
 
@@ -57,8 +57,8 @@ def fraction_reliability(said: np.ndarray, true: np.ndarray, votes: np.ndarray, 
         Its `confidence` and `accuracy` are the mean predicted and the mean observed fraction of a bin, its `count` the
         bin's votes. Vote noise averages out, so that true probabilities have an `ece` of 0 but for chance.
     """
-    counted = asked(true, votes)
-    x, y, weight = said[counted].astype(np.float64), true[counted].astype(np.float64), votes[counted]
+    counted = asked(target, votes)
+    x, y, weight = predicted[counted].astype(np.float64), target[counted].astype(np.float64), votes[counted]
     within = confidence_bin(x, bins)
     total = np.bincount(within, weight, bins)
     filled = np.where(total > 0, total, np.nan)
@@ -67,7 +67,7 @@ def fraction_reliability(said: np.ndarray, true: np.ndarray, votes: np.ndarray, 
 
 
 def majorities(
-    said: np.ndarray, true: np.ndarray, votes: np.ndarray, questions: Sequence[Sequence[int]]
+    predicted: np.ndarray, target: np.ndarray, votes: np.ndarray, questions: Sequence[Sequence[int]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each question that a galaxy was asked, as a choice of one answer: what most volunteers said.
 
@@ -75,8 +75,8 @@ def majorities(
     votes, are left out.
 
     Args:
-        said: Predicted fractions, shape (N, F).
-        true: Shape (N, F); NaN where not asked, or where the campaign lacks the answer.
+        predicted: Predicted fractions, shape (N, F).
+        target: Shape (N, F); NaN where not asked, or where the campaign lacks the answer.
         votes: Shape (N, F).
         questions: The columns of each question's answers.
 
@@ -89,11 +89,11 @@ def majorities(
     for columns in questions:
         if len(columns) < 2:
             continue
-        known = asked(true[:, columns], votes[:, columns])
-        shown = np.where(known, true[:, columns], -1.0)
+        known = asked(target[:, columns], votes[:, columns])
+        shown = np.where(known, target[:, columns], -1.0)
         best = np.sort(shown, axis=1)
         rows = (known.sum(1) >= 2) & (best[:, -1] - best[:, -2] > TIE)
-        part = np.where(known, said[:, columns], 0.0)[rows]
+        part = np.where(known, predicted[:, columns], 0.0)[rows]
         fractions.append(np.pad(part, ((0, 0), (0, widest - len(columns)))))
         labels.append(shown[rows].argmax(1))
     return np.concatenate(fractions), np.concatenate(labels)
@@ -126,9 +126,9 @@ class VoteMetrics(Metric):
         fractions, votes = targets.double().unbind(-1)
         known = ~fractions.isnan()
         outputs = outputs.detach().double()
-        said = shares(outputs, self.question_of, known)
-        said = torch.where(outputs.isfinite(), said, torch.nan)  # of a net that has diverged
-        self.sums += weighted_sums(said, fractions, torch.where(known, votes, 0.0))
+        predicted = shares(outputs, self.question_of, known)
+        predicted = torch.where(outputs.isfinite(), predicted, torch.nan)  # of a net that has diverged
+        self.sums += weighted_sums(predicted, fractions, torch.where(known, votes, 0.0))
 
     def compute(self) -> dict[str, float]:
         """`pearson`, `mae`, `rmse` and `pearson/<column>`; never NaN, and the errors of a diverged net are infinite.

@@ -69,14 +69,14 @@ def against_truth_figure(
     """
     figure = Figure(figsize=(2.5 * len(surveys) + 0.9, 2.5 * len(labels) + 0.6), layout="constrained")
     panels = figure.subplots(len(labels), len(surveys), squeeze=False, sharex=True, sharey=True)
-    for column, (name, (said, true)) in enumerate(surveys.items()):
+    for column, (name, (predicted, target)) in enumerate(surveys.items()):
         colour = COLOURS[column % len(COLOURS)]
         shades = LinearSegmentedColormap.from_list(name, ["white", colour])
         panels[0, column].set_title(name, fontsize=10, color=colour, fontweight="bold")
         for row, label in enumerate(labels):
             axes = panels[row, column]
-            known = ~np.isnan(true[:, row])
-            x, y = true[known, row], said[known, row]
+            known = ~np.isnan(target[:, row])
+            x, y = target[known, row], predicted[known, row]
             axes.plot([0, 1], [0, 1], color="0.4", linewidth=0.8, zorder=3)
             if len(x) > MOST_POINTS:
                 axes.hexbin(x, y, gridsize=24, extent=(0, 1, 0, 1), bins="log", cmap=shades, mincnt=1, linewidths=0.1)
