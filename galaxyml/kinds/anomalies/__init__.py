@@ -25,8 +25,6 @@ DETECTORS = {
     "forest": "one forest",
     "class_forests": "forest a class",
     "mahalanobis": "Mahalanobis",
-    "svm": "one-class SVM",
-    "ecod": "ECOD",
 }
 SIMPLE = ("random", "features", "class_features")  # what no net is needed for
 
