@@ -155,6 +155,6 @@ class AnomalyFigures:
 
 def _fitted_net(run: RunDir) -> Any:
     """The net of a run, with the weights that it predicts with."""
-    module: Any = instantiate(run.config.module)
+    module: Any = instantiate(run.config.module, _recursive_=False)
     module.load_state_dict(run.weights(run.config.predict_with))
     return module.eval().net
