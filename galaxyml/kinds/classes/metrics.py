@@ -24,13 +24,7 @@ WEIGHTS_AT_ONCE = 1_000_000  # of objects times resamples: a few arrays of 8 MB
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """How many objects of each true class (rows) were given each class (columns); int64 of shape (K, K).
-
-    Args:
-        labels: Shape (N,); -1 marks what is not known.
-        predicted: Shape (N,).
-        classes: K.
-    """
+    """How many objects of each true class (rows) were given each class (columns); int64 of shape (K, K)."""
     known = labels >= 0
     cells = np.bincount(labels[known] * classes + predicted[known], minlength=classes * classes)
     return cells.reshape(classes, classes)
@@ -81,10 +75,6 @@ def auc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
     The probability that an object of the class scores higher than another, ties counting half (Hanley & McNeil 1982).
 
-    Args:
-        labels: Shape (N,); -1 marks what is not known.
-        probabilities: Shape (N, K).
-
     Returns:
         Shape (K,); NaN where no object has the class, or every one.
     """
@@ -101,11 +91,6 @@ def score(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -
     - `nll`: mean negative log-likelihood in nats, probabilities below 2.2e-16 counting as that. The best value is 0.
     - `brier`: mean squared distance to the true class' corner (Brier 1950), in [0, 2]. The best value is 0.
     - `ece`: expected calibration error in 15 bins, in [0, 1]. The best value is 0.
-
-    Args:
-        labels: Shape (N,); -1 marks what is not known.
-        probabilities: Shape (N, K).
-        names: Of the K classes.
     """
     known = labels >= 0
     labels, probabilities = labels[known], np.asarray(probabilities, np.float64)[known]
