@@ -113,7 +113,7 @@ def judged_as_scored() -> Callable[[Path, str], set[str]]:
 
     def check(folder: Path, split: str) -> set[str]:
         from galaxyml.evaluation.paired import measured
-        from galaxyml.kinds.scored import load_scored
+        from galaxyml.kinds import load_scored
         from galaxyml.runs.run_dir import RunDir
 
         said = load_scored(RunDir(folder), split)

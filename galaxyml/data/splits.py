@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from iterstrat.ml_stratifiers import IterativeStratification
@@ -19,6 +19,8 @@ class Split(Protocol):
     def folds(self) -> int:
         """Number of folds."""
 
+    has_test: ClassVar[bool]  # whether it deals a test part, too
+
     def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
         """Each object's fold, or `TEST`; shapes as for `stratified_split`."""
 
@@ -32,6 +34,7 @@ class Folds:
     """
 
     folds: int = 5
+    has_test: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_folds(self.folds, 2)
@@ -57,6 +60,7 @@ class Holdout:
     val: float = 0.15
     test: float = 0.15
     folds: int = 5
+    has_test: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_folds(self.folds, 1)

@@ -1,21 +1,27 @@
 """Predictors that see no object, which every table of numbers has beside the model."""
 
 import numpy as np
-import pandas as pd
 
 
-def column_means(catalog: pd.DataFrame, columns: list[str], rows: np.ndarray) -> np.ndarray:
-    """What a predictor that knows only averages says of some objects.
+def out_of_fold_means(
+    values: np.ndarray, fold: np.ndarray, rows: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Means over the objects of all other folds.
 
     Args:
-        catalog: With `fold`, -1 for objects that are in no fold.
-        columns: The targets.
-        rows: Positions in the catalog, shape (N,).
+        values: Of M objects, shape (M, K).
+        fold: Of these, shape (M,); -1 for objects that are in no fold.
+        rows: The N objects whose baseline is wanted, as positions among the M.
+        weights: Shape (M, K) or (M, 1); None for equal ones. A value of weight 0 may be anything.
 
     Returns:
-        For each object the mean over the labelled objects of all other folds, shape (N, K).
+        Shape (N, K); 0.5 where nothing has a weight.
     """
-    fold = catalog["fold"].to_numpy()
-    targets = catalog[columns].to_numpy()
-    means = {number: targets[(fold >= 0) & (fold != number)].mean(axis=0) for number in np.unique(fold[rows])}
+    weights = np.ones((len(values), 1)) if weights is None else weights
+    weighted = np.where(weights > 0, weights * values, 0.0)
+    means = {}
+    for number in np.unique(fold[rows]):
+        others = (fold >= 0) & (fold != number)
+        total = np.broadcast_to(weights[others].sum(0), values.shape[1:])
+        means[number] = np.divide(weighted[others].sum(0), total, out=np.full(len(total), 0.5), where=total > 0)
     return np.stack([means[number] for number in fold[rows]])

@@ -57,3 +57,15 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, flo
         return float(values[0]), np.nan, np.nan
     low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
     return float(values[0]), float(low), float(high)
+
+
+def with_ends(key: str, values: np.ndarray) -> dict[str, float]:
+    """A metric and the ends of its interval: of `f1/Merging` also `f1_low/Merging` and `f1_high/Merging`.
+
+    Args:
+        key: The metric, and its column, if it has one.
+        values: As for `interval`.
+    """
+    name, slash, column = key.partition("/")
+    keys = (key, f"{name}_low{slash}{column}", f"{name}_high{slash}{column}")
+    return dict(zip(keys, interval(values), strict=True))

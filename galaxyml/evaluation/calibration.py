@@ -120,16 +120,8 @@ class Reliability:
     @property
     def ece(self) -> float:
         """Expected calibration error, in [0, 1]: gaps weighted by objects (Guo et al. 2017, eq. 3). The best is 0."""
-        return float(np.nansum(self.count * self._gaps) / max(self.count.sum(), 1))
-
-    @property
-    def max_calibration_error(self) -> float:
-        """The widest gap of any bin, in [0, 1] (Guo et al. 2017, eq. 5). The best is 0."""
-        return float(np.nan_to_num(self._gaps).max())
-
-    @property
-    def _gaps(self) -> np.ndarray:
-        return np.abs(self.accuracy - self.confidence)
+        gaps = np.abs(self.accuracy - self.confidence)
+        return float(np.nansum(self.count * gaps) / max(self.count.sum(), 1))
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> Reliability:
@@ -168,14 +160,6 @@ def ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
         bins: Bins of equal width. More bins find more error, true or of chance: compare like with like.
     """
     return reliability(probabilities, labels, bins).ece
-
-
-def max_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-    """Widest gap between accuracy and confidence of any bin, in [0, 1] (Guo et al. 2017, eq. 5). The best value is 0.
-
-    One object can be a bin, so that it says little about small samples.
-    """
-    return reliability(probabilities, labels, bins).max_calibration_error
 
 
 def _least_ambiguous(probabilities: np.ndarray) -> np.ndarray:

@@ -49,29 +49,29 @@ class Intervals:
     @classmethod
     def fit(
         cls,
-        said: np.ndarray,
+        predicted: np.ndarray,
         spread: np.ndarray,
-        true: np.ndarray,
+        target: np.ndarray,
         levels: Sequence[float] | np.ndarray = LEVELS,
         bounded: bool = True,
     ) -> Self:
         """Calibrates each column on galaxies that the net has not learnt from.
 
         Args:
-            said: Predicted fractions p, shape (N, K); what is outside of [0, 1] counts as its nearer end.
+            predicted: Predicted fractions p, shape (N, K); what is outside of [0, 1] counts as its nearer end.
             spread: Standard deviation u of the prediction over views of the galaxy, shape (N, K); 0 where it has one.
-            true: Shape (N, K).
+            target: Shape (N, K).
             levels: L probabilities, in (0, 1).
             bounded: Whether they are fractions; numbers of any size otherwise.
         """
-        said = _within(said, bounded)
+        predicted = _within(predicted, bounded)
         levels = np.asarray(levels, np.float64)
-        variance = np.empty((3, said.shape[1]))
-        quantiles = np.empty((2, len(levels), said.shape[1]))
-        for k in range(said.shape[1]):
-            known = ~np.isnan(true[:, k])
-            p, u = said[known, k], spread[known, k]
-            residuals = np.abs(true[known, k] - p)
+        variance = np.empty((3, predicted.shape[1]))
+        quantiles = np.empty((2, len(levels), predicted.shape[1]))
+        for k in range(predicted.shape[1]):
+            known = ~np.isnan(target[:, k])
+            p, u = predicted[known, k], spread[known, k]
+            residuals = np.abs(target[known, k] - p)
             # The unit of a number may be any.
             scale = 1.0 if bounded or not residuals.any() else np.sqrt(np.square(residuals).mean())
             variance[:, k] = fit_variance(p, u / scale, (residuals / scale) ** 2, bounded)
@@ -85,19 +85,19 @@ class Intervals:
         return cls(levels, variance, quantiles, np.array(bounded))
 
     def __call__(
-        self, said: np.ndarray, spread: np.ndarray, shrink: float | np.ndarray = 1.0
+        self, predicted: np.ndarray, spread: np.ndarray, shrink: float | np.ndarray = 1.0
     ) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends of the intervals, shape (L, N, K) each; a row does not know of others.
 
         Those of fractions lie within [0, 1].
 
         Args:
-            said: Predicted fractions, shape (N, K).
+            predicted: Predicted fractions, shape (N, K).
             spread: As in `fit`.
             shrink: Factor on their widths, one for all or of shape (K,); see `shrinkage`.
         """
         bounded = bool(self.bounded)
-        p = _within(said, bounded)
+        p = _within(predicted, bounded)
         s, at_end = error(p, spread, self.variance, bounded) * shrink, _at_end(p, bounded)
         lowest, highest = (0, 1) if bounded else (-np.inf, np.inf)
         low, high = np.empty((2, len(self.levels), *p.shape))
@@ -121,17 +121,17 @@ class Intervals:
         return cls(**{field.name: arrays[field.name] for field in fields(cls) if field.name in arrays})
 
 
-def error(said: np.ndarray, spread: np.ndarray, variance: np.ndarray, bounded: bool = True) -> np.ndarray:
+def error(predicted: np.ndarray, spread: np.ndarray, variance: np.ndarray, bounded: bool = True) -> np.ndarray:
     """Expected error sqrt(c0 + c1 p (1 - p) + c2 u^2) of fractions p in [0, 1], shape (N, K) or (N,); positive.
 
     Numbers that are not `bounded` have no second term.
     """
     # Term by term: a product of matrices adds up a row in an order that depends on how many there are.
-    binomial = said * (1 - said) if bounded else 0.0
+    binomial = predicted * (1 - predicted) if bounded else 0.0
     return np.sqrt(variance[0] + variance[1] * binomial + variance[2] * np.square(spread, dtype=np.float64))
 
 
-def fit_variance(said: np.ndarray, spread: np.ndarray, squares: np.ndarray, bounded: bool = True) -> np.ndarray:
+def fit_variance(predicted: np.ndarray, spread: np.ndarray, squares: np.ndarray, bounded: bool = True) -> np.ndarray:
     """Coefficients c, none negative, of the squared error expected at fraction p and spread u; see `Intervals`.
 
     The fraction of one answer among n volunteers has variance p (1 - p) / n. Squared residuals are heavy-tailed, with a
@@ -139,7 +139,7 @@ def fit_variance(said: np.ndarray, spread: np.ndarray, squares: np.ndarray, boun
     (Davidian & Carroll 1987, JASA 82, 1079). Without these the few largest decide.
 
     Args:
-        said: Fractions in [0, 1] of one column, shape (N,).
+        predicted: Fractions in [0, 1] of one column, shape (N,).
         spread: Shape (N,).
         squares: Squared residuals, shape (N,).
         bounded: Whether they are fractions; numbers of any size have no second term.
@@ -150,9 +150,9 @@ def fit_variance(said: np.ndarray, spread: np.ndarray, squares: np.ndarray, boun
     if not len(squares):
         return np.array([1.0, 0.0, 0.0])
     least = LEAST * squares.mean() + 1e-12
-    binomial = said * (1 - said) if bounded else np.zeros(len(said))
-    terms = np.stack([np.ones(len(said)), binomial, np.square(spread, dtype=np.float64)], axis=1)
-    weights = np.ones(len(said))
+    binomial = predicted * (1 - predicted) if bounded else np.zeros(len(predicted))
+    terms = np.stack([np.ones(len(predicted)), binomial, np.square(spread, dtype=np.float64)], axis=1)
+    weights = np.ones(len(predicted))
     coefficients = np.zeros(3)
     for _ in range(1 + ROUNDS):
         coefficients, _ = nnls(terms * weights[:, None], (squares - least) * weights)
@@ -192,10 +192,10 @@ def shrinkage(between: np.ndarray, residuals: np.ndarray) -> np.ndarray:
     return np.sqrt(np.clip(1 - gain, LEAST_SHRINK**2, 1))
 
 
-def covered(low: np.ndarray, high: np.ndarray, true: np.ndarray) -> np.ndarray:
+def covered(low: np.ndarray, high: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Share of the known fractions that are in their interval, (L, N, K) and (N, K) -> (L, K); NaN if none is known."""
-    known = (~np.isnan(true)).sum(axis=0)
-    return ((low <= true) & (true <= high)).sum(axis=1) / np.where(known > 0, known, np.nan)
+    known = (~np.isnan(target)).sum(axis=0)
+    return ((low <= target) & (target <= high)).sum(axis=1) / np.where(known > 0, known, np.nan)
 
 
 def widths(low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -203,10 +203,10 @@ def widths(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return (high - low).mean(axis=1)
 
 
-def _within(said: np.ndarray, bounded: bool) -> np.ndarray:
-    values = np.asarray(said, np.float64)
+def _within(predicted: np.ndarray, bounded: bool) -> np.ndarray:
+    values = np.asarray(predicted, np.float64)
     return np.clip(values, 0, 1) if bounded else values
 
 
-def _at_end(said: np.ndarray, bounded: bool) -> np.ndarray:
-    return (said <= 0) | (said >= 1) if bounded else np.zeros(said.shape, bool)
+def _at_end(predicted: np.ndarray, bounded: bool) -> np.ndarray:
+    return (predicted <= 0) | (predicted >= 1) if bounded else np.zeros(predicted.shape, bool)

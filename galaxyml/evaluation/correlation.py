@@ -7,6 +7,8 @@ weights: how many votes a fraction is made of, or 1.
 from collections.abc import Mapping
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from galaxyml.evaluation.bootstrap import draws
 
@@ -14,22 +16,35 @@ MOMENTS = 7  # sums that every measure follows from
 CENTRE = 0.5  # of fractions: moments about it lose fewer digits than those about 0
 GALAXIES_AT_ONCE = 2048
 LEAST = 20  # galaxies that a correlation is given for
-TIE = 1e-6  # fractions of votes that are nearer than this are the same
 
 
-def asked(true: np.ndarray, votes: np.ndarray) -> np.ndarray:
+def asked(target: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """Whether a galaxy's fraction is known and has a vote; (N, F) twice -> bool of shape (N, F)."""
-    return ~np.isnan(true) & (votes > 0)
+    return ~np.isnan(target) & (votes > 0)
 
 
-def moments(said: np.ndarray, true: np.ndarray, votes: np.ndarray) -> np.ndarray:
+def moments(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """What each galaxy adds to the sums that `measures` takes; three of shape (N, F) -> (N, 7, F)."""
-    counted = asked(true, votes)
+    counted = asked(target, votes)
     weight = np.where(counted, votes, 0.0)
-    x = np.where(counted, np.asarray(said, np.float64) - CENTRE, 0.0)
-    y = np.where(counted, np.asarray(true, np.float64) - CENTRE, 0.0)
+    x = np.where(counted, np.asarray(predicted, np.float64) - CENTRE, 0.0)
+    y = np.where(counted, np.asarray(target, np.float64) - CENTRE, 0.0)
     wx, wy = weight * x, weight * y
     return np.stack([weight, wx, wy, wx * x, wy * y, wx * y, weight * np.abs(x - y)], axis=1)
+
+
+def weighted_sums(predicted: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """Moments of a batch added up, as `measures` takes them; three of shape (N, K) -> (7, K), in double precision.
+
+    Args:
+        predicted: Any numbers where the weight is 0.
+        targets: Any numbers where the weight is 0.
+        weight: 0 for what is left out.
+    """
+    weight = weight.double()
+    x, y = (torch.where(weight > 0, values.double() - CENTRE, 0.0) for values in (predicted, targets))
+    wx, wy = weight * x, weight * y
+    return torch.stack([part.sum(0) for part in (weight, wx, wy, wx * x, wy * y, wx * y, weight * (x - y).abs())])
 
 
 def measures(sums: np.ndarray) -> dict[str, np.ndarray]:
@@ -57,27 +72,27 @@ def measures(sums: np.ndarray) -> dict[str, np.ndarray]:
     return {"pearson": np.clip(r, -1, 1), "r2": 1 - squared / truth, "mae": absolute / total, "mse": squared / total}
 
 
-def by_column(said: np.ndarray, true: np.ndarray, votes: np.ndarray, least: int = 1) -> dict[str, np.ndarray]:
+def by_column(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray, least: int = 1) -> dict[str, np.ndarray]:
     """`measures` of each column, and `rmse`, the root of `mse`; three of shape (N, F) -> (F,) each.
 
     Args:
-        said: Predicted fractions.
-        true: Fractions of votes; NaN where not asked.
+        predicted: Predicted fractions.
+        target: Fractions of votes; NaN where not asked.
         votes: The votes of each fraction's question.
         least: Galaxies that must have been asked; with fewer, everything is NaN.
     """
-    enough = asked(true, votes).sum(0) >= least
-    found = measures(summed(said, true, votes))
+    enough = asked(target, votes).sum(0) >= least
+    found = measures(summed(predicted, target, votes))
     found["rmse"] = np.sqrt(found["mse"])
     return {name: np.where(enough, values, np.nan) for name, values in found.items()}
 
 
-def flattened_pearson(said: np.ndarray, true: np.ndarray, votes: np.ndarray) -> float:
+def flattened_pearson(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray) -> float:
     """Weighted correlation over the known values of all columns at once, in [-1, 1]; NaN where it is not defined.
 
     It is high for a constant a column, as the columns' means differ; read it beside that of the means.
     """
-    return float(flattened(summed(said, true, votes)))
+    return float(flattened(summed(predicted, target, votes)))
 
 
 def flattened(sums: np.ndarray) -> np.ndarray:
@@ -92,30 +107,30 @@ def mean_defined(values: np.ndarray) -> np.ndarray:
     return np.where(count > 0, np.where(defined, values, 0.0).sum(-1) / np.maximum(count, 1), np.nan)
 
 
-def resampled_sums(said: np.ndarray, true: np.ndarray, votes: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+def resampled_sums(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """Moments added up over resamples of the galaxies.
 
     Args:
-        said: Predicted fractions, shape (N, F).
-        true: Shape (N, F); NaN where not asked.
+        predicted: Predicted fractions, shape (N, F).
+        target: Shape (N, F); NaN where not asked.
         votes: Shape (N, F).
         drawn: How often each galaxy is drawn, shape (R, N).
 
     Returns:
         Shape (R, 7, F), as `measures` takes it.
     """
-    count, columns = true.shape
+    count, columns = target.shape
     sums = np.zeros((len(drawn), MOMENTS * columns))
     for start in range(0, count, GALAXIES_AT_ONCE):
         part = slice(start, start + GALAXIES_AT_ONCE)
-        parts = moments(said[part], true[part], votes[part]).reshape(-1, MOMENTS * columns)
+        parts = moments(predicted[part], target[part], votes[part]).reshape(-1, MOMENTS * columns)
         sums += drawn[:, part].astype(np.float64) @ parts
     return sums.reshape(-1, MOMENTS, columns)
 
 
-def summed(said: np.ndarray, true: np.ndarray, votes: np.ndarray) -> np.ndarray:
+def summed(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """Moments added up over the galaxies; three of shape (N, F) -> (7, F)."""
-    return resampled_sums(said, true, votes, np.ones((1, len(true)), np.uint8))[0]
+    return resampled_sums(predicted, target, votes, np.ones((1, len(target)), np.uint8))[0]
 
 
 class Resampled:
@@ -126,8 +141,8 @@ class Resampled:
     follow; sums, means and differences of such arrays are such arrays, and `interval` reads them.
 
     Args:
-        said: Predicted fractions by what they are called, such as `""` and `head`, shape (N, F) each.
-        true: Shape (N, F); NaN where not asked.
+        predicted: Predicted fractions by what they are called, such as `""` and `head`, shape (N, F) each.
+        target: Shape (N, F); NaN where not asked.
         votes: Shape (N, F).
         resamples: R, or how often each galaxy is drawn, uint8 of shape (1 + R, N), ones first (`resampling.draws`).
         least: Galaxies that must have been asked for a column to be measured.
@@ -142,22 +157,22 @@ class Resampled:
 
     def __init__(
         self,
-        said: Mapping[str, np.ndarray],
-        true: np.ndarray,
+        predicted: Mapping[str, np.ndarray],
+        target: np.ndarray,
         votes: np.ndarray,
         resamples: int | np.ndarray = 1000,
         least: int = LEAST,
         seed: int = 0,
     ) -> None:
-        drawn = draws(len(true), resamples, seed) if isinstance(resamples, int) else resamples
-        self._sums = {by: resampled_sums(values, true, votes, drawn) for by, values in said.items()}
+        drawn = draws(len(target), resamples, seed) if isinstance(resamples, int) else resamples
+        self._sums = {by: resampled_sums(values, target, votes, drawn) for by, values in predicted.items()}
         self._measures = {by: measures(sums) for by, sums in self._sums.items()}
-        self.stages = list(said)
-        counted = asked(true, votes)
+        self.stages = list(predicted)
+        counted = asked(target, votes)
         self.asked = counted.sum(0)
         self.votes = np.where(counted, votes, 0.0).sum(0)
-        highest = np.where(counted, true, -np.inf).max(0, initial=-np.inf)
-        lowest = np.where(counted, true, np.inf).min(0, initial=np.inf)
+        highest = np.where(counted, target, -np.inf).max(0, initial=-np.inf)
+        lowest = np.where(counted, target, np.inf).min(0, initial=np.inf)
         self.defined = (self.asked >= least) & (highest > lowest)
 
     def column(self, measure: str, by: str = "") -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from galaxyml.evaluation.bootstrap import COUNTS_AT_ONCE, interval, stratified
-from galaxyml.kinds.scored import ScoredPredictions, aligned, lower_is_better
+from galaxyml.evaluation.scored import ScoredPredictions, aligned, lower_is_better
 from galaxyml.runs.errors import UserError, shorten
 
 
@@ -109,7 +109,7 @@ def measured(
 
     Args:
         runs: Of one kind; the truth of what they have in common is the same.
-        wanted: As for `ScoredPredictions.numbers`.
+        wanted: As for `ScoredPredictions.measure`.
         resamples: R.
         seed: Of the draws.
         at_once: Counts that fit into memory.
@@ -123,7 +123,7 @@ def measured(
     parts: list[list[dict[str, np.ndarray]]] = [[] for _ in runs]
     for drawn in stratified(strata, resamples, seed, at_once):
         for run, at, found in zip(runs, places, parts, strict=True):
-            found.append(run.numbers(drawn if np.array_equal(at, np.arange(len(ids))) else drawn[:, at], wanted))
+            found.append(run.measure(drawn if np.array_equal(at, np.arange(len(ids))) else drawn[:, at], wanted))
     return [{name: np.concatenate([part[name] for part in found]) for name in found[0]} for found in parts]
 
 
@@ -151,7 +151,7 @@ def rank(
         seed: Of the draws.
 
     Raises:
-        UserError: If the models cannot be compared, see `galaxyml.kinds.scored.aligned`, or have no seed in common.
+        UserError: If the models cannot be compared (see `aligned`), or have no seed in common.
     """
     names = list(models)
     every = sorted({number for seeds in models.values() for number in seeds})
@@ -166,7 +166,7 @@ def rank(
         raise UserError(f"The seeds {shorten(shared)} predicted other columns.")
     found = measured(runs, [metric.partition("/")[0]], resamples, seed)
     if any(metric not in numbers for numbers in found):
-        raise UserError(f"No {split}/{metric} can be measured on the {runs[0].objects} that all predicted.")
+        raise UserError(f"No {split}/{metric} can be measured on the {runs[0].words.noun} that all predicted.")
     values = np.array([numbers[metric] for numbers in found]).reshape(len(shared), len(names), -1)
     weights = np.random.default_rng(seed).multinomial(
         max(len(shared) - 1, 1), [1 / len(shared)] * len(shared), values.shape[-1]
@@ -193,7 +193,7 @@ def rank(
     return Ranking(
         metric,
         len(np.unique(np.concatenate([run.ids for run in runs]))),
-        runs[0].objects,
+        runs[0].words.noun,
         max(len(run.ids) for seeds in models.values() for run in seeds.values()),
         shared,
         [number for number in every if number not in shared],

@@ -1,6 +1,7 @@
 """Figures that several tasks, the report and TensorBoard share; drawn without a screen."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,36 +48,41 @@ def loss_curves(histories: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def scatter_grid(said: np.ndarray, true: np.ndarray, names: Sequence[str]) -> Figure:
-    """What was said against what is true, a panel a number.
+def scatter_grid(
+    predicted: np.ndarray, target: np.ndarray, names: Sequence[str], ends: tuple[float, float] | None = None
+) -> Figure:
+    """Predictions against targets, a panel a number.
 
     Args:
-        said: Shape (N, K).
-        true: Shape (N, K).
-        names: Of the first numbers, at most K.
+        predicted: Shape (N, K).
+        target: Shape (N, K).
+        names: Titles of the first panels, at most K.
+        ends: Of all axes; None for those of each number.
     """
     figure, panels = _panels(len(names))
-    for at, (axes, name) in enumerate(zip(panels, names, strict=True)):
-        both = np.concatenate([said[:, at], true[:, at]])
-        ends = (both.min(), both.max())
-        axes.plot(ends, ends, color="0.6", linewidth=0.8)
-        axes.scatter(true[:, at], said[:, at], s=6, alpha=_alpha(len(said)), color=MODEL, linewidths=0)
+    for k, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        both = np.concatenate([predicted[:, k], target[:, k]])
+        line = ends if ends is not None else (both.min(), both.max())
+        axes.plot(line, line, color="0.6", linewidth=0.8)
+        axes.scatter(target[:, k], predicted[:, k], s=6, alpha=_alpha(len(predicted)), color=MODEL, linewidths=0)
         axes.set(title=name, aspect="equal", adjustable="datalim")
+        if ends is not None:
+            axes.set(xlim=ends, ylim=ends, adjustable="box")
         axes.title.set_fontsize(9)
     figure.supxlabel("true")
     figure.supylabel("predicted")
     return figure
 
 
-def error_grid(said: np.ndarray, true: np.ndarray, names: Sequence[str]) -> Figure:
+def error_grid(predicted: np.ndarray, target: np.ndarray, names: Sequence[str]) -> Figure:
     """Errors against what is true, a panel a number, with the running median; arguments as for `scatter_grid`."""
     figure, panels = _panels(len(names))
     for at, (axes, name) in enumerate(zip(panels, names, strict=True)):
-        error = said[:, at] - true[:, at]
+        error = predicted[:, at] - target[:, at]
         axes.axhline(0, color="0.6", linewidth=0.8)
-        axes.scatter(true[:, at], error, s=6, alpha=_alpha(len(said)), color=MODEL, linewidths=0)
-        parts = [part for part in np.array_split(np.argsort(true[:, at]), 10) if len(part)]
-        middle = [np.median(true[part, at]) for part in parts]
+        axes.scatter(target[:, at], error, s=6, alpha=_alpha(len(predicted)), color=MODEL, linewidths=0)
+        parts = [part for part in np.array_split(np.argsort(target[:, at]), 10) if len(part)]
+        middle = [np.median(target[part, at]) for part in parts]
         axes.plot(middle, [np.median(error[part]) for part in parts], color=ACCENT, linewidth=1.5)
         axes.set_title(name, fontsize=9)
     figure.supxlabel("true")
@@ -122,3 +128,47 @@ def central_part(run: RunDir, image: str, fraction: float = 0.5) -> np.ndarray:
 def legend_mark(label: str, marker: str, color: str) -> Line2D:
     """A marker for a legend."""
     return Line2D([], [], linestyle="none", marker=marker, color=color, markersize=6, markeredgewidth=0, label=label)
+
+
+def write_images(
+    run: RunDir, name: str, title: str, told: str, images: pd.Series, captions: list[str], crop: float
+) -> None:
+    """Writes a figure of some objects' original images; none where there are no objects.
+
+    Args:
+        run: Whose images, and whose figure.
+        name: Of the figure.
+        title: Above the images.
+        told: What is seen, in a sentence.
+        images: As the catalog has them.
+        captions: Below each.
+        crop: Central part that is shown, a fraction of the side.
+    """
+    if len(images):
+        pictures = [central_part(run, image, crop) for image in images]
+        run.write_figure(name, picture_grid(pictures, captions, title), told)
+
+
+def unit_axes() -> tuple[Figure, Axes]:
+    """A figure with axes from 0 to 1 both ways."""
+    figure = Figure(layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), box_aspect=1, anchor="W")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def with_legend(figure: Figure) -> Figure:
+    """The figure with a legend beside its axes, wide enough for it."""
+    axes = figure.axes[0]
+    labels = axes.get_legend_handles_labels()[1]
+    if labels:
+        axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8.5)
+    figure.set_size_inches(5.3 + 0.061 * max(map(len, labels), default=0), 4.6)
+    return figure
+
+
+def line_style(k: int) -> dict[str, Any]:
+    """Colour of the k-th line; dashes tell those apart that share one."""
+    return {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.5, "linestyle": ("-", "--")[k // len(COLOURS) % 2]}

@@ -26,20 +26,20 @@ class Predicted:
     Attributes:
         ids: Shape (N,).
         rows: Their rows in the catalog, shape (N,).
-        said: Fractions as the stages before have them, shape (N, K).
+        predicted: Fractions as the stages before have them, shape (N, K).
         net: What the nets themselves said, shape (N, K).
         spread: Standard deviations over the views of a picture, shape (N, K); 0 where there is one.
         between: Standard deviations over the nets of the folds, shape (N, K); None where one net speaks.
-        true: Shape (N, K); NaN where it is not known.
+        target: Shape (N, K); NaN where it is not known.
     """
 
     ids: pd.Series
     rows: np.ndarray
-    said: np.ndarray
+    predicted: np.ndarray
     net: np.ndarray
     spread: np.ndarray
     between: np.ndarray | None
-    true: np.ndarray
+    target: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Calibrated:
         low, high = np.empty((2, len(EVERY[levels]), *self.spread.shape))
         for number, fit in enumerate(self.fits):
             inside = self.fit_of == number
-            said, spread = self.galaxies.said[inside], self.spread[inside]
-            low[:, inside], high[:, inside] = fit.at(levels)(said, spread, self.shrink)
+            predicted, spread = self.galaxies.predicted[inside], self.spread[inside]
+            low[:, inside], high[:, inside] = fit.at(levels)(predicted, spread, self.shrink)
         return low, high
 
 
@@ -108,12 +108,12 @@ class PredictIntervals:
         if val is None:
             return {}
         calibrated = {"val": _cross_fitted(val, catalog["fold"].to_numpy()[val.rows], self.bounded)}
-        fit = Intervals.fit(val.said, val.spread, val.true, EVERY, self.bounded)
+        fit = Intervals.fit(val.predicted, val.spread, val.target, EVERY, self.bounded)
         learnt = fit.at(TOLD).arrays()
         if test is not None:
             if test.between is not None:
                 learnt["usual"] = np.square(test.between).mean(axis=0)
-                learnt["shrink"] = shrinkage(test.between, val.true - val.net)
+                learnt["shrink"] = shrinkage(test.between, val.target - val.net)
             spread, shrink = _of_mean(test.spread, test.between, learnt)
             calibrated["test"] = Calibrated(test, [fit], np.zeros(len(test.ids), int), spread, shrink)
         run.write_arrays(LEARNT, learnt)
@@ -123,7 +123,7 @@ class PredictIntervals:
             table = self._table(low, high)
             table.insert(0, "id", each.galaxies.ids.to_numpy())
             run.write_predictions(split, table, by=LEARNT)
-            found |= self._measured(split, low, high, each.galaxies.true)
+            found |= self._measured(split, low, high, each.galaxies.target)
         for split in ("test", "val"):
             if f"{split}/coverage_95" in found:
                 run.write_figure(
@@ -172,18 +172,18 @@ class PredictIntervals:
             other = run.predictions(split, by=by)
             return None if other is None else other.set_index("id").loc[table["id"], self.columns].to_numpy(np.float64)
 
-        said, net, spread = table[self.columns].to_numpy(np.float64), values(NET), values(SPREAD)
-        if not np.isfinite(said).all():
+        predicted, net, spread = table[self.columns].to_numpy(np.float64), values(NET), values(SPREAD)
+        if not np.isfinite(predicted).all():
             raise diverged(run.path)
         rows = pd.Index(catalog["id"]).get_indexer(table["id"])
         return Predicted(
             ids=table["id"],
             rows=rows,
-            said=said,
-            net=said if net is None else net,
-            spread=np.zeros(said.shape) if spread is None else spread,
+            predicted=predicted,
+            net=predicted if net is None else net,
+            spread=np.zeros(predicted.shape) if spread is None else spread,
             between=values(BETWEEN),
-            true=catalog[self.columns].to_numpy(np.float64)[rows],
+            target=catalog[self.columns].to_numpy(np.float64)[rows],
         )
 
     def _table(self, low: np.ndarray, high: np.ndarray) -> pd.DataFrame:
@@ -196,13 +196,13 @@ class PredictIntervals:
         }
         return pd.DataFrame(ends)
 
-    def _measured(self, split: str, low: np.ndarray, high: np.ndarray, true: np.ndarray) -> dict[str, float]:
-        known = (~np.isnan(true)).sum(axis=0)
-        shares, wide = covered(low, high, true), widths(low, high)
+    def _measured(self, split: str, low: np.ndarray, high: np.ndarray, target: np.ndarray) -> dict[str, float]:
+        known = (~np.isnan(target)).sum(axis=0)
+        shares, wide = covered(low, high, target), widths(low, high)
         found: dict[str, float] = {}
         for number, level in enumerate(LEVELS):
             if known.any():
-                found[f"{split}/coverage_{_percent(level)}"] = _over_columns(shares[number], true)
+                found[f"{split}/coverage_{_percent(level)}"] = _over_columns(shares[number], target)
             if self.bounded:
                 found[f"{split}/width_{_percent(level)}"] = float(wide[number].mean())
             else:
@@ -217,10 +217,10 @@ class PredictIntervals:
         }
 
     def _figure(self, calibrated: Calibrated, split: str) -> Figure:
-        true, said = calibrated.galaxies.true, calibrated.galaxies.said
-        judged = {"all fractions" if self.bounded else "all numbers": true}
+        target, predicted = calibrated.galaxies.target, calibrated.galaxies.predicted
+        judged = {"all fractions" if self.bounded else "all numbers": target}
         if self.bounded:
-            judged["predicted within (0, 1)"] = np.where((said > 0) & (said < 1), true, np.nan)
+            judged["predicted within (0, 1)"] = np.where((predicted > 0) & (predicted < 1), target, np.nan)
         curves: dict[str, list[float]] = {name: [] for name in judged}
         for at in range(len(LEVELS), len(EVERY)):
             ends = calibrated.ends(slice(at, at + 1))
@@ -229,12 +229,12 @@ class PredictIntervals:
         ends = calibrated.ends(TOLD)
         wide = widths(*ends)
         if not self.bounded:
-            deviation = np.nanstd(true, axis=0)
+            deviation = np.nanstd(target, axis=0)
             wide = np.where(np.isfinite(wide), wide, np.nan) / np.where(deviation > 0, deviation, 1)
         return interval_figure(
             names=self.columns,
             levels=np.array(LEVELS),
-            shares=covered(*ends, true),
+            shares=covered(*ends, target),
             wide=wide,
             asked=CURVE,
             curves={name: np.array(shares) for name, shares in curves.items()},
@@ -251,7 +251,7 @@ def _cross_fitted(val: Predicted, fold: np.ndarray, bounded: bool) -> Calibrated
     fits, fit_of = [], np.empty(len(parts), int)
     for number, part in enumerate(np.unique(parts)):
         others = parts != part
-        fits.append(Intervals.fit(val.said[others], val.spread[others], val.true[others], EVERY, bounded))
+        fits.append(Intervals.fit(val.predicted[others], val.spread[others], val.target[others], EVERY, bounded))
         fit_of[~others] = number
     return Calibrated(val, fits, fit_of, val.spread)
 
@@ -266,9 +266,9 @@ def _of_mean(
     return np.sqrt(np.square(spread, dtype=np.float64) + surplus), learnt["shrink"]
 
 
-def _over_columns(shares: np.ndarray, true: np.ndarray) -> float:
+def _over_columns(shares: np.ndarray, target: np.ndarray) -> float:
     """Share of all known fractions, from that of each column, shapes (K,) and (N, K); NaN if none is known."""
-    known = (~np.isnan(true)).sum(axis=0)
+    known = (~np.isnan(target)).sum(axis=0)
     return float(np.nansum(shares * known) / known.sum()) if known.any() else np.nan
 
 

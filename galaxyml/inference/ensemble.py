@@ -166,16 +166,22 @@ def _check(groups: "list[list[RunDir]]") -> "list[pd.DataFrame]":
     """
     import pandas as pd
 
+    from galaxyml.kinds import of_run
+
     first = groups[0][0]
+    kind = of_run(first)
+    if not kind.averaged:
+        raise UserError(f"{first.path} predicts {kind.words.targets}: outputs of different fits have no common mean.")
     columns: list[str] | None = None
     tables: list[pd.DataFrame] = []
     for group in groups:
         for run in group:
-            for key in ("task", "tree"):
-                if (own := run.config.get(key)) != (other := first.config.get(key)):
+            for key, own, other in (
+                ("task", run.config.task, first.config.task),
+                ("kind", of_run(run).name, kind.name),
+            ):
+                if own != other:
                     raise UserError(f"{run.path} has {key}={own}, {first.path} has {key}={other}: {_APART}")
-            if "framing" not in run.config.data:
-                raise UserError(f"{run.path} is a run of light curves; only runs on pictures can be averaged.")
             catalog, reference = run.catalog(), first.catalog()
             if not catalog[["id", "fold"]].equals(reference[["id", "fold"]]):
                 differ = _differs(catalog, reference)
@@ -224,22 +230,20 @@ def _fitted(
     groups: "list[list[RunDir]]", tables: "list[pd.DataFrame]", catalog: "pd.DataFrame"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights of the models, and for each row of the catalog those that were fitted without its fold."""
-    from galaxyml.kinds.scored import holds_numbers
+    from galaxyml.kinds import of_run
 
+    kind = of_run(groups[0][0])
     columns = [name for name in tables[0].columns if name != "id"]
-    if lacking := [name for name in columns if name not in catalog]:
-        raise UserError(
-            f"--weights fitted: the targets of these runs are not numbers like their outputs (no {lacking[0]} in the "
-            "catalog). Use --weights uniform."
-        )
     truth = catalog.set_index("id").loc[tables[0]["id"]]
-    targets = truth[columns].to_numpy(np.float64)
+    targets = kind.targets_like_outputs(truth)
+    if targets is None:
+        raise UserError(
+            f"--weights fitted: targets are {kind.words.targets}, not numbers like the outputs. Use --weights uniform."
+        )
     fold = truth["fold"].to_numpy()
     outputs = np.stack([table[columns].to_numpy(np.float64) for table in tables])
-    if holds_numbers(groups[0][0]):  # of numbers, an error counts in standard deviations
-        scale = np.nanstd(targets, axis=0)
-        scale[scale == 0] = 1
-        targets, outputs = targets / scale, outputs / scale
+    unit = kind.unit(targets)
+    targets, outputs = targets / unit, outputs / unit
     parts = fold if len(set(fold)) > 1 else np.arange(len(fold)) % 2
     every = fit_weights(outputs, targets)
     rows = np.tile(every, (len(catalog), 1))

@@ -15,7 +15,9 @@ from torchmetrics import Metric
 
 from galaxyml.data.catalog import as_text
 from galaxyml.evaluation.joined import Said
-from galaxyml.runs.errors import UserError
+from galaxyml.evaluation.scored import ScoredPredictions
+from galaxyml.evaluation.words import Words
+from galaxyml.runs.errors import UserError, diverged, shorten
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.predictions import PredictionTables
 from galaxyml.training.specs import plain
@@ -53,14 +55,18 @@ class Kind(ABC):
         name: Also the folder's.
         monitor: The metric that epochs and trials are judged by.
         mode: Whether that is to be `min` or `max`.
+        averaged: Whether the outputs of several fits may be averaged, as an ensemble does.
         outputs: Names of what a model outputs, K of them.
         spec: The kind as plain values, from which it can be built again.
+        words: What reports say.
     """
 
     name: ClassVar[str]
     monitor: ClassVar[str]
     mode: ClassVar[str]
+    averaged: ClassVar[bool] = True
     outputs: list[str]
+    words: Words
     spec: dict[str, Any]
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
@@ -122,6 +128,30 @@ class Kind(ABC):
     def caption(self, output: Any, target: Any) -> str:
         """A few short lines about one object, from its outputs (K,) and its target."""
 
+    @abstractmethod
+    def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredPredictions | None:
+        """The predictions of a finished run beside their targets; None if there are none, or no target is known.
+
+        Args:
+            run: The run, or the sweep whose folds were joined.
+            split: One of `galaxyml.evaluation.scored.SPLITS`.
+            least: Galaxies that must have been asked for a feature to be measured; None for what the run was scored by.
+
+        Raises:
+            UserError: If a prediction is not finite.
+        """
+
+    def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray | None:
+        """Targets that outputs estimate number by number, shape (N, K), NaN where not known; None if none do.
+
+        They are what weights of an ensemble are fitted to.
+        """
+        return None
+
+    def unit(self, targets: np.ndarray) -> np.ndarray:
+        """What errors of each column are measured in where columns are put together, shape (K,)."""
+        return np.ones(targets.shape[1])
+
 
 def of_config(config: DictConfig) -> Kind:
     """The kind of target that a run's configuration names.
@@ -143,3 +173,42 @@ def stages_of(config: DictConfig) -> list[Stage]:
 def of_run(run: RunDir) -> Kind:
     """The kind of target of a run or a sweep; errors as for `of_config`."""
     return of_config(run.config)
+
+
+def load_scored(run: RunDir, split: str, least: int | None = None) -> ScoredPredictions | None:
+    """The predictions of a finished run beside their targets, see `Kind.scored`.
+
+    Raises:
+        UserError: If the run is not finished, or a prediction is not finite.
+    """
+    if not run.finished and (parts := sorted(path.name for path in (run.path / "joined").glob("*") if path.is_dir())):
+        raise UserError(
+            f"{run.path} holds several combinations ({shorten(parts)}): name one or more of them, such as "
+            f"{run.path / 'joined' / parts[0]}."
+        )
+    run.metrics()  # only of a finished run
+    return of_run(run).scored(run, split, least)
+
+
+def columns_beside(run: RunDir, split: str, columns: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Predicted numbers beside the catalog's columns of the same names, of objects of which all are known.
+
+    Returns:
+        Ids as text, shape (N,), predictions and targets, shape (N, K) each; None if there are none.
+
+    Raises:
+        UserError: If a prediction is not finite.
+    """
+    table = run.predictions(split)
+    if table is None:
+        return None
+    catalog = run.catalog()
+    rows = pd.Index(catalog["id"]).get_indexer(table["id"])
+    targets = catalog[columns].to_numpy(np.float64)[rows]
+    known = ~np.isnan(targets).any(axis=1)
+    if not known.any():
+        return None
+    predicted = table[columns].to_numpy(np.float64)[known]
+    if not np.isfinite(predicted).all():
+        raise diverged(run.path)
+    return table["id"].to_numpy()[known].astype(str), predicted, targets[known]

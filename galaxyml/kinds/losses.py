@@ -14,8 +14,8 @@ class MSELoss(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Outputs and targets of shape (N, K)."""
-        said, true, count = known_targets(outputs, targets)
-        return (said - true).square().sum() / count
+        predicted, target, count = known_targets(outputs, targets)
+        return (predicted - target).square().sum() / count
 
 
 class RMSELoss(nn.Module):
@@ -27,9 +27,9 @@ class RMSELoss(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Outputs and targets of shape (N, K)."""
-        said, true, count = known_targets(outputs, targets)
+        predicted, target, count = known_targets(outputs, targets)
         # The slope of a square root is infinite at 0; that of torch's norm is 0 there.
-        return torch.linalg.vector_norm(said - true) / count.sqrt()
+        return torch.linalg.vector_norm(predicted - target) / count.sqrt()
 
 
 class SmoothL1Loss(nn.Module):
@@ -53,8 +53,8 @@ class SmoothL1Loss(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Outputs and targets of shape (N, K)."""
-        said, true, count = known_targets(outputs, targets)
-        return F.smooth_l1_loss(said, true, reduction="sum", beta=self.beta) / count
+        predicted, target, count = known_targets(outputs, targets)
+        return F.smooth_l1_loss(predicted, target, reduction="sum", beta=self.beta) / count
 
 
 def known_targets(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,5 +78,5 @@ def known_targets(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Ten
         )
     kind = torch.promote_types(outputs.dtype, torch.float32)
     known = ~targets.isnan()
-    said, true = (torch.where(known, values.to(kind), 0) for values in (outputs, targets))
-    return said, true, known.sum().clamp_min(1).to(kind)
+    predicted, target = (torch.where(known, values.to(kind), 0) for values in (outputs, targets))
+    return predicted, target, known.sum().clamp_min(1).to(kind)

@@ -10,7 +10,7 @@ from galaxyml.runs.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-    from galaxyml.kinds.scored import ScoredPredictions
+    from galaxyml.evaluation.scored import ScoredPredictions
 
 EXAMPLES = """\
 examples:
@@ -22,24 +22,6 @@ RUN is the folder of a finished run, or of a sweep whose folds were joined, on f
 classes, numbers or anomalies. Intervals and p are those of objects: another training may differ by more."""
 
 MEAN = "mean"  # of the features, in the place of a feature's name
-PLACES = ("1st", "2nd", "3rd")
-NAMES = {
-    "pearson": "r",
-    "mae": "MAE",
-    "rmse": "RMSE",
-    "nrmse": "RMSE / standard deviation",
-    "r2": "R2",
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "macro_f1": "macro F1",
-    "f1": "F1",
-    "macro_auc": "macro AUC",
-    "auc": "AUC",
-    "nll": "NLL",
-    "brier": "Brier",
-    "ece": "ECE",
-}
-PAIRED = {"pearson": "r", "mae": "MAE"}  # of two runs on votes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,20 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise UserError(f"--{name} {value}: it must be {lowest} or more.")
     runs = _read(given.runs, given.split, given.survey, given.least)
     table = _differences(runs, given.resamples, given.least)
-    votes = "feature" in table and len(runs) == 2
     if given.out is not None:
         from galaxyml.runs.files import atomic_write
 
         with atomic_write(given.out) as draft:
-            (_side_by_side(table) if votes else table).to_csv(draft, index=False)
+            table.to_csv(draft, index=False)
     if given.report is not None:
         from galaxyml.reports import comparison_report
 
         comparison_report.write(given.report, table, given.runs, runs[0], given.resamples)
-    if votes:
-        _show_votes(_side_by_side(table), given.runs)
-    else:
-        _show(table, given.runs, runs[0])
+    _show(table, given.runs, runs[0])
     if given.report is not None:
         print(f"report      {given.report}")
 
@@ -106,24 +84,21 @@ def compare(
         One row a metric and run: `metric`; `column`, the fraction or class, or '' for all together; `objects`; `run`;
         `value`; `difference` to the first run's, with the ends `low` and `high` of its interval, and `p` (see
         `galaxyml.evaluation.paired.Difference`), which are empty for that one. Of votes also `survey`, and `feature`
-        for `column`.
-
-        Of two runs on votes one row a survey and feature, and one for their mean: `survey`, `feature`, `galaxies`, and
-        of r and MAE `_first`, `_second`, `_difference`, the second less the first, and its `_low`, `_high` and `_p`.
+        for `column`, which is `mean` for all together.
 
     Raises:
         UserError: If a run is not finished or of another kind, or they share no object or column, or differ in the
             truth.
     """
-    table = _differences(_read(folders, split, survey, least), resamples, least)
-    return _side_by_side(table) if "feature" in table and len(folders) == 2 else table
+    return _differences(_read(folders, split, survey, least), resamples, least)
 
 
 def _read(folders: Sequence[Path], split: str | None, survey: str | None, least: int) -> "list[ScoredPredictions]":
     """What the runs said of the objects that all predicted, in the same order."""
     import numpy as np
 
-    from galaxyml.kinds.scored import aligned, load_scored
+    from galaxyml.evaluation.scored import aligned
+    from galaxyml.kinds import load_scored
     from galaxyml.runs.run_dir import RunDir
 
     if len(folders) < 2:
@@ -140,14 +115,14 @@ def _read(folders: Sequence[Path], split: str | None, survey: str | None, least:
         others = {other: load_scored(lacking, other, least) for other in ("test", "val", "survey") if other != name}
         there = [other for other, found in others.items() if found is not None]
         example = next((found for found in [*by_split[name], *others.values()] if found is not None), None)
-        what = f"{example.objects} {example.known}" if example is not None else "objects whose truth is known"
+        what = f"{example.words.noun} {example.words.known}" if example is not None else "objects whose truth is known"
         advice = f"Give --split {there[0]}." if there and split is not None else "There is nothing to compare it by."
         raise UserError(f"{lacking.path} predicted no {name} {what}. {advice}")
-    found = aligned([said for said in by_split[name] if said is not None], name)
+    found = aligned([run for run in by_split[name] if run is not None], name)
     if survey is None:
         return found
-    if found[0].kind != "votes":
-        raise UserError(f"--survey {survey}: only votes have surveys, and these runs are on {found[0].kind}.")
+    if found[0].words.stratum != "survey":
+        raise UserError(f"--survey {survey}: these runs predict {found[0].words.targets}, which have no surveys.")
     surveys = sorted(set(found[0].strata))
     if survey not in surveys:
         raise UserError(f"All runs predicted no {name} galaxy of '{survey}'. {did_you_mean(survey, surveys)}")
@@ -162,7 +137,7 @@ def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int
 
     found = measured(runs, resamples=resamples)
     counts = runs[0].counts()
-    votes = runs[0].kind == "votes"
+    votes = bool(runs[0].words.stratum)
     rows: list[dict[str, Any]] = []
     for key in found[0]:
         metric, _, column = key.partition("/")
@@ -171,7 +146,7 @@ def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int
         survey, _, feature = column.partition(":")
         place = {"survey": survey, "feature": feature or MEAN} if votes else {"column": column}
         for run, numbers in zip(runs, found, strict=True):
-            row = {**place, "metric": metric, "objects": counts.get(key, len(run.ids)), "run": str(run.where)}
+            row = {**place, "metric": metric, "objects": counts.get(key, len(run.ids)), "run": str(run.path)}
             row["value"] = float(numbers[key][0])
             if run is not runs[0]:
                 gap = Difference.of(found[0][key], numbers[key])
@@ -187,124 +162,27 @@ def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int
     return table
 
 
-def _side_by_side(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The differences of two runs on votes, one row a survey and feature."""
-    import pandas as pd
-
-    rows = []
-    for (survey, feature), part in table.groupby(["survey", "feature"], sort=False):
-        row: dict[str, Any] = {"survey": survey, "feature": feature, "galaxies": part["objects"].iloc[0]}
-        for metric, name in PAIRED.items():
-            first, second = part[part["metric"] == metric].to_dict("records")
-            row |= {f"{name}_first": first["value"], f"{name}_second": second["value"]}
-            row |= {f"{name}_{end}": second[end] for end in ("difference", "low", "high", "p")}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _show_votes(table: "pd.DataFrame", folders: Sequence[Path]) -> None:
-    """Prints what two runs on votes differ by, each feature; differences whose interval leaves out 0 are bold."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = _console(folders)
-    for survey, rows in table.groupby("survey", sort=False):
-        shown = Table(title=escape(str(survey)), title_justify="left")
-        for name in ("feature", "galaxies", "r 1st", "2nd", "2nd - 1st", "MAE 1st", "2nd", "2nd - 1st"):
-            shown.add_column(name, justify="left" if name == "feature" else "right", no_wrap=True)
-        for row in rows.to_dict("records"):
-            cells = [str(row["feature"]), f"{row['galaxies']:,}"]
-            for name in PAIRED.values():
-                cells += [f"{row[f'{name}_first']:.3f}", f"{row[f'{name}_second']:.3f}"]
-                cells.append(_bold(*(row[f"{name}_{end}"] for end in ("difference", "low", "high"))))
-            shown.add_row(*cells, end_section=row["feature"] == MEAN)
-        _print(console, shown)
-    console.print("2nd - 1st: paired over the same galaxies, 95 % interval in brackets.", highlight=False)
-
-
 def _show(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredictions") -> None:
-    """Prints what each run has and how far that is from the first run's; clear differences are bold.
-
-    Metrics over all columns have a row a run; those of single columns a row a column.
-    """
-    from rich.markup import escape
-    from rich.table import Table
-
-    console, objects = _console(folders), example.objects
-    column = "feature" if "feature" in table else "column"
-    everything = table["feature"] == MEAN if "feature" in table else table["column"] == ""
-    overall, by_column = table[everything], table[~everything]
-    places = [_place(at) for at in range(len(folders))]  # in which order the rows of each metric are
-    count = overall["objects"].max() if len(overall) else table["objects"].max()
-    shown = Table(title=f"{count:,} {objects}" if "feature" not in table else None, title_justify="left")
-    for name in (*(["survey"] if "survey" in table else []), "metric", "run", "value", "less the 1st", "p"):
-        shown.add_column(name, justify="left" if name in ("survey", "metric", "run") else "right", no_wrap=True)
-    for number, row in enumerate(overall.to_dict("records")):
-        at = number % len(places)
-        first, last = at == 0, at == len(places) - 1
-        name = _named(row["metric"]) if first else ""
-        cells = [escape(str(row["survey"])) if first else ""] if "survey" in row else []
-        cells += [name, places[at], f"{row['value']:.4f}"]
-        cells += ["", ""] if first else [_bold(row["difference"], row["low"], row["high"], 4), f"{row['p']:.3f}"]
-        shown.add_row(*cells, end_section=last)
-    _print(console, shown)
-    for (survey, metric), rows in by_column.groupby(
-        [by_column["survey"] if "survey" in table else by_column["metric"], "metric"], sort=False
-    ):
-        title = _named(str(metric))
-        shown = Table(title=escape(f"{title}, {survey}" if "survey" in table else title), title_justify="left")
-        shown.add_column(example.column, no_wrap=True)
-        for name in (objects, *places):
-            shown.add_column(name, justify="right", no_wrap=True)
-        if len(places) == 2:
-            shown.add_column("2nd - 1st", justify="right", no_wrap=True)
-        for place, part in rows.groupby(column, sort=False):
-            each = part.to_dict("records")
-            cells = [escape(str(place)), f"{each[0]['objects']:,}"]
-            for row in each:
-                clear = row["low"] > 0 or row["high"] < 0
-                value = f"{row['value']:.3f}" if row["value"] == row["value"] else ""  # nan: not defined
-                cells.append(f"[bold]{value}[/]" if clear else value)
-            if len(places) == 2:
-                cells.append(_bold(*(each[1][end] for end in ("difference", "low", "high"))))
-            shown.add_row(*cells)
-        _print(console, shown)
-    console.print(
-        f"Differences are paired over the same {objects}, 95 % interval in brackets; bold where it leaves out 0.",
-        highlight=False,
-    )
-
-
-def _named(metric: str) -> str:
-    return NAMES.get(metric, metric.replace("_", " "))
-
-
-def _place(at: int) -> str:
-    return PLACES[at] if at < len(PLACES) else f"{at + 1}th"
-
-
-def _bold(difference: float, low: float, high: float, digits: int = 3) -> str:
-    """A difference with its interval, bold if that leaves out 0; '' where it is not defined."""
-    if difference != difference:
-        return ""
-    text = f"{difference:+.{digits}f} \\[{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"[bold]{text}[/]" if low > 0 or high < 0 else text
-
-
-def _console(folders: Sequence[Path]) -> Any:
-    """A terminal, in which the runs have been named."""
+    """Prints the tables of a comparison as wide as they are: names and intervals are of no use in parts."""
     from rich.console import Console
     from rich.markup import escape
+    from rich.table import Table
+
+    from galaxyml.reports.comparison_report import named, tables
 
     console = Console()
-    names = ["first", "second"] if len(folders) == 2 else [_place(at) for at in range(len(folders))]
-    wide = max(map(len, names)) + 1
-    for name, folder in zip(names, folders, strict=True):
-        console.print(f"{f'{name}:':<{wide}} {escape(str(folder))}", highlight=False)
-    return console
-
-
-def _print(console: Any, shown: Any) -> None:
-    """Prints a table as wide as it is: names of features and intervals are of no use in parts."""
-    console.width = max(console.width, console.measure(shown, options=console.options.update(width=500)).maximum)
-    console.print(shown)
+    for name, folder in zip(named(len(folders)), folders, strict=True):
+        console.print(f"{name + ':':<8}{escape(str(folder))}", highlight=False)
+    for title, (header, *rows) in tables(table, example):
+        shown = Table(title=escape(title), title_justify="left")
+        for place, name in enumerate(header):
+            shown.add_column(escape(name), justify="right" if place else "left", no_wrap=True)
+        for row in rows:
+            clear = [(cell.strip("*"), cell.startswith("**")) for cell in row]
+            shown.add_row(*(f"[bold]{escape(text)}[/]" if bold else escape(text) for text, bold in clear))
+        console.width = max(console.width, console.measure(shown, options=console.options.update(width=500)).maximum)
+        console.print(shown)
+    noun = example.words.noun
+    console.print(
+        f"Differences: paired over the same {noun}, 95 % interval in brackets; bold without 0.", highlight=False
+    )

@@ -1,7 +1,7 @@
 """A comparison of runs as a page: what was compared, how they differ, drawn and as tables."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from galaxyml.runs.run_dir import RunDir
 if TYPE_CHECKING:
     import pandas as pd
 
-    from galaxyml.kinds.scored import ScoredPredictions
+    from galaxyml.evaluation.scored import ScoredPredictions
 
+ALL = "all"  # of the columns, in the place of one's name
 MOST = 40  # columns that a figure has room for
 
 
@@ -36,11 +37,11 @@ def write(
     """
     with tempfile.TemporaryDirectory() as aside:
         figure = differences(table, example)
-        lines = [f"# {len(folders)} runs compared on {len(example.ids):,} {example.objects}"]
+        lines = [f"# {len(folders)} runs compared on {len(example.ids):,} {example.words.noun}"]
         first = RunDir(folders[0])
         lines += run_report.asked(first.config) if first.started else []
         lines += ["", *(f"{number}. `{folder}`" for number, folder in enumerate(folders, start=1))]
-        lines += ["", f"Differences are the later runs' less the first's, paired over the same {example.objects}"]
+        lines += ["", f"Differences are the later runs' less the first's, paired over the same {example.words.noun}"]
         if resamples:
             lines[-1] += f"; in brackets 95 % of {resamples:,} bootstrap resamples, bold where they leave out 0. They "
             lines[-1] += "allow for other objects, not for another training"
@@ -48,7 +49,8 @@ def write(
         if figure is not None:
             figure.savefig(Path(aside) / "differences.png", dpi=110, bbox_inches="tight")
             lines += ["", "![differences](differences.png)", "", f"*{_main(table, example)}: each run less the first.*"]
-        lines += _tables(table, example)
+        for title, cells in tables(table, example):
+            lines += ["", f"## {title}", "", *run_report.markdown(cells)]
         if commands := _commands(folders):
             lines += ["", "## Made by", "", *commands]
         if first.started:
@@ -94,37 +96,58 @@ def differences(table: "pd.DataFrame", example: "ScoredPredictions") -> Figure |
 
 def _main(table: "pd.DataFrame", example: "ScoredPredictions") -> str:
     there = list(dict.fromkeys(table["metric"]))
-    return example.main if example.main in there else str(there[0])
+    return example.words.main if example.words.main in there else str(there[0])
 
 
 def _places(rows: "pd.DataFrame") -> list[str]:
     """What each row is measured on: all columns, one of them, or a feature of a survey."""
     if "feature" in rows:
         return [f"{survey}: {feature}" for survey, feature in zip(rows["survey"], rows["feature"], strict=True)]
-    return [column or "all" for column in rows["column"]]
+    return [column or ALL for column in rows["column"]]
 
 
-def _tables(table: "pd.DataFrame", example: "ScoredPredictions") -> list[str]:
-    """One table a metric, a row for each thing that it is measured on; the metric that tells most comes first."""
-    lines: list[str] = []
-    main = _main(table, example)
-    for metric in sorted(dict.fromkeys(table["metric"]), key=lambda name: name != main):
-        rows = table[table["metric"] == metric]
-        runs = list(dict.fromkeys(rows["run"]))
-        header = [example.column, example.objects, "first"]
-        header += [name for number in range(2, len(runs) + 1) for name in (f"run {number}", "less the first", "p")]
-        cells = []
-        for place, part in rows.assign(place=_places(rows)).groupby("place", sort=False):
-            each = part.to_dict("records")
-            row = [str(place), f"{each[0]['objects']:,}", run_report.number(each[0]["value"])]
-            for one in each[1:]:
-                row += [run_report.number(one["value"]), _told(one), f"{one['p']:.3f}" if one["p"] == one["p"] else ""]
-            cells.append(row)
-        lines += ["", f"## {metric.replace('_', ' ')}", "", *run_report.markdown([header, *cells])]
-    return lines
+def tables(table: "pd.DataFrame", example: "ScoredPredictions") -> Iterator[tuple[str, list[list[str]]]]:
+    """A comparison for people: all columns together, a row a metric, then a table a metric, a row a column.
+
+    Args:
+        table: As for `write`.
+        example: What the first run predicted.
+
+    Yields:
+        Title and rows, header first; what differs clearly is between asterisks.
+    """
+    words, main = example.words, _main(table, example)
+    rows = table.assign(place=_places(table))
+    metrics = sorted(dict.fromkeys(rows["metric"]), key=lambda name: name != main)
+    runs = named(len(dict.fromkeys(rows["run"])))
+    columns = [words.noun, runs[0], *(name for run in runs[1:] for name in (run, f"less {runs[0]}", "p"))]
+    whole = rows[rows["place"] == ALL]
+    cells = [[words.label(str(name)), *_cells(each)] for name, each in whole.groupby("metric", sort=False)]
+    if cells:
+        yield "All together", [["metric", *columns], *cells]
+    for metric in metrics:
+        own = rows[(rows["metric"] == metric) & (rows["place"] != ALL)]
+        if len(own):
+            cells = [[str(place), *_cells(each)] for place, each in own.groupby("place", sort=False)]
+            yield words.label(metric), [[words.column, *columns], *cells]
 
 
-def _told(row: dict[str, Any]) -> str:
+def named(count: int) -> list[str]:
+    """What runs are called, in the order in which they were given."""
+    return [f"run {number}" for number in range(1, count + 1)]
+
+
+def _cells(rows: "pd.DataFrame") -> list[str]:
+    """How many objects one metric was measured on, and what each run has."""
+    first, *others = rows.to_dict("records")
+    cells = [f"{first['objects']:,}", run_report.number(first["value"])]
+    for run in others:
+        p = f"{run['p']:.3f}" if run["p"] == run["p"] else ""
+        cells += [run_report.number(run["value"]), _difference(run), p]
+    return cells
+
+
+def _difference(row: Mapping[Any, Any]) -> str:
     """A difference with its interval, bold if that leaves out 0; '' where it is not defined."""
     if row["difference"] != row["difference"]:
         return ""

@@ -12,6 +12,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from PIL import Image
 
+from galaxyml.runs.files import write_text
+from galaxyml.runs.run_dir import RunDir
+
 LARGE = 150_000  # bytes from which on a picture is packed more tightly
 QUALITY = 88  # of WebP
 NUMBER = re.compile(r"^[+-]?[\d.,]+(e[+-]?\d+)?( ?%)?( .*[\d)\]])?$")  # its spread, or its interval, may follow
@@ -50,6 +53,14 @@ figcaption{color:var(--soft);font-size:.92rem;margin-top:.45rem}
 h2,h3{break-after:avoid}figure,tr,pre{break-inside:avoid}figure img{max-height:21cm}.table{overflow:visible;border:0}
 table{font-size:7.5pt}th,td{padding:.15rem .3rem}td.number{white-space:normal}}
 """
+
+
+def write_report(run: RunDir, text: str) -> Path:
+    """Writes `report.md`, and the same as a page in one file; returns where the page is."""
+    write_text(run.path / "report.md", text)
+    page = run.path / "report.html"
+    write_text(page, web_page(text, run.path))
+    return page
 
 
 def web_page(text: str, folder: Path) -> str:
@@ -129,8 +140,8 @@ def _mark_numbers(tokens: Sequence[Token]) -> None:
             place += 1
         elif token.type == "table_close":
             for (head, _), *cells in columns:
-                said = [text.strip("*") for _, text in cells if text]
-                if said and all(map(NUMBER.match, said)):
+                values = [text.strip("*") for _, text in cells if text]
+                if values and all(map(NUMBER.match, values)):
                     for cell in (head, *(cell for cell, _ in cells)):
                         cell.attrJoin("class", "number")
             columns = []

@@ -6,71 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from galaxyml.data.source import Simulated
+from galaxyml.evaluation.words import ENDS, Words
+from galaxyml.kinds import of_run
 from galaxyml.reports import references
-from galaxyml.runs.run_dir import RunDir, caption
+from galaxyml.reports.html import write_report
+from galaxyml.runs.run_dir import NAMED, RunDir, caption
 
 TITLES = {
-    "val": "Validation {things}, each predicted by a model that has not seen it",
+    "val": "Validation (out of fold)",
     "test": "Test {things}",
     "survey": "{Things} of the survey",
 }
-# Which metrics stand beside a run's own, by the beginning of their names.
-VARIANTS = {
-    "": "model",
-    "net_": "net alone",
-    "normalised_": "normalised",
-    "projected_": "projected",
-    "mean_": "column mean",
-    "untrained_": "untrained",
-    "head_": "head alone",
-    "majority_": "majority class",
-    "random_": "random",
-    "features_": "plain features",
-    "class_features_": "features by class",
-    "latents_": "latents alone",
-    "forest_": "one forest",
-    "class_forests_": "forest a class",
-    "neighbours_": "neighbours",
-    "mahalanobis_": "Mahalanobis",
-    "classifier_": "classifier",
-}
-TRIVIAL = tuple(VARIANTS)[1:]
-SIMPLER = ("mean_", "majority_", "random_", "features_", "class_features_")  # those that see no net
-CONSTRAINED = ("normalised_", "projected_")  # for which a terminal has no room
-ENDS = ("_low", "_high")  # of a 95 % interval, by the end of a metric's name
-BY_COLUMN = {
-    "rmse": "RMSE",
-    "mean_rmse": "column mean's",
-    "pearson": "Pearson",
-    "pearson_drop": "lost",
-    "r2": "R2",
-    "mae": "MAE",
-    "bias": "bias",
-    "nmad": "NMAD",
-    "published_pearson": "flattened r, unasked as 0",
-    "published_constant": "a constant's",
-    "fraction_ece": "fractions' ECE",
-    "argmax_accuracy": "top answer right",
-    "argmax_ece": "its ECE",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "auc": "AUC",
-    "roc_auc": "ROC AUC",
-    "features_roc_auc": "plain features'",
-    "pr_auc": "PR AUC",
-    "prevalence": "prevalence",
-    "support": "number",
-    "coverage_50": "in 50 % interval",
-    "coverage_80": "in 80 %",
-    "coverage_95": "in 95 %",
-    "width_95": "width of it",
-}
-WHOLE = ("support", "common_features")  # metrics that are counts
-BRIEF = ("roc_auc", "pr_auc", "purity_25", "recall_25")  # where there is little room
 
 
 def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Path:
@@ -85,11 +35,12 @@ def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Pat
     data = provenance["data"]
     counts = data["objects"]
     things = data.get("things", "galaxies")
+    words = of_run(run).words
     tested = f" and {others:,} to test or predict" if (others := counts["test"] + counts.get("survey", 0)) else ""
     lines = [
         f"# {run.config.task}: {run.path.parent.name if run.name.startswith('fold') else run.name}, {_what(run)}",
         *asked(run.config),
-        *_headline(run, metrics),
+        *_headline(run, metrics, words),
         "",
         "```",
         command(typed(run)),
@@ -107,7 +58,7 @@ def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Pat
     if data["notes"]:
         lines += ["", "### What a look at them found", "", *(f"- {note}" for note in data["notes"])]
     for split in TITLES:
-        if table := summary(metrics, split):
+        if table := summary(metrics, split, words):
             lines += ["", f"## {title(split, things)}", "", *markdown(table)]
             if any(name.startswith(f"{split}/") and name.endswith(ENDS) for name in metrics):
                 lines += ["", f"In brackets: 95 % of bootstrap resamples of the {things}."]
@@ -115,8 +66,8 @@ def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Pat
         rows = [[_cell(value) for value in row.values()] for row in models]
         lines += ["", "## Models whose mean it is", "", *markdown([list(models[0]), *rows])]
     for split in TITLES:
-        if table := by_column(metrics, split):
-            lines += ["", f"## One by one ({split})", "", *markdown(table)]
+        if table := by_column(metrics, split, words):
+            lines += ["", f"## Per {words.column} ({NAMED[split]})", "", *markdown(table)]
     lines += [*more, *figures(run)]
     if tables := run.tables():
         lines += ["", "## Tables", "", *(f"- [{path.stem}](tables/{path.name})" for path in tables)]
@@ -127,7 +78,7 @@ def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Pat
         lines += [f"- commit {commit}{' with uncommitted changes' if provenance['dirty'] else ''}"]
     lines += [f"- `{name}`: SHA-256 `{digest}`" for name, digest in data["sha256"].items()]
     lines += [f"- again: `{command(typed(run))}`, the same numbers on the same kind of machine", *cited(run)]
-    return run.write_report("\n".join(lines) + "\n")
+    return write_report(run, "\n".join(lines) + "\n")
 
 
 def asked(config: DictConfig) -> list[str]:
@@ -147,26 +98,26 @@ def figures(run: RunDir) -> list[str]:
     lines: list[str] = []
     for path in run.figures():
         name = re.sub(r"^\d+_", "", path.stem).replace("_", " ")
-        said = caption(path)
-        said = re.sub(r"([*_])", r"\\\1", said)
-        lines += ["", f"![{name}](figures/{path.name})", *(["", f"*{said}*"] if said else [])]
+        text = caption(path)
+        text = re.sub(r"([*_])", r"\\\1", text)
+        lines += ["", f"![{name}](figures/{path.name})", *(["", f"*{text}*"] if text else [])]
     return ["", "## Figures", *lines] if lines else []
 
 
-def _headline(run: RunDir, metrics: dict[str, Any]) -> list[str]:
-    """Lines with the metric that counts: its interval, its spread over folds, and the trivial predictors'."""
+def _headline(run: RunDir, metrics: dict[str, Any], words: Words) -> list[str]:
+    """Lines with the metric that counts: its interval, its spread over folds, and the baselines'."""
     key = str(run.config.monitor)
     if key not in metrics:
         return []
     split, name = key.split("/", maxsplit=1)
-    told = [f"**{key} {with_interval(metrics, key)}**"]
+    told = [f"**{key} {with_interval(metrics, key, words)}**"]
     over = metrics.get("folds", {}).get(key)
     if over is not None and over["runs"] > 1:
         told.append(f"folds {_over_folds(over)}")
-    beside = {VARIANTS[prefix]: metrics.get(f"{split}/{prefix}{name}") for prefix in SIMPLER}
+    beside = {words.variants[prefix]: metrics.get(f"{split}/{prefix}{name}") for prefix in words.baselines}
     told += [f"{label} {number(value)}" for label, value in beside.items() if value is not None]
     if split != "test" and f"test/{name}" in metrics:
-        told.append(f"on test objects {with_interval(metrics, f'test/{name}')}")
+        told.append(f"on test objects {with_interval(metrics, f'test/{name}', words)}")
     return ["", "; ".join(told) + "."]
 
 
@@ -182,12 +133,11 @@ def _split(run: RunDir, things: str) -> list[str]:
         rows = [[f"fold {fold}", f"{count:,}"] for fold, count in folds.items()]
         rows += [[parts[split], f"{counts[split]:,}"] for split in ("test", "survey") if split in counts]
     separation = OmegaConf.select(run.config, "data.separation")
-    near = f", or closer than {separation:g} arcsec" if separation and {"ra", "dec"} <= set(catalog.columns) else ""
-    how = f"ShardedBatches by seed {run.config.seed}, so that parts look alike in every target"
-    how += f"; what is one galaxy (equal pictures{near}) is in one part." if "image" in catalog else "."
-    dealt_folds = str(OmegaConf.select(run.config, "split._target_")).endswith("Folds")
-    if dealt_folds and {"test", "survey"} & set(counts.index):
-        how += " What is tested on came as it is, with the files."
+    near = f" and neighbours within {separation:g} arcsec" if separation and {"ra", "dec"} <= set(catalog) else ""
+    how = f"Stratified split (seed {run.config.seed})"
+    how += f"; duplicates of a galaxy{near} stay in one part." if "image" in catalog else "."
+    if not instantiate(run.config.split).has_test and {"test", "survey"} & set(counts.index):
+        how += " The test set is the one supplied with the data."
     return ["", "### Split", "", *markdown([["part", things], *rows]), "", how]
 
 
@@ -197,73 +147,68 @@ def title(split: str, things: str) -> str:
 
 
 def summary(
-    metrics: dict[str, Any], split: str, intervals: bool = True, left_out: tuple[str, ...] = ()
+    metrics: dict[str, Any], split: str, words: Words, intervals: bool = True, left_out: Sequence[str] = ()
 ) -> list[list[str]]:
     """A table of one split's metrics over all columns, header first; empty if there are none.
 
-    The metrics that were also measured for a trivial predictor stand beside it, and come first; a sweep's have their
+    The metrics that were also measured for something simpler stand beside it, and come first; a sweep's have their
     mean and standard deviation over folds.
 
     Args:
         metrics: Of a run or a sweep.
         split: `val` or `test`.
+        words: Of the kind of target.
         intervals: Whether the intervals stand beside the numbers.
-        left_out: Of `VARIANTS`, those that do not stand beside them.
+        left_out: Of `words.variants`, those that do not stand beside them.
     """
     folds = {name: over for name, over in metrics.get("folds", {}).items() if over["runs"] > 1}
     every = [key.split("/")[1] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 1]
-    names = [name for name in every if not name.startswith(TRIVIAL) and not name.endswith(ENDS)]
+    names = [name for name in every if words.is_own(name)]
     if not names:
         return []
-    told = [prefix for prefix in TRIVIAL if prefix not in left_out]
-    beside = [prefix for prefix in told if any(name.startswith(prefix) for name in every)]
+    beside = [
+        prefix for prefix in words.variants if prefix not in left_out and any(name.startswith(prefix) for name in every)
+    ]
     names.sort(key=lambda name: not any(f"{split}/{prefix}{name}" in metrics for prefix in beside))
-    rows = [["metric", "model", *(VARIANTS[prefix] for prefix in beside), *(["folds: mean ± std"] if folds else [])]]
+    header = ["metric", "model", *(words.variants[prefix] for prefix in beside)]
+    rows = [[*header, *(["folds: mean ± std"] if folds else [])]]
     for name in names:
         values = [number(metrics.get(f"{split}/{prefix}{name}")) for prefix in beside]
         over = [_over_folds(folds.get(f"{split}/{name}"))] if folds else []
-        own = with_interval(metrics, f"{split}/{name}", intervals)
+        own = with_interval(metrics, f"{split}/{name}", words, intervals)
         rows.append([name, own, *values, *over])
     return rows
 
 
-def turned(table: list[list[str]], most: int = 7) -> list[list[str]]:
-    """A table that is wider than `most` columns with a row for each of them, and with the numbers that matter most.
-
-    Args:
-        table: As `summary` has it.
-        most: Columns that fit a terminal.
-    """
+def turned(table: list[list[str]], words: Words, most: int = 7) -> list[list[str]]:
+    """A table that is wider than `most` columns with a row for each of them, and with the metrics of `words.brief`."""
     if not table or len(table[0]) <= most:
         return table
-    kept = [table[0], *(row for row in table[1:] if row[0] in BRIEF)]
+    kept = [table[0], *(row for row in table[1:] if not words.brief or row[0] in words.brief)]
     return [list(row) for row in zip(*kept, strict=True)]
 
 
-def by_column(metrics: dict[str, Any], split: str) -> list[list[str]]:
+def by_column(metrics: dict[str, Any], split: str, words: Words) -> list[list[str]]:
     """A table of one split's metrics column by column, or class by class, header first; empty if there are none."""
     columns = list(
         dict.fromkeys(key.split("/")[2] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 2)
     )
-    if not columns:
+    keys = [key for key in words.by_column if any(f"{split}/{key}/{column}" in metrics for column in columns)]
+    if not keys:
         return []
-    keys = [key for key in BY_COLUMN if any(f"{split}/{key}/{column}" in metrics for column in columns)]
-    header = ["class" if {"f1", "roc_auc"} & set(keys) else "column", *(BY_COLUMN[key] for key in keys)]
-    return [header] + [
-        [column, *(with_interval(metrics, f"{split}/{key}/{column}") for key in keys)] for column in columns
+    return [[words.column, *(words.by_column[key] for key in keys)]] + [
+        [column, *(with_interval(metrics, f"{split}/{key}/{column}", words) for key in keys)] for column in columns
     ]
 
 
-def with_interval(metrics: dict[str, Any], key: str, intervals: bool = True) -> str:
+def with_interval(metrics: dict[str, Any], key: str, words: Words, intervals: bool = True) -> str:
     """A number, with its interval in brackets where there is one and it is wanted."""
     split, name, *column = key.split("/")
-    if name in WHOLE:
+    if name in words.counts:
         return f"{metrics[key]:,.0f}" if key in metrics else ""
     ends = [metrics.get("/".join([split, name + end, *column])) for end in (ENDS if intervals else ())]
     text = number(metrics.get(key))
-    if not ends:
-        return text
-    return text if None in ends or not text else f"{text} [{ends[0]:.3f}, {ends[1]:.3f}]"
+    return text if not ends or None in ends or not text else f"{text} [{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
 def _over_folds(found: dict[str, float] | None) -> str:

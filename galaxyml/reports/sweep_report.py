@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from galaxyml.kinds import of_run
 from galaxyml.reports import run_report, sweep_table
-from galaxyml.reports.run_report import BRIEF, SIMPLER, TRIVIAL, markdown, number, with_interval
+from galaxyml.reports.html import write_report
+from galaxyml.reports.run_report import markdown, number, with_interval
 from galaxyml.reports.sweep_table import ENDED, NOT_BEGUN, Job, combination
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     from galaxyml.evaluation.paired import Ranked, Ranking
-    from galaxyml.kinds.scored import ScoredPredictions
+    from galaxyml.evaluation.scored import ScoredPredictions
+    from galaxyml.evaluation.words import Words
 
 WIDEST = 12  # columns of a table of combinations
 RESAMPLES = 1000
@@ -67,7 +70,7 @@ def write(sweep: RunDir, found: Sequence[Job], joined: Sequence[RunDir], verdict
         lines += ["", "## Reports", "", *(f"- [{run.name}](joined/{run.name}/report.md)" for run in joined)]
     if done := next((job.run for job in found if job.state == "finished"), None):
         lines += run_report.cited(done)
-    return sweep.write_report("\n".join(lines) + "\n")
+    return write_report(sweep, "\n".join(lines) + "\n")
 
 
 def judge(found: Sequence[Job], joined: Sequence[RunDir]) -> Verdict:
@@ -81,7 +84,7 @@ def judge(found: Sequence[Job], joined: Sequence[RunDir]) -> Verdict:
         joined: What was joined; where a combination was not, its runs' validation objects are put together.
     """
     from galaxyml.evaluation.paired import rank
-    from galaxyml.kinds.scored import SPLITS
+    from galaxyml.evaluation.scored import SPLITS
 
     if (judged_by := sweep_table.monitored(found)) is None:
         return Verdict()
@@ -102,9 +105,9 @@ def judge(found: Sequence[Job], joined: Sequence[RunDir]) -> Verdict:
     first = split if split in known else known[0]
     example = next(iter(next(iter(models[first].values())).values()))
     notes = []
-    if split != first or metric not in example.numbers(np.ones((1, len(example.ids)), np.uint8)):
-        notes = [f"{judged_by[0]} is no measure of single objects, so that {first}/{example.main} ranks."]
-        metric = example.main
+    if split != first or metric not in example.measure(np.ones((1, len(example.ids)), np.uint8)):
+        notes = [f"{judged_by[0]} is no measure of single objects, so that {first}/{example.words.main} ranks."]
+        metric = example.words.main
     rankings: dict[str, Ranking] = {}
     for name in [first, *(name for name in known if name not in (first, "val"))]:
         order = [row.name for row in next(iter(rankings.values())).rows] if rankings else None
@@ -197,21 +200,21 @@ def _models(
     groups: Mapping[str, Sequence[Job]], joined: Sequence[RunDir], split: str
 ) -> "dict[str, dict[int, ScoredPredictions]]":
     """By combination and seed what was said of a split, where its truth is known."""
-    from galaxyml.kinds.scored import load_scored
+    from galaxyml.kinds import load_scored
 
     together = {run.name: run for run in joined}
     found: dict[str, dict[int, ScoredPredictions]] = {}
     for group, jobs in groups.items():
         run = together.get(group or "no-other-key")
         if run is not None:
-            said = load_scored(run, split)
+            scored = load_scored(run, split)
         elif split == "val" or len(jobs) == 1:
             parts = [part for job in jobs if (part := load_scored(job.run, split)) is not None]
-            said = parts[0].together(parts[1:]) if len(parts) == len(jobs) else None
+            scored = parts[0].concat(parts[1:]) if len(parts) == len(jobs) else None
         else:
-            said = None
-        if said is not None:
-            found.setdefault(combination(group), {})[jobs[0].seed or 0] = said
+            scored = None
+        if scored is not None:
+            found.setdefault(combination(group), {})[jobs[0].seed or 0] = scored
     return found
 
 
@@ -393,16 +396,17 @@ def _combinations(joined: Sequence[RunDir], found: Sequence[Job]) -> list[str]:
     survey where their truth is known.
     """
     monitor, _ = sweep_table.monitored(found) or ("", "")
+    words = of_run(joined[0]).words
     metrics = {run.name: run.metrics() for run in joined}
     shared = set.intersection(*(set(each) for each in metrics.values()))
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, each in metrics.items():
         groups.setdefault(combination(name), []).append(each)
-    told = [split for split in ("test", "survey") if any(key.startswith(_simpler(split)) for key in shared)]
+    told = [split for split in ("test", "survey") if any(key.startswith(_of_baselines(split, words)) for key in shared)]
     lines: list[str] = []
     for split in told or ["val"]:
-        keys = _compared(shared, split, monitor, list(next(iter(metrics.values()))))
-        rows = [[name, *(with_interval(each, key) for key in keys)] for name, each in metrics.items()]
+        keys = _compared(shared, split, monitor, list(next(iter(metrics.values()))), words)
+        rows = [[name, *(with_interval(each, key, words) for key in keys)] for name, each in metrics.items()]
         lines += ["", *markdown([["combination", *keys], *rows])]
         if any(len(members) > 1 for members in groups.values()):
             lines += ["", "## Over seeds: mean ± standard deviation", ""]
@@ -416,22 +420,22 @@ def _combinations(joined: Sequence[RunDir], found: Sequence[Job]) -> list[str]:
     return lines
 
 
-def _simpler(split: str) -> tuple[str, ...]:
+def _of_baselines(split: str, words: "Words") -> tuple[str, ...]:
     """How the keys of a split begin that no net was needed for."""
-    return tuple(f"{split}/{prefix}" for prefix in SIMPLER)
+    return tuple(f"{split}/{prefix}" for prefix in words.baselines)
 
 
-def _compared(shared: set[str], split: str, monitor: str, order: list[str]) -> list[str]:
-    """Keys that combinations are compared by: the monitored one, and those that a trivial predictor was measured by."""
+def _compared(shared: set[str], split: str, monitor: str, order: list[str], words: "Words") -> list[str]:
+    """Keys that combinations are compared by: the monitored one, and those that something simpler was measured by."""
     names = [key.split("/")[1] for key in order if key.startswith(f"{split}/") and key in shared]
-    beside = [name for name in names if any(f"{split}/{prefix}{name}" in shared for prefix in TRIVIAL)]
+    beside = [name for name in names if any(f"{split}/{prefix}{name}" in shared for prefix in words.variants)]
     keys = [monitor] if monitor in shared else []
     keys += [key for name in dict.fromkeys(beside) if (key := f"{split}/{name}") != monitor]
     if own := [key for key in keys if key.startswith(f"{split}/")]:
         # Beside the metric that counts first, what predictors that see no net make of it.
         after = keys.index(own[0]) + 1
         name = own[0].partition("/")[2]
-        keys[after:after] = [key for prefix in _simpler(split) if (key := f"{prefix}{name}") in shared]
-    if len(keys) > WIDEST:
-        keys = [key for key in keys if key == monitor or key.endswith((*BRIEF, "balanced_accuracy"))]
+        keys[after:after] = [key for prefix in _of_baselines(split, words) if (key := f"{prefix}{name}") in shared]
+    if words.brief and len(keys) > WIDEST:
+        keys = [key for key in keys if key == monitor or key.endswith((*words.brief, "balanced_accuracy"))]
     return keys

@@ -17,7 +17,6 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from galaxyml.reports.html import web_page
 from galaxyml.runs.errors import UserError, shorten
 from galaxyml.runs.files import atomic_write, write_json, write_text
 from galaxyml.runs.provenance import origin
@@ -406,15 +405,8 @@ class RunDir:
             figure.savefig(draft, dpi=110, bbox_inches="tight", metadata={CAPTION: caption})
 
     def source(self, name: str) -> Path:
-        """A table or an image that the run was made from."""
+        """A file that the run was made from: a table, or an image."""
         return Path(self.provenance()["data"]["folder"]) / name
-
-    def write_report(self, text: str) -> Path:
-        """Keeps the report, `report.md`, and the same as a page in one file; tells where the page is."""
-        write_text(self.path / "report.md", text)
-        page = self.path / "report.html"
-        write_text(page, web_page(text, self.path))
-        return page
 
     def weights(self, which: str) -> "dict[str, Tensor]":
         """The module's weights after its `best` or `last` epoch, by name.

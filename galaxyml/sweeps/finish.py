@@ -245,14 +245,16 @@ def show(run: "RunDir") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from galaxyml.kinds import of_run
     from galaxyml.reports import run_report
 
-    metrics = run.metrics()
+    metrics, words = run.metrics(), of_run(run).words
     console = Console(highlight=False)
     print(f"\n{run.path}, on {run.provenance()['data']['source']}\n")
     things = run.provenance()["data"].get("things", "galaxies")
     for split in run_report.TITLES:
-        if rows := run_report.turned(run_report.summary(metrics, split, False, left_out=run_report.CONSTRAINED)):
+        table_of_split = run_report.summary(metrics, split, words, intervals=False, left_out=words.wide)
+        if rows := run_report.turned(table_of_split, words):
             table = Table(title=run_report.title(split, things), title_justify="left")
             for place, name in enumerate(rows[0]):
                 table.add_column(name, justify="right" if place else "left", no_wrap=not place)

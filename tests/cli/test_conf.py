@@ -9,8 +9,12 @@ from omegaconf import DictConfig
 import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
 from galaxyml.cli import conf
 from galaxyml.data.catalog import CatalogData
+from galaxyml.kinds import of_config, stages_of
 
 GROUPS = [(group, name) for group in conf.groups() for name in conf.choices(group)]
+
+
+TASK_OF = {"votes": "surveys", "anomalies": "plasticc"}  # of kinds that task=images does not have
 
 
 def composed(*given: str) -> DictConfig:
@@ -20,26 +24,30 @@ def composed(*given: str) -> DictConfig:
 
 @pytest.mark.parametrize(("group", "name"), GROUPS)
 def test_every_file_composes_and_builds(group: str, name: str, tmp_path: Path) -> None:
-    overrides = [f"{group}={name}", f"cache_dir={tmp_path}"]
+    overrides = [f"{'kind' if group == 'labelled' else group}={name}", f"cache_dir={tmp_path}"]
     overrides += ["model.name=test_resnet"] if (group, name) == ("model", "timm") else []
     overrides += ["task=spirals"] if group == "labels_from" else []
-    of_kind = {"votes": ["surveys", "model=test_vit"], "anomalies": ["plasticc"]}.get(name, ["images", "model=tiny"])
-    overrides += [f"task={of_kind[0]}", *of_kind[1:]] if group == "kind" else []
-    of_votes = name in ("answers", "concentrations", "dirichlet", "fractions", "multinomial") and group != "kind"
+    overrides += [f"task={TASK_OF.get(name, 'images')}"] if group in ("kind", "labelled") else []
+    of_votes = name in ("answers", "concentrations", "dirichlet", "fractions", "multinomial") and group not in (
+        "kind",
+        "labelled",
+    )
     overrides += ["task=surveys", "model=test_vit"] if of_votes else []
-    overrides += ["model=test_vit"] if (group, name) == ("task", "surveys") else []
+    overrides += ["model=test_vit"] if (group, name) in (("task", "surveys"), ("kind", "votes")) else []
     overrides += ["size=56"] if name.startswith("dinov2") else []  # a multiple of its patch
     overrides += ["size=99"] if name == "winner" else []  # what it was made for
-    of_curves = group in ("encoder", "detector") or name.startswith(("light_curve", "plasticc"))
-    overrides += ["task=plasticc"] if of_curves and group not in ("task", "experiment") else []
-    plain = group not in ("model", "experiment", "kind") and not of_curves and not of_votes and name != "surveys"
+    of_curves = group in ("encoder", "detector") or name == "anomalies" or name.startswith(("light_curve", "plasticc"))
+    overrides += ["task=plasticc"] if of_curves and group not in ("task", "experiment", "kind") else []
+    plain = group not in ("model", "experiment") and not of_curves and not of_votes and name not in ("surveys", "votes")
     overrides += ["model=tiny"] if plain else []
     config = composed(*overrides)
     if config.model.get("pretrained"):
         config.model.pretrained = False  # nothing is fetched in tests
     instantiate(config.module)
     assert isinstance(instantiate(config.data), CatalogData)
-    assert len(instantiate(config.stages)) == len(config.stages)
+    kind = of_config(config)
+    assert (kind.monitor, kind.mode) == (config.monitor, config.mode)
+    assert stages_of(config)
     if not (group == "trainer" and name == "gpu"):
         instantiate(config.trainer, max_epochs=1, logger=False, enable_checkpointing=False)
 

@@ -46,13 +46,13 @@ def test_one_command_makes_the_progression_and_the_shift_report(
     assert (slight.isna() == (catalog.loc[slight.index, "survey"] == "decals12")).all()
 
     progression = pd.read_csv(sweep / "tables" / "progression.csv")
-    assert list(dict.fromkeys(progression["stage"])) == ["column mean", "untrained", "head", "full"]
+    assert list(dict.fromkeys(progression["stage"])) == ["baseline (column mean)", "untrained", "head", "full"]
     assert len(pd.read_csv(sweep / "fold-0" / "tables" / "phases.csv")) == 2
     audit = pd.read_csv(sweep / "tables" / "audit.csv")
     assert (audit["by"] == "position").all()
     assert not set(audit["trained"]) & set(catalog.index)
     report = (sweep / "report.md").read_text()
-    assert "| metric | model | column mean | untrained | head alone |" in report
+    assert "| metric | model | baseline (column mean) | untrained | head alone |" in report
     assert {path.stem.split("_")[0] for path in (sweep / "figures").iterdir()} >= {"1", "2", "3", "5", "6", "7"}
 
 
@@ -64,10 +64,11 @@ def test_two_runs_are_compared_galaxy_by_galaxy(command: Command, surveys_sky: P
     compare.main([*runs, "--split", "test", "--resamples", "40", "--least", "4", "--out", str(tmp_path / "c.csv")])
     table = pd.read_csv(tmp_path / "c.csv")
     own, other = (json.loads((Path(run) / "metrics.json").read_text()) for run in runs)
-    row = table[table["feature"] == "edge_on_yes"].iloc[0]
+    rows = table[(table["feature"] == "edge_on_yes") & (table["metric"] == "pearson")]
     key = "test/pearson/ukidss:edge_on_yes"
-    np.testing.assert_allclose([row["r_first"], row["r_second"]], [own[key], other[key]])
-    assert row["r_low"] <= row["r_second"] - row["r_first"] <= row["r_high"]
+    np.testing.assert_allclose(rows["value"], [own[key], other[key]])
+    last = rows.iloc[1]
+    assert last["low"] <= last["difference"] <= last["high"]
     compare.main([*runs, runs[0], "--resamples", "40", "--least", "4", "--out", str(tmp_path / "c.csv")])
     table = pd.read_csv(tmp_path / "c.csv").query("feature == 'edge_on_yes' and metric == 'pearson'")
     np.testing.assert_allclose(table["value"], [own[key], other[key], own[key]])

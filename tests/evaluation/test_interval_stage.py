@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 
 from galaxyml.evaluation.conformal import Intervals, covered, shrinkage, widths
 from galaxyml.evaluation.joined import Said
 from galaxyml.evaluation.predict_intervals import PredictIntervals
+from galaxyml.kinds.fractions import Fractions
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 
@@ -282,6 +282,5 @@ def test_figure_is_of_test_galaxies_where_their_truth_is_known(
 
 
 def test_intervals_are_of_fractions_that_obey_the_tree() -> None:
-    task = OmegaConf.load(Path(__file__).parents[2] / "conf" / "task" / "galaxyzoo.yaml")
-    names = [stage["_target_"].rpartition(".")[2] for stage in task.stages]
+    names = [type(stage).__name__ for stage in Fractions("kaggle").stages()]
     assert names.index("Constrain") < names.index("PredictIntervals")

@@ -9,7 +9,15 @@ from scipy.stats import binom, norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from galaxyml.evaluation.paired import Difference, measured, rank
-from galaxyml.kinds.scored import Anomalies, Classes, Fractions, ScoredPredictions, Votes, aligned
+from galaxyml.evaluation.scored import ScoredPredictions, aligned
+from galaxyml.kinds.anomalies.scored import WORDS as ANOMALIES
+from galaxyml.kinds.anomalies.scored import ScoredAnomalies
+from galaxyml.kinds.classes.scored import WORDS as CLASSES
+from galaxyml.kinds.classes.scored import ScoredClasses
+from galaxyml.kinds.fractions.scored import WORDS as FRACTIONS
+from galaxyml.kinds.fractions.scored import ScoredFractions
+from galaxyml.kinds.votes.scored import WORDS as VOTES
+from galaxyml.kinds.votes.scored import ScoredVotes
 from galaxyml.runs.errors import UserError
 
 
@@ -17,23 +25,27 @@ def names(count: int) -> np.ndarray:
     return np.array([f"g{k:05}" for k in range(count)])
 
 
-def fractions(count: int = 400, noise: float = 0.1, seed: int = 0, hard: np.ndarray | None = None) -> Fractions:
+def fractions(count: int = 400, noise: float = 0.1, seed: int = 0, hard: np.ndarray | None = None) -> ScoredFractions:
     """What a model says of galaxies whose truth is always the same, some of which are harder for all models."""
     truth = np.random.default_rng(99).random((count, 3))
     error = noise * np.random.default_rng(seed).standard_normal((count, 3))
     said = truth + error + (0 if hard is None else hard[:, None])
-    return Fractions(Path(f"run-{seed}"), ("a", "b", "c"), names(count), np.zeros(count, np.int8), said, truth)
+    return ScoredFractions(
+        Path(f"run-{seed}"), FRACTIONS, ("a", "b", "c"), names(count), np.zeros(count, np.int8), said, truth
+    )
 
 
-def classes(count: int = 300, signal: float = 1.5, seed: int = 0) -> Classes:
+def classes(count: int = 300, signal: float = 1.5, seed: int = 0) -> ScoredClasses:
     labels = np.random.default_rng(99).integers(0, 3, count)
     logits = np.random.default_rng(seed).standard_normal((count, 3))
     logits[np.arange(count), labels] += signal
     said = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    return Classes(Path(f"run-{seed}"), ("x", "y", "z"), names(count), np.zeros(count, np.int8), said, labels)
+    rows, zeros = np.arange(count), np.zeros(count, np.int8)
+    path = Path(f"run-{seed}")
+    return ScoredClasses(path, CLASSES, ("x", "y", "z"), names(count), zeros, said, labels, rows, logits, zeros)
 
 
-def anomalies(count: int = 400, signal: float = 1.0, seed: int = 0, shared: float = 0.7) -> Anomalies:
+def anomalies(count: int = 400, signal: float = 1.0, seed: int = 0, shared: float = 0.7) -> ScoredAnomalies:
     """Scores with ties, of which a part is the same for all models."""
     rng = np.random.default_rng(99)
     unknown = rng.random(count) < 0.15
@@ -41,17 +53,21 @@ def anomalies(count: int = 400, signal: float = 1.0, seed: int = 0, shared: floa
     own = np.random.default_rng(seed).standard_normal(count)
     scores = np.round(shared * common + np.sqrt(1 - shared**2) * own + signal * unknown, 1)
     kinds = np.where(unknown, np.where(rng.random(count) < 0.5, "KN", "TDE"), "SNIa")
-    return Anomalies(Path(f"run-{seed}"), ("score",), names(count), unknown, scores[:, None], unknown, kinds)
+    return ScoredAnomalies(
+        Path(f"run-{seed}"), ANOMALIES, ("score",), names(count), unknown, scores[:, None], unknown, kinds
+    )
 
 
-def votes(count: int = 300, noise: float = 0.2, seed: int = 0) -> Votes:
+def votes(count: int = 300, noise: float = 0.2, seed: int = 0) -> ScoredVotes:
     rng = np.random.default_rng(99)
     number = np.where(rng.random((count, 2)) < 0.2, 0, rng.integers(5, 40, (count, 2))).astype(float)
     true = np.where(number > 0, rng.random((count, 2)), np.nan)
     survey = np.where(np.arange(count) % 3 == 0, "sdss", "ukidss")
     said = np.nan_to_num(true) + noise * np.random.default_rng(seed).standard_normal((count, 2))
     both = ("bar_yes", "edge_on_yes")
-    return Votes(Path(f"run-{seed}"), both, names(count), survey, said, true, number, both, 20)
+    rows, zeros = np.arange(count), np.zeros(count, np.int8)
+    path = Path(f"run-{seed}")
+    return ScoredVotes(path, VOTES, both, names(count), survey, said, true, number, rows, zeros, both)
 
 
 KINDS: list[Callable[..., ScoredPredictions]] = [fractions, classes, anomalies, votes]
@@ -66,7 +82,7 @@ def test_counts_are_the_same_as_repeated_objects(kind: Callable[..., ScoredPredi
     (drawn,) = stratified(run.strata, 3, seed=5)
     for row in range(4):
         repeated = run.take(np.repeat(np.arange(len(run.ids)), drawn[row]))
-        alone = repeated.numbers(np.ones((1, len(repeated.ids)), np.uint8))
+        alone = repeated.measure(np.ones((1, len(repeated.ids)), np.uint8))
         for key, values in found.items():
             assert values[row] == pytest.approx(alone[key][0], rel=1e-9, nan_ok=True), key
 
@@ -74,26 +90,26 @@ def test_counts_are_the_same_as_repeated_objects(kind: Callable[..., ScoredPredi
 def test_the_numbers_are_those_of_other_libraries() -> None:
     run = classes()
     found = {key: values[0] for key, values in measured([run], resamples=1)[0].items()}
-    assert found["macro_f1"] == pytest.approx(f1_score(run.true, run.said.argmax(1), average="macro"))
-    assert found["auc/y"] == pytest.approx(roc_auc_score(run.true == 1, run.said[:, 1]))
-    assert found["nll"] == pytest.approx(-np.log(run.said[np.arange(300), run.true]).mean())
+    assert found["macro_f1"] == pytest.approx(f1_score(run.target, run.predicted.argmax(1), average="macro"))
+    assert found["auc/y"] == pytest.approx(roc_auc_score(run.target == 1, run.predicted[:, 1]))
+    assert found["nll"] == pytest.approx(-np.log(run.predicted[np.arange(300), run.target]).mean())
     other = anomalies()
     found = {key: values[0] for key, values in measured([other], resamples=1)[0].items()}
-    assert found["roc_auc"] == pytest.approx(roc_auc_score(other.true, other.said[:, 0]))
-    assert found["pr_auc"] == pytest.approx(average_precision_score(other.true, other.said[:, 0]))
-    rows = ~other.true | (other.names == "KN")
-    assert found["roc_auc/KN"] == pytest.approx(roc_auc_score(other.true[rows], other.said[rows, 0]))
+    assert found["roc_auc"] == pytest.approx(roc_auc_score(other.target, other.predicted[:, 0]))
+    assert found["pr_auc"] == pytest.approx(average_precision_score(other.target, other.predicted[:, 0]))
+    rows = ~other.target | (other.names == "KN")
+    assert found["roc_auc/KN"] == pytest.approx(roc_auc_score(other.target[rows], other.predicted[rows, 0]))
     plain = fractions()
     found = {key: values[0] for key, values in measured([plain], resamples=1)[0].items()}
-    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((plain.said - plain.true) ** 2)))
-    assert found["pearson/b"] == pytest.approx(np.corrcoef(plain.said[:, 1], plain.true[:, 1])[0, 1])
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((plain.predicted - plain.target) ** 2)))
+    assert found["pearson/b"] == pytest.approx(np.corrcoef(plain.predicted[:, 1], plain.target[:, 1])[0, 1])
 
 
 def test_a_mean_difference_has_the_interval_and_p_of_normal_theory() -> None:
     one, other = classes(600, 1.5, 1), classes(600, 1.6, 2)
     found = measured([one, other], ["brier"], resamples=4000)
     gap = Difference.of(found[0]["brier"], found[1]["brier"])
-    squared = [((run.said - np.eye(3)[run.true]) ** 2).sum(1) for run in (one, other)]
+    squared = [((run.predicted - np.eye(3)[run.target]) ** 2).sum(1) for run in (one, other)]
     each = squared[1] - squared[0]
     error = each.std(ddof=1) / np.sqrt(600)
     assert gap.value == pytest.approx(each.mean())
@@ -109,8 +125,8 @@ def test_a_difference_of_roc_areas_varies_as_delong_says() -> None:
     drawn = (found[1]["roc_auc"] - found[0]["roc_auc"])[1:]
     wins = []  # DeLong, DeLong & Clarke-Pearson 1988: placement of each object among those of the other kind
     for run in (one, other):
-        score = run.said[:, 0]
-        above = score[run.true][:, None] - score[~run.true][None]
+        score = run.predicted[:, 0]
+        above = score[run.target][:, None] - score[~run.target][None]
         wins.append((above > 0) + 0.5 * (above == 0))
     unknown, known = (np.stack([each.mean(axis) for each in wins]) for axis in (1, 0))
     spread = np.cov(unknown) / unknown.shape[1] + np.cov(known) / known.shape[1]
@@ -205,8 +221,8 @@ def test_runs_are_brought_into_one_order_on_what_all_predicted() -> None:
     assert found[0].ids.tolist() == found[1].ids.tolist() == sorted(mixed.ids)
     assert found[1].columns == ("x", "y", "z")
     where = np.searchsorted(other.ids, found[1].ids)
-    np.testing.assert_array_equal(found[1].said, other.said[where])
-    np.testing.assert_array_equal(found[1].true, other.true[where])
+    np.testing.assert_array_equal(found[1].predicted, other.predicted[where])
+    np.testing.assert_array_equal(found[1].target, other.target[where])
 
 
 def test_of_too_few_galaxies_of_a_survey_nothing_is_measured() -> None:
@@ -219,25 +235,27 @@ def test_of_too_few_galaxies_of_a_survey_nothing_is_measured() -> None:
 def test_what_cannot_be_compared_is_told() -> None:
     one = fractions()
     cases: list[tuple[ScoredPredictions, str]] = [
-        (classes(), "run-0 is a run on vote fractions, run-0 one on classes: compare runs of one kind"),
-        (one.take(np.arange(0)), "predicted no test galaxy alike"),
+        (classes(), "run-0 predicts vote fractions, run-0 classes: compare runs of one kind"),
+        (one.take(np.arange(0)), "have no test galaxy in common"),
     ]
     for other, message in cases:
         with pytest.raises(UserError, match=message):
             aligned([one, other], "test")
     moved = fractions()
-    moved.true[3, 1] = 0.5
-    with pytest.raises(UserError, match=r"fractions of 1 of 400 galaxies: of g00003, b is 0\.\d+ there and 0\.5"):
+    moved.target[3, 1] = 0.5
+    with pytest.raises(
+        UserError, match=r"targets for 1 of 400 galaxies: b of g00003 is 0\.\d+ in the first and 0\.5 in"
+    ):
         aligned([one, moved], "test")
     relabelled = classes()
-    relabelled.true[7] = (relabelled.true[7] + 1) % 3
-    with pytest.raises(UserError, match=r"different classes of 1 of 300 galaxies: g00007 is . there and . here"):
+    relabelled.target[7] = (relabelled.target[7] + 1) % 3
+    with pytest.raises(UserError, match=r"different targets for 1 of 300 galaxies: g00007 is . in the first and . in"):
         aligned([classes(), relabelled], "test")
     told = anomalies()
-    told.names[told.true.argmax()] = "AGN"
-    with pytest.raises(UserError, match=r"is \w+ \(unknown\) there and AGN \(unknown\) here"):
+    told.names[told.target.argmax()] = "AGN"
+    with pytest.raises(UserError, match=r"is \w+ \(unknown\) in the first and AGN \(unknown\) in"):
         aligned([anomalies(), told], "test")
     with pytest.raises(UserError, match="not trained with the same seeds"):
         rank({"a": {0: one}, "b": {1: one}}, "rmse", "val")
-    with pytest.raises(UserError, match="hold out the same objects"):
-        one.together([fractions(seed=1)])
+    with pytest.raises(UserError, match="their validation folds overlap"):
+        one.concat([fractions(seed=1)])

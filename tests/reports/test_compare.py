@@ -3,10 +3,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from scipy.stats import pearsonr
 
 from galaxyml.reports.compare import compare, main
@@ -24,6 +26,24 @@ def ask(in_process: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     return partial(in_process, main)
 
 
+VOTES = {
+    "_target_": "galaxyml.kinds.votes.Votes",
+    "vocabulary": {
+        "_target_": "galaxyml.trees.vocabulary.Vocabulary",
+        "features": list(FEATURES),
+        "heads": "shared",
+        "surveys": {"ukidss": {"_target_": "types.SimpleNamespace", "campaign": "ukidss"}},
+        "train": ["ukidss"],
+    },
+}
+CLASSES = {"_target_": "galaxyml.kinds.classes.Classes", "classes": ["edge on", "round", "spiral"]}
+
+
+def of(table: pd.DataFrame, metric: str, feature: str) -> list[dict[str, Any]]:
+    """The rows of the first and of the second run."""
+    return table[(table["metric"] == metric) & (table["feature"] == feature)].to_dict("records")
+
+
 def votes(count: int = 300) -> pd.DataFrame:
     """Galaxies of two surveys with the votes of one question, which a quarter was not asked."""
     rng = np.random.default_rng(0)
@@ -35,10 +55,18 @@ def votes(count: int = 300) -> pd.DataFrame:
     return catalog.assign(bar_yes_votes=number.astype(float), bar_no_votes=number.astype(float))
 
 
+def of_kind(path: Path, kind: dict[str, Any]) -> RunDir:
+    """A run whose configuration names its kind of target alone."""
+    run = RunDir(path)
+    run.start(OmegaConf.create({"kind": kind}), [])
+    run.write_provenance(0, "CPU", {"source": "real", "sha256": {}})
+    return run
+
+
 def finished(path: Path, catalog: pd.DataFrame, noise: float, seed: int) -> Path:
     """A run that says the truth with noise, of the galaxies in another order."""
     rng = np.random.default_rng(seed)
-    run = RunDir(path)
+    run = of_kind(path, VOTES)
     run.write_catalog(catalog)
     said = np.clip(catalog["bar_yes"].fillna(0.5) + noise * rng.standard_normal(len(catalog)), 0, 1)
     table = pd.DataFrame({"id": catalog["id"], "bar_yes": said, "bar_no": 1 - said})
@@ -59,7 +87,7 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_both_are_measured_on_the_galaxies_of_both(runs: tuple[Path, Path]) -> None:
     table = compare(*runs, survey="ukidss", resamples=200)
-    assert table["feature"].tolist() == ["mean", *FEATURES]
+    assert list(dict.fromkeys(table["feature"])) == ["mean", *FEATURES]
     catalog = votes()[20:280].query("survey == 'ukidss'")
     rows = catalog.dropna()
     repeats = np.repeat(np.arange(len(rows)), rows["bar_yes_votes"].astype(int))
@@ -68,28 +96,30 @@ def test_both_are_measured_on_the_galaxies_of_both(runs: tuple[Path, Path]) -> N
         said = pd.read_parquet(path / "predictions" / "test.parquet").set_index("id").loc[rows["id"]]
         true = rows["bar_yes"].to_numpy()
         r.append(pearsonr(said["bar_yes"].to_numpy()[repeats], true[repeats]).statistic)
-    bar = table.set_index("feature").loc["bar_yes"]
-    assert bar["galaxies"] == len(rows)
-    assert table["galaxies"][0] == len(rows)  # the others were not asked anything
-    assert [bar["r_first"], bar["r_second"]] == pytest.approx(r)
-    assert bar["r_difference"] == pytest.approx(r[1] - r[0])
-    assert 0 < bar["r_low"] < bar["r_difference"] < bar["r_high"]
-    assert bar["MAE_high"] < 0
-    assert table["r_first"][0] == pytest.approx(table["r_first"][1:].mean())
+    first, second = of(table, "pearson", "bar_yes")
+    assert first["objects"] == len(rows)
+    assert of(table, "pearson", "mean")[0]["objects"] == len(rows)  # the others were not asked anything
+    assert [first["value"], second["value"]] == pytest.approx(r)
+    assert second["difference"] == pytest.approx(r[1] - r[0])
+    assert 0 < second["low"] < second["difference"] < second["high"]
+    assert of(table, "mae", "bar_yes")[1]["high"] < 0
+    each = [of(table, "pearson", name)[0]["value"] for name in FEATURES]
+    assert of(table, "pearson", "mean")[0]["value"] == pytest.approx(np.mean(each))
 
 
 def test_a_run_differs_from_itself_in_nothing(runs: tuple[Path, Path]) -> None:
     table = compare(runs[0], runs[0], resamples=50)
-    differences = table[[f"{name}_{end}" for name in ("r", "MAE") for end in ("difference", "low", "high")]]
+    differences = table[["difference", "low", "high"]].dropna()
     assert (differences == 0).all(axis=None)
     assert table["survey"].unique().tolist() == ["gama", "ukidss"]
 
 
 def test_the_other_way_round_only_signs_change(runs: tuple[Path, Path]) -> None:
     one, other = compare(*runs, resamples=100), compare(*runs[::-1], resamples=100)
-    np.testing.assert_allclose(one["r_difference"], -other["r_difference"], atol=1e-12)
+    one, other = (table[table["metric"] == "pearson"].dropna() for table in (one, other))
+    np.testing.assert_allclose(one["difference"], -other["difference"], atol=1e-12)
     # As many galaxies, in another order: other resamples of the same kind.
-    np.testing.assert_allclose(one["r_low"], -other["r_high"], atol=0.06)
+    np.testing.assert_allclose(one["low"], -other["high"], atol=0.06)
 
 
 def test_the_command_prints_and_writes_the_table(runs: tuple[Path, Path], ask: Command, tmp_path: Path) -> None:
@@ -99,9 +129,9 @@ def test_the_command_prints_and_writes_the_table(runs: tuple[Path, Path], ask: C
     assert "ukidss: mean" in (tmp_path / "new" / "table.html").read_text()
     table = pd.read_csv(tmp_path / "new" / "table.csv")
     pd.testing.assert_frame_equal(table, compare(*runs, survey="ukidss", resamples=100))
-    for value in (table["r_first"][1], table["MAE_second"][1]):
-        assert f" {value:.3f} " in said
-    assert f"{table['r_difference'][1]:+.3f} [{table['r_low'][1]:+.3f}, {table['r_high'][1]:+.3f}]" in said
+    first, second = of(table, "pearson", "bar_yes")
+    assert f" {first['value']:.4f} " in said
+    assert f"{second['difference']:+.4f} [{second['low']:+.4f}, {second['high']:+.4f}]" in said
     assert str(runs[0]) in said.replace("\n", "")
     assert "gama" not in said
 
@@ -120,7 +150,7 @@ def test_fewer_features_are_compared_where_one_run_lacks_some(runs: tuple[Path, 
     run.write_predictions("test", table[["id"]].assign(edge_on_yes=0.5))
     run.write_catalog(catalog.rename(columns={"bar_yes": "edge_on_yes", "bar_yes_votes": "edge_on_yes_votes"}))
     run.write_catalog(run.catalog().drop(columns=["bar_no", "bar_no_votes"]))
-    with pytest.raises(UserError, match="share no feature: edge_on_yes there, bar_yes, bar_no here"):
+    with pytest.raises(UserError, match="share no feature: the first has edge_on_yes, the second bar_yes, bar_no"):
         compare(*runs)
 
 
@@ -134,8 +164,14 @@ def test_what_cannot_be_compared_is_told(runs: tuple[Path, Path], ask: Command, 
     galaxy10 = finished(tmp_path / "galaxy10", catalog, 0.1, 3)
     RunDir(galaxy10).write_catalog(catalog[["id", "split", "survey"]])
     cases: list[tuple[list[object], str]] = [
-        ([finished(tmp_path / "other", other, 0.1, 3)], "predicted no test galaxy alike: gama:.* there, other:.* here"),
-        ([finished(tmp_path / "changed", changed, 0.1, 3)], r"know different votes of 1 of 217 galaxies: of ukidss:41"),
+        (
+            [finished(tmp_path / "other", other, 0.1, 3)],
+            "have no test galaxy in common: the first has gama:.*, the second other:",
+        ),
+        (
+            [finished(tmp_path / "changed", changed, 0.1, 3)],
+            r"have different targets for 1 of 217 galaxies: \w+ of ukidss:41",
+        ),
         ([unfinished], r"has no metrics\.json: the run is not finished"),
         ([tmp_path / "nowhere"], r"has no metrics\.json"),
         ([galaxy10], "is not a run on votes"),
@@ -164,7 +200,7 @@ def classified(path: Path, signal: float, seed: int, split: str = "val") -> Path
     labels = np.random.default_rng(9).integers(0, 3, 200)
     logits = np.random.default_rng(seed).standard_normal((200, 3))
     logits[np.arange(200), labels] += signal
-    run = RunDir(path)
+    run = of_kind(path, CLASSES)
     run.write_catalog(pd.DataFrame({"id": np.arange(200), "split": split, "fold": 0, "label": labels}))
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     for by, values in (("net", logits), ("", shares)):
@@ -202,9 +238,9 @@ def test_three_runs_on_classes_stand_side_by_side(tmp_path: Path, ask: Command) 
 def test_runs_of_two_kinds_or_one_run_are_not_compared(runs: tuple[Path, Path], tmp_path: Path, ask: Command) -> None:
     other = classified(tmp_path / "classes", 1, 0, "test")
     for given, message in (
-        ([runs[0], other], "is a run on votes, .* one on classes: compare runs of one kind"),
+        ([runs[0], other], "predicts votes, .* classes: compare runs of one kind"),
         ([other], "name two runs or more"),
-        ([other, other, "--survey", "sdss"], "only votes have surveys, and these runs are on classes"),
+        ([other, other, "--survey", "sdss"], "these runs predict classes, which have no surveys"),
         ([other, classified(tmp_path / "val", 1, 0)], "predicted no test galaxies of known class"),
     ):
         status, said = ask(*given)

@@ -16,12 +16,24 @@ import galaxyml.sweeps.finish as sweeping
 from galaxyml.cli import report
 from galaxyml.evaluation import joined
 from galaxyml.evaluation.plots import bars
+from galaxyml.kinds import Stage
+from galaxyml.kinds.fractions import Fractions
 from galaxyml.reports import sweep_report, sweep_table
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 
 Command = Callable[..., tuple[int, str]]
 COUNT = 120
+
+
+class TwoFractions(Fractions):
+    """Two fractions that no tree relates, which are only compared."""
+
+    def __init__(self) -> None:
+        self.outputs = ["a", "b"]
+
+    def stages(self) -> list[Stage]:
+        return []
 
 
 def made(
@@ -46,7 +58,8 @@ def made(
         return run
     config = {"task": "galaxyzoo", "monitor": "val/rmse", "mode": "min", "epochs": 4, "predict_with": "last"}
     rate = next((float(each.partition("=")[2]) for each in overrides if each.startswith("optim.lr=")), 0.001)
-    config |= {"fold": fold, "seed": seed, "optim": {"lr": rate}, "stages": []}
+    config |= {"fold": fold, "seed": seed, "optim": {"lr": rate}, "kind": {"_target_": f"{__name__}.TwoFractions"}}
+    config |= {"split": {"_target_": "galaxyml.data.splits.Folds"}}
     run.start(OmegaConf.create(config), overrides)
     rng = np.random.default_rng([fold, seed, round(1e6 * noise)])
     levels = noise + np.exp(-np.arange(epochs)) * 0.1
@@ -339,7 +352,7 @@ def test_what_cannot_be_ranked_is_told(sweep: Path) -> None:
     run.write_catalog(catalog.assign(a=0.5))
     sweeping.report(RunDir(sweep))
     assert "Not ranked by val: " in (text := (sweep / "report.md").read_text())
-    assert "different fractions of 60 of 60 galaxies" in text
+    assert "different targets for 60 of 60 galaxies" in text
     for job in RunDir(sweep).children():  # a monitored loss is no measure of galaxies
         job.write_catalog(catalog)
         config = job.config

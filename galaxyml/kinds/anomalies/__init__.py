@@ -1,6 +1,7 @@
 """Anomalies: objects unlike all known classes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
 from torch import Tensor, nn
@@ -11,9 +12,21 @@ from galaxyml.kinds.anomalies.figures import AnomalyFigures
 from galaxyml.kinds.anomalies.metrics import KS
 from galaxyml.kinds.anomalies.rank import RankAnomalies
 from galaxyml.kinds.anomalies.score import ScoreAnomalies
+from galaxyml.kinds.anomalies.scored import WORDS, ScoredAnomalies
 from galaxyml.kinds.kind import Kind, Stage
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.light_curve_predictions import LightCurveTables
+
+# What detectors that stand beside the ranking one are called; others go by the name of their column.
+DETECTORS = {
+    "features": "plain features",
+    "class_features": "features by class",
+    "latents": "latents alone",
+    "forest": "one forest",
+    "class_forests": "forest a class",
+    "mahalanobis": "Mahalanobis",
+}
+SIMPLE = ("random", "features", "class_features")  # what no net is needed for
 
 
 class Anomalies(Kind):
@@ -37,6 +50,7 @@ class Anomalies(Kind):
     name: ClassVar[str] = "anomalies"
     monitor: ClassVar[str] = "val/loss"
     mode: ClassVar[str] = "min"
+    averaged: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -52,6 +66,13 @@ class Anomalies(Kind):
     ) -> None:
         self.classes, self.outputs = list(classes), ["score"]
         self.detector, self.beside = detector if detector is not None else blend(), dict(beside or {})
+        self.labels = {name: DETECTORS.get(name, name.replace("_", " ")) for name in self.beside}
+        variants = {"random": "random", "features": DETECTORS["features"]} | self.labels
+        self.words = replace(
+            WORDS,
+            variants={f"{name}_": label for name, label in variants.items()},
+            baselines=tuple(f"{name}_" for name in SIMPLE if name in variants),
+        )
         self.ks, self.false_alarms, self.resamples = list(ks), false_alarms, resamples
         self.top, self.embedded, self.seed = top, embedded, seed
 
@@ -72,8 +93,12 @@ class Anomalies(Kind):
             Detect(self.classes, self.detector, self.beside),
             ScoreAnomalies(self.ks, self.false_alarms, self.resamples),
             RankAnomalies(),
-            AnomalyFigures(self.top, self.embedded, self.seed),
+            AnomalyFigures(self.labels, self.top, self.embedded, self.seed),
         ]
+
+    def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredAnomalies | None:
+        objects = ScoredAnomalies.load(run, split, run.catalog(), self.words)
+        return objects if objects is not None and objects.both else None
 
     def caption(self, output: Any, target: Any) -> str:
         return f"score {float(output):.1f} nats"

@@ -1,5 +1,6 @@
 """Figures of anomaly scores, latents and light curves."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,7 @@ from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves
 from galaxyml.kinds.anomalies.detect import seen
 from galaxyml.kinds.anomalies.plots import latent_figure, pr_figure, recall_figure, roc_figure, score_figure
 from galaxyml.kinds.anomalies.rank import ranked
-from galaxyml.kinds.anomalies.scores import scored
-from galaxyml.reports.run_report import VARIANTS
+from galaxyml.kinds.anomalies.scored import WORDS, ScoredAnomalies
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import NAMED, RunDir
 from galaxyml.training.light_curve_predictions import reconstructed
@@ -27,6 +27,7 @@ class AnomalyFigures:
     """Draws ROC, precision and recall, scores by class, the latent space, the highest scores and reconstructions.
 
     Args:
+        labels: What scores are called, by the name of their column.
         top: How many of the highest scores are drawn as light curves; 0 for none, nor any reconstruction.
         embedded: How many objects the figures of the latent space show at most; 0 for no such figures.
         seed: Of the embedding.
@@ -35,10 +36,13 @@ class AnomalyFigures:
         UserError: If a number is negative.
     """
 
-    def __init__(self, top: int = 25, embedded: int = 10_000, seed: int = 0) -> None:
+    def __init__(
+        self, labels: Mapping[str, str] | None = None, top: int = 25, embedded: int = 10_000, seed: int = 0
+    ) -> None:
         for name, value in (("top", top), ("embedded", embedded)):
             if not isinstance(value, int) or value < 0:
                 raise UserError(f"{name}={value}: it must be a whole number, 0 or more.")
+        self.labels = {"score": "model"} | dict(labels or {})
         self.top = top
         self.embedded = embedded
         self.seed = seed
@@ -49,33 +53,32 @@ class AnomalyFigures:
         level = run.fitted_values("threshold")["score"]
         level = np.inf if level is None else level
         for split in ("test", "survey"):
-            said = scored(run, split, catalog)
-            if said is None:
+            objects = ScoredAnomalies.load(run, split, catalog, WORDS)
+            if objects is None:
                 continue
             things = f"{NAMED[split]} objects"
             run.write_figure(
                 f"{split}_scores",
-                score_figure(said.scores["score"], said.names, said.unknown, level),
+                score_figure(objects.predicted[:, 0], objects.names, objects.target, level),
                 f"Scores of {things}, class by class; unknown classes in colour, the threshold as a line.",
             )
-            if not said.unknown.any() or said.unknown.all():
+            if not objects.both:
                 continue
-            scores = {
-                VARIANTS.get("" if name == "score" else f"{name}_", name): said.scores[name] for name in said.scores
-            }
+            names = [self.labels.get(name, name) for name in objects.columns]
+            scores = dict(zip(names, objects.predicted.T, strict=True))
             run.write_figure(
                 f"{split}_roc",
-                roc_figure(scores, said.unknown),
+                roc_figure(scores, objects.target),
                 f"Share of unknown {things} that is found, against share of known ones that is taken for unknown.",
             )
             run.write_figure(
                 f"{split}_precision_recall",
-                pr_figure(scores, said.unknown),
+                pr_figure(scores, objects.target),
                 f"Purity of the highest scores of {things} against completeness.",
             )
             run.write_figure(
                 f"{split}_recall",
-                recall_figure(scores, said.unknown),
+                recall_figure(scores, objects.target),
                 f"Share of the unknown {things} among the first ones of the ranked list.",
             )
         first = run.nets()[0]
@@ -152,6 +155,6 @@ class AnomalyFigures:
 
 def _fitted_net(run: RunDir) -> Any:
     """The net of a run, with the weights that it predicts with."""
-    module: Any = instantiate(run.config.module)
+    module: Any = instantiate(run.config.module, _recursive_=False)
     module.load_state_dict(run.weights(run.config.predict_with))
     return module.eval().net

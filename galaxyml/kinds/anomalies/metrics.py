@@ -59,10 +59,6 @@ def roc_auc(scores: np.ndarray, unknown: np.ndarray) -> float:
     """Probability that an anomaly scores higher than another object, ties counting half (Hanley & McNeil 1982).
 
     The area under `roc_curve`, in [0, 1]; chance is 0.5, the best value is 1. NaN without anomalies or without others.
-
-    Args:
-        scores: Shape (N,), higher the more anomalous.
-        unknown: Whether each object is an anomaly, shape (N,).
     """
     return float(_roc_auc(*_once(scores, unknown))[0])
 
@@ -72,10 +68,6 @@ def pr_auc(scores: np.ndarray, unknown: np.ndarray) -> float:
 
     In (0, 1]; chance is the prevalence, the best value is 1. The sum of the steps of `pr_curve`, which does not cut
     corners as a trapezium does (Davis & Goadrich 2006). NaN without anomalies.
-
-    Args:
-        scores: Shape (N,), higher the more anomalous.
-        unknown: Whether each object is an anomaly, shape (N,).
     """
     return float(_pr_auc(*_once(scores, unknown))[0])
 
@@ -88,10 +80,6 @@ def prevalence(unknown: np.ndarray) -> float:
 def roc_curve(scores: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the ROC curve, from (0, 0) to (1, 1); straight lines between them.
 
-    Args:
-        scores: Shape (N,), higher the more anomalous.
-        unknown: Whether each object is an anomaly, shape (N,).
-
     Returns:
         Share of the other objects, and share of the anomalies, that are among the highest scores; each of shape
         (G + 1,) with at most two groups an anomaly and one. NaN where there are no such objects.
@@ -102,10 +90,6 @@ def roc_curve(scores: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.n
 
 def pr_curve(scores: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the precision-recall curve; a precision holds from the recall before it to its own.
-
-    Args:
-        scores: Shape (N,), higher the more anomalous.
-        unknown: Whether each object is an anomaly, shape (N,).
 
     Returns:
         Recall and precision among the highest scores, each of shape (G + 1,); the first point, at recall 0, repeats
@@ -121,10 +105,6 @@ def recall_curve(scores: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, n
 
     The straight lines between them are exact, as the anomalies of a group are spread evenly over it:
     `np.interp(k, *recall_curve(...))` is `recall_at(..., k)`.
-
-    Args:
-        scores: Shape (N,), higher the more anomalous.
-        unknown: Whether each object is an anomaly, shape (N,).
 
     Returns:
         How many objects were looked at, and the share found, each of shape (G + 1,); NaN without anomalies.
@@ -153,32 +133,12 @@ def recall_at(scores: np.ndarray, unknown: np.ndarray, k: int) -> float:
 
     Chance is k / N, the best value is 1, or k over the number of anomalies where they are more than k.
 
-    Args:
-        scores: Shape (N,), higher the more anomalous.
-        unknown: Whether each object is an anomaly, shape (N,).
-        k: How many objects are looked at, 1 or more.
-
     Raises:
         UserError: If k is below 1.
     """
     anomalies = np.count_nonzero(unknown)
     found = _at(scores, unknown, k)[1]
     return found / anomalies if anomalies else np.nan
-
-
-def amplification_at(scores: np.ndarray, unknown: np.ndarray, k: int) -> float:
-    """How many times purer in anomalies the k highest scores are than all objects; chance is 1. NaN without anomalies.
-
-    Args:
-        scores: Shape (N,), higher the more anomalous.
-        unknown: Whether each object is an anomaly, shape (N,).
-        k: How many objects are looked at, 1 or more.
-
-    Raises:
-        UserError: If k is below 1.
-    """
-    share = prevalence(unknown)
-    return purity_at(scores, unknown, k) / share if share else np.nan
 
 
 def score(
@@ -188,16 +148,11 @@ def score(
 
     - `roc_auc`, `pr_auc`, `prevalence`: see the functions.
     - `pr_gain`: `pr_auc` over the prevalence; chance is 1, the best value is 1 over the prevalence.
-    - `purity_<k>`, `recall_<k>`, `amplification_<k>` among the k highest scores: see the functions.
+    - `purity_<k>`, `recall_<k>` among the k highest scores: see the functions; `amplification_<k>`, how many times
+      purer in anomalies they are than all objects; chance is 1.
     - `recall_n`: `recall_at` as many objects as there are anomalies, where it equals the purity.
     - With `classes`, for each unknown class, against all known objects and without the other unknown classes:
       `roc_auc/<name>`, `pr_auc/<name>`, `prevalence/<name>`, `support/<name>` (how many objects it has).
-
-    Args:
-        scores: Shape (N,), higher the more anomalous.
-        unknown: Whether each object is an anomaly, shape (N,).
-        classes: Name of each object's true class, shape (N,).
-        ks: How many objects are looked at, each 1 or more.
 
     Raises:
         UserError: If a score is NaN, or a k is below 1.

@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from galaxyml.evaluation.plots import BASELINE, COLOURS, MODEL, legend_mark
+from galaxyml.evaluation.plots import BASELINE, MODEL, legend_mark, line_style, unit_axes, with_legend
 from galaxyml.kinds.anomalies.metrics import pr_auc, pr_curve, prevalence, recall_curve, roc_auc, roc_curve
 
 UNKNOWN = "#d1603d"
@@ -26,12 +26,12 @@ def roc_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
         scores: By what the legend calls them, shape (N,) each, higher the more anomalous.
         unknown: Whether each object is an anomaly, shape (N,); some are and some are not.
     """
-    figure, axes = _square()
+    figure, axes = unit_axes()
     axes.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--", label="chance: AUC 0.500", zorder=3)
     for k, (name, values) in enumerate(scores.items()):
-        _draw_line(axes, k, *roc_curve(values, unknown), f"{name}: AUC {roc_auc(values, unknown):.3f}")
+        axes.plot(*roc_curve(values, unknown), label=f"{name}: AUC {roc_auc(values, unknown):.3f}", **line_style(k))
     axes.set(xlabel="false positive rate (known objects)", ylabel="true positive rate (unknown objects)")
-    return _with_legend(figure)
+    return with_legend(figure)
 
 
 def pr_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
@@ -41,16 +41,16 @@ def pr_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
         scores: By what the legend calls them, shape (N,) each, higher the more anomalous.
         unknown: Whether each object is an anomaly, shape (N,); some are.
     """
-    figure, axes = _square()
+    figure, axes = unit_axes()
     chance = prevalence(unknown)
     axes.axhline(
         chance, color=BASELINE, linewidth=1, linestyle="--", label=f"chance: prevalence {chance:.3f}", zorder=3
     )
     for k, (name, values) in enumerate(scores.items()):
         label = f"{name}: AP {pr_auc(values, unknown):.3f}"
-        _draw_line(axes, k, *pr_curve(values, unknown), label, drawstyle="steps-pre")
+        axes.plot(*pr_curve(values, unknown), label=label, drawstyle="steps-pre", **line_style(k))
     axes.set(xlabel="recall (share of the unknown found)", ylabel="precision (share of unknown among the found)")
-    return _with_legend(figure)
+    return with_legend(figure)
 
 
 def recall_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
@@ -60,7 +60,7 @@ def recall_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
         scores: By what the legend calls them, shape (N,) each, higher the more anomalous.
         unknown: Whether each object is an anomaly, shape (N,); some are.
     """
-    figure, axes = _square()
+    figure, axes = unit_axes()
     count, anomalies = len(unknown), int(np.count_nonzero(unknown))
     looked = np.unique(np.geomspace(1, count, 500).round())
     best = np.minimum(looked / anomalies, 1)
@@ -69,10 +69,10 @@ def recall_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
     for k, (name, values) in enumerate(scores.items()):
         found = np.interp(looked, *recall_curve(values, unknown))
         at_n = np.interp(anomalies, *recall_curve(values, unknown))
-        _draw_line(axes, k, looked, found, f"{name}: {at_n:.3f} after {anomalies:,}")
+        axes.plot(looked, found, label=f"{name}: {at_n:.3f} after {anomalies:,}", **line_style(k))
     axes.set(xscale="log", xlim=(1, count))
     axes.set(xlabel=f"objects looked at, of {count:,}", ylabel=f"share of the {anomalies:,} unknown found")
-    return _with_legend(figure)
+    return with_legend(figure)
 
 
 def score_figure(scores: np.ndarray, names_of_class: np.ndarray, unknown: np.ndarray, threshold: float) -> Figure:
@@ -173,28 +173,3 @@ def _draw_box(axes: Axes, place: int, scores: np.ndarray, colour: str) -> list[f
     axes.barh(place, upper - lower, 0.62, lower, facecolor=to_rgba(colour, 0.25), edgecolor=colour)
     axes.vlines(middle, place - 0.31, place + 0.31, color=colour, linewidth=2)
     return [low, high]
-
-
-def _square() -> tuple[Figure, Axes]:
-    """A figure with axes from 0 to 1 both ways."""
-    figure = Figure(layout="constrained")
-    axes = figure.add_subplot()
-    axes.set(xlim=(0, 1), ylim=(0, 1.01), box_aspect=1, anchor="W")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _with_legend(figure: Figure) -> Figure:
-    """The figure with a legend beside its axes, wide enough for it."""
-    axes = figure.axes[0]
-    longest = max(map(len, axes.get_legend_handles_labels()[1]))
-    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8.5)
-    figure.set_size_inches(5.3 + 0.061 * longest, 4.6)
-    return figure
-
-
-def _draw_line(axes: Axes, k: int, x: np.ndarray, y: np.ndarray, label: str, drawstyle: str = "default") -> None:
-    """The k-th detector's line; dashes tell those apart that share a colour."""
-    dashes = ("-", "--")[k // len(COLOURS) % 2]
-    axes.plot(x, y, color=COLOURS[k % len(COLOURS)], linewidth=1.5, linestyle=dashes, label=label, drawstyle=drawstyle)

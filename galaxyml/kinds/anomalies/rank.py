@@ -49,7 +49,7 @@ def in_order(scores: pd.DataFrame, reasons: pd.DataFrame, level: float | None, n
     """
     table = scores[["id", "score"]].merge(reasons, on="id")
     table = table.sort_values(["score", "id"], ascending=[False, True], ignore_index=True)
-    true = names.loc[table["id"]].to_numpy()
+    names_of_class = names.loc[table["id"]].to_numpy()
     columns = {
         "rank": np.arange(1, len(table) + 1),
         "object_id": table["id"],
@@ -60,4 +60,4 @@ def in_order(scores: pd.DataFrame, reasons: pd.DataFrame, level: float | None, n
         "passband": np.array(BANDS)[table["band"]],
         "mjd": table["mjd"].round(2),
     }
-    return pd.DataFrame(columns | ({"true_class": true} if (true != "").any() else {}))
+    return pd.DataFrame(columns | ({"true_class": names_of_class} if (names_of_class != "").any() else {}))

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 
+from galaxyml.evaluation.scored import under
 from galaxyml.kinds.anomalies.detect import seen
 from galaxyml.kinds.anomalies.detectors import Standard
 from galaxyml.kinds.anomalies.metrics import bootstrap, false_alarm_rate, recall_at, score, threshold
-from galaxyml.kinds.anomalies.scores import Scored, scored
+from galaxyml.kinds.anomalies.scored import WORDS, ScoredAnomalies
 from galaxyml.kinds.classes.metrics import confusion, rates
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
@@ -68,32 +69,28 @@ class ScoreAnomalies:
             )
         metrics: dict[str, float] = {}
         for split in ("test", "survey"):
-            said = scored(run, split, catalog)
-            if said is None:
-                continue
-            metrics |= {f"{split}/{name}": value for name, value in self._measured(said, level).items()}
+            objects = ScoredAnomalies.load(run, split, catalog, WORDS)
+            if objects is not None:
+                metrics |= under(split, self._measured(objects, level))
         metrics |= self._read_classes(run, catalog)
         return {name: float(value) for name, value in metrics.items() if np.isfinite(value)}
 
-    def _measured(self, said: Scored, level: float) -> dict[str, float]:
-        scores, unknown = said.scores["score"], said.unknown
+    def _measured(self, objects: ScoredAnomalies, level: float) -> dict[str, float]:
+        scores, unknown = objects.predicted[:, 0], objects.target
         metrics = {"false_alarm_rate": false_alarm_rate(scores[~unknown], level)} if np.isfinite(level) else {}
-        if not unknown.any() or unknown.all():
+        if not objects.both:
             return metrics
         if np.isfinite(level):
             metrics["found"] = float((scores[unknown] > level).mean())
-        metrics |= score(scores, unknown, said.names, self.ks)
+        metrics |= score(scores, unknown, objects.names, self.ks)
         if self.resamples:
-            for name, ends in bootstrap(scores, unknown, said.names, self.ks, self.resamples).items():
+            for name, (low, high) in bootstrap(scores, unknown, objects.names, self.ks, self.resamples).items():
                 key, slash, column = name.partition("/")
-                metrics |= {
-                    f"{key}_{end}{slash}{column}": value for end, value in zip(("low", "high"), ends, strict=True)
-                }
-        for name, others in said.scores.items():
-            if name != "score":
-                found = score(others, unknown, said.names, self.ks)
-                kept = {key: value for key, value in found.items() if not key.startswith(("prevalence", "support"))}
-                metrics |= {f"{name}_{key}": value for key, value in kept.items()}
+                metrics |= {f"{key}_low{slash}{column}": low, f"{key}_high{slash}{column}": high}
+        for detector, others in zip(objects.columns[1:], objects.predicted.T[1:], strict=True):
+            for key, value in score(others, unknown, objects.names, self.ks).items():
+                if not key.startswith(("prevalence", "support")):
+                    metrics[f"{detector}_{key}"] = value
         return metrics | _chance(unknown, self.ks)
 
     def _read_classes(self, run: RunDir, catalog: pd.DataFrame) -> dict[str, float]:

@@ -14,7 +14,9 @@ from galaxyml.kinds.classes.figures import ClassFigures
 from galaxyml.kinds.classes.losses import CrossEntropyLoss
 from galaxyml.kinds.classes.metrics import ClassMetrics
 from galaxyml.kinds.classes.score import ScoreClasses
+from galaxyml.kinds.classes.scored import WORDS, ScoredClasses
 from galaxyml.kinds.kind import Kind, Stage
+from galaxyml.runs.run_dir import RunDir
 
 
 class Classes(Kind):
@@ -34,6 +36,7 @@ class Classes(Kind):
     name: ClassVar[str] = "classes"
     monitor: ClassVar[str] = "val/macro_f1"
     mode: ClassVar[str] = "max"
+    words = WORDS
 
     def __init__(
         self,
@@ -82,6 +85,9 @@ class Classes(Kind):
             ScoreClasses(self.classes, self.resamples),
             ClassFigures(self.classes, self.crop, self.properties),
         ]
+
+    def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredClasses | None:
+        return ScoredClasses.load(run, split, self.classes, run.catalog())
 
     def caption(self, output: np.ndarray, target: np.ndarray) -> str:
         chances = np.exp(output - output.max())

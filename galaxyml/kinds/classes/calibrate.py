@@ -7,7 +7,7 @@ import pandas as pd
 
 from galaxyml.evaluation import calibration
 from galaxyml.evaluation.joined import Said
-from galaxyml.kinds.classes.labelled import judged
+from galaxyml.kinds.classes.scored import ScoredClasses
 from galaxyml.runs.run_dir import RunDir
 
 LEARNT = "calibration"
@@ -45,20 +45,20 @@ class Calibrate:
             is known `coverage` of the sets and their mean `set_size`.
         """
         catalog = run.catalog()
-        said = judged(run, "val", self.classes, catalog)
-        if said is None:
+        scored = ScoredClasses.load(run, "val", self.classes, catalog)
+        if scored is None:
             return {}
-        parts = said.fold if len(np.unique(said.fold)) > 1 else np.arange(len(said.fold)) % 2
-        scaled, _ = calibration.cross_fitted(said.logits, said.labels, parts)
-        temperature = calibration.fit_temperature(said.logits, said.labels)
-        threshold = calibration.conformal_threshold(scaled, said.labels, self.coverage, self.method)
+        parts = scored.fold if len(np.unique(scored.fold)) > 1 else np.arange(len(scored.fold)) % 2
+        scaled, _ = calibration.cross_fitted(scored.logits, scored.target, parts)
+        temperature = calibration.fit_temperature(scored.logits, scored.target)
+        threshold = calibration.conformal_threshold(scaled, scored.target, self.coverage, self.method)
         kept = threshold if np.isfinite(threshold) else None  # JSON has no infinity
-        run.write_fitted(LEARNT, {"temperature": temperature, "set_threshold": kept, "objects": len(said.labels)})
+        run.write_fitted(LEARNT, {"temperature": temperature, "set_threshold": kept, "objects": len(scored.target)})
 
         table = run.predictions("val", by="net")
         assert table is not None
         table[self.classes] = calibration.softmax(table[self.classes].to_numpy(), temperature)  # of unknown class
-        at = pd.Index(table["id"]).get_indexer(catalog["id"].to_numpy()[said.rows])
+        at = pd.Index(table["id"]).get_indexer(catalog["id"].to_numpy()[scored.rows])
         table.loc[at, self.classes] = scaled
         run.write_predictions("val", table)
         nets = [member.predictions("test", by="net") for member in run.nets()]
@@ -68,13 +68,13 @@ class Calibrate:
         sets = np.zeros(scaled.shape, bool)
         for part in np.unique(parts):
             inside = parts == part
-            other = calibration.conformal_threshold(scaled[~inside], said.labels[~inside], self.coverage, self.method)
+            other = calibration.conformal_threshold(scaled[~inside], scored.target[~inside], self.coverage, self.method)
             sets[inside] = calibration.prediction_sets(scaled[inside], other, self.method)
-        found = self._sizes("val", sets, said.labels) | {"val/temperature": temperature}
-        test = judged(run, "test", self.classes, catalog)
+        found = self._sizes("val", sets, scored.target) | {"val/temperature": temperature}
+        test = ScoredClasses.load(run, "test", self.classes, catalog)
         if test is not None:
-            sets = calibration.prediction_sets(test.probabilities, threshold, self.method)
-            found |= self._sizes("test", sets, test.labels)
+            sets = calibration.prediction_sets(test.predicted, threshold, self.method)
+            found |= self._sizes("test", sets, test.target)
         return found
 
     def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:

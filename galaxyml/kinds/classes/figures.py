@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.evaluation.calibration import reliability, softmax
-from galaxyml.evaluation.plots import LOSS_CURVES, central_part, loss_curves, picture_grid
-from galaxyml.kinds.classes.labelled import Judged, judged
+from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves, write_images
 from galaxyml.kinds.classes.metrics import bootstrap, confusion, score
 from galaxyml.kinds.classes.plots import (
     by_property_figure,
@@ -18,6 +17,7 @@ from galaxyml.kinds.classes.plots import (
     reliability_figure,
     roc_figure,
 )
+from galaxyml.kinds.classes.scored import ScoredClasses
 from galaxyml.runs.run_dir import NAMED, RunDir
 
 MOST = 12  # classes whose surest galaxy is shown
@@ -48,19 +48,19 @@ class ClassFigures:
             Nothing of its own.
         """
         catalog = run.catalog()
-        split = "test" if judged(run, "test", self.classes, catalog) is not None else "val"
-        said = judged(run, split, self.classes, catalog)
-        if said is None:
+        split = "test" if ScoredClasses.load(run, "test", self.classes, catalog) is not None else "val"
+        scored = ScoredClasses.load(run, split, self.classes, catalog)
+        if scored is None:
             return {}
-        matrix = confusion(said.labels, said.probabilities.argmax(1), len(self.classes))
+        matrix = confusion(scored.target, scored.predicted.argmax(1), len(self.classes))
         things = f"{NAMED[split]} galaxies"
         run.write_figure(
             f"1_confusion_{split}",
             confusion_figure(matrix, self.classes),
             f"What {things} of each class are taken for: number, and share of the true class.",
         )
-        numbers = score(said.labels, said.probabilities, self.classes)
-        ends = bootstrap(said.labels, said.probabilities, self.classes, RESAMPLES)
+        numbers = score(scored.target, scored.predicted, self.classes)
+        ends = bootstrap(scored.target, scored.predicted, self.classes, RESAMPLES)
         f1, intervals = (np.array([found[f"f1/{name}"] for name in self.classes]) for found in (numbers, ends))
         run.write_figure(
             f"2_f1_{split}",
@@ -69,19 +69,19 @@ class ClassFigures:
         )
         run.write_figure(
             f"3_roc_{split}",
-            roc_figure(said.labels, said.probabilities, self.classes),
+            roc_figure(scored.target, scored.predicted, self.classes),
             f"Each class against all others on {things}: share of the class that is found against share of the others "
             "that is taken for it.",
         )
-        curves = precision_recall_figure(said.labels, said.probabilities, self.classes)
+        curves = precision_recall_figure(scored.target, scored.predicted, self.classes)
         run.write_figure(
             f"4_precision_recall_{split}",
             curves,
             f"Each class against all others on {things}: purity of what is called the class against completeness.",
         )
         curve = {
-            "net alone": reliability(softmax(said.logits), said.labels),
-            "calibrated": reliability(said.probabilities, said.labels),
+            "model output": reliability(softmax(scored.logits), scored.target),
+            "calibrated": reliability(scored.predicted, scored.target),
         }
         run.write_figure(
             f"5_reliability_{split}",
@@ -90,59 +90,58 @@ class ClassFigures:
             "confidence lies on the diagonal.",
         )
         run.write_figure("6_loss_curves", loss_curves(run.histories()), LOSS_CURVES)
-        self._surest(run, catalog, said, split)
-        self._confused(run, catalog, said, matrix, split)
+        self._surest(run, catalog, scored, split)
+        self._confused(run, catalog, scored, matrix, split)
         for name in self.properties:
             if name in catalog:
-                self._by_property(run, catalog, said, name, split)
+                self._by_property(run, catalog, scored, name, split)
         return {}
 
-    def _surest(self, run: RunDir, catalog: pd.DataFrame, said: Judged, split: str) -> None:
+    def _surest(self, run: RunDir, catalog: pd.DataFrame, scored: ScoredClasses, split: str) -> None:
         """Pictures of the galaxies that are right and surest, one a class, the surest classes first."""
-        predicted = said.probabilities.argmax(1)
-        sure = np.where(predicted == said.labels, said.probabilities.max(1), -1.0)
-        best = [np.flatnonzero(said.labels == number) for number in range(len(self.classes))]
+        predicted = scored.predicted.argmax(1)
+        sure = np.where(predicted == scored.target, scored.predicted.max(1), -1.0)
+        best = [np.flatnonzero(scored.target == number) for number in range(len(self.classes))]
         firsts = [int(rows[sure[rows].argmax()]) for rows in best if len(rows) and sure[rows].max() > 0]
         shown = sorted(firsts, key=lambda at: -sure[at])[:MOST]
-        if shown:
-            pictures = [central_part(run, catalog["image"].iloc[said.rows[at]], self.crop) for at in shown]
-            captions = [
-                f"{catalog['id'].iloc[said.rows[at]]}\n{self.classes[said.labels[at]]} {sure[at]:.2f}" for at in shown
-            ]
-            run.write_figure(
-                f"7_surest_{split}",
-                picture_grid(pictures, captions, "Right, and surest of its class"),
-                f"The best {NAMED[split]} galaxies: of each class the one that the model is right about and surest of.",
-            )
+        write_images(
+            run,
+            f"7_surest_{split}",
+            "Right, and surest of its class",
+            f"The best {NAMED[split]} galaxies: of each class the one that the model is right about and surest of.",
+            catalog["image"].iloc[scored.rows[shown]],
+            [f"{scored.ids[at]}\n{self.classes[scored.target[at]]} {sure[at]:.2f}" for at in shown],
+            self.crop,
+        )
 
-    def _confused(self, run: RunDir, catalog: pd.DataFrame, said: Judged, matrix: np.ndarray, split: str) -> None:
+    def _confused(
+        self, run: RunDir, catalog: pd.DataFrame, scored: ScoredClasses, matrix: np.ndarray, split: str
+    ) -> None:
         """Pictures of the pairs of classes that are taken for each other most often, the surest mistakes first."""
         wrong = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
-        predicted = said.probabilities.argmax(1)
+        predicted = scored.predicted.argmax(1)
         shown, captions = [], []
         for cell in [cell for cell in np.argsort(-wrong, axis=None)[:PAIRS] if wrong.flat[cell]]:
             true, taken = divmod(int(cell), len(matrix))
-            inside = np.flatnonzero((said.labels == true) & (predicted == taken))
-            surest = inside[np.argsort(-said.probabilities[inside, taken])][:EACH]
-            for at in surest:
-                row = catalog.iloc[said.rows[at]]
-                shown.append(central_part(run, row["image"], self.crop))
-                captions.append(
-                    f"{row['id']}\ntrue: {self.classes[true]} {said.probabilities[at, true]:.2f}\n"
-                    f"said: {self.classes[taken]} {said.probabilities[at, taken]:.2f}"
-                )
-        if shown:
-            figure = picture_grid(shown, captions, "Confused most often, the surest mistakes first")
-            run.write_figure(
-                f"8_confused_{split}",
-                figure,
-                f"The worst {NAMED[split]} galaxies: of the classes that are confused most often, those that the model "
-                "was surest of.",
-            )
+            inside = np.flatnonzero((scored.target == true) & (predicted == taken))
+            for at in inside[np.argsort(-scored.predicted[inside, taken])][:EACH]:
+                shown.append(at)
+                chances = [f"{self.classes[k]} {scored.predicted[at, k]:.2f}" for k in (true, taken)]
+                captions.append(f"{scored.ids[at]}\ntrue: {chances[0]}\npredicted: {chances[1]}")
+        write_images(
+            run,
+            f"8_confused_{split}",
+            "Confused most often, the surest mistakes first",
+            f"The worst {NAMED[split]} galaxies: of the classes that are confused most often, those that the model was "
+            "surest of.",
+            catalog["image"].iloc[scored.rows[shown]],
+            captions,
+            self.crop,
+        )
 
-    def _by_property(self, run: RunDir, catalog: pd.DataFrame, said: Judged, name: str, split: str) -> None:
+    def _by_property(self, run: RunDir, catalog: pd.DataFrame, scored: ScoredClasses, name: str, split: str) -> None:
         """Macro F1 and accuracy in bins of equal numbers of objects, as a figure and as a table."""
-        values = pd.to_numeric(catalog[name], errors="coerce").to_numpy(float)[said.rows]
+        values = pd.to_numeric(catalog[name], errors="coerce").to_numpy(float)[scored.rows]
         known = np.isfinite(values)
         bins = min(BINS, int(known.sum()) // FEWEST)
         if bins < 2 or np.ptp(values[known]) == 0:
@@ -152,7 +151,7 @@ class ClassFigures:
         rows = []
         for number, (lower, upper) in enumerate(pairwise(edges)):
             inside = known & (within == number)
-            labels, probabilities = said.labels[inside], said.probabilities[inside]
+            labels, probabilities = scored.target[inside], scored.predicted[inside]
             found, ends = (
                 score(labels, probabilities, self.classes),
                 bootstrap(labels, probabilities, self.classes, RESAMPLES),

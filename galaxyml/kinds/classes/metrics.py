@@ -9,12 +9,14 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.sparse import csr_array
-from scipy.stats import rankdata
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from galaxyml.evaluation.calibration import confidence_bin, ece, reliability, softmax
+from galaxyml.evaluation.bootstrap import interval, stratified
+from galaxyml.evaluation.calibration import confidence_bin, reliability, softmax
+from galaxyml.evaluation.correlation import mean_defined
+from galaxyml.evaluation.scored import per_column
 from galaxyml.kinds.classes.plots import confusion_figure, f1_figure, reliability_figure
 
 BINS = 15  # of confidence, as in Guo et al. 2017
@@ -22,13 +24,7 @@ WEIGHTS_AT_ONCE = 1_000_000  # of objects times resamples: a few arrays of 8 MB
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """How many objects of each true class (rows) were given each class (columns); int64 of shape (K, K).
-
-    Args:
-        labels: Shape (N,); -1 marks what is not known.
-        predicted: Shape (N,).
-        classes: K.
-    """
+    """How many objects of each true class (rows) were given each class (columns); int64 of shape (K, K)."""
     known = labels >= 0
     cells = np.bincount(labels[known] * classes + predicted[known], minlength=classes * classes)
     return cells.reshape(classes, classes)
@@ -79,24 +75,11 @@ def auc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
     The probability that an object of the class scores higher than another, ties counting half (Hanley & McNeil 1982).
 
-    Args:
-        labels: Shape (N,); -1 marks what is not known.
-        probabilities: Shape (N, K).
-
     Returns:
         Shape (K,); NaN where no object has the class, or every one.
     """
     known = labels >= 0
-    positive = labels[known, None] == np.arange(probabilities.shape[1])
-    ranks = rankdata(probabilities[known], axis=0)
-    n, others = positive.sum(0), (~positive).sum(0)
-    wins = np.where(positive, ranks, 0.0).sum(0) - n * (n + 1) / 2
-    return np.divide(wins, n * others, out=np.full(len(n), np.nan), where=n * others > 0)
-
-
-def macro_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of `auc` over the classes where it is defined, in [0, 1]; NaN where it is for none. The best value is 1."""
-    return float(_mean_defined(auc(labels, probabilities)))
+    return _weighted_auc(labels[known], probabilities[known], np.ones((int(known.sum()), 1)))[0]
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> dict[str, float]:
@@ -108,21 +91,13 @@ def score(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -
     - `nll`: mean negative log-likelihood in nats, probabilities below 2.2e-16 counting as that. The best value is 0.
     - `brier`: mean squared distance to the true class' corner (Brier 1950), in [0, 2]. The best value is 0.
     - `ece`: expected calibration error in 15 bins, in [0, 1]. The best value is 0.
-
-    Args:
-        labels: Shape (N,); -1 marks what is not known.
-        probabilities: Shape (N, K).
-        names: Of the K classes.
     """
     known = labels >= 0
     labels, probabilities = labels[known], np.asarray(probabilities, np.float64)[known]
-    found = rates(confusion(labels, probabilities.argmax(1), len(names)))
-    found["auc"] = auc(labels, probabilities)
-    found["macro_auc"] = _mean_defined(found["auc"])
-    losses = _losses(labels, probabilities)
-    found |= dict(zip(("nll", "brier"), losses.sum(1) / max(len(labels), 1), strict=True))
-    found["ece"] = np.array(ece(probabilities, labels, BINS))
-    return _flat(found, names)
+    values = {name: each[0] for name, each in weighted(labels, probabilities, np.ones((1, len(labels)))).items()}
+    values = {name: each if "auc" in name else np.nan_to_num(each) for name, each in values.items()}
+    values["support"] = np.bincount(labels, minlength=len(names)).astype(np.float64)
+    return _flat(values, names)
 
 
 def bootstrap(
@@ -154,20 +129,14 @@ def bootstrap(
     """
     known = labels >= 0
     labels, probabilities = labels[known], np.asarray(probabilities, np.float64)[known]
-    count = len(labels)
-    if not count:
+    if not len(labels):
         return {key: (np.nan, np.nan) for key in score(labels, probabilities, names) if not key.startswith("support/")}
-    drawn: list[dict[str, np.ndarray]] = []
-    rng = np.random.default_rng(seed)
-    at_once = max(WEIGHTS_AT_ONCE // count, 1)
-    for start in range(0, resamples, at_once):
-        rows = rng.integers(0, count, (min(at_once, resamples - start), count))
-        drawn.append(weighted(labels, probabilities, _histograms(rows, count)))
-    every = {key: np.concatenate([found[key] for found in drawn]) for key in drawn[0]}
-    ends = {key: _ends(values, level) for key, values in every.items()}
-    lower, upper = ({key: both[side] for key, both in ends.items()} for side in (0, 1))
-    flat = _flat(upper, names)
-    return {key: (low, flat[key]) for key, low in _flat(lower, names).items()}
+    drawn = stratified(np.zeros(len(labels), np.int8), resamples, seed, WEIGHTS_AT_ONCE)
+    parts = [weighted(labels, probabilities, counts) for counts in drawn]
+    values = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    single = {key: each for key, each in values.items() if each.ndim == 1}
+    single |= per_column({key: each for key, each in values.items() if each.ndim > 1}, names)
+    return {key: interval(each, level)[1:] for key, each in single.items()}
 
 
 def weighted(
@@ -192,10 +161,10 @@ def weighted(
     found = rates((cells @ weights).T.reshape(-1, classes, classes), undefined=np.nan)
     del found["support"]
     wanted = {*found, "auc", "macro_auc", "nll", "brier", "ece"} if wanted is None else set(wanted)
-    count = weights.sum(0)
+    count = np.maximum(weights.sum(0), 1)
     if wanted & {"auc", "macro_auc"}:
         found["auc"] = _weighted_auc(labels, probabilities, weights)
-        found["macro_auc"] = _mean_defined(found["auc"])
+        found["macro_auc"] = mean_defined(found["auc"])
     if wanted & {"nll", "brier"}:
         found |= dict(zip(("nll", "brier"), _losses(labels, probabilities) @ weights / count, strict=True))
     if "ece" in wanted:
@@ -270,24 +239,11 @@ class ClassMetrics(Metric):
         return labels, probabilities
 
 
-def _mean_defined(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of what is not NaN; NaN where nothing is."""
-    defined = ~np.isnan(values)
-    count = defined.sum(-1)
-    return np.where(count > 0, np.where(defined, values, 0.0).sum(-1) / np.maximum(count, 1), np.nan)
-
-
 def _losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Negative log-likelihood and squared distance of each object, shape (2, N)."""
     at_truth = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
     squared = (probabilities**2).sum(1) - 2 * at_truth + 1
     return np.stack([-np.log(np.maximum(at_truth, np.finfo(np.float64).eps)), squared])
-
-
-def _histograms(values: np.ndarray, size: int) -> np.ndarray:
-    """How often each integer below `size` is in each row; (R, N) -> (R, size)."""
-    offsets = size * np.arange(len(values))[:, None]
-    return np.bincount((values + offsets).ravel(), minlength=size * len(values)).reshape(len(values), size)
 
 
 def _weighted_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -307,13 +263,6 @@ def _weighted_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.nda
         wins = np.einsum("nr,nr->r", having, midranks) - n * n / 2
         np.divide(wins, n * others, out=found[:, k], where=n * others > 0)
     return found
-
-
-def _ends(values: np.ndarray, level: float) -> np.ndarray:
-    """Ends of the interval that holds the middle of the resamples; (R,) or (R, K) -> (2,) or (2, K)."""
-    defined = ~np.isnan(values).all(axis=0)
-    ends = np.nanpercentile(np.where(defined, values, 0.0), [50 * (1 - level), 50 * (1 + level)], axis=0)
-    return np.where(defined, ends, np.nan)
 
 
 def _flat(found: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, float]:

@@ -1,16 +1,14 @@
 """Figures of predicted classes, for reports and TensorBoard; drawn without a screen."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
 from galaxyml.evaluation.calibration import Reliability
-from galaxyml.evaluation.plots import BASELINE, COLOURS, MODEL
+from galaxyml.evaluation.plots import BASELINE, COLOURS, MODEL, line_style, unit_axes, with_legend
 
 
 def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:
@@ -57,17 +55,15 @@ def roc_figure(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[st
         probabilities: Shape (N, K).
         names: Of the K classes; those without objects, or with all of them, have no curve.
     """
-    figure = Figure(layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = unit_axes()
     axes.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
     for k, positive, scores in _curves(labels, probabilities):
         if len(names) == 2 and k == 0:
             continue
         false, true, _ = roc_curve(positive, scores)
-        axes.plot(false, true, label=f"{names[k]}: AUC {auc(false, true):.3f}", **_line(k))
+        axes.plot(false, true, label=f"{names[k]}: AUC {auc(false, true):.3f}", **line_style(k))
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
-    _finish(figure, axes)
-    return figure
+    return with_legend(figure)
 
 
 def precision_recall_figure(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Figure:
@@ -80,17 +76,15 @@ def precision_recall_figure(labels: np.ndarray, probabilities: np.ndarray, names
         probabilities: Shape (N, K).
         names: Of the K classes; those without objects, or with all of them, have no curve.
     """
-    figure = Figure(layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = unit_axes()
     for k, positive, scores in _curves(labels, probabilities):
         precision, recall, _ = precision_recall_curve(positive, scores)
         prevalence = positive.mean()
         label = f"{names[k]}: AP {average_precision_score(positive, scores):.3f} (chance {prevalence:.3f})"
-        axes.step(recall, precision, where="post", label=label, **_line(k))
+        axes.step(recall, precision, where="post", label=label, **line_style(k))
         axes.plot([1.0, 1.025], [prevalence] * 2, color=COLOURS[k % len(COLOURS)], linewidth=2.5, clip_on=False)
     axes.set(xlabel="recall", ylabel="precision")
-    _finish(figure, axes)
-    return figure
+    return with_legend(figure)
 
 
 def reliability_figure(curves: dict[str, Reliability]) -> Figure:
@@ -120,23 +114,18 @@ def reliability_figure(curves: dict[str, Reliability]) -> Figure:
     return figure
 
 
-def f1_figure(
-    names: Sequence[str], f1: np.ndarray, intervals: np.ndarray | None = None, baseline: np.ndarray | None = None
-) -> Figure:
+def f1_figure(names: Sequence[str], f1: np.ndarray, intervals: np.ndarray | None = None) -> Figure:
     """One horizontal bar a class.
 
     Args:
         names: Of the K classes.
         f1: Shape (K,).
         intervals: Lower and upper ends, shape (K, 2); NaN where there are none.
-        baseline: F1 of the trivial predictor, shape (K,).
     """
     figure = Figure(figsize=(8, 0.32 * len(names) + 1.1), layout="constrained")
     axes = figure.add_subplot()
     at = np.arange(len(names))
-    axes.barh(at, f1, height=0.7, color=MODEL, label="model")
-    if baseline is not None:
-        axes.barh(at, baseline, height=0.3, color=BASELINE, label="trivial predictor")
+    axes.barh(at, f1, height=0.7, color=MODEL)
     ends = f1 if intervals is None else np.fmax(f1, intervals[:, 1])
     if intervals is not None:
         for colour, width in (("white", 3.2), ("black", 1.4)):  # to be seen on the bar and beside it
@@ -146,8 +135,6 @@ def f1_figure(
     axes.set_yticks(at, names, fontsize=8)
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel="F1")
     axes.tick_params(axis="y", length=0)
-    if baseline is not None:
-        figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -194,19 +181,3 @@ def _curves(labels: np.ndarray, probabilities: np.ndarray) -> Iterator[tuple[int
         positive = labels[known] == k
         if 0 < positive.sum() < len(positive):
             yield k, positive, scores
-
-
-def _line(k: int) -> dict[str, Any]:
-    """Colour of the class with index k; dashes tell those apart that share one."""
-    return {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.5, "linestyle": ("-", "--")[k // len(COLOURS) % 2]}
-
-
-def _finish(figure: Figure, axes: Axes) -> None:
-    """Axes from 0 to 1 both ways, and a legend beside them in a figure wide enough for it."""
-    axes.set(xlim=(0, 1), ylim=(0, 1.01), box_aspect=1)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    labels = axes.get_legend_handles_labels()[1]
-    if labels:
-        figure.legend(loc="outside right center", frameon=False, fontsize=8.5)
-    figure.set_size_inches(5.4 + 0.075 * max(map(len, labels), default=0), 4.6)

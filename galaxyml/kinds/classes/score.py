@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from galaxyml.evaluation.baselines import out_of_fold_means
 from galaxyml.evaluation.calibration import softmax
-from galaxyml.kinds.classes.labelled import Judged, judged
+from galaxyml.evaluation.scored import under
 from galaxyml.kinds.classes.metrics import bootstrap, confusion, rates, score
+from galaxyml.kinds.classes.scored import ScoredClasses
 from galaxyml.runs.run_dir import RunDir
 
 DRAWS = 200  # of the random predictor, whose mean is shown
@@ -40,44 +42,41 @@ class ScoreClasses:
         catalog = run.catalog()
         found: dict[str, float] = {}
         for split in ("val", "test"):
-            said = judged(run, split, self.classes, catalog)
-            if said is None:
+            scored = ScoredClasses.load(run, split, self.classes, catalog)
+            if scored is None:
                 continue
-            frequencies = self._frequencies(catalog, said)
+            frequencies = self._frequencies(catalog, scored)
             for prefix, probabilities in (
-                ("", said.probabilities),
-                ("net_", softmax(said.logits)),
+                ("", scored.predicted),
+                ("net_", softmax(scored.logits)),
                 ("majority_", frequencies),
             ):
-                numbers = score(said.labels, probabilities, self.classes)
+                numbers = score(scored.target, probabilities, self.classes)
                 shown = numbers if not prefix else {key: value for key, value in numbers.items() if "/" not in key}
                 found |= {f"{split}/{prefix}{key}": value for key, value in shown.items()}
             # Joined over folds, what a constant says only anticorrelates with what it leaves out.
             found[f"{split}/majority_macro_auc"] = 0.5
-            found |= {f"{split}/random_{key}": value for key, value in self._random(said, frequencies).items()}
+            found |= {f"{split}/random_{key}": value for key, value in self._random(scored, frequencies).items()}
             if self.resamples:
-                ends = bootstrap(said.labels, said.probabilities, self.classes, self.resamples)
-                for key, both in ends.items():
+                for key, (low, high) in bootstrap(
+                    scored.target, scored.predicted, self.classes, self.resamples
+                ).items():
                     name, slash, column = key.partition("/")
-                    for end, value in zip(("low", "high"), both, strict=True):
-                        found[f"{split}/{name}_{end}{slash}{column}"] = value
+                    found |= under(split, {f"{name}_low{slash}{column}": low, f"{name}_high{slash}{column}": high})
         return {key: float(value) for key, value in found.items() if np.isfinite(value)}
 
-    def _frequencies(self, catalog: pd.DataFrame, said: Judged) -> np.ndarray:
+    def _frequencies(self, catalog: pd.DataFrame, scored: ScoredClasses) -> np.ndarray:
         """For each object the class frequencies of the labelled objects in all other folds, shape (N, K)."""
-        fold, label = catalog["fold"].to_numpy(), catalog["label"].to_numpy()
-        rows = np.empty((len(said.labels), len(self.classes)))
-        for number in np.unique(said.fold):
-            counts = np.bincount(label[(fold >= 0) & (fold != number) & (label >= 0)], minlength=len(self.classes))
-            rows[said.fold == number] = counts / counts.sum()
-        return rows
+        label = catalog["label"].to_numpy()
+        one_hot = (label[:, None] == np.arange(len(self.classes))).astype(np.float64)
+        return out_of_fold_means(one_hot, catalog["fold"].to_numpy(), scored.rows, (label >= 0)[:, None].astype(float))
 
-    def _random(self, said: Judged, frequencies: np.ndarray) -> dict[str, float]:
+    def _random(self, scored: ScoredClasses, frequencies: np.ndarray) -> dict[str, float]:
         rng = np.random.default_rng(0)
         edges = frequencies.cumsum(axis=1)
         matrices = []
         for _ in range(DRAWS):
             drawn = (rng.random((len(edges), 1)) > edges).sum(axis=1).clip(max=len(self.classes) - 1)
-            matrices.append(confusion(said.labels, drawn, len(self.classes)))
+            matrices.append(confusion(scored.target, drawn, len(self.classes)))
         means = rates(np.stack(matrices))
         return {name: float(means[name].mean()) for name in OVERALL} | {"macro_auc": 0.5}

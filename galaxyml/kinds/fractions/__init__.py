@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 from torch import Tensor, nn
 
 from galaxyml.evaluation.predict_intervals import PredictIntervals
@@ -10,9 +11,11 @@ from galaxyml.kinds.fractions.constrain import Constrain
 from galaxyml.kinds.fractions.figures import FractionFigures, caption
 from galaxyml.kinds.fractions.metrics import FractionMetrics
 from galaxyml.kinds.fractions.score import ScoreFractions
+from galaxyml.kinds.fractions.scored import WORDS, ScoredFractions
 from galaxyml.kinds.fractions.submission import Submission
-from galaxyml.kinds.kind import Kind, Stage
+from galaxyml.kinds.kind import Kind, Stage, columns_beside
 from galaxyml.kinds.losses import MSELoss
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, TreeHead
 
 
@@ -30,6 +33,7 @@ class Fractions(Kind):
     name: ClassVar[str] = "fractions"
     monitor: ClassVar[str] = "val/rmse"
     mode: ClassVar[str] = "min"
+    words = WORDS
 
     def __init__(self, tree: str, constraint: str = "project", benchmark: str | None = None) -> None:
         self.tree_name, self.constraint, self.benchmark = tree, constraint, benchmark
@@ -59,6 +63,16 @@ class Fractions(Kind):
             *submission,
             FractionFigures(tree),
         ]
+
+    def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredFractions | None:
+        if (found := columns_beside(run, split, self.outputs)) is None:
+            return None
+        ids, predicted, targets = found
+        strata = np.zeros(len(ids), np.int8)
+        return ScoredFractions(run.path, WORDS, tuple(self.outputs), ids, strata, predicted, targets)
+
+    def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray:
+        return catalog[self.outputs].to_numpy(np.float64)
 
     def caption(self, output: np.ndarray, target: np.ndarray) -> str:
         return caption(output, target, self.tree)

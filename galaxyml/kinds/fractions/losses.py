@@ -27,12 +27,12 @@ class BinaryCrossEntropyLoss(nn.Module):
         Raises:
             UserError: If the first outputs that it sees lie outside [0, 1].
         """
-        said, true, count = known_targets(outputs, targets)
+        predicted, target, count = known_targets(outputs, targets)
         if not self.checked:  # once, as the answer would keep a GPU waiting
-            _check_fractions(said)
+            _check_fractions(predicted)
             self.checked = True
         # Not torch's: under CUDA's autocast it is an error, and NaN outputs would stop the process instead of the run.
-        return -(true * _log(said) + (1 - true) * _log(1 - said)).sum() / count
+        return -(target * _log(predicted) + (1 - target) * _log(1 - predicted)).sum() / count
 
 
 def _log(values: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from galaxyml.evaluation.baselines import column_means
+from galaxyml.evaluation.baselines import out_of_fold_means
 from galaxyml.kinds.fractions import metrics
 from galaxyml.kinds.fractions.constrain import constrained
 from galaxyml.runs.errors import diverged
@@ -53,7 +53,7 @@ class ScoreFractions:
                 ("net_", alone),
                 ("normalised_", constrained(alone, self.tree, "normalise")),
                 ("projected_", constrained(alone, self.tree, "project")),
-                ("mean_", column_means(catalog, columns, rows)),
+                ("mean_", out_of_fold_means(catalog[columns].to_numpy(), catalog["fold"].to_numpy(), rows)),
             ):
                 found |= {
                     f"{split}/{prefix}{name}": value

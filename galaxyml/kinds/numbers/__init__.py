@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 from torch import Tensor, nn
 
 from galaxyml.evaluation.predict_intervals import PredictIntervals
-from galaxyml.kinds.kind import Kind, Stage
+from galaxyml.kinds.kind import Kind, Stage, columns_beside
 from galaxyml.kinds.losses import MSELoss
 from galaxyml.kinds.numbers.figures import NumberFigures, caption
 from galaxyml.kinds.numbers.head import TargetScaler
 from galaxyml.kinds.numbers.losses import ScaledLoss
 from galaxyml.kinds.numbers.metrics import NumberMetrics
 from galaxyml.kinds.numbers.score import ScoreNumbers
+from galaxyml.kinds.numbers.scored import WORDS, ScoredNumbers
+from galaxyml.runs.run_dir import RunDir
 
 
 class Numbers(Kind):
@@ -30,6 +33,7 @@ class Numbers(Kind):
     name: ClassVar[str] = "numbers"
     monitor: ClassVar[str] = "val/r2"
     mode: ClassVar[str] = "max"
+    words = WORDS
 
     def __init__(self, columns: Sequence[str], resamples: int = 1000, crop: float = 1.0) -> None:
         self.outputs = list(columns)
@@ -55,6 +59,21 @@ class Numbers(Kind):
             PredictIntervals(self.outputs, bounded=False),
             NumberFigures(self.outputs, self.crop),
         ]
+
+    def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredNumbers | None:
+        if (found := columns_beside(run, split, self.outputs)) is None:
+            return None
+        ids, predicted, targets = found
+        strata = np.zeros(len(ids), np.int8)
+        return ScoredNumbers(run.path, WORDS, tuple(self.outputs), ids, strata, predicted, targets)
+
+    def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray:
+        return catalog[self.outputs].to_numpy(np.float64)
+
+    def unit(self, targets: np.ndarray) -> np.ndarray:
+        """Standard deviations; 1 for a constant."""
+        deviation = np.nanstd(targets, axis=0)
+        return np.where(deviation > 0, deviation, 1.0)
 
     def caption(self, output: np.ndarray, target: np.ndarray) -> str:
         return caption(self.outputs, output, target)

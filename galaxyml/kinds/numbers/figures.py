@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from galaxyml.evaluation.plots import LOSS_CURVES, central_part, error_grid, loss_curves, picture_grid, scatter_grid
-from galaxyml.kinds.fractions.figures import SHOWN
+from galaxyml.evaluation.plots import LOSS_CURVES, error_grid, loss_curves, scatter_grid, write_images
 from galaxyml.kinds.numbers.metrics import MOST
 from galaxyml.runs.run_dir import NAMED, RunDir
+
+SHOWN = 8  # galaxies among the best and among the worst
 
 
 class NumberFigures:
@@ -33,36 +34,35 @@ class NumberFigures:
         catalog, table = run.catalog(), run.predictions(split)
         assert table is not None
         rows = pd.Index(catalog["id"]).get_indexer(table["id"])
-        said, true = table[self.columns].to_numpy(np.float64), catalog[self.columns].to_numpy(np.float64)[rows]
+        predicted, target = table[self.columns].to_numpy(np.float64), catalog[self.columns].to_numpy(np.float64)[rows]
         first = self.columns[:MOST]
         things = f"{NAMED[split]} galaxies"
         run.write_figure(
             f"1_predicted_against_true_{split}",
-            scatter_grid(said, true, first),
+            scatter_grid(predicted, target, first),
             f"Predicted against true numbers of {things}. A perfect model lies on the line.",
         )
         run.write_figure(
             f"2_errors_{split}",
-            error_grid(said, true, first),
+            error_grid(predicted, target, first),
             f"Errors of {things} against the truth, with their running median: a line that slopes tells of predictions "
             "drawn towards the mean.",
         )
         run.write_figure("3_loss_curves", loss_curves(run.histories()), LOSS_CURVES)
-        deviation = true.std(axis=0)
-        each = np.sqrt(np.square((said - true) / np.where(deviation > 0, deviation, 1)).mean(axis=1))
+        deviation = target.std(axis=0)
+        each = np.sqrt(np.square((predicted - target) / np.where(deviation > 0, deviation, 1)).mean(axis=1))
         order = np.argsort(each)
         for name, title, extreme, chosen in (
             (f"4_best_galaxies_{split}", "Predicted best", "smallest", order[:SHOWN]),
             (f"5_worst_galaxies_{split}", "Predicted worst", "largest", order[::-1][:SHOWN]),
         ):
-            pictures = [central_part(run, catalog["image"].iloc[rows[at]], self.crop) for at in chosen]
-            captions = [f"{table['id'].iloc[at]}\n{caption(self.columns, said[at], true[at])}" for at in chosen]
+            captions = [f"{table['id'].iloc[at]}\n{caption(self.columns, predicted[at], target[at])}" for at in chosen]
             told = f"{title}: the {things} with the {extreme} error over all numbers, in standard deviations."
-            run.write_figure(name, picture_grid(pictures, captions, title), told)
+            write_images(run, name, title, told, catalog["image"].iloc[rows[chosen]], captions, self.crop)
         return {}
 
 
 def caption(columns: Sequence[str], output: np.ndarray, target: np.ndarray) -> str:
     """The first three numbers of one object, a line each."""
     rows = zip(columns[:3], output, target, strict=False)
-    return "\n".join(f"{name}: true {true:.4g}, predicted {predicted:.4g}" for name, predicted, true in rows)
+    return "\n".join(f"{name}: true {target:.4g}, predicted {predicted:.4g}" for name, predicted, target in rows)

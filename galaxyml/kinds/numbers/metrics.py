@@ -18,7 +18,7 @@ MOST = 12  # numbers that a figure has room for
 NMAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 
 
-def by_column(said: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
+def by_column(predicted: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
     """How good each number is; (N, K) twice -> (K,) each.
 
     - `r2`: 1 - squared errors / squared distances to the mean. The best value is 1; the column's mean has 0.
@@ -28,9 +28,9 @@ def by_column(said: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
     - `nmad`: 1.4826 times the median absolute deviation of the errors from their median, the scatter without outliers,
       in its unit (Hoaglin, Mosteller & Tukey 1983). The best value is 0.
     """
-    error = said.astype(np.float64) - true
-    centre, spread = true.mean(axis=0), _deviation(true)
-    found = measures(_sums(said, true, centre, spread, np.ones((1, len(true)), np.uint8)))
+    error = predicted.astype(np.float64) - target
+    centre, spread = target.mean(axis=0), _deviation(target)
+    found = measures(_sums(predicted, target, centre, spread, np.ones((1, len(target)), np.uint8)))
     return {
         "r2": found["r2"][0],
         "pearson": found["pearson"][0],
@@ -41,20 +41,20 @@ def by_column(said: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def resampled(said: np.ndarray, true: np.ndarray, drawn: np.ndarray) -> dict[str, np.ndarray]:
+def resampled(predicted: np.ndarray, target: np.ndarray, drawn: np.ndarray) -> dict[str, np.ndarray]:
     """The measures of resamples that are sums over objects, by column.
 
     Args:
-        said: Shape (N, K).
-        true: Shape (N, K).
+        predicted: Shape (N, K).
+        target: Shape (N, K).
         drawn: How often each object is drawn, shape (R, N).
 
     Returns:
         `r2`, `pearson`, `rmse` and `mae` as `by_column` has them, and `nrmse`, the RMSE in standard deviations of all
         truth; shape (R, K) each.
     """
-    spread = _deviation(true)
-    found = measures(_sums(said, true, true.mean(axis=0), spread, drawn))
+    spread = _deviation(target)
+    found = measures(_sums(predicted, target, target.mean(axis=0), spread, drawn))
     nrmse = np.sqrt(found["mse"])
     return {
         "r2": found["r2"],
@@ -78,26 +78,26 @@ class NumberMetrics(Metric):
     """
 
     full_state_update = False
-    said: list[Tensor]
-    true: list[Tensor]
+    predicted: list[Tensor]
+    target: list[Tensor]
 
     def __init__(self, columns: Sequence[str]) -> None:
         super().__init__()
         self.columns = list(columns)
-        self.add_state("said", [], dist_reduce_fx="cat")
-        self.add_state("true", [], dist_reduce_fx="cat")
+        self.add_state("predicted", [], dist_reduce_fx="cat")
+        self.add_state("target", [], dist_reduce_fx="cat")
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Adds a batch; both of shape (N, K)."""
-        self.said.append(outputs.detach().float())
-        self.true.append(targets.float())
+        self.predicted.append(outputs.detach().float())
+        self.target.append(targets.float())
 
     def compute(self) -> dict[str, float]:
         """`r2`, `pearson` and `nrmse`, means over the columns, and `rmse/<column>`; -inf, 0 and inf once diverged."""
-        said, true = self._collected()
-        if not np.isfinite(said).all():
+        predicted, target = self._collected()
+        if not np.isfinite(predicted).all():
             return {"r2": -np.inf, "pearson": 0.0, "nrmse": np.inf}
-        found = resampled(said, true, np.ones((1, len(true)), np.uint8))
+        found = resampled(predicted, target, np.ones((1, len(target)), np.uint8))
         means = {name: float(np.nan_to_num(values[0])) for name, values in over_columns(found).items()}
         columns = zip(self.columns, found["rmse"][0], strict=True)
         return means | {f"rmse/{name}": float(value) for name, value in columns}
@@ -107,19 +107,21 @@ class NumberMetrics(Metric):
         return {"predicted against true": scatter_grid(*self._collected(), self.columns[:MOST])}
 
     def _collected(self) -> tuple[np.ndarray, np.ndarray]:
-        parts = (part if isinstance(part, Tensor) else torch.cat(part) for part in (self.said, self.true))
-        said, true = (part.double().cpu().numpy() for part in parts)
-        return said, true
+        parts = (part if isinstance(part, Tensor) else torch.cat(part) for part in (self.predicted, self.target))
+        predicted, target = (part.double().cpu().numpy() for part in parts)
+        return predicted, target
 
 
-def _deviation(true: np.ndarray) -> np.ndarray:
+def _deviation(target: np.ndarray) -> np.ndarray:
     """Standard deviations, shape (K,); 1 where the truth is constant."""
-    spread = true.std(axis=0)
+    spread = target.std(axis=0)
     return np.where(spread > 0, spread, 1.0)
 
 
-def _sums(said: np.ndarray, true: np.ndarray, centre: np.ndarray, spread: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+def _sums(
+    predicted: np.ndarray, target: np.ndarray, centre: np.ndarray, spread: np.ndarray, drawn: np.ndarray
+) -> np.ndarray:
     """Moments of standardised numbers, which lose no digits to their units."""
     # Moments are taken about the middle of the fractions that they are made for.
-    x, y = ((values.astype(np.float64) - centre) / spread + CENTRE for values in (said, true))
-    return resampled_sums(x, y, np.ones(true.shape), drawn)
+    x, y = ((values.astype(np.float64) - centre) / spread + CENTRE for values in (predicted, target))
+    return resampled_sums(x, y, np.ones(target.shape), drawn)

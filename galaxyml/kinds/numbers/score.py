@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from galaxyml.evaluation.baselines import column_means
-from galaxyml.evaluation.bootstrap import draws
+from galaxyml.evaluation.baselines import out_of_fold_means
+from galaxyml.evaluation.bootstrap import draws, with_ends
+from galaxyml.evaluation.scored import per_column
 from galaxyml.kinds.numbers.metrics import by_column, over_columns, resampled
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.run_dir import RunDir
 
 RESAMPLES = 1000
-LEVEL = 0.95
 
 
 class ScoreNumbers:
@@ -42,37 +42,30 @@ class ScoreNumbers:
         for split in ("val", "test"):
             if (table := run.predictions(split)) is None:
                 continue
-            said = table[self.columns].to_numpy(np.float64)
-            if not np.isfinite(said).all():
+            predicted = table[self.columns].to_numpy(np.float64)
+            if not np.isfinite(predicted).all():
                 raise diverged(run.path)
             rows = pd.Index(catalog["id"]).get_indexer(table["id"])
-            true = catalog[self.columns].to_numpy(np.float64)[rows]
-            found |= {f"{split}/{key}": value for key, value in self._scored(said, true).items()}
-            means = self._scored(column_means(catalog, self.columns, rows), true, intervals=False)
+            target = catalog[self.columns].to_numpy(np.float64)[rows]
+            found |= {f"{split}/{key}": value for key, value in self._scored(predicted, target).items()}
+            means = self._scored(
+                out_of_fold_means(catalog[self.columns].to_numpy(), catalog["fold"].to_numpy(), rows),
+                target,
+                intervals=False,
+            )
             # Within a fold means are constant; joined over folds they only anticorrelate with what they leave out.
             means = {key: 0.0 if key.startswith("pearson") else value for key, value in means.items()}
             kept = {key: value for key, value in means.items() if not key.startswith(("bias", "nmad", "r2/"))}
             found |= {f"{split}/mean_{key}": value for key, value in kept.items()}
         return {key: value for key, value in found.items() if np.isfinite(value)}
 
-    def _scored(self, said: np.ndarray, true: np.ndarray, intervals: bool = True) -> dict[str, float]:
-        drawn = draws(len(true), self.resamples if intervals else 0, seed=0)
-        each = resampled(said, true, drawn)
-        columns = by_column(said, true)
-        found: dict[str, float] = {}
-        for name, values in over_columns(each).items():
-            found |= _with_ends(name, values, "", intervals)
-        for name, singles in columns.items():
-            for at, column in enumerate(self.columns):
-                values = each[name][:, at] if name in each else singles[at : at + 1]
-                found |= _with_ends(name, values, f"/{column}", intervals and name in each)
-        return found
-
-
-def _with_ends(name: str, values: np.ndarray, column: str, intervals: bool) -> dict[str, float]:
-    """A metric, and the ends of its interval over resamples, the first of which is the sample itself."""
-    found = {f"{name}{column}": float(values[0])}
-    if intervals:
-        low, high = np.nanquantile(values[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        found |= {f"{name}_low{column}": float(low), f"{name}_high{column}": float(high)}
-    return found
+    def _scored(self, predicted: np.ndarray, target: np.ndarray, intervals: bool = True) -> dict[str, float]:
+        each = resampled(predicted, target, draws(len(target), self.resamples if intervals else 0, seed=0))
+        singles = {name: values[None] for name, values in by_column(predicted, target).items()}
+        values = over_columns(each) | per_column(
+            singles | {name: each[name] for name in singles if name in each}, self.columns
+        )
+        numbers: dict[str, float] = {}
+        for key, drawn in values.items():
+            numbers |= with_ends(key, drawn) if intervals and len(drawn) > 1 else {key: float(drawn[0])}
+        return numbers

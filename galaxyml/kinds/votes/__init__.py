@@ -1,11 +1,13 @@
 """Votes of several campaigns and surveys."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 from torch import Tensor, nn
 
-from galaxyml.evaluation.correlation import LEAST
+from galaxyml.evaluation.correlation import LEAST, Resampled
 from galaxyml.kinds.kind import Kind, Stage
 from galaxyml.kinds.votes.answers import Answers
 from galaxyml.kinds.votes.figures import ShiftFigures
@@ -13,6 +15,8 @@ from galaxyml.kinds.votes.heads import Concentrations
 from galaxyml.kinds.votes.losses import DirichletMultinomialLoss
 from galaxyml.kinds.votes.metrics import VoteMetrics
 from galaxyml.kinds.votes.score import ScoreVotes
+from galaxyml.kinds.votes.scored import WORDS, ScoredVotes
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree
 from galaxyml.trees.vocabulary import Vocabulary
 
@@ -32,6 +36,7 @@ class Votes(Kind):
     name: ClassVar[str] = "votes"
     monitor: ClassVar[str] = "val/pearson"
     mode: ClassVar[str] = "max"
+    words = WORDS
 
     def __init__(self, vocabulary: Vocabulary, resamples: int = 1000, least: int = LEAST, crop: float = 0.7) -> None:
         self.vocabulary = vocabulary
@@ -61,6 +66,28 @@ class Votes(Kind):
             ScoreVotes(self.resamples, self.least),
             ShiftFigures(crop=self.crop),
         ]
+
+    def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredVotes | None:
+        least = self.least if least is None else least
+        catalog = run.catalog()
+        splits = {
+            name: galaxies
+            for name in ("val", "test")
+            if (galaxies := ScoredVotes.load(run, name, catalog=catalog)) is not None
+        }
+        if split not in splits:
+            return None
+        surveys = [galaxies.of(survey) for galaxies in splits.values() for survey in galaxies.surveys()]
+        defined = [Resampled({}, survey.target, survey.votes, 0, least).defined for survey in surveys]
+        common = np.logical_and.reduce([each for each in defined if each.any()] or [np.zeros(0, bool)])
+        galaxies = splits[split]
+        names = tuple(name for name, inside in zip(galaxies.columns, common, strict=False) if inside)
+        return replace(galaxies, common=names, least=least)
+
+    def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray | None:
+        """Fractions, where each output stands for one."""
+        known = set(self.outputs) <= set(catalog)
+        return catalog[self.outputs].to_numpy(np.float64) if known else None
 
     def caption(self, output: np.ndarray, target: np.ndarray) -> str:
         lines = []

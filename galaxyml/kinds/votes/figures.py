@@ -8,8 +8,8 @@ import pandas as pd
 from galaxyml.evaluation.calibration import Reliability, reliability
 from galaxyml.evaluation.correlation import LEAST, asked
 from galaxyml.evaluation.embedding import embedding
-from galaxyml.evaluation.plots import LOSS_CURVES, central_part, loss_curves, picture_grid
-from galaxyml.kinds.votes.answered import Judged, judged, label, questions
+from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves, write_images
+from galaxyml.kinds.votes.features import label, questions
 from galaxyml.kinds.votes.metrics import BINS, fraction_reliability, majorities
 from galaxyml.kinds.votes.plots import (
     against_truth_figure,
@@ -18,6 +18,7 @@ from galaxyml.kinds.votes.plots import (
     progression_figure,
     space_figure,
 )
+from galaxyml.kinds.votes.scored import ScoredVotes
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 
@@ -65,7 +66,9 @@ class ShiftFigures:
         catalog = run.catalog()
         if rows := run.table_rows("shift"):
             self._degradation(run, pd.DataFrame(rows))
-        said = [found for split in ("val", "test") if (found := judged(run, split, catalog=catalog)) is not None]
+        said = [
+            found for split in ("val", "test") if (found := ScoredVotes.load(run, split, catalog=catalog)) is not None
+        ]
         surveys = dict(sorted((survey, each.of(survey)) for each in said for survey in each.surveys()))
         if surveys:
             self._against_truth(run, surveys)
@@ -106,14 +109,14 @@ class ShiftFigures:
             "trained on, and on each survey never seen, with 95 % of bootstrap resamples.",
         )
 
-    def _against_truth(self, run: RunDir, surveys: dict[str, Judged]) -> None:
-        features = next(iter(surveys.values())).features
+    def _against_truth(self, run: RunDir, surveys: dict[str, ScoredVotes]) -> None:
+        features = list(next(iter(surveys.values())).columns)
         shown = [name for name in self.main if name in features] or features[:4]
         places = [features.index(name) for name in shown]
         panels, notes = {}, {}
         for survey, galaxies in surveys.items():
-            true = np.where(asked(galaxies.true, galaxies.votes), galaxies.true, np.nan)[:, places]
-            panels[survey] = (galaxies.said[:, places], true)
+            true = np.where(asked(galaxies.target, galaxies.votes), galaxies.target, np.nan)[:, places]
+            panels[survey] = (galaxies.predicted[:, places], true)
             notes[survey] = [f"{count:,} galaxies" for count in (~np.isnan(true)).sum(0)]
         labels = [label(name) for name in shown]
         run.write_figure(
@@ -122,13 +125,13 @@ class ShiftFigures:
             "Predicted against voted fractions of the galaxies that were asked, survey by survey.",
         )
 
-    def _calibration(self, run: RunDir, surveys: dict[str, Judged]) -> None:
+    def _calibration(self, run: RunDir, surveys: dict[str, ScoredVotes]) -> None:
         fractions: dict[str, Reliability] = {}
         answers: dict[str, Reliability] = {}
         for survey, galaxies in surveys.items():
-            fractions[survey] = fraction_reliability(galaxies.said, galaxies.true, galaxies.votes)
-            columns = list(questions(galaxies.features).values())
-            chances, labels = majorities(galaxies.said, galaxies.true, galaxies.votes, columns)
+            fractions[survey] = fraction_reliability(galaxies.predicted, galaxies.target, galaxies.votes)
+            columns = list(questions(galaxies.columns).values())
+            chances, labels = majorities(galaxies.predicted, galaxies.target, galaxies.votes, columns)
             if len(labels) >= LEAST:
                 answers[survey] = reliability(chances, labels, BINS)
         run.write_figure(
@@ -158,14 +161,14 @@ class ShiftFigures:
             "by survey, and by the votes for smooth. Surveys that lie apart look different to the net.",
         )
 
-    def _examples(self, run: RunDir, catalog: pd.DataFrame, survey: str, galaxies: Judged) -> None:
+    def _examples(self, run: RunDir, catalog: pd.DataFrame, survey: str, galaxies: ScoredVotes) -> None:
         """The galaxies with the largest squared error, each fraction counting by its votes, and those with the least.
 
         The latter by the mean over the votes, of galaxies that were asked at least as many features as half of them:
         whoever was asked little has little error.
         """
-        counted = asked(galaxies.true, galaxies.votes)
-        gaps = np.where(counted, galaxies.said - galaxies.true, 0.0)
+        counted = asked(galaxies.target, galaxies.votes)
+        gaps = np.where(counted, galaxies.predicted - galaxies.target, 0.0)
         weight = np.where(counted, galaxies.votes, 0.0)
         errors = (weight * gaps**2).sum(1)
         features = counted.sum(1)
@@ -185,16 +188,15 @@ class ShiftFigures:
             ),
         ):
             shown = order[: self.failures]
-            pictures = [central_part(run, catalog["image"].iloc[galaxies.rows[at]], self.crop) for at in shown]
             captions = [self._told(galaxies, at, counted[at], weight[at] * gaps[at] ** 2) for at in shown]
-            run.write_figure(name, picture_grid(pictures, captions, title), told)
+            write_images(run, name, title, told, catalog["image"].iloc[galaxies.rows[shown]], captions, self.crop)
 
-    def _told(self, galaxies: Judged, at: int, counted: np.ndarray, errors: np.ndarray) -> str:
+    def _told(self, galaxies: ScoredVotes, at: int, counted: np.ndarray, errors: np.ndarray) -> str:
         """A galaxy's id, and what was said and voted of the features with its largest errors."""
         most = np.argsort(-errors, kind="stable")[: min(SAID, counted.sum())]
         lines = [
-            f"{label(galaxies.features[place])}: said {galaxies.said[at, place]:.2f}, "
-            f"true {galaxies.true[at, place]:.2f} ({galaxies.votes[at, place]:.0f} votes)"
+            f"{label(galaxies.columns[place])}: predicted {galaxies.predicted[at, place]:.2f}, "
+            f"true {galaxies.target[at, place]:.2f} ({galaxies.votes[at, place]:.0f} votes)"
             for place in most
         ]
         return "\n".join([str(galaxies.ids[at]), *lines])
@@ -205,7 +207,7 @@ class ShiftFigures:
         if len(stages) < 2:
             return
         of_stage = {stage: table[table["stage"] == stage].set_index("survey").reindex(surveys) for stage in stages}
-        r = {stage: _ends(rows, "r") for stage, rows in of_stage.items() if stage != "column mean"}
+        r = {stage: _ends(rows, "r") for stage, rows in of_stage.items() if stage != "baseline (column mean)"}
         mae = {stage: _ends(rows, "MAE") for stage, rows in of_stage.items()}
         run.write_figure(
             "6_progression",

@@ -114,10 +114,10 @@ class MultinomialLoss(VoteLoss):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Outputs of shape (N, K), fractions and votes of shape (N, K, 2)."""
         with torch.autocast(outputs.device.type, enabled=False):
-            said, counts, known, asked = self.counted(outputs, targets)
+            predicted, counts, known, asked = self.counted(outputs, targets)
             counts = torch.where(asked[:, self.question_of], counts, 0)
             # Above 0, where the logarithm is finite, and its slope too.
-            share = shares(said, self.question_of, known).clamp_min(torch.finfo(torch.float32).tiny)
+            share = shares(predicted, self.question_of, known).clamp_min(torch.finfo(torch.float32).tiny)
             total = counts.sum()
             mean = -(counts * share.log()).sum() / torch.where(total > 0, total, 1)
         return mean.to(torch.promote_types(outputs.dtype, torch.float32))
@@ -138,11 +138,11 @@ class FractionLoss(nn.Module):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Outputs of shape (N, K), fractions and votes of shape (N, K, 2)."""
         _check(outputs, targets)
-        said = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-        fractions, votes = targets.to(said.dtype).unbind(2)
+        predicted = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        fractions, votes = targets.to(predicted.dtype).unbind(2)
         known = ~fractions.isnan()
-        weights = torch.where(known, votes, 0) if self.weighted else known.to(said)
-        errors = torch.where(known, said - fractions, 0).square()
+        weights = torch.where(known, votes, 0) if self.weighted else known.to(predicted)
+        errors = torch.where(known, predicted - fractions, 0).square()
         total = weights.sum()
         return (weights * errors).sum() / torch.where(total > 0, total, 1)
 

@@ -14,57 +14,42 @@ from torchmetrics import Metric
 
 from galaxyml.evaluation.calibration import Reliability, confidence_bin
 from galaxyml.evaluation.correlation import (
-    CENTRE,
     MOMENTS,
-    TIE,
     asked,
-    flattened_pearson,
+    by_column,
     mean_defined,
     measures,
-    summed,
+    weighted_sums,
 )
 from galaxyml.evaluation.plots import bars
+from galaxyml.evaluation.scored import TIE
 from galaxyml.trees.vocabulary import Vocabulary, shares
 
 BINS = 10  # of predicted fractions
 
 
-def published(outputs: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Numbers as published comparisons give them: all values count alike, and an unasked question's as they come.
+def published(outputs: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """Correlation over all N x F values at once, and that of the columns' true means, which see no galaxy.
 
-    - `flattened_pearson`: correlation over all N x F values at once.
-    - `flattened_r2`: its square, which is what such tables call R2.
-    - `variance_explained`: 1 - squared errors / squared distances to the mean of all values, which is R2 proper.
-    - `mae`, `mse`: over all values.
-    - `pearson`: mean of the columns' correlations.
-    - `constant_flattened_pearson`: what the columns' true means, which see no galaxy, have of the first.
+    Published comparisons give the former, and call its square R2; all values count alike, unasked ones as they come.
 
     Args:
         outputs: Shape (N, F).
-        truth: Shape (N, F), no NaN.
+        targets: Shape (N, F), no NaN.
     """
-    outputs, truth = np.asarray(outputs, np.float64), np.asarray(truth, np.float64)
-    alike = np.ones_like(truth)
-    columns = measures(summed(outputs, truth, alike))
-    flat = measures(summed(outputs.reshape(-1, 1), truth.reshape(-1, 1), alike.reshape(-1, 1)))
-    r = float(flat["pearson"][0])
-    return {
-        "flattened_pearson": r,
-        "flattened_r2": r**2,
-        "variance_explained": float(flat["r2"][0]),
-        "mae": float(flat["mae"][0]),
-        "mse": float(flat["mse"][0]),
-        "pearson": float(mean_defined(columns["pearson"])),
-        "constant_flattened_pearson": flattened_pearson(np.broadcast_to(truth.mean(0), truth.shape), truth, alike),
-    }
+    targets = np.asarray(targets, np.float64)
+    alike = np.ones((targets.size, 1))
+    values = (outputs, np.broadcast_to(targets.mean(0), targets.shape))
+    r, constant = (by_column(each.reshape(-1, 1), targets.reshape(-1, 1), alike)["pearson"][0] for each in values)
+    return float(r), float(constant)
 
 
-def fraction_reliability(said: np.ndarray, true: np.ndarray, votes: np.ndarray, bins: int = BINS) -> Reliability:
+def fraction_reliability(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray, bins: int = BINS) -> Reliability:
     """Observed against predicted fractions, in bins of equal width of what is said, all columns together.
 
     Args:
-        said: Predicted fractions, shape (N, F).
-        true: Shape (N, F); NaN where not asked.
+        predicted: Predicted fractions, shape (N, F).
+        target: Shape (N, F); NaN where not asked.
         votes: Shape (N, F).
         bins: How many.
 
@@ -72,8 +57,8 @@ def fraction_reliability(said: np.ndarray, true: np.ndarray, votes: np.ndarray, 
         Its `confidence` and `accuracy` are the mean predicted and the mean observed fraction of a bin, its `count` the
         bin's votes. Vote noise averages out, so that true probabilities have an `ece` of 0 but for chance.
     """
-    counted = asked(true, votes)
-    x, y, weight = said[counted].astype(np.float64), true[counted].astype(np.float64), votes[counted]
+    counted = asked(target, votes)
+    x, y, weight = predicted[counted].astype(np.float64), target[counted].astype(np.float64), votes[counted]
     within = confidence_bin(x, bins)
     total = np.bincount(within, weight, bins)
     filled = np.where(total > 0, total, np.nan)
@@ -82,7 +67,7 @@ def fraction_reliability(said: np.ndarray, true: np.ndarray, votes: np.ndarray, 
 
 
 def majorities(
-    said: np.ndarray, true: np.ndarray, votes: np.ndarray, questions: Sequence[Sequence[int]]
+    predicted: np.ndarray, target: np.ndarray, votes: np.ndarray, questions: Sequence[Sequence[int]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each question that a galaxy was asked, as a choice of one answer: what most volunteers said.
 
@@ -90,8 +75,8 @@ def majorities(
     votes, are left out.
 
     Args:
-        said: Predicted fractions, shape (N, F).
-        true: Shape (N, F); NaN where not asked, or where the campaign lacks the answer.
+        predicted: Predicted fractions, shape (N, F).
+        target: Shape (N, F); NaN where not asked, or where the campaign lacks the answer.
         votes: Shape (N, F).
         questions: The columns of each question's answers.
 
@@ -104,11 +89,11 @@ def majorities(
     for columns in questions:
         if len(columns) < 2:
             continue
-        known = asked(true[:, columns], votes[:, columns])
-        shown = np.where(known, true[:, columns], -1.0)
+        known = asked(target[:, columns], votes[:, columns])
+        shown = np.where(known, target[:, columns], -1.0)
         best = np.sort(shown, axis=1)
         rows = (known.sum(1) >= 2) & (best[:, -1] - best[:, -2] > TIE)
-        part = np.where(known, said[:, columns], 0.0)[rows]
+        part = np.where(known, predicted[:, columns], 0.0)[rows]
         fractions.append(np.pad(part, ((0, 0), (0, widest - len(columns)))))
         labels.append(shown[rows].argmax(1))
     return np.concatenate(fractions), np.concatenate(labels)
@@ -141,14 +126,9 @@ class VoteMetrics(Metric):
         fractions, votes = targets.double().unbind(-1)
         known = ~fractions.isnan()
         outputs = outputs.detach().double()
-        said = shares(outputs, self.question_of, known)
-        said = torch.where(outputs.isfinite(), said, torch.nan)  # of a net that has diverged
-        weight = torch.where(known, votes, 0.0)
-        counted = weight > 0
-        x, y = (torch.where(counted, values - CENTRE, 0.0) for values in (said, fractions))
-        wx, wy = weight * x, weight * y
-        parts = [weight, wx, wy, wx * x, wy * y, wx * y, weight * (x - y).abs()]
-        self.sums += torch.stack([part.sum(0) for part in parts])
+        predicted = shares(outputs, self.question_of, known)
+        predicted = torch.where(outputs.isfinite(), predicted, torch.nan)  # of a net that has diverged
+        self.sums += weighted_sums(predicted, fractions, torch.where(known, votes, 0.0))
 
     def compute(self) -> dict[str, float]:
         """`pearson`, `mae`, `rmse` and `pearson/<column>`; never NaN, and the errors of a diverged net are infinite.

@@ -69,14 +69,14 @@ def against_truth_figure(
     """
     figure = Figure(figsize=(2.5 * len(surveys) + 0.9, 2.5 * len(labels) + 0.6), layout="constrained")
     panels = figure.subplots(len(labels), len(surveys), squeeze=False, sharex=True, sharey=True)
-    for column, (name, (said, true)) in enumerate(surveys.items()):
+    for column, (name, (predicted, target)) in enumerate(surveys.items()):
         colour = COLOURS[column % len(COLOURS)]
         shades = LinearSegmentedColormap.from_list(name, ["white", colour])
         panels[0, column].set_title(name, fontsize=10, color=colour, fontweight="bold")
         for row, label in enumerate(labels):
             axes = panels[row, column]
-            known = ~np.isnan(true[:, row])
-            x, y = true[known, row], said[known, row]
+            known = ~np.isnan(target[:, row])
+            x, y = target[known, row], predicted[known, row]
             axes.plot([0, 1], [0, 1], color="0.4", linewidth=0.8, zorder=3)
             if len(x) > MOST_POINTS:
                 axes.hexbin(x, y, gridsize=24, extent=(0, 1, 0, 1), bins="log", cmap=shades, mincnt=1, linewidths=0.1)
@@ -191,7 +191,7 @@ def progression_figure(surveys: Sequence[str], r: Mapping[str, np.ndarray], mae:
     figure = Figure(figsize=(max(7.0, 1.3 * len(surveys) * 2 + 2.4), 3.9), layout="constrained")
     panels = figure.subplots(1, 2)
     shown = list({**mae, **r})
-    stage_colours = dict(zip([stage for stage in shown if stage != "column mean"], COLOURS, strict=False))
+    stage_colours = dict(zip([stage for stage in shown if stage != "baseline (column mean)"], COLOURS, strict=False))
     handles = {}
     for axes, stages, label in (
         (panels[0], r, "mean Pearson's r (higher is better)"),

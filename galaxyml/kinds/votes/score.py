@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from galaxyml.evaluation.bootstrap import interval
+from galaxyml.evaluation.baselines import out_of_fold_means
+from galaxyml.evaluation.bootstrap import with_ends
 from galaxyml.evaluation.calibration import reliability
 from galaxyml.evaluation.correlation import LEAST, Resampled, asked, mean_defined
-from galaxyml.kinds.votes.answered import VOTES, Judged, judged, question_of, questions, resampled
+from galaxyml.evaluation.scored import under
+from galaxyml.kinds.votes.features import question_of, questions
 from galaxyml.kinds.votes.metrics import BINS, fraction_reliability, majorities, published
+from galaxyml.kinds.votes.scored import VOTES, ScoredVotes
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 
@@ -19,7 +22,12 @@ log = logging.getLogger(__name__)
 
 MEASURES = ("pearson", "r2", "mae", "rmse", "flattened_pearson")
 BEFORE = ("head", "untrained")  # predictions of the same net at earlier stages of its training
-STAGES = {"mean": "column mean", "untrained": "untrained", "head": "head", "": "full"}  # in the order of training
+STAGES = {
+    "mean": "baseline (column mean)",
+    "untrained": "untrained",
+    "head": "head",
+    "": "full",
+}  # in the order of training
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Group:
 
     split: str
     survey: str
-    galaxies: Judged
+    galaxies: ScoredVotes
     measured: Resampled
 
 
@@ -98,10 +106,10 @@ class ScoreVotes:
                 continue
             found[f"{split}/common_features"] = float(common.sum())
             for key, values, ends in self._overall(inside, common):
-                found |= _named(f"{split}/{key}", values, ends)
+                found |= under(split, _keyed(key, values, ends))
             for group in inside:
-                found |= self._of_survey(group)
-        found |= self._drops(measurable, common)
+                found |= under(split, self._of_survey(group))
+        found |= under("test", self._drops(measurable, common))
         run.write_table("shift", shift_table(measurable))
         run.write_table("progression", progression_table(measurable, common))
         for key in list(found):
@@ -110,18 +118,18 @@ class ScoreVotes:
         return {key: float(value) for key, value in found.items() if np.isfinite(value)}
 
     def _groups(self, run: RunDir, split: str, catalog: pd.DataFrame) -> Iterator[Group]:
-        final = judged(run, split, catalog=catalog)
+        final = ScoredVotes.load(run, split, catalog=catalog)
         if final is None:
             return
-        said = {"": final.said, "mean": column_means(catalog, final)}
+        said = {"": final.predicted, "mean": column_means(catalog, final)}
         for stage in BEFORE:
-            if (other := judged(run, split, final.features, stage, catalog)) is not None:
-                said[stage] = other.said[_same_galaxies(run, final.ids, other.ids, stage)]
+            if (other := ScoredVotes.load(run, split, final.columns, stage, catalog)) is not None:
+                said[stage] = other.predicted[_same_galaxies(run, final.ids, other.ids, stage)]
         for survey in final.surveys():
             galaxies = final.of(survey)
-            inside = final.survey == survey
+            inside = final.strata == survey
             parts = {stage: values[inside] for stage, values in said.items()}
-            yield Group(split, survey, galaxies, resampled(galaxies, parts, self.resamples, self.least, self.seed))
+            yield Group(split, survey, galaxies, galaxies.resampled(parts, self.resamples, self.least, self.seed))
 
     def _overall(self, groups: list[Group], common: np.ndarray) -> Iterator[tuple[str, np.ndarray, bool]]:
         """Key, values of sample and resamples, and whether their interval is wanted."""
@@ -143,23 +151,22 @@ class ScoreVotes:
         """Numbers of each feature, and calibration."""
         found: dict[str, float] = {}
         galaxies = group.galaxies
-        for place, feature in enumerate(galaxies.features):
+        for place, feature in enumerate(galaxies.columns):
             for name in ("pearson", "r2", "mae"):
                 values = group.measured.column(name)[:, place]
-                found |= _named(f"{group.split}/{name}/{group.survey}:{feature}", values, name == "pearson")
-        known = ~np.isnan(galaxies.said).any(0) & ~np.isnan(galaxies.true).all(0)
+                found |= _keyed(f"{name}/{group.survey}:{feature}", values, name == "pearson")
+        known = ~np.isnan(galaxies.predicted).any(0) & ~np.isnan(galaxies.target).all(0)
         if known.any():
-            alike = published(galaxies.said[:, known], np.nan_to_num(galaxies.true[:, known]))
-            found[f"{group.split}/published_pearson/{group.survey}"] = alike["flattened_pearson"]
-            found[f"{group.split}/published_constant/{group.survey}"] = alike["constant_flattened_pearson"]
-        fractions = fraction_reliability(galaxies.said, galaxies.true, galaxies.votes)
-        found[f"{group.split}/fraction_ece/{group.survey}"] = fractions.ece
-        columns = list(questions(galaxies.features).values())
-        chances, labels = majorities(galaxies.said, galaxies.true, galaxies.votes, columns)
+            r, constant = published(galaxies.predicted[:, known], np.nan_to_num(galaxies.target[:, known]))
+            found |= {f"published_pearson/{group.survey}": r, f"published_constant/{group.survey}": constant}
+        fractions = fraction_reliability(galaxies.predicted, galaxies.target, galaxies.votes)
+        found[f"fraction_ece/{group.survey}"] = fractions.ece
+        columns = list(questions(galaxies.columns).values())
+        chances, labels = majorities(galaxies.predicted, galaxies.target, galaxies.votes, columns)
         if len(labels):
             right = chances.argmax(1) == labels
-            found[f"{group.split}/argmax_accuracy/{group.survey}"] = float(right.mean())
-            found[f"{group.split}/argmax_ece/{group.survey}"] = reliability(chances, labels, BINS).ece
+            found[f"argmax_accuracy/{group.survey}"] = float(right.mean())
+            found[f"argmax_ece/{group.survey}"] = reliability(chances, labels, BINS).ece
         return found
 
     def _drops(self, groups: list[Group], common: np.ndarray) -> dict[str, float]:
@@ -168,34 +175,27 @@ class ScoreVotes:
         if not inside or not outside:
             return {}
         at_home = _over_surveys(inside, "pearson", common)
-        found = _named("test/pearson_drop", at_home - _over_surveys(outside, "pearson", common), True)
+        found = with_ends("pearson_drop", at_home - _over_surveys(outside, "pearson", common))
         each = in_distribution(inside)
         for group in outside:
             lost = at_home - group.measured.mean("pearson", common)
-            found |= _named(f"test/pearson_drop/{group.survey}", lost, True)
+            found |= with_ends(f"pearson_drop/{group.survey}", lost)
             by_feature = each - group.measured.column("pearson")
-            for place, feature in enumerate(group.galaxies.features):
-                found |= _named(f"test/pearson_drop/{group.survey}:{feature}", by_feature[:, place], True)
+            for place, feature in enumerate(group.galaxies.columns):
+                found |= with_ends(f"pearson_drop/{group.survey}:{feature}", by_feature[:, place])
         return found
 
 
-def column_means(catalog: pd.DataFrame, galaxies: Judged) -> np.ndarray:
+def column_means(catalog: pd.DataFrame, galaxies: ScoredVotes) -> np.ndarray:
     """What a predictor that knows only averages says of some galaxies, shape (N, F).
 
     Returns:
         For each galaxy the mean over the galaxies of all other folds, weighted by votes; 0.5 where none was asked.
     """
-    fold = catalog["fold"].to_numpy()
-    true = catalog[galaxies.features].to_numpy(np.float64)
-    votes = catalog[[f"{name}{VOTES}" for name in galaxies.features]].to_numpy(np.float64)
-    weight = np.where(asked(true, votes), votes, 0.0)
-    found = np.empty(galaxies.said.shape)
-    for number in np.unique(galaxies.fold):
-        others = (fold >= 0) & (fold != number)
-        total = weight[others].sum(0)
-        sums = (weight[others] * np.nan_to_num(true[others])).sum(0)
-        found[galaxies.fold == number] = np.divide(sums, total, out=np.full(len(total), 0.5), where=total > 0)
-    return found
+    target = catalog[list(galaxies.columns)].to_numpy(np.float64)
+    votes = catalog[[f"{name}{VOTES}" for name in galaxies.columns]].to_numpy(np.float64)
+    weights = np.where(asked(target, votes), votes, 0.0)
+    return out_of_fold_means(target, catalog["fold"].to_numpy(), galaxies.rows, weights)
 
 
 def in_distribution(groups: list[Group]) -> np.ndarray:
@@ -210,7 +210,7 @@ def shift_table(groups: list[Group]) -> pd.DataFrame:
     rows = []
     for group in groups:
         own = {name: group.measured.column(name) for name in ("pearson", "r2", "mae")}
-        for place, feature in enumerate(group.galaxies.features):
+        for place, feature in enumerate(group.galaxies.columns):
             row: dict[str, object] = {
                 "feature": feature,
                 "question": question_of(feature),
@@ -218,13 +218,13 @@ def shift_table(groups: list[Group]) -> pd.DataFrame:
                 "split": group.split,
                 "galaxies": int(group.measured.asked[place]),
                 "votes": int(group.measured.votes[place].round()),
-                **_with_ends("r", own["pearson"][:, place]),
+                **with_ends("r", own["pearson"][:, place]),
                 "R2": own["r2"][0, place],
                 "MAE": own["mae"][0, place],
             }
             if at_home is not None and group.split == "test":
-                row |= _with_ends("in_r", at_home[:, place])
-                row |= _with_ends("drop", at_home[:, place] - own["pearson"][:, place])
+                row |= with_ends("in_r", at_home[:, place])
+                row |= with_ends("drop", at_home[:, place] - own["pearson"][:, place])
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -247,7 +247,7 @@ def progression_table(groups: list[Group], common: np.ndarray) -> pd.DataFrame:
                 ("MSE", "mse"),
             ):
                 values = _over_surveys(members, measure, common, stage)
-                row |= _with_ends(title_of, np.zeros(1) if (stage, measure) == ("mean", "pearson") else values)
+                row |= with_ends(title_of, np.zeros(1) if (stage, measure) == ("mean", "pearson") else values)
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -269,23 +269,14 @@ def _stages(groups: list[Group]) -> list[str]:
     return [stage for stage in reversed(STAGES) if all(stage in group.measured.stages for group in groups)]
 
 
+def _keyed(key: str, values: np.ndarray, ends: bool = True) -> dict[str, float]:
+    """A value under its key and, where wanted, its ends under theirs."""
+    return with_ends(key, values) if ends else {key: float(values[0])}
+
+
 def _same_galaxies(run: RunDir, ids: np.ndarray, others: np.ndarray, stage: str) -> np.ndarray:
     """Where each of the galaxies is among those that an earlier stage was asked about."""
     at = pd.Index(others).get_indexer(ids)
     if (at < 0).any():
         raise UserError(f"{run.path}: predictions of '{stage}' lack the galaxy {ids[at < 0][0]}. Train it again.")
     return at
-
-
-def _with_ends(name: str, values: np.ndarray) -> dict[str, float]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), interval(values), strict=True))
-
-
-def _named(key: str, values: np.ndarray, ends: bool) -> dict[str, float]:
-    """A value under its key and, where wanted, its ends under theirs."""
-    split, name, *column = key.split("/")
-    value, low, high = interval(values)
-    found = {key: value}
-    if ends:
-        found |= {"/".join([split, name + end, *column]): at for end, at in (("_low", low), ("_high", high))}
-    return found

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from galaxyml.evaluation.calibration import reliability, softmax
+from galaxyml.evaluation.plots import line_style
 from galaxyml.kinds.classes import plots
 from galaxyml.kinds.classes.metrics import confusion
 
@@ -44,7 +45,7 @@ def test_confusion_shows_counts_and_shares(classes: int) -> None:
 
 
 def test_every_class_has_its_own_line() -> None:
-    lines = [tuple(plots._line(k).values()) for k in range(20)]
+    lines = [tuple(line_style(k).values()) for k in range(20)]
     assert len(set(lines)) == 20
 
 
@@ -81,7 +82,7 @@ def test_two_classes_have_one_roc_curve() -> None:
 
 def test_reliability_legend_holds_the_error() -> None:
     labels, probabilities = sample(4)
-    curves = {"net alone": reliability(probabilities, labels), "flat": reliability(np.full((300, 4), 0.25), labels)}
+    curves = {"model output": reliability(probabilities, labels), "flat": reliability(np.full((300, 4), 0.25), labels)}
     figure = drawn(plots.reliability_figure(curves))
     assert legend(figure) == [f"{name}: ECE {curve.ece:.3f}" for name, curve in curves.items()]
     above, below = (axes.get_position() for axes in figure.axes)
@@ -91,10 +92,9 @@ def test_reliability_legend_holds_the_error() -> None:
 def test_f1_shows_each_value() -> None:
     f1 = np.array([0.0, 0.5, 1.0])
     intervals = np.array([[np.nan, np.nan], [0.4, 0.6], [1.0, 1.0]])
-    figure = drawn(plots.f1_figure(LONG[:3], f1, intervals, baseline=np.array([0.0, 0.2, 0.0])))
+    figure = drawn(plots.f1_figure(LONG[:3], f1, intervals))
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.000", "0.500", "1.000"]
-    assert set(legend(figure)) == {"model", "trivial predictor"}
-    assert legend(drawn(plots.f1_figure(LONG[:3], f1))) == []
+    assert legend(figure) == legend(drawn(plots.f1_figure(LONG[:3], f1))) == []
 
 
 def test_gaps_and_odd_intervals_are_drawn() -> None:

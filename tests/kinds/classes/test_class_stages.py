@@ -8,6 +8,7 @@ from sklearn import metrics as sk
 
 from galaxyml.evaluation.calibration import softmax
 from galaxyml.evaluation.joined import Said
+from galaxyml.kinds.classes import WORDS
 from galaxyml.kinds.classes.calibrate import Calibrate
 from galaxyml.kinds.classes.figures import ClassFigures
 from galaxyml.kinds.classes.score import ScoreClasses
@@ -221,12 +222,12 @@ def test_figures_and_tables_are_written(tmp_path: Path) -> None:
 def test_the_report_shows_intervals_and_classes(tmp_path: Path) -> None:
     run = made_up(tmp_path)
     found = Calibrate(CLASSES)(run) | ScoreClasses(CLASSES, resamples=50)(run)
-    header, *rows = run_report.summary(found, "test")
-    assert header == ["metric", "model", "net alone", "majority class", "random"]
+    header, *rows = run_report.summary(found, "test", WORDS)
+    assert header == ["metric", "model", "model output", "majority class", "random"]
     first = dict(zip(header, rows[0], strict=True))
     assert first["model"].startswith(f"{found[f'test/{rows[0][0]}']:.4f} [")
     assert [row[0] for row in rows][-2:] == ["coverage", "set_size"]
-    table = run_report.by_column(found, "test")
+    table = run_report.by_column(found, "test", WORDS)
     assert table[0] == ["class", "precision", "recall", "F1", "AUC", "number"]
     assert [row[0] for row in table[1:]] == CLASSES
     assert table[1][-1] == f"{found['test/support/elliptical']:,.0f}"

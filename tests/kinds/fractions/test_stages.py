@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from galaxyml.evaluation.joined import join, spread
-from galaxyml.kinds.fractions import metrics
+from galaxyml.kinds.fractions import WORDS, metrics
 from galaxyml.kinds.fractions.constrain import Constrain
-from galaxyml.kinds.fractions.figures import path_said
+from galaxyml.kinds.fractions.figures import path
 from galaxyml.kinds.fractions.score import ScoreFractions
 from galaxyml.kinds.fractions.submission import Submission, check
 from galaxyml.reports import run_report
@@ -205,11 +205,11 @@ def test_spread_is_over_runs(tmp_path: Path) -> None:
 def test_report_shows_each_number_beside_the_trivial_one(run: RunDir) -> None:
     found = {"val/rmse": 0.1, "val/net_rmse": 0.12, "val/mean_rmse": 0.16, "val/rmse/Class1.1": 0.2}
     run.write_metrics(found)
-    assert run_report.summary(run.metrics(), "val")[1] == ["rmse", "0.1000", "0.1200", "0.1600"]
+    assert run_report.summary(run.metrics(), "val", WORDS)[1] == ["rmse", "0.1000", "0.1200", "0.1600"]
     joined = found | {"folds": {"val/rmse": {"mean": 0.11, "std": 0.01, "runs": 5}}}
-    assert run_report.summary(joined, "val")[1][-1] == "0.1100 ± 0.0100 (5)"
-    assert run_report.by_column(found, "val")[1][:2] == ["Class1.1", "0.2000"]
-    assert run_report.summary(found, "test") == []
+    assert run_report.summary(joined, "val", WORDS)[1][-1] == "0.1100 ± 0.0100 (5)"
+    assert run_report.by_column(found, "val", WORDS)[1][:2] == ["Class1.1", "0.2000"]
+    assert run_report.summary(found, "test", WORDS) == []
 
 
 def test_metrics_of_an_unfinished_run_are_asked_for_in_vain(run: RunDir) -> None:
@@ -229,4 +229,4 @@ def test_files_appear_whole_or_not_at_all(run: RunDir) -> None:
 
 def test_said_path_follows_the_largest_answers() -> None:
     galaxy = dict.fromkeys(COLUMNS, 0.0) | {"Class1.2": 0.9, "Class2.1": 0.8, "Class9.2": 0.7, "Class6.1": 1.0}
-    assert path_said(np.array(list(galaxy.values())), TREE) == "features or disk 0.90, edge-on 0.80, boxy bulge 0.70"
+    assert path(np.array(list(galaxy.values())), TREE) == "features or disk 0.90, edge-on 0.80, boxy bulge 0.70"

@@ -105,9 +105,14 @@ def test_progression_shows_each_stage(surveys: int) -> None:
     stages = ("untrained", "head", "full")
     r = {stage: values(surveys, k) for k, stage in enumerate(stages)}
     r["untrained"][0, 1:] = np.nan  # without an interval
-    mae = {"column mean": values(surveys, 7), **r}
+    mae = {"baseline (column mean)": values(surveys, 7), **r}
     figure = drawn(progression_figure(names, r, mae))
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["column mean", "untrained", "head", "full"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "baseline (column mean)",
+        "untrained",
+        "head",
+        "full",
+    ]
     assert [len(axes.patches) for axes in figure.axes] == [3 * surveys, 4 * surveys]
     for axes in figure.axes:
         assert_apart(list(axes.get_xticklabels()))

@@ -10,9 +10,11 @@ from PIL import Image
 
 from galaxyml.evaluation.correlation import by_column
 from galaxyml.evaluation.plots import picture_grid
-from galaxyml.kinds.votes.answered import judged, label, question_of, questions, resampled
+from galaxyml.kinds.votes import WORDS
+from galaxyml.kinds.votes.features import label, question_of, questions
 from galaxyml.kinds.votes.figures import ShiftFigures
 from galaxyml.kinds.votes.score import ScoreVotes, column_means
+from galaxyml.kinds.votes.scored import ScoredVotes
 from galaxyml.reports import run_report
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
@@ -106,23 +108,25 @@ def mean_r(run: RunDir, survey: str, split: str, by: str = "", columns: Sequence
 
 def test_predictions_and_truth_stand_side_by_side(tmp_path: Path) -> None:
     run = made_up(tmp_path)
-    found = judged(run, "val")
+    found = ScoredVotes.load(run, "val")
     assert found is not None
-    assert found.features == list(FEATURES)
+    assert list(found.columns) == list(FEATURES)
     assert found.surveys() == ["decals", "sdss"]
     order = np.argsort(found.of("sdss").ids)
     for values, expected in zip(
-        (found.of("sdss").said, found.of("sdss").true, found.of("sdss").votes), known(run, "sdss", "val"), strict=True
+        (found.of("sdss").predicted, found.of("sdss").target, found.of("sdss").votes),
+        known(run, "sdss", "val"),
+        strict=True,
     ):
         np.testing.assert_allclose(values[order], expected)
     catalog = run.catalog()
     assert (catalog["id"].to_numpy()[found.rows] == found.ids).all()
     assert (catalog["fold"].to_numpy()[found.rows] == found.fold).all()
-    few = judged(run, "val", ["bar_no", "odd_yes"])
+    few = ScoredVotes.load(run, "val", ["bar_no", "odd_yes"])
     assert few is not None
-    assert few.true.shape[1] == 2
-    assert judged(run, "survey") is None
-    assert judged(run, "val", by="nothing") is None
+    assert few.target.shape[1] == 2
+    assert ScoredVotes.load(run, "survey") is None
+    assert ScoredVotes.load(run, "val", by="nothing") is None
 
 
 def test_scores_are_means_over_features_then_surveys(tmp_path: Path) -> None:
@@ -194,7 +198,7 @@ def test_gains_are_paired(tmp_path: Path) -> None:
 def test_column_means_see_other_folds_alone(tmp_path: Path) -> None:
     run = made_up(tmp_path)
     catalog = run.catalog()
-    final = judged(run, "val")
+    final = ScoredVotes.load(run, "val")
     assert final is not None
     said = column_means(catalog, final)
     train = catalog[(catalog["fold"] >= 0) & (catalog["fold"] != 0)]
@@ -206,7 +210,7 @@ def test_column_means_see_other_folds_alone(tmp_path: Path) -> None:
     # Means of three columns differ from each other, so that over all columns they correlate with the truth.
     assert 0.05 < found["test/mean_flattened_pearson"] < found["test/flattened_pearson"]
     _, true, votes = known(run, "ukidss", "test")
-    means = column_means(catalog, judged(run, "test") or final)[: len(true)]
+    means = column_means(catalog, ScoredVotes.load(run, "test") or final)[: len(true)]
     mae = by_column(means, true, votes)["mae"][COMMON].mean()
     assert found["test/mean_mae"] == pytest.approx(mae)
     assert not any("_low" in key for key in found)
@@ -214,11 +218,11 @@ def test_column_means_see_other_folds_alone(tmp_path: Path) -> None:
 
 def test_means_of_other_folds_correlate_with_nothing(tmp_path: Path) -> None:
     run = made_up(tmp_path, joined=True)
-    final = judged(run, "val")
+    final = ScoredVotes.load(run, "val")
     assert final is not None
     means = column_means(run.catalog(), final)
     assert len(np.unique(means[:, 0])) == 3  # joined over folds they anticorrelate with what they leave out …
-    assert (by_column(means, final.true, final.votes)["pearson"] < 0).all()
+    assert (by_column(means, final.target, final.votes)["pearson"] < 0).all()
     found = ScoreVotes(resamples=0)(run)
     assert found["val/mean_pearson"] == found["val/mean_pearson/sdss"] == 0  # … which is no knowledge
     assert pd.DataFrame(run.table_rows("progression"))["r"][0] == 0
@@ -243,11 +247,11 @@ def test_calibration_is_that_of_the_votes(tmp_path: Path) -> None:
 
 
 def test_surveys_are_resampled_apart_and_always_alike(tmp_path: Path) -> None:
-    final = judged(made_up(tmp_path), "val")
+    final = ScoredVotes.load(made_up(tmp_path), "val")
     assert final is not None
     sdss = final.of("sdss")
-    other = dataclasses.replace(sdss, survey=np.full(len(sdss.ids), "gama"))
-    same, again, apart = (resampled(each, {"": each.said}, 5).column("mae")[1:] for each in (sdss, sdss, other))
+    other = dataclasses.replace(sdss, strata=np.full(len(sdss.ids), "gama"))
+    same, again, apart = (each.resampled({"": each.predicted}, 5).column("mae")[1:] for each in (sdss, sdss, other))
     np.testing.assert_array_equal(same, again)
     assert (same != apart)[:, 0].all()
 
@@ -269,7 +273,7 @@ def test_tables_hold_what_was_measured(tmp_path: Path) -> None:
     assert shift[shift["survey"] == "sdss"]["drop"].isna().all()
     progression = pd.DataFrame(run.table_rows("progression"))
     assert progression["survey"].tolist() == ["trained on"] * 4 + ["ukidss"] * 4
-    assert progression["stage"].tolist() == ["column mean", "untrained", "head", "full"] * 2
+    assert progression["stage"].tolist() == ["baseline (column mean)", "untrained", "head", "full"] * 2
     last = progression.iloc[-1]
     assert last["r"] == pytest.approx(found["test/pearson"])
     assert last["MSE"] == pytest.approx(found["test/rmse"] ** 2)
@@ -352,7 +356,7 @@ def test_broken_runs_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"predictions of 'head' lack the galaxy {table['id'][0]}"):
         ScoreVotes()(run)
     with pytest.raises(UserError, match=r"knows no votes of 'bar_yess'. Did you mean bar_yes\?"):
-        judged(run, "val", ["bar_yess"])
+        ScoredVotes.load(run, "val", ["bar_yess"])
     run.write_predictions("val", table.drop(columns="bar_yes"))
     with pytest.raises(UserError, match="predicts no 'bar_yes'"):
         ScoreVotes()(run)
@@ -397,7 +401,7 @@ def test_failures_are_the_largest_errors_of_the_most_votes(tmp_path: Path, monke
         captions[title.partition(",")[0]] = texts
         return picture_grid(pictures, texts, title)
 
-    monkeypatch.setattr("galaxyml.kinds.votes.figures.picture_grid", grid)
+    monkeypatch.setattr("galaxyml.evaluation.plots.picture_grid", grid)
     run = made_up(tmp_path)
     ShiftFigures(failures=3, embedded=0)(run)
     table = run.predictions("test")
@@ -428,8 +432,8 @@ def test_figures_need_no_embedding_and_no_intervals(tmp_path: Path) -> None:
 
 def test_the_report_shows_splits_surveys_and_intervals(tmp_path: Path) -> None:
     found = ScoreVotes(resamples=20)(made_up(tmp_path))
-    rows = {row[0]: row for row in run_report.summary(found, "test")[1:]}
+    rows = {row[0]: row for row in run_report.summary(found, "test", WORDS)[1:]}
     assert rows["pearson"][1].startswith(f"{found['test/pearson']:.4f} [")
     assert "pearson_drop" in rows
-    table = run_report.by_column(found, "test")
+    table = run_report.by_column(found, "test", WORDS)
     assert "ukidss:bar_yes" in [row[0] for row in table]

@@ -1,0 +1,39 @@
+"""Names of features: the question that each answers, and what figures call it."""
+
+from collections.abc import Sequence
+
+from galaxyml.trees.ontology import Ontology
+
+KINDS = ("_debiased", "_weighted_fraction")  # of fractions, by the end of a feature's name; none for the votes' own
+
+
+def question_of(feature: str) -> str:
+    """The question that a feature answers, with the kind of its fractions where it is not the votes' own.
+
+    >>> question_of("bar_yes"), question_of("bar_yes_debiased")
+    ('bar', 'bar, debiased')
+    """
+    name, kind = _apart(feature)
+    return Ontology.load().question_of(name).name + kind
+
+
+def label(feature: str) -> str:
+    """What figures call a feature, such as `edge-on`."""
+    name, kind = _apart(feature)
+    return Ontology.load().label(name) + kind
+
+
+def questions(features: Sequence[str]) -> dict[str, list[int]]:
+    """By question, in the order of the features, which of them answer it."""
+    places: dict[str, list[int]] = {}
+    for place, feature in enumerate(features):
+        places.setdefault(question_of(feature), []).append(place)
+    return places
+
+
+def _apart(feature: str) -> tuple[str, str]:
+    """A feature's plain name, and the kind of its fractions as figures add it."""
+    for kind in KINDS:
+        if feature.endswith(kind):
+            return feature.removesuffix(kind), f", {kind[1:].replace('_', ' ')}"
+    return feature, ""
