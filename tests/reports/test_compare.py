@@ -41,7 +41,8 @@ CLASSES = {"_target_": "galaxyml.kinds.classes.Classes", "classes": ["edge on", 
 
 def of(table: pd.DataFrame, metric: str, feature: str) -> list[dict[str, Any]]:
     """The rows of the first and of the second run."""
-    return table[(table["metric"] == metric) & (table["feature"] == feature)].to_dict("records")
+    rows: Any = table[(table["metric"] == metric) & (table["feature"] == feature)].to_dict("records")
+    return list(rows)
 
 
 def votes(count: int = 300) -> pd.DataFrame:

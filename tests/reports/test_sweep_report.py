@@ -20,7 +20,7 @@ from galaxyml.kinds import Stage
 from galaxyml.kinds.fractions import Fractions
 from galaxyml.reports import sweep_report, sweep_table
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.run_dir import RunDir
+from galaxyml.runs.run_dir import PlannedJob, RunDir
 
 Command = Callable[..., tuple[int, str]]
 COUNT = 120
@@ -53,7 +53,9 @@ def made(
     overrides = ["task=galaxyzoo", f"fold={fold}", f"seed={seed}", *swept, *told.pop("overrides", [])]
     run = RunDir(sweep / name)
     if plan:
-        RunDir(sweep).plan({name: overrides})
+        trial = re.search(r"trial-(\d+)", name)
+        group = name.partition("_")[2]
+        RunDir(sweep).plan({name: PlannedJob(overrides, fold, group, int(trial[1]) if trial else None)})
     if state == "not begun":
         return run
     config = {"task": "galaxyzoo", "monitor": "val/rmse", "mode": "min", "epochs": 4, "predict_with": "last"}
@@ -228,9 +230,6 @@ def test_pruned_trials_are_rows_below_the_ranked_and_not_joined(sweep: Path) -> 
             epochs=4 if state == "finished" else 2,
             overrides=[f"optim.lr={rate}", f"optim.weight_decay={decay}"],
         )
-    RunDir(sweep).plan(
-        {name: [each for each in given if "trial" not in each] for name, given in RunDir(sweep).jobs().items()}
-    )
     assert sweeping.end(sweep, list(RunDir(sweep).jobs()), "again") == 0
     assert not (sweep / "joined").exists()  # the best is to be run on all folds
     rows = [line for line in (sweep / "report.md").read_text().split("## Ranking")[1].splitlines() if "| trial" in line]
@@ -368,7 +367,7 @@ def test_what_cannot_be_ranked_is_told(sweep: Path) -> None:
 
 
 def test_a_sweep_in_which_nothing_has_begun_has_its_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    RunDir(sweep).plan({"fold-0": ["fold=0", "seed=3"]})
+    RunDir(sweep).plan({"fold-0": PlannedJob(["fold=0", "seed=3"], 0)})
     assert sweeping.end(sweep, ["fold-0", "fold-9"], "The same command") == 1
     assert "failed: fold-0, fold-9" in capsys.readouterr().err
     assert table(sweep)["state"].tolist() == ["not begun", "not begun"]
