@@ -459,8 +459,9 @@ class RunDir:
         return (self.path / "fitted" / "shares.json").is_file()
 
     def children(self) -> list["RunDir"]:
-        """The runs in this folder, if it is a sweep's."""
-        return [RunDir(path.parents[1]) for path in sorted(self.path.glob("*/.hydra/config.yaml"))]
+        """The runs in this folder, if it is a sweep's; other sweeps in it are none."""
+        runs = [RunDir(path.parents[1]) for path in sorted(self.path.glob("*/.hydra/config.yaml"))]
+        return [run for run in runs if not (run.path / "jobs.json").is_file()]
 
     def _json(self, name: str) -> dict[str, Any]:
         return json.loads(self._there(name).read_text(encoding="utf-8"))

@@ -61,7 +61,7 @@ def made(
     config = {"task": "galaxyzoo", "monitor": "val/rmse", "mode": "min", "epochs": 4, "predict_with": "last"}
     rate = next((float(each.partition("=")[2]) for each in overrides if each.startswith("optim.lr=")), 0.001)
     config |= {"fold": fold, "seed": seed, "optim": {"lr": rate}, "kind": {"_target_": f"{__name__}.TwoFractions"}}
-    config |= {"split": {"_target_": "galaxyml.data.splits.Folds"}}
+    config |= {"group": name.partition("_")[2], "split": {"_target_": "galaxyml.data.splits.Folds"}}
     run.start(OmegaConf.create(config), overrides)
     rng = np.random.default_rng([fold, seed, round(1e6 * noise)])
     levels = noise + np.exp(-np.arange(epochs)) * 0.1
