@@ -1,0 +1,89 @@
+"""Runs from a notebook or a script: `galaxyml.run(["task=galaxyzoo", "model=tiny"])`."""
+
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from galaxyml.cli import conf
+from galaxyml.cli.overrides import Override
+from galaxyml.cli.train import train
+from galaxyml.runs.errors import UserError
+from galaxyml.runs.provenance import COMMAND
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Run:
+    """What a finished run, or a sweep whose folds were joined, has left in its folder.
+
+    Args:
+        path: The folder.
+
+    Attributes:
+        path: The same.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"Run('{self.path}')"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Numbers by `<split>/<metric>[/<column>]`, as in `metrics.json`; a sweep's also have `folds`."""
+        return self._folder().metrics()
+
+    def predictions(self, split: str) -> "pd.DataFrame":
+        """Predictions of a split (`val`, `test`; of light curves also `survey`): `id` and one column an output.
+
+        Raises:
+            UserError: If there are none.
+        """
+        table = self._folder().predictions(split)
+        if table is None:
+            raise UserError(f"{self.path} has no predictions of '{split}'.")
+        return table
+
+    def _folder(self) -> Any:
+        from galaxyml.runs.run_dir import RunDir
+
+        return RunDir(self.path)
+
+
+def run(overrides: str | Sequence[str] = ()) -> Run:
+    """Makes a run or a sweep exactly as the command does, in this process, and gives its folder.
+
+    Args:
+        overrides: What would be typed after `python -m galaxyml`, as one text or word by word; without `name=…` the
+            folder is called by the time.
+
+    Raises:
+        UserError: If they cannot be used, or a run fails; what is finished is kept.
+        Stop: If a signal ended it.
+    """
+    words = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
+    given = {each.key: each for word in words if not word.startswith("-") for each in [Override.read(word)]}
+    if "name" not in given:
+        words.append(f"name={datetime.now():%Y-%m-%d_%H-%M-%S}")
+    name = given["name"].plain if "name" in given else words[-1].partition("=")[2]
+    (task, *_) = conf.tasks_of({key: each.choices for key, each in given.items()})
+    before = os.environ.get(COMMAND)
+    os.environ[COMMAND] = json.dumps(["python", "-m", "galaxyml", *words])
+    try:
+        train(words)
+    except SystemExit as ending:
+        if ending.code:
+            told = ending.code if isinstance(ending.code, str) else "a run has failed; the reason is printed above"
+            raise UserError(told.removeprefix("error: ")) from None
+    finally:
+        if before is None:
+            del os.environ[COMMAND]
+        else:
+            os.environ[COMMAND] = before
+    return Run(Path("multirun") / task / str(name))
