@@ -12,36 +12,34 @@ from galaxyml.page.curves import Curves
 from galaxyml.page.picture_tab import picture_tab
 from galaxyml.page.pictures import Pictures
 from galaxyml.page.provenance_tab import CITE, about
-from galaxyml.page.request_timeout import SECONDS, Patience
 from galaxyml.runs.run_dir import RunDir
 
+SWEEP = (60, 600)  # seconds between looks for old uploads, and from when on they are old
 TITLE = "galaxyml: try a trained run"
 REMOVED = "Uploads are looked at on the machine that serves this page, and removed within minutes."
 
 
-def build(sources: Sequence[Path], seconds: float = SECONDS) -> gr.Blocks:
+def build(sources: Sequence[Path]) -> gr.Blocks:
     """The page of some runs.
 
     Args:
         sources: Folders of finished runs, of sweeps whose folds were joined, or bundles.
-        seconds: That an answer may take.
 
     Raises:
         UserError: If one is none of these, or not finished.
     """
-    patience = Patience(seconds)
     runs = [opened(source) for source in sources]
     for run in runs:
         run.metrics()  # all of them before the first is loaded
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=SWEEP) as page:
         gr.HTML(f'<h1 class="gx-title">{TITLE}</h1>')
         if len(sources) == 1:
-            _tab(sources[0], runs[0], patience)
+            _tab(sources[0], runs[0])
         else:
             with gr.Tabs():
                 for source, run, title in zip(sources, runs, titles(sources, runs), strict=True):
                     with gr.Tab(title):
-                        _tab(source, run, patience)
+                        _tab(source, run)
     return page
 
 
@@ -54,14 +52,14 @@ def titles(sources: Sequence[Path], runs: Sequence[RunDir]) -> list[str]:
     ]
 
 
-def _tab(source: Path, run: RunDir, patience: Patience) -> None:
+def _tab(source: Path, run: RunDir) -> None:
     told = about(run)
     gr.HTML(told.shown())
     shown = _examples(source, run)
     if "framing" in run.config.data:
-        picture_tab(Pictures(source), shown, patience)
+        picture_tab(Pictures(source), shown)
     else:
-        curve_tab(Curves(run), shown, patience)
+        curve_tab(Curves(run), shown)
     cite = markup.paragraph(f"Data: {told.cite}. Please cite that and {CITE}.")
     gr.HTML(f'<div class="gx-footer">{cite}{markup.paragraph(REMOVED)}</div>')
 
