@@ -23,7 +23,7 @@ LIMITS = (
 
 def picture_tab(model: Pictures, shown: Sequence[Example]) -> None:
     """Adds it to the page that is being built."""
-    choices = [(name, column) for column, name in model.answers.outputs.items()]
+    choices = [(name, column) for column, name in model.outputs.items()]
     with gr.Row(elem_classes="gx-row"):
         with gr.Column(scale=4, min_width=300):
             upload = upload_field("Upload a picture of a galaxy")
@@ -33,7 +33,7 @@ def picture_tab(model: Pictures, shown: Sequence[Example]) -> None:
             said = gr.HTML(
                 markup.paragraph("Upload a picture, or choose an example.", "gx-empty"), elem_classes="gx-said"
             )
-            gr.HTML(markup.paragraph(model.answers.promise, "gx-note"))
+            gr.HTML(markup.paragraph(model.predictor.kind.promise, "gx-note"))
             with gr.Column(visible=False, elem_classes="gx-why") as why:
                 gr.HTML("<h3>Where the net looked</h3>")
                 output = gr.Dropdown(choices, label="for the answer", elem_classes="gx-output")
@@ -47,7 +47,7 @@ def picture_tab(model: Pictures, shown: Sequence[Example]) -> None:
         """The numbers first, then where the net looked, then the neighbours."""
         try:
             asked = model.ask(received(path))
-            column, wait = model.answers.explained(asked.table), markup.waiting("A moment …")
+            column, wait = model.explained(asked), markup.waiting("A moment …")
             yield model.shown(asked), gr.Column(visible=True), gr.Dropdown(value=column), wait, wait, asked
             same = (gr.skip(), gr.skip(), gr.skip())
             yield *same, model.looked(asked, column), gr.skip(), gr.skip()

@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from galaxyml.inference import load
+from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.page import app, serving
 from galaxyml.page.pictures import Pictures
 from galaxyml.page.uploads import received
@@ -84,6 +86,12 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     assert failed == []
 
 
+def shown_by(run: Path) -> Pictures:
+    predictor = load(run)
+    assert isinstance(predictor, ImagePredictor)
+    return Pictures(predictor, run)
+
+
 def upload(page: Any, path: Path) -> str:
     """Uploads a file into the first tab; gives the text of the answer."""
     page.locator("input[type=file]").first.set_input_files(str(path))
@@ -97,7 +105,7 @@ def test_an_uploaded_galaxy_gets_its_numbers_reasons_and_neighbours(
     page = visit()
     upload(page, galaxies[0])
     page.wait_for_selector(".gx-alike img")
-    shown = Pictures(page_run("galaxyzoo"))
+    shown = shown_by(page_run("galaxyzoo"))
     row = shown.ask(received(galaxies[0])).table.iloc[0]
     values = page.eval_on_selector_all("data", "found => found.map(each => Number(each.value))")
     assert row["Class1.1"] in values
@@ -166,7 +174,7 @@ def test_what_is_no_picture_gets_a_sentence_and_the_next_one_its_answer(
 
 
 def test_two_at_once_get_their_own_answers(visit: Callable[..., Any], page_run: Make, galaxies: list[Path]) -> None:
-    shown = Pictures(page_run("galaxyzoo"))
+    shown = shown_by(page_run("galaxyzoo"))
     pages = [visit(), visit()]
     for page, path in zip(pages, galaxies[:2], strict=True):
         page.locator("input[type=file]").first.set_input_files(str(path))
@@ -179,7 +187,7 @@ def test_two_at_once_get_their_own_answers(visit: Callable[..., Any], page_run: 
 def test_of_fifty_at_once_none_is_lost_and_each_gets_their_own(address: str, page_run: Make, many: list[Path]) -> None:
     from gradio_client import Client, handle_file
 
-    shown = Pictures(page_run("galaxyzoo"))
+    shown = shown_by(page_run("galaxyzoo"))
     client = Client(address, verbose=False, analytics_enabled=False)
     jobs = [client.submit(handle_file(path), api_name="/ask") for path in many]
     found = [job.result(timeout=120) for job in jobs]

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import BinaryIO, cast
 
 from galaxyml.data.download.download import file_digest
 from galaxyml.runs.errors import DataError, shorten
@@ -84,7 +84,7 @@ def to_file(archive: Path, path: Path, limit: int) -> Content:
         (member,) = members.values()
         _check_size(archive, path, member.file_size, limit)
         with opened.open(member) as packed:
-            return _copied(packed, path, archive, limit)
+            return _copied(cast(BinaryIO, packed), path, archive, limit)
 
 
 def gunzip(archive: Path, path: Path, limit: int) -> Content:
@@ -99,7 +99,7 @@ def gunzip(archive: Path, path: Path, limit: int) -> Content:
         Damaged: If it is cut or damaged, or holds too much.
     """
     with _readable(archive), gzip.open(archive) as packed:
-        return _copied(packed, path, archive, limit)
+        return _copied(cast(BinaryIO, packed), path, archive, limit)
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def _check_size(archive: Path, path: Path, held: int, limit: int) -> None:
     check_space(path, held, ADVICE)
 
 
-def _copied(packed: IO[bytes], path: Path, archive: Path, limit: int) -> Content:
+def _copied(packed: BinaryIO, path: Path, archive: Path, limit: int) -> Content:
     """Writes what comes, up to a limit."""
     size, found = 0, hashlib.sha256()
     with path.open("xb") as file, transfer(f"Unpacking {archive.name}", None) as shown:
