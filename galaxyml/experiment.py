@@ -33,15 +33,11 @@ from galaxyml.training.figure_logging import Figures
 from galaxyml.training.frozen_features import FrozenFeatures
 from galaxyml.training.hardware import KernelSettings, LostProcess, connect, keep_memory, wished_kernels
 from galaxyml.training.loggers import build_logger, check, log_final
-from galaxyml.training.phases import enter, phases
-from galaxyml.training.prediction_module import PredictionModule
 from galaxyml.training.predictions import FINAL
 from galaxyml.training.pruning import Pruned, pruning
 from galaxyml.training.stopping import Stopping
 
 log = logging.getLogger(__name__)
-
-PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
 
 
 def run(config: DictConfig, folder: Path) -> float:
@@ -168,25 +164,6 @@ def load_run(here: RunDir) -> Any:
         module.start_phase(module.phases[-1])
     load_weights(module, here, config.predict_with)
     return module.eval()
-
-
-def load_predictor(here: RunDir) -> PredictionModule:
-    """The net of a run of pictures that has been fitted, without what it was fitted by.
-
-    Raises:
-        UserError: If the folder is no run's, or the run is not fitted.
-    """
-    config = _fitted(here)
-    part = config.module
-    predictor = PredictionModule(
-        instantiate(part.net), instantiate(part.get("final")), part.predict_views, part.symmetry
-    )
-    last = phases(part.tune, predictor.net)[-1]
-    if last == "lora":
-        enter(last, predictor.net, instantiate(part.tuning))
-    state = {name: value for name, value in here.weights(config.predict_with).items() if name.startswith(PREDICTS)}
-    predictor.load_state_dict(state)
-    return predictor.eval()
 
 
 def _fitted(here: RunDir) -> DictConfig:

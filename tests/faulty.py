@@ -131,7 +131,7 @@ def well(asked: Answering) -> None:
 def part(asked: Answering, start: int, until: int | None = None, **headers: object) -> None:
     """The file from some byte on, broken off at another."""
     size = len(asked.content)
-    about = {"ETag": asked.tag, **headers}
+    about = {"ETag": asked.tag, "Accept-Ranges": "bytes", **headers}
     if start:
         asked.head(206, size - start, **({"Content_Range": f"bytes {start}-{size - 1}/{size}"} | about))
     else:

@@ -1,40 +1,45 @@
-"""A finished run as one file, by which it predicts elsewhere: `python -m galaxyml bundle RUN model.zip`."""
+"""A finished run as one file, by which it predicts on any machine: `galaxyml bundle RUN model.zip`.
+
+It holds `predictor.json` (see `galaxyml.inference.description`) and safetensors: weights and fitted arrays. So reading
+one, which may come from anyone, runs no code; that nobody has changed it is not checked.
+"""
 
 import argparse
 import json
 import re
-import shutil
+import stat
 import tempfile
-import weakref
 import zipfile
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
+import numpy as np
 
-from galaxyml.inference import bundle_reading
-from galaxyml.inference.bundle_reading import FETCHES, FILES, FORMAT, MANIFEST, PLACES, TIMM, VERSION, as_json
-from galaxyml.runs.errors import UserError
+from galaxyml import __version__
+from galaxyml.runs.errors import UserError, shorten
 from galaxyml.runs.files import atomic_write
-from galaxyml.runs.run_dir import WEIGHTS, RunDir
+from galaxyml.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from torch import Tensor
+
+    from galaxyml.inference.image_predictor import ImagePredictor
 
 EXAMPLES = """\
 examples:
-  python -m galaxyml bundle multirun/galaxyzoo/mine model.zip
-  python -m galaxyml predict model.zip pictures/ --out predictions.csv
+  galaxyml bundle multirun/galaxyzoo/mine model.zip
+  galaxyml predict model.zip images/ --out predictions.csv
 
-A bundle has what predictions need and no more: no pictures, no tables of galaxies, no paths of this machine. The same
+A bundle has what predictions need and no more: no images, no tables of galaxies, no paths of this machine. The same
 run gives the same bytes."""
 
-MODULE = ("net", "final", "predict_views", "symmetry", "tune", "tuning")  # of what was fitted, what predicts
-# What is known once it is run.
-NUMBERS = ("builtins.len", "galaxyml.trees.columns", "galaxyml.trees.count", "galaxyml.trees.vocabulary.count")
-FIGURES_ONLY = ("embedding",)  # of what was learnt; large, and not needed to predict
+FORMAT, VERSION = "galaxyml predictor", 2
+DESCRIPTION = "predictor.json"
+FILE = r"(nets/(0|[1-9]\d{0,2})/)?(fitted|weights)\.safetensors"
+FIGURES_ONLY = ("embedding",)  # of what was fitted; large, and not needed to predict
+MOST_TEXT = 2**24  # bytes of the JSON
+MADE_BY = "Bundles are made by `galaxyml bundle RUN model.zip`."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,11 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write(given.run, given.out, force=given.force)
 
 
-def write(run: Path, out: Path, force: bool = False) -> None:
+def write(path: Path, out: Path, force: bool = False) -> None:
     """Writes a bundle, opens it once, and prints what is in it.
 
     Args:
-        run: Folder of a finished run on pictures, of a sweep whose folds were joined, or of an ensemble.
+        path: Folder of a finished run on images, of a sweep whose folds were joined, or of an ensemble.
         out: A `.zip`.
         force: Whether a file that is there is replaced.
 
@@ -68,205 +73,231 @@ def write(run: Path, out: Path, force: bool = False) -> None:
         raise UserError(f"{out}: it must end in .zip.")
     if out.exists() and not (force and out.is_file()):
         raise UserError(f"{out} is there already. Choose another name, or replace it with --force.")
-    here = RunDir(run)
-    config = here.config
-    if "framing" not in config.data:
-        raise UserError(f"{run} is a run of light curves; only runs on pictures can be bundled.")
-    metrics = here.metrics()
 
-    from galaxyml.experiment import quiet
+    from galaxyml.inference import load
+    from galaxyml.inference.image_predictor import ImagePredictor
 
-    quiet()
+    predictor = load(path)
+    if not isinstance(predictor, ImagePredictor):
+        raise UserError(f"{path} is a run of light curves; only runs on images can be bundled.")
     with atomic_write(out) as draft:
-        _zip(here, config, draft)
-        opened(draft)
-    told = [name for name in (config.monitor, config.monitor.replace("val/", "test/")) if name in metrics]
-    numbers = "".join(f", {name} {metrics[name]:.4g}" for name in dict.fromkeys(told))
-    nets = len(here.nets())
-    print(f"{out}: {config.task}, {nets} net{'s' * (nets > 1)}, {out.stat().st_size / 1e6:.1f} MB{numbers}")
-    print(f"python -m galaxyml predict {out} PICTURES… --out predictions.csv")
+        with zipfile.ZipFile(draft, "w") as file:
+            for name, content in _files(predictor):
+                # Nothing that differs from day to day (it says 1980) or from machine to machine.
+                info = zipfile.ZipInfo(name)
+                info.create_system, info.external_attr = 3, 0o644 << 16
+                file.writestr(info, content)
+        read(draft)
+    config, metrics, nets = predictor.run.config, predictor.run.metrics(), len(predictor.members)
+    shown = [name for name in (config.monitor, config.monitor.replace("val/", "test/")) if name in metrics]
+    numbers = "".join(f", {name} {metrics[name]:.4g}" for name in dict.fromkeys(shown))
+    print(f"{out}: {predictor.task}, {nets} net{'s' * (nets > 1)}, {out.stat().st_size / 1e6:.1f} MB{numbers}")
+    print(f"galaxyml predict {out} IMAGES… --out predictions.csv")
 
 
-def opened(path: Path) -> RunDir:
-    """A run's folder as it is, or a bundle laid out as one for as long as what is given back is in use.
-
-    Raises:
-        UserError: If it is a file and no bundle, or one that cannot be used or trusted.
-    """
-    if path.is_dir() or (not path.is_file() and path.suffix.lower() != ".zip"):
-        return RunDir(path)
-    if not path.is_file():
-        raise UserError(f"{path} is not there. Give a bundle, or the folder of a run.")
-    folder = Path(tempfile.mkdtemp(prefix="galaxyml-bundle-"))
-    try:
-        run = bundle_reading.read(path, folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
-    return run
-
-
-def _zip(run: RunDir, config: "DictConfig", draft: Path) -> None:
-    told = {}
-    with zipfile.ZipFile(draft, "w") as file:
-        for name, content in _files(run, config):
-            told[name] = {"sha256": sha256(content).hexdigest(), "size": len(content)}
-            _add(file, name, content)
-        manifest = {
-            "format": FORMAT,
-            "version": VERSION,
-            "task": config.task,
-            "nets": len(run.nets()),
-            "versions": run.provenance()["versions"],
-            "files": told,
-        }
-        _add(file, MANIFEST, as_json(manifest).encode())
-
-
-def _add(file: zipfile.ZipFile, name: str, content: bytes) -> None:
-    """Adds a file without anything that differs from day to day or from machine to machine."""
-    info = zipfile.ZipInfo(name)  # of 1980
-    info.create_system, info.external_attr, info.file_size = 3, 0o644 << 16, len(content)
-    with file.open(info, "w") as entry:
-        entry.write(content)
-
-
-def _files(run: RunDir, config: "DictConfig") -> Iterator[tuple[str, bytes]]:
-    """The files of a bundle but its manifest, by name; each net's weights when they are asked for."""
-    trees: dict[str, dict[str, Any]] = {}
-    members = run.members()
-    configs = {"": _of_run(config) | ({} if members else _of_net(config))}
-    configs |= {f"nets/{number}/": _of_net(member.config) for number, member in enumerate(members)}
-    for folder, content in configs.items():
-        settled = _settled(content, trees)
-        own = run if not folder else members[int(folder.split("/")[1])]
-        bundle_reading.check_config(settled, str(own.path), trees)
-        yield f"{folder}config.json", as_json(settled).encode()
-        yield from ((f"{folder}fitted/{name}", learnt) for name, learnt in _learnt(own))
-        if own is not run or not members:
-            yield f"{folder}{WEIGHTS}", _weights(own, own.config.predict_with)
-    yield "metrics.json", as_json(run.metrics()).encode()
-    yield "provenance.json", as_json(_provenance(run)).encode()
-    for name, tree in trees.items():
-        bundle_reading.check_tree(tree, name)
-        yield name, as_json(tree).encode()
-
-
-def _of_run(config: "DictConfig") -> dict[str, Any]:
-    """What the nets together need of a configuration: the stages that speak of new pictures."""
-    stages = [_plain(stage) for stage in config.stages]
-    return {
-        "task": config.task,
-        "data": {"framing": _plain(config.data.framing)},
-        "trainer": {"accelerator": config.trainer.accelerator},
-        "kind": _plain(config.kind),
-        "stages": [stage for stage in stages if _combines(stage["_target_"])],
-    }
-
-
-def _of_net(config: "DictConfig") -> dict[str, Any]:
-    """What one net needs of its configuration."""
-    return {
-        "task": config.task,
-        "fold": config.fold,
-        "predict_with": config.predict_with,
-        "data": {"framing": _plain(config.data.framing)},
-        "trainer": {"accelerator": config.trainer.accelerator, "precision": config.trainer.precision},
-        "module": {name: _plain(config.module.get(name)) for name in MODULE},
-    }
-
-
-def _combines(target: str) -> bool:
-    from hydra.utils import get_object
-
-    try:
-        return target in PLACES["stages"] or hasattr(get_object(target), "combine")
-    except Exception as error:  # Hydra's finder of classes raises what the import of theirs does
-        raise UserError(f"The run's stage {target} cannot be imported. Bundle it where it can.") from error
-
-
-def _plain(node: Any) -> Any:
-    """A part of a configuration without interpolations."""
-    from omegaconf import OmegaConf
-
-    import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver that a run's configuration uses
-
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-
-
-def _settled(value: Any, trees: dict[str, dict[str, Any]], place: str = "") -> Any:
-    """A configuration with plain numbers for what is counted, names of the bundle for trees, and no other files.
-
-    Args:
-        value: Without interpolations.
-        trees: Gets the content of each tree that is named, by its name in the bundle.
-        place: The nearest of `PLACES` above it.
-    """
-    if isinstance(value, list):
-        return [_settled(part, trees, place) for part in value]
-    if not isinstance(value, dict):
-        return value
-    target = value.get("_target_")
-    if target in NUMBERS:
-        from hydra.utils import instantiate
-
-        return instantiate(value)
-    if target == TIMM:
-        value = {key: part for key, part in value.items() if key not in FETCHES}
-    if target in PLACES["vocabulary"]:
-        used = [*value["train"], *value["test"]]
-        value = value | {"surveys": {name: part for name, part in value["surveys"].items() if name in used}}
-    if place == "catalogue":
-        return value | {key: "" for key in FILES if key in value}
-    return {
-        key: _tree(part, trees)
-        if key == "tree" and isinstance(part, str)
-        else _settled(part, trees, key if key in PLACES else place)
-        for key, part in value.items()
-    }
-
-
-def _tree(name: str, trees: dict[str, dict[str, Any]]) -> str:
-    """Keeps the content of a decision tree, and gives its name in the bundle."""
-    from galaxyml.trees.tree import FOLDER, DecisionTree
-
-    DecisionTree.load(name)  # tells what is wrong with it
-    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    stem = re.sub(r"[^a-z0-9_-]", "-", path.stem.lower())
-    while trees.setdefault(f"trees/{stem}.json", content) != content:
-        stem += "-other"
-    return f"trees/{stem}.json"
-
-
-def _learnt(run: RunDir) -> Iterator[tuple[str, bytes]]:
-    """What a run's stages have learnt, arrays as safetensors."""
+def _files(predictor: "ImagePredictor") -> Iterator[tuple[str, bytes]]:
+    """The files of a bundle, by name."""
     from safetensors.numpy import save
+    from safetensors.torch import save as save_weights
 
+    from galaxyml.inference.description import encode
+    from galaxyml.inference.image_predictor import weights_of
+
+    run = predictor.run
+    nets = run.nets()
+    for number, net in enumerate(nets):
+        yield f"nets/{number}/weights.safetensors", save_weights(_contiguous(weights_of(net)))
+    fitted = []
+    for prefix, each in [("", run), *((f"nets/{number}/", net) for number, net in enumerate(nets))]:
+        values, arrays = _fitted(each)
+        fitted.append(values)
+        if arrays:
+            yield f"{prefix}fitted.safetensors", save(arrays)
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "galaxyml": __version__,
+        "predictor": encode(dict(predictor.description), str(run.path)),
+        "fitted": fitted,
+        "metrics": run.metrics(),
+        "provenance": _provenance(run),
+    }
+    yield DESCRIPTION, (json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
+
+
+def _contiguous(weights: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """Weights in memory of their own each, in the order of their names."""
+    import torch
+
+    return {name: weights[name].detach().clone(memory_format=torch.contiguous_format) for name in sorted(weights)}
+
+
+def _fitted(run: RunDir) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a run's stages have fitted: values by file, and arrays by file and name."""
+    values: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
     for path in sorted((run.path / "fitted").glob("*")):
         if path.suffix == ".json":
-            yield path.name, as_json(json.loads(path.read_text(encoding="utf-8"))).encode()
+            values[path.stem] = run.fitted_values(path.stem)
         elif path.suffix == ".npz" and path.stem not in FIGURES_ONLY:
-            arrays = run.arrays(path.stem)
-            assert arrays is not None
-            yield f"{path.stem}.safetensors", save({name: arrays[name].copy(order="C") for name in sorted(arrays)})
-
-
-def _weights(run: RunDir, which: str) -> bytes:
-    """The weights of a net that predict, each in memory of its own, as safetensors."""
-    import torch
-    from safetensors.torch import save
-
-    from galaxyml.experiment import PREDICTS
-
-    state = {name: value for name, value in run.weights(which).items() if name.startswith(PREDICTS)}
-    return save({name: state[name].detach().clone(memory_format=torch.contiguous_format) for name in sorted(state)})
+            of_file = run.arrays(path.stem) or {}
+            arrays |= {f"{path.stem}/{name}": of_file[name].copy(order="C") for name in sorted(of_file)}
+    return values, arrays
 
 
 def _provenance(run: RunDir) -> dict[str, Any]:
     """Where the run came from, without names of this machine's folders."""
-    made = run.provenance()
-    data = {key: made["data"][key] for key in ("source", "things") if key in made["data"]}
-    data["sha256"] = {Path(name).name: digest for name, digest in made["data"]["sha256"].items()}
-    return {key: made[key] for key in ("seed", "versions", "commit", "dirty", "device")} | {"data": data}
+    content = run.provenance()
+    data = {key: content["data"][key] for key in ("source", "things") if key in content["data"]}
+    data["sha256"] = {Path(name).name: digest for name, digest in content["data"]["sha256"].items()}
+    return {key: content[key] for key in ("seed", "versions", "commit", "dirty", "device")} | {"data": data}
+
+
+class Bundle(RunDir):
+    """What a run has fitted, read from a bundle: a run without a folder.
+
+    Args:
+        path: The bundle.
+        content: Its description, with `metrics` and `provenance`.
+        values: What was fitted, by name.
+        arrays: Arrays that were fitted, by `file/name`.
+    """
+
+    def __init__(
+        self, path: Path, content: dict[str, Any], values: dict[str, Any], arrays: dict[str, np.ndarray]
+    ) -> None:
+        super().__init__(path)
+        self.content, self.values, self.of_files = content, values, arrays
+        self.joined: list[RunDir] = []
+
+    def members(self) -> list[RunDir]:
+        return self.joined
+
+    def nets(self) -> list[RunDir]:
+        return self.joined or [self]
+
+    def metrics(self) -> dict[str, Any]:
+        return dict(self.content["metrics"])
+
+    def provenance(self) -> dict[str, Any]:
+        return dict(self.content["provenance"])
+
+    def fitted_values(self, name: str) -> dict[str, Any]:
+        if name not in self.values:
+            raise UserError(f"{self.path} has no fitted {name}.")
+        return dict(self.values[name])
+
+    def arrays(self, name: str) -> dict[str, np.ndarray] | None:
+        found = {key.partition("/")[2]: array for key, array in self.of_files.items() if key.startswith(f"{name}/")}
+        return found or None
+
+
+def read(path: Path) -> "ImagePredictor":
+    """The predictor of a bundle.
+
+    Raises:
+        UserError: If it is no bundle, or one of another version of galaxyml, is damaged, names a class or a file that
+            it may not, or its weights do not fit its nets.
+    """
+    from galaxyml.inference.description import decode
+    from galaxyml.inference.image_predictor import ImagePredictor
+
+    try:
+        with zipfile.ZipFile(path) as file:
+            content = _content(file, _entries(file, path), path)
+            folders = [f"nets/{number}/" for number in range(len(content["predictor"]["nets"]))]
+            weights = [_tensors(file, f"{folder}weights.safetensors") for folder in folders]
+            runs = [
+                Bundle(path, content, values, _arrays(file, f"{folder}fitted.safetensors"))
+                for values, folder in zip(content["fitted"], ["", *folders], strict=True)
+            ]
+        runs[0].joined = list(runs[1:]) if len(runs) > 2 else []
+        with tempfile.TemporaryDirectory(prefix="galaxyml-bundle-") as trees:
+            predictor = ImagePredictor(runs[0], decode(content["predictor"], Path(trees)), weights, runs[1:])
+        predictor.predict_blank()  # what does not fit shows at once
+    except zipfile.BadZipFile as error:
+        if not zipfile.is_zipfile(path):
+            raise UserError(f"{path} is no bundle of galaxyml: it is no zip file. {MADE_BY}") from None
+        raise _damaged(path, f"the zip file is broken ({_reason(error)})") from error
+    except UserError as error:
+        raise (error if str(error).startswith(str(path)) else _damaged(path, str(error).rstrip("."))) from None
+    except Exception as error:  # of a file that says anything
+        raise UserError(
+            f"{path} does not fit galaxyml {__version__} ({_reason(error)}). Make it anew from its run."
+        ) from error
+    return predictor
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"{path}: {reason}. It was damaged or changed: copy it again, or make it anew from its run.")
+
+
+def _reason(error: BaseException) -> str:
+    """The line of an error, or of what led to it, that says most."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Torch begins with a line that says nothing: "Error(s) in loading state_dict for …:".
+    line = lines[1] if len(lines) > 1 and lines[0].endswith(":") else (lines or [""])[0]
+    line = "".join(letter if letter.isprintable() else "?" for letter in line[:200]).rstrip(".")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def _entries(file: zipfile.ZipFile, path: Path) -> set[str]:
+    """Names of the files in a zip: plain ones, not packed, which together are no longer than the zip itself."""
+    entries: set[str] = set()
+    for info in file.infolist():
+        name, kind = info.filename, stat.S_IFMT(info.external_attr >> 16)
+        if name in entries:
+            raise _damaged(path, f"it holds {name!r} twice")
+        if kind not in (0, stat.S_IFREG) or info.is_dir():
+            raise _damaged(path, f"{name!r} in it is a link or a folder, no file")
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise _damaged(path, f"{name!r} in it is packed, which bundles are not")
+        entries.add(name)
+    if sum(info.file_size for info in file.infolist()) > path.stat().st_size:
+        raise _damaged(path, "its files are larger than itself")
+    if "bundle.json" in entries:
+        raise UserError(f"{path} was made by an earlier version of galaxyml. Make it anew from its run. {MADE_BY}")
+    if DESCRIPTION not in entries:
+        raise UserError(f"{path} is no bundle of galaxyml: it has no {DESCRIPTION}. {MADE_BY}")
+    if others := sorted(n for n in entries if n != DESCRIPTION and not re.fullmatch(FILE, n, flags=re.ASCII)):
+        raise _damaged(path, f"it holds {shorten([repr(name) for name in others])}, which bundles do not")
+    return entries
+
+
+def _content(file: zipfile.ZipFile, entries: set[str], path: Path) -> dict[str, Any]:
+    """The JSON of a bundle of this version, all of whose files are there."""
+    if file.getinfo(DESCRIPTION).file_size > MOST_TEXT:
+        raise _damaged(path, f"its {DESCRIPTION} is longer than {MOST_TEXT:,} bytes")
+    try:
+        content = json.loads(file.read(DESCRIPTION).decode("utf-8"))
+        named, version = content["format"], content["version"]
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise _damaged(path, f"its {DESCRIPTION} cannot be read ({_reason(error)})") from error
+    if named != FORMAT:
+        raise UserError(f"{path} is no bundle of galaxyml: its {DESCRIPTION} is another program's. {MADE_BY}")
+    if version != VERSION:
+        raise UserError(
+            f"{path} was made by galaxyml {str(content.get('galaxyml'))[:40]!r} in the format {str(version)[:40]!r}; "
+            f"this one, {__version__}, reads {VERSION}. Make it anew from its run, or install that version."
+        )
+    needed = {f"nets/{number}/weights.safetensors" for number in range(len(content["predictor"]["nets"]))}
+    if missing := sorted(needed - entries):
+        raise _damaged(path, f"{shorten(missing)} is missing from it")
+    return content
+
+
+def _tensors(file: zipfile.ZipFile, name: str) -> "dict[str, Tensor]":
+    from safetensors.torch import load
+
+    tensors = load(file.read(name))
+    if bad := [key for key, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]:
+        raise UserError(f"{name} has numbers that are not finite, in {bad[0][:80]!r}")
+    return tensors
+
+
+def _arrays(file: zipfile.ZipFile, name: str) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load
+
+    return load(file.read(name)) if name in file.namelist() else {}

@@ -1,5 +1,6 @@
-"""A finished run that can be asked about other light curves."""
+"""A finished run of light curves that can be asked about other light curves."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,65 +9,92 @@ import lightning.pytorch as lightning
 import pandas as pd
 from hydra.utils import instantiate
 
-import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver that a run's configuration uses
 from galaxyml.data.light_curves.data_module import CurveData
 from galaxyml.evaluation.joined import mean_table
-from galaxyml.experiment import load_run, quiet
-from galaxyml.kinds import stages_of
+from galaxyml.experiment import load_run
+from galaxyml.inference.predictor import Predictor
+from galaxyml.kinds import of_run
 from galaxyml.kinds.anomalies.detect import Detect, Learnt
 from galaxyml.kinds.anomalies.rank import in_order
+from galaxyml.runs.errors import UserError, shorten
 from galaxyml.runs.run_dir import RunDir
-from galaxyml.training.hardware import keep_memory, trainer
+from galaxyml.training.hardware import trainer
 from galaxyml.training.light_curve_predictions import told_parts
 
 
 @dataclass(frozen=True)
-class CurveMember:
-    """One net of a run.
+class LightCurveMember:
+    """One model of a run.
 
     Attributes:
         run: Its folder.
-        module: It, with what it was fitted by.
-        learnt: The detectors that have learnt from its training objects.
+        module: The model, with what it was fitted by.
+        detectors: Fitted to its training objects.
     """
 
     run: RunDir
     module: Any
-    learnt: Learnt
+    detectors: Learnt
 
 
-class LightCurvePredictor:
-    """A finished run of light curves, or the joined folds of a sweep, whose detectors have learnt once.
+class LightCurvePredictor(Predictor):
+    """A predictor of light curves, which ranks them by how unlike the known classes they are.
 
     Args:
         run: The run, or the sweep.
+        description: What it is made of.
 
     Attributes:
-        run: It.
-        members: Its nets.
+        members: Its models.
         threshold: Score above which an object is called an anomaly; None without one.
 
     Raises:
         UserError: If the run is not finished.
     """
 
-    def __init__(self, run: RunDir) -> None:
-        quiet()
-        keep_memory()
-        run.metrics()  # only of a finished run
-        self.run = run
-        self.members: list[CurveMember] = []
+    def __init__(self, run: RunDir, description: Mapping[str, Any]) -> None:
+        super().__init__(run, description, of_run(run))
+        self.members: list[LightCurveMember] = []
         for member in run.nets():
-            detect = next(stage for stage in stages_of(member.config) if isinstance(stage, Detect))
-            self.members.append(CurveMember(member, load_run(member), detect.learn(member)))
+            detect = next(stage for stage in of_run(member).stages() if isinstance(stage, Detect))
+            self.members.append(LightCurveMember(member, load_run(member), detect.learn(member)))
         self.threshold: float | None = run.fitted_values("threshold")["score"]
-        accelerator = run.config.trainer.accelerator
         self.trainer: lightning.Trainer = trainer(
-            "cpu" if accelerator == "cpu" else "auto",
+            description["accelerator"],
             run.config.trainer.precision,
             logger=False,
             enable_checkpointing=False,
         )
+
+    def predict(self, inputs: Sequence[Path | str] | Path | str, bad: list[str] | None = None) -> pd.DataFrame:
+        """The objects of a folder, the highest score first.
+
+        Args:
+            inputs: A folder of light curves and metadata in the form of the task's survey.
+            bad: Gets nothing: a table that cannot be read is an error.
+
+        Returns:
+            As `galaxyml.kinds.anomalies.rank.in_order` has it; the same objects get the numbers that the run gave them.
+
+        Raises:
+            UserError: If it is no folder.
+            DataError: If a file cannot be used.
+        """
+        folders = [Path(each).expanduser() for each in ([inputs] if isinstance(inputs, Path | str) else inputs)]
+        if len(folders) != 1 or not folders[0].is_dir():
+            raise UserError(
+                f"{self.run.path} is a run of light curves: give one folder with a test_set.csv and its "
+                f"test_set_metadata.csv, not {shorten([str(folder) for folder in folders])}."
+            )
+        data = self.open(folders[0])
+        for note in data.notes:
+            print(f"note: {note}")
+        return self.rank(data)
+
+    def summary(self, table: pd.DataFrame) -> str:
+        """How many objects, and how many of them are above the threshold."""
+        above = int(table["anomaly"].eq(True).sum())  # empty where the run has no threshold
+        return f"{len(table):,} light curves, {above:,} of them above the run's threshold"
 
     def open(self, folder: Path, cache: Path | None = None) -> CurveData:
         """The objects of a folder, in the form of the task's survey.
@@ -92,30 +120,9 @@ class LightCurvePredictor:
         scores: list[pd.DataFrame] = []
         reasons: list[pd.DataFrame] = []
         for member in self.members:
-            told = told_parts(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
-            judged = [member.learnt.judge(part) for part in told]
+            parts = told_parts(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
+            judged = [member.detectors.judge(part) for part in parts]
             scores.append(pd.concat([part for part, _ in judged], ignore_index=True))
             reasons.append(pd.concat([part for _, part in judged], ignore_index=True))
         names = data.catalog.set_index("id")["name"]
         return in_order(mean_table(scores), reasons[0], self.threshold, names)
-
-
-def rank(run: RunDir, folder: Path) -> pd.DataFrame:
-    """The objects of a folder in the order of a run's scores, or of the mean of a sweep's folds.
-
-    Args:
-        run: The run, or the sweep.
-        folder: Holds light curves and metadata in the form of the task's survey.
-
-    Returns:
-        As `galaxyml.kinds.anomalies.rank.in_order` has it; the same objects get the numbers that the run gave them.
-
-    Raises:
-        UserError: If the run is not finished.
-        DataError: If a file cannot be used.
-    """
-    predictor = LightCurvePredictor(run)
-    data = predictor.open(folder)
-    for note in data.notes:
-        print(f"note: {note}")
-    return predictor.rank(data)

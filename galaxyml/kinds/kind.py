@@ -2,6 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -17,6 +18,7 @@ from galaxyml.data.catalog import as_text
 from galaxyml.evaluation.joined import Said
 from galaxyml.evaluation.scored import ScoredPredictions
 from galaxyml.evaluation.words import Words
+from galaxyml.kinds.view import Row, View, numbers_view
 from galaxyml.runs.errors import UserError, diverged, shorten
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.predictions import PredictionTables
@@ -59,6 +61,7 @@ class Kind(ABC):
         outputs: Names of what a model outputs, K of them.
         spec: The kind as plain values, from which it can be built again.
         words: What reports say.
+        promise: How sure predictions are, in a few sentences.
     """
 
     name: ClassVar[str]
@@ -68,6 +71,7 @@ class Kind(ABC):
     outputs: list[str]
     words: Words
     spec: dict[str, Any]
+    promise: ClassVar[str] = "How sure: there are no intervals; the run's report tells how far numbers are off."
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         kind = super().__new__(cls)
@@ -151,6 +155,18 @@ class Kind(ABC):
     def unit(self, targets: np.ndarray) -> np.ndarray:
         """What errors of each column are measured in where columns are put together, shape (K,)."""
         return np.ones(targets.shape[1])
+
+    def view(self, row: Row) -> View:
+        """What a page shows of one object, from its row in a table of predictions."""
+        return numbers_view(row, self.outputs)
+
+    def output_names(self) -> Mapping[str, str]:
+        """What each output that may be explained is called."""
+        return {name: name for name in self.outputs}
+
+    def known(self, row: Row) -> str:
+        """What is known of an object in a few words, from its row in a catalog."""
+        return ", ".join(f"{name} {row[name]:.3g}" for name in self.outputs[:3] if name in row)
 
 
 def of_config(config: DictConfig) -> Kind:

@@ -5,70 +5,66 @@ from pathlib import Path
 
 import gradio as gr
 
-from galaxyml.inference.bundle import opened
+from galaxyml.inference import load
+from galaxyml.inference.image_predictor import ImagePredictor
+from galaxyml.inference.light_curve_predictor import LightCurvePredictor
+from galaxyml.inference.predictor import Predictor
 from galaxyml.page import examples, markup
 from galaxyml.page.curve_tab import curve_tab
 from galaxyml.page.curves import Curves
 from galaxyml.page.picture_tab import picture_tab
 from galaxyml.page.pictures import Pictures
 from galaxyml.page.provenance_tab import CITE, about
-from galaxyml.page.request_timeout import SECONDS, Patience
-from galaxyml.runs.run_dir import RunDir
 
+SWEEP = (60, 600)  # seconds between looks for old uploads, and from when on they are old
 TITLE = "galaxyml: try a trained run"
 REMOVED = "Uploads are looked at on the machine that serves this page, and removed within minutes."
 
 
-def build(sources: Sequence[Path], seconds: float = SECONDS) -> gr.Blocks:
+def build(sources: Sequence[Path]) -> gr.Blocks:
     """The page of some runs.
 
     Args:
         sources: Folders of finished runs, of sweeps whose folds were joined, or bundles.
-        seconds: That an answer may take.
 
     Raises:
         UserError: If one is none of these, or not finished.
     """
-    patience = Patience(seconds)
-    runs = [opened(source) for source in sources]
-    for run in runs:
-        run.metrics()  # all of them before the first is loaded
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+    predictors = [load(source) for source in sources]
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=SWEEP) as page:
         gr.HTML(f'<h1 class="gx-title">{TITLE}</h1>')
         if len(sources) == 1:
-            _tab(sources[0], runs[0], patience)
+            _tab(sources[0], predictors[0])
         else:
             with gr.Tabs():
-                for source, run, title in zip(sources, runs, titles(sources, runs), strict=True):
+                for source, predictor, title in zip(sources, predictors, titles(sources, predictors), strict=True):
                     with gr.Tab(title):
-                        _tab(source, run, patience)
+                        _tab(source, predictor)
     return page
 
 
-def titles(sources: Sequence[Path], runs: Sequence[RunDir]) -> list[str]:
+def titles(sources: Sequence[Path], predictors: Sequence[Predictor]) -> list[str]:
     """What tabs are called: the runs' tasks, and the names of runs where tasks do not tell them apart."""
-    tasks = [str(run.config.task) for run in runs]
+    tasks = [predictor.task for predictor in predictors]
     return [
         task if tasks.count(task) == 1 else f"{task}: {source.stem if source.is_file() else source.resolve().name}"
         for task, source in zip(tasks, sources, strict=True)
     ]
 
 
-def _tab(source: Path, run: RunDir, patience: Patience) -> None:
-    told = about(run)
+def _tab(source: Path, predictor: Predictor) -> None:
+    told = about(predictor)
     gr.HTML(told.shown())
-    shown = _examples(source, run)
-    if "framing" in run.config.data:
-        picture_tab(Pictures(source), shown, patience)
-    else:
-        curve_tab(Curves(run), shown, patience)
+    shown = _examples(source)
+    if isinstance(predictor, ImagePredictor):
+        picture_tab(Pictures(predictor, source), shown or examples.galaxies(predictor.task))
+    elif isinstance(predictor, LightCurvePredictor):
+        curve_tab(Curves(predictor), shown or examples.light_curves())
     cite = markup.paragraph(f"Data: {told.cite}. Please cite that and {CITE}.")
     gr.HTML(f'<div class="gx-footer">{cite}{markup.paragraph(REMOVED)}</div>')
 
 
-def _examples(source: Path, run: RunDir) -> list[examples.Example]:
-    """Those beside a bundle, or else of the simulated sky."""
+def _examples(source: Path) -> list[examples.Example]:
+    """Those beside a bundle; none where there are none, and then those of the simulated sky are shown."""
     beside = source.with_name(examples.FOLDER)
-    if source.is_file() and beside.is_dir():
-        return examples.read(beside)
-    return examples.galaxies(run.config.task) if "framing" in run.config.data else examples.light_curves()
+    return examples.read(beside) if source.is_file() and beside.is_dir() else []

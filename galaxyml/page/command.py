@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run or of a sweep, or a bundle of it (.zip)"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
-    parser.add_argument("--port", type=int, help="port to listen on (default: the next free one from 7860)")
+    parser.add_argument(
+        "--port", type=_port, help="port to listen on, from 1 to 65535 (default: the next free one from 7860)"
+    )
     parser.add_argument("--open", action="store_true", help="open a browser, if there is one")
     parser.add_argument(
         "--export", type=Path, metavar="FOLDER", help="write a folder that a Hugging Face Space can serve, and end"
@@ -45,6 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from galaxyml.page.serving import serve
 
         serve(given.runs, given.host, given.port, given.open)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text}: it must be a whole number from 1 to 65535.")
+    return int(text)
 
 
 def _check(runs: Sequence[Path]) -> None:

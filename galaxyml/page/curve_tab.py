@@ -8,9 +8,9 @@ import gradio as gr
 
 from galaxyml.page import markup
 from galaxyml.page.curves import Curves
+from galaxyml.page.events import TURNS, refusal
 from galaxyml.page.example_buttons import TO_ANSWER, example_buttons, pressed
 from galaxyml.page.examples import Example
-from galaxyml.page.request_timeout import TURNS, Patience, refused
 from galaxyml.page.upload_field import upload_field
 
 LIMITS = (
@@ -23,7 +23,7 @@ SURE = (
 )
 
 
-def curve_tab(model: Curves, shown: Sequence[Example], patience: Patience) -> None:
+def curve_tab(model: Curves, shown: Sequence[Example]) -> None:
     """Adds it to the page that is being built."""
     with gr.Row(elem_classes="gx-row"):
         with gr.Column(scale=4, min_width=300):
@@ -40,11 +40,11 @@ def curve_tab(model: Curves, shown: Sequence[Example], patience: Patience) -> No
     def answered(paths: Sequence[Path]) -> Iterator[tuple[Any, ...]]:
         """The numbers first, then the figures."""
         try:
-            asked = patience(model.ask, paths)
+            asked = model.ask(paths)
             yield model.shown(asked), markup.waiting("A moment …")
-            yield gr.skip(), patience(model.drawn, asked)
+            yield gr.skip(), model.drawn(asked)
         except Exception as error:  # a visitor gets a sentence, whatever it is
-            yield refused(error, *paths), ""
+            yield refusal(error, *paths), ""
 
     def ask(paths: list[str] | None) -> Iterator[tuple[Any, ...]]:
         if paths:

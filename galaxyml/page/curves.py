@@ -19,7 +19,6 @@ from galaxyml.page import markup
 from galaxyml.page.curve_figures import curve_figure, latent_figure
 from galaxyml.page.curve_uploads import lay_out
 from galaxyml.runs.errors import DataError, UserError
-from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.light_curve_predictions import reconstructed
 
 DRAWN = 3  # objects of an upload, those with the highest scores
@@ -72,14 +71,12 @@ class Curves:
     """A run of light curves that can be asked.
 
     Args:
-        run: The run, or the sweep.
-
-    Raises:
-        UserError: If the run is not finished.
+        predictor: The run, or the sweep.
     """
 
-    def __init__(self, run: RunDir) -> None:
-        self.predictor = LightCurvePredictor(run)
+    def __init__(self, predictor: LightCurvePredictor) -> None:
+        self.predictor = predictor
+        run = predictor.run
         self.split = "survey" if run.has_predictions("survey") else "test"
         scores = run.predictions(self.split)
         assert scores is not None  # of a finished run

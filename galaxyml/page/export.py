@@ -71,9 +71,6 @@ def export(sources: Sequence[Path], folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"--export {folder} is there already and not empty. Choose another folder, or remove it.")
-    from galaxyml.experiment import quiet
-
-    quiet()
     names = _names(sources)
     if folder.is_dir():
         folder.rmdir()
@@ -93,26 +90,28 @@ def export(sources: Sequence[Path], folder: Path) -> None:
 
 def _write_run(source: Path, folder: Path) -> str:
     """Writes a run's bundle, galaxies that it learnt from and examples; gives a line about it."""
-    from galaxyml.inference import bundle
+    from galaxyml.inference import bundle, load
+    from galaxyml.inference.image_predictor import ImagePredictor
     from galaxyml.page import examples, nearest
-    from galaxyml.page.pictures import Pictures
     from galaxyml.page.provenance_tab import about
 
     folder.mkdir(parents=True)
     target = folder / "model.zip"
+    predictor = load(source)
+    if not isinstance(predictor, ImagePredictor):
+        raise UserError(f"{source} is a run of light curves; only runs on images can be exported.")
     if source.is_file():
-        bundle.opened(source)
         shutil.copyfile(source, target)
     else:
         with redirect_stdout(io.StringIO()):  # it tells how to predict by a file that is still to be moved
             bundle.write(source, target)
-    model = Pictures(source)
-    if isinstance(model.training, nearest.TrainingSet):
-        model.training.write(folder / nearest.FILE)
+    training = nearest.training_set(predictor, source)
+    if isinstance(training, nearest.TrainingSet):
+        training.write(folder / nearest.FILE)
     (folder / examples.FOLDER).mkdir()
-    for example in examples.galaxies(model.predictor.run.config.task):
+    for example in examples.galaxies(predictor.task):
         (folder / examples.FOLDER / example.name).write_bytes(example.content)
-    told = about(model.predictor.run)
+    told = about(predictor)
     facts = "; ".join(f"{name} {fact}" for name, fact in told.facts.items())
     return f"- `{RUNS}/{folder.name}`: {told.question} ({facts}.) Data: {told.cite}."
 

@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,8 @@ from torch import Tensor
 from galaxyml.data.images.store import frame_all
 from galaxyml.data.images.views import plain
 from galaxyml.evaluation.out_of_distribution import appearance
-from galaxyml.inference.predictor import Member, Predictor
+from galaxyml.inference.image_predictor import ImagePredictor, Member
+from galaxyml.kinds import Kind
 from galaxyml.models.backbone_with_head import PART, BackboneWithHead
 from galaxyml.runs.errors import DataError
 from galaxyml.runs.files import atomic_write, digest
@@ -29,7 +30,6 @@ MOST = 1000  # training galaxies that are compared
 THUMBNAIL = 112  # pixels
 FILE = "alike.npz"  # beside a bundle
 VERSION = 1  # of what is kept; raise it when the same run would give other numbers or pictures
-Caption = Callable[[dict[str, Any]], str]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def compared(member: Member, image: Tensor) -> np.ndarray:
     Returns:
         Shape (N, F).
     """
-    net = member.predictor.net
+    net = member.model.net
     if not isinstance(net, BackboneWithHead):
         return appearance(image)
     device = next(net.parameters()).device
@@ -126,16 +126,15 @@ def compared(member: Member, image: Tensor) -> np.ndarray:
 
 def by_features(member: Member) -> bool:
     """Whether pictures are compared by what the net's head sees."""
-    return isinstance(member.predictor.net, BackboneWithHead)
+    return isinstance(member.model.net, BackboneWithHead)
 
 
-def training_set(predictor: Predictor, source: Path, caption: Caption) -> TrainingSet | str:
+def training_set(predictor: ImagePredictor, source: Path) -> TrainingSet | str:
     """The training galaxies of a run's first net, made once and kept in the run's cache folder.
 
     Args:
         predictor: The run.
         source: Its folder or bundle; a bundle has it in a file beside.
-        caption: Says what is known of a galaxy, from its row in the catalog.
 
     Returns:
         It, or a sentence why there is none.
@@ -153,13 +152,13 @@ def training_set(predictor: Predictor, source: Path, caption: Caption) -> Traini
     if not folder.is_dir():
         log.warning("note: %s is gone, so that the page shows no galaxies of the training set.", folder)
         return "The pictures of the galaxies that the run learnt from are not on this machine any more."
-    made = _made(net, predictor.members[0], folder, caption)
+    made = _made(net, predictor.members[0], folder, predictor.kind)
     if isinstance(made, TrainingSet):
         made.write(path)
     return made
 
 
-def _made(net: RunDir, member: Member, folder: Path, caption: Caption) -> TrainingSet | str:
+def _made(net: RunDir, member: Member, folder: Path, kind: Kind) -> TrainingSet | str:
     catalog = net.catalog()
     train = catalog[catalog["split"] == "train"]
     chosen = train.iloc[np.sort(np.random.default_rng(0).permutation(len(train))[:MOST])]
@@ -168,7 +167,7 @@ def _made(net: RunDir, member: Member, folder: Path, caption: Caption) -> Traini
         image = plain(pixels, member.framing.size)
         values.append(compared(member, image))
         thumbnails += [_thumbnail(each) for each in image]
-        labels += [caption(row) for row in rows]
+        labels += [kind.known(row) for row in rows]
     if not values:
         return "The pictures of the galaxies that the run learnt from cannot be read any more."
     return TrainingSet.of(np.concatenate(values), thumbnails, labels)

@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 
 from galaxyml.page import markup
+from galaxyml.page.events import TURNS, refusal
 from galaxyml.page.example_buttons import TO_ANSWER, example_buttons, pressed
 from galaxyml.page.examples import Example
 from galaxyml.page.pictures import Asked, Pictures
-from galaxyml.page.request_timeout import TURNS, Patience, refused
 from galaxyml.page.upload_field import upload_field
 from galaxyml.page.uploads import MOST_BYTES, MOST_PIXELS, received
 
@@ -21,9 +21,9 @@ LIMITS = (
 )
 
 
-def picture_tab(model: Pictures, shown: Sequence[Example], patience: Patience) -> None:
+def picture_tab(model: Pictures, shown: Sequence[Example]) -> None:
     """Adds it to the page that is being built."""
-    choices = [(name, column) for column, name in model.answers.outputs.items()]
+    choices = [(name, column) for column, name in model.outputs.items()]
     with gr.Row(elem_classes="gx-row"):
         with gr.Column(scale=4, min_width=300):
             upload = upload_field("Upload a picture of a galaxy")
@@ -33,7 +33,7 @@ def picture_tab(model: Pictures, shown: Sequence[Example], patience: Patience) -
             said = gr.HTML(
                 markup.paragraph("Upload a picture, or choose an example.", "gx-empty"), elem_classes="gx-said"
             )
-            gr.HTML(markup.paragraph(model.answers.promise, "gx-note"))
+            gr.HTML(markup.paragraph(model.predictor.kind.promise, "gx-note"))
             with gr.Column(visible=False, elem_classes="gx-why") as why:
                 gr.HTML("<h3>Where the net looked</h3>")
                 output = gr.Dropdown(choices, label="for the answer", elem_classes="gx-output")
@@ -46,14 +46,14 @@ def picture_tab(model: Pictures, shown: Sequence[Example], patience: Patience) -
     def answered(path: Path) -> Iterator[tuple[Any, ...]]:
         """The numbers first, then where the net looked, then the neighbours."""
         try:
-            asked = patience(lambda: model.ask(received(path)))
-            column, wait = model.answers.explained(asked.table), markup.waiting("A moment …")
+            asked = model.ask(received(path))
+            column, wait = model.explained(asked), markup.waiting("A moment …")
             yield model.shown(asked), gr.Column(visible=True), gr.Dropdown(value=column), wait, wait, asked
             same = (gr.skip(), gr.skip(), gr.skip())
-            yield *same, patience(model.looked, asked, column), gr.skip(), gr.skip()
-            yield *same, gr.skip(), patience(model.alike, asked), gr.skip()
+            yield *same, model.looked(asked, column), gr.skip(), gr.skip()
+            yield *same, gr.skip(), model.alike(asked), gr.skip()
         except Exception as error:  # a visitor gets a sentence, whatever it is
-            yield refused(error, path), gr.Column(visible=False), gr.skip(), "", "", None
+            yield refusal(error, path), gr.Column(visible=False), gr.skip(), "", "", None
 
     def ask(path: str | None) -> Iterator[tuple[Any, ...]]:
         if path is not None:
@@ -67,9 +67,9 @@ def picture_tab(model: Pictures, shown: Sequence[Example], patience: Patience) -
         if asked is None:
             return markup.paragraph("The picture is not kept any more: upload it again.", "gx-note")
         try:
-            return patience(model.looked, asked, column)
+            return model.looked(asked, column)
         except Exception as error:  # a visitor gets a sentence, whatever it is
-            return refused(error)
+            return refusal(error)
 
     upload.upload(ask, upload, [upload, *results], api_name="ask", **TURNS)
     buttons.click(ask_example, None, results, api_visibility="private", **TURNS)

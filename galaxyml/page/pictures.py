@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from galaxyml.data.images.views import plain
-from galaxyml.inference.predictor import Predictor
+from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.page import explain, markup
-from galaxyml.page.answers import Answers
+from galaxyml.page.answers import answer, first_row
 from galaxyml.page.nearest import TrainingSet, by_features, compared, training_set
-from galaxyml.page.questions import in_words
 from galaxyml.page.uploads import Received
 
 NEIGHBOURS = 8
@@ -37,45 +36,47 @@ class Pictures:
     """A run of pictures that can be asked.
 
     Args:
-        source: Folder of a run, of a sweep whose folds were joined, or a bundle.
+        predictor: The run.
+        source: Its folder, or the bundle.
 
     Attributes:
-        predictor: The run.
-        answers: Shows what it says.
+        outputs: Columns that may be explained, and what they are called.
         training: Galaxies that it learnt from, or a sentence why there are none.
 
-    Raises:
-        UserError: If it is none of these, or not finished.
     """
 
-    def __init__(self, source: Path) -> None:
-        self.predictor = Predictor(source)
-        self.answers = Answers(self.predictor)
-        self.training: TrainingSet | str = training_set(self.predictor, source, self._caption)
+    def __init__(self, predictor: ImagePredictor, source: Path) -> None:
+        self.predictor = predictor
+        self.outputs = predictor.kind.output_names()
+        self.training: TrainingSet | str = training_set(predictor, source)
 
     def ask(self, received: Received) -> Asked:
         """What the run says of a picture."""
         framed = [torch.from_numpy(framing.frame(received.picture).copy())[None] for framing in self.predictor.framings]
         first = self.predictor.members[0].framing
         image = plain(framed[self.predictor.framings.index(first)], first.size)
-        return Asked(image, self.predictor.say([received.name], framed), received.notes)
+        return Asked(image, self.predictor.predict_framed([received.name], framed), received.notes)
 
     def shown(self, asked: Asked) -> str:
         """The HTML of what is said."""
         notes = "".join(markup.paragraph(note, "gx-note") for note in asked.notes)
-        return f"{notes}{self.answers.shown(asked.table)}"
+        return f"{notes}{answer(self.predictor.kind, asked.table)}"
+
+    def explained(self, asked: Asked) -> str:
+        """The output that is explained unless another one is asked for."""
+        return self.predictor.kind.view(first_row(asked.table)).explained
 
     def looked(self, asked: Asked, output: str | None = None) -> str:
         """The HTML of where the net looked.
 
         Args:
-            asked: The picture.
-            output: Which of `answers.outputs`; None for the likeliest.
+            asked: The image.
+            output: Which of `outputs`; None for the likeliest.
         """
-        output = output if output in self.answers.outputs else self.answers.explained(asked.table)
+        output = output if output is not None and output in self.outputs else self.explained(asked)
         place = list(self.predictor.columns).index(output)
-        found = explain.attribution(self.predictor.members[0].predictor, asked.image, place)
-        name = self.answers.outputs[output]
+        found = explain.attribution(self.predictor.members[0].model, asked.image, place)
+        name = self.outputs[output]
         pictures = (
             (explain.shown(asked.image), "The picture as the net saw it", "as the net saw it"),
             (explain.overlaid(asked.image, explain.heat(found)), f"Where the net looked for {name}", f"for: {name}"),
@@ -102,12 +103,3 @@ class Pictures:
             f"Of {len(self.training.labels):,} galaxies that it learnt from, the most alike by {how}, nearest first."
         )
         return f'<ul class="gx-alike">{cards}</ul>{markup.paragraph(among, "gx-note")}'
-
-    def _caption(self, row: dict) -> str:
-        """What is known of a galaxy of the training set, in words."""
-        if self.answers.classes:
-            return self.answers.classes[int(row["label"])]
-        if self.answers.questions:
-            return in_words(self.answers.questions, row)
-        known = [(name, row[name]) for name in self.predictor.columns if name in row]
-        return ", ".join(f"{name} {value:.3g}" for name, value in known[:3])

@@ -4,24 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from omegaconf import OmegaConf
+
 import galaxyml
 from galaxyml.data.source import Simulated
+from galaxyml.inference.predictor import Predictor
+from galaxyml.kinds import Kind
 from galaxyml.page import markup
 from galaxyml.reports import references
-from galaxyml.runs.run_dir import RunDir
 
-# What a run is judged by, the first that it has: its metric, and the metric in words.
-SCORES = {
-    "test/accuracy": "accuracy",
-    "val/accuracy": "accuracy",
-    "test/rmse": "RMSE of the fractions",
-    "val/rmse": "RMSE of the fractions",
-    "test/r2": "share of the variance that is told (R2)",
-    "val/r2": "share of the variance that is told (R2)",
-    "survey/roc_auc": "area under the ROC curve of unknown objects",
-    "test/roc_auc": "area under the ROC curve of unknown objects",
-}
-SPLITS = {"test": "test", "val": "validation", "survey": "survey"}
+SPLITS = {"survey": "survey", "test": "test", "val": "validation"}  # a run is judged by the first that it has
 CITE = f"The galaxyml developers, galaxyml {galaxyml.__version__} (CITATION.cff)"
 
 
@@ -47,28 +39,25 @@ class About:
         return f'<h2>{markup.text(self.question)}</h2><dl class="gx-facts">{facts}</dl>'
 
 
-def about(run: RunDir) -> About:
-    """What is known of a finished run, or of a bundle that is laid out as one."""
-    config, made = run.nets()[0].config, run.provenance()
-    nets = len(run.nets())
+def about(predictor: Predictor) -> About:
+    """What is known of a predictor."""
+    run, nets = predictor.run, len(predictor.description["nets"])
+    made = run.provenance()
     source = made["data"].get("source", "files that are not named")
     facts = {
-        "model": f"{_net(config.module.net)}{f', mean of {nets} nets' if nets > 1 else ''}",
+        "model": f"{predictor.model}{f', mean of {nets} nets' if nets > 1 else ''}",
         "learnt from": source,
-        "score": _score(run.metrics()),
+        "score": _score(predictor.kind, run.metrics()),
         "made by": f"galaxyml {made['versions']['galaxyml']}, commit {str(made.get('commit') or 'not known')[:8]}",
     }
-    cite = "; ".join(references.of_data(config, source == Simulated.name)) or "the authors of the data"
-    return About(references.invitation(config), {name: fact for name, fact in facts.items() if fact}, cite)
+    task = OmegaConf.create({"task": predictor.task})
+    cite = "; ".join(references.of_data(task, source == Simulated.name)) or "the authors of the data"
+    return About(references.invitation(task), {name: fact for name, fact in facts.items() if fact}, cite)
 
 
-def _net(net: Mapping[str, Any]) -> str:
-    size = f", {net['size']} px" if net.get("size") else ""
-    return f"{net.get('name') or str(net['_target_']).rpartition('.')[2]}{size}"
-
-
-def _score(metrics: Mapping[str, Any]) -> str:
-    for name, words in SCORES.items():
-        if isinstance(value := metrics.get(name), int | float):
-            return f"{words} {value:.3f} on {SPLITS[name.partition('/')[0]]} objects"
+def _score(kind: Kind, metrics: Mapping[str, Any]) -> str:
+    metric = kind.words.main
+    for split, word in SPLITS.items():
+        if isinstance(value := metrics.get(f"{split}/{metric}"), int | float):
+            return f"{kind.words.label(metric)} {value:.3f} on {word} objects"
     return ""

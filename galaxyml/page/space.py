@@ -15,7 +15,6 @@ def serve_folder(folder: Path) -> None:
         folder: As `galaxyml.page.export` writes it. A Space says by `GRADIO_SERVER_NAME` and `GRADIO_SERVER_PORT` where
             it listens; elsewhere it is this machine alone.
     """
-    port = os.environ.get("GRADIO_SERVER_PORT")
     on_space = "SPACE_ID" in os.environ  # which Hugging Face sets
     host = os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if on_space else LOOPBACK)
     try:
@@ -24,6 +23,6 @@ def serve_folder(folder: Path) -> None:
             raise UserError(
                 f"{folder} has no runs/*/model.zip. Export it again: python -m galaxyml page RUN --export …"
             )
-        serve(bundles, host, int(port) if port else 7860 if on_space else None)
+        serve(bundles, host)
     except UserError as error:
         sys.exit(f"error: {error}")

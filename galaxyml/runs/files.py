@@ -7,16 +7,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from galaxyml.runs.errors import DataError
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # on Windows, where `file_lock` then locks nothing; mypy takes the name for a module
-    fcntl = None  # type: ignore[assignment]
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -104,31 +99,22 @@ def unwritable(path: Path, error: OSError, advice: str) -> DataError:
 def file_lock(path: Path) -> Iterator[None]:
     """Lets one process of this machine at a time make what several need, as runs of a sweep do that begin at once.
 
-    Whether it is there now is to be looked at within. The system gives the lock back when the process ends, however it
-    ends.
+    Whether it exists now is to be checked within. The lock ends with the process, however that ends.
 
     Args:
         path: Final file or folder; the lock is a file beside it.
     """
-    lock = path.with_name(f".{path.name}.lock")
-    if fcntl is None:  # several make it, and one is kept
-        yield
-        return
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w")
-    except OSError as error:
-        if error.errno not in _REASONS:
-            raise
-        yield  # where nothing can be written, what writes it says so better
-        return
-    with file:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock.acquire(blocking=False))
+        except Timeout:
             print(f"Another process is making {path}; this one waits for it.", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks: both make it, and one is kept
+            stack.enter_context(lock.acquire())
+        except OSError:  # no locks, or nothing can be written, which what writes it says better
             pass
         yield
 

@@ -87,17 +87,20 @@ def test_numbers_are_learnt_judged_compared_and_predicted(
 def _on_the_page(run: Path, picture: Path) -> None:
     """The page shows numbers with their intervals, and promises nothing about votes."""
     pytest.importorskip("captum")
+    from galaxyml.inference import load
+    from galaxyml.inference.image_predictor import ImagePredictor
     from galaxyml.page.pictures import Pictures
     from galaxyml.page.provenance_tab import about
     from galaxyml.page.uploads import received
-    from galaxyml.runs.run_dir import RunDir
 
-    pictures = Pictures(run)
+    predictor = load(run)
+    assert isinstance(predictor, ImagePredictor)
+    pictures = Pictures(predictor, run)
     asked = pictures.ask(received(picture))
     row = asked.table.iloc[0]
     assert f"{row['r90']:.4g}</data> <small>{row['r90_low95']:.4g} to {row['r90_high95']:.4g}" in pictures.shown(asked)
-    assert "volunteers" not in pictures.answers.promise
-    assert "(R2)" in about(RunDir(run)).shown()
+    assert "volunteers" not in predictor.kind.promise
+    assert "R2" in about(predictor).shown()
 
 
 def test_fractions_of_a_tree_of_ones_own_obey_it(command: Command, own: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a finished run says of other pictures, as users ask it."""
+"""What a finished run predicts for new images, as users ask it."""
 
 import re
 import shutil
@@ -115,7 +115,7 @@ def test_pictures_of_any_kind_and_bad_ones(command: Command, ask: Command, tmp_p
     (tmp_path / "paths.csv").write_text("path\nmine/deep/grey.png\nmine/gone.jpg\n")
     status, said = ask(run, tmp_path / "mine", tmp_path / "paths.csv", "--out", tmp_path / "out" / "p.csv")
     assert status == 0, said
-    assert "2 of 7 pictures cannot be read: " in said
+    assert "2 of 7 images cannot be read: " in said
     assert "broken.jpg is not a picture" in said
     assert "gone.jpg is not there" in said
     found = pd.read_csv(tmp_path / "out" / "p.csv")
@@ -134,13 +134,13 @@ def test_pictures_of_any_kind_and_bad_ones(command: Command, ask: Command, tmp_p
         "class",
         "confidence",
         "classes",
-        "distance",
-        "unlike",
+        "ood_distance",
+        "ood",
     }
 
     status, said = ask(run, tmp_path / "mine", "--out", tmp_path / "q.csv", "--on-error", "stop")
     assert status == 1
-    assert "A picture cannot be read: " in said
+    assert "An image cannot be read: " in said
     assert not (tmp_path / "q.csv").exists()
     pattern = str(tmp_path / "mine" / "*" / "*.png")
     assert ask(run, pattern, "--out", tmp_path / "q.csv")[0] == 0
@@ -157,11 +157,11 @@ def test_what_cannot_be_predicted_is_told(command: Command, ask: Command, spiral
         file["x"] = np.zeros(3)
     cases = [
         (["nothing/*.jpg"], "p.csv", r"No file matches 'nothing/\*\.jpg'"),
-        (["empty"], "p.csv", "empty: the folder holds no pictures"),
+        (["empty"], "p.csv", "empty: the folder holds no images"),
         (["list.csv"], "p.csv", r"list\.csv has no column path or image or file or filename; it has a, b"),
         (["blank.csv"], "p.csv", r"blank\.csv, line 3: path is empty"),
         (["gone.csv"], "p.csv", r"gone\.csv is missing"),
-        (["gone.jpg"], "p.csv", "None of the pictures can be read, so nothing was written"),
+        (["gone.jpg"], "p.csv", "None of the 1 images can be read: gone.jpg is not there"),
         (["bad.h5"], "p.csv", r"bad\.h5 cannot be read as HDF5"),
         (["other.h5"], "p.csv", r"other\.h5 has no images of shape \(N, H, W, 3\) and type uint8; it has x"),
         (["gone.jpg"], "p.txt", r"--out p\.txt: it must end in \.csv or \.parquet"),
@@ -190,8 +190,8 @@ def test_pictures_of_another_survey_are_predicted_and_look_stranger(
     found = pd.read_parquet(table)
     decals = found["path"].str.contains("#")
     np.testing.assert_allclose(found[["elliptical", "spiral"]].sum(axis=1), 1)
-    assert found.loc[decals, "distance"].median() > found.loc[~decals, "distance"].median()
-    assert found.loc[decals, "unlike"].mean() > found.loc[~decals, "unlike"].mean()
+    assert found.loc[decals, "ood_distance"].median() > found.loc[~decals, "ood_distance"].median()
+    assert found.loc[decals, "ood"].mean() > found.loc[~decals, "ood"].mean()
 
 
 def test_unlike_pictures_are_flagged(command: Command, ask: Command, spirals_sky: Path, tmp_path: Path) -> None:
@@ -200,5 +200,5 @@ def test_unlike_pictures_are_flagged(command: Command, ask: Command, spirals_sky
     shutil.copy(next((spirals_sky / "images").iterdir()), tmp_path / "galaxy.jpg")
     assert ask(run, tmp_path / "noise.png", tmp_path / "galaxy.jpg", "--out", tmp_path / "p.csv")[0] == 0
     noise, galaxy = pd.read_csv(tmp_path / "p.csv").to_dict("records")
-    assert noise["unlike"]
-    assert noise["distance"] > galaxy["distance"]
+    assert noise["ood"]
+    assert noise["ood_distance"] > galaxy["ood_distance"]

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxyml.inference import predict
+from galaxyml.inference import load, predict
+from galaxyml.inference.light_curve_predictor import LightCurvePredictor
 from galaxyml.page import examples
 from galaxyml.page.curve_uploads import MOST_OBJECTS
 from galaxyml.page.curves import Curves, Plane
@@ -26,7 +27,9 @@ def run(page_run: Make) -> Path:
 
 @pytest.fixture(scope="module")
 def model(run: Path) -> Curves:
-    return Curves(RunDir(run))
+    predictor = load(run)
+    assert isinstance(predictor, LightCurvePredictor)
+    return Curves(predictor)
 
 
 @pytest.fixture

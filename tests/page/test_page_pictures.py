@@ -14,7 +14,10 @@ from torch import nn
 
 from galaxyml.data.images.decode import open_picture
 from galaxyml.data.images.views import plain
-from galaxyml.inference import bundle, predict
+from galaxyml.inference import bundle, load, predict
+from galaxyml.inference.image_predictor import ImagePredictor
+from galaxyml.kinds.classes import Classes
+from galaxyml.kinds.view import View
 from galaxyml.page import explain, nearest
 from galaxyml.page.nearest import TrainingSet
 from galaxyml.page.pictures import Pictures
@@ -25,13 +28,19 @@ pytestmark = pytest.mark.usefixtures("apart")
 Make = Callable[[str], Path]
 
 
+def opened(source: Path) -> Pictures:
+    predictor = load(source)
+    assert isinstance(predictor, ImagePredictor)
+    return Pictures(predictor, source)
+
+
 @pytest.fixture(scope="module")
 def model(page_run: Make, sky: Path) -> Callable[[str], Pictures]:
     made: dict[str, Pictures] = {}
 
     def of(task: str) -> Pictures:
         if task not in made:
-            made[task] = Pictures(page_run(task))
+            made[task] = opened(page_run(task))
         return made[task]
 
     return of
@@ -51,7 +60,7 @@ def test_the_numbers_are_those_of_predict_to_the_last_bit(
     source, shown = page_run(task), model(task)
     if as_bundle:
         bundle.write(source, tmp_path / "model.zip")
-        source, shown = tmp_path / "model.zip", Pictures(tmp_path / "model.zip")
+        source, shown = tmp_path / "model.zip", opened(tmp_path / "model.zip")
     for path in galaxies[:2]:
         predict.main([str(source), str(path), "--out", str(tmp_path / "p.parquet"), "--interval", "all"])
         expected = pd.read_parquet(tmp_path / "p.parquet").drop(columns="path")
@@ -59,14 +68,16 @@ def test_the_numbers_are_those_of_predict_to_the_last_bit(
         pd.testing.assert_frame_equal(asked.table.drop(columns="path"), expected, check_exact=True)
         html, said = shown.shown(asked), expected.iloc[0]
         values = numbers(html)
-        if shown.answers.classes:
-            assert values == {name: said[name] for name in shown.answers.classes}
+        kind = shown.predictor.kind
+        if isinstance(kind, Classes):
+            assert values == {name: said[name] for name in kind.classes}
             assert all(name in html for name in str(said["classes"]).split("|"))
         else:
-            assert shown.answers.questions is not None
+            view: View = kind.view({str(name): value for name, value in said.items()})
             every = [float(value) for value in re.findall(r'<data value="([^"]+)">', html)]
-            columns = [column for question in shown.answers.questions.asked for column in question.columns]
-            assert sorted(every) == sorted(said[column] for column in columns)
+            assert sorted(every) == sorted(bar.share for chart in (*view.charts, *view.others) for bar in chart.bars)
+            ends = [name for name in map(str, expected) if "_low" in name or "_high" in name]
+            assert len(every) == len(expected.columns) - len(ends) - 2
 
 
 def test_intervals_stand_beside_fractions(model: Callable[[str], Pictures], galaxies: list[Path]) -> None:
@@ -79,7 +90,7 @@ def test_a_picture_unlike_the_training_set_is_told(model: Callable[[str], Pictur
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     shown = model("spirals")
     asked = shown.ask(Received("noise.png", Image.fromarray(noise)))
-    assert asked.table["unlike"].item()
+    assert asked.table["ood"].item()
     assert "Unlike the training set" in shown.shown(asked)
 
 
@@ -94,7 +105,7 @@ def test_attributions_sum_to_what_the_output_gains_from_sky_to_picture(
     model: Callable[[str], Pictures], galaxies: list[Path]
 ) -> None:
     shown = model("spirals")
-    predictor = shown.predictor.members[0].predictor
+    predictor = shown.predictor.members[0].model
     for path in galaxies[:3]:
         image = shown.ask(received(path)).image
         with torch.no_grad():
@@ -122,7 +133,7 @@ def test_the_map_shows_the_place_that_a_net_depends_on() -> None:
 def test_other_outputs_can_be_explained(model: Callable[[str], Pictures], galaxies: list[Path]) -> None:
     shown = model("galaxyzoo")
     asked = shown.ask(received(galaxies[0]))
-    assert shown.looked(asked) == shown.looked(asked, shown.answers.explained(asked.table))
+    assert shown.looked(asked) == shown.looked(asked, shown.explained(asked))
     assert shown.looked(asked, "Class8.6") != shown.looked(asked)
     assert shown.looked(asked, "nonsense") == shown.looked(asked)
 
@@ -141,7 +152,7 @@ def test_a_training_galaxy_is_most_like_itself(task: str, page_run: Make, model:
     assert likeness == pytest.approx(1, abs=1e-4)
     assert second < likeness
     assert place == 3
-    label = shown._caption({str(name): value for name, value in row.items()})
+    label = shown.predictor.kind.known({str(name): value for name, value in row.items()})
     assert shown.training.labels[place] == label
     assert label in shown.alike(asked)
 
@@ -166,7 +177,7 @@ def test_a_second_page_of_a_run_takes_over_what_the_first_one_kept(
         raise AssertionError("it is made anew")
 
     monkeypatch.setattr(nearest, "_made", never)
-    again = Pictures(page_run("spirals")).training
+    again = opened(page_run("spirals")).training
     assert isinstance(first, TrainingSet)
     assert isinstance(again, TrainingSet)
     assert again.labels == first.labels
@@ -181,7 +192,7 @@ def test_where_the_training_pictures_are_gone_a_sentence_says_so(
     made = RunDir.provenance
     gone = {"folder": str(tmp_path / "gone")}
     monkeypatch.setattr(RunDir, "provenance", lambda run: made(run) | {"data": made(run)["data"] | gone})
-    shown = Pictures(page_run("spirals"))
+    shown = opened(page_run("spirals"))
     assert isinstance(shown.training, str)
     assert "not on this machine" in shown.training
     assert str(tmp_path) not in shown.training
@@ -191,19 +202,19 @@ def test_a_bundle_says_that_it_has_no_training_pictures_or_reads_them_from_besid
     page_run: Make, model: Callable[[str], Pictures], galaxies: list[Path], tmp_path: Path
 ) -> None:
     bundle.write(page_run("spirals"), tmp_path / "model.zip")
-    bare = Pictures(tmp_path / "model.zip")
+    bare = opened(tmp_path / "model.zip")
     assert "as one file" in bare.alike(bare.ask(received(galaxies[0])))
     kept = model("spirals").training
     assert isinstance(kept, TrainingSet)
     kept.write(tmp_path / nearest.FILE)
-    with_them = Pictures(tmp_path / "model.zip")
+    with_them = opened(tmp_path / "model.zip")
     asked = with_them.ask(received(galaxies[0]))
     assert with_them.alike(asked) == model("spirals").alike(asked)
 
 
 def test_nets_without_features_are_compared_by_looks() -> None:
     class Member:
-        predictor = PredictionModule(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)))
+        model = PredictionModule(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)))
 
     member: Any = Member()
     pixels = torch.randint(0, 256, (5, 16, 16, 3), dtype=torch.uint8)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from galaxyml.inference import load
 from galaxyml.page import examples
 from galaxyml.page.app import titles
 from galaxyml.page.provenance_tab import about
@@ -19,7 +20,7 @@ Make = Callable[[str], Path]
 
 
 def test_a_run_is_told_by_its_net_data_and_score(page_run: Make) -> None:
-    told = about(RunDir(page_run("galaxyzoo")))
+    told = about(load(page_run("galaxyzoo")))
     metrics = RunDir(page_run("galaxyzoo")).metrics()
     assert told.facts["model"] == "GalaxyCNN, mean of 2 nets"
     assert told.facts["learnt from"] == "real files"
@@ -28,10 +29,10 @@ def test_a_run_is_told_by_its_net_data_and_score(page_run: Make) -> None:
 
 
 def test_tabs_of_equal_tasks_are_told_apart(page_run: Make, tmp_path: Path) -> None:
-    one, other = RunDir(page_run("galaxyzoo")), RunDir(page_run("spirals"))
-    sources = [one.path, other.path, one.path / "fold-1"]
+    one, other = load(page_run("galaxyzoo")), load(page_run("spirals"))
+    sources = [one.run.path, other.run.path, one.run.path / "fold-1"]
     assert titles(sources[:2], [one, other]) == ["galaxyzoo", "spirals"]
-    assert titles(sources, [one, other, RunDir(sources[2])]) == ["galaxyzoo: mine", "spirals", "galaxyzoo: fold-1"]
+    assert titles(sources, [one, other, load(sources[2])]) == ["galaxyzoo: mine", "spirals", "galaxyzoo: fold-1"]
 
 
 @pytest.mark.parametrize(

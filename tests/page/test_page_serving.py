@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxyml.page import serving
+from galaxyml.inference import load
+from galaxyml.inference.image_predictor import ImagePredictor
+from galaxyml.page import app, serving
 from galaxyml.page.pictures import Pictures
 from galaxyml.page.uploads import received
 from galaxyml.runs.errors import UserError
@@ -42,7 +44,7 @@ ANSWER = ".gx-verdict:visible, .gx-refusal:visible"
 @pytest.fixture(scope="module")
 def address(page_run: Make) -> Iterator[str]:
     """The page of three runs."""
-    with serving.served([page_run("galaxyzoo"), page_run("spirals"), page_run("plasticc")], age=3600) as found:
+    with serving.served([page_run("galaxyzoo"), page_run("spirals"), page_run("plasticc")]) as found:
         yield found
 
 
@@ -84,6 +86,12 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     assert failed == []
 
 
+def shown_by(run: Path) -> Pictures:
+    predictor = load(run)
+    assert isinstance(predictor, ImagePredictor)
+    return Pictures(predictor, run)
+
+
 def upload(page: Any, path: Path) -> str:
     """Uploads a file into the first tab; gives the text of the answer."""
     page.locator("input[type=file]").first.set_input_files(str(path))
@@ -97,7 +105,7 @@ def test_an_uploaded_galaxy_gets_its_numbers_reasons_and_neighbours(
     page = visit()
     upload(page, galaxies[0])
     page.wait_for_selector(".gx-alike img")
-    shown = Pictures(page_run("galaxyzoo"))
+    shown = shown_by(page_run("galaxyzoo"))
     row = shown.ask(received(galaxies[0])).table.iloc[0]
     values = page.eval_on_selector_all("data", "found => found.map(each => Number(each.value))")
     assert row["Class1.1"] in values
@@ -166,7 +174,7 @@ def test_what_is_no_picture_gets_a_sentence_and_the_next_one_its_answer(
 
 
 def test_two_at_once_get_their_own_answers(visit: Callable[..., Any], page_run: Make, galaxies: list[Path]) -> None:
-    shown = Pictures(page_run("galaxyzoo"))
+    shown = shown_by(page_run("galaxyzoo"))
     pages = [visit(), visit()]
     for page, path in zip(pages, galaxies[:2], strict=True):
         page.locator("input[type=file]").first.set_input_files(str(path))
@@ -179,7 +187,7 @@ def test_two_at_once_get_their_own_answers(visit: Callable[..., Any], page_run: 
 def test_of_fifty_at_once_none_is_lost_and_each_gets_their_own(address: str, page_run: Make, many: list[Path]) -> None:
     from gradio_client import Client, handle_file
 
-    shown = Pictures(page_run("galaxyzoo"))
+    shown = shown_by(page_run("galaxyzoo"))
     client = Client(address, verbose=False, analytics_enabled=False)
     jobs = [client.submit(handle_file(path), api_name="/ask") for path in many]
     found = [job.result(timeout=120) for job in jobs]
@@ -272,24 +280,20 @@ def test_an_address_in_the_place_of_a_file_is_not_fetched(address: str) -> None:
     assert asked == []
 
 
-def test_old_uploads_are_removed_and_the_others_kept(tmp_path: Path) -> None:
-    stopped = threading.Event()
-    old, new, own = (tmp_path / name for name in ("old", "new", "own"))
-    for path in (old, new, own):
-        path.write_text("x")
-    for path in (old, own):
-        os.utime(path, (time.time() - 100, time.time() - 100))
-    sweeper = threading.Thread(target=serving._sweep, args=(tmp_path, {own}, 0.2, stopped))
-    os.utime(new, (time.time() + 100, time.time() + 100))
-    sweeper.start()
-    deadline = time.monotonic() + 10
-    while old.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    stopped.set()
-    sweeper.join()
-    assert not old.exists()
-    assert new.exists()
-    assert own.exists()
+def test_old_uploads_are_removed(
+    page_run: Make, galaxies: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from gradio_client import Client, handle_file
+
+    monkeypatch.setattr(app, "SWEEP", (1, 1))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with serving.served([page_run("spirals")]) as found:
+        client = Client(found, verbose=False, analytics_enabled=False)
+        client.predict(handle_file(galaxies[0]), api_name="/ask")
+        deadline = time.monotonic() + 20
+        while (left := list(tmp_path.glob(f"galaxyml-page-*/**/{galaxies[0].name}"))) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert left == []
 
 
 def test_a_closed_page_leaves_no_uploads(page_run: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -301,39 +305,26 @@ def test_a_closed_page_leaves_no_uploads(page_run: Make, monkeypatch: pytest.Mon
     assert os.environ.get("GRADIO_TEMP_DIR") == before
 
 
-def test_a_port_that_is_taken_is_told_and_the_next_free_one_is_found() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"--port {port}"):
-            serving.check_port("127.0.0.1", port)
-        assert serving.free_port("127.0.0.1", port) > port
-    with pytest.raises(UserError, match="from 1 to 65535"):
-        serving.check_port("127.0.0.1", 99_999)
-    for host in ("no.such.host.invalid", "192.0.2.1"):
-        with pytest.raises(UserError, match="no such address"):
-            serving.check_port(host, 9000)
-
-
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of Gradio's launch that failed
-def test_a_port_that_another_page_takes_meanwhile_is_passed_over(
+def test_a_port_that_is_taken_is_told_and_the_next_free_one_is_found(
     page_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as other:
         other.bind((serving.LOOPBACK, 0))
         other.listen()
         taken = other.getsockname()[1]
-        asked: list[int] = []
+        with (
+            pytest.raises(UserError, match=f"--port {taken}: another program uses it"),
+            serving.served([page_run("spirals")], port=taken),
+        ):
+            pass
+        monkeypatch.setattr("gradio.http_server.INITIAL_PORT_VALUE", taken)
+        with serving.served([page_run("spirals")]) as found:
+            assert urllib.request.urlopen(found).status == 200
+            assert f":{taken}/" not in found
+    gc.collect()  # here, where Gradio's warnings of sockets are not wanted
 
-        def seen_free(host: str, first: int = serving.FIRST_PORT) -> int:
-            asked.append(first)
-            return taken if len(asked) == 1 else find(host, first)
 
-        find = serving.free_port
-        monkeypatch.setattr(serving, "free_port", seen_free)
-        with serving.served([page_run("spirals")]) as address:
-            assert urllib.request.urlopen(address).status == 200
-            assert f":{taken}/" not in address
-        assert asked == [serving.FIRST_PORT, taken + 1]
-    gc.collect()  # here, where that warning is not wanted
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_an_address_that_this_machine_does_not_have_is_told(host: str) -> None:
+    with pytest.raises(UserError, match="no such address"):
+        serving.check_host(host)

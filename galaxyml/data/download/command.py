@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from galaxyml.data.download import manifest
-from galaxyml.data.download.download import Part, Remote, download, file_digest
+from galaxyml.data.download.download import Remote, file_digest
 from galaxyml.data.download.manifest import Dataset, File
 from galaxyml.data.download.remotes import Remotes, licence
-from galaxyml.data.download.server import Patience, open_session
+from galaxyml.data.download.server import RetryPolicy, open_session
 from galaxyml.data.download.store import State, Store, holding
 from galaxyml.runs.errors import DataError
 from galaxyml.runs.files import check_space, file_lock, free_space
@@ -27,7 +27,7 @@ examples:
 
 Run the same command again after a break: it goes on where it was."""
 
-PATIENCE = Patience()
+RETRIES = RetryPolicy()
 MIRROR = "GALAXYML_MIRROR"
 ADVICE = "Free some space, or choose another folder by --to."
 THERE = (State.WHOLE, State.OWN)
@@ -85,7 +85,7 @@ def fetch(store: Store, chosen: Sequence[Dataset], datasets: dict[str, Dataset],
     everywhere = manifest.places(datasets.values())
     if lacking:
         with open_session() as session:
-            remotes = Remotes(session, PATIENCE, mirror)
+            remotes = Remotes(session, RETRIES, mirror)
             wanted = [file for file in lacking if holding(store, file, everywhere[file]) is None]
             found = {file: remotes.find(file) for file in wanted}
             if found:
@@ -177,7 +177,7 @@ def _bring(store: Store, remotes: Remotes, remote: Remote, file: File, place: st
         if remote.digest not in (None, digest):
             path.unlink()
     if not path.is_file():
-        digest = download(remotes.session, remote, path, remotes.patience)
+        digest = remotes.download(remote, file, path)
     store.put(path, digest, file, place)
     print(f"{store.root / place}: whole ({digest if remote.digest else 'no digest is published; kept for --check'}).")
     return place
@@ -201,7 +201,7 @@ def _announce(store: Store, chosen: Sequence[Dataset], found: dict[File, Remote]
         print(f"  {source.title}, {source.page}")
         for file, remote in files.items():
             size = remote.size or remote.about or 0
-            part = Part(store.download_path(file)).size
+            part = store.partial_size(file)
             here = f", {_bytes(part)} of it are here" if part else ""
             print(f"    {file.name}  {_bytes(size) if size else 'size unknown'}{here}")
             becomes = int(file.unpacked or size) if file.unpack else 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxyml.data.download.server import Patience, TransientError, answer, host, patiently, plain
+from galaxyml.data.download.server import RetryPolicy, TransientError, answer, host, plain, retried
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.runs.files import unwritable, write_json
 from galaxyml.runs.progress import transfer
@@ -47,7 +47,7 @@ class Remote:
     licence: str | None = None
 
 
-class Part:
+class PartialFile:
     """What has been downloaded of a file, beside which is written of which version of the file it is.
 
     Args:
@@ -83,7 +83,7 @@ class Part:
         self.begin(None)
 
 
-def download(session: "Session", remote: Remote, path: Path, patience: Patience) -> str:
+def download(session: "Session", remote: Remote, path: Path, policy: RetryPolicy) -> str:
     """Downloads a file, going on with what an earlier attempt has left.
 
     Args:
@@ -91,7 +91,7 @@ def download(session: "Session", remote: Remote, path: Path, patience: Patience)
         remote: The file.
         path: Appears when the file is whole and has its digest. Until then `….part` stands beside it, which is kept
             when the download is broken off.
-        patience: How long the server is waited for.
+        policy: How long the server is waited for.
 
     Returns:
         Its digest: the known one, or the SHA-256 of what came.
@@ -99,18 +99,16 @@ def download(session: "Session", remote: Remote, path: Path, patience: Patience)
     Raises:
         UserError: If the server cannot be reached, has no such file, or sends another one, or the disk is full.
     """
-    part = Part(path)
+    part = PartialFile(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with transfer(remote.name, remote.size, part.size) as shown:
-            patiently(
-                lambda: _attempt(session, remote, part, patience, shown), remote.name, patience, lambda: part.size
-            )
+            retried(lambda: _attempt(session, remote, part, policy, shown), remote.name, policy, lambda: part.size)
         digest = _verified(remote, part)
         os.replace(part.path, path)
         part.clear()
-    except TransientError as trouble:
-        raise UserError(_given_up(remote, part, trouble)) from None
+    except TransientError as error:
+        raise UserError(given_up(remote.name, part.size, error)) from None
     except OSError as error:
         raise unwritable(path, error, ADVICE) from error
     return digest
@@ -134,7 +132,9 @@ def file_digest(path: Path, algorithm: str) -> str:
     return f"{algorithm}:{found.hexdigest()}"
 
 
-def _attempt(session: "Session", remote: Remote, part: Part, patience: Patience, shown: Callable[[int], None]) -> None:
+def _attempt(
+    session: "Session", remote: Remote, part: PartialFile, policy: RetryPolicy, shown: Callable[[int], None]
+) -> None:
     """Brings the rest of the file; raises TransientError if it ends before the file does."""
     there, version = part.size, part.version
     if there and remote.size == there:
@@ -142,7 +142,7 @@ def _attempt(session: "Session", remote: Remote, part: Part, patience: Patience,
     ranged = {}
     if there and version is not None:
         ranged = {"Range": f"bytes={there}-", "If-Range": version}
-    with answer(session, remote.address(), patience, **ranged) as response:
+    with answer(session, remote.address(), policy, **ranged) as response:
         if response.status_code == 206:
             total = _continued(response, there, version)
             if total is None:
@@ -204,7 +204,7 @@ def _other_size(remote: Remote, found: str) -> str:
     )
 
 
-def _verified(remote: Remote, part: Part) -> str:
+def _verified(remote: Remote, part: PartialFile) -> str:
     """The digest of what came; raises DataError, and forgets it, if it is not the known one."""
     known = remote.digest or "sha256:"
     found = file_digest(part.path, known.partition(":")[0])
@@ -217,10 +217,11 @@ def _verified(remote: Remote, part: Part) -> str:
     return found
 
 
-def _given_up(remote: Remote, part: Part, trouble: TransientError) -> str:
-    line = " Is this computer online? HTTPS_PROXY names a proxy, where one is needed." if trouble.unreached else ""
-    kept = f"{part.size:,} bytes of it are kept, and the same command goes on from there." if part.size else ""
-    return f"{remote.name} cannot be downloaded now: {trouble}.{line} {kept or 'Run the same command later.'}"
+def given_up(name: str, size: int, error: TransientError) -> str:
+    """What is said of a file that cannot be downloaded now, of which `size` bytes are there."""
+    line = " Is this computer online? HTTPS_PROXY names a proxy, where one is needed." if error.unreached else ""
+    kept = f"{size:,} bytes of it are kept, and the same command goes on from there." if size else ""
+    return f"{name} cannot be downloaded now: {error}.{line} {kept or 'Run the same command later.'}"
 
 
 def _version(response: "Response") -> str | None:

@@ -64,7 +64,10 @@ class File:
     @property
     def roughly(self) -> int | None:
         """Bytes, as well as they are known before anybody is asked."""
-        return self.size or (int(self.about) if self.about else None)
+        about = self.about or (
+            self.unpacked if self.source.kaggle else None
+        )  # which Kaggle's own packing hardly changes
+        return self.size or (int(about) if about else None)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """Where files are: on Zenodo, in a bucket, on a mirror, or with Kaggle; and what their sizes and digests are."""
 
 from dataclasses import dataclass, field, replace
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from galaxyml.data.download import kaggle
-from galaxyml.data.download.download import Remote
+from galaxyml.data.download.download import Remote, download, file_digest
 from galaxyml.data.download.manifest import File, Source
-from galaxyml.data.download.server import Patience, answer, passing, patiently
+from galaxyml.data.download.server import RetryPolicy, answer, retried, transient_errors
 from galaxyml.runs.errors import DataError, UserError, shorten
 
 if TYPE_CHECKING:
@@ -23,26 +23,26 @@ class Remotes:
 
     Attributes:
         session: From `open_session`.
-        patience: How long servers are waited for.
+        policy: How long servers are waited for.
         mirror: Address that the files' names are joined to, or None. It is asked for all files but Kaggle's, as each
             user has to accept their rules.
     """
 
     session: "Session"
-    patience: Patience
+    policy: RetryPolicy
     mirror: str | None = None
     _records: dict[int, dict[str, Any] | None] = field(default_factory=dict, init=False)
-    _competitions: dict[str, kaggle.Competition] = field(default_factory=dict, init=False)
 
     def find(self, file: File) -> Remote:
         """Where a file is.
 
         Raises:
-            UserError: If there is none of its name, or Kaggle does not know the user.
+            UserError: If there is none of its name, or there is no token for Kaggle.
         """
         source = file.source
         if source.kaggle is not None:
-            return self._of_kaggle(file, source.kaggle)
+            kaggle.check_credentials()
+            return Remote(file.name, lambda: source.page, about=file.roughly)
         if self.mirror is not None:
             return self._at(file, f"{self.mirror.rstrip('/')}/{quote(file.name)}")
         if source.zenodo is not None:
@@ -56,7 +56,7 @@ class Remotes:
     def _size(self, address: str) -> int | None:
         """Bytes of a file, if its server tells them; what is wrong with it is told better by the download."""
         try:
-            with passing(), answer(self.session, address, self.patience, "HEAD") as response:
+            with transient_errors(), answer(self.session, address, self.policy, "HEAD") as response:
                 given = response.headers.get("Content-Length", "")
         except UserError:
             return None
@@ -85,21 +85,22 @@ class Remotes:
         """A record's description, or None if Zenodo does not tell now."""
 
         def ask() -> Any:
-            with answer(self.session, f"{ZENODO}/api/records/{number}", self.patience) as response:
+            with answer(self.session, f"{ZENODO}/api/records/{number}", self.policy) as response:
                 return response.json()
 
         try:
-            found = patiently(ask, f"Zenodo's record {number}", replace(self.patience, tries=self.patience.unreached))
+            found = retried(ask, f"Zenodo's record {number}", replace(self.policy, tries=self.policy.unreached))
         except UserError as error:
             print(f"Zenodo does not describe record {number} now ({error}): sizes and digests are galaxyml's own.")
             return None
         return found if isinstance(found, dict) else None
 
-    def _of_kaggle(self, file: File, name: str) -> Remote:
-        if name not in self._competitions:
-            self._competitions[name] = kaggle.Competition(name)
-        competition = self._competitions[name]
-        return Remote(file.name, partial(competition.address, file.name), about=competition.sizes.get(file.name))
+    def download(self, remote: Remote, file: File, path: Path) -> str:
+        """Downloads a file, and gives its digest; see `galaxyml.data.download.download.download`."""
+        if file.source.kaggle is None:
+            return download(self.session, remote, path, self.policy)
+        kaggle.download(file.source.kaggle, path, self.policy)
+        return file_digest(path, "sha256")
 
 
 def licence(source: Source, remote: Remote) -> str:

@@ -15,15 +15,15 @@ from galaxyml.runs.errors import UserError
 if TYPE_CHECKING:
     from requests import Response, Session
 
-Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 
 # Zenodo slows down clients that do not say who they are (fatiando/pooch#502).
 USER_AGENT = f"galaxyml/{__version__} (https://github.com/galaxyml/galaxyml)"
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # states of a server that may be others a little later
+TRANSIENT = {408, 425, 429, 500, 502, 503, 504}  # states of a server that may be others a little later
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a server is waited for.
 
     Attributes:
@@ -31,7 +31,7 @@ class Patience:
         unreached: The same where no server answers at all.
         wait: Seconds before the second attempt; each further one waits twice as long.
         longest: Most seconds before an attempt.
-        asked: Most seconds that a server may ask to be left alone.
+        longest_asked: Most seconds that a server may ask to wait.
         stall: Seconds without a byte after which a line counts as broken.
     """
 
@@ -39,7 +39,7 @@ class Patience:
     unreached: int = 3
     wait: float = 1.0
     longest: float = 60.0
-    asked: float = 900.0
+    longest_asked: float = 900.0
     stall: float = 60.0
 
 
@@ -49,7 +49,7 @@ class TransientError(UserError):
     Args:
         what: It, in words.
         wait: Seconds that the server asks for, if it does.
-        unreached: Whether no server answered.
+        unreached: Whether no server reply.
     """
 
     def __init__(self, what: str, wait: float | None = None, unreached: bool = False) -> None:
@@ -67,13 +67,13 @@ def open_session() -> "Session":
     return session
 
 
-def patiently(ask: Callable[[], Found], what: str, patience: Patience, gained: Callable[[], int] = lambda: 0) -> Found:
+def retried(ask: Callable[[], Answer], what: str, policy: RetryPolicy, gained: Callable[[], int] = lambda: 0) -> Answer:
     """Asks a server until it answers, with longer and longer pauses.
 
     Args:
         ask: Asks once.
         what: What is asked for, in words.
-        patience: How often and how long.
+        policy: How often and how long.
         gained: How much has been brought so far; attempts that bring more do not count.
 
     Raises:
@@ -83,21 +83,21 @@ def patiently(ask: Callable[[], Found], what: str, patience: Patience, gained: C
     most, failures = gained(), 0
     while True:
         try:
-            with passing():
+            with transient_errors():
                 return ask()
-        except TransientError as trouble:
+        except TransientError as error:
             failures = 1 if gained() > most else failures + 1
             most = max(most, gained())
-            if failures >= (patience.unreached if trouble.unreached else patience.tries):
+            if failures >= (policy.unreached if error.unreached else policy.tries):
                 raise
             # Not all clients at the same moment.
-            seconds = min(patience.wait * 2 ** (failures - 1), patience.longest) * random.uniform(0.75, 1.25)
-            seconds = seconds if trouble.wait is None else trouble.wait
-            print(f"{what}: {trouble}; trying again in {seconds:.0f} s.", flush=True)
+            seconds = min(policy.wait * 2 ** (failures - 1), policy.longest) * random.uniform(0.75, 1.25)
+            seconds = seconds if error.wait is None else error.wait
+            print(f"{what}: {error}; trying again in {seconds:.0f} s.", flush=True)
             time.sleep(seconds)
 
 
-def answer(session: "Session", address: str, patience: Patience, method: str = "GET", **headers: str) -> "Response":
+def answer(session: "Session", address: str, policy: RetryPolicy, method: str = "GET", **headers: str) -> "Response":
     """What a server answers to one question.
 
     Raises:
@@ -106,27 +106,27 @@ def answer(session: "Session", address: str, patience: Patience, method: str = "
     """
     headers = {"Accept-Encoding": "identity", **headers}  # sizes and ranges are those of the file itself
     response = session.request(
-        method, address, headers=headers, stream=True, timeout=(min(patience.stall, 20.0), patience.stall)
+        method, address, headers=headers, stream=True, timeout=(min(policy.stall, 20.0), policy.stall)
     )
     status = response.status_code
     if status < 400 or status == 416:
         return response
     response.close()
-    said = f"{host(address)} answers {status} ({response.reason})"
-    if status in PASSING:
-        wait = _asked_to_wait(response.headers.get("Retry-After"))
-        if wait is not None and wait > patience.asked:
-            raise UserError(f"{said} and asks for {wait / 60:.0f} minutes of peace. Run the same command then.")
-        raise TransientError(said, wait)
+    reply = f"{host(address)} answers {status} ({response.reason})"
+    if status in TRANSIENT:
+        wait = _retry_after(response.headers.get("Retry-After"))
+        if wait is not None and wait > policy.longest_asked:
+            raise UserError(f"{reply} and asks to retry in {wait / 60:.0f} minutes. Run the same command then.")
+        raise TransientError(reply, wait)
     if status in (404, 410):
-        raise UserError(f"There is no {plain(address)}: {said}. The file was moved, or the mirror does not have it.")
+        raise UserError(f"There is no {plain(address)}: {reply}. The file was moved, or the mirror does not have it.")
     raise UserError(
-        f"{plain(address)}: {said}. It does not give the file to this computer: it may block it, or ask for a login."
+        f"{plain(address)}: {reply}. It does not give the file to this computer: it may block it, or ask for a login."
     )
 
 
 @contextmanager
-def passing() -> Iterator[None]:
+def transient_errors() -> Iterator[None]:
     """Turns the errors of a line into `TransientError`, and those of an address or a proxy into a sentence."""
     import requests
     import urllib3
@@ -173,7 +173,7 @@ def host(address: str) -> str:
     return plain(address).partition("//")[2].partition("/")[0]
 
 
-def _asked_to_wait(given: str | None) -> float | None:
+def _retry_after(given: str | None) -> float | None:
     """Seconds of a Retry-After, which are given as such or as a date."""
     if given is None:
         return None

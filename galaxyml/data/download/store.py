@@ -11,7 +11,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from galaxyml.data.download.download import Part, file_digest
+from galaxyml.data.download import kaggle
+from galaxyml.data.download.download import PartialFile, file_digest
 from galaxyml.data.download.manifest import File
 from galaxyml.data.download.unpack import ADVICE, Content, Damaged, gunzip, to_file, to_folder
 from galaxyml.runs.errors import DataError, shorten
@@ -46,10 +47,15 @@ class Store:
         """Where a file is downloaded to."""
         return self.root / ".fetch" / file.name
 
+    def partial_size(self, file: File) -> int:
+        """Bytes that are there of a file that is not downloaded whole."""
+        path = self.download_path(file)
+        return kaggle.partial_size(path) if file.source.kaggle else PartialFile(path).size
+
     def state(self, place: str, file: File) -> State:
         """What is at a place, told by sizes and counts alone."""
         if not (self.root / place).exists():
-            started = self.download_path(file).exists() or Part(self.download_path(file)).size
+            started = self.download_path(file).exists() or self.partial_size(file)
             return State.PART if started else State.MISSING
         content = self._content(place)
         if content is None:

@@ -10,8 +10,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import BinaryIO, cast
 
+from galaxyml.data.download.download import file_digest
 from galaxyml.runs.errors import DataError, shorten
 from galaxyml.runs.files import check_space
 from galaxyml.runs.progress import track, transfer
@@ -20,13 +21,6 @@ BLOCK = 1 << 20
 ADVICE = "Free some space, then run the same command: what was downloaded is kept."
 # Bytes and digest of each file, by its path in its place; the path of a single file is empty.
 Content = dict[str, tuple[int, str]]
-
-
-class Readable(Protocol):
-    """What bytes can be read from."""
-
-    def read(self, size: int, /) -> bytes:
-        """The next bytes, none at the end."""
 
 
 class Damaged(DataError):
@@ -55,12 +49,9 @@ def to_folder(archive: Path, folder: Path, limit: int) -> Content:
     with _readable(archive), zipfile.ZipFile(archive) as opened:
         members = _members(opened, archive, {archive.stem, folder.name})
         _check_size(archive, folder, sum(member.file_size for member in members.values()), limit)
-        made = set()
         for name, member in track(members.items(), f"Unpacking {archive.name}", len(members)):
             path = folder / name
-            if path.parent not in made:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                made.add(path.parent)
+            path.parent.mkdir(parents=True, exist_ok=True)
             with opened.open(member) as packed, path.open("xb") as file:
                 shutil.copyfileobj(packed, file, BLOCK)
             content[name] = member.file_size, f"crc32:{member.CRC:08x}"
@@ -70,7 +61,7 @@ def to_folder(archive: Path, folder: Path, limit: int) -> Content:
 
 
 def to_file(archive: Path, path: Path, limit: int) -> Content:
-    """Takes the one file out of a zip; a file that is no zip is taken as it is.
+    """Takes the one file out of a zip; a file that is no zip is moved.
 
     Args:
         archive: The zip, or, as Kaggle sends small files, the file itself.
@@ -82,8 +73,10 @@ def to_file(archive: Path, path: Path, limit: int) -> Content:
         DataError: If it does not fit the disk.
     """
     if not _is_zip(archive):
-        with archive.open("rb") as file:
-            return _copied(file, path, archive, limit)
+        _check_size(archive, path, archive.stat().st_size, limit)
+        digest = file_digest(archive, "sha256")
+        shutil.move(archive, path)
+        return {"": (path.stat().st_size, digest)}
     with _readable(archive), zipfile.ZipFile(archive) as opened:
         members = _members(opened, archive, set())
         if len(members) != 1:
@@ -91,7 +84,7 @@ def to_file(archive: Path, path: Path, limit: int) -> Content:
         (member,) = members.values()
         _check_size(archive, path, member.file_size, limit)
         with opened.open(member) as packed:
-            return _copied(packed, path, archive, limit)
+            return _copied(cast(BinaryIO, packed), path, archive, limit)
 
 
 def gunzip(archive: Path, path: Path, limit: int) -> Content:
@@ -106,7 +99,7 @@ def gunzip(archive: Path, path: Path, limit: int) -> Content:
         Damaged: If it is cut or damaged, or holds too much.
     """
     with _readable(archive), gzip.open(archive) as packed:
-        return _copied(packed, path, archive, limit)
+        return _copied(cast(BinaryIO, packed), path, archive, limit)
 
 
 @contextmanager
@@ -155,7 +148,7 @@ def _check_size(archive: Path, path: Path, held: int, limit: int) -> None:
     check_space(path, held, ADVICE)
 
 
-def _copied(packed: Readable, path: Path, archive: Path, limit: int) -> Content:
+def _copied(packed: BinaryIO, path: Path, archive: Path, limit: int) -> Content:
     """Writes what comes, up to a limit."""
     size, found = 0, hashlib.sha256()
     with path.open("xb") as file, transfer(f"Unpacking {archive.name}", None) as shown:

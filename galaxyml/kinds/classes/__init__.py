@@ -16,6 +16,7 @@ from galaxyml.kinds.classes.metrics import ClassMetrics
 from galaxyml.kinds.classes.score import ScoreClasses
 from galaxyml.kinds.classes.scored import WORDS, ScoredClasses
 from galaxyml.kinds.kind import Kind, Stage
+from galaxyml.kinds.view import Bar, Chart, Row, View
 from galaxyml.runs.run_dir import RunDir
 
 
@@ -37,6 +38,11 @@ class Classes(Kind):
     monitor: ClassVar[str] = "val/macro_f1"
     mode: ClassVar[str] = "max"
     words = WORDS
+    promise: ClassVar[str] = (
+        "How sure: of answers with a confidence of 70 % about 70 % are right (temperature scaling, Guo et al. 2017), "
+        "and the set of classes holds the true one as often as it says (conformal prediction), for galaxies like those "
+        "that the run was validated on."
+    )
 
     def __init__(
         self,
@@ -88,6 +94,25 @@ class Classes(Kind):
 
     def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredClasses | None:
         return ScoredClasses.load(run, split, self.classes, run.catalog())
+
+    def view(self, row: Row) -> View:
+        in_set = str(row["classes"]).split("|") if row["classes"] else []
+        chosen = " or ".join(in_set) or "none of them"
+        if len(in_set) == len(self.classes):
+            chosen = f"any of the {len(in_set)}"
+        order = sorted(self.classes, key=lambda name: -row[name])
+        bars = tuple(Bar(name, row[name], chosen=name == row["class"]) for name in order)
+        given = f"In {100 * self.coverage:g} % of cases the true class is in the set that is given; here it is:"
+        return View(
+            explained=str(row["class"]),
+            verdict=str(row["class"]),
+            confidence=float(row["confidence"]),
+            charts=(Chart("Probability of each class", bars),),
+            conclusion=(given, chosen),
+        )
+
+    def known(self, row: Row) -> str:
+        return self.classes[int(row["label"])]
 
     def caption(self, output: np.ndarray, target: np.ndarray) -> str:
         chances = np.exp(output - output.max())

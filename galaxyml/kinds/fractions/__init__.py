@@ -1,5 +1,6 @@
 """Fractions of a decision tree's answers."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -15,8 +16,10 @@ from galaxyml.kinds.fractions.scored import WORDS, ScoredFractions
 from galaxyml.kinds.fractions.submission import Submission
 from galaxyml.kinds.kind import Kind, Stage, columns_beside
 from galaxyml.kinds.losses import MSELoss
+from galaxyml.kinds.view import Row, View, output_names, tree_view
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, TreeHead
+from galaxyml.trees.questions import in_words, questions_of_tree
 
 
 class Fractions(Kind):
@@ -34,6 +37,10 @@ class Fractions(Kind):
     monitor: ClassVar[str] = "val/rmse"
     mode: ClassVar[str] = "min"
     words = WORDS
+    promise: ClassVar[str] = (
+        "How sure: the interval beside a fraction, in per cent, holds what volunteers would answer in 95 % of cases "
+        "(conformal prediction), for galaxies like those that the run was validated on."
+    )
 
     def __init__(self, tree: str, constraint: str = "project", benchmark: str | None = None) -> None:
         self.tree_name, self.constraint, self.benchmark = tree, constraint, benchmark
@@ -73,6 +80,15 @@ class Fractions(Kind):
 
     def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray:
         return catalog[self.outputs].to_numpy(np.float64)
+
+    def view(self, row: Row) -> View:
+        return tree_view(row, questions_of_tree(self.tree), self.outputs)
+
+    def output_names(self) -> Mapping[str, str]:
+        return output_names(questions_of_tree(self.tree), self.outputs)
+
+    def known(self, row: Row) -> str:
+        return in_words(questions_of_tree(self.tree), row)
 
     def caption(self, output: np.ndarray, target: np.ndarray) -> str:
         return caption(output, target, self.tree)

@@ -1,5 +1,6 @@
 """Votes of several campaigns and surveys."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from galaxyml.evaluation.correlation import LEAST, Resampled
 from galaxyml.kinds.kind import Kind, Stage
+from galaxyml.kinds.view import Row, View, output_names, tree_view
 from galaxyml.kinds.votes.answers import Answers
 from galaxyml.kinds.votes.figures import ShiftFigures
 from galaxyml.kinds.votes.heads import Concentrations
@@ -18,6 +20,7 @@ from galaxyml.kinds.votes.score import ScoreVotes
 from galaxyml.kinds.votes.scored import WORDS, ScoredVotes
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree
+from galaxyml.trees.questions import Questions, in_words, questions_of_campaign
 from galaxyml.trees.vocabulary import Vocabulary
 
 
@@ -88,6 +91,20 @@ class Votes(Kind):
         """Fractions, where each output stands for one."""
         known = set(self.outputs) <= set(catalog)
         return catalog[self.outputs].to_numpy(np.float64) if known else None
+
+    def view(self, row: Row) -> View:
+        return tree_view(row, self._questions, self.outputs)
+
+    def output_names(self) -> Mapping[str, str]:
+        return output_names(self._questions, self.outputs)
+
+    def known(self, row: Row) -> str:
+        return in_words(self._questions, row)
+
+    @property
+    def _questions(self) -> Questions:
+        """As the volunteers of the campaign are asked who speak of new images."""
+        return questions_of_campaign(self.vocabulary, Answers(self.vocabulary).campaign)
 
     def caption(self, output: np.ndarray, target: np.ndarray) -> str:
         lines = []

@@ -41,10 +41,10 @@ from faulty import (
 )
 
 from galaxyml.data.download import command, manifest, remotes
-from galaxyml.data.download.server import Patience
+from galaxyml.data.download.server import RetryPolicy
 from galaxyml.runs import files
 
-HURRIED = Patience(tries=3, unreached=2, wait=0.01, longest=0.02, asked=5.0, stall=0.4)
+HURRIED = RetryPolicy(tries=3, unreached=2, wait=0.01, longest=0.02, longest_asked=5.0, stall=0.4)
 TABLE = b"objid,votes\n" + b"".join(b"%d,%d\n" % (row, row * 7919 % 1000) for row in range(20_000))
 PICTURES = {f"{number}.jpg": bytes([number]) * 999 for number in range(40)}
 PLACES = {"sky/table.csv", "sky/loose.csv", "sky/packed.csv", "sky/images", "other/images"}
@@ -136,7 +136,7 @@ def fetching(
     monkeypatch: pytest.MonkeyPatch,
     in_process: Callable[..., tuple[int, str]],
 ) -> Fetching:
-    monkeypatch.setattr(command, "PATIENCE", HURRIED)
+    monkeypatch.setattr(command, "RETRIES", HURRIED)
     monkeypatch.delenv(command.MIRROR, raising=False)
     server.files |= CONTENT
     return Fetching(server, tmp_path / "data", partial(in_process, command.main))
@@ -198,7 +198,7 @@ FAULTS: dict[str, tuple[str, Callable[[Server], Any], int, str]] = {
     "500, then fine": ("table", lambda s: [refuses(500)], 0, "500"),
     "always 503": ("table", lambda s: refuses(503), 1, "answers 503 .*Run the same command later"),
     "503 until a date": ("table", lambda s: [refuses(503, Retry_After=LATER(time.time() + 1))], 0, "in [01] s"),
-    "429 for hours": ("table", lambda s: [refuses(429, Retry_After=7200)], 1, "asks for 120 minutes of peace"),
+    "429 for hours": ("table", lambda s: [refuses(429, Retry_After=7200)], 1, "asks to retry in 120 minutes"),
     "moved": ("table", lambda s: [sent_elsewhere(f"{s.address}/new/table.csv")], 0, ""),
     "moved in a circle": ("table", lambda s: sent_elsewhere(f"{s.address}/table.csv"), 1, "without end"),
     "goes silent, then fine": ("table", lambda s: [stalled(90_000)], 0, "silent"),
@@ -427,10 +427,9 @@ def test_where_nothing_may_be_written_one_sentence_says_so(fetching: Fetching, t
 COMMAND = """
 import sys
 from pathlib import Path
-from galaxyml import fetch
-from galaxyml.fetching import manifest
+from galaxyml.data.download import command, manifest
 manifest.DATASETS = Path(sys.argv.pop(1))
-fetch.main(sys.argv[1:])
+command.main(sys.argv[1:])
 """
 
 

@@ -1,4 +1,4 @@
-"""Kaggle's data by Kaggle's own client, which asks a server of this machine in Kaggle's place."""
+"""Kaggle's data by kagglehub, which asks a server of this machine in Kaggle's place."""
 
 import base64
 import gzip
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty import Server, broken_at, refuses, sends, tells
+from faulty import Server, broken_at, refuses, sends
 
 from galaxyml.data.download import command, kaggle
-from galaxyml.data.download.server import Patience
+from galaxyml.data.download.server import RetryPolicy
 from galaxyml.data.tables.plasticc import find_files
 
-pytest.importorskip("kagglesdk", reason="needs galaxyml[kaggle]")
+pytest.importorskip("kagglehub", reason="needs galaxyml[kaggle]")
 
-HURRIED = Patience(tries=3, unreached=2, wait=0.01, longest=0.02, stall=5.0)
+HURRIED = RetryPolicy(tries=3, unreached=2, wait=0.01, longest=0.02, stall=5.0)
 TOKEN = "KGAT_1234"
 
 
@@ -36,7 +36,7 @@ def packed(folder: Path, name: str) -> bytes:
 
 @pytest.fixture
 def at_kaggle(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """Kaggle: lists all its files, and sends who asks for one to a bucket by an address that holds once."""
+    """Kaggle: sends who asks for one to a bucket by an address that holds once."""
     from kagglesdk import kaggle_env
 
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.address)
@@ -52,9 +52,6 @@ def at_kaggle(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return asked.refuse(302, Location=f"{server.address}/bucket/{asked.body['fileName']}?signature={count}")
 
     server.always["DownloadDataFile"] = redirect
-    server.always["ListDataFiles"] = lambda asked: tells(
-        {"files": [{"name": name, "totalBytes": len(content)} for name, content in server.files.items()]}
-    )(asked)
     return server
 
 
@@ -63,7 +60,7 @@ def fetching(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: Callable[..., tuple[int, str]]
 ) -> Callable[..., tuple[int, str]]:
     """The command; data come to `data`."""
-    monkeypatch.setattr(command, "PATIENCE", HURRIED)
+    monkeypatch.setattr(command, "RETRIES", HURRIED)
     monkeypatch.chdir(tmp_path)
     return partial(in_process, command.main)
 
@@ -111,15 +108,15 @@ def test_files_that_kaggle_packs_on_the_way_and_those_that_it_does_not_are_the_s
 def test_a_broken_download_goes_on_by_a_fresh_address(
     plasticc: Server, fetching: Callable[..., tuple[int, str]]
 ) -> None:
-    plasticc.always["training_set.csv"] = broken_at(9_000)
+    plasticc.always["training_set.csv"] = broken_at(1_500_000)
     status, said = fetching("plasticc-kaggle")
     assert status == 1
-    assert "9,000 bytes of it are kept" in said
+    assert "1,048,576 bytes of it are kept" in said
     assert not Path("data/plasticc").exists()
     del plasticc.always["training_set.csv"]
     assert fetching("plasticc-kaggle")[0] == 0
     fetched = [(path, about.get("Range")) for _, path, about in plasticc.asked if "bucket/training_set.csv" in path]
-    assert "bytes=9000-" in [ranged for _, ranged in fetched]
+    assert "bytes=1048576-" in [ranged for _, ranged in fetched]
     assert len({path for path, _ in fetched}) >= 3  # each attempt has its own signature
 
 
@@ -145,15 +142,10 @@ def test_without_a_token_it_is_told_where_to_get_one_and_where_to_put_it(
 def test_what_kaggle_refuses_is_told_with_what_to_do(
     plasticc: Server, fetching: Callable[..., tuple[int, str]], status: int, words: str
 ) -> None:
-    plasticc.always["ListDataFiles"] = refuses(status)
-    ended, said = fetching("plasticc-kaggle")
-    assert ended == 1
-    assert re.search(f"^error: .*{words}", said, re.MULTILINE)
-    plasticc.always["ListDataFiles"] = tells({"files": []})
     plasticc.always["DownloadDataFile"] = refuses(status)
     ended, said = fetching("plasticc-kaggle")
     assert ended == 1
-    assert re.search(words, said)
+    assert re.search(f"^error: .*{words}", said, re.MULTILINE)
     assert not Path("data/plasticc").exists()
 
 
@@ -167,9 +159,13 @@ def test_a_file_of_something_else_is_not_kept(plasticc: Server, fetching: Callab
     assert fetching("plasticc-kaggle")[0] == 0
 
 
-@pytest.mark.parametrize("folder", ["home/.kaggle", "home/.config/kaggle", "mine", None])
-def test_an_older_key_is_found_where_kaggles_command_looks(
-    plasticc: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str | None
+@pytest.mark.parametrize("folder", ["mine", None])
+def test_an_older_key_is_found_where_kagglehub_looks(
+    plasticc: Server,
+    fetching: Callable[..., tuple[int, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str | None,
 ) -> None:
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     if folder is None:
@@ -178,9 +174,9 @@ def test_an_older_key_is_found_where_kaggles_command_looks(
     else:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "kaggle.json").write_text(json.dumps({"username": "ada", "key": "secret"}))
-    if folder == "mine":
         monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / folder))
-    assert kaggle.Competition("PLAsTiCC-2018").sizes["training_set.csv"] == len(plasticc.files["training_set.csv"])
+    plasticc.always["DownloadDataFile"] = refuses(404)
+    assert fetching("plasticc-kaggle")[0] == 1
     given = plasticc.asked[-1][2]["Authorization"]
     assert base64.b64decode(given.removeprefix("Basic ")) == b"ada:secret"
 
@@ -189,11 +185,11 @@ def test_a_spoilt_kaggle_json_is_named(
     plasticc: Server, fetching: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KAGGLE_API_TOKEN")
-    (tmp_path / "home/.kaggle").mkdir(parents=True)
-    (tmp_path / "home/.kaggle/kaggle.json").write_text("{")
+    (tmp_path / "kaggle.json").write_text("{")
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
     status, said = fetching("plasticc-kaggle")
     assert status == 1
-    assert re.search(r"error: .*kaggle\.json cannot be read", said)
+    assert re.search(r"error: Invalid Kaggle credentials file at .*kaggle\.json\. Make one at", said)
 
 
 def test_without_kaggles_client_it_is_told_what_to_install(

@@ -14,7 +14,7 @@ from galaxyml.data.tables import plasticc, survey_catalogues
 from galaxyml.runs.errors import UserError
 from galaxyml.tasks import galaxy10, galaxyzoo, spirals
 
-CONF = Path(__file__).parents[2] / "conf" / "task"
+CONF = Path(__file__).parents[3] / "conf" / "task"
 DATASETS = manifest.load()
 FILES = {file.name: file for file in manifest.places(DATASETS.values())}
 
@@ -94,7 +94,7 @@ def test_real_files_begin_as_they_are_said_to(real: Path) -> None:
 def test_errors_of_missing_files_name_data_that_can_be_fetched() -> None:
     modules = (galaxy10.WHERE, galaxyzoo.WHERE, spirals.WHERE, plasticc.WHERE)
     for where in (*modules, survey_catalogues.GalaxyZoo2.where, survey_catalogues.GalaxyZooDecals.where):
-        names = re.findall(r"`python -m galaxyml\.fetch (\S+)`", where)
+        names = re.findall(r"`(?:python -m )?galaxyml fetch (\S+)`", where)
         assert names
         assert set(names) <= set(DATASETS)
 

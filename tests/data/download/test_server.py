@@ -8,10 +8,18 @@ import requests
 import urllib3
 from faulty import Server, refuses
 
-from galaxyml.data.download.server import Patience, TransientError, answer, host, open_session, passing, patiently
+from galaxyml.data.download.server import (
+    RetryPolicy,
+    TransientError,
+    answer,
+    host,
+    open_session,
+    retried,
+    transient_errors,
+)
 from galaxyml.runs.errors import UserError
 
-HURRIED = Patience(tries=4, unreached=2, wait=0.01, longest=0.02, stall=2.0)
+HURRIED = RetryPolicy(tries=4, unreached=2, wait=0.01, longest=0.02, stall=2.0)
 
 
 def test_names_and_passwords_of_a_mirror_are_told_to_nobody(server: Server) -> None:
@@ -47,7 +55,7 @@ def test_how_long_a_server_wants_to_be_left_alone(server: Server, asked: str | N
     ],
 )
 def test_every_error_of_a_line_becomes_a_sentence(error: Exception, kind: type[UserError], words: str) -> None:
-    with pytest.raises(kind, match=words), passing():
+    with pytest.raises(kind, match=words), transient_errors():
         raise error
 
 
@@ -60,5 +68,5 @@ def test_attempts_that_bring_something_do_not_count(capsys: pytest.CaptureFixtur
         raise TransientError("the line broke")
 
     with pytest.raises(TransientError):
-        patiently(ask, "table.csv", HURRIED, lambda: gained)
+        retried(ask, "table.csv", HURRIED, lambda: gained)
     assert capsys.readouterr().out.count("trying again") == 19 + HURRIED.tries - 1

@@ -1,11 +1,8 @@
-"""The questions that a run's fractions answer, and the way down them along the likeliest answers."""
+"""The questions that fractions answer, and the most likely path through them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from galaxyml.kinds.fractions.constrain import Constrain
-from galaxyml.kinds.votes.answers import Answers
 from galaxyml.trees.ontology import SharedQuestion
 from galaxyml.trees.tree import DecisionTree, Question
 from galaxyml.trees.vocabulary import Vocabulary
@@ -49,15 +46,15 @@ class Step:
         return self.question.labels[self.chosen]
 
 
-def questions_of(stages: Sequence[Any]) -> Questions | None:
-    """What the fractions that a run's stages make are answers to; None where they are none."""
-    for stage in stages:
-        if isinstance(stage, Constrain):
-            return Questions(stage.tree.questions, True, stage.tree.title)
-        if isinstance(stage, Answers):
-            tree = DecisionTree.load(stage.campaign)
-            return Questions(_shared(stage.vocabulary, tree), False, tree.title)
-    return None
+def questions_of_tree(tree: DecisionTree) -> Questions:
+    """A decision tree's own questions, whose fractions are of all volunteers."""
+    return Questions(tree.questions, True, tree.title)
+
+
+def questions_of_campaign(vocabulary: Vocabulary, campaign: str) -> Questions:
+    """Questions whose answers are a vocabulary's features, as a campaign asks them."""
+    tree = DecisionTree.load(campaign)
+    return Questions(_shared(vocabulary, tree), False, tree.title)
 
 
 def walk(questions: Questions, fractions: Mapping[str, float]) -> list[Step]:
@@ -89,7 +86,7 @@ def walk(questions: Questions, fractions: Mapping[str, float]) -> list[Step]:
 
 
 def in_words(questions: Questions, fractions: Mapping[str, float]) -> str:
-    """A galaxy in a few words: the likeliest answers on the way."""
+    """A galaxy in a few words: the likeliest answers on its path."""
     return ", ".join(step.label for step in walk(questions, fractions))
 
 

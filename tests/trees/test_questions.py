@@ -1,20 +1,16 @@
-"""The way down a decision tree along the likeliest answers."""
+"""The most likely path through a decision tree."""
 
 import numpy as np
 import pytest
 
-from galaxyml.kinds.fractions.constrain import Constrain
-from galaxyml.kinds.votes.answers import Answers
-from galaxyml.page.questions import Questions, in_words, questions_of, walk
 from galaxyml.trees import DecisionTree
 from galaxyml.trees.ontology import Ontology
+from galaxyml.trees.questions import Questions, in_words, questions_of_campaign, questions_of_tree, walk
 from galaxyml.trees.vocabulary import Vocabulary
 
 
 def kaggle() -> Questions:
-    found = questions_of([Constrain("kaggle")])
-    assert found is not None
-    return found
+    return questions_of_tree(DecisionTree.load("kaggle"))
 
 
 def fractions(**chosen: float) -> dict[str, float]:
@@ -56,8 +52,7 @@ def vocabulary(features: str = "all") -> Vocabulary:
 
 
 def test_features_of_several_surveys_hang_together_as_a_campaigns_answers_do() -> None:
-    found = questions_of([Answers(vocabulary())])
-    assert found is not None
+    found = questions_of_campaign(vocabulary(), "gz2")
     assert not found.of_all
     ontology, tree = Ontology.load(), DecisionTree.load("gz2")
     by_name = {question.name: question for question in found.asked}
@@ -75,14 +70,9 @@ def _columns(ontology: Ontology, feature: str) -> tuple[str, ...]:
 
 
 def test_what_is_not_known_is_not_on_the_way() -> None:
-    questions = questions_of([Answers(vocabulary())])
-    assert questions is not None
+    questions = questions_of_campaign(vocabulary(), "gz2")
     known = dict.fromkeys([column for question in questions.asked for column in question.columns], float("nan"))
     assert walk(questions, known) == []
     first = questions.asked[0].columns
     steps = walk(questions, known | dict(zip(first, (float("nan"), 0.4, 0.1), strict=True)))
     assert [step.column for step in steps] == [first[1]]
-
-
-def test_runs_without_questions_have_none() -> None:
-    assert questions_of([]) is None

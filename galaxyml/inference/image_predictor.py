@@ -1,0 +1,245 @@
+"""A finished run of images, or a bundle, that can be asked about other images."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from galaxyml.data.images.store import Framing, frame_all
+from galaxyml.data.images.views import plain
+from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
+from galaxyml.inference.inputs import find
+from galaxyml.inference.predictor import Predictor
+from galaxyml.kinds import CombiningStage, Kind
+from galaxyml.models import build_model
+from galaxyml.models.backbone_with_head import BackboneWithHead
+from galaxyml.runs.errors import DataError, UserError, shorten
+from galaxyml.runs.progress import track
+from galaxyml.runs.run_dir import RunDir
+from galaxyml.training.hardware import trainer
+from galaxyml.training.prediction_module import PredictionModule
+from galaxyml.training.predictions import gather
+
+BATCH = 64
+PART = 1024  # images that are held at a time
+SEEN = "familiar"  # arrays that tell what the training set looks like
+PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of a run.
+
+    Attributes:
+        model: The net and its head.
+        framing: What it sees of an image.
+        fold: The fold that it was fitted without.
+        precision: In which precision it was fitted, as Lightning names it.
+        training_set: What its training set looks like, or None.
+    """
+
+    model: PredictionModule
+    framing: Framing
+    fold: int
+    precision: Any
+    training_set: OutOfDistribution | None
+
+
+class ImagePredictor(Predictor):
+    """A predictor of images.
+
+    Args:
+        run: The run, or a bundle.
+        description: What it is made of.
+        weights: Of each model, by name.
+        fitted: Of each model where it was fitted.
+
+    Attributes:
+        members: Its models.
+        framings: What the models see of an image, each once.
+        columns: Outputs of the models, K names.
+        stages: What is made of the outputs.
+
+    Raises:
+        UserError: If the weights do not fit.
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        description: Mapping[str, Any],
+        weights: Sequence[Mapping[str, Tensor]],
+        fitted: Sequence[RunDir],
+    ) -> None:
+        kind: Kind = instantiate(description["kind"], _convert_="all")
+        super().__init__(run, description, kind)
+        self.columns = list(fitted[0].fitted_values("outputs")["columns"])
+        if self.columns != list(kind.outputs):
+            raise UserError(f"its model has the outputs {shorten(self.columns)}, its kind of target others")
+        nets = description["nets"]
+        self.members = [
+            _member(kind, *parts) for parts in zip(nets, weights, (each.arrays(SEEN) for each in fitted), strict=True)
+        ]
+        self.shares = [float(net["share"]) for net in nets]
+        self.framings = list(dict.fromkeys(member.framing for member in self.members))
+        stages = [*kind.stages(), *instantiate(list(description["stages"]), _convert_="all")]
+        self.stages = [stage for stage in stages if isinstance(stage, CombiningStage)]
+        # Of the run's trainer only what changes numbers: it may have run on other hardware, or on much more of it.
+        self.trainers = {
+            precision: trainer(description["accelerator"], precision, logger=False, enable_checkpointing=False)
+            for precision in {member.precision for member in self.members}
+        }
+
+    def predict(self, inputs: Sequence[Path | str] | Path | str, bad: list[str] | None = None) -> pd.DataFrame:
+        """Predictions for images.
+
+        Args:
+            inputs: Files (JPEG, PNG, TIFF, FITS, HDF5), folders, patterns, or `.csv` tables of paths.
+            bad: Gets a sentence for each image that cannot be read, which is then left out; None to raise.
+
+        Returns:
+            One row an image: `path`; the outputs as the run's stages have them; `ood_distance`, how unlike the training
+            set it is, by its looks or to the net (1 is what at most 1 % of validation images exceed; of several models
+            their mean), and `ood`, whether it is above 1.
+
+        Raises:
+            UserError: If there are no images, or none can be read.
+            DataError: If an image cannot be read and `bad` is None.
+        """
+        images = find([inputs] if isinstance(inputs, Path | str) else inputs)
+        tables = [self.predict_framed(*part) for part in self._parts([image.path for image in images], bad)]
+        if not tables:
+            raise UserError(f"None of the {len(images):,} images can be read: {(bad or [''])[0]}.")
+        table = pd.concat(tables, ignore_index=True)
+        table["path"] = table["path"].map({image.path: image.shown for image in images})
+        return table
+
+    def summary(self, table: pd.DataFrame) -> str:
+        """How many images, and how many of them are out of distribution."""
+        odd = int(table["ood"].sum()) if "ood" in table else 0
+        shown = f", {odd:,} of them out of distribution (unlike the training set)" if "ood" in table else ""
+        return f"{len(table):,} images{shown}"
+
+    def _parts(self, images: Sequence[str], bad: list[str] | None) -> Iterator[tuple[list[str], list[Tensor]]]:
+        """Names of the images that can be read and their pixels in each framing, a bounded number at a time."""
+        framed = zip(*(frame_all(Path(), images, framing) for framing in self.framings), strict=True)
+        names: list[str] = []
+        frames: list[list[np.ndarray]] = []
+        for name, found in zip(images, track(framed, "Predicting", len(images)), strict=True):
+            whole = [pixels for pixels in found if not isinstance(pixels, str)]
+            if len(whole) < len(found):
+                reason = next(pixels for pixels in found if isinstance(pixels, str))
+                if bad is None:
+                    raise DataError(f"An image cannot be read: {reason}. --on-error skip leaves such images out.")
+                bad.append(reason)
+                continue
+            names.append(name)
+            frames.append(whole)
+            if len(names) == PART:
+                yield names, _stacked(frames)
+                names, frames = [], []
+        if names:
+            yield names, _stacked(frames)
+
+    def predict_framed(self, names: Sequence[str], pixels: Sequence[Tensor]) -> pd.DataFrame:
+        """Predictions for images that are decoded and framed already; otherwise as `predict`.
+
+        Args:
+            names: What each of the N images is called.
+            pixels: For each of `framings` what it keeps of them, uint8 of shape (N, side, side, 3).
+        """
+        seen = [pixels[self.framings.index(member.framing)] for member in self.members]
+        outputs = [self._outputs(member, part) for member, part in zip(self.members, seen, strict=True)]
+        spreads = [pd.DataFrame(net["spread"].numpy(), columns=self.columns) for net in outputs if "spread" in net]
+        said = Said(
+            [pd.DataFrame(net["output"].numpy(), columns=self.columns) for net in outputs],
+            self.shares,
+            [member.fold for member in self.members],
+            spreads if len(spreads) == len(outputs) else [],  # as where the runs were joined
+        )
+        table = said.mean
+        for stage in self.stages:
+            table = stage.combine(self.run, said, table)
+        table.insert(0, "path", names)
+        if distances := list(self._distances(pixels, outputs)):
+            table["ood_distance"] = np.mean(distances, axis=0)
+            table["ood"] = table["ood_distance"] > 1
+        return table
+
+    def predict_blank(self) -> pd.DataFrame:
+        """Predictions for one black image, which show whether all parts fit each other."""
+        return self.predict_framed(
+            ["blank"], [torch.zeros(1, framing.side, framing.side, 3, dtype=torch.uint8) for framing in self.framings]
+        )
+
+    def _outputs(self, member: Member, pixels: Tensor) -> dict[str, Tensor]:
+        batches: Any = DataLoader(PlainBatches(pixels, member.framing.size), batch_size=None)
+        return gather(self.trainers[member.precision].predict(member.model, batches))
+
+    def _distances(self, pixels: Sequence[Tensor], outputs: list[dict[str, Tensor]]) -> Iterator[np.ndarray]:
+        """How unlike each net's training set the images are, shape (N,)."""
+        looks = [
+            np.concatenate([appearance(plain(part, framing.size)) for part in of_framing.split(BATCH)])
+            for framing, of_framing in zip(self.framings, pixels, strict=True)
+        ]
+        for member, own in zip(self.members, outputs, strict=True):
+            if member.training_set is not None:
+                feature = own["feature"].numpy() if "feature" in own else None
+                yield member.training_set.distance(looks[self.framings.index(member.framing)], feature)
+
+
+def weights_of(run: RunDir) -> dict[str, Tensor]:
+    """The weights of a fitted run that predict.
+
+    Raises:
+        UserError: If the run is not fitted.
+    """
+    if not run.fitted.is_file():
+        raise UserError(f"{run.path} has no fitted net: the run is not finished. The same command carries on with it.")
+    return {name: value for name, value in run.weights(run.config.predict_with).items() if name.startswith(PREDICTS)}
+
+
+def _member(
+    kind: Kind, described: Mapping[str, Any], weights: Mapping[str, Tensor], seen: dict[str, np.ndarray] | None
+) -> Member:
+    """A model as it is described, with its weights."""
+    framing = Framing(**described["framing"])
+    net = build_model(described["net"], len(kind.outputs), framing.size)
+    head = instantiate(described["head"], _convert_="all") if described["head"] is not None else kind.head()
+    model = PredictionModule(net, head, described["views"], described["symmetry"])
+    if described["lora"] is not None:
+        from galaxyml.models.lora import lora
+
+        assert isinstance(model.net, BackboneWithHead)  # as the run has found
+        lora(model.net, **described["lora"])
+    model.load_state_dict(dict(weights))
+    training_set = OutOfDistribution.of_arrays(seen) if seen else None
+    return Member(model.eval(), framing, described["fold"], described["precision"], training_set)
+
+
+def _stacked(frames: list[list[np.ndarray]]) -> list[Tensor]:
+    return [torch.from_numpy(np.stack(of_framing)) for of_framing in zip(*frames, strict=True)]
+
+
+class PlainBatches(Dataset[dict[str, Tensor]]):
+    """Batches of `index`, of the plain view as `image` and of `pixels`, from framed pixels (N, side, side, 3)."""
+
+    def __init__(self, pixels: Tensor, size: int) -> None:
+        self.pixels = pixels
+        self.size = size
+        self.rows = torch.arange(len(pixels)).split(BATCH)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        rows = self.rows[number]
+        return {"index": rows, "image": plain(self.pixels[rows], self.size), "pixels": self.pixels[rows]}
