@@ -85,7 +85,8 @@ def describe(run: RunDir) -> dict[str, Any]:
 
 def _net(config: DictConfig) -> dict[str, Any]:
     module, data = config.module, config.data
-    last = module.tune if isinstance(module.get("tune", "all"), str) else module.tune[-1]
+    tune = module.get("tune", "all")
+    last = tune if isinstance(tune, str) else tune[-1]
     tuning = _plain(module.get("tuning") or {})
     net = _plain(module.net)
     return {
