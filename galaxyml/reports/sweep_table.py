@@ -169,9 +169,9 @@ def jobs(sweep: RunDir, asked: Sequence[str] = ()) -> list[Job]:
     for name in names:
         run = RunDir(sweep.path / name)
         if (job := planned.get(name)) is not None:
-            found.append(Job(run, _by_key(job.overrides or run.overrides), job.fold, job.group))
+            found.append(Job(run, _by_key(job.overrides or run.overrides), _whole(job.fold), job.group))
         elif run.started:
-            found.append(Job(run, _by_key(run.overrides), run.config.get("fold"), run.group))
+            found.append(Job(run, _by_key(run.overrides), _whole(run.config.get("fold")), run.group))
         else:
             found.append(Job(run, {}))
     return sorted(found, key=lambda job: _natural(job.name))
@@ -260,6 +260,11 @@ def number(value: str) -> float:
         return float(value) if value.lower() not in ("nan", "inf", "-inf", "infinity") else math.nan
     except ValueError:
         return math.nan
+
+
+def _whole(fold: object) -> int | None:
+    """A fold; None of what was refused as one."""
+    return fold if isinstance(fold, int) else None
 
 
 def _by_key(overrides: Sequence[str]) -> dict[str, str]:

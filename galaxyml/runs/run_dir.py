@@ -103,14 +103,13 @@ class RunDir:
         return loaded
 
     def start(self, config: DictConfig, overrides: list[str]) -> None:
-        """Keeps the configuration; on carrying on, makes sure that it is still the same.
+        """Keeps the configuration; on carrying on, makes sure that it computes the same, wherever that may be now.
 
         Raises:
-            UserError: If it is not; the message names the keys that differ, and nothing is changed.
+            UserError: If it does not; the message names the keys that differ, and nothing is changed.
         """
         if self.has_progress:
             check_same(self, config)
-            return
         write_text(self.path / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
         write_text(self._config_file, OmegaConf.to_yaml(config))
 

@@ -2,6 +2,10 @@
 
 A trial belongs to the command that has asked for it. A command gives a sign of life every minute; when it is gone, by
 its process or for want of such signs, the next command takes its trials over, with the same numbers and parameters.
+
+Optuna's own heartbeat does not do: it belongs to `study.optimize`, not to trials that are asked for; a lost trial comes
+back under another number, and so in another folder, at the beginning; and it waits even where the process is known to
+be gone. Files have none.
 """
 
 import os
@@ -74,7 +78,7 @@ def open_storage(url: str | None, folder: Path) -> "BaseStorage":
         ) from error
 
 
-def same(study: "Study", direction: str, space: dict[str, str], folds: list[str]) -> None:
+def check_same_study(study: "Study", direction: str, space: dict[str, str], folds: list[str]) -> None:
     """Keeps how a study is made, and makes sure that it is not carried on otherwise.
 
     Args:
@@ -130,7 +134,7 @@ def alive(study: "Study") -> Iterator[str]:
         thread.join()
 
 
-def lives(owner: str | None, signs: dict[str, Any]) -> bool:
+def is_alive(owner: str | None, signs: dict[str, Any]) -> bool:
     """Whether the command that a trial belongs to still runs.
 
     Args:
@@ -154,7 +158,7 @@ def lives(owner: str | None, signs: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def file_lock(folder: Path) -> Iterator[None]:
     """One command at a time, of those that share a sweep's folder, hands out trials."""
     from optuna.storages.journal import JournalFileSymlinkLock
 
@@ -167,14 +171,14 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def left_behind(study: "Study", me: str) -> "list[FrozenTrial]":
+def orphaned_trials(study: "Study", me: str) -> "list[FrozenTrial]":
     """Takes over the trials whose commands are gone; one that never got as far as to be launched has failed."""
     from optuna.trial import TrialState
 
     found = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         owner = trial.user_attrs.get(OWNER)
-        if owner == me or lives(owner, study.user_attrs):
+        if owner == me or is_alive(owner, study.user_attrs):
             continue
         if OVERRIDES not in trial.user_attrs:
             study.tell(trial.number, state=TrialState.FAIL)
@@ -184,7 +188,7 @@ def left_behind(study: "Study", me: str) -> "list[FrozenTrial]":
     return found
 
 
-def begun(study: "Study") -> "list[FrozenTrial]":
+def launched(study: "Study") -> "list[FrozenTrial]":
     """The trials that were launched, in the order of their numbers."""
     return [trial for trial in study.get_trials(deepcopy=False) if OVERRIDES in trial.user_attrs]
 

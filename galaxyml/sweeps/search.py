@@ -93,12 +93,12 @@ class OptunaSweeper(Sweeper):
         if direction is None:
             raise UserError(f"mode={self.config.mode}: it must be min or max.")
         folder.mkdir(parents=True, exist_ok=True)
-        with studies.alone(folder):  # two commands that begin together would both make the tables of a database
+        with studies.file_lock(folder):  # two commands that begin together would both make the tables of a database
             storage = studies.open_storage(self.storage, folder)
             study = optuna.create_study(
                 storage=storage, study_name=self.study_name, direction=direction, load_if_exists=True
             )
-            studies.same(study, direction, {key: repr(way) for key, way in space.keys.items()}, space.folds)
+            studies.check_same_study(study, direction, {key: repr(way) for key, way in space.keys.items()}, space.folds)
         self._check_kept(study, space, folder)
         # A sampler that has tried everything stops the study, which Optuna allows in its own loop alone.
         study.stop = lambda: setattr(self, "exhausted", True)
@@ -121,7 +121,7 @@ class OptunaSweeper(Sweeper):
         from galaxyml.runs import search_storage as studies
         from galaxyml.runs.run_dir import RunDir, check_same
 
-        trials = {trial.number: trial for trial in studies.begun(study)}
+        trials = {trial.number: trial for trial in studies.launched(study)}
         for run in RunDir(folder).children():
             search = run.config.get("search")
             if search is not None and run.has_progress and search.trial in trials:
@@ -150,9 +150,9 @@ class OptunaSweeper(Sweeper):
         from galaxyml.runs import search_storage as studies
 
         slots = self.n_jobs or max(getattr(self.launcher, "slots", 1) // max(len(space.folds), 1), 1)
-        with studies.alone(folder):
-            numbers = [trial.number for trial in studies.left_behind(study, me)]
-            room = 0 if self.exhausted else min(slots - len(numbers), self.n_trials - len(studies.begun(study)))
+        with studies.file_lock(folder):
+            numbers = [trial.number for trial in studies.orphaned_trials(study, me)]
+            room = 0 if self.exhausted else min(slots - len(numbers), self.n_trials - len(studies.launched(study)))
             for _ in range(room):
                 self._seed(study)
                 trial = study.ask(fixed_distributions=space.keys)
@@ -223,7 +223,7 @@ class OptunaSweeper(Sweeper):
         from galaxyml.runs.files import write_text
 
         assert self.config is not None
-        trials = studies.begun(study)
+        trials = studies.launched(study)
         counts = {state: sum(trial.state is state for trial in trials) for state in TrialState}
         if counts[TrialState.RUNNING]:
             print(f"{counts[TrialState.RUNNING]} trials still run, begun by other commands.")

@@ -265,14 +265,14 @@ def test_what_a_living_command_runs_is_left_to_it(tmp_path: Path) -> None:
             trial.set_user_attr(studies.OVERRIDES, [])
             study.set_user_attr(f"{studies.ALIVE} {owner}", at)
             signs[f"{studies.ALIVE} {owner}"] = at
-        assert [studies.lives(owner, signs) for owner in owners] == [True, True, False]
-        assert [trial.number for trial in studies.left_behind(study, "me 1 d")] == [2]
+        assert [studies.is_alive(owner, signs) for owner in owners] == [True, True, False]
+        assert [trial.number for trial in studies.orphaned_trials(study, "me 1 d")] == [2]
         assert study.trials[2].user_attrs[studies.OWNER] == "me 1 d"
         assert study.trials[3].state.name == "FAIL"  # it was never launched
     finally:
         process.terminate()
         process.wait()
-    assert [trial.number for trial in studies.left_behind(study, "me 1 d")] == [0]
+    assert [trial.number for trial in studies.orphaned_trials(study, "me 1 d")] == [0]
 
 
 @pytest.mark.parametrize(

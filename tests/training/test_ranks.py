@@ -195,7 +195,8 @@ def test_a_sweep_of_two_processes_a_job_makes_its_folders_alone(
 @pytest.mark.slow
 def test_two_processes_say_of_light_curves_what_one_does(command: Command, plasticc_sky: Path, tmp_path: Path) -> None:
     given: tuple[str, ...] = ("task=plasticc", "batch_size=32", "epochs=1", "embedded=0", "top=3", "data.augment=null")
-    given += ("module.decoded=null", "encoder.dropout=0", "model.dropout=0", "optim=sgd", "optim.lr=0.01")
+    given += ("module.decoded=null", "encoder=recurrent", "encoder.dropout=0", "model.dropout=0")
+    given += ("optim=sgd", "optim.lr=0.01")
     assert command(*given, "name=one")[0] == 0
     status, said = command(*given, *TWO, "name=two")
     assert status == 0, said
