@@ -417,7 +417,7 @@ def test_failures_are_the_largest_errors_of_the_most_votes(tmp_path: Path, monke
     assert [text.split("\n")[0] for text in captions["ukidss: predicted best"]] == best.index.tolist()
     name = errors.loc[worst.index[0]].idxmax()
     row = both.loc[worst.index[0]]
-    expected = f"said {row[f'{name}_said']:.2f}, true {row[name]:.2f} ({row[f'{name}_votes']:.0f} votes)"
+    expected = f"predicted {row[f'{name}_said']:.2f}, true {row[name]:.2f} ({row[f'{name}_votes']:.0f} votes)"
     assert captions["ukidss: predicted worst"][0].split("\n")[1] == f"{label(str(name))}: {expected}"
 
 
