@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -102,6 +103,20 @@ class Kind(ABC):
     @abstractmethod
     def baseline(self, targets: Tensor) -> Tensor:
         """Outputs of a predictor that sees no object, shape (K,), from the targets of the training split."""
+
+    def read_targets(self, path: Path, table: pd.DataFrame, columns: list[str], notes: list[str]) -> pd.DataFrame:
+        """Targets from a table of labels, as the `target_columns` of a catalog.
+
+        Args:
+            path: The table, for messages.
+            table: Its rows as text, with `id`; no cell of the columns is empty.
+            columns: What of it is to be predicted.
+            notes: Gets sentences about what a user should know.
+
+        Raises:
+            UserError: If a value cannot be a target, or such targets do not fit into a table.
+        """
+        raise UserError(f"kind={self.name}: a table of labels cannot hold {self.words.targets}.")
 
     @property
     def target_columns(self) -> list[str]:

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.classes import UNKNOWN, check_counts
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import file_of
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Split
-from galaxyml.data.tables.fractions import check_fractions
 from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column, what_it_holds
 from galaxyml.data.tables.labels import place as place_of
 from galaxyml.data.tables.reading import degrees, header, more, place, read_csv
@@ -75,11 +73,10 @@ class Images(ImageData):
             kind, columns, own = _kind_of(source, labels, columns, classes, tree)
             split = split if split is not None else own
         super().__init__(source, kind=kind, crop=crop, margin=margin, split=split, **options)
-        if kind.name not in READERS:
-            raise UserError(f"kind={kind.name}: a table of labels holds {shorten(list(READERS))}.")
-        self.wanted = list(columns) if kind.name == "classes" and columns is not None else list(kind.outputs)
+        renamed = kind.target_columns != kind.outputs  # as that of a class, which becomes `label`
+        self.wanted = list(columns) if renamed and columns is not None else list(kind.outputs)
         _check_names("properties", self.properties)
-        if kind.name != "classes":  # whose column becomes `label`
+        if not renamed:
             _check_names("columns", self.wanted)
 
     @staticmethod
@@ -107,7 +104,7 @@ class Images(ImageData):
                 "and to judge by."
             )
         catalog = pictured[["id", "image"]].assign(split=_splits(path, pictured))
-        targets = READERS[self.kind.name](path, pictured, self.wanted, self.kind, self.notes)
+        targets = self.kind.read_targets(path, pictured, self.wanted, self.notes)
         catalog = pd.concat([catalog, targets], axis=1)
         if set(SKY) <= set(table.columns):
             catalog["ra"], catalog["dec"] = degrees(path, pictured, "id", *SKY)
@@ -149,47 +146,6 @@ def _kind_of(
     if held.kind == "classes":
         return Classes([str(name) for name in classes or held.classes or ()]), held.columns, split
     return Numbers(held.columns), held.columns, split
-
-
-def _read_classes(path: Path, table: pd.DataFrame, columns: list[str], kind: Kind, notes: list[str]) -> pd.DataFrame:
-    """The column `label`, 0 to K - 1."""
-    (column,) = columns  # as `galaxyml.data.tables.labels` makes sure
-    names = kind.outputs
-    label = table[column].map({name: at for at, name in enumerate(names)}).fillna(UNKNOWN)
-    if (bad := np.flatnonzero(label == UNKNOWN)).size:
-        row = int(bad[0])
-        raise DataError(
-            f"{path}, {place(table, row, 'id')}: {column} is '{table[column].iloc[row]}'"
-            f"{more(len(bad))}; the classes are {shorten(names, shown=12)}. Correct the row, or give "
-            "classes=[…] with it."
-        )
-    if all(name.lstrip("+-").isdecimal() for name in names):
-        notes.append(f"{column}: its whole numbers are taken for classes; kind=numbers learns numbers.")
-    found = pd.DataFrame({"label": label.astype(np.int64)})
-    notes += check_counts(found["label"], names, str(path), "Give rows of two classes or more.")
-    return found
-
-
-def _read_numbers(path: Path, table: pd.DataFrame, columns: list[str], kind: Kind, notes: list[str]) -> pd.DataFrame:
-    """The columns, as numbers."""
-    values = _numbers(path, table, columns)
-    if constant := [name for name in columns if values[name].nunique() < 2]:
-        raise DataError(
-            f"{path}: {constant[0]} is {values[constant[0]].iloc[0]:g} in all rows; there is nothing to learn. "
-            "Choose others by columns=[…]."
-        )
-    return values
-
-
-def _read_fractions(path: Path, table: pd.DataFrame, columns: list[str], kind: Kind, notes: list[str]) -> pd.DataFrame:
-    """The tree's columns, as vote fractions."""
-    assert isinstance(kind, Fractions)
-    values = _numbers(path, table, columns)
-    check_fractions(path, values.assign(id=table["id"]), "id", kind.tree, notes)
-    return values
-
-
-READERS = {"classes": _read_classes, "numbers": _read_numbers, "fractions": _read_fractions}
 
 
 def _check_names(key: str, names: Sequence[str]) -> None:
@@ -254,15 +210,3 @@ def _splits(path: Path, table: pd.DataFrame) -> pd.Series | str:
             "time."
         )
     return said
-
-
-def _numbers(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Some columns as finite numbers."""
-    values = table[list(columns)].apply(pd.to_numeric, errors="coerce").astype(np.float64)
-    if (bad := np.argwhere(~np.isfinite(values.to_numpy()))).size:
-        row, column = (int(at) for at in bad[0])
-        raise DataError(
-            f"{path}, {place(table, row, 'id')}: {columns[column]} is '{table[columns[column]].iloc[row]}'; it must be "
-            f"a finite number{more(len(bad))}. Correct it, leave it empty, or take the row out."
-        )
-    return values

@@ -185,6 +185,22 @@ def more(count: int) -> str:
     return f" ({count:,} such places in all)" if count > 1 else ""
 
 
+def finite_numbers(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Some columns of a table of text as numbers.
+
+    Raises:
+        DataError: If one is no finite number; the message names its row by `id`.
+    """
+    values = table[list(columns)].apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    if (bad := np.argwhere(~np.isfinite(values.to_numpy()))).size:
+        row, column = (int(at) for at in bad[0])
+        raise DataError(
+            f"{path}, {place(table, row, 'id')}: {columns[column]} is '{table[columns[column]].iloc[row]}'; it must be "
+            f"a finite number{more(len(bad))}. Correct it, leave it empty, or take the row out."
+        )
+    return values
+
+
 def _whole_numbers(path: Path, table: pd.DataFrame, id_column: str) -> pd.Series:
     """The ids as int64. A float has lost the last of 18 digits, so it is refused rather than rounded."""
     ids = table[id_column].fillna("").str.strip()

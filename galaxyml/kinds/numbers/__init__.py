@@ -1,12 +1,14 @@
 """Numbers with units."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
+from galaxyml.data.tables.reading import finite_numbers
 from galaxyml.evaluation.predict_intervals import PredictIntervals
 from galaxyml.kinds.kind import Kind, Stage, columns_beside
 from galaxyml.kinds.losses import MSELoss
@@ -16,6 +18,7 @@ from galaxyml.kinds.numbers.losses import ScaledLoss
 from galaxyml.kinds.numbers.metrics import NumberMetrics
 from galaxyml.kinds.numbers.score import ScoreNumbers
 from galaxyml.kinds.numbers.scored import WORDS, ScoredNumbers
+from galaxyml.runs.errors import DataError
 from galaxyml.runs.run_dir import RunDir
 
 
@@ -56,6 +59,15 @@ class Numbers(Kind):
     def baseline(self, targets: Tensor) -> Tensor:
         """Means of the numbers."""
         return targets.nanmean(dim=0)
+
+    def read_targets(self, path: Path, table: pd.DataFrame, columns: list[str], notes: list[str]) -> pd.DataFrame:
+        values = finite_numbers(path, table, columns)
+        if constant := [name for name in columns if values[name].nunique() < 2]:
+            raise DataError(
+                f"{path}: {constant[0]} is {values[constant[0]].iloc[0]:g} in all rows; there is nothing to learn. "
+                "Choose others by columns=[…]."
+            )
+        return values
 
     def stages(self) -> list[Stage]:
         return [

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 from PIL import Image
 
 from galaxyml.evaluation.correlation import by_column
@@ -68,6 +69,7 @@ def made_up(path: Path, count: int = 900, lost: float = 0.5, bar_lost: float = 0
     run.write_catalog(catalog)
     Image.new("RGB", (40, 40), "grey").save(path / "one.jpg")
     data = {"source": "made up", "folder": str(path), "sha256": {}, "objects": {"train": 1, "val": 1, "test": 1}}
+    run.start(OmegaConf.create({"fold": 0}), [])
     run.write_provenance(0, "CPU", data | {"notes": []})
     for by, holds in HOLDS.items():
         said = np.empty_like(chances)
@@ -417,7 +419,7 @@ def test_failures_are_the_largest_errors_of_the_most_votes(tmp_path: Path, monke
     assert [text.split("\n")[0] for text in captions["ukidss: predicted best"]] == best.index.tolist()
     name = errors.loc[worst.index[0]].idxmax()
     row = both.loc[worst.index[0]]
-    expected = f"said {row[f'{name}_said']:.2f}, true {row[name]:.2f} ({row[f'{name}_votes']:.0f} votes)"
+    expected = f"predicted {row[f'{name}_said']:.2f}, true {row[name]:.2f} ({row[f'{name}_votes']:.0f} votes)"
     assert captions["ukidss: predicted worst"][0].split("\n")[1] == f"{label(str(name))}: {expected}"
 
 
