@@ -189,7 +189,7 @@ class RunDir:
         if self.has_progress:
             self.check_data(data["source"], data["sha256"])
             hardware = {key: value for key, value in self.provenance().items() if key == "hardware"}
-        config = self.config
+        config = self.config if self.started else OmegaConf.create()
         content = origin(seed, device) | hardware | {"data": data, "group": str(config.get("group") or "")}
         content["fold"] = None if joined else config.get("fold")
         content["joined"] = [os.path.relpath(run.path, self.path) for run in joined]

@@ -58,7 +58,7 @@ class Outcome:
 def main(arguments: list[str]) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m galaxyml job",
+        prog="galaxyml job",
         description="Runs or continues the run whose configuration lies in FOLDER/.hydra. Of several processes, each "
         "is started with this command: by torchrun, by srun, or by itself where trainer=ddp asks for them.",
     )

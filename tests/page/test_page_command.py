@@ -25,7 +25,7 @@ def test_a_folder_that_is_no_finished_run_is_told(in_process: Command, tmp_path:
     pytest.importorskip("gradio", reason="the page needs gradio: pip install 'galaxyml[demo]'")
     status, said = in_process(command.main, tmp_path)
     assert status == 1
-    assert "not finished" in said
+    assert "is not the folder of a run" in said
     (tmp_path / "model.zip").write_bytes(b"no zip")
     status, said = in_process(command.main, tmp_path / "model.zip")
     assert status == 1
