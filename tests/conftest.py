@@ -122,7 +122,9 @@ def judged_as_scored() -> Callable[[Path, str], set[str]]:
         found = {f"{split}/{key}": values[0] for key, values in measured([said], resamples=1)[0].items()}
         # Precision and recall of 0/0 are 0 in a report, and nothing that models could differ in.
         shared = {key for key in found if key in scored and found[key] == found[key]}
-        assert {key: found[key] for key in shared} == pytest.approx({key: scored[key] for key in shared}, rel=1e-5, abs=1e-6)
+        assert {key: found[key] for key in shared} == pytest.approx(
+            {key: scored[key] for key in shared}, rel=1e-5, abs=1e-6
+        )
         return {key.partition("/")[2] for key in shared}
 
     return check

@@ -146,7 +146,7 @@ def test_scales_cannot_be_forgotten(images_sky: Path, tmp_path: Path) -> None:
     data = Images(images_sky, columns=["r90"], **SMALL)
     data.setup()
     with pytest.raises(galaxyml.runs.errors.UserError, match="datamodule=data"):
-        trainer(tmp_path).fit(module_for(data), data.train_dataloader())
+        trainer(tmp_path).fit(module_for(data), data.train_dataloader(), data.val_dataloader())
 
 
 def test_any_torchmetric_judges(galaxy10_sky: Path, tmp_path: Path) -> None:

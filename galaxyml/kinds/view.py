@@ -86,12 +86,15 @@ def tree_view(row: Row, questions: Questions, outputs: Sequence[str]) -> View:
         return Chart(question.text, tuple(Bar(name, row[key], *ends(row, key), key == chosen) for key, name in pairs))
 
     of = "of all volunteers" if questions.of_all else "of those who are asked the question"
+    asked = {column for question in questions.asked for column in question.columns}
+    beside = tuple(Bar(name, row[name], *ends(row, name)) for name in outputs if name in row and name not in asked)
+    more = (Chart("Answers that this campaign does not ask for", beside),) if beside else ()
     return View(
         explained=steps[0].column if steps and steps[0].column in outputs else outputs[0],
         verdict=", ".join(step.label for step in steps),
         note=f"Most likely path through the decision tree. Fractions are {of}.",
         charts=tuple(chart(step.question) for step in steps),
-        others=tuple(chart(question) for question in questions.asked if question.name not in on_path),
+        others=tuple(chart(question) for question in questions.asked if question.name not in on_path) + more,
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.run_dir import RunDir
 from galaxyml.sweeps.cluster import ClusterLauncher, extra
 from galaxyml.sweeps.serial import run_prepared
 from galaxyml.sweeps.worker import Job
@@ -21,6 +20,8 @@ def on_node(job: Job, variables: Mapping[str, str]) -> Any:
     signals.install()
     job.settle()
     try:
+        from galaxyml.runs.run_dir import RunDir
+
         return run_prepared(RunDir(job.run)).value
     except signals.Stop as stop:
         sys.exit(stop.status)

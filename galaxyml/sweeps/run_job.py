@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 from galaxyml.runs import progress
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.runs.files import read_only
-from galaxyml.runs.run_dir import RunDir
 from galaxyml.runs.signals import Stop, watched
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from galaxyml.runs.run_dir import RunDir
 
 log = logging.getLogger("galaxyml")
 
@@ -65,6 +66,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("folder", type=Path, help="a run's folder, such as multirun/galaxyzoo/mine/fold-0")
     parser.add_argument("--attached", action="store_true", help="end together with the process that has started it")
     given = parser.parse_args(arguments)
+    from galaxyml.runs.run_dir import RunDir  # which imports pandas
+
     if not RunDir(given.folder).started:
         sys.exit(f"error: {given.folder} is not the folder of a run: it has no .hydra/config.yaml.")
     if "LOCAL_RANK" in os.environ:  # which Lightning and torchrun give the processes that they start
@@ -87,6 +90,7 @@ def run_job(folder: Path) -> Outcome:
         Stop: If a signal ended it.
     """
     from galaxyml.runs import ranks
+    from galaxyml.runs.run_dir import RunDir
 
     run, began = RunDir(folder.absolute()), time.time()
     config = run.config
@@ -116,7 +120,7 @@ def run_job(folder: Path) -> Outcome:
             return Outcome("failed", None, reason, isinstance(cause, DataError))
 
 
-def _follow(run: RunDir, config: "DictConfig") -> Outcome:
+def _follow(run: "RunDir", config: "DictConfig") -> Outcome:
     """Does what rank 0 does, but for writing and printing: that is rank 0's."""
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
@@ -140,7 +144,7 @@ def _follow(run: RunDir, config: "DictConfig") -> Outcome:
     return Outcome("finished", 0.0)
 
 
-def ended(run: RunDir, status: int | None, began: float) -> Outcome:
+def ended(run: "RunDir", status: int | None, began: float) -> Outcome:
     """How a job ended that was a process of its own, by its exit status and what its folder says.
 
     Args:
@@ -185,7 +189,7 @@ def user_error(error: BaseException | None) -> UserError | None:
 
 
 @contextmanager
-def _logged(run: RunDir) -> Iterator[None]:
+def _logged(run: "RunDir") -> Iterator[None]:
     """Within, what is logged goes to the run's log, with time and place; to the terminal as plain lines."""
     file = logging.FileHandler(run.path / LOG)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

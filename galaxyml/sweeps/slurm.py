@@ -16,7 +16,6 @@ from typing import Any
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import write_json
-from galaxyml.runs.run_dir import RunDir
 from galaxyml.sweeps.cluster import ClusterLauncher, extra
 from galaxyml.sweeps.serial import run_prepared
 from galaxyml.sweeps.worker import Job
@@ -40,6 +39,8 @@ class OnNode:
         logging.getLogger("submitit").setLevel(logging.ERROR)  # it tells every signal that it does not mind
         self.job.settle()
         try:
+            from galaxyml.runs.run_dir import RunDir
+
             return run_prepared(RunDir(self.job.run)).value
         except signals.Stop as stop:
             job = _job_id()

@@ -10,7 +10,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from galaxyml.runs.provenance import COMMAND, PLACE
-from galaxyml.runs.run_dir import RunDir
 from galaxyml.runs.signals import Stop, install
 from galaxyml.sweeps import forkserver
 from galaxyml.sweeps.run_job import LOG, run_job
@@ -82,6 +81,8 @@ def work(job: Job, answer: Connection) -> None:
         os.setsid()  # what it starts can be ended with it, and a Ctrl-C in the terminal goes to the launcher alone
         forkserver.end_with_parent(signal.SIGTERM)
         job.settle()
+        from galaxyml.runs.run_dir import RunDir
+
         run = RunDir(job.run)
         if has_several_processes(run.config):
             os.execv(sys.executable, command(run))
