@@ -89,7 +89,7 @@ class GalaxyZoo(ImageData):
         if not (root / BENCHMARK).is_file():
             self.notes.append(f"{BENCHMARK} is not there: no test galaxies are predicted and no submission is written.")
             return labelled
-        test = read_table(root / BENCHMARK, ID, self.tree.columns, where=WHERE)[[ID]].rename(columns={ID: "id"})
+        test = read_table(root / BENCHMARK, ID, self.tree.columns, where=WHERE).frame[[ID]].rename(columns={ID: "id"})
         if both := set(test["id"]) & set(labelled["id"]):
             raise DataError(
                 f"{root / BENCHMARK}: ids that are in {SOLUTIONS} too ({len(both)}): {shorten(sorted(both))}. "
@@ -115,9 +115,9 @@ def read_votes(path: Path, tree: DecisionTree, notes: list[str]) -> pd.DataFrame
     Raises:
         DataError: If the table breaks a rule; the message names the row, the galaxy, and what is allowed.
     """
-    table = read_table(path, ID, tree.columns, where=WHERE)
-    check_fractions(path, table, ID, tree, notes)
-    return table.rename(columns={ID: "id"}).reset_index(drop=True)
+    rows = read_table(path, ID, tree.columns, where=WHERE)
+    check_fractions(rows, tree, notes)
+    return rows.frame.rename(columns={ID: "id"}).reset_index(drop=True)
 
 
 def _check_folder(root: Path) -> None:

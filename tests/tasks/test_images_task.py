@@ -145,7 +145,7 @@ def test_whole_numbers_that_are_taken_for_classes_are_told(own: Path) -> None:
     [
         (
             {"kind": "blob"},
-            r"csv, line 2, galaxy G00000: kind is 'blob' \(120 such places.*the classes are disk",
+            r"csv, line 2, galaxy G00000: kind is 'blob'; the classes are disk.*120 such places",
         ),
         ({"id": "same"}, "line 3: id same occurs a second time"),
         ({"path": "a.jpg"}, "line 3: path a.jpg occurs a second time"),

@@ -85,7 +85,7 @@ def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
         if "labels" in given and not simulated:
             raise UserError(f"labels={given['labels']} needs data_dir=…, the folder that its paths begin in.")
         return _of_simulated(given)
-    path = place(Path(given.get("data_dir", FOLDER)).expanduser(), given.get("labels", "labels.csv"))
+    path = table_path(Path(given.get("data_dir", FOLDER)).expanduser(), given.get("labels", "labels.csv"))
     kind = "fractions" if "tree" in given else given.get("kind")
     chosen = _names(given["columns"]) if "columns" in given else None
     table = what_it_holds(path, chosen, kind, "classes" in given)
@@ -184,7 +184,7 @@ def _names(value: Any) -> list[str]:
     return [str(name) for name in value] if isinstance(value, list) else [str(value)]
 
 
-def place(folder: Path, labels: str) -> Path:
+def table_path(folder: Path, labels: str) -> Path:
     """Where a table is: in the folder of the pictures, or else where its name says.
 
     Args:

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.data.images.folders import PictureFolders, without_suffix
-from galaxyml.data.tables.reading import more
+from galaxyml.data.tables.reading import WHOLE, Rows
 from galaxyml.data.tables.vote_catalogue import KINDS, Steps, VoteCatalogue, counted, positions
-from galaxyml.data.tables.wide import WHOLE, Rows, WideTable
-from galaxyml.runs.errors import DataError, UserError, did_you_mean
+from galaxyml.data.tables.wide import WideTable
+from galaxyml.runs.errors import UserError, did_you_mean
 
 SAMPLES = ("original", "extra")  # of an object with several images the first of these is taken
 LEAST_ASKED = 0.5  # share of volunteers who would be asked a question, for a model's prediction of it to count
@@ -62,7 +62,7 @@ class GalaxyZoo2(VoteCatalogue):
     def vote_columns(self, table: WideTable) -> list[str]:
         counts = [self.count_column(answer) for answer in self.tree.columns]
         wanted = counts if set(counts) & set(table.columns) else ["total_classifications"]
-        table.check(wanted, self.known())
+        table.check(wanted, self.column_names())
         return wanted
 
     def path_kind(self, table: WideTable) -> list[str]:
@@ -127,21 +127,23 @@ class TotalledCatalogue(VoteCatalogue):
 
     def vote_columns(self, table: WideTable) -> list[str]:
         wanted = [*self.tree.columns, *self._totals()]
-        table.check(wanted, self.known())
+        table.check(wanted, self.column_names())
         return wanted
 
     def votes(self, table: WideTable, rows: Rows, values: Mapping[str, np.ndarray], notes: list[str]) -> np.ndarray:
         sums, totals = self._sums(self._counts(rows)), counted(rows, self._totals())
         may_lack = np.array([question.name in self.incomplete for question in self.tree.questions])
         lacking = (sums < totals - SAME) & may_lack
-        if (wrong := np.argwhere((np.abs(sums - totals) > SAME) & ~lacking)).size:
-            row, at = (int(number) for number in wrong[0])
-            raise DataError(
-                f"{rows.place(row)}: the votes of {self._answers(at)} sum to {sums[row, at]:g}, but "
-                f"{self._totals()[at]} is {totals[row, at]:g}; they must be the same{more(len(wrong))}. Correct the "
-                "row or take it out. If volunteers gave answers that the table does not have, mask the question there: "
-                f"incomplete=[{self.tree.questions[at].name}]."
-            )
+        rows.refuse(
+            (np.abs(sums - totals) > SAME) & ~lacking,
+            lambda row, question: (
+                f": the votes of {self._answers(question)} sum to {sums[row, question]:g}, but "
+                f"{self._totals()[question]} is {totals[row, question]:g}; they must be the same, or where volunteers "
+                "gave answers that the table does not have, the question must be masked by "
+                f"incomplete=[{self.tree.questions[question].name}]"
+            ),
+            "Correct the row or take it out, or mask the question.",
+        )
         for question, count in zip(self.tree.questions, lacking.sum(0), strict=True):
             if count:
                 notes.append(
@@ -178,7 +180,7 @@ class Posteriors(VoteCatalogue):
 
     def vote_columns(self, table: WideTable) -> list[str]:
         wanted = [f"{question.name}_proportion_volunteers_asked" for question in self.tree.questions]
-        table.check(wanted, self.known())
+        table.check(wanted, self.column_names())
         return wanted
 
     def votes(self, table: WideTable, rows: Rows, values: Mapping[str, np.ndarray], notes: list[str]) -> np.ndarray:
@@ -242,8 +244,8 @@ class GalaxyZooUkidss(TotalledCatalogue):
                 "No positions are known of the galaxies of UKIDSS: by them they cannot be found in other surveys."
             )
             return super().positions(root, rows, notes)
-        found = WideTable(root / self.places).read(self.id_column, (), ["ra", "dec"], self.id_pattern)
-        known = pd.DataFrame(positions(found), index=found.ids.to_numpy(object)).reindex(rows.ids)
-        if lost := int(known.isna().any(axis=1).sum()):
-            notes.append(f"{self.places}: {lost:,} of {len(known):,} galaxies have no position there.")
-        return known.to_numpy()
+        table = WideTable(root / self.places).read(self.id_column, (), ["ra", "dec"], self.id_pattern)
+        degrees = pd.DataFrame(positions(table), index=table.ids.to_numpy(object)).reindex(rows.ids)
+        if missing := int(degrees.isna().any(axis=1).sum()):
+            notes.append(f"{self.places}: {missing:,} of {len(degrees):,} galaxies have no position there.")
+        return degrees.to_numpy()

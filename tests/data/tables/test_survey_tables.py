@@ -591,7 +591,7 @@ def test_ukidss_without_positions_says_so(tmp_path: Path) -> None:
             "-3",
             r"smooth_count is -3; it must be a number of votes, 0 or more",
         ),
-        ("t01_smooth_or_features_a01_smooth_count", "", r"smooth_count is empty; it must be a number of votes"),
+        ("t01_smooth_or_features_a01_smooth_count", "", r"smooth_count is empty or nan; it must be a number of votes"),
         ("t01_smooth_or_features_a01_smooth_count", "x", r"smooth_count is 'x'; it must be a number of votes"),
         ("ra", "12:00:01", r"ra is '12:00:01'; right ascensions lie in \[0, 360\] degrees"),
         ("ra", "361", r"ra is 361; right ascensions"),
