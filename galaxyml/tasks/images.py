@@ -1,4 +1,4 @@
-"""Pictures and a table of one's own: a class, numbers, or fractions of a decision tree, read and checked."""
+"""Images and a table of one's own: a class, numbers, or fractions of a decision tree, read and checked."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -24,11 +24,11 @@ from galaxyml.runs.files import known_digest
 SPLITS = ("train", "test")
 RESERVED = ("id", "image", "split", "fold", "label")  # columns of a catalog
 SIMULATED_CLASSES = ("disk", "edge-on", "merger", "smooth", "spiral")  # of the simulated sky's table
-FEWEST = 10  # pictures that can be learnt from and judged
+FEWEST = 10  # images that can be learnt from and judged
 
 
 class Images(ImageData):
-    """Images that a table of one's own names, with what it says of them: a class, numbers, or vote fractions.
+    """Images that a table of one's own names, with what it holds of them: a class, numbers, or vote fractions.
 
     The table has `path` (from the folder on, or absolute) and the columns that are to be predicted; where it has them
     also `id` (else the path is it), `ra` and `dec` (degrees, or hours and degrees), so that one galaxy does not come
@@ -96,37 +96,37 @@ class Images(ImageData):
         self.log_step(f"rows of {path.name}", len(table), len(table))
         complete = table[(table[self.wanted] != "").all(axis=1)]
         self.log_step(f"{shorten(self.wanted)} given", len(table), len(complete))
-        pictured = self._pictured(root, path, complete)
-        if len(pictured) < FEWEST:
+        present = self._with_images(root, path, complete)
+        if len(present) < FEWEST:
             raise DataError(
-                f"{path}: {len(pictured)} rows are left, of {len(table)}; at least {FEWEST} are needed to learn from "
+                f"{path}: {len(present)} rows are left, of {len(table)}; at least {FEWEST} are needed to learn from "
                 "and to judge by."
             )
-        rows = Rows(path, "id", pictured)
-        catalog = pictured[["id", "image"]].assign(split=_splits(rows))
+        rows = Rows(path, "id", present)
+        catalog = present[["id", "image"]].assign(split=_splits(rows))
         targets = self.kind.read_targets(rows, self.wanted, self.notes)
         catalog = pd.concat([catalog, targets], axis=1)
         if set(SKY) <= set(table.columns):
             catalog["ra"], catalog["dec"] = degrees(rows, *SKY)
         for name in self.properties:
-            if name in pictured and name not in catalog:
-                catalog[name] = pd.to_numeric(pictured[name], errors="coerce")
+            if name in present and name not in catalog:
+                catalog[name] = pd.to_numeric(present[name], errors="coerce")
         return catalog.reset_index(drop=True)
 
-    def _pictured(self, root: Path, path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    def _with_images(self, root: Path, path: Path, table: pd.DataFrame) -> pd.DataFrame:
         """Rows whose image is there."""
-        there = np.array([(root / file_of(image)).is_file() for image in table["image"]], bool)
-        missing = table["image"][~there].tolist()
+        exists = np.array([(root / file_of(image)).is_file() for image in table["image"]], bool)
+        missing = table["image"][~exists].tolist()
         if len(missing) == len(table) and missing:
             raise DataError(
-                f"{Rows(path, 'id', table).place(0)}: there is no picture {root / missing[0]}, and none of the other "
+                f"{Rows(path, 'id', table).place(0)}: there is no image {root / missing[0]}, and none of the other "
                 f"{len(table) - 1:,} rows' either. Paths begin in data_dir={root}: correct them, or give another "
                 "data_dir=…"
             )
         if missing:
-            self.notes.append(f"{path.name}: pictures that are not there ({len(missing):,}): {shorten(missing)}.")
-        self.log_step("its picture is there", len(table), int(there.sum()))
-        return table[there]
+            self.notes.append(f"{path.name}: images that are not there ({len(missing):,}): {shorten(missing)}.")
+        self.log_step("its image is there", len(table), int(exists.sum()))
+        return table[exists]
 
 
 def _kind_of(
@@ -192,7 +192,7 @@ def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.Da
         if (twice := np.flatnonzero(table[name].duplicated())).size:
             raise DataError(
                 f"{path}, line {table.index[twice[0]] + 2}: {shown} {table[name].iloc[twice[0]]} occurs a second time"
-                f"{more(len(twice))}. Each picture has one row; take one out."
+                f"{more(len(twice))}. Each image has one row; take one out."
             )
     return table
 

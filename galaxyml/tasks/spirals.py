@@ -1,4 +1,4 @@
-"""Spiral or elliptical: the Galaxy Zoo 1 table joined to pictures, by votes, and read with its checks."""
+"""Spiral or elliptical: the Galaxy Zoo 1 table joined to images, by votes, and read with its checks."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -112,7 +112,7 @@ class Spirals(ImageData):
         source: The folder with tables and images; see CatalogData.
         labels: What makes a galaxy a spiral or an elliptical.
         table: Name of the table with votes, one row an OBJID.
-        mapping: Name of the table from `objid` to `asset_id`, the names of pictures; None where pictures are named by
+        mapping: Name of the table from `objid` to `asset_id`, the names of images; None where images are named by
             OBJID.
         images: Name of the folder of images.
         classes: Names of the two classes, ellipticals first.
@@ -152,7 +152,7 @@ class Spirals(ImageData):
         return partial(write_spirals, count=3000, seed=0, size=424)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
-        """One row a galaxy that is spiral or elliptical and has a picture; each step is counted."""
+        """One row a galaxy that is spiral or elliptical and has an image; each step is counted."""
         if not root.is_dir():
             raise DataError(f"There is no folder {root}. {WHERE}")
         path = root / self.table
@@ -171,7 +171,7 @@ class Spirals(ImageData):
             self.classes,
             str(path),
             "Lower labels_from.cut, choose labels_from=flags, debiased or votes, or give "
-            "a table and pictures that belong together.",
+            "a table and images that belong together.",
         )
         self.artifacts["joined"] = galaxies.assign(label=np.array(self.classes)[galaxies["label"]])
         catalog = galaxies.rename(columns={ID: "id"}).assign(split="train")
@@ -179,7 +179,7 @@ class Spirals(ImageData):
         return self._with_properties(root, catalog[["id", "image", "split", "label", *position]])
 
     def _with_images(self, root: Path, table: pd.DataFrame) -> pd.DataFrame:
-        """Those that have a picture, with its path as `image`; of several the first of `SAMPLES` that is there."""
+        """Those that have an image, with its path as `image`; of several the first of `SAMPLES` that is there."""
         named = self._named(root, table)
         folder = root / self.folder
         if not folder.is_dir():
@@ -196,7 +196,7 @@ class Spirals(ImageData):
         return galaxies
 
     def _named(self, root: Path, table: pd.DataFrame) -> pd.DataFrame:
-        """One row a picture, with its name as `name`, the preferred ones first; the join by object id."""
+        """One row an image, with its name as `name`, the preferred ones first; the join by object id."""
         if self.mapping is None:
             return table.assign(name=table[ID].astype(str))
         path = root / self.mapping

@@ -75,7 +75,7 @@ def test_folds_hold_each_galaxy_out_once(sky: Path) -> None:
     assert sorted(held_out) == sorted(pd.read_csv(sky / SOLUTIONS)["GalaxyID"])
 
 
-def test_batches_pair_pictures_with_their_votes(sky: Path) -> None:
+def test_batches_pair_images_with_their_votes(sky: Path) -> None:
     found = data(sky)
     found.setup()
     assert found.catalog is not None
@@ -198,7 +198,7 @@ def test_sums_off_by_rounding_are_counted(files: Path) -> None:
     assert "groups the answers do not sum to their parent question (largest gap 0.0" in notes[0]
 
 
-def test_pictures_without_a_row_are_told(files: Path) -> None:
+def test_images_without_a_row_are_told(files: Path) -> None:
     first = next((files / "images_training_rev1").iterdir())
     shutil.copy(first, first.with_name("999999999.jpg"))
     (first.parent / "Thumbs.db").write_text("not a galaxy")
@@ -207,7 +207,7 @@ def test_pictures_without_a_row_are_told(files: Path) -> None:
     assert any("left out (1): 999999999" in note for note in found.notes)
 
 
-def test_the_same_picture_in_training_and_test_is_told(files: Path) -> None:
+def test_the_same_image_in_training_and_test_is_told(files: Path) -> None:
     train = sorted((files / "images_training_rev1").iterdir())[0]
     test = sorted((files / "images_test_rev1").iterdir())[0]
     shutil.copy(train, test)
@@ -216,16 +216,16 @@ def test_the_same_picture_in_training_and_test_is_told(files: Path) -> None:
     assert f"images that are in training and in test at once (1): {train.stem} = {test.stem}." in found.notes
 
 
-def test_rows_without_a_picture_are_refused(files: Path) -> None:
+def test_rows_without_a_image_are_refused(files: Path) -> None:
     gone = sorted((files / "images_training_rev1").iterdir())[3]
     gone.unlink()
-    with pytest.raises(DataError, match=rf"galaxies of {SOLUTIONS} without a picture here \(1 of 60\): {gone.name}"):
+    with pytest.raises(DataError, match=rf"galaxies of {SOLUTIONS} without an image here \(1 of 60\): {gone.name}"):
         data(files).setup()
 
 
-def test_benchmark_ids_without_a_picture_are_refused(files: Path) -> None:
+def test_benchmark_ids_without_a_image_are_refused(files: Path) -> None:
     shutil.rmtree(files / "images_test_rev1")
-    with pytest.raises(DataError, match=r"galaxies of all_zeros_benchmark.csv without a picture here \(12 of 12\)"):
+    with pytest.raises(DataError, match=r"galaxies of all_zeros_benchmark.csv without an image here \(12 of 12\)"):
         data(files).setup()
 
 
@@ -236,7 +236,7 @@ def test_an_id_that_is_trained_on_and_tested_is_refused(files: Path) -> None:
         data(files).setup()
 
 
-def test_a_cut_off_picture_is_named(files: Path) -> None:
+def test_a_cut_off_image_is_named(files: Path) -> None:
     path = sorted((files / "images_training_rev1").iterdir())[0]
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(
@@ -245,10 +245,10 @@ def test_a_cut_off_picture_is_named(files: Path) -> None:
         data(files).setup()
 
 
-def test_a_picture_that_is_none_is_named(files: Path) -> None:
+def test_a_image_that_is_none_is_named(files: Path) -> None:
     path = sorted((files / "images_test_rev1").iterdir())[0]
     path.write_text("<html>404</html>")
-    with pytest.raises(DataError, match=rf"images_test_rev1/{path.name} is not a picture"):
+    with pytest.raises(DataError, match=rf"images_test_rev1/{path.name} is not an image"):
         data(files).setup()
 
 

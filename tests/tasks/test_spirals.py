@@ -41,7 +41,7 @@ def data(folder: Path, **options: Any) -> Spirals:
 
 @pytest.fixture
 def copy(spirals_sky: Path, tmp_path: Path) -> Path:
-    """A copy of the small tables and pictures that a test may spoil."""
+    """A copy of the small tables and images that a test may spoil."""
     return Path(shutil.copytree(spirals_sky, tmp_path / "spirals"))
 
 
@@ -69,15 +69,15 @@ def test_the_join_is_that_of_brute_force(spirals_sky: Path) -> None:
     for row in joined:
         if shown := [pair for pair in assets[row["OBJID"]] if pair[1] in there]:
             asset_of[row["OBJID"]] = min(shown, key=lambda pair: rank.get(pair[0], 9))[1]
-    pictured = [row for row in joined if row["OBJID"] in asset_of]
-    certain = [row for row in pictured if row["UNCERTAIN"] == "0"]
+    with_images = [row for row in joined if row["OBJID"] in asset_of]
+    certain = [row for row in with_images if row["UNCERTAIN"] == "0"]
     assert counted(found) == [
         (len(table), len(table)),
         (len(table), len(joined)),
-        (len(joined), len(pictured)),
-        (len(pictured), len(certain)),
+        (len(joined), len(with_images)),
+        (len(with_images), len(certain)),
     ]
-    assert len(pictured) < len(joined) < len(table)  # the simulated tables lose rows at every step
+    assert len(with_images) < len(joined) < len(table)  # the simulated tables lose rows at every step
     expected = {int(row["OBJID"]): (int(row["SPIRAL"]), f"images/{asset_of[row['OBJID']]}.jpg") for row in certain}
     got = found.catalog.set_index("id")
     assert {i: (int(row["label"]), row["image"]) for i, row in got.iterrows()} == expected
@@ -235,7 +235,7 @@ def test_fractions_out_of_range_are_refused(copy: Path) -> None:
         FromFractions("P_CS", "P_EL", 1.5)
 
 
-def test_missing_pictures_are_counted_not_fatal(copy: Path) -> None:
+def test_missing_images_are_counted_not_fatal(copy: Path) -> None:
     before = data(copy)
     before.setup()
     assert before.catalog is not None
@@ -248,7 +248,7 @@ def test_missing_pictures_are_counted_not_fatal(copy: Path) -> None:
     assert any("images: images that are not there" in note for note in after.notes)
 
 
-def test_another_picture_serves_where_the_first_is_missing(copy: Path) -> None:
+def test_another_image_serves_where_the_first_is_missing(copy: Path) -> None:
     mapping = pd.read_csv(copy / MAPPING, dtype=str)
     before = data(copy)
     before.setup()

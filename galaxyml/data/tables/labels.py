@@ -22,7 +22,7 @@ EMPTY = ("", "nan")  # cells that say nothing: programs write the latter for no 
 FEW_WORDS = 0.1  # share of cells below which words among numbers are mistakes
 FOLDER = Path("data/images")  # where no other is given
 WANTED = (
-    "task=images reads a CSV table with the columns id (optional), path (of the picture, from data_dir=… on), and what "
+    "task=images reads a CSV table with the columns id (optional), path (of the image, from data_dir=… on), and what "
     "is to be predicted: a class, numbers, or fractions of a decision tree (tree=FILE.yaml)"
 )
 
@@ -185,7 +185,7 @@ def _names(value: Any) -> list[str]:
 
 
 def table_path(folder: Path, labels: str) -> Path:
-    """Where a table is: in the folder of the pictures, or else where its name says.
+    """Where a table is: in the folder of the images, or else where its name says.
 
     Args:
         folder: The folder.
@@ -196,7 +196,7 @@ def table_path(folder: Path, labels: str) -> Path:
 
 
 def path_column(header: Sequence[str], path: Path) -> str:
-    """Which column holds the paths of pictures.
+    """Which column holds the paths of images.
 
     Raises:
         UserError: If none does.

@@ -1,4 +1,4 @@
-"""What volunteers of four campaigns said about galaxies of three surveys: their catalogues and pictures."""
+"""Catalogues and images of three surveys, with the votes of volunteers of four campaigns."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.images.folders import PictureFolders, without_suffix
+from galaxyml.data.images.folders import ImageFolders, without_suffix
 from galaxyml.data.tables.reading import WHOLE, Rows
 from galaxyml.data.tables.vote_catalogue import KINDS, Steps, VoteCatalogue, counted, positions
 from galaxyml.data.tables.wide import WideTable
@@ -21,8 +21,8 @@ INCOMPLETE: Mapping[str, tuple[str, ...]] = {"gzd5": ("merging",)}
 _LAST = "and give the folder above surveys/ as data_dir=… Without them, source=simulated runs on the simulated sky."
 _DECALS = (
     "The tables gz_decals_volunteers_1_and_2.csv, gz_decals_volunteers_5.csv and gz_decals_auto_posteriors.csv and the "
-    "pictures gz_decals_dr5_png_part1 to part4 (unpacked) are those of https://doi.org/10.5281/zenodo.4573248: "
-    "`python -m galaxyml fetch surveys-decals` fetches them (104 GB; surveys-decals-1 a quarter of the pictures, "
+    "images gz_decals_dr5_png_part1 to part4 (unpacked) are those of https://doi.org/10.5281/zenodo.4573248: "
+    "`python -m galaxyml fetch surveys-decals` fetches them (104 GB; surveys-decals-1 a quarter of the images, "
     f"surveys-decals-auto the posteriors); or put them into a folder surveys/decals/ {_LAST}"
 )
 
@@ -34,7 +34,7 @@ class GalaxyZoo2(VoteCatalogue):
 
     Args:
         table: The catalogue, or several names of which the first that is there is read.
-        mapping: The table from `objid` to `asset_id`, the names of pictures; None where they are named by object id.
+        mapping: The table from `objid` to `asset_id`, the names of images; None where they are named by object id.
         images: As for VoteCatalogue.
     """
 
@@ -84,9 +84,9 @@ class GalaxyZoo2(VoteCatalogue):
         # Fractions that are not all 0 had a vote at least, even where rounding or weights made a 0 further up.
         return np.where(self._sums(fractions) > 0, np.maximum(votes, 1.0), np.nan)
 
-    def picture_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
+    def image_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
         if self.mapping is None:
-            return super().picture_names(root, rows, notes, steps)
+            return super().image_names(root, rows, notes, steps)
         table = WideTable(root / self.mapping, self.where)
         sample = ["sample"] if "sample" in table.columns else []
         mapping = table.read("objid", ["asset_id", *sample], repeats=True).frame
@@ -159,7 +159,7 @@ class TotalledCatalogue(VoteCatalogue):
 class GalaxyZooDecals(TotalledCatalogue):
     """Galaxies of DECaLS in Galaxy Zoo DECaLS (Walmsley et al. 2022): campaigns 1 and 2 (`gzd12`) or 5 (`gzd5`).
 
-    Pictures are named by `iauname`, at any depth below the folders. Arguments as for TotalledCatalogue.
+    Images are named by `iauname`, at any depth below the folders. Arguments as for TotalledCatalogue.
     """
 
     id_column = "iauname"
@@ -167,10 +167,10 @@ class GalaxyZooDecals(TotalledCatalogue):
 
 
 class Posteriors(VoteCatalogue):
-    """What a model trained on Galaxy Zoo DECaLS predicts (Walmsley et al. 2022), in place of votes.
+    """Predictions of a model trained on Galaxy Zoo DECaLS (Walmsley et al. 2022), in place of votes.
 
     A question has as many votes as the share of volunteers who would be asked it, and counts as not asked where that is
-    below a half. Arguments as for VoteCatalogue; pictures as for GalaxyZooDecals.
+    below a half. Arguments as for VoteCatalogue; images as for GalaxyZooDecals.
     """
 
     id_column = "iauname"
@@ -198,7 +198,7 @@ class GalaxyZooUkidss(TotalledCatalogue):
     Args:
         table: The catalogue, or several names of which the first that is there is read.
         positions: A table of `subject_id`, `ra` and `dec` (degrees), which the catalogue lacks; read where it is there.
-        images: Folders of pictures, which lie in them as `{subfolder}/{filename}`, `{filename}` or
+        images: Folders of images, which lie in them as `{subfolder}/{filename}`, `{filename}` or
             `{subfolder}_{filename}`; the suffix may be another one.
         incomplete: As for TotalledCatalogue.
     """
@@ -208,7 +208,7 @@ class GalaxyZooUkidss(TotalledCatalogue):
     kinds = ("fraction",)
     where = (
         "The table is the catalogue of Galaxy Zoo: UKIDSS (https://data.galaxyzoo.org) with subject_id, subfolder and "
-        "filename, and the pictures are those of its subject catalogue: put them into surveys/ukidss/ as "
+        "filename, and the images are those of its subject catalogue: put them into surveys/ukidss/ as "
         f"ukidss_catalog.csv and images/ {_LAST}"
     )
 
@@ -225,7 +225,7 @@ class GalaxyZooUkidss(TotalledCatalogue):
     def other_tables(self) -> list[str]:
         return [self.places] if self.places else []
 
-    def picture_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
+    def image_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
         folder, name = rows.frame["subfolder"], rows.frame["filename"].map(without_suffix)
         names = [folder + "/" + name, name, folder + "_" + name]
         return pd.DataFrame(
@@ -235,8 +235,8 @@ class GalaxyZooUkidss(TotalledCatalogue):
             }
         )
 
-    def picture(self, pictures: PictureFolders, name: str) -> str | None:
-        return pictures.by_path.get(name)
+    def image_path(self, folders: ImageFolders, name: str) -> str | None:
+        return folders.by_path.get(name)
 
     def positions(self, root: Path, rows: Rows, notes: list[str]) -> np.ndarray:
         if self.places is None or not (root / self.places).is_file():

@@ -1,4 +1,4 @@
-"""A catalogue of votes with its pictures, whatever its columns are called: read by name, checked, put in one form."""
+"""A catalogue of votes with its images, whatever its columns are called: read by name, checked, put in one form."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.images.folders import PictureFolders
+from galaxyml.data.images.folders import ImageFolders
 from galaxyml.data.tables.reading import NAME, Rows
 from galaxyml.data.tables.wide import WideTable
 from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
@@ -21,14 +21,14 @@ REFUSED_GAP, REPORTED_GAP = 0.05, 0.02  # of a question's fractions from 1; roun
 
 @dataclass(frozen=True)
 class SurveyTable:
-    """What is known of the galaxies of one catalogue that have a picture; N of them, ordered by id.
+    """Galaxies of one catalogue that have an image; N of them, ordered by id.
 
     Attributes:
         galaxies: `id` (text), `image` (path in the task's folder), `ra` and `dec` (degrees, NaN where not known) and
             `votes` (of the first question).
         votes: Votes of each question of the campaign's tree, 0 where it was not asked, shape (N, Q).
         fractions: For each kind the answers' shares of their question's votes, shape (N, K); NaN where the question was
-            not asked or the table does not tell.
+            not asked or the table does not have them.
     """
 
     galaxies: pd.DataFrame
@@ -37,17 +37,17 @@ class SurveyTable:
 
 
 class VoteCatalogue:
-    """A catalogue of votes, one row a galaxy. What its columns are called is its subclasses' to say.
+    """A catalogue of votes, one row a galaxy. Subclasses name its columns.
 
     Args:
         tree: The campaign's decision tree, by name.
         table: The table in the task's folder, or several names of which the first that is there is read.
-        images: Folders of pictures in the task's folder, or patterns of their names such as `part*`.
+        images: Folders of images in the task's folder, or patterns of their names such as `part*`.
 
     Attributes:
         campaign: Name of the tree.
         id_column: The column of ids.
-        id_pattern: What an id looks like.
+        id_pattern: Pattern of an id.
         texts: Further columns of text.
         kinds: The kinds of fractions that a catalogue like this has.
         endings: Everything that is put behind an answer's name to make a column.
@@ -75,13 +75,13 @@ class VoteCatalogue:
         return [*first, *(name for name in self.other_tables() if (root / name).is_file())]
 
     def read(self, root: Path, kinds: Sequence[str], notes: list[str], steps: Steps) -> SurveyTable:
-        """Reads the galaxies that have a picture.
+        """Reads the galaxies that have an image.
 
         Args:
             root: The task's folder.
             kinds: The kinds of fractions that are wanted, of `KINDS`.
             notes: Gets what a user should know, in sentences.
-            steps: Is told what each step asked for, and how many galaxies there were before and after.
+            steps: Called with the name of each step and the number of galaxies before and after.
 
         Raises:
             DataError: If a file is missing or breaks a rule, or no galaxy is left.
@@ -127,14 +127,14 @@ class VoteCatalogue:
             {kind: values[order] for kind, values in fractions.items()},
         )
 
-    # --- what subclasses say
+    # --- for subclasses
 
     def other_tables(self) -> list[str]:
         """Tables beside the catalogue."""
         return []
 
     def count_column(self, answer: str) -> str:
-        """What the number of votes for an answer is called."""
+        """Name of the column with the votes for an answer."""
         return answer
 
     def vote_columns(self, table: WideTable) -> list[str]:
@@ -153,13 +153,13 @@ class VoteCatalogue:
         """Votes of each question, shape (N, Q): 0 where nobody was asked, NaN where what was answered is not used."""
         raise NotImplementedError  # each catalogue has its own columns
 
-    def picture_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
-        """Names that galaxies' pictures may have: `row` (a number in the rows read) and `name`, the preferred first."""
+    def image_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
+        """Names that galaxies' images may have: `row` (a number in the rows read) and `name`, the preferred first."""
         return pd.DataFrame({"row": np.arange(len(rows.frame)), "name": rows.ids.to_numpy(object)})
 
-    def picture(self, pictures: PictureFolders, name: str) -> str | None:
-        """The picture of a name, at any depth; None where there is none."""
-        return pictures.by_name.get(name)
+    def image_path(self, folders: ImageFolders, name: str) -> str | None:
+        """The image of a name, at any depth; None where there is none."""
+        return folders.by_name.get(name)
 
     def positions(self, root: Path, rows: Rows, notes: list[str]) -> np.ndarray:
         """Positions of galaxies whose catalogue has none, in degrees, shape (N, 2); NaN where not known."""
@@ -301,34 +301,35 @@ class VoteCatalogue:
         question = self.tree.questions[number]
         return f"{question.name} ({question.columns[0]} to {question.columns[-1]})"
 
-    # --- pictures
+    # --- images
 
     def _images(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.Series:
-        """Each row's picture, as a path in the task's folder; None where it has none.
+        """Each row's image, as a path in the task's folder; None where it has none.
 
         Raises:
             DataError: If no row has one.
         """
         where = ", ".join(self.images)
-        pictures = PictureFolders.below(root, self.images, self.where)
-        named = self.picture_names(root, rows, notes, steps)
-        named["image"] = pd.Series([self.picture(pictures, name) for name in named["name"]], named.index, dtype=object)
-        found = named[named["image"].notna()].drop_duplicates("row").set_index("row")["image"]
-        if found.empty:
+        folders = ImageFolders.below(root, self.images, self.where)
+        named = self.image_names(root, rows, notes, steps)
+        paths = [self.image_path(folders, name) for name in named["name"]]
+        named["image"] = pd.Series(paths, named.index, dtype=object)
+        images = named[named["image"].notna()].drop_duplicates("row").set_index("row")["image"]
+        if images.empty:
             example = f" such as {named['name'].iloc[0]}" if len(named) else ""
             raise DataError(
-                f"{rows.path}: none of its {len(rows.frame):,} galaxies has a picture{example} among the "
-                f"{len(pictures.by_path):,} of {where}. Give a table and pictures that belong together. {self.where}"
+                f"{rows.path}: none of its {len(rows.frame):,} galaxies has an image{example} among the "
+                f"{len(folders.by_path):,} of {where}. Give a table and images that belong together. {self.where}"
             )
-        sought = named["row"].unique()
-        steps(f"its picture is in {where}", len(sought), len(found))
-        if len(found) < len(sought):
-            lost = sorted(rows.ids.iloc[np.setdiff1d(sought, found.index)])
+        wanted = named["row"].unique()
+        steps(f"its image is in {where}", len(wanted), len(images))
+        if len(images) < len(wanted):
+            missing = sorted(rows.ids.iloc[np.setdiff1d(wanted, images.index)])
             notes.append(
-                f"{rows.path.name}: galaxies without a picture in {where}, left out ({len(lost):,} of "
-                f"{len(sought):,}): {shorten(lost)}."
+                f"{rows.path.name}: galaxies without an image in {where}, left out ({len(missing):,} of "
+                f"{len(wanted):,}): {shorten(missing)}."
             )
-        return found.reindex(range(len(rows.frame)))
+        return images.reindex(range(len(rows.frame)))
 
 
 def positions(rows: Rows) -> np.ndarray:

@@ -37,7 +37,7 @@ class WideTable:
 
     def __init__(self, path: Path, where: str = "") -> None:
         self.path, self.where = path, where
-        with self._told():
+        with self._one_sentence():
             if _ends(path, FITS):
                 with _fits_table(path) as table:
                     self.columns = list(table.columns.names)
@@ -50,19 +50,19 @@ class WideTable:
         if twice := sorted({name for name in self.columns if name and self.columns.count(name) > 1}):
             raise DataError(f"{path}: columns that occur twice ({len(twice)}): {shorten(twice)}. Take one of each out.")
 
-    def check(self, wanted: Sequence[str], known: Sequence[str] = ()) -> None:
+    def check(self, wanted: Sequence[str], other: Sequence[str] = ()) -> None:
         """Makes sure that columns are there.
 
         Args:
             wanted: Their names.
-            known: Other names that a table of this kind has, which are therefore not misspelt ones.
+            other: Other names that a table of this kind has, which are therefore not misspelt ones.
 
         Raises:
             DataError: If some are not; the message names them, and near ones.
         """
         if missing := [name for name in wanted if name not in self.columns]:
-            unknown = [name for name in self.columns if name and name not in {*wanted, *known}]
-            hint = f"The table has {shorten(unknown)}, which nothing is known of. " if unknown else ""
+            unknown = [name for name in self.columns if name and name not in {*wanted, *other}]
+            hint = f"The table has {shorten(unknown)}, which are not known. " if unknown else ""
             close = did_you_mean(missing[0], unknown) if unknown else ""
             hint += f"{close} " if close.startswith("Did") else ""
             raise DataError(
@@ -92,7 +92,7 @@ class WideTable:
         """
         names = list(dict.fromkeys([id_column, *texts, *numbers]))
         self.check(names)
-        with self._told():
+        with self._one_sentence():
             frame = self._frame(names, [id_column, *texts])
         for name in dict.fromkeys([id_column, *texts]):
             frame[name] = frame[name].fillna("").astype(str).str.strip()
@@ -110,10 +110,10 @@ class WideTable:
             with _fits_table(self.path) as table:
                 return pd.DataFrame({name: _fits_column(table, name) for name in names})
         if _ends(self.path, PARQUET):
-            found = pa.parquet.read_table(self.path, columns=names)
+            table = pa.parquet.read_table(self.path, columns=names)
             for name in texts:  # before pandas, which makes floats of whole numbers with gaps
-                found = found.set_column(found.column_names.index(name), name, found[name].cast(pa.string()))
-            return found.to_pandas(ignore_metadata=True)[names]
+                table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
+            return table.to_pandas(ignore_metadata=True)[names]
         return self._csv(names, texts)
 
     def _csv(self, names: list[str], texts: list[str]) -> pd.DataFrame:
@@ -128,7 +128,7 @@ class WideTable:
                 blank.append(row.number)
             return "skip"
 
-        found = pa.csv.read_csv(
+        table = pa.csv.read_csv(
             self.path,
             read_options=pa.csv.ReadOptions(
                 use_threads=False,  # so that rows are numbered
@@ -149,12 +149,12 @@ class WideTable:
                 f"{odd[0].expected_columns}{more(len(odd))}. Decimals take points, text with commas takes quotes: "
                 "correct the line or take it out."
             )
-        frame = found.to_pandas(split_blocks=True, self_destruct=True)
+        frame = table.to_pandas(split_blocks=True, self_destruct=True)
         lines = np.delete(np.arange(len(frame) + len(blank)), np.array(blank, int) - 2)
         return frame.set_axis(lines)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _one_sentence(self) -> Iterator[None]:
         """Turns what readers raise on missing and broken files into one sentence."""
         try:
             yield
@@ -164,9 +164,9 @@ class WideTable:
             raise DataError(f"{self.path} is missing. {self.where}".rstrip()) from None
         except (OSError, EOFError, ValueError, TypeError, zlib.error, pa.ArrowException) as error:
             kind = "a FITS" if _ends(self.path, FITS) else "a parquet" if _ends(self.path, PARQUET) else "a CSV"
-            said = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".")
+            reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".")
             raise DataError(
-                f"{self.path} is not {kind} table that can be read: {said}. Fetch it again. {self.where}".rstrip()
+                f"{self.path} is not {kind} table that can be read: {reason}. Fetch it again. {self.where}".rstrip()
             ) from None
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
-from galaxyml.data.images.folders import PictureFolders
+from galaxyml.data.images.folders import ImageFolders
 from galaxyml.data.tables.reading import NAME
 from galaxyml.data.tables.wide import WideTable
 from galaxyml.runs.errors import DataError
@@ -123,7 +123,7 @@ def test_a_second_row_of_a_galaxy_is_refused_with_both_lines(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("value", ["J1 2", "J1/2", ""])
-def test_names_that_cannot_be_a_picture_s_are_refused(tmp_path: Path, value: str) -> None:
+def test_names_that_cannot_be_a_image_s_are_refused(tmp_path: Path, value: str) -> None:
     with pytest.raises(DataError, match=r"line 2: iauname is .*; it must be a name without spaces and slashes"):
         WideTable(csv(tmp_path, f"iauname,x\n{value},1\n")).read("iauname", (), ["x"], NAME)
 
@@ -162,7 +162,7 @@ def test_broken_files_are_told_in_one_sentence(tmp_path: Path) -> None:
         WideTable(tmp_path / "gone.csv", "From X.")
 
 
-def test_pictures_are_found_below_folders_and_patterns(tmp_path: Path) -> None:
+def test_images_are_found_below_folders_and_patterns(tmp_path: Path) -> None:
     for name in (
         "part1/J00/J00.1+2.png",
         "part2/J00.1+2.jpg",
@@ -172,7 +172,7 @@ def test_pictures_are_found_below_folders_and_patterns(tmp_path: Path) -> None:
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = PictureFolders.below(tmp_path, ["part*"])
+    found = ImageFolders.below(tmp_path, ["part*"])
     assert found.by_path == {
         "J00/J00.1+2": "part1/J00/J00.1+2.png",
         "J00.1+2": "part2/J00.1+2.jpg",
@@ -182,7 +182,7 @@ def test_pictures_are_found_below_folders_and_patterns(tmp_path: Path) -> None:
     for end in ("b/7.png", "a/7.png", "a/7.jpg", "c/7.png", "a/7.tif"):
         (tmp_path / "several" / end).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "several" / end).touch()
-    assert PictureFolders.below(tmp_path, ["several"]).by_name == {"7": "several/a/7.jpg"}
-    assert PictureFolders.below(tmp_path / "part1", ["../other"]).by_name == {"8": "../other/8.png"}
+    assert ImageFolders.below(tmp_path, ["several"]).by_name == {"7": "several/a/7.jpg"}
+    assert ImageFolders.below(tmp_path / "part1", ["../other"]).by_name == {"8": "../other/8.png"}
     with pytest.raises(DataError, match=r"There is no folder .*/parts and no .*/x\*\. From X\."):
-        PictureFolders.below(tmp_path, ["parts", "x*"], "From X.")
+        ImageFolders.below(tmp_path, ["parts", "x*"], "From X.")
