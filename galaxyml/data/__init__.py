@@ -1,1 +1,1 @@
-"""Catalogs and pictures to batches."""
+"""Catalogs and images to batches."""

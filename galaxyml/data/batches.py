@@ -16,7 +16,7 @@ class ImageBatches(Dataset[dict[str, Tensor]]):
     """A batch for a list of rows: `index` (B,), `image` (B, side, side, 3) uint8 and `target` (B, K) or (B,).
 
     Args:
-        store: Pictures, in the catalog's order.
+        store: Images, in the catalog's order.
         targets: What is known of each: numbers (N, K), rows of NaN where nothing is, or classes (N,), -1 where none is.
     """
 
@@ -32,7 +32,7 @@ class FeatureBatches(Dataset[dict[str, Tensor]]):
     """A batch for a list of rows: `index` (B,), `features` (B, V, F) and `target`, as ImageBatches has them.
 
     Args:
-        features: What a frozen backbone says of several views of each picture, shape (N, views, F).
+        features: What a frozen backbone says of several views of each image, shape (N, views, F).
         targets: As for ImageBatches.
         shown: How many views a batch has, V, the plain one first; None for one, drawn from torch's global random
             numbers.

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from galaxyml.data.images.decode import open_picture
+from galaxyml.data.images.decode import open_image
 from galaxyml.runs.run_dir import RunDir
 
 LOSS_CURVES = "Loss over the epochs, of what is trained on and of validation objects, a line a net."  # as a caption
@@ -119,7 +119,7 @@ def picture_grid(pictures: list[np.ndarray], captions: list[str], title: str = "
 
 def central_part(run: RunDir, image: str, fraction: float = 0.5) -> np.ndarray:
     """The central part of an object's original picture, uint8 of shape (H, W, 3)."""
-    picture = open_picture(run.source(image))
+    picture = open_image(run.source(image))
     width, height = picture.size
     left, upper = width * (1 - fraction) / 2, height * (1 - fraction) / 2
     return np.asarray(picture.crop((int(left), int(upper), int(width - left), int(height - upper))))

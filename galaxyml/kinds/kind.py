@@ -3,7 +3,6 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from galaxyml.data.catalog import as_text
+from galaxyml.data.tables.reading import Rows
 from galaxyml.evaluation.joined import Said
 from galaxyml.evaluation.scored import ScoredPredictions
 from galaxyml.evaluation.words import Words
@@ -104,12 +104,11 @@ class Kind(ABC):
     def baseline(self, targets: Tensor) -> Tensor:
         """Outputs of a predictor that sees no object, shape (K,), from the targets of the training split."""
 
-    def read_targets(self, path: Path, table: pd.DataFrame, columns: list[str], notes: list[str]) -> pd.DataFrame:
+    def read_targets(self, rows: Rows, columns: list[str], notes: list[str]) -> pd.DataFrame:
         """Targets from a table of labels, as the `target_columns` of a catalog.
 
         Args:
-            path: The table, for messages.
-            table: Its rows as text, with `id`; no cell of the columns is empty.
+            rows: The table as text, by `id`; no cell of the columns is empty.
             columns: What of it is to be predicted.
             notes: Gets sentences about what a user should know.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from galaxyml.data.images.decode import FITS, has_suffix, open_picture
+from galaxyml.data.images.decode import FITS, has_suffix, open_image
 from galaxyml.runs.errors import DataError, UserError
 
 MOST_BYTES = 20 * 10**6
@@ -66,7 +66,7 @@ def received(path: Path) -> Received:
 def _decoded(path: Path, is_fits: bool) -> Image.Image:
     with _named_alike(path, is_fits) as named:
         try:
-            return open_picture(named)
+            return open_image(named)
         except DataError as error:
             reason = re.sub(r" \(\w+\)$", "", str(error)).removeprefix(named.name).strip(": ")
     raise UserError(f"{path.name} cannot be read: {reason}. It may be cut off; fetch or save it again.")

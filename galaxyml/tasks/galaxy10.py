@@ -79,7 +79,7 @@ class Galaxy10(ImageData):
         return partial(write_galaxy10, count=3000, seed=0, size=256)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
-        """One row a picture of the HDF5 file, in its order; or of the class folders."""
+        """One row an image of the HDF5 file, in its order; or of the class folders."""
         if (root / FILE).is_file():
             catalog = read_file(root / FILE, self.classes)
             self._check_release(root / FILE, len(catalog))
@@ -91,10 +91,10 @@ class Galaxy10(ImageData):
     def _check_release(self, path: Path, count: int) -> None:
         """Notes a file that is not the published one."""
         if count != COUNT:
-            self.notes.append(f"{path.name} holds {count:,} pictures; the published file holds {COUNT:,}.")
+            self.notes.append(f"{path.name} holds {count:,} images; the published file holds {COUNT:,}.")
         elif known_digest(path, self.cache) != SHA256:
             self.notes.append(
-                f"{path.name} has as many pictures as the published file (Zenodo 10845026) but another SHA-256: it was "
+                f"{path.name} has as many images as the published file (Zenodo 10845026) but another SHA-256: it was "
                 "changed or cut; scores may not compare."
             )
 
@@ -120,43 +120,41 @@ def read_file(path: Path, classes: list[str]) -> pd.DataFrame:
             if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not len(images):
                 raise DataError(
                     f"{path}: {KEY} is {images.dtype} of shape {images.shape}; it must be uint8 of shape (N, H, W, 3), "
-                    f"one picture or more. {WHERE}"
+                    f"one image or more. {WHERE}"
                 )
             count = len(images)
-            found = {name: file[name][()] for name in (LABELS, *EXTRAS) if name in file}
+            columns = {name: file[name][()] for name in (LABELS, *EXTRAS) if name in file}
     except OSError as error:
         raise DataError(
             f"{path} cannot be read as HDF5 ({str(error).splitlines()[0]}); the download may have been cut off. {WHERE}"
         ) from None
-    for name, values in found.items():
+    for name, values in columns.items():
         if np.shape(values) != (count,):
-            raise DataError(
-                f"{path}: {name} has the shape {np.shape(values)}, but there are {count:,} pictures. {WHERE}"
-            )
+            raise DataError(f"{path}: {name} has the shape {np.shape(values)}, but there are {count:,} images. {WHERE}")
         if values.dtype.kind not in "iuf":
             raise DataError(f"{path}: {name} is {values.dtype}; it must be numbers. {WHERE}")
-    labels = found.pop(LABELS)
+    labels = columns.pop(LABELS)
     if (bad := np.flatnonzero(~np.isin(labels, np.arange(len(classes))))).size:
         raise DataError(
             f"{path}, row {bad[0]}: {LABELS} is {labels[bad[0]]}; labels are whole numbers from 0 to "
             f"{len(classes) - 1} ({bad.size:,} such rows in all). {WHERE}"
         )
     for name, lowest, highest in (("ra", 0.0, 360.0), ("dec", -90.0, 90.0)):
-        values = found.get(name, np.zeros(0))
+        values = columns.get(name, np.zeros(0))
         if (bad := np.flatnonzero((values < lowest) | (values > highest))).size:
             raise DataError(
                 f"{path}, row {bad[0]}: {name} is {values[bad[0]]:g}; it must be degrees from {lowest:g} to "
                 f"{highest:g} ({bad.size:,} such rows in all). {WHERE}"
             )
     catalog = pd.DataFrame({"id": np.arange(count), "image": [address(path.name, row) for row in range(count)]})
-    return catalog.assign(split="train", label=labels.astype(np.int64), **found)
+    return catalog.assign(split="train", label=labels.astype(np.int64), **columns)
 
 
 def read_folders(root: Path, classes: list[str]) -> pd.DataFrame:
-    """Lists the pictures of folders `0_Name`, `1_Name`, …: `id` (path), `image`, `split`, `label`.
+    """Lists the images of folders `0_Name`, `1_Name`, …: `id` (path), `image`, `split`, `label`.
 
     Raises:
-        DataError: If there is no such folder, a number is no class, or none holds a picture.
+        DataError: If there is no such folder, a number is no class, or none holds an image.
     """
     if not root.is_dir():
         raise DataError(f"There is no folder {root}. {WHERE}")
@@ -173,6 +171,6 @@ def read_folders(root: Path, classes: list[str]) -> pd.DataFrame:
         names = sorted(path.name for path in folder.iterdir() if has_suffix(path, SUFFIXES))
         rows += [(f"{folder.name}/{name}", label) for name in names]
     if not rows:
-        raise DataError(f"{root}: the class folders ({len(folders)}) hold no pictures. {WHERE}")
+        raise DataError(f"{root}: the class folders ({len(folders)}) hold no images. {WHERE}")
     images, labels = zip(*rows, strict=True)
     return pd.DataFrame({"id": images, "image": images, "split": "train", "label": np.array(labels, np.int64)})

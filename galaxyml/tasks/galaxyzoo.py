@@ -1,4 +1,4 @@
-"""The Kaggle Galaxy Zoo challenge: its folder of pictures and tables, read and checked."""
+"""The Kaggle Galaxy Zoo challenge: its folder of images and tables, read and checked."""
 
 from functools import partial
 from pathlib import Path
@@ -84,18 +84,18 @@ class GalaxyZoo(ImageData):
         """Labelled galaxies, then those of the test set in the benchmark's order."""
         _check_folder(root)
         labelled = read_votes(root / SOLUTIONS, self.tree, self.notes)
-        labelled.insert(1, "image", _pictures(root, TRAINING, labelled["id"], SOLUTIONS, self.notes))
+        labelled.insert(1, "image", _images(root, TRAINING, labelled["id"], SOLUTIONS, self.notes))
         labelled.insert(2, "split", "train")
         if not (root / BENCHMARK).is_file():
             self.notes.append(f"{BENCHMARK} is not there: no test galaxies are predicted and no submission is written.")
             return labelled
-        test = read_table(root / BENCHMARK, ID, self.tree.columns, where=WHERE)[[ID]].rename(columns={ID: "id"})
+        test = read_table(root / BENCHMARK, ID, self.tree.columns, where=WHERE).frame[[ID]].rename(columns={ID: "id"})
         if both := set(test["id"]) & set(labelled["id"]):
             raise DataError(
                 f"{root / BENCHMARK}: ids that are in {SOLUTIONS} too ({len(both)}): {shorten(sorted(both))}. "
                 "A galaxy is either labelled or tested; take it out of one of them."
             )
-        test["image"] = _pictures(root, TEST, test["id"], BENCHMARK, self.notes)
+        test["image"] = _images(root, TEST, test["id"], BENCHMARK, self.notes)
         test["split"] = "test"
         if (root / TEST_SOLUTIONS).is_file():
             truth = read_votes(root / TEST_SOLUTIONS, self.tree, self.notes)
@@ -115,9 +115,9 @@ def read_votes(path: Path, tree: DecisionTree, notes: list[str]) -> pd.DataFrame
     Raises:
         DataError: If the table breaks a rule; the message names the row, the galaxy, and what is allowed.
     """
-    table = read_table(path, ID, tree.columns, where=WHERE)
-    check_fractions(path, table, ID, tree, notes)
-    return table.rename(columns={ID: "id"}).reset_index(drop=True)
+    rows = read_table(path, ID, tree.columns, where=WHERE)
+    check_fractions(rows, tree, notes)
+    return rows.frame.rename(columns={ID: "id"}).reset_index(drop=True)
 
 
 def _check_folder(root: Path) -> None:
@@ -129,17 +129,17 @@ def _check_folder(root: Path) -> None:
         raise DataError(f"{root} has no {' and no '.join(missing)}. {WHERE}")
 
 
-def _pictures(root: Path, folder: str, ids: pd.Series, table: str, notes: list[str]) -> list[str]:
-    """Paths of the galaxies' pictures; notes pictures without a row, refuses rows without a picture."""
+def _images(root: Path, folder: str, ids: pd.Series, table: str, notes: list[str]) -> list[str]:
+    """Paths of the galaxies' images; notes images without a row, refuses rows without an image."""
     there: dict[str, str] = {}
     if (root / folder).is_dir():
         there = {path.stem: path.name for path in (root / folder).iterdir() if path.suffix.lower() in SUFFIXES}
     wanted = [str(number) for number in ids]
     if missing := [f"{name}.jpg" for name in wanted if name not in there]:
         raise DataError(
-            f"{root / folder}: galaxies of {table} without a picture here ({len(missing)} of {len(wanted)}): "
+            f"{root / folder}: galaxies of {table} without an image here ({len(missing)} of {len(wanted)}): "
             f"{shorten(missing)}. Put them there, or take their rows out of {table}."
         )
     if extra := sorted(there.keys() - set(wanted)):
-        notes.append(f"{folder}: pictures without a row in {table}, left out ({len(extra):,}): {shorten(extra)}.")
+        notes.append(f"{folder}: images without a row in {table}, left out ({len(extra):,}): {shorten(extra)}.")
     return [f"{folder}/{there[name]}" for name in wanted]

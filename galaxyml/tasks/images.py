@@ -1,4 +1,4 @@
-"""Pictures and a table of one's own: a class, numbers, or fractions of a decision tree, read and checked."""
+"""Images and a table of one's own: a class, numbers, or fractions of a decision tree, read and checked."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,9 +12,8 @@ from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import file_of
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Split
-from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column, what_it_holds
-from galaxyml.data.tables.labels import place as place_of
-from galaxyml.data.tables.reading import degrees, header, more, place, read_csv
+from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column, table_path, what_it_holds
+from galaxyml.data.tables.reading import Rows, degrees, header, more, read_csv
 from galaxyml.kinds.classes import Classes
 from galaxyml.kinds.fractions import Fractions
 from galaxyml.kinds.kind import Kind
@@ -25,11 +24,11 @@ from galaxyml.runs.files import known_digest
 SPLITS = ("train", "test")
 RESERVED = ("id", "image", "split", "fold", "label")  # columns of a catalog
 SIMULATED_CLASSES = ("disk", "edge-on", "merger", "smooth", "spiral")  # of the simulated sky's table
-FEWEST = 10  # pictures that can be learnt from and judged
+FEWEST = 10  # images that can be learnt from and judged
 
 
 class Images(ImageData):
-    """Images that a table of one's own names, with what it says of them: a class, numbers, or vote fractions.
+    """Images that a table of one's own names, with what it holds of them: a class, numbers, or vote fractions.
 
     The table has `path` (from the folder on, or absolute) and the columns that are to be predicted; where it has them
     also `id` (else the path is it), `ra` and `dec` (degrees, or hours and degrees), so that one galaxy does not come
@@ -86,47 +85,48 @@ class Images(ImageData):
         return partial(write_images, count=2000, seed=0, size=212)
 
     def digests(self) -> dict[str, str]:
-        path = place_of(self.source.path, self.labels)
+        path = table_path(self.source.path, self.labels)
         return {path.name: known_digest(path, self.cache)} if path.is_file() else {}
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         if not root.is_dir():
             raise DataError(f"There is no folder {root}. Give that of your images by data_dir=…")
-        path = place_of(root, self.labels)
+        path = table_path(root, self.labels)
         table = _read(path, self.wanted, self.properties)
         self.log_step(f"rows of {path.name}", len(table), len(table))
         complete = table[(table[self.wanted] != "").all(axis=1)]
         self.log_step(f"{shorten(self.wanted)} given", len(table), len(complete))
-        pictured = self._pictured(root, path, complete)
-        if len(pictured) < FEWEST:
+        present = self._with_images(root, path, complete)
+        if len(present) < FEWEST:
             raise DataError(
-                f"{path}: {len(pictured)} rows are left, of {len(table)}; at least {FEWEST} are needed to learn from "
+                f"{path}: {len(present)} rows are left, of {len(table)}; at least {FEWEST} are needed to learn from "
                 "and to judge by."
             )
-        catalog = pictured[["id", "image"]].assign(split=_splits(path, pictured))
-        targets = self.kind.read_targets(path, pictured, self.wanted, self.notes)
+        rows = Rows(path, "id", present)
+        catalog = present[["id", "image"]].assign(split=_splits(rows))
+        targets = self.kind.read_targets(rows, self.wanted, self.notes)
         catalog = pd.concat([catalog, targets], axis=1)
         if set(SKY) <= set(table.columns):
-            catalog["ra"], catalog["dec"] = degrees(path, pictured, "id", *SKY)
+            catalog["ra"], catalog["dec"] = degrees(rows, *SKY)
         for name in self.properties:
-            if name in pictured and name not in catalog:
-                catalog[name] = pd.to_numeric(pictured[name], errors="coerce")
+            if name in present and name not in catalog:
+                catalog[name] = pd.to_numeric(present[name], errors="coerce")
         return catalog.reset_index(drop=True)
 
-    def _pictured(self, root: Path, path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    def _with_images(self, root: Path, path: Path, table: pd.DataFrame) -> pd.DataFrame:
         """Rows whose image is there."""
-        there = np.array([(root / file_of(image)).is_file() for image in table["image"]], bool)
-        missing = table["image"][~there].tolist()
+        exists = np.array([(root / file_of(image)).is_file() for image in table["image"]], bool)
+        missing = table["image"][~exists].tolist()
         if len(missing) == len(table) and missing:
             raise DataError(
-                f"{path}, {place(table, 0, 'id')}: there is no picture {root / missing[0]}, and none of the other "
+                f"{Rows(path, 'id', table).place(0)}: there is no image {root / missing[0]}, and none of the other "
                 f"{len(table) - 1:,} rows' either. Paths begin in data_dir={root}: correct them, or give another "
                 "data_dir=…"
             )
         if missing:
-            self.notes.append(f"{path.name}: pictures that are not there ({len(missing):,}): {shorten(missing)}.")
-        self.log_step("its picture is there", len(table), int(there.sum()))
-        return table[there]
+            self.notes.append(f"{path.name}: images that are not there ({len(missing):,}): {shorten(missing)}.")
+        self.log_step("its image is there", len(table), int(exists.sum()))
+        return table[exists]
 
 
 def _kind_of(
@@ -141,7 +141,7 @@ def _kind_of(
         if names == ["kind"]:
             return Classes([str(name) for name in classes or SIMULATED_CLASSES]), names, None
         return Numbers(names), names, None
-    held = what_it_holds(place_of(folder, labels), columns, None, classes is not None)
+    held = what_it_holds(table_path(folder, labels), columns, None, classes is not None)
     split = Folds() if held.has_test else None
     if held.kind == "classes":
         return Classes([str(name) for name in classes or held.classes or ()]), held.columns, split
@@ -192,21 +192,20 @@ def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.Da
         if (twice := np.flatnonzero(table[name].duplicated())).size:
             raise DataError(
                 f"{path}, line {table.index[twice[0]] + 2}: {shown} {table[name].iloc[twice[0]]} occurs a second time"
-                f"{more(len(twice))}. Each picture has one row; take one out."
+                f"{more(len(twice))}. Each image has one row; take one out."
             )
     return table
 
 
-def _splits(path: Path, table: pd.DataFrame) -> pd.Series | str:
+def _splits(rows: Rows) -> pd.Series | str:
     """Which part of the split a row is in, where the table says so."""
-    if SPLIT not in table:
+    if SPLIT not in rows.frame:
         return "train"
-    said = table[SPLIT].str.lower()
-    if (bad := np.flatnonzero(~said.isin(SPLITS))).size:
-        row = int(bad[0])
-        raise DataError(
-            f"{path}, {place(table, row, 'id')}: {SPLIT} is '{table[SPLIT].iloc[row]}'; it must be "
-            f"{' or '.join(SPLITS)}{more(len(bad))}. Validation galaxies are drawn from the training ones, a fold at a "
-            "time."
-        )
-    return said
+    split = rows.frame[SPLIT].str.lower()
+    rows.refuse_cells(
+        ~split.isin(SPLITS).to_numpy()[:, None],
+        [SPLIT],
+        f"it must be {' or '.join(SPLITS)}",
+        "Validation galaxies are drawn from the training ones, a fold at a time.",
+    )
+    return split

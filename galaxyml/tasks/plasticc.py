@@ -18,7 +18,6 @@ from galaxyml.data.tables.plasticc import (
     find_files,
     find_survey,
     read_objects,
-    read_survey,
     without_curves,
 )
 from galaxyml.kinds.anomalies import Anomalies
@@ -91,7 +90,7 @@ class Plasticc(CurveData):
 
     def load_survey(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
         files = find_survey(root)
-        objects, stores = self._with_curves(read_survey(files), [files.test_curves])
+        objects, stores = self._with_curves(read_objects(files), [files.test_curves])
         self.notes += files.notes
         return self._labelled(objects, None), stores
 

@@ -40,7 +40,7 @@ class Catalogue(Protocol):
     def read(
         self, root: Path, kinds: Sequence[str], notes: list[str], steps: Callable[[str, int, int], None]
     ) -> SurveyTable:
-        """Galaxies with pictures and votes."""
+        """Galaxies with images and votes."""
 
     def files(self, root: Path) -> list[str]:
         """The tables that are read, relative to the task's folder."""
@@ -48,7 +48,7 @@ class Catalogue(Protocol):
 
 @dataclass(frozen=True)
 class Survey:
-    """A survey whose pictures volunteers have looked at.
+    """A survey whose images volunteers have looked at.
 
     Attributes:
         title: As figures and reports call it.
@@ -82,7 +82,7 @@ class Surveys(ImageData):
             survey for as many as it has; the others are used whole.
         least_votes: Fewest votes of a galaxy, in its first question.
         overlap: Whether only galaxies are trained on that all surveys of `train` have seen.
-        leakage: What happens to galaxies to train on that are judged as well, by id, position or picture: `remove`
+        leakage: What happens to galaxies to train on that are judged as well, by id, position or image: `remove`
             leaves them out of training, `error` refuses to go on.
         size: As for ImageData.
         crop: Images hold the galaxy in the central half.
@@ -155,18 +155,18 @@ class Surveys(ImageData):
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         """One row a galaxy of a survey, with the features of the vocabulary and the votes of their questions."""
-        parts = {name: self._read(root, name) for name in self.names}
-        self._tell_features(parts)
-        self._audit_tables(parts)
+        samples = {name: self._read(root, name) for name in self.names}
+        self._note_features(samples)
+        self._audit_tables(samples)
         if self.overlap:
-            self._keep_overlap(parts)
+            self._keep_overlap(samples)
         for name in sorted(self.names, key=lambda name: isinstance(self.numbers.get(name), str)):
-            parts[name] = self._drawn(name, parts)
-        self.vote_targets = np.concatenate([part.targets for part in parts.values()])
-        catalog = pd.concat([part.galaxies for part in parts.values()], ignore_index=True)
+            samples[name] = self._drawn(name, samples)
+        self.vote_targets = np.concatenate([sample.targets for sample in samples.values()])
+        catalog = pd.concat([sample.galaxies for sample in samples.values()], ignore_index=True)
         self._row_of = pd.Series(np.arange(len(catalog)), catalog["id"])
         for name in self.train_names:
-            if parts[name].galaxies.empty:
+            if samples[name].galaxies.empty:
                 raise DataError(f"{root}: no galaxies of {name} are left to train on. {self._advice()}")
         return catalog
 
@@ -187,14 +187,14 @@ class Surveys(ImageData):
         return torch.from_numpy(pd.Categorical(self.catalog["survey"], self.names).codes.astype(np.int64))
 
     def drop_leaks(self, catalog: pd.DataFrame, objects: np.ndarray) -> pd.DataFrame:
-        """Leaves out of training what shares its picture with a galaxy to be judged."""
+        """Leaves out of training what shares its image with a galaxy to be judged."""
         judged = catalog["split"] == "test"
         shared = ~judged & np.isin(objects, objects[judged])
         if not shared.any():
             return catalog
         first = catalog.loc[judged].assign(object=objects[judged]).drop_duplicates("object").set_index("object")["id"]
-        twins = first.reindex(objects[shared]).to_numpy()
-        self._found_leaks(catalog.loc[shared, "id"].to_numpy(), twins, np.full(shared.sum(), np.nan), "picture")
+        duplicates = first.reindex(objects[shared]).to_numpy()
+        self._found_leaks(catalog.loc[shared, "id"].to_numpy(), duplicates, np.full(shared.sum(), np.nan), "image")
         return catalog.assign(split=np.where(shared, LEFT_OUT, catalog["split"]))
 
     @staticmethod
@@ -203,7 +203,7 @@ class Surveys(ImageData):
 
         return partial(write_surveys, count=2000, seed=0, overlap=0.3, size=424)
 
-    def _read(self, root: Path, name: str) -> "Part":
+    def _read(self, root: Path, name: str) -> "Sample":
         survey = self.surveys[name]
         kinds = {kind: survey.fraction if kind == KIND else kind for kind in self.vocabulary.kinds}
         table = survey.catalogue.read(
@@ -215,7 +215,7 @@ class Surveys(ImageData):
         self.log_step(
             f"{name}: at least {self.least_votes} vote{'s' * (self.least_votes > 1)}", len(enough), int(enough.sum())
         )
-        true, asked = self.vocabulary.target_features(survey.campaign, table.votes, fractions)
+        target, asked = self.vocabulary.target_features(survey.campaign, table.votes, fractions)
         galaxies = table.galaxies.assign(
             id=f"{name}:" + table.galaxies["id"].astype(str),
             survey=name,
@@ -226,7 +226,7 @@ class Surveys(ImageData):
         galaxies = pd.concat(
             [
                 galaxies.reset_index(drop=True),
-                pd.DataFrame(true, columns=features),
+                pd.DataFrame(target, columns=features),
                 pd.DataFrame(asked, columns=[f"{feature}_votes" for feature in features]),
             ],
             axis=1,
@@ -240,57 +240,57 @@ class Surveys(ImageData):
                 f"{root}: no galaxy of {name} has a vote on any of {shorten(features)} "
                 f"(kinds of fractions: {shorten(list(kinds.values()))}). {self._advice()}"
             )
-        return Part(galaxies[useful].reset_index(drop=True), targets[useful])
+        return Sample(galaxies[useful].reset_index(drop=True), targets[useful])
 
     def _advice(self) -> str:
         return "Lower least_votes, choose other surveys or features, or give a larger separation."
 
-    def _tell_features(self, parts: "dict[str, Part]") -> None:
+    def _note_features(self, samples: "dict[str, Sample]") -> None:
         """Keeps which survey asks what, and of how many; notes what all have in common."""
         ontology = self.vocabulary.ontology
         rows = []
         for feature in self.vocabulary.features:
             plain = self.vocabulary.plain_of[feature]
             row = {"feature": feature, "label": ontology.label(plain)}
-            for name, part in parts.items():
+            for name, sample in samples.items():
                 columns = ontology.question_of(plain).columns.get(self.surveys[name].campaign, {}).get(plain, ())
                 row[name] = " + ".join(columns)
-                row[f"{name}_asked"] = str(int(part.galaxies[feature].notna().sum()))
+                row[f"{name}_asked"] = str(int(sample.galaxies[feature].notna().sum()))
             rows.append(row)
         self.artifacts["features"] = pd.DataFrame(rows)
-        common = ontology.common([self.surveys[name].campaign for name in parts])
+        common = ontology.common([self.surveys[name].campaign for name in samples])
         shared = [feature for feature in self.vocabulary.plain if feature in common]
         of_question = pd.Series([ontology.question_of(feature).name for feature in shared], dtype=object)
-        told = ", ".join(f"{name} ({number})" for name, number in of_question.value_counts(sort=False).items())
+        listed = ", ".join(f"{name} ({number})" for name, number in of_question.value_counts(sort=False).items())
         self.notes.append(
-            f"features that {', '.join(parts)} have in common ({len(shared)} of {len(self.vocabulary.plain)}), by "
-            f"question: {told or 'none'}."
+            f"features that {', '.join(samples)} have in common ({len(shared)} of {len(self.vocabulary.plain)}), by "
+            f"question: {listed or 'none'}."
         )
 
-    def _keep_overlap(self, parts: "dict[str, Part]") -> None:
+    def _keep_overlap(self, samples: "dict[str, Sample]") -> None:
         """Keeps of the surveys to train on the galaxies that all of them have seen."""
-        kept = leakage.seen_by_all([parts[name].galaxies for name in self.train_names], self.separation or 0.0)
+        kept = leakage.seen_by_all([samples[name].galaxies for name in self.train_names], self.separation or 0.0)
         for name, rows in zip(self.train_names, kept, strict=True):
             self.log_step(
                 f"{name}: within {self.separation:g} arcsec of a galaxy of each other survey",
                 len(rows),
                 int(rows.sum()),
             )
-            parts[name] = parts[name].rows(rows)
+            samples[name] = samples[name].rows(rows)
 
-    def _audit_tables(self, parts: "dict[str, Part]") -> None:
+    def _audit_tables(self, samples: "dict[str, Sample]") -> None:
         """Leaves out of training what is judged as well, by id or position."""
         if not self.test_names:
             return
-        unknown = {name: int(parts[name].galaxies["ra"].isna().sum()) for name in self.names}
-        self._tell_unknown({name: count for name, count in unknown.items() if count})
-        other = pd.concat([parts[name].galaxies for name in self.test_names], ignore_index=True)
-        before = {name: len(parts[name].galaxies) for name in self.train_names}
+        unknown = {name: int(samples[name].galaxies["ra"].isna().sum()) for name in self.names}
+        self._note_unknown({name: count for name, count in unknown.items() if count})
+        other = pd.concat([samples[name].galaxies for name in self.test_names], ignore_index=True)
+        before = {name: len(samples[name].galaxies) for name in self.train_names}
         more = True
         while more:  # what is one galaxy with one that is left out is left out as well
             more = False
             for name in self.train_names:
-                own = parts[name].galaxies
+                own = samples[name].galaxies
                 found = leakage.same_galaxies(own, other, self.separation or 0.0)
                 if found.empty:
                     continue
@@ -303,20 +303,20 @@ class Surveys(ImageData):
                 )
                 leaks = np.isin(np.arange(len(own)), found["row"])
                 other = pd.concat([other, own[leaks]], ignore_index=True)
-                parts[name] = parts[name].rows(~leaks)
+                samples[name] = samples[name].rows(~leaks)
         for name in self.train_names:
             blind = unknown[name] or any(unknown[test] for test in self.test_names)
             way = "id, and position where it is known" if blind else "id and position"
             self.log_step(
-                f"{name}: not among {', '.join(self.test_names)}, by {way}", before[name], len(parts[name].galaxies)
+                f"{name}: not among {', '.join(self.test_names)}, by {way}", before[name], len(samples[name].galaxies)
             )
 
-    def _tell_unknown(self, unknown: dict[str, int]) -> None:
+    def _note_unknown(self, unknown: dict[str, int]) -> None:
         """Notes galaxies whose positions are not known; with `leakage=error` they cannot be vouched for."""
         if not unknown:
             return
-        told = ", ".join(f"{count:,} of {name}" for name, count in unknown.items())
-        what = f"galaxies have no position ({told}), so ids and pictures alone can tell which are judged as well"
+        listed = ", ".join(f"{count:,} of {name}" for name, count in unknown.items())
+        what = f"galaxies have no position ({listed}), so ids and images alone can tell which are judged as well"
         if self.leakage == "error":
             raise DataError(
                 f"leakage=error: {what}. Give their positions (UKIDSS's in ukidss_positions.csv, with subject_id, ra "
@@ -340,24 +340,24 @@ class Surveys(ImageData):
         ways = ", ".join(f"{number:,} by {way}" for way, number in found["by"].value_counts().items())
         self.notes.append(f"audit: left out of training, as they are judged ({ways}): {shorten(pairs)}.")
 
-    def _drawn(self, name: str, parts: "dict[str, Part]") -> "Part":
-        part, wanted = parts[name], self.numbers.get(name)
+    def _drawn(self, name: str, samples: "dict[str, Sample]") -> "Sample":
+        sample, wanted = samples[name], self.numbers.get(name)
         if wanted is None:
-            return part
-        number = len(parts[wanted].galaxies) if isinstance(wanted, str) else wanted
-        if len(part.galaxies) < number:
+            return sample
+        number = len(samples[wanted].galaxies) if isinstance(wanted, str) else wanted
+        if len(sample.galaxies) < number:
             self.notes.append(
-                f"numbers.{name}={wanted}: {name} has only {len(part.galaxies):,} galaxies; all are used."
+                f"numbers.{name}={wanted}: {name} has only {len(sample.galaxies):,} galaxies; all are used."
             )
-            return part
-        chosen = np.random.default_rng(derive(self.seed, "numbers", name)).permutation(len(part.galaxies))[:number]
-        rows = np.isin(np.arange(len(part.galaxies)), chosen)
+            return sample
+        chosen = np.random.default_rng(derive(self.seed, "numbers", name)).permutation(len(sample.galaxies))[:number]
+        rows = np.isin(np.arange(len(sample.galaxies)), chosen)
         self.log_step(f"{name}: drawn by the seed", len(rows), number)
-        return part.rows(rows)
+        return sample.rows(rows)
 
 
 @dataclass(frozen=True)
-class Part:
+class Sample:
     """One survey's galaxies.
 
     Attributes:
@@ -368,9 +368,9 @@ class Part:
     galaxies: pd.DataFrame
     targets: np.ndarray
 
-    def rows(self, kept: np.ndarray) -> "Part":
+    def rows(self, kept: np.ndarray) -> "Sample":
         """Some of them, by a mask of shape (N,)."""
-        return Part(self.galaxies[kept].reset_index(drop=True), self.targets[kept])
+        return Sample(self.galaxies[kept].reset_index(drop=True), self.targets[kept])
 
 
 def published_surveys() -> dict[str, Survey]:

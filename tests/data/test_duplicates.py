@@ -47,7 +47,7 @@ def test_what_is_leaked_and_what_is_not_are_told_apart() -> None:
     first, second = duplicate_notes(catalog, np.array([[0, 3], [1, 2]]), "images")
     assert first == "images that are in training and in test at once (1): 11 = 14."
     assert second == "images under several ids (1): 12 = 13; duplicates of a galaxy stay in one part."
-    assert duplicate_notes(catalog, np.zeros((0, 2), int), "pictures") == []
+    assert duplicate_notes(catalog, np.zeros((0, 2), int), "images") == []
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -52,7 +52,7 @@ def test_folds_are_more_alike_than_random_ones(targets: np.ndarray) -> None:
     assert stratified < 0.7 * random
 
 
-def test_copies_of_one_picture_stay_together(targets: np.ndarray) -> None:
+def test_copies_of_one_image_stay_together(targets: np.ndarray) -> None:
     groups = np.random.default_rng(2).integers(0, 300, 400)
     for split in (Folds(5), Holdout(0.15, 0.15, 5)):
         fold = split(targets, seed=0, groups=groups)

@@ -116,7 +116,7 @@ def test_pictures_of_any_kind_and_bad_ones(command: Command, ask: Command, tmp_p
     status, said = ask(run, tmp_path / "mine", tmp_path / "paths.csv", "--out", tmp_path / "out" / "p.csv")
     assert status == 0, said
     assert "2 of 7 images cannot be read: " in said
-    assert "broken.jpg is not a picture" in said
+    assert "broken.jpg is not an image" in said
     assert "gone.jpg is not there" in said
     found = pd.read_csv(tmp_path / "out" / "p.csv")
     assert {Path(path).name for path in found["path"]} == {

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from galaxyml.data.images.decode import open_picture
+from galaxyml.data.images.decode import open_image
 from galaxyml.data.images.views import plain
 from galaxyml.inference import bundle, load, predict
 from galaxyml.inference.image_predictor import ImagePredictor
@@ -144,7 +144,7 @@ def test_a_training_galaxy_is_most_like_itself(task: str, page_run: Make, model:
     net = shown.predictor.run.nets()[0]
     catalog = net.catalog()
     row = catalog[catalog["split"] == "train"].iloc[3]
-    asked = shown.ask(Received("x", open_picture(net.source(row["image"]))))
+    asked = shown.ask(Received("x", open_image(net.source(row["image"]))))
     assert isinstance(shown.training, TrainingSet)
     (place, likeness), (_, second) = shown.training.nearest(
         nearest.compared(shown.predictor.members[0], asked.image)[0], 2

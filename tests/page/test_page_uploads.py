@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from galaxyml.data.images.decode import open_picture
+from galaxyml.data.images.decode import open_image
 from galaxyml.page import uploads
 from galaxyml.page.uploads import received
 from galaxyml.runs.errors import UserError
@@ -37,7 +37,7 @@ def test_every_kind_of_picture_is_decoded_as_by_predict_and_says_what_was_made_o
 ) -> None:
     path = saved(name, mode)
     found = received(path)
-    assert np.array_equal(np.asarray(found.picture), np.asarray(open_picture(path)))
+    assert np.array_equal(np.asarray(found.picture), np.asarray(open_image(path)))
     assert found.picture.mode == "RGB"
     assert note is None or any(note in told for told in found.notes)
 

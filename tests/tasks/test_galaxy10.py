@@ -47,7 +47,7 @@ def copy(galaxy10_sky: Path, tmp_path: Path) -> Path:
 # --- what is read
 
 
-def test_rows_pictures_and_labels_belong_together(galaxy10_sky: Path) -> None:
+def test_rows_images_and_labels_belong_together(galaxy10_sky: Path) -> None:
     found = data(galaxy10_sky)
     found.setup()
     assert found.catalog is not None
@@ -112,7 +112,7 @@ def test_the_real_file_and_its_folders_are_read(real: Path, tmp_path: Path) -> N
     found.setup()
     assert found.catalog is not None
     assert np.bincount(found.catalog["label"]).tolist() == [5] * 10
-    assert "Galaxy10_DECals.h5 holds 50 pictures; the published file holds 17,736." in found.notes
+    assert "Galaxy10_DECals.h5 holds 50 images; the published file holds 17,736." in found.notes
 
 
 def test_a_changed_file_of_the_published_size_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,8 +177,8 @@ def label(row: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
         (lambda found: found.pop("images"), r"missing keys: images"),
         (put("images", lambda a: a[..., 0]), r"images is uint8 of shape \(160, 64, 64\); it must be uint8 of shape"),
         (put("images", lambda a: a.astype(np.float32)), r"images is float32 of shape \(160, 64, 64, 3\)"),
-        (put("images", lambda a: a[:0]), r"one picture or more"),
-        (put("ans", lambda a: a[:-1]), r"ans has the shape \(159,\), but there are 160 pictures"),
+        (put("images", lambda a: a[:0]), r"one image or more"),
+        (put("ans", lambda a: a[:-1]), r"ans has the shape \(159,\), but there are 160 images"),
         (put("ans", lambda a: a.astype("S1")), r"ans is \|S1; it must be numbers"),
         (put("ans", label(3, 10)), r"row 3: ans is 10; labels are whole numbers from 0 to 9"),
         (put("ans", label(4, -1)), r"row 4: ans is -1; labels are"),
@@ -208,11 +208,11 @@ def test_a_truncated_file_is_refused(copy: Path) -> None:
     [
         ([], "There is no folder"),
         (["galaxy10/x.txt"], r"has neither Galaxy10_DECals\.h5 nor folders such as 0_Disturbed/"),
-        (["galaxy10/0_Disturbed/readme.txt"], r"the class folders \(1\) hold no pictures"),
+        (["galaxy10/0_Disturbed/readme.txt"], r"the class folders \(1\) hold no images"),
         (["galaxy10/12_What/a.jpg"], "12 is no class; folders begin with 0 to 9"),
     ],
 )
-def test_folders_without_pictures_say_what_is_wanted(tmp_path: Path, make: list[str], message: str) -> None:
+def test_folders_without_images_say_what_is_wanted(tmp_path: Path, make: list[str], message: str) -> None:
     for name in make:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")

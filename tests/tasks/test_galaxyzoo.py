@@ -75,7 +75,7 @@ def test_folds_hold_each_galaxy_out_once(sky: Path) -> None:
     assert sorted(held_out) == sorted(pd.read_csv(sky / SOLUTIONS)["GalaxyID"])
 
 
-def test_batches_pair_pictures_with_their_votes(sky: Path) -> None:
+def test_batches_pair_images_with_their_votes(sky: Path) -> None:
     found = data(sky)
     found.setup()
     assert found.catalog is not None
@@ -112,7 +112,7 @@ def test_real_files_are_read_and_their_twin_is_told(real: Path, tmp_path: Path) 
     assert (found.catalog["split"] == "test").sum() == 204
     told = " ".join(found.notes)
     assert "1254170 = 102223" in told
-    assert "60 of 4,433 sums differ from their parent by more than 0.001 (at most 0.020)" in told
+    assert "in 60 of 4,433 groups the answers do not sum to their parent question (largest gap 0.020" in told
 
 
 def test_lines_are_counted_past_blank_ones(files: Path) -> None:
@@ -156,12 +156,12 @@ def test_a_byte_order_mark_does_no_harm(files: Path) -> None:
         ),
         (put(3, "Class3.1", "-0.2"), r"line 5, galaxy \d+: Class3.1 is -0.2; fractions lie"),
         (put(4, "Class1.1", "inf"), r"line 6, galaxy \d+: Class1.1 is inf; fractions lie"),
-        (put(0, "Class6.1", None), r"line 2, galaxy \d+: Class6.1 is empty; it must be a number"),
-        (put(0, "Class6.1", "nan"), r"line 2, galaxy \d+: Class6.1 is 'nan'; it must be a number"),
+        (put(0, "Class6.1", None), r"line 2, galaxy \d+: Class6.1 is empty or nan; it must be a number"),
+        (put(0, "Class6.1", "nan"), r"line 2, galaxy \d+: Class6.1 is empty or nan; it must be a number"),
         (put(0, "Class6.1", "half"), r"line 2, galaxy \d+: Class6.1 is 'half'; it must be a number"),
         (put(7, "GalaxyID", "12.5"), r"line 9: GalaxyID is '12.5'; it must be a whole number"),
         (put(7, "GalaxyID", "abc"), r"line 9: GalaxyID is 'abc'; it must be a whole number"),
-        (lambda t: put(7, "GalaxyID", t["GalaxyID"][2])(t), r"line 9, galaxy \d+ occurs a second time"),
+        (lambda t: put(7, "GalaxyID", t["GalaxyID"][2])(t), r"line 9, galaxy \d+ has a row already, in line"),
         (lambda t: t.drop(columns="Class5.2"), r"missing columns \(1\): Class5.2"),
         (
             lambda t: t.rename(columns={"Class5.2": "Class5_2"}),
@@ -195,10 +195,10 @@ def test_sums_off_by_rounding_are_counted(files: Path) -> None:
     table.to_csv(path, index=False)
     notes: list[str] = []
     read_votes(path, TREE, notes)
-    assert "sums differ from their parent by more than 0.001 (at most 0.0" in notes[0]
+    assert "groups the answers do not sum to their parent question (largest gap 0.0" in notes[0]
 
 
-def test_pictures_without_a_row_are_told(files: Path) -> None:
+def test_images_without_a_row_are_told(files: Path) -> None:
     first = next((files / "images_training_rev1").iterdir())
     shutil.copy(first, first.with_name("999999999.jpg"))
     (first.parent / "Thumbs.db").write_text("not a galaxy")
@@ -207,7 +207,7 @@ def test_pictures_without_a_row_are_told(files: Path) -> None:
     assert any("left out (1): 999999999" in note for note in found.notes)
 
 
-def test_the_same_picture_in_training_and_test_is_told(files: Path) -> None:
+def test_the_same_image_in_training_and_test_is_told(files: Path) -> None:
     train = sorted((files / "images_training_rev1").iterdir())[0]
     test = sorted((files / "images_test_rev1").iterdir())[0]
     shutil.copy(train, test)
@@ -216,16 +216,16 @@ def test_the_same_picture_in_training_and_test_is_told(files: Path) -> None:
     assert f"images that are in training and in test at once (1): {train.stem} = {test.stem}." in found.notes
 
 
-def test_rows_without_a_picture_are_refused(files: Path) -> None:
+def test_rows_without_a_image_are_refused(files: Path) -> None:
     gone = sorted((files / "images_training_rev1").iterdir())[3]
     gone.unlink()
-    with pytest.raises(DataError, match=rf"galaxies of {SOLUTIONS} without a picture here \(1 of 60\): {gone.name}"):
+    with pytest.raises(DataError, match=rf"galaxies of {SOLUTIONS} without an image here \(1 of 60\): {gone.name}"):
         data(files).setup()
 
 
-def test_benchmark_ids_without_a_picture_are_refused(files: Path) -> None:
+def test_benchmark_ids_without_a_image_are_refused(files: Path) -> None:
     shutil.rmtree(files / "images_test_rev1")
-    with pytest.raises(DataError, match=r"galaxies of all_zeros_benchmark.csv without a picture here \(12 of 12\)"):
+    with pytest.raises(DataError, match=r"galaxies of all_zeros_benchmark.csv without an image here \(12 of 12\)"):
         data(files).setup()
 
 
@@ -236,7 +236,7 @@ def test_an_id_that_is_trained_on_and_tested_is_refused(files: Path) -> None:
         data(files).setup()
 
 
-def test_a_cut_off_picture_is_named(files: Path) -> None:
+def test_a_cut_off_image_is_named(files: Path) -> None:
     path = sorted((files / "images_training_rev1").iterdir())[0]
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(
@@ -245,10 +245,10 @@ def test_a_cut_off_picture_is_named(files: Path) -> None:
         data(files).setup()
 
 
-def test_a_picture_that_is_none_is_named(files: Path) -> None:
+def test_a_image_that_is_none_is_named(files: Path) -> None:
     path = sorted((files / "images_test_rev1").iterdir())[0]
     path.write_text("<html>404</html>")
-    with pytest.raises(DataError, match=rf"images_test_rev1/{path.name} is not a picture"):
+    with pytest.raises(DataError, match=rf"images_test_rev1/{path.name} is not an image"):
         data(files).setup()
 
 

@@ -61,7 +61,7 @@ def changed(folder: Path, **columns: Any) -> pd.DataFrame:
     return table
 
 
-def test_a_class_of_each_picture_comes_with_its_id(own: Path) -> None:
+def test_a_class_of_each_image_comes_with_its_id(own: Path) -> None:
     found = classes(own, properties=["redshift", "not there"])
     found.setup()
     table = pd.read_csv(own / "labels.csv").set_index("id")
@@ -95,7 +95,7 @@ def test_fractions_are_checked_against_a_tree_of_ones_own(own: Path) -> None:
         data(own, tree=str(own / "tree.yaml")).setup()
 
 
-def test_what_lacks_a_label_or_a_picture_is_left_out_and_counted(own: Path) -> None:
+def test_what_lacks_a_label_or_a_image_is_left_out_and_counted(own: Path) -> None:
     table = pd.read_csv(own / "labels.csv")
     changed(own, kind=table["kind"].where(table.index >= 5))
     for name in table["path"][10:13]:
@@ -104,7 +104,7 @@ def test_what_lacks_a_label_or_a_picture_is_left_out_and_counted(own: Path) -> N
     found.setup()
     assert [(step.before, step.after) for step in found.steps] == [(120, 120), (120, 115), (115, 112)]
     assert not set(found.catalog["id"]) & set(table["id"][[0, 4, 10, 12]])
-    assert any("pictures that are not there (3): pictures/G00010.jpg" in note for note in found.notes)
+    assert any("images that are not there (3): pictures/G00010.jpg" in note for note in found.notes)
 
 
 def test_a_split_of_ones_own_is_kept(own: Path) -> None:
@@ -145,7 +145,7 @@ def test_whole_numbers_that_are_taken_for_classes_are_told(own: Path) -> None:
     [
         (
             {"kind": "blob"},
-            r"csv, line 2, galaxy G00000: kind is 'blob' \(120 such places.*the classes are disk",
+            r"csv, line 2, galaxy G00000: kind is 'blob'; the classes are disk.*120 such places",
         ),
         ({"id": "same"}, "line 3: id same occurs a second time"),
         ({"path": "a.jpg"}, "line 3: path a.jpg occurs a second time"),
@@ -198,13 +198,13 @@ def test_missing_files_and_columns_are_named(own: Path) -> None:
     with pytest.raises(DataError, match=r"nothing.csv is missing"):
         classes(own, labels="nothing.csv").setup()
     shutil.rmtree(own / "pictures")
-    with pytest.raises(DataError, match=r"there is no picture .*G00000.jpg, and none of the other 119 rows' either"):
+    with pytest.raises(DataError, match=r"there is no image .*G00000.jpg, and none of the other 119 rows' either"):
         classes(own).setup()
     with pytest.raises(DataError, match="There is no folder"):
         classes(own.parent / "nowhere").setup()
 
 
-def test_too_few_pictures_are_refused(own: Path) -> None:
+def test_too_few_images_are_refused(own: Path) -> None:
     pd.read_csv(own / "labels.csv").head(9).to_csv(own / "labels.csv", index=False)
     with pytest.raises(DataError, match="9 rows are left, of 9; at least 10 are needed"):
         classes(own).setup()

@@ -64,7 +64,7 @@ def test_a_run_ranks_the_survey_and_measures_both_protocols(
     assert "objects to learn from" in report
     assert "Objects of the survey" in report
     assert "anomalies" in said
-    assert "PICTURES" not in said  # predictions elsewhere are of pictures
+    assert "PICTURES" not in said  # predictions elsewhere are of images
 
     # The same command finds it finished; the same seed gives the same numbers.
     status, said = command(*line)
@@ -279,7 +279,7 @@ def test_impossible_commands_are_refused_with_the_reason(command: Command, argum
     assert "Traceback" not in said
 
 
-def test_a_task_of_pictures_refuses_what_only_light_curves_have(command: Command) -> None:
+def test_a_task_of_images_refuses_what_only_light_curves_have(command: Command) -> None:
     status, said = command("leave_out=6")
     assert status == 1
     assert "task=galaxyzoo has no 'leave_out'; these tasks have it: plasticc" in said

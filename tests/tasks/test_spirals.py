@@ -11,8 +11,9 @@ import pytest
 
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
+from galaxyml.data.tables.reading import Rows
 from galaxyml.runs.errors import DataError, UserError
-from galaxyml.tasks.spirals import Classes, Flags, Fractions, Spirals
+from galaxyml.tasks.spirals import FromClasses, FromFlags, FromFractions, Spirals
 
 TABLE, MAPPING = "GalaxyZoo1_DR_table2.csv", "gz2_filename_mapping.csv"
 
@@ -20,7 +21,7 @@ TABLE, MAPPING = "GalaxyZoo1_DR_table2.csv", "gz2_filename_mapping.csv"
 def data(folder: Path, **options: Any) -> Spirals:
     """The task's data from a folder `<data_dir>/spirals`."""
     given: dict[str, Any] = {
-        "labels": Flags(),
+        "labels": FromFlags(),
         "table": TABLE,
         "mapping": MAPPING,
         "images": "images",
@@ -40,7 +41,7 @@ def data(folder: Path, **options: Any) -> Spirals:
 
 @pytest.fixture
 def copy(spirals_sky: Path, tmp_path: Path) -> Path:
-    """A copy of the small tables and pictures that a test may spoil."""
+    """A copy of the small tables and images that a test may spoil."""
     return Path(shutil.copytree(spirals_sky, tmp_path / "spirals"))
 
 
@@ -68,15 +69,15 @@ def test_the_join_is_that_of_brute_force(spirals_sky: Path) -> None:
     for row in joined:
         if shown := [pair for pair in assets[row["OBJID"]] if pair[1] in there]:
             asset_of[row["OBJID"]] = min(shown, key=lambda pair: rank.get(pair[0], 9))[1]
-    pictured = [row for row in joined if row["OBJID"] in asset_of]
-    certain = [row for row in pictured if row["UNCERTAIN"] == "0"]
+    with_images = [row for row in joined if row["OBJID"] in asset_of]
+    certain = [row for row in with_images if row["UNCERTAIN"] == "0"]
     assert counted(found) == [
         (len(table), len(table)),
         (len(table), len(joined)),
-        (len(joined), len(pictured)),
-        (len(pictured), len(certain)),
+        (len(joined), len(with_images)),
+        (len(with_images), len(certain)),
     ]
-    assert len(pictured) < len(joined) < len(table)  # the simulated tables lose rows at every step
+    assert len(with_images) < len(joined) < len(table)  # the simulated tables lose rows at every step
     expected = {int(row["OBJID"]): (int(row["SPIRAL"]), f"images/{asset_of[row['OBJID']]}.jpg") for row in certain}
     got = found.catalog.set_index("id")
     assert {i: (int(row["label"]), row["image"]) for i, row in got.iterrows()} == expected
@@ -117,7 +118,7 @@ def test_a_holdout_splits_by_object(spirals_sky: Path) -> None:
 def test_cuts_on_fractions_label_what_they_say(spirals_sky: Path, cut: float) -> None:
     table = pd.read_csv(spirals_sky / TABLE)
     for spiral, elliptical in (("P_CS_DEBIASED", "P_EL_DEBIASED"), ("P_CS", "P_EL")):
-        found = Fractions(spiral, elliptical, cut)(Path(TABLE), table)
+        found = FromFractions(spiral, elliptical, cut)(Rows(Path(TABLE), "OBJID", table))
         for label, p_spiral, p_elliptical in zip(found, table[spiral], table[elliptical], strict=True):
             assert label == (-1 if (p_spiral >= cut) == (p_elliptical >= cut) else int(p_spiral >= cut))
 
@@ -141,7 +142,7 @@ def test_the_derived_flags_train_through_the_join(real: Path, tmp_path: Path) ->
 
 
 def test_raw_vote_classes_without_a_mapping(real: Path, tmp_path: Path) -> None:
-    labels = Classes("CLASS", spiral=(1, 2, 3), elliptical=(0,))
+    labels = FromClasses("CLASS", spiral=(1, 2, 3), elliptical=(0,))
     found = data(
         real / "spirals",
         labels=labels,
@@ -178,7 +179,7 @@ def put(row: int, column: str, value: Any) -> Callable[[pd.DataFrame], None]:
         (TABLE, lambda t: t.drop(columns="SPIRAL"), r"missing columns \(1\): SPIRAL"),
         (TABLE, lambda t: t.rename(columns={"OBJID": "objid"}), r"missing columns \(1\): OBJID"),
         (TABLE, put(3, "OBJID", "5.877e17"), r"line 5: OBJID is '5\.877e17'; it must be a whole number; as a float"),
-        (TABLE, lambda t: put(4, "OBJID", t["OBJID"][1])(t), r"line 6, galaxy \d{18} occurs a second time"),
+        (TABLE, lambda t: put(4, "OBJID", t["OBJID"][1])(t), r"line 6, galaxy \d{18} has a row already, in line"),
         (
             TABLE,
             put(2, "SPIRAL", "maybe"),
@@ -219,7 +220,7 @@ def test_decimal_positions_serve_as_well(copy: Path) -> None:
 
 
 def test_no_galaxies_after_the_cuts_says_so(copy: Path) -> None:
-    found = data(copy, labels=Fractions("P_CS", "P_EL", 1.0))
+    found = data(copy, labels=FromFractions("P_CS", "P_EL", 1.0))
     edit(copy / TABLE, lambda t: t.assign(P_CS="0.5", P_EL="0.5"))
     with pytest.raises(DataError, match=r"no galaxies are left after the cuts\. Lower labels_from\.cut"):
         found.setup()
@@ -229,12 +230,12 @@ def test_no_galaxies_after_the_cuts_says_so(copy: Path) -> None:
 def test_fractions_out_of_range_are_refused(copy: Path) -> None:
     edit(copy / TABLE, put(5, "P_CS", "1.2"))
     with pytest.raises(DataError, match=r"line 7, galaxy \d+: P_CS is 1\.2; fractions lie in \[0, 1\]"):
-        data(copy, labels=Fractions("P_CS", "P_EL", 0.8)).setup()
+        data(copy, labels=FromFractions("P_CS", "P_EL", 0.8)).setup()
     with pytest.raises(UserError, match=r"labels_from\.cut=1\.5: it must be a vote fraction in \(0, 1\]"):
-        Fractions("P_CS", "P_EL", 1.5)
+        FromFractions("P_CS", "P_EL", 1.5)
 
 
-def test_missing_pictures_are_counted_not_fatal(copy: Path) -> None:
+def test_missing_images_are_counted_not_fatal(copy: Path) -> None:
     before = data(copy)
     before.setup()
     assert before.catalog is not None
@@ -244,10 +245,10 @@ def test_missing_pictures_are_counted_not_fatal(copy: Path) -> None:
     after.setup()
     assert after.catalog is not None
     assert len(after.catalog) == len(before.catalog) - 3
-    assert any("images: pictures that are not there" in note for note in after.notes)
+    assert any("images: images that are not there" in note for note in after.notes)
 
 
-def test_another_picture_serves_where_the_first_is_missing(copy: Path) -> None:
+def test_another_image_serves_where_the_first_is_missing(copy: Path) -> None:
     mapping = pd.read_csv(copy / MAPPING, dtype=str)
     before = data(copy)
     before.setup()
@@ -268,7 +269,7 @@ def test_a_table_without_flags_names_the_other_rules(copy: Path) -> None:
     edit(copy / TABLE, lambda t: t.drop(columns=["SPIRAL", "ELLIPTICAL", "UNCERTAIN"]))
     with pytest.raises(DataError, match=r"missing columns \(3\): .*labels_from=flags, debiased, votes or classes"):
         data(copy).setup()
-    data(copy, labels=Fractions("P_CS", "P_EL", 0.5)).setup()
+    data(copy, labels=FromFractions("P_CS", "P_EL", 0.5)).setup()
 
 
 def test_an_empty_table_of_properties_is_named(copy: Path) -> None:

@@ -22,10 +22,10 @@ SHARED, TWICE = 10, 4  # of DECaLS that SDSS has seen; of UKIDSS that SDSS has s
 
 
 class Written:
-    """A catalogue of random votes and pictures, some of which other surveys have, too."""
+    """A catalogue of random votes and images, some of which other surveys have, too."""
 
-    def __init__(self, name: str, same_picture: bool = False) -> None:
-        self.name, self.campaign, self.same_picture = name, CAMPAIGNS[name], same_picture
+    def __init__(self, name: str, same_image: bool = False) -> None:
+        self.name, self.campaign, self.same_image = name, CAMPAIGNS[name], same_image
 
     def files(self, root: Path) -> list[str]:
         return []
@@ -50,7 +50,7 @@ class Written:
             path = root / self.name / f"{place}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-            if self.same_picture and place == count - 1:
+            if self.same_image and place == count - 1:
                 pixels = np.asarray(Image.open(root / "sdss" / "30.png"))
             Image.fromarray(pixels).save(path)
             images.append(f"{self.name}/{place}.png")
@@ -71,8 +71,8 @@ class Folder:
         return self.path
 
 
-def made(path: Path, same_picture: bool = False, **options: Any) -> Surveys:
-    surveys = {name: Survey(name.upper(), Written(name, same_picture and name == "ukidss")) for name in COUNTS}
+def made(path: Path, same_image: bool = False, **options: Any) -> Surveys:
+    surveys = {name: Survey(name.upper(), Written(name, same_image and name == "ukidss")) for name in COUNTS}
     given = {"train": ["sdss", "decals"], "test": ["ukidss"], **options}
     arguments: dict[str, Any] = {
         "features": "common",
@@ -176,15 +176,15 @@ def test_galaxies_without_a_position_cannot_be_vouched_for(tmp_path: Path) -> No
         blind().setup()
 
 
-def test_a_picture_that_is_judged_is_not_trained_on(tmp_path: Path) -> None:
-    data = ready(tmp_path, same_picture=True)
+def test_a_image_that_is_judged_is_not_trained_on(tmp_path: Path) -> None:
+    data = ready(tmp_path, same_image=True)
     catalog = table(data).set_index("id")
     assert catalog.loc["sdss:sdss-30", "split"] == "left out"
     assert catalog.loc["ukidss:ukidss-23", "split"] == "test"
     assert data.artifacts["audit"].iloc[-1][["trained", "judged", "by"]].tolist() == [
         "sdss:sdss-30",
         "ukidss:ukidss-23",
-        "picture",
+        "image",
     ]
     assert int(data.rows("train").shape[0] + data.rows("val").shape[0] + data.rows("test").shape[0]) == len(catalog) - 1
 
@@ -254,7 +254,7 @@ def test_balanced_batches_have_as_many_of_each_survey(tmp_path: Path) -> None:
     assert ready(tmp_path).row_weights(rows) is None
 
 
-def test_targets_stand_beside_their_pictures(tmp_path: Path) -> None:
+def test_targets_stand_beside_their_images(tmp_path: Path) -> None:
     data = ready(tmp_path, numbers={"sdss": 20})
     catalog = table(data)
     batch = data.images[torch.arange(len(catalog))]

@@ -1,4 +1,4 @@
-"""Pictures of any kind as RGB: JPEG and PNG of any mode, FITS with one or more bands, rows of an HDF5 file."""
+"""Images of any kind as RGB: JPEG and PNG of any mode, FITS with one or more bands, rows of an HDF5 file."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,15 +17,15 @@ FITS = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", *FITS)
 KEY = "images"  # of an HDF5 file
 # Of the asinh stretch of FITS bands, in units of the sky's noise: chosen so that a sky of noise 1 looks as in SDSS's
-# own pictures, and what is a thousand times brighter is white.
+# own images, and what is a thousand times brighter is white.
 SOFTENING, STRETCH = 6.5, 22.0
 _SLICE = 64e6  # bytes of an HDF5 file that are read at a time
-_AT_ONCE = 256  # pictures of an HDF5 file that are handed on together
+_AT_ONCE = 256  # images of an HDF5 file that are handed on together
 MOST_BANDS = 16
 
 
 def address(file: str, row: int) -> str:
-    """How a catalog names a picture inside an HDF5 file.
+    """How a catalog names an image inside an HDF5 file.
 
     >>> address("Galaxy10_DECals.h5", 7)
     'Galaxy10_DECals.h5#7'
@@ -34,7 +34,7 @@ def address(file: str, row: int) -> str:
 
 
 def file_of(image: str) -> str:
-    """The file that holds a picture.
+    """The file that holds an image.
 
     >>> file_of("Galaxy10_DECals.h5#7"), file_of("images/3.jpg")
     ('Galaxy10_DECals.h5', 'images/3.jpg')
@@ -48,8 +48,8 @@ def has_suffix(path: Path, suffixes: Sequence[str]) -> bool:
     return path.name.lower().endswith(tuple(suffixes))
 
 
-def open_picture(path: Path) -> Image.Image:
-    """Decodes a picture of any size and mode.
+def open_image(path: Path) -> Image.Image:
+    """Decodes an image of any size and mode.
 
     Transparent parts become black; 16-bit grey is scaled to 8 bits; floats and FITS bands get an asinh stretch.
 
@@ -57,73 +57,73 @@ def open_picture(path: Path) -> Image.Image:
         path: A file, or a row of an HDF5 file (`address`).
 
     Returns:
-        The picture, RGB.
+        The image, RGB.
 
     Raises:
-        DataError: If it is no picture or cannot be read; the message begins with its name.
+        DataError: If it is no image or cannot be read; the message begins with its name.
     """
     if (file := file_of(str(path))) != str(path):
-        (found,) = read_rows(Path(file), [int(str(path).rpartition("#")[2])])
-        if isinstance(found, str):
-            raise DataError(found)
-        return found
+        (image,) = read_rows(Path(file), [int(str(path).rpartition("#")[2])])
+        if isinstance(image, str):
+            raise DataError(image)
+        return image
     try:
         return _fits(path) if has_suffix(path, FITS) else _decoded(path)
     except FileNotFoundError:
         raise DataError(f"{path.name} is not there") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path.name} is not a picture") from None
+        raise DataError(f"{path.name} is not an image") from None
     except MemoryError:
         raise
     except Exception as error:  # decoders raise anything on broken files: KeyError, zlib.error, …
         raise DataError(f"{path.name}: {error or type(error).__name__} ({type(error).__name__})") from None
 
 
-def read_pictures(root: Path, images: Sequence[str]) -> Iterator[list[tuple[str, Image.Image | str | None]]]:
-    """Parts of a list of pictures, in its order: files by their names alone, rows of HDF5 files decoded.
+def read_images(root: Path, images: Sequence[str]) -> Iterator[list[tuple[str, Image.Image | str | None]]]:
+    """Parts of a list of images, in its order: files by their names alone, rows of HDF5 files decoded.
 
     Rows of one file that follow each other are read in contiguous slices that respect its chunks: a file whose chunks
-    hold parts of many pictures is then decompressed once, not once a picture.
+    hold parts of many images is then decompressed once, not once an image.
 
     Args:
-        root: Folder of the pictures.
+        root: Folder of the images.
         images: Paths in it, or addresses of rows.
 
     Yields:
-        Names, with the picture where it lies in an HDF5 file, or the reason why it cannot be read.
+        Names, with the image where it lies in an HDF5 file, or the reason why it cannot be read.
     """
-    for file, part in groupby(images, file_of):
-        names = list(part)
+    for file, group in groupby(images, file_of):
+        names = list(group)
         if names[0] == file:
             yield [(name, None) for name in names]
             continue
-        found = read_rows(root / file, [int(name.rpartition("#")[2]) for name in names])
+        decoded = read_rows(root / file, [int(name.rpartition("#")[2]) for name in names])
         for start in range(0, len(names), _AT_ONCE):
             batch = names[start : start + _AT_ONCE]
-            yield list(zip(batch, islice(found, len(batch)), strict=True))
+            yield list(zip(batch, islice(decoded, len(batch)), strict=True))
 
 
 def read_rows(path: Path, rows: Sequence[int]) -> Iterator[Image.Image | str]:
-    """Pictures of an HDF5 file (`images`, uint8, shape (N, H, W, 3)), in the order of `rows`.
+    """Images of an HDF5 file (`images`, uint8, shape (N, H, W, 3)), in the order of `rows`.
 
     Yields:
-        Each picture, or the reason why it cannot be read.
+        Each image, or the reason why it cannot be read.
     """
     done = 0
     try:
         with h5py.File(path) as file:
             pixels = file[KEY]
             for start, stop in _slices(rows, pixels):
-                part = rows[start:stop]
-                there = [row for row in part if row < len(pixels)]
-                first = min(there, default=0)
-                block = pixels[first : max(there) + 1] if there else []
-                for row in part:
+                wanted = rows[start:stop]
+                present = [row for row in wanted if row < len(pixels)]
+                first = min(present, default=0)
+                block = pixels[first : max(present) + 1] if present else []
+                for row in wanted:
                     done += 1
                     if row < len(pixels):
                         yield Image.fromarray(block[row - first])
                     else:
-                        yield f"{path.name}#{row}: the file has {len(pixels):,} pictures, from #0 on"
+                        yield f"{path.name}#{row}: the file has {len(pixels):,} images, from #0 on"
     except FileNotFoundError:
         reason = f"{path.name} is not there"
     except (OSError, KeyError, RuntimeError) as error:
@@ -134,8 +134,8 @@ def read_rows(path: Path, rows: Sequence[int]) -> Iterator[Image.Image | str]:
 def _slices(rows: Sequence[int], pixels: Any) -> Iterator[tuple[int, int]]:
     """Runs of `rows` that lie within one slice of the file each, a whole number of chunks long."""
     chunk = pixels.chunks[0] if pixels.chunks else 1
-    picture = int(np.prod(pixels.shape[1:]))
-    length = max(int(_SLICE / picture) // chunk, 1) * chunk
+    size = int(np.prod(pixels.shape[1:]))
+    length = max(int(_SLICE / size) // chunk, 1) * chunk
     start = 0
     for stop in range(1, len(rows) + 1):
         if stop == len(rows) or rows[stop] // length != rows[start] // length:
@@ -144,17 +144,17 @@ def _slices(rows: Sequence[int], pixels: Any) -> Iterator[tuple[int, int]]:
 
 
 def _decoded(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        picture.load()
-    if picture.mode in ("RGB", "L", "YCbCr", "CMYK", "1"):
-        return picture.convert("RGB")
-    if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture).astype(np.float64)
-        if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
+    with Image.open(path) as image:
+        image.load()
+    if image.mode in ("RGB", "L", "YCbCr", "CMYK", "1"):
+        return image.convert("RGB")
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float64)
+        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
             return composite(values[None])
         return Image.fromarray((values / 257 + 0.5).astype(np.uint8)).convert("RGB")
-    transparent = picture.convert("RGBA")
-    black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+    transparent = image.convert("RGBA")
+    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
     return Image.alpha_composite(black, transparent).convert("RGB")
 
 
@@ -179,17 +179,17 @@ def _fits(path: Path) -> Image.Image:
 
 
 def composite(bands: np.ndarray) -> Image.Image:
-    """A colour picture of bands by an asinh stretch that keeps colours (Lupton et al. 2004, PASP 116, 133).
+    """A colour image of bands by an asinh stretch that keeps colours (Lupton et al. 2004, PASP 116, 133).
 
     The sky and its noise are estimated from the pixels (median, and median absolute deviation), so the unit is free.
-    The first row of FITS is the lowest of the picture.
+    The first row of FITS is the lowest of the image.
 
     Args:
         bands: Brightness in each band from blue to red, shape (C, H, W); one gives grey, two are blue and red, and of
             more than three the first, the middle and the last are taken. What is not finite counts as sky.
 
     Returns:
-        The picture, RGB.
+        The image, RGB.
     """
     from astropy.visualization import make_lupton_rgb
 

@@ -1,4 +1,4 @@
-"""Which pictures lie below some folders, found by their names without suffix."""
+"""Which images lie below some folders, found by their names without suffix."""
 
 import glob
 import os
@@ -11,8 +11,8 @@ from galaxyml.runs.errors import DataError
 
 
 @dataclass(frozen=True)
-class PictureFolders:
-    """The pictures below some folders.
+class ImageFolders:
+    """The images below some folders.
 
     Attributes:
         by_path: Their paths in the task's folder, by their paths in their own folder such as
@@ -24,7 +24,7 @@ class PictureFolders:
     by_name: dict[str, str]
 
     @classmethod
-    def below(cls, root: Path, images: Sequence[str], where: str = "") -> "PictureFolders":
+    def below(cls, root: Path, images: Sequence[str], where: str = "") -> "ImageFolders":
         """Looks through folders.
 
         Args:
@@ -57,7 +57,7 @@ class PictureFolders:
 
 
 def without_suffix(name: str) -> str:
-    """A picture's name without its suffix; what does not end like a picture stays as it is.
+    """An image's name without its suffix; what does not end like an image stays as it is.
 
     >>> without_suffix("J081412.47+220853.0.png"), without_suffix("7.fits.gz"), without_suffix("J081412.47+220853.0")
     ('J081412.47+220853.0', '7', 'J081412.47+220853.0')

@@ -1,4 +1,4 @@
-"""Pictures decoded once: a store of uint8 pixels on disk, mapped into memory, that all folds and sweeps share."""
+"""Images decoded once: a store of uint8 pixels on disk, mapped into memory, that all folds and sweeps share."""
 
 import hashlib
 import os
@@ -13,25 +13,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from galaxyml.data.images.decode import file_of, open_picture, read_pictures
+from galaxyml.data.images.decode import file_of, open_image, read_images
 from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.runs.files import atomic_write, check_space, digest, file_lock, write_json
 from galaxyml.runs.progress import track
 
-VERSION = 1  # of what a store holds; raise it when the pixels of the same pictures would change
-_AHEAD = 256  # pictures decoded before the first of them is written
+VERSION = 1  # of what a store holds; raise it when the pixels of the same images would change
+_AHEAD = 256  # images decoded before the first of them is written
 
 
 @dataclass(frozen=True)
 class Framing:
-    """Which part of a picture is kept, and how finely.
+    """Which part of an image is kept, and how finely.
 
     Attributes:
         size: Side in pixels of what the net sees.
-        crop: Side of what the net sees as a fraction of the picture's shorter side, in (0, 1]; SDSS cutouts of Galaxy
+        crop: Side of what the net sees as a fraction of the image's shorter side, in (0, 1]; SDSS cutouts of Galaxy
             Zoo hold the galaxy in about the central half.
         margin: Side of what is stored, relative to what the net sees, at least 1. The rim lets a rotated or shifted
-            view show true sky; it ends at the picture's own edge.
+            view show true sky; it ends at the image's own edge.
     """
 
     size: int
@@ -53,32 +53,32 @@ class Framing:
         return self.size + 2 * round(self.size * (min(self.margin, 1 / self.crop) - 1) / 2)
 
     def read(self, path: Path) -> np.ndarray:
-        """Decodes one picture, crops its centre and resizes that; uint8 of shape (side, side, 3).
+        """Decodes one image, crops its centre and resizes that; uint8 of shape (side, side, 3).
 
         Raises:
-            DataError: If it is no picture or cannot be read.
+            DataError: If it is no image or cannot be read.
         """
-        return self.frame(open_picture(path))
+        return self.frame(open_image(path))
 
-    def frame(self, picture: Image.Image) -> np.ndarray:
-        """Crops an RGB picture's centre and resizes that; uint8 of shape (side, side, 3)."""
-        box = self.box(*picture.size)
-        return np.asarray(picture.resize((self.side, self.side), Image.Resampling.BICUBIC, box=box))
+    def frame(self, image: Image.Image) -> np.ndarray:
+        """Crops an RGB image's centre and resizes that; uint8 of shape (side, side, 3)."""
+        box = self.box(*image.size)
+        return np.asarray(image.resize((self.side, self.side), Image.Resampling.BICUBIC, box=box))
 
     def box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """What is stored of a picture of the given size in pixels: left, upper, right, lower."""
+        """What is stored of an image of the given size in pixels: left, upper, right, lower."""
         half = min(width, height) * self.crop * self.side / self.size / 2
         half = min(half, min(width, height) / 2)
         return width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half
 
 
 class ImageStore:
-    """Pictures as one array of pixels.
+    """Images as one array of pixels.
 
     Attributes:
-        name: Digest of its pictures and framing.
+        name: Digest of its images and framing.
         pixels: uint8, shape (N, side, side, 3), mapped from disk.
-        digests: One number a picture; equal numbers mean equal pixels. Shape (N,), uint64.
+        digests: One number an image; equal numbers mean equal pixels. Shape (N,), uint64.
     """
 
     def __init__(self, folder: Path, count: int, framing: Framing) -> None:
@@ -91,24 +91,24 @@ class ImageStore:
         self.digests: np.ndarray = np.load(folder / "digests.npy")
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Pixels of some pictures, one copy; rows (B,) -> uint8 (B, side, side, 3)."""
+        """Pixels of some images, one copy; rows (B,) -> uint8 (B, side, side, 3)."""
         return self.pixels.index_select(0, rows)
 
 
 def open_store(root: Path, images: Sequence[str], framing: Framing, cache: Path) -> ImageStore:
-    """Opens the store of some pictures; decodes them first if that has not been done yet.
+    """Opens the store of some images; decodes them first if that has not been done yet.
 
-    A store is known by its pictures' paths, sizes and times of change, and by the framing. It appears whole or not at
+    A store is known by its images' paths, sizes and times of change, and by the framing. It appears whole or not at
     all, so a half-written one is never opened.
 
     Args:
-        root: Folder of the pictures.
+        root: Folder of the images.
         images: Their paths in it, or addresses of rows of an HDF5 file there, in the order wanted; N of them.
         framing: What is kept of each.
         cache: Folder of all stores.
 
     Raises:
-        DataError: If pictures are missing, are no pictures or are cut off (all are tried, and the first few named), or
+        DataError: If images are missing, are no images or are cut off (all are tried, and the first few named), or
             if the store cannot be written.
     """
     stats = _stats(root, images)
@@ -122,20 +122,20 @@ def open_store(root: Path, images: Sequence[str], framing: Framing, cache: Path)
 
 
 def _stats(root: Path, images: Sequence[str]) -> list[tuple[int, int]]:
-    found, missing = [], []
-    stat_of = lru_cache(maxsize=1)(os.stat)  # many pictures may lie in one file
+    sizes, missing = [], []
+    stat_of = lru_cache(maxsize=1)(os.stat)  # many images may lie in one file
     for image in images:
         try:
             stat = stat_of(root / file_of(image))
-            found.append((stat.st_size, stat.st_mtime_ns))
+            sizes.append((stat.st_size, stat.st_mtime_ns))
         except FileNotFoundError:
             missing.append(image)
     if missing:
         raise DataError(
-            f"{root}: pictures are missing ({len(missing)} of {len(images)}): {shorten(missing)}. "
+            f"{root}: images are missing ({len(missing)} of {len(images)}): {shorten(missing)}. "
             "Put them there, or take their rows out of the table."
         )
-    return found
+    return sizes
 
 
 def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) -> None:
@@ -156,35 +156,35 @@ def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) ->
                     digests[row] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
         if bad:
             raise DataError(
-                f"{root}: pictures cannot be read ({len(bad)} of {count}): {shorten(bad, '; ')}. "
+                f"{root}: images cannot be read ({len(bad)} of {count}): {shorten(bad, '; ')}. "
                 "Fetch them again, or take them and their rows out."
             )
         np.save(draft / "digests.npy", digests)
-        write_json(draft / "store.json", {"root": str(root), "pictures": count, "side": side, **asdict(framing)})
+        write_json(draft / "store.json", {"root": str(root), "images": count, "side": side, **asdict(framing)})
 
 
 def frame_all(root: Path, images: Sequence[str], framing: Framing) -> Iterator[np.ndarray | str]:
-    """Decodes and frames pictures in threads (Pillow works outside Python's lock), a bounded number ahead.
+    """Decodes and frames images in threads (Pillow works outside Python's lock), a bounded number ahead.
 
     Args:
-        root: Folder of the pictures.
+        root: Folder of the images.
         images: Their paths in it, or addresses of rows of an HDF5 file there.
         framing: What is kept of each.
 
     Yields:
-        For each picture its pixels, uint8 of shape (side, side, 3), or the reason why it cannot be read.
+        For each image its pixels, uint8 of shape (side, side, 3), or the reason why it cannot be read.
     """
 
     def read(named: tuple[str, Image.Image | str | None]) -> np.ndarray | str:
-        name, picture = named
-        if isinstance(picture, str):
-            return picture
+        name, image = named
+        if isinstance(image, str):
+            return image
         try:
-            return framing.frame(picture) if picture is not None else framing.read(root / name)
+            return framing.frame(image) if image is not None else framing.read(root / name)
         except DataError as error:
             return name.removesuffix(Path(name).name) + str(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for part in read_pictures(root, images):
+        for part in read_images(root, images):
             for start in range(0, len(part), _AHEAD):
                 yield from pool.map(read, part[start : start + _AHEAD])

@@ -1,4 +1,4 @@
-"""What the net sees of stored pictures: a plain central view, or a random one, for a whole batch in one resampling."""
+"""What the net sees of stored images: a plain central view, or a random one, for a whole batch in one resampling."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from galaxyml.runs import ranks
 
-_CHUNK = 4  # pictures worked on at a time on a CPU, so that what lies between stays in its cache
+_CHUNK = 4  # images worked on at a time on a CPU, so that what lies between stays in its cache
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Augment:
     colour: float = 0.0
 
     def __call__(self, pixels: Tensor, size: int, of: int | None = None) -> Tensor:
-        """Draws one view of each picture from torch's global random numbers.
+        """Draws one view of each image from torch's global random numbers.
 
         Args:
-            pixels: Stored pictures, uint8 of shape (N, side, side, 3).
+            pixels: Stored images, uint8 of shape (N, side, side, 3).
             size: Side in pixels of the views, at most `side`.
-            of: Pictures of the batch in all processes; each draws the views of all and takes its own.
+            of: Images of the batch in all processes; each draws the views of all and takes its own.
 
         Returns:
             Views in [0, 1] (a little above where `colour` brightens), shape (N, 3, size, size), channels last.
@@ -77,9 +77,9 @@ def dihedral(pixels: Tensor, size: int, symmetries: Tensor, gains: Tensor | None
     """Central views under the symmetries of the square: a copy, without resampling.
 
     Args:
-        pixels: Stored pictures, uint8 of shape (N, side, side, 3).
+        pixels: Stored images, uint8 of shape (N, side, side, 3).
         size: Side of the views in pixels.
-        symmetries: For each picture 0 to 7: bit 0 mirrors rows, bit 1 mirrors columns, then bit 2 exchanges the axes.
+        symmetries: For each image 0 to 7: bit 0 mirrors rows, bit 1 mirrors columns, then bit 2 exchanges the axes.
         gains: Factors of the channels, shape (N, 3).
 
     Returns:
@@ -120,7 +120,7 @@ def central(images: Tensor, size: int) -> Tensor:
 
 
 def scaled(pixels: Tensor) -> Tensor:
-    """Stored pictures as a net takes them, with their rim: uint8 (N, S, S, 3) -> [0, 1] (N, 3, S, S), channels last."""
+    """Stored images as a net takes them, with their rim: uint8 (N, S, S, 3) -> [0, 1] (N, 3, S, S), channels last."""
     return pixels.permute(0, 3, 1, 2).float() * (1 / 255)
 
 
@@ -135,7 +135,7 @@ def affine(images: Tensor, matrix: list[list[float]], size: int) -> Tensor:
     Returns:
         Views, shape (N, C, size, size); what lies beyond the images repeats their last pixel.
     """
-    # Made for one image, so that a picture's view does not depend on which others share a batch.
+    # Made for one image, so that an image's view does not depend on which others share a batch.
     mapped = torch.tensor([matrix], dtype=images.dtype, device=images.device) * (size / images.shape[-1])
     grid = F.affine_grid(mapped, [1, 1, size, size], align_corners=False)
     return F.grid_sample(images, grid.expand(len(images), -1, -1, -1), padding_mode="border", align_corners=False)
@@ -145,7 +145,7 @@ def resample(pixels: Tensor, size: int, matrices: Tensor, gains: Tensor | None =
     """Views under any affine map, each by one bilinear resampling of the stored pixels.
 
     Args:
-        pixels: Stored pictures, uint8 of shape (N, side, side, 3).
+        pixels: Stored images, uint8 of shape (N, side, side, 3).
         size: Side of the views in pixels.
         matrices: Map from a view's coordinates to the plain view's; -1 and 1 are the outer edges; shape (N, 2, 3).
         gains: Factors of the channels, shape (N, 3).

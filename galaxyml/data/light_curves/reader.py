@@ -1,18 +1,15 @@
 """CSV files of light curves, read block by block and checked; errors name the line and the object."""
 
-import gzip
 import io
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn, cast
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.tables.reading import check_header
+from galaxyml.data.tables.reading import CUT, check_header, unpacked
 from galaxyml.runs.errors import DataError
 
 BANDS = ("u", "g", "r", "i", "z", "y")  # passband 0 to 5
@@ -33,7 +30,6 @@ Rows = dict[str, np.ndarray]  # the columns of some observations, each of shape 
 BLOCK = 1 << 23
 # pandas' C parser took 0.36 s of processor time for 2.6 million rows in such blocks, pyarrow's 0.46 s (3.1, 26.0).
 _TYPES = (np.int64, np.float64, np.int64, np.float64, np.float64, np.int64)
-CUT = (EOFError, zlib.error, gzip.BadGzipFile)  # what a packed file raises that is cut off or damaged
 
 
 @dataclass(frozen=True)
@@ -85,24 +81,6 @@ def blocks(path: Path, start: int = 0, line: int = 2) -> Iterator[Block]:
         raise DataError(
             f"{path} is cut off or damaged after line {line - 1:,} ({error}). Fetch the file again."
         ) from None
-
-
-@contextmanager
-def unpacked(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """Opens a file that may be packed by gzip; gives what it holds, and the file itself.
-
-    Raises:
-        DataError: If it is missing or may not be read. Reading may raise one of `CUT`.
-    """
-    try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            yield (cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw), raw
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing. Put it there, or take its name out.") from None
-    except (PermissionError, IsADirectoryError) as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. It must be a CSV file that you may read.") from None
 
 
 def parse(block: Block) -> Rows:

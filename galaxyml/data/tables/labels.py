@@ -22,7 +22,7 @@ EMPTY = ("", "nan")  # cells that say nothing: programs write the latter for no 
 FEW_WORDS = 0.1  # share of cells below which words among numbers are mistakes
 FOLDER = Path("data/images")  # where no other is given
 WANTED = (
-    "task=images reads a CSV table with the columns id (optional), path (of the picture, from data_dir=… on), and what "
+    "task=images reads a CSV table with the columns id (optional), path (of the image, from data_dir=… on), and what "
     "is to be predicted: a class, numbers, or fractions of a decision tree (tree=FILE.yaml)"
 )
 
@@ -85,7 +85,7 @@ def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
         if "labels" in given and not simulated:
             raise UserError(f"labels={given['labels']} needs data_dir=…, the folder that its paths begin in.")
         return _of_simulated(given)
-    path = place(Path(given.get("data_dir", FOLDER)).expanduser(), given.get("labels", "labels.csv"))
+    path = table_path(Path(given.get("data_dir", FOLDER)).expanduser(), given.get("labels", "labels.csv"))
     kind = "fractions" if "tree" in given else given.get("kind")
     chosen = _names(given["columns"]) if "columns" in given else None
     table = what_it_holds(path, chosen, kind, "classes" in given)
@@ -184,8 +184,8 @@ def _names(value: Any) -> list[str]:
     return [str(name) for name in value] if isinstance(value, list) else [str(value)]
 
 
-def place(folder: Path, labels: str) -> Path:
-    """Where a table is: in the folder of the pictures, or else where its name says.
+def table_path(folder: Path, labels: str) -> Path:
+    """Where a table is: in the folder of the images, or else where its name says.
 
     Args:
         folder: The folder.
@@ -196,7 +196,7 @@ def place(folder: Path, labels: str) -> Path:
 
 
 def path_column(header: Sequence[str], path: Path) -> str:
-    """Which column holds the paths of pictures.
+    """Which column holds the paths of images.
 
     Raises:
         UserError: If none does.

@@ -4,14 +4,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 
 from galaxyml.data.light_curves.columns import LightCurves
-from galaxyml.data.light_curves.reader import CUT, unpacked
-from galaxyml.data.tables.reading import check_header, more
+from galaxyml.data.tables.reading import Rows, check_header, header, read_csv
 from galaxyml.runs.errors import DataError, shorten
 
 WHERE = (
@@ -75,7 +73,7 @@ class Files:
     """The files of PLAsTiCC in a folder.
 
     Attributes:
-        train_curves: Light curves of the training set.
+        train_curves: Light curves of the training set; empty where a survey alone is read.
         train_metadata: Its metadata.
         test_curves: Light curves of the test set, in parts; may be empty.
         test_metadata: Its metadata, where there is a test set.
@@ -84,26 +82,9 @@ class Files:
     """
 
     train_curves: list[Path]
-    train_metadata: Path
+    train_metadata: Path | None
     test_curves: list[Path]
     test_metadata: Path | None
-    truth: Path | None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Survey:
-    """The files of the test set in a folder.
-
-    Attributes:
-        test_curves: Light curves, in parts.
-        test_metadata: Their metadata.
-        truth: `object_id,true_target`, where there is such a file.
-        notes: What a user should know about them, in sentences.
-    """
-
-    test_curves: list[Path]
-    test_metadata: Path
     truth: Path | None
     notes: tuple[str, ...] = ()
 
@@ -119,9 +100,9 @@ def find_files(root: Path) -> Files:
     """
     if not root.is_dir():
         raise DataError(f"There is no folder {root}. {WHERE}")
-    named = [names for names in (_KAGGLE, _ZENODO) if any(_found(root, name) for name in names[:2])]
+    named = [names for names in (_KAGGLE, _ZENODO) if any(_file(root, name) for name in names[:2])]
     curves, metadata, test_curves, test_metadata = named[0] if named else _KAGGLE
-    train = [_found(root, name) for name in (curves, metadata)]
+    train = [_file(root, name) for name in (curves, metadata)]
     if train[0] is None or train[1] is None:
         missing = [f"{name}.csv" for name, path in zip((curves, metadata), train, strict=True) if path is None]
         packed = sorted(path.name for path in root.glob("*.zip"))
@@ -130,14 +111,14 @@ def find_files(root: Path) -> Files:
     notes = []
     if len(named) > 1:
         notes.append(f"{root.name}/ has files under Kaggle's and under Zenodo's names; Kaggle's are used.")
-    parts, told = _test_curves(root, test_curves)
-    test, truth = _found(root, test_metadata), _found(root, _TRUTH)
+    parts, gaps = _test_curves(root, test_curves)
+    test, truth = _file(root, test_metadata), _file(root, _TRUTH)
     if test is None and (others := [path.name for path in (*parts, truth) if path]):
         raise DataError(f"{root}: missing: {test_metadata}.csv (or .csv.gz); there is {shorten(others)}. {WHERE}")
-    return Files([train[0]], train[1], parts, test, truth, (*notes, *told))
+    return Files([train[0]], train[1], parts, test, truth, (*notes, *gaps))
 
 
-def find_survey(root: Path) -> Survey:
+def find_survey(root: Path) -> Files:
     """Finds the test set alone, under Kaggle's names or, where those are not there, Zenodo's.
 
     Raises:
@@ -145,9 +126,9 @@ def find_survey(root: Path) -> Survey:
     """
     for _, _, curves, metadata in (_KAGGLE, _ZENODO):
         parts, notes = _test_curves(root, curves)
-        table = _found(root, metadata)
+        table = _file(root, metadata)
         if parts and table is not None:
-            return Survey(parts, table, _found(root, _TRUTH), notes)
+            return Files([], None, parts, table, _file(root, _TRUTH), notes)
     raise DataError(
         f"{root}: it must be a folder with light curves to rank and their metadata: test_set.csv (or parts of it) and "
         "test_set_metadata.csv, or the same under Zenodo's names, as .csv or .csv.gz."
@@ -170,24 +151,24 @@ def _parts(root: Path, start: str) -> dict[str, Path]:
     """Light curves of the test set by name without .csv or .csv.gz, in the order of their numbers."""
     stems = {path.name.removesuffix(".gz").removesuffix(".csv") for path in root.glob(f"{start}*.csv*")}
     kept = sorted((_number(stem), stem) for stem in stems if not re.search("metadata|truth|sample", stem))
-    return {stem: path for _, stem in kept if (path := _found(root, stem))}
+    return {stem: path for _, stem in kept if (path := _file(root, stem))}
 
 
-def _found(root: Path, stem: str) -> Path | None:
+def _file(root: Path, stem: str) -> Path | None:
     """The file of that name, plain before packed."""
     return next((path for end in (".csv", ".csv.gz") if (path := root / f"{stem}{end}").is_file()), None)
 
 
 def _number(name: str) -> int:
-    found = re.findall(r"\d+", name)
-    return int(found[-1]) if found else 0
+    numbers = re.findall(r"\d+", name)
+    return int(numbers[-1]) if numbers else 0
 
 
 def read_objects(files: Files) -> pd.DataFrame:
-    """What is known of each object.
+    """Reads the metadata of each object.
 
     Args:
-        files: Where it stands.
+        files: Those of `find_files`, or the test set's of `find_survey`.
 
     Returns:
         One row an object, ids ascending: `id` (int64), `file` (train or test), `ra` and `dec` (degrees), `ddf` (whether
@@ -198,21 +179,15 @@ def read_objects(files: Files) -> pd.DataFrame:
     Raises:
         DataError: If a file is missing or cut off, lacks a column, has an object twice, or a value is not allowed.
     """
-    tables = [_read_metadata(files.train_metadata, "train")]
-    if files.test_metadata is not None:
-        tables.append(_read_metadata(files.test_metadata, "test"))
-        if (both := np.intersect1d(tables[0]["id"], tables[1]["id"])).size:
-            raise DataError(
-                f"{files.test_metadata}: object {both[0]} is in {files.train_metadata.name} too ({both.size:,} such "
-                "objects). An object belongs to one of them; take it out of the other."
-            )
+    metadata = {"train": files.train_metadata, "test": files.test_metadata}
+    tables = [_read_metadata(path, file) for file, path in metadata.items() if path is not None]
+    if len(tables) > 1 and (both := np.intersect1d(tables[0]["id"], tables[1]["id"])).size:
+        assert files.train_metadata is not None
+        raise DataError(
+            f"{files.test_metadata}: object {both[0]} is in {files.train_metadata.name} too ({both.size:,} such "
+            "objects). An object belongs to one of them; take it out of the other."
+        )
     objects = pd.concat(tables, ignore_index=True).sort_values("id", ignore_index=True)
-    return objects if files.truth is None else _with_truth(objects, files.truth)
-
-
-def read_survey(files: Survey) -> pd.DataFrame:
-    """What is known of each object of the test set alone; as `read_objects` has it."""
-    objects = _read_metadata(files.test_metadata, "test").sort_values("id", ignore_index=True)
     return objects if files.truth is None else _with_truth(objects, files.truth)
 
 
@@ -222,122 +197,80 @@ def without_curves(objects: pd.DataFrame, curves: LightCurves) -> np.ndarray:
 
 
 def _read_metadata(path: Path, file: str) -> pd.DataFrame:
-    needed = ["object_id", *(name for _, name, *_ in _NUMBERS)]
+    needed = [name for _, name, *_ in _NUMBERS]
     labels = ["true_target", "target"]
-    table = _read(path, needed, labels)
-    label = next((name for name in labels if name in table.columns), None)  # true_target wins
+    rows = _read(path, needed, labels)
+    label = next((name for name in labels if name in rows.frame), None)  # true_target wins
     if file == "train" and label is None:
-        check_header(path, list(table.columns), [*needed, "target"])
-    ids = _ids(path, table)
-    columns: dict[str, object] = {"id": ids, "file": file}
+        check_header(path, list(rows.frame.columns), ["object_id", *needed, "target"])
+    columns: dict[str, object] = {"id": rows.ids.astype(np.int64).to_numpy(), "file": file}
     for name, column, may_miss, lowest, highest in _NUMBERS:
-        values = _numbers(path, table, ids, column)
+        values = _numbers(rows, column)
         if may_miss:
             values = np.where(values == _MISSING, np.nan, values)
         wrong = ~((values >= lowest) & (values <= highest) & np.isfinite(values) | (may_miss & np.isnan(values)))
         if name == "ddf":
             wrong |= (values != 0) & (values != 1)
-        if wrong.any():
-            limits = {"ddf": "0 or 1", "distmod": "a finite number"}.get(name) or (
-                f"from {lowest:g} to {highest:g}" if np.isfinite(highest) else f"{lowest:g} or above"
-            )
-            _refuse(path, table, ids, wrong, column, limits + (", or empty, nan or -9" if may_miss else ""))
+        limits = {"ddf": "0 or 1", "distmod": "a finite number"}.get(name) or (
+            f"from {lowest:g} to {highest:g}" if np.isfinite(highest) else f"{lowest:g} or above"
+        )
+        limits += ", or empty, nan or -9" if may_miss else ""
+        rows.refuse_cells(wrong[:, None], [column], f"it must be {limits}")
         columns[name] = values.astype(bool) if name == "ddf" else values
     columns["galactic"] = columns["photoz"] == 0
-    columns["target"] = _codes(path, table, ids, label, known=file == "train")
+    columns["target"] = _codes(rows, label, required=file == "train")
     return pd.DataFrame(columns)
 
 
 def _with_truth(objects: pd.DataFrame, path: Path) -> pd.DataFrame:
-    table = _read(path, ["object_id", "true_target"])
-    ids = _ids(path, table)
-    codes = _codes(path, table, ids, "true_target", known=True)
-    test = objects.loc[objects["file"] == "test", "id"].to_numpy()
-    if (stranger := ~np.isin(ids, test)).any():
-        raise DataError(
-            f"{path}, {_place(ids, stranger)} has no row in the test set's metadata{more(int(stranger.sum()))}. "
-            "Take it out of the truth, or fetch the metadata again."
-        )
-    rows = np.searchsorted(objects["id"], ids)
-    objects.loc[rows, "target"] = codes.to_numpy()
+    rows = _read(path, ["true_target"])
+    codes = _codes(rows, "true_target", required=True)
+    ids = rows.ids.astype(np.int64).to_numpy()
+    test = objects.loc[objects["file"] == "test", "id"]
+    rows.refuse(
+        ~np.isin(ids, test),
+        lambda row: " has no row in the test set's metadata",
+        "Take it out of the truth, or fetch the metadata again.",
+    )
+    objects.loc[np.searchsorted(objects["id"], ids), "target"] = codes.to_numpy()
     return objects
 
 
-def _read(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
-    """Some columns of a table, as pandas takes them to be; the index counts the lines after the header."""
-    try:
-        with unpacked(path) as (stream, _):
-            header = pd.read_csv(stream, encoding="utf-8-sig", nrows=0).columns
-            found = [_RENAMED.get(name.strip(), name.strip()) for name in header]
-            check_header(path, found, list(needed))
-            kept = [number for number, name in enumerate(found) if name in {*needed, *optional}]
-            stream.seek(0)
-            table = pd.read_csv(
-                stream,
-                encoding="utf-8-sig",
-                usecols=kept,
-                index_col=False,
-                skip_blank_lines=False,
-                low_memory=False,
-            )
-    except (*CUT, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV table that can be read: {str(error).strip()}. {WHERE}") from None
-    table.columns = pd.Index([found[number] for number in kept])
-    table = table.dropna(how="all")
+def _read(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Rows:
+    """Some columns of a table, as pandas takes them to be, with ids as text; 615.0 is the id 615."""
+    names = {name: _RENAMED.get(name.strip(), name.strip()) for name in header(path, WHERE)}
+    check_header(path, list(names.values()), ["object_id", *needed])
+    table = read_csv(
+        path,
+        WHERE,
+        usecols=[name for name, meant in names.items() if meant in {"object_id", *needed, *optional}],
+        dtype={name: str for name, meant in names.items() if meant == "object_id"},
+        index_col=False,
+        skip_blank_lines=False,
+        low_memory=False,
+    )
+    table = table.rename(columns=names).dropna(how="all")
     if table.empty:
         raise DataError(f"{path} has a header and no rows. {WHERE}")
-    return table
+    table["object_id"] = table["object_id"].fillna("").str.strip().str.replace(r"\.0*$", "", regex=True)
+    rows = Rows(path, "object_id", table, noun="object")
+    rows.check_ids(r"\d{1,18}")
+    return rows
 
 
-def _ids(path: Path, table: pd.DataFrame) -> np.ndarray:
-    values = pd.to_numeric(table["object_id"], errors="coerce").to_numpy()
-    if values.dtype.kind == "f":
-        wrong = ~((np.abs(values) < 2**53) & (values == np.round(values)))
-    else:
-        wrong = values > np.iinfo(np.int64).max
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{path}, line {table.index[row] + 2}: object_id is '{table['object_id'].iloc[row]}'; it must be a whole "
-            f"number{more(int(wrong.sum()))}. Correct it or take the row out."
-        )
-    ids = values.astype(np.int64)
-    if (twice := pd.Series(ids).duplicated().to_numpy()).any():
-        raise DataError(
-            f"{path}, line {table.index[int(twice.argmax())] + 2}, {_place(ids, twice)} occurs a second time"
-            f"{more(int(twice.sum()))}. Each object has one row; take one out."
-        )
-    return ids
-
-
-def _numbers(path: Path, table: pd.DataFrame, ids: np.ndarray, column: str) -> np.ndarray:
-    values = pd.to_numeric(table[column], errors="coerce")
-    if (wrong := (values.isna() & table[column].notna()).to_numpy()).any():
-        _refuse(path, table, ids, wrong, column, "a number")
+def _numbers(rows: Rows, column: str) -> np.ndarray:
+    values = pd.to_numeric(rows.frame[column], errors="coerce")
+    wrong = (values.isna() & rows.frame[column].notna()).to_numpy()
+    rows.refuse_cells(wrong[:, None], [column], "it must be a number")
     return values.to_numpy(np.float64)
 
 
-def _codes(path: Path, table: pd.DataFrame, ids: np.ndarray, column: str | None, known: bool) -> pd.Series:
+def _codes(rows: Rows, column: str | None, required: bool) -> pd.Series:
     """Classes as Int64; NA where not known."""
     if column is None:
-        return pd.Series(pd.NA, index=range(len(table)), dtype="Int64")
-    values = _numbers(path, table, ids, column)
-    allowed = [*CLASSES, OTHER]
-    wrong = ~(np.isin(values, allowed) | (np.isnan(values) & (not known)))
-    if wrong.any():
-        _refuse(path, table, ids, wrong, column, f"one of {', '.join(map(str, sorted(allowed)))}")
+        return pd.Series(pd.NA, index=range(len(rows.frame)), dtype="Int64")
+    values = _numbers(rows, column)
+    allowed = sorted([*CLASSES, OTHER])
+    wrong = ~(np.isin(values, allowed) | (np.isnan(values) & (not required)))
+    rows.refuse_cells(wrong[:, None], [column], f"it must be one of {', '.join(map(str, allowed))}")
     return pd.Series(values).astype("Int64")
-
-
-def _place(ids: np.ndarray, wrong: np.ndarray) -> str:
-    return f"object {ids[int(wrong.argmax())]}"
-
-
-def _refuse(path: Path, table: pd.DataFrame, ids: np.ndarray, wrong: np.ndarray, column: str, allowed: str) -> NoReturn:
-    row = int(wrong.argmax())
-    value = table[column].iloc[row]
-    raise DataError(
-        f"{path}, line {table.index[row] + 2}, {_place(ids, wrong)}: {column} is "
-        f"{'empty or nan' if pd.isna(value) else f'{value!s}'}; it must be {allowed}{more(int(wrong.sum()))}. "
-        "Correct the value or take the row out."
-    )

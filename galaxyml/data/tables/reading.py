@@ -1,13 +1,136 @@
-"""CSV tables of catalogues, read and checked: what is wrong is told with its line and its galaxy."""
+"""CSV tables of catalogues, read and checked: an error names the line and the galaxy."""
 
-from collections.abc import Sequence
+import gzip
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import pandas as pd
 
 from galaxyml.runs.errors import DataError, did_you_mean, shorten
+
+WHOLE = r"\d{1,19}"  # object ids of SDSS have 18 or 19 digits
+NAME = r"[^\s/\\]+"
+ROUNDING = 1e-6  # a fraction in single precision may lie this far outside [0, 1]
+CUT = (EOFError, zlib.error, gzip.BadGzipFile)  # what a packed file raises that is cut off or damaged
+CORRECT = "Correct the value or take the row out."
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some columns of a table.
+
+    Attributes:
+        path: The file.
+        id_column: The column that tells objects apart.
+        frame: Its columns; the index counts the file's rows from 0.
+        noun: What an object is called in error messages.
+    """
+
+    path: Path
+    id_column: str
+    frame: pd.DataFrame
+    noun: str = "galaxy"
+
+    @property
+    def ids(self) -> pd.Series:
+        """The objects' ids, shape (N,)."""
+        return self.frame[self.id_column]
+
+    def place(self, row: int) -> str:
+        """File, line and object of one of the N rows."""
+        return f"{self.path}, {self.line(row)}, {self.noun} {self.ids.iloc[row]}"
+
+    def line(self, row: int) -> str:
+        """Line of one of the N rows in a CSV file, below a header; or its number, from 1, in FITS and parquet."""
+        number = int(self.frame.index[row])
+        return f"line {number + 2}" if ".csv" in self.path.name.lower() else f"row {number + 1}"
+
+    def refuse(self, wrong: np.ndarray, fault: Callable[..., str], advice: str = CORRECT) -> None:
+        """Refuses the table if something in it is wrong.
+
+        Args:
+            wrong: What is wrong, bool of shape (N,) or (N, K).
+            fault: Words that follow the place, from the first row (and column) that is wrong.
+            advice: What the user can do.
+
+        Raises:
+            DataError: If anything is wrong; the message names the first place and how many there are.
+        """
+        if wrong.any():
+            first = [int(number) for number in np.argwhere(wrong)[0]]
+            raise DataError(f"{self.place(first[0])}{fault(*first)}{more(int(wrong.sum()))}. {advice}")
+
+    def refuse_cells(self, wrong: np.ndarray, names: Sequence[str], allowed: str, advice: str = CORRECT) -> None:
+        """Refuses values of some columns, wrong (N, K), as `refuse`; the message shows the first one's cell."""
+        self.refuse(
+            wrong,
+            lambda row, column: f": {names[column]} is {shown(self.frame[names[column]].iloc[row])}; {allowed}",
+            advice,
+        )
+
+    def numbers(
+        self, names: Sequence[str], lowest: float, highest: float, allowed: str, empty: bool = False
+    ) -> np.ndarray:
+        """Columns of numbers.
+
+        Args:
+            names: K columns.
+            lowest: Smallest value that is allowed.
+            highest: Largest one; no value may be infinite.
+            allowed: What is allowed, in words, for error messages.
+            empty: Whether cells may be empty.
+
+        Returns:
+            Shape (N, K), NaN where a cell is empty.
+
+        Raises:
+            DataError: If a cell holds anything else; the message names the first one.
+        """
+        values = np.empty((len(self.frame), len(names)))
+        wrong = np.zeros(values.shape, bool)
+        for number, name in enumerate(names):
+            column = self.frame[name]
+            numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+            values[:, number] = np.clip(numbers, lowest, highest)
+            missing = np.isnan(numbers)
+            inside = (numbers >= lowest - ROUNDING) & (numbers <= highest + ROUNDING) & np.isfinite(numbers)
+            wrong[:, number] = ~(missing | inside)
+            if missing.any():
+                wrong[:, number] |= missing & (column.notna().to_numpy() if empty else True)
+        self.refuse_cells(wrong, names, allowed)
+        return values
+
+    def check_ids(self, pattern: str, repeats: bool = False) -> None:
+        """Makes sure that ids, as text, look like ids and, unless they may repeat, that each object has one row.
+
+        Raises:
+            DataError: If not. A float has lost the last of 18 digits, so it is refused rather than rounded.
+        """
+        if not (good := self.ids.str.fullmatch(pattern).to_numpy(bool)).all():
+            row = int((~good).argmax())
+            value = self.ids.iloc[row]
+            allowed = "a name without spaces and slashes" if pattern == NAME else "a whole number"
+            advice = " Correct it or take the row out."
+            if pattern != NAME and re.fullmatch(r"[\d.]+(e\+?\d+|\.0*)", value, re.IGNORECASE):
+                allowed += "; as a float it has lost digits, so the table must be fetched again"
+                advice = ""
+            raise DataError(
+                f"{self.path}, {self.line(row)}: {self.id_column} is {shown(value)}; it must be {allowed}"
+                f"{more(int((~good).sum()))}.{advice}"
+            )
+        if not repeats and (again := self.ids.duplicated().to_numpy()).any():
+            first = int((self.ids == self.ids.iloc[again.argmax()]).to_numpy().argmax())
+            self.refuse(
+                again,
+                lambda row: f" has a row already, in {self.line(first)}",
+                f"Each {self.noun} has one row; take one out.",
+            )
 
 
 def read_table(
@@ -20,7 +143,7 @@ def read_table(
     span: str | None = "in [0, 1]",
     repeats: bool = False,
     otherwise: str = "",
-) -> pd.DataFrame:
+) -> Rows:
     """Reads a CSV with an id and the given columns; other columns are left out.
 
     Args:
@@ -35,7 +158,7 @@ def read_table(
         otherwise: What else the user can do if columns are missing.
 
     Returns:
-        The id as int64, numbers as float64, texts as str; the index counts the lines after the header.
+        The id as int64, numbers as float64, texts as str.
 
     Raises:
         DataError: If the file is missing or is no such table, an id is no whole number or occurs twice, or a value is
@@ -55,52 +178,54 @@ def read_table(
     check_header(path, list(table.columns), wanted, otherwise)
     table = table[[*wanted, *(name for name in optional if name in table.columns)]].dropna(how="all")
     if table.empty:
-        raise DataError(f"{path} has a header and no rows. Fetch it again.")
-    table = table.assign(**{id_column: _whole_numbers(path, table, id_column)})
-    if not repeats and (twice := table[id_column].duplicated()).any():
-        row = int(np.flatnonzero(twice)[0])
-        raise DataError(
-            f"{path}, {place(table, row, id_column)} occurs a second time. Each galaxy has one row; take one out."
-        )
+        raise DataError(f"{path} has a header and no rows. Fetch it again. {where}".rstrip())
+    table = table.assign(**{id_column: table[id_column].fillna("").str.strip()})
+    rows = Rows(path, id_column, table)
+    rows.check_ids(r"\d{1,18}", repeats)
     values = table[list(numbers)].apply(pd.to_numeric, errors="coerce")
-    if (bad := np.argwhere(values.isna().to_numpy())).size:
-        row, column = (int(number) for number in bad[0])
-        value: Any = table[numbers[column]].iloc[row]
-        found = "empty" if pd.isna(value) else f"'{value}'"
-        raise DataError(
-            f"{path}, {place(table, row, id_column)}: {numbers[column]} is {found}; it must be a number"
-            f"{f' {span}' if span else ''}{more(len(bad))}. Correct the value or take the row out."
-        )
+    rows.refuse_cells(values.isna().to_numpy(), numbers, f"it must be a number {span or ''}".rstrip())
+    table = table.assign(**{id_column: table[id_column].astype(np.int64)})
     table[list(numbers)] = values.astype(np.float64)
-    return table
+    return Rows(path, id_column, table)
 
 
-def check_range(path: Path, table: pd.DataFrame, id_column: str, columns: Sequence[str]) -> None:
+def check_range(rows: Rows, columns: Sequence[str]) -> None:
     """Makes sure that fractions lie in [0, 1].
 
     Raises:
         DataError: If one does not.
     """
-    values = table[list(columns)].to_numpy(np.float64)
-    if (bad := np.argwhere(~((values >= 0) & (values <= 1)))).size:
-        row, column = (int(number) for number in bad[0])
-        raise DataError(
-            f"{path}, {place(table, row, id_column)}: {columns[column]} is {float(values[row, column])}; "
-            f"fractions lie in [0, 1]{more(len(bad))}. Correct the value or take the row out."
-        )
+    values = rows.frame[list(columns)].to_numpy(np.float64)
+    rows.refuse_cells(~((values >= 0) & (values <= 1)), columns, "fractions lie in [0, 1]")
 
 
-def header(path: Path) -> list[str]:
+def finite_numbers(rows: Rows, columns: Sequence[str]) -> pd.DataFrame:
+    """Some columns of a table of text as numbers.
+
+    Raises:
+        DataError: If one is no finite number.
+    """
+    values = rows.frame[list(columns)].apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    rows.refuse_cells(
+        ~np.isfinite(values.to_numpy()),
+        columns,
+        "it must be a finite number",
+        "Correct it, leave it empty, or take the row out.",
+    )
+    return values
+
+
+def header(path: Path, where: str = "") -> list[str]:
     """Names of a table's columns.
 
     Raises:
-        DataError: If it is no table.
+        DataError: If it is missing or is no table.
     """
-    return list(read_csv(path, nrows=0).columns)
+    return list(read_csv(path, where, nrows=0).columns)
 
 
 def read_csv(path: Path, where: str = "", **options: Any) -> pd.DataFrame:
-    """What pandas reads of a CSV file.
+    """Reads a CSV file, plain or gzip, with pandas.
 
     Args:
         path: The file.
@@ -111,23 +236,41 @@ def read_csv(path: Path, where: str = "", **options: Any) -> pd.DataFrame:
         DataError: If the file is missing or is no table.
     """
     try:
-        return pd.read_csv(path, encoding="utf-8-sig", **options)
+        with unpacked(path, where) as (stream, _):
+            return pd.read_csv(stream, encoding="utf-8-sig", **options)
+    except (*CUT, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} is not a CSV table that can be read: {str(error).strip()}. Fetch it again. {where}".rstrip()
+        ) from None
+
+
+@contextmanager
+def unpacked(path: Path, where: str = "Put it there, or take its name out.") -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Opens a file that may be packed by gzip (known by its first bytes); yields its content, and the file itself.
+
+    Raises:
+        DataError: If it is missing or may not be read. Reading may raise one of `CUT`.
+    """
+    try:
+        raw = path.open("rb")
     except FileNotFoundError:
-        raise DataError(f"{path} is missing. {where}".strip()) from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a CSV table that can be read: {str(error).strip()}. Fetch it again.") from None
+        raise DataError(f"{path} is missing. {where}".rstrip()) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. It must be a CSV file that you may read.") from None
+    with raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        yield (cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw), raw
 
 
-def check_header(path: Path, found: list[str], wanted: list[str], otherwise: str = "") -> None:
+def check_header(path: Path, header: list[str], wanted: list[str], otherwise: str = "") -> None:
     """Makes sure that a table has the columns that are needed.
 
     Raises:
         DataError: If it has not; the message names those that are missing, and near ones.
     """
-    unknown = [name for name in found if name not in wanted]
-    if missing := [name for name in wanted if name not in found]:
+    unknown = [name for name in header if name not in wanted]
+    if missing := [name for name in wanted if name not in header]:
         hint = f" It has {shorten(unknown)}, which this table does not know." if unknown else ""
         close = did_you_mean(missing[0], unknown) if unknown else ""
         hint += f" {close}" if close.startswith("Did") else ""
@@ -138,13 +281,11 @@ def check_header(path: Path, found: list[str], wanted: list[str], otherwise: str
         )
 
 
-def degrees(path: Path, table: pd.DataFrame, id_column: str, ra: str, dec: str) -> tuple[np.ndarray, np.ndarray]:
+def degrees(rows: Rows, ra: str, dec: str) -> tuple[np.ndarray, np.ndarray]:
     """Positions in degrees, from sexagesimal text (hours and degrees, as `00:00:00.41`) or from decimal degrees.
 
     Args:
-        path: The file, for error messages.
-        table: With the two columns as text.
-        id_column: Its ids, for error messages.
+        rows: With the two columns as text.
         ra: Column of the right ascension.
         dec: Column of the declination.
 
@@ -154,30 +295,23 @@ def degrees(path: Path, table: pd.DataFrame, id_column: str, ra: str, dec: str) 
     Raises:
         DataError: If a value is neither.
     """
-    found = []
+    angles = []
     for column, per_hour, lowest, highest in ((ra, 15.0, 0.0, 360.0), (dec, 1.0, -90.0, 90.0)):
-        text = table[column].fillna("").str.strip()
-        parts = text.str.extract(r"^([+-]?)(\d+)[: ](\d+)[: ](\d+(?:\.\d*)?)$")
-        sign = np.where(parts[0] == "-", -1.0, 1.0)
-        hours, minutes, seconds = (pd.to_numeric(parts[number]).to_numpy(float) for number in (1, 2, 3))
+        text = rows.frame[column].fillna("").str.strip()
+        cells = text.str.extract(r"^([+-]?)(\d+)[: ](\d+)[: ](\d+(?:\.\d*)?)$")
+        sign = np.where(cells[0] == "-", -1.0, 1.0)
+        hours, minutes, seconds = (pd.to_numeric(cells[number]).to_numpy(float) for number in (1, 2, 3))
         sexagesimal = per_hour * sign * (hours + minutes / 60 + seconds / 3600)
         decimal = pd.to_numeric(text, errors="coerce").to_numpy(float)
-        values = np.where(parts[1].notna(), np.where((minutes < 60) & (seconds < 60), sexagesimal, np.nan), decimal)
-        if (bad := np.flatnonzero(~((values >= lowest) & (values <= highest)))).size:
-            row = int(bad[0])
-            example = "00:00:00.41 (hours)" if column == ra else "-10:22:25.7"
-            raise DataError(
-                f"{path}, {place(table, row, id_column)}: {column} is '{text.iloc[row]}'; it must be sexagesimal, such "
-                f"as {example}, or degrees from {lowest:g} to {highest:g}{more(len(bad))}. Correct it or take the row "
-                "out."
-            )
-        found.append(values)
-    return found[0], found[1]
-
-
-def place(table: pd.DataFrame, row: int, id_column: str) -> str:
-    """Where a row stands in its file."""
-    return f"line {table.index[row] + 2}, galaxy {table[id_column].iloc[row]}"
+        values = np.where(cells[1].notna(), np.where((minutes < 60) & (seconds < 60), sexagesimal, np.nan), decimal)
+        example = "00:00:00.41 (hours)" if column == ra else "-10:22:25.7"
+        rows.refuse_cells(
+            ~((values >= lowest) & (values <= highest))[:, None],
+            [column],
+            f"it must be sexagesimal, such as {example}, or degrees from {lowest:g} to {highest:g}",
+        )
+        angles.append(values)
+    return angles[0], angles[1]
 
 
 def more(count: int) -> str:
@@ -185,38 +319,8 @@ def more(count: int) -> str:
     return f" ({count:,} such places in all)" if count > 1 else ""
 
 
-def finite_numbers(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Some columns of a table of text as numbers.
-
-    Raises:
-        DataError: If one is no finite number; the message names its row by `id`.
-    """
-    values = table[list(columns)].apply(pd.to_numeric, errors="coerce").astype(np.float64)
-    if (bad := np.argwhere(~np.isfinite(values.to_numpy()))).size:
-        row, column = (int(at) for at in bad[0])
-        raise DataError(
-            f"{path}, {place(table, row, 'id')}: {columns[column]} is '{table[columns[column]].iloc[row]}'; it must be "
-            f"a finite number{more(len(bad))}. Correct it, leave it empty, or take the row out."
-        )
-    return values
-
-
-def _whole_numbers(path: Path, table: pd.DataFrame, id_column: str) -> pd.Series:
-    """The ids as int64. A float has lost the last of 18 digits, so it is refused rather than rounded."""
-    ids = table[id_column].fillna("").str.strip()
-    if not (whole := ids.str.fullmatch(r"\d{1,18}")).all():
-        row = int(np.flatnonzero(~whole)[0])
-        value = ids.iloc[row]
-        lost = "; as a float it has lost digits, so the table must be fetched again" if _is_float(value) else ""
-        raise DataError(
-            f"{path}, line {table.index[row] + 2}: {id_column} is '{value}'; it must be a whole number{lost}. "
-            "Correct it or take the row out."
-        )
-    return ids.astype(np.int64)
-
-
-def _is_float(text: str) -> bool:
-    try:
-        return abs(float(text)) > 2**53
-    except ValueError:
-        return False
+def shown(value: Any) -> str:
+    """A cell as an error message shows it."""
+    if pd.isna(value) or str(value) in ("", "nan"):
+        return "empty or nan"
+    return f"{float(value):.10g}" if isinstance(value, int | float | np.number) else f"'{value}'"

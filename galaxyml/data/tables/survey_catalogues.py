@@ -1,4 +1,4 @@
-"""What volunteers of four campaigns said about galaxies of three surveys: their catalogues and pictures."""
+"""Catalogues and images of three surveys, with the votes of volunteers of four campaigns."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.images.folders import PictureFolders, without_suffix
-from galaxyml.data.tables.reading import more
+from galaxyml.data.images.folders import ImageFolders, without_suffix
+from galaxyml.data.tables.reading import WHOLE, Rows
 from galaxyml.data.tables.vote_catalogue import KINDS, Steps, VoteCatalogue, counted, positions
-from galaxyml.data.tables.wide import WHOLE, Rows, WideTable
-from galaxyml.runs.errors import DataError, UserError, did_you_mean
+from galaxyml.data.tables.wide import WideTable
+from galaxyml.runs.errors import UserError, did_you_mean
 
 SAMPLES = ("original", "extra")  # of an object with several images the first of these is taken
 LEAST_ASKED = 0.5  # share of volunteers who would be asked a question, for a model's prediction of it to count
@@ -21,8 +21,8 @@ INCOMPLETE: Mapping[str, tuple[str, ...]] = {"gzd5": ("merging",)}
 _LAST = "and give the folder above surveys/ as data_dir=… Without them, source=simulated runs on the simulated sky."
 _DECALS = (
     "The tables gz_decals_volunteers_1_and_2.csv, gz_decals_volunteers_5.csv and gz_decals_auto_posteriors.csv and the "
-    "pictures gz_decals_dr5_png_part1 to part4 (unpacked) are those of https://doi.org/10.5281/zenodo.4573248: "
-    "`python -m galaxyml fetch surveys-decals` fetches them (104 GB; surveys-decals-1 a quarter of the pictures, "
+    "images gz_decals_dr5_png_part1 to part4 (unpacked) are those of https://doi.org/10.5281/zenodo.4573248: "
+    "`python -m galaxyml fetch surveys-decals` fetches them (104 GB; surveys-decals-1 a quarter of the images, "
     f"surveys-decals-auto the posteriors); or put them into a folder surveys/decals/ {_LAST}"
 )
 
@@ -34,7 +34,7 @@ class GalaxyZoo2(VoteCatalogue):
 
     Args:
         table: The catalogue, or several names of which the first that is there is read.
-        mapping: The table from `objid` to `asset_id`, the names of pictures; None where they are named by object id.
+        mapping: The table from `objid` to `asset_id`, the names of images; None where they are named by object id.
         images: As for VoteCatalogue.
     """
 
@@ -62,7 +62,7 @@ class GalaxyZoo2(VoteCatalogue):
     def vote_columns(self, table: WideTable) -> list[str]:
         counts = [self.count_column(answer) for answer in self.tree.columns]
         wanted = counts if set(counts) & set(table.columns) else ["total_classifications"]
-        table.check(wanted, self.known())
+        table.check(wanted, self.column_names())
         return wanted
 
     def path_kind(self, table: WideTable) -> list[str]:
@@ -84,9 +84,9 @@ class GalaxyZoo2(VoteCatalogue):
         # Fractions that are not all 0 had a vote at least, even where rounding or weights made a 0 further up.
         return np.where(self._sums(fractions) > 0, np.maximum(votes, 1.0), np.nan)
 
-    def picture_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
+    def image_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
         if self.mapping is None:
-            return super().picture_names(root, rows, notes, steps)
+            return super().image_names(root, rows, notes, steps)
         table = WideTable(root / self.mapping, self.where)
         sample = ["sample"] if "sample" in table.columns else []
         mapping = table.read("objid", ["asset_id", *sample], repeats=True).frame
@@ -127,21 +127,23 @@ class TotalledCatalogue(VoteCatalogue):
 
     def vote_columns(self, table: WideTable) -> list[str]:
         wanted = [*self.tree.columns, *self._totals()]
-        table.check(wanted, self.known())
+        table.check(wanted, self.column_names())
         return wanted
 
     def votes(self, table: WideTable, rows: Rows, values: Mapping[str, np.ndarray], notes: list[str]) -> np.ndarray:
         sums, totals = self._sums(self._counts(rows)), counted(rows, self._totals())
         may_lack = np.array([question.name in self.incomplete for question in self.tree.questions])
         lacking = (sums < totals - SAME) & may_lack
-        if (wrong := np.argwhere((np.abs(sums - totals) > SAME) & ~lacking)).size:
-            row, at = (int(number) for number in wrong[0])
-            raise DataError(
-                f"{rows.place(row)}: the votes of {self._answers(at)} sum to {sums[row, at]:g}, but "
-                f"{self._totals()[at]} is {totals[row, at]:g}; they must be the same{more(len(wrong))}. Correct the "
-                "row or take it out. If volunteers gave answers that the table does not have, mask the question there: "
-                f"incomplete=[{self.tree.questions[at].name}]."
-            )
+        rows.refuse(
+            (np.abs(sums - totals) > SAME) & ~lacking,
+            lambda row, question: (
+                f": the votes of {self._answers(question)} sum to {sums[row, question]:g}, but "
+                f"{self._totals()[question]} is {totals[row, question]:g}; they must be the same, or where volunteers "
+                "gave answers that the table does not have, the question must be masked by "
+                f"incomplete=[{self.tree.questions[question].name}]"
+            ),
+            "Correct the row or take it out, or mask the question.",
+        )
         for question, count in zip(self.tree.questions, lacking.sum(0), strict=True):
             if count:
                 notes.append(
@@ -157,7 +159,7 @@ class TotalledCatalogue(VoteCatalogue):
 class GalaxyZooDecals(TotalledCatalogue):
     """Galaxies of DECaLS in Galaxy Zoo DECaLS (Walmsley et al. 2022): campaigns 1 and 2 (`gzd12`) or 5 (`gzd5`).
 
-    Pictures are named by `iauname`, at any depth below the folders. Arguments as for TotalledCatalogue.
+    Images are named by `iauname`, at any depth below the folders. Arguments as for TotalledCatalogue.
     """
 
     id_column = "iauname"
@@ -165,10 +167,10 @@ class GalaxyZooDecals(TotalledCatalogue):
 
 
 class Posteriors(VoteCatalogue):
-    """What a model trained on Galaxy Zoo DECaLS predicts (Walmsley et al. 2022), in place of votes.
+    """Predictions of a model trained on Galaxy Zoo DECaLS (Walmsley et al. 2022), in place of votes.
 
     A question has as many votes as the share of volunteers who would be asked it, and counts as not asked where that is
-    below a half. Arguments as for VoteCatalogue; pictures as for GalaxyZooDecals.
+    below a half. Arguments as for VoteCatalogue; images as for GalaxyZooDecals.
     """
 
     id_column = "iauname"
@@ -178,7 +180,7 @@ class Posteriors(VoteCatalogue):
 
     def vote_columns(self, table: WideTable) -> list[str]:
         wanted = [f"{question.name}_proportion_volunteers_asked" for question in self.tree.questions]
-        table.check(wanted, self.known())
+        table.check(wanted, self.column_names())
         return wanted
 
     def votes(self, table: WideTable, rows: Rows, values: Mapping[str, np.ndarray], notes: list[str]) -> np.ndarray:
@@ -196,7 +198,7 @@ class GalaxyZooUkidss(TotalledCatalogue):
     Args:
         table: The catalogue, or several names of which the first that is there is read.
         positions: A table of `subject_id`, `ra` and `dec` (degrees), which the catalogue lacks; read where it is there.
-        images: Folders of pictures, which lie in them as `{subfolder}/{filename}`, `{filename}` or
+        images: Folders of images, which lie in them as `{subfolder}/{filename}`, `{filename}` or
             `{subfolder}_{filename}`; the suffix may be another one.
         incomplete: As for TotalledCatalogue.
     """
@@ -206,7 +208,7 @@ class GalaxyZooUkidss(TotalledCatalogue):
     kinds = ("fraction",)
     where = (
         "The table is the catalogue of Galaxy Zoo: UKIDSS (https://data.galaxyzoo.org) with subject_id, subfolder and "
-        "filename, and the pictures are those of its subject catalogue: put them into surveys/ukidss/ as "
+        "filename, and the images are those of its subject catalogue: put them into surveys/ukidss/ as "
         f"ukidss_catalog.csv and images/ {_LAST}"
     )
 
@@ -223,7 +225,7 @@ class GalaxyZooUkidss(TotalledCatalogue):
     def other_tables(self) -> list[str]:
         return [self.places] if self.places else []
 
-    def picture_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
+    def image_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
         folder, name = rows.frame["subfolder"], rows.frame["filename"].map(without_suffix)
         names = [folder + "/" + name, name, folder + "_" + name]
         return pd.DataFrame(
@@ -233,8 +235,8 @@ class GalaxyZooUkidss(TotalledCatalogue):
             }
         )
 
-    def picture(self, pictures: PictureFolders, name: str) -> str | None:
-        return pictures.by_path.get(name)
+    def image_path(self, folders: ImageFolders, name: str) -> str | None:
+        return folders.by_path.get(name)
 
     def positions(self, root: Path, rows: Rows, notes: list[str]) -> np.ndarray:
         if self.places is None or not (root / self.places).is_file():
@@ -242,8 +244,8 @@ class GalaxyZooUkidss(TotalledCatalogue):
                 "No positions are known of the galaxies of UKIDSS: by them they cannot be found in other surveys."
             )
             return super().positions(root, rows, notes)
-        found = WideTable(root / self.places).read(self.id_column, (), ["ra", "dec"], self.id_pattern)
-        known = pd.DataFrame(positions(found), index=found.ids.to_numpy(object)).reindex(rows.ids)
-        if lost := int(known.isna().any(axis=1).sum()):
-            notes.append(f"{self.places}: {lost:,} of {len(known):,} galaxies have no position there.")
-        return known.to_numpy()
+        table = WideTable(root / self.places).read(self.id_column, (), ["ra", "dec"], self.id_pattern)
+        degrees = pd.DataFrame(positions(table), index=table.ids.to_numpy(object)).reindex(rows.ids)
+        if missing := int(degrees.isna().any(axis=1).sum()):
+            notes.append(f"{self.places}: {missing:,} of {len(degrees):,} galaxies have no position there.")
+        return degrees.to_numpy()

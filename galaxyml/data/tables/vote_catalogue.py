@@ -1,4 +1,4 @@
-"""A catalogue of votes with its pictures, whatever its columns are called: read by name, checked, put in one form."""
+"""A catalogue of votes with its images, whatever its columns are called: read by name, checked, put in one form."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.images.folders import PictureFolders
-from galaxyml.data.tables.reading import more
-from galaxyml.data.tables.wide import NAME, Rows, WideTable
+from galaxyml.data.images.folders import ImageFolders
+from galaxyml.data.tables.reading import NAME, Rows
+from galaxyml.data.tables.wide import WideTable
 from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
 from galaxyml.trees import DecisionTree
 
@@ -21,14 +21,14 @@ REFUSED_GAP, REPORTED_GAP = 0.05, 0.02  # of a question's fractions from 1; roun
 
 @dataclass(frozen=True)
 class SurveyTable:
-    """What is known of the galaxies of one catalogue that have a picture; N of them, ordered by id.
+    """Galaxies of one catalogue that have an image; N of them, ordered by id.
 
     Attributes:
         galaxies: `id` (text), `image` (path in the task's folder), `ra` and `dec` (degrees, NaN where not known) and
             `votes` (of the first question).
         votes: Votes of each question of the campaign's tree, 0 where it was not asked, shape (N, Q).
         fractions: For each kind the answers' shares of their question's votes, shape (N, K); NaN where the question was
-            not asked or the table does not tell.
+            not asked or the table does not have them.
     """
 
     galaxies: pd.DataFrame
@@ -37,17 +37,17 @@ class SurveyTable:
 
 
 class VoteCatalogue:
-    """A catalogue of votes, one row a galaxy. What its columns are called is its subclasses' to say.
+    """A catalogue of votes, one row a galaxy. Subclasses name its columns.
 
     Args:
         tree: The campaign's decision tree, by name.
         table: The table in the task's folder, or several names of which the first that is there is read.
-        images: Folders of pictures in the task's folder, or patterns of their names such as `part*`.
+        images: Folders of images in the task's folder, or patterns of their names such as `part*`.
 
     Attributes:
         campaign: Name of the tree.
         id_column: The column of ids.
-        id_pattern: What an id looks like.
+        id_pattern: Pattern of an id.
         texts: Further columns of text.
         kinds: The kinds of fractions that a catalogue like this has.
         endings: Everything that is put behind an answer's name to make a column.
@@ -75,13 +75,13 @@ class VoteCatalogue:
         return [*first, *(name for name in self.other_tables() if (root / name).is_file())]
 
     def read(self, root: Path, kinds: Sequence[str], notes: list[str], steps: Steps) -> SurveyTable:
-        """Reads the galaxies that have a picture.
+        """Reads the galaxies that have an image.
 
         Args:
             root: The task's folder.
             kinds: The kinds of fractions that are wanted, of `KINDS`.
             notes: Gets what a user should know, in sentences.
-            steps: Is told what each step asked for, and how many galaxies there were before and after.
+            steps: Called with the name of each step and the number of galaxies before and after.
 
         Raises:
             DataError: If a file is missing or breaks a rule, or no galaxy is left.
@@ -99,11 +99,11 @@ class VoteCatalogue:
         if name is None:
             raise DataError(f"{root} has no {' and no '.join(self.tables)}. {self.where}")
         table = WideTable(root / name, self.where)
-        counted = self.vote_columns(table)
+        counts = self.vote_columns(table)
         chosen = self._chosen(table, kinds, notes)
         columns = {kind: self._columns(table, kind) for kind in (*chosen, *self.path_kind(table))}
-        places = ["ra", "dec"] if {"ra", "dec"} <= set(table.columns) else []
-        numbers = [*counted, *places, *(name for names in columns.values() for name in names.values())]
+        position = ["ra", "dec"] if {"ra", "dec"} <= set(table.columns) else []
+        numbers = [*counts, *position, *(name for names in columns.values() for name in names.values())]
         rows = table.read(self.id_column, self.texts, numbers, self.id_pattern)
         steps(f"rows of {name}", len(rows.frame), len(rows.frame))
 
@@ -111,13 +111,13 @@ class VoteCatalogue:
         votes = self.votes(table, rows, values, notes)
         fractions = {kind: np.full((len(rows.frame), len(self.tree.columns)), np.nan) for kind in kinds}
         for kind in chosen:
-            there = np.isin(np.arange(len(self.tree.columns)), list(columns[kind]))
-            if not there.any():
-                values[kind], there = self._shares(rows, votes), ~there
-            fractions[kind] = self._checked(rows, kind, values[kind], there, votes, notes)
+            present = np.isin(np.arange(len(self.tree.columns)), list(columns[kind]))
+            if not present.any():
+                values[kind], present = self._shares(rows, votes), ~present
+            fractions[kind] = self._checked(rows, kind, values[kind], present, votes, notes)
 
         galaxies = pd.DataFrame({"id": rows.ids.to_numpy(object), "votes": np.nan_to_num(votes[:, 0])})
-        galaxies[["ra", "dec"]] = self.positions(root, rows, notes) if not places else positions(rows)
+        galaxies[["ra", "dec"]] = self.positions(root, rows, notes) if not position else positions(rows)
         galaxies["image"] = self._images(root, rows, notes, steps)
         kept = galaxies[galaxies["image"].notna()].sort_values("id")
         order = kept.index.to_numpy()
@@ -127,14 +127,14 @@ class VoteCatalogue:
             {kind: values[order] for kind, values in fractions.items()},
         )
 
-    # --- what subclasses say
+    # --- for subclasses
 
     def other_tables(self) -> list[str]:
         """Tables beside the catalogue."""
         return []
 
     def count_column(self, answer: str) -> str:
-        """What the number of votes for an answer is called."""
+        """Name of the column with the votes for an answer."""
         return answer
 
     def vote_columns(self, table: WideTable) -> list[str]:
@@ -153,13 +153,13 @@ class VoteCatalogue:
         """Votes of each question, shape (N, Q): 0 where nobody was asked, NaN where what was answered is not used."""
         raise NotImplementedError  # each catalogue has its own columns
 
-    def picture_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
-        """Names that galaxies' pictures may have: `row` (a number in the rows read) and `name`, the preferred first."""
+    def image_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
+        """Names that galaxies' images may have: `row` (a number in the rows read) and `name`, the preferred first."""
         return pd.DataFrame({"row": np.arange(len(rows.frame)), "name": rows.ids.to_numpy(object)})
 
-    def picture(self, pictures: PictureFolders, name: str) -> str | None:
-        """The picture of a name, at any depth; None where there is none."""
-        return pictures.by_name.get(name)
+    def image_path(self, folders: ImageFolders, name: str) -> str | None:
+        """The image of a name, at any depth; None where there is none."""
+        return folders.by_name.get(name)
 
     def positions(self, root: Path, rows: Rows, notes: list[str]) -> np.ndarray:
         """Positions of galaxies whose catalogue has none, in degrees, shape (N, 2); NaN where not known."""
@@ -167,7 +167,7 @@ class VoteCatalogue:
 
     # --- columns
 
-    def known(self) -> list[str]:
+    def column_names(self) -> list[str]:
         """All names that a catalogue like this may use for answers and questions."""
         answers = [answer + ending for answer in self.tree.columns for ending in self.endings]
         return [*answers, *(f"{question.name}_total-votes" for question in self.tree.questions)]
@@ -176,15 +176,15 @@ class VoteCatalogue:
         """The columns of a kind that the table has, by the answer's number."""
         if kind not in self.kinds:
             return {}
-        there = set(table.columns)
-        return {at: name for at, answer in enumerate(self.tree.columns) if (name := f"{answer}_{kind}") in there}
+        names = {number: f"{answer}_{kind}" for number, answer in enumerate(self.tree.columns)}
+        return {number: name for number, name in names.items() if name in table.columns}
 
     def _complete(self, table: WideTable) -> list[str]:
         """Kinds that the table has for every answer; shares of votes follow from counts too."""
         count = len(self.tree.columns)
-        found = [kind for kind in KINDS if len(self._columns(table, kind)) == count]
+        kinds = [kind for kind in KINDS if len(self._columns(table, kind)) == count]
         counts = {self.count_column(answer) for answer in self.tree.columns} <= set(table.columns)
-        return ["fraction", *found] if counts and not self._columns(table, "fraction") else found
+        return ["fraction", *kinds] if counts and not self._columns(table, "fraction") else kinds
 
     def _chosen(self, table: WideTable, kinds: Sequence[str], notes: list[str]) -> list[str]:
         """The kinds asked for that the table has, in whole or in part.
@@ -193,8 +193,7 @@ class VoteCatalogue:
             DataError: If it has none of them in whole, or columns look misspelt.
         """
         complete = self._complete(table)
-        known = {self.id_column, *self.known()}
-        unknown = [name for name in table.columns if name and name not in known]
+        unknown = [name for name in table.columns if name and name not in {self.id_column, *self.column_names()}]
         chosen = []
         for kind in kinds:
             names = [f"{answer}_{kind}" for answer in self.tree.columns] if kind in self.kinds else []
@@ -202,7 +201,7 @@ class VoteCatalogue:
             if kind in complete:
                 chosen.append(kind)
             elif missing and unknown and did_you_mean(missing[0], unknown).startswith("Did"):
-                table.check(names, self.known())
+                table.check(names, self.column_names())
             elif len(missing) < len(names):
                 chosen.append(kind)
                 notes.append(
@@ -213,7 +212,7 @@ class VoteCatalogue:
                 notes.append(f"{table.path.name} has no {kind}; for its galaxies it is masked.")
         if not set(chosen) & set(complete):
             if not complete:
-                table.check([f"{answer}_fraction" for answer in self.tree.columns], self.known())
+                table.check([f"{answer}_fraction" for answer in self.tree.columns], self.column_names())
             raise DataError(
                 f"{table.path} does not have the {' or the '.join(kinds)} of all answers; it has "
                 f"{', '.join(complete)}. Take that for its fractions: surveys.NAME.fraction={complete[0]}, with the "
@@ -244,7 +243,7 @@ class VoteCatalogue:
         return np.add.reduceat(np.nan_to_num(values), self._starts, axis=1)
 
     def _checked(
-        self, rows: Rows, kind: str, values: np.ndarray, there: np.ndarray, votes: np.ndarray, notes: list[str]
+        self, rows: Rows, kind: str, values: np.ndarray, present: np.ndarray, votes: np.ndarray, notes: list[str]
     ) -> np.ndarray:
         """Fractions of the questions that were asked; all others are masked.
 
@@ -252,7 +251,7 @@ class VoteCatalogue:
             rows: The rows read.
             kind: The kind.
             values: Shape (N, K).
-            there: Answers that the table has the kind of, shape (K,).
+            present: Answers that the table has the kind of, shape (K,).
             votes: As `votes` gives them.
             notes: Gets what is reported.
 
@@ -260,8 +259,8 @@ class VoteCatalogue:
             DataError: If they cannot be shares of the question's votes.
         """
         asked = votes > 0
-        whole = np.logical_and.reduceat(there, self._starts)
-        empty = self._sums(np.isnan(values) & there) > 0
+        whole = np.logical_and.reduceat(present, self._starts)
+        empty = self._sums(np.isnan(values) & present) > 0
         sums = self._sums(values)
         if kind == "debiased":
             asked = asked & ~empty & (sums > 0)  # debiasing was not possible for every galaxy
@@ -269,76 +268,68 @@ class VoteCatalogue:
             if count := int((off > REFUSED_GAP).sum()):
                 notes.append(
                     f"{rows.path.name}: answers are debiased one by one; the debiased fractions of {count:,} of "
-                    f"{off.size:,} questions do not sum to 1 within {REFUSED_GAP} (the worst miss it by "
-                    f"{off.max():.2f}). Taken as they are."
+                    f"{off.size:,} questions do not sum to 1 within {REFUSED_GAP} (largest gap {off.max():.2f}); used "
+                    "unchanged."
                 )
-        else:
-            if kind == "weighted_fraction":
-                asked = asked & ((sums > 0) | empty)  # all who answered may have the weight 0
-            self._refuse(
-                rows, asked & empty, lambda row, at: f"a {kind} of {self._answers(at)} is empty, but it has votes"
+            return np.where(asked[:, self._question_of], values, np.nan)
+        if kind == "weighted_fraction":
+            asked = asked & ((sums > 0) | empty)  # all who answered may have the weight 0
+        off = np.where(asked & whole, np.abs(sums - 1), 0.0)
+        for wrong, fault in (
+            (asked & empty, "a {kind} of {answers} is empty, but it has votes"),
+            ((votes == 0) & (sums > REFUSED_GAP), "the {kind}s of {answers} sum to {sum:.4f}, but it has no votes"),
+            (off > REFUSED_GAP, "the {kind}s of {answers} sum to {sum:.4f}"),
+        ):
+            rows.refuse(
+                wrong,
+                lambda row, question, fault=fault: (
+                    f": {fault.format(kind=kind, answers=self._answers(question), sum=sums[row, question])}"
+                ),
+                "Fractions of a question are shares of its votes: they sum to 1 within "
+                f"{REFUSED_GAP}, and are 0 or empty where there are none. Correct the row or take it out.",
             )
-            self._refuse(
-                rows,
-                (votes == 0) & (sums > REFUSED_GAP),
-                lambda row, at: f"the {kind}s of {self._answers(at)} sum to {sums[row, at]:.4f}, but it has no votes",
+        if count := int((off > REPORTED_GAP).sum()):
+            row, question = (int(number) for number in np.unravel_index(off.argmax(), off.shape))
+            notes.append(
+                f"{rows.path.name}: the {kind}s of {count:,} of {int((asked & whole).sum()):,} questions do not sum to "
+                f"1 within {REPORTED_GAP} (largest gap {off.max():.3f}: {self._answers(question)} in {rows.line(row)}, "
+                f"galaxy {rows.ids.iloc[row]}, with {sums[row, question]:.3f}); used unchanged."
             )
-            off = np.where(asked & whole, np.abs(sums - 1), 0.0)
-            self._refuse(
-                rows,
-                off > REFUSED_GAP,
-                lambda row, at: f"the {kind}s of {self._answers(at)} sum to {sums[row, at]:.4f}",
-            )
-            if count := int((off > REPORTED_GAP).sum()):
-                row, at = (int(number) for number in np.unravel_index(off.argmax(), off.shape))
-                notes.append(
-                    f"{rows.path.name}: the {kind}s of {count:,} of {int((asked & whole).sum()):,} questions do not "
-                    f"sum to 1 within {REPORTED_GAP}; the worst are those of {self._answers(at)} in {rows.line(row)}, "
-                    f"galaxy {rows.ids.iloc[row]}, with {sums[row, at]:.3f}. Taken as they are."
-                )
         return np.where(asked[:, self._question_of], values, np.nan)
 
-    def _answers(self, question: int) -> str:
-        asked = self.tree.questions[question]
-        return f"{asked.name} ({asked.columns[0]} to {asked.columns[-1]})"
+    def _answers(self, number: int) -> str:
+        question = self.tree.questions[number]
+        return f"{question.name} ({question.columns[0]} to {question.columns[-1]})"
 
-    def _refuse(self, rows: Rows, wrong: np.ndarray, told: Callable[[int, int], str]) -> None:
-        if wrong.any():
-            row, question = (int(at) for at in np.argwhere(wrong)[0])
-            raise DataError(
-                f"{rows.place(row)}: {told(row, question)}{more(int(wrong.sum()))}. Fractions of a question are shares "
-                f"of its votes: they sum to 1 within {REFUSED_GAP}, and are 0 or empty where there are none. Correct "
-                "the row or take it out."
-            )
-
-    # --- pictures
+    # --- images
 
     def _images(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.Series:
-        """Each row's picture, as a path in the task's folder; None where it has none.
+        """Each row's image, as a path in the task's folder; None where it has none.
 
         Raises:
             DataError: If no row has one.
         """
         where = ", ".join(self.images)
-        pictures = PictureFolders.below(root, self.images, self.where)
-        named = self.picture_names(root, rows, notes, steps)
-        named["image"] = pd.Series([self.picture(pictures, name) for name in named["name"]], named.index, dtype=object)
-        found = named[named["image"].notna()].drop_duplicates("row").set_index("row")["image"]
-        if found.empty:
+        folders = ImageFolders.below(root, self.images, self.where)
+        named = self.image_names(root, rows, notes, steps)
+        paths = [self.image_path(folders, name) for name in named["name"]]
+        named["image"] = pd.Series(paths, named.index, dtype=object)
+        images = named[named["image"].notna()].drop_duplicates("row").set_index("row")["image"]
+        if images.empty:
             example = f" such as {named['name'].iloc[0]}" if len(named) else ""
             raise DataError(
-                f"{rows.path}: none of its {len(rows.frame):,} galaxies has a picture{example} among the "
-                f"{len(pictures.by_path):,} of {where}. Give a table and pictures that belong together. {self.where}"
+                f"{rows.path}: none of its {len(rows.frame):,} galaxies has an image{example} among the "
+                f"{len(folders.by_path):,} of {where}. Give a table and images that belong together. {self.where}"
             )
-        sought = named["row"].unique()
-        steps(f"its picture is in {where}", len(sought), len(found))
-        if len(found) < len(sought):
-            lost = sorted(rows.ids.iloc[np.setdiff1d(sought, found.index)])
+        wanted = named["row"].unique()
+        steps(f"its image is in {where}", len(wanted), len(images))
+        if len(images) < len(wanted):
+            missing = sorted(rows.ids.iloc[np.setdiff1d(wanted, images.index)])
             notes.append(
-                f"{rows.path.name}: galaxies without a picture in {where}, left out ({len(lost):,} of "
-                f"{len(sought):,}): {shorten(lost)}."
+                f"{rows.path.name}: galaxies without an image in {where}, left out ({len(missing):,} of "
+                f"{len(wanted):,}): {shorten(missing)}."
             )
-        return found.reindex(range(len(rows.frame)))
+        return images.reindex(range(len(rows.frame)))
 
 
 def positions(rows: Rows) -> np.ndarray:

@@ -1,11 +1,9 @@
 """Wide tables of catalogues, as CSV, FITS or parquet: columns by name, read only where wanted, and checked."""
 
-import re
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,87 +13,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from galaxyml.data.tables.reading import more
+from galaxyml.data.tables.reading import WHOLE, Rows, more
 from galaxyml.runs.errors import DataError, did_you_mean, shorten
 
 FITS = (".fits", ".fits.gz", ".fit", ".fit.gz")
 PARQUET = (".parquet",)
-WHOLE = r"\d{1,19}"  # object ids of SDSS have 18 or 19 digits
-NAME = r"[^\s/\\]+"
-ROUNDING = 1e-6  # a fraction in single precision may lie this far outside [0, 1]
 _EMPTY = ["", "nan", "NaN", "null", "NULL"]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Some columns of a table.
-
-    Attributes:
-        path: The file.
-        id_column: The column that tells galaxies apart.
-        frame: Its columns; ids are text, and the index counts the file's rows from 0.
-    """
-
-    path: Path
-    id_column: str
-    frame: pd.DataFrame
-
-    @property
-    def ids(self) -> pd.Series:
-        """The galaxies' ids, text of shape (N,)."""
-        return self.frame[self.id_column]
-
-    def place(self, row: int) -> str:
-        """Where one of the N rows stands: file, line (or row, where the file has no lines), galaxy."""
-        return f"{self.path}, {self.line(row)}, galaxy {self.ids.iloc[row]}"
-
-    def line(self, row: int) -> str:
-        """Line of one of the N rows in a CSV file, below a header; or its number, from 1, in other files."""
-        number = int(self.frame.index[row])
-        return f"row {number + 1}" if _ends(self.path, (*FITS, *PARQUET)) else f"line {number + 2}"
-
-    def numbers(
-        self, names: Sequence[str], lowest: float, highest: float, allowed: str, empty: bool = False
-    ) -> np.ndarray:
-        """Columns of numbers.
-
-        Args:
-            names: K columns.
-            lowest: Smallest value that is allowed.
-            highest: Largest one; no value may be infinite.
-            allowed: What is allowed, in words, for error messages.
-            empty: Whether cells may be empty.
-
-        Returns:
-            Shape (N, K), NaN where a cell is empty.
-
-        Raises:
-            DataError: If a cell holds anything else; the message names the first one.
-        """
-        values = np.empty((len(self.frame), len(names)))
-        first: tuple[int, int] | None = None
-        count = 0
-        for at, name in enumerate(names):
-            column = self.frame[name]
-            numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-            values[:, at] = np.clip(numbers, lowest, highest)
-            unknown = np.isnan(numbers)
-            wrong = ~(
-                unknown | ((numbers >= lowest - ROUNDING) & (numbers <= highest + ROUNDING) & np.isfinite(numbers))
-            )
-            if unknown.any():
-                wrong |= unknown & (column.notna().to_numpy() if empty else True)
-            if wrong.any():
-                count += int(wrong.sum())
-                here = (int(wrong.argmax()), at)
-                first = here if first is None else min(first, here)
-        if first is not None:
-            row, at = first
-            raise DataError(
-                f"{self.place(row)}: {names[at]} is {_shown(self.frame[names[at]].iloc[row])}; {allowed}{more(count)}. "
-                "Correct the value or take the row out."
-            )
-        return values
 
 
 class WideTable:
@@ -114,7 +37,7 @@ class WideTable:
 
     def __init__(self, path: Path, where: str = "") -> None:
         self.path, self.where = path, where
-        with self._told():
+        with self._one_sentence():
             if _ends(path, FITS):
                 with _fits_table(path) as table:
                     self.columns = list(table.columns.names)
@@ -127,19 +50,19 @@ class WideTable:
         if twice := sorted({name for name in self.columns if name and self.columns.count(name) > 1}):
             raise DataError(f"{path}: columns that occur twice ({len(twice)}): {shorten(twice)}. Take one of each out.")
 
-    def check(self, wanted: Sequence[str], known: Sequence[str] = ()) -> None:
+    def check(self, wanted: Sequence[str], other: Sequence[str] = ()) -> None:
         """Makes sure that columns are there.
 
         Args:
             wanted: Their names.
-            known: Other names that a table of this kind has, which are therefore not misspelt ones.
+            other: Other names that a table of this kind has, which are therefore not misspelt ones.
 
         Raises:
             DataError: If some are not; the message names them, and near ones.
         """
         if missing := [name for name in wanted if name not in self.columns]:
-            unknown = [name for name in self.columns if name and name not in {*wanted, *known}]
-            hint = f"The table has {shorten(unknown)}, which nothing is known of. " if unknown else ""
+            unknown = [name for name in self.columns if name and name not in {*wanted, *other}]
+            hint = f"The table has {shorten(unknown)}, which are not known. " if unknown else ""
             close = did_you_mean(missing[0], unknown) if unknown else ""
             hint += f"{close} " if close.startswith("Did") else ""
             raise DataError(
@@ -169,7 +92,7 @@ class WideTable:
         """
         names = list(dict.fromkeys([id_column, *texts, *numbers]))
         self.check(names)
-        with self._told():
+        with self._one_sentence():
             frame = self._frame(names, [id_column, *texts])
         for name in dict.fromkeys([id_column, *texts]):
             frame[name] = frame[name].fillna("").astype(str).str.strip()
@@ -179,7 +102,7 @@ class WideTable:
         if frame.empty:
             raise DataError(f"{self.path} has a header and no rows. Fetch it again. {self.where}".rstrip())
         rows = Rows(self.path, id_column, frame)
-        _check_ids(rows, pattern, repeats)
+        rows.check_ids(pattern, repeats)
         return rows
 
     def _frame(self, names: list[str], texts: list[str]) -> pd.DataFrame:
@@ -187,10 +110,10 @@ class WideTable:
             with _fits_table(self.path) as table:
                 return pd.DataFrame({name: _fits_column(table, name) for name in names})
         if _ends(self.path, PARQUET):
-            found = pa.parquet.read_table(self.path, columns=names)
+            table = pa.parquet.read_table(self.path, columns=names)
             for name in texts:  # before pandas, which makes floats of whole numbers with gaps
-                found = found.set_column(found.column_names.index(name), name, found[name].cast(pa.string()))
-            return found.to_pandas(ignore_metadata=True)[names]
+                table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
+            return table.to_pandas(ignore_metadata=True)[names]
         return self._csv(names, texts)
 
     def _csv(self, names: list[str], texts: list[str]) -> pd.DataFrame:
@@ -205,7 +128,7 @@ class WideTable:
                 blank.append(row.number)
             return "skip"
 
-        found = pa.csv.read_csv(
+        table = pa.csv.read_csv(
             self.path,
             read_options=pa.csv.ReadOptions(
                 use_threads=False,  # so that rows are numbered
@@ -226,12 +149,12 @@ class WideTable:
                 f"{odd[0].expected_columns}{more(len(odd))}. Decimals take points, text with commas takes quotes: "
                 "correct the line or take it out."
             )
-        frame = found.to_pandas(split_blocks=True, self_destruct=True)
+        frame = table.to_pandas(split_blocks=True, self_destruct=True)
         lines = np.delete(np.arange(len(frame) + len(blank)), np.array(blank, int) - 2)
         return frame.set_axis(lines)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _one_sentence(self) -> Iterator[None]:
         """Turns what readers raise on missing and broken files into one sentence."""
         try:
             yield
@@ -241,9 +164,9 @@ class WideTable:
             raise DataError(f"{self.path} is missing. {self.where}".rstrip()) from None
         except (OSError, EOFError, ValueError, TypeError, zlib.error, pa.ArrowException) as error:
             kind = "a FITS" if _ends(self.path, FITS) else "a parquet" if _ends(self.path, PARQUET) else "a CSV"
-            said = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".")
+            reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".")
             raise DataError(
-                f"{self.path} is not {kind} table that can be read: {said}. Fetch it again. {self.where}".rstrip()
+                f"{self.path} is not {kind} table that can be read: {reason}. Fetch it again. {self.where}".rstrip()
             ) from None
 
 
@@ -278,32 +201,3 @@ def _fits_column(table: Any, name: str) -> np.ndarray | pd.Series:
     if values.dtype.kind in "iu" and null is not None and (values == int(null)).any():
         return pd.Series(values, dtype="Int64").mask(values == int(null))
     return values
-
-
-def _check_ids(rows: Rows, pattern: str, repeats: bool) -> None:
-    """Makes sure that ids look like ids and, unless they may repeat, that each galaxy has one row."""
-    if not (good := rows.ids.str.fullmatch(pattern).to_numpy(bool)).all():
-        row = int((~good).argmax())
-        value = rows.ids.iloc[row]
-        what = "a whole number" if pattern == WHOLE else "a name without spaces and slashes"
-        if lost := pattern == WHOLE and re.fullmatch(r"[\d.]+(e\+?\d+|\.0*)", value, re.IGNORECASE) is not None:
-            what += "; as a float it has lost digits, so the table must be fetched again"
-        advice = "" if lost else " Correct it or take the row out."
-        raise DataError(
-            f"{rows.path}, {rows.line(row)}: {rows.id_column} is {_shown(value)}; it must be {what}"
-            f"{more(int((~good).sum()))}.{advice}"
-        )
-    if not repeats and (again := rows.ids.duplicated().to_numpy()).any():
-        row = int(again.argmax())
-        first = int((rows.ids == rows.ids.iloc[row]).to_numpy().argmax())
-        raise DataError(
-            f"{rows.place(row)} has a row already, in {rows.line(first)}{more(int(again.sum()))}. "
-            "Each galaxy has one row; take one out."
-        )
-
-
-def _shown(value: Any) -> str:
-    """A cell as an error message shows it."""
-    if value is None or value is pd.NA or str(value) in ("", "nan"):
-        return "empty"
-    return f"{float(value):.10g}" if isinstance(value, int | float | np.number) else f"'{value}'"

@@ -1,7 +1,6 @@
 """Classes that exclude each other."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from galaxyml.data.catalog import as_text
 from galaxyml.data.classes import check_counts
-from galaxyml.data.tables.reading import more, place
+from galaxyml.data.tables.reading import Rows
 from galaxyml.kinds.classes.calibrate import Calibrate
 from galaxyml.kinds.classes.figures import ClassFigures
 from galaxyml.kinds.classes.losses import CrossEntropyLoss
@@ -20,7 +19,7 @@ from galaxyml.kinds.classes.score import ScoreClasses
 from galaxyml.kinds.classes.scored import WORDS, ScoredClasses
 from galaxyml.kinds.kind import Kind, Stage
 from galaxyml.kinds.view import Bar, Chart, Row, View
-from galaxyml.runs.errors import DataError, shorten
+from galaxyml.runs.errors import shorten
 from galaxyml.runs.run_dir import RunDir
 
 
@@ -89,20 +88,20 @@ class Classes(Kind):
         names = pd.Series([*self.classes, "?"]).iloc[catalog["label"]].to_numpy()
         return as_text(catalog.assign(label=names), ["id", "label"])
 
-    def read_targets(self, path: Path, table: pd.DataFrame, columns: list[str], notes: list[str]) -> pd.DataFrame:
+    def read_targets(self, rows: Rows, columns: list[str], notes: list[str]) -> pd.DataFrame:
         """The column `label`, 0 to K - 1."""
         (column,) = columns  # as `galaxyml.data.tables.labels` makes sure
-        label = table[column].map({name: k for k, name in enumerate(self.classes)})
-        if (bad := np.flatnonzero(label.isna())).size:
-            row = int(bad[0])
-            raise DataError(
-                f"{path}, {place(table, row, 'id')}: {column} is '{table[column].iloc[row]}'{more(len(bad))}; the "
-                f"classes are {shorten(self.classes, shown=12)}. Correct the row, or give classes=[…] with it."
-            )
+        label = rows.frame[column].map({name: k for k, name in enumerate(self.classes)})
+        rows.refuse_cells(
+            label.isna().to_numpy()[:, None],
+            columns,
+            f"the classes are {shorten(self.classes, shown=12)}",
+            "Correct the row, or give classes=[…] with it.",
+        )
         if all(name.lstrip("+-").isdecimal() for name in self.classes):
             notes.append(f"{column}: its whole numbers are taken for classes; kind=numbers learns numbers.")
         targets = pd.DataFrame({"label": label.astype(np.int64)})
-        notes += check_counts(targets["label"], self.classes, str(path), "Give rows of two classes or more.")
+        notes += check_counts(targets["label"], self.classes, str(rows.path), "Give rows of two classes or more.")
         return targets
 
     def stages(self) -> list[Stage]:

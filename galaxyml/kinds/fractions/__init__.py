@@ -1,7 +1,7 @@
 """Fractions of a decision tree's answers."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from galaxyml.data.tables.fractions import check_fractions
-from galaxyml.data.tables.reading import finite_numbers
+from galaxyml.data.tables.reading import Rows, finite_numbers
 from galaxyml.evaluation.predict_intervals import PredictIntervals
 from galaxyml.kinds.fractions.constrain import Constrain
 from galaxyml.kinds.fractions.figures import FractionFigures, caption
@@ -63,10 +63,10 @@ class Fractions(Kind):
         """Means of the columns."""
         return targets.nanmean(dim=0)
 
-    def read_targets(self, path: Path, table: pd.DataFrame, columns: list[str], notes: list[str]) -> pd.DataFrame:
+    def read_targets(self, rows: Rows, columns: list[str], notes: list[str]) -> pd.DataFrame:
         """Fractions that obey the tree."""
-        values = finite_numbers(path, table, columns)
-        check_fractions(path, values.assign(id=table["id"]), "id", self.tree, notes)
+        values = finite_numbers(rows, columns)
+        check_fractions(replace(rows, frame=values.assign(id=rows.ids)), self.tree, notes)
         return values
 
     def stages(self) -> list[Stage]:

@@ -1,14 +1,13 @@
 """Numbers with units."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from galaxyml.data.tables.reading import finite_numbers
+from galaxyml.data.tables.reading import Rows, finite_numbers
 from galaxyml.evaluation.predict_intervals import PredictIntervals
 from galaxyml.kinds.kind import Kind, Stage, columns_beside
 from galaxyml.kinds.losses import MSELoss
@@ -60,12 +59,12 @@ class Numbers(Kind):
         """Means of the numbers."""
         return targets.nanmean(dim=0)
 
-    def read_targets(self, path: Path, table: pd.DataFrame, columns: list[str], notes: list[str]) -> pd.DataFrame:
-        values = finite_numbers(path, table, columns)
+    def read_targets(self, rows: Rows, columns: list[str], notes: list[str]) -> pd.DataFrame:
+        values = finite_numbers(rows, columns)
         if constant := [name for name in columns if values[name].nunique() < 2]:
             raise DataError(
-                f"{path}: {constant[0]} is {values[constant[0]].iloc[0]:g} in all rows; there is nothing to learn. "
-                "Choose others by columns=[…]."
+                f"{rows.path}: {constant[0]} is {values[constant[0]].iloc[0]:g} in all rows; there is nothing to "
+                "learn. Choose others by columns=[…]."
             )
         return values
 

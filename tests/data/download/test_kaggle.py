@@ -100,6 +100,7 @@ def test_files_that_kaggle_packs_on_the_way_and_those_that_it_does_not_are_the_s
     status, said = fetching("plasticc-kaggle")
     assert status == 0, said
     files = find_files(Path("data/plasticc"))
+    assert files.train_metadata is not None
     for path in (*files.train_curves, files.train_metadata, *files.test_curves):
         assert path.read_bytes() == (plasticc_sky / path.name).read_bytes()
     assert fetching("--check", "plasticc-kaggle")[0] == 0

@@ -6,7 +6,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from galaxyml.data.images.decode import address, composite, file_of, open_picture, read_rows
+from galaxyml.data.images.decode import address, composite, file_of, open_image, read_rows
 from galaxyml.data.images.store import Framing, open_store
 from galaxyml.runs.errors import DataError
 
@@ -24,11 +24,11 @@ def test_rows_are_those_of_the_file_whatever_its_chunks(tmp_path: Path, chunks: 
     pixels = RNG.integers(0, 256, (90, 8, 8, 3), np.uint8)
     path = written(tmp_path / "a.h5", pixels, chunks)
     asked = [3, 4, 5, 60, 61, 2, 89]
-    for row, picture in zip(asked, read_rows(path, asked), strict=True):
-        np.testing.assert_array_equal(np.asarray(picture), pixels[row])
+    for row, image in zip(asked, read_rows(path, asked), strict=True):
+        np.testing.assert_array_equal(np.asarray(image), pixels[row])
 
 
-def test_a_store_of_rows_holds_the_framed_pictures(tmp_path: Path) -> None:
+def test_a_store_of_rows_holds_the_framed_images(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 256, (30, 16, 16, 3), np.uint8)
     written(tmp_path / "a.h5", pixels, (7, 4, 4, 1))
     Image.fromarray(pixels[5]).save(tmp_path / "five.png")
@@ -53,14 +53,14 @@ def test_a_truncated_file_of_rows_is_named(tmp_path: Path) -> None:
     assert len(found) == 2
     assert all("a.h5 cannot be read (" in str(reason) and "fetch it again" in str(reason) for reason in found)
     with pytest.raises(DataError, match=r"a\.h5 cannot be read"):
-        open_picture(tmp_path / "a.h5#0")
+        open_image(tmp_path / "a.h5#0")
 
 
 def test_a_row_that_is_not_there_spoils_no_others(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 256, (20, 8, 8, 3), np.uint8)
     path = written(tmp_path / "a.h5", pixels, (7, 8, 8, 3))
     first, second, third = read_rows(path, [3, 99, 4])
-    assert second == "a.h5#99: the file has 20 pictures, from #0 on"
+    assert second == "a.h5#99: the file has 20 images, from #0 on"
     for row, found in ((3, first), (4, third)):
         np.testing.assert_array_equal(np.asarray(found), pixels[row])
     assert list(read_rows(tmp_path / "gone.h5", [1, 2])) == ["gone.h5 is not there"] * 2
@@ -75,20 +75,20 @@ def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
         # Before 13, Pillow cannot read a TIFF of YCbCr that is not packed.
         packed = {"compression": "tiff_deflate"} if suffix == "tif" else {}
         Image.fromarray(GREY).convert("RGB").convert(mode).save(tmp_path / f"{mode}.{suffix}", **packed)
-        found = open_picture(tmp_path / f"{mode}.{suffix}")
+        found = open_image(tmp_path / f"{mode}.{suffix}")
         assert (found.mode, found.size) == ("RGB", (10, 12))
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "deep.png")), np.stack([GREY] * 3, axis=-1))
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "deep.png")), np.stack([GREY] * 3, axis=-1))
 
 
 def test_transparent_parts_are_black(tmp_path: Path) -> None:
     pixels = np.full((4, 4, 4), 200, np.uint8)
     pixels[:2, :, 3], pixels[2:, :, 3] = 0, 255
     Image.fromarray(pixels).save(tmp_path / "half.png")
-    found = np.asarray(open_picture(tmp_path / "half.png"))
+    found = np.asarray(open_image(tmp_path / "half.png"))
     assert (found[:2] == 0).all()
     assert (found[2:] == 200).all()
 
@@ -101,10 +101,10 @@ def blob(bands: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 5])
-def test_fits_bands_become_a_picture(tmp_path: Path, bands: int) -> None:
+def test_fits_bands_become_a_image(tmp_path: Path, bands: int) -> None:
     values = blob(bands).astype(np.float32)
     fits.writeto(tmp_path / "a.fits", values if bands > 1 else values[0])
-    found = np.asarray(open_picture(tmp_path / "a.fits")).astype(int)
+    found = np.asarray(open_image(tmp_path / "a.fits")).astype(int)
     assert found.shape == (64, 64, 3)
     row, column = (axis.mean() for axis in np.nonzero(found.sum(2) > 0.8 * found.sum(2).max()))
     assert abs(63 - row - 20) <= 1  # the first row of FITS is the lowest
@@ -127,35 +127,35 @@ def test_gaps_in_fits_are_sky(tmp_path: Path) -> None:
     values = blob(1)[0]
     values[:10] = np.nan
     fits.writeto(tmp_path / "a.fits", values)
-    found = np.asarray(open_picture(tmp_path / "a.fits"))
+    found = np.asarray(open_image(tmp_path / "a.fits"))
     assert (found[-10:] <= 1).all()  # the sky's own level, which the stretch begins at
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.png", b"<html>", r"a\.png is not a picture"),
+        ("a.png", b"<html>", r"a\.png is not an image"),
         ("a.fits", b"<html>", r"a\.fits: "),
-        ("a.tif", b"", r"a\.tif is not a picture"),
+        ("a.tif", b"", r"a\.tif is not an image"),
     ],
 )
-def test_what_is_no_picture_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_what_is_no_image_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
-        open_picture(tmp_path / name)
+        open_image(tmp_path / name)
 
 
 def test_fits_without_an_image_is_named(tmp_path: Path) -> None:
     table = fits.BinTableHDU.from_columns([fits.Column("x", "E", array=np.zeros(3))])
     table.writeto(tmp_path / "table.fits")
     with pytest.raises(DataError, match=r"table\.fits: it has no image"):
-        open_picture(tmp_path / "table.fits")
+        open_image(tmp_path / "table.fits")
     fits.writeto(tmp_path / "cube.fits", np.zeros((2, 2, 4, 4)))
     with pytest.raises(DataError, match=r"cube\.fits: its image has the shape \(2, 2, 4, 4\)"):
-        open_picture(tmp_path / "cube.fits")
+        open_image(tmp_path / "cube.fits")
     fits.writeto(tmp_path / "last.fits", np.zeros((40, 40, 3)))
     with pytest.raises(DataError, match=r"last\.fits: its image has the shape \(40, 40, 3\); .* at most 16 bands"):
-        open_picture(tmp_path / "last.fits")
+        open_image(tmp_path / "last.fits")
 
 
 @pytest.mark.parametrize("change", [b"BITPIX  =                   77", b"NAXIX2  =                   40"])
@@ -166,9 +166,9 @@ def test_fits_with_a_broken_header_is_named(tmp_path: Path, change: bytes) -> No
     at = content.index(key)
     (tmp_path / "a.fits").write_bytes(content[:at] + change + content[at + 30 :])
     with pytest.raises(DataError, match=r"a\.fits: "):
-        open_picture(tmp_path / "a.fits")
+        open_image(tmp_path / "a.fits")
 
 
-def test_a_missing_picture_is_named(tmp_path: Path) -> None:
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.jpg is not there"):
-        open_picture(tmp_path / "gone.jpg")
+        open_image(tmp_path / "gone.jpg")

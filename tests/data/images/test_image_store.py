@@ -18,7 +18,7 @@ FRAMING = Framing(size=16, crop=0.5, margin=1.5)
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for name in "abcd":
@@ -46,12 +46,12 @@ def test_gather_copies_the_rows_asked_for(root: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(store.gather(torch.tensor([3, 0])), store.pixels[[3, 0]])
 
 
-def test_a_picture_smaller_than_the_margin_is_stored_whole(root: Path) -> None:
+def test_a_image_smaller_than_the_margin_is_stored_whole(root: Path) -> None:
     assert Framing(size=16, crop=1.0, margin=1.42).side == 16
     assert Framing(size=16, crop=0.8, margin=1.42).box(64, 64) == pytest.approx((0, 0, 64, 64), abs=1.7)
 
 
-def test_grey_and_transparent_pictures_become_rgb(tmp_path: Path) -> None:
+def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
     for mode in ("L", "RGBA", "P"):
         Image.new(mode, (20, 20)).save(tmp_path / f"{mode}.png")
         assert Framing(size=8).read(tmp_path / f"{mode}.png").shape == (8, 8, 3)
@@ -64,11 +64,11 @@ def test_is_decoded_once(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert torch.equal(first.pixels, second.pixels)
 
 
-@pytest.mark.parametrize("change", ["picture", "order", "framing"])
+@pytest.mark.parametrize("change", ["image", "order", "framing"])
 def test_a_change_makes_another_store(root: Path, tmp_path: Path, change: str) -> None:
     open_store(root, NAMES, FRAMING, tmp_path / "cache")
     names, framing = NAMES, FRAMING
-    if change == "picture":
+    if change == "image":
         Image.new("RGB", (64, 64), "red").save(root / "b.png")
     elif change == "order":
         names = NAMES[::-1]
@@ -91,21 +91,21 @@ def left(cache: Path) -> list[Path]:
     return [path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
-def test_all_bad_pictures_are_named(root: Path, tmp_path: Path) -> None:
+def test_all_bad_images_are_named(root: Path, tmp_path: Path) -> None:
     (root / "a.png").write_bytes((root / "a.png").read_bytes()[:-400])
     (root / "d.png").write_text("<html>not found</html>")
-    with pytest.raises(DataError, match=r"cannot be read \(2 of 4\): a.png: .*[Tt]runcated.*; d.png is not a picture"):
+    with pytest.raises(DataError, match=r"cannot be read \(2 of 4\): a.png: .*[Tt]runcated.*; d.png is not an image"):
         open_store(root, NAMES, FRAMING, tmp_path / "cache")
     assert left(tmp_path / "cache") == []
 
 
 def test_an_empty_file_is_named(root: Path, tmp_path: Path) -> None:
     (root / "c.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"c\.png is not a picture"):
+    with pytest.raises(DataError, match=r"c\.png is not an image"):
         open_store(root, NAMES, FRAMING, tmp_path / "cache")
 
 
-def test_missing_pictures_are_named(root: Path, tmp_path: Path) -> None:
+def test_missing_images_are_named(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"missing \(2 of 6\): x.png, y.png"):
         open_store(root, [*NAMES, "x.png", "y.png"], FRAMING, tmp_path / "cache")
 

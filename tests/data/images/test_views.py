@@ -41,14 +41,14 @@ def test_the_eight_symmetries_are_numpys(pixels: torch.Tensor) -> None:
         assert any(np.allclose(view, other, atol=1e-6) for other in views)
 
 
-def test_symmetries_of_views_are_those_of_stored_pictures(pixels: torch.Tensor) -> None:
+def test_symmetries_of_views_are_those_of_stored_images(pixels: torch.Tensor) -> None:
     images = plain(pixels, SIZE)
     for number in range(8):
         expected = dihedral(pixels, SIZE, torch.full((len(pixels),), number))
         assert torch.equal(symmetric(images, number), expected)
 
 
-def test_each_picture_gets_its_own_symmetry(pixels: torch.Tensor) -> None:
+def test_each_image_gets_its_own_symmetry(pixels: torch.Tensor) -> None:
     numbers = torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 0])
     together = dihedral(pixels, SIZE, numbers)
     for row, number in enumerate(numbers):
@@ -97,7 +97,7 @@ def test_gains_multiply_channels(pixels: torch.Tensor) -> None:
         Augment(zoom=1.3, shift=0.1, colour=0.2),
     ],
 )
-def test_views_are_drawn_per_picture_from_torchs_seed(augment: Augment) -> None:
+def test_views_are_drawn_per_image_from_torchs_seed(augment: Augment) -> None:
     same = torch.randint(0, 256, (1, SIDE, SIDE, 3), dtype=torch.uint8).repeat(40, 1, 1, 1)
     torch.manual_seed(3)
     first = augment(same, SIZE)

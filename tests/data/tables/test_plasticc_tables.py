@@ -213,27 +213,27 @@ def test_forms_of_a_table_give_the_same(root: Path) -> None:
     [
         ("42\n", "43\n", r"line 2, object 730: target is 43; it must be one of 6, 15, .*, 99, 991,"),
         ("42\n", "\n", "line 2, object 730: target is empty or nan; it must be one of"),
-        ("42\n", "SNII\n", "line 2, object 730: target is SNII; it must be a number"),
+        ("42\n", "SNII\n", "line 2, object 730: target is 'SNII'; it must be a number"),
         ("0.2262", "-0.2", "line 2, object 730: hostgal_photoz is -0.2; it must be 0 or above, or empty, nan or -9"),
         ("0.2262", "inf", "line 2, object 730: hostgal_photoz is inf; it must be 0 or above"),
         ("0.0157", "-1", "line 2, object 730: hostgal_photoz_err is -1"),
-        ("40.2561", "far", "line 2, object 730: distmod is far; it must be a number"),
+        ("40.2561", "far", "line 2, object 730: distmod is 'far'; it must be a number"),
         ("0.017", "", "line 3, object 615: mwebv is empty or nan; it must be 0 or above"),
         ("0.017", "-9", "line 3, object 615: mwebv is -9"),
-        ("349.0", "361", "line 3, object 615: ra is 361.0; it must be from 0 to 360"),
-        ("-61.9", "-91", "line 3, object 615: decl is -91.0; it must be from -90 to 90"),
+        ("349.0", "361", "line 3, object 615: ra is 361; it must be from 0 to 360"),
+        ("-61.9", "-91", "line 3, object 615: decl is -91; it must be from -90 to 90"),
         (",1,0.2320", ",2,0.2320", "line 2, object 730: ddf is 2; it must be 0 or 1"),
         (",1,0.2320", ",0.5,0.2320", "line 2, object 730: ddf is 0.5; it must be 0 or 1"),
         ("615,", "615.5,", r"line 3: object_id is '615\.5'; it must be a whole number"),
-        ("615,", "1e300,", r"line 3: object_id is '1e\+300'; it must be a whole number"),
-        ("615,", ",", "line 3: object_id is 'nan'; it must be a whole number"),
+        ("615,", "1e300,", r"line 3: object_id is '1e300'; it must be a whole number"),
+        ("615,", ",", "line 3: object_id is empty or nan; it must be a whole number"),
         ("615,", "x,", "line 3: object_id is 'x'; it must be a whole number"),
-        ("615,", "730,", "line 3, object 730 occurs a second time"),
-        ("615,", "730.0,", "line 3, object 730 occurs a second time"),
+        ("615,", "730,", "line 3, object 730 has a row already, in line 2"),
+        ("615,", "730.0,", "line 3, object 730 has a row already, in line 2"),
         ("615,", "13,", r"test_set_metadata.csv: object 13 is in training_set_metadata\.csv too \(1 such"),
         (",target\n", ",targt\n", r"missing columns \(1\): target\."),
         (",decl,", ",dec,", r"missing columns \(1\): decl\..*Did you mean dec"),
-        (TRAIN, "", "is no CSV table that can be read"),
+        (TRAIN, "", "is not a CSV table that can be read"),
         (TRAIN[len(KAGGLE) :], "", "has a header and no rows"),
         (",nan,0.017,92\n", "", "line 3, object 615: mwebv is empty or nan"),
     ],
@@ -250,10 +250,10 @@ def test_what_is_wrong_in_the_metadata_is_told(old: str, new: str, message: str,
     ("content", "message"),
     [
         ("object_id,true_target\n13,990\n730,42\n", r"truth\.csv, .*object 13: true_target is 990; it must be one of"),
-        ("object_id,true_target\n13,90\n730,42\n", r"truth\.csv, object 730 has no row in the test set's metadata"),
+        ("object_id,true_target\n13,90\n730,42\n", r"line 3, object 730 has no row in the test set's metadata"),
         ("object_id,true_target\n13,90\n14,42\n15,42\n", r"object 14 has no row .*\(2 such places in all\)"),
         ("object_id,true_target\n13,\n", "line 2, object 13: true_target is empty or nan"),
-        ("object_id,true_target\n13,90\n13,90\n", "line 3, object 13 occurs a second time"),
+        ("object_id,true_target\n13,90\n13,90\n", "line 3, object 13 has a row already, in line 2"),
         ("object_id,target\n13,90\n", r"missing columns \(1\): true_target"),
     ],
 )
@@ -272,7 +272,7 @@ def test_how_many_places_are_wrong_is_told(root: Path) -> None:
 def test_a_packed_table_that_is_cut_is_told(zenodo: Path) -> None:
     path = zenodo / "plasticc_test_metadata.csv.gz"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DataError, match=r"test_metadata\.csv\.gz is no CSV table that can be read: .*end"):
+    with pytest.raises(DataError, match=r"test_metadata\.csv\.gz is not a CSV table that can be read: .*end"):
         read_objects(find_files(zenodo))
 
 

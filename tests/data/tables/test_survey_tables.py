@@ -97,7 +97,7 @@ def touch(path: Path) -> None:
 
 @pytest.fixture
 def sdss(tmp_path: Path) -> Callable[[pd.DataFrame], GalaxyZoo2]:
-    """Writes a table, its mapping and pictures into `tmp_path`; gives the catalogue that reads them."""
+    """Writes a table, its mapping and images into `tmp_path`; gives the catalogue that reads them."""
 
     def write(table: pd.DataFrame, name: str = "gz2.csv") -> GalaxyZoo2:
         table.to_csv(tmp_path / name, index=False)
@@ -210,7 +210,7 @@ def test_rows_of_decals_are_those_of_the_file_and_what_was_not_asked_is_masked(
     found, notes, steps = read(catalogue, root, ["debiased", "fraction"])
     expected = {row["iauname"]: row for row in rows_of(root / "decals" / table)}
     assert found.galaxies["id"].tolist() == sorted(expected)
-    assert steps[-1] == ("its picture is in decals/gz_decals_dr5_png_part*", 6, 6)
+    assert steps[-1] == ("its image is in decals/gz_decals_dr5_png_part*", 6, 6)
     masked = 0
     for number, (_, galaxy) in enumerate(found.galaxies.iterrows()):
         row = expected[galaxy["id"]]
@@ -303,7 +303,7 @@ def test_ids_that_differ_in_the_last_of_eighteen_digits_stay_apart(
     assert found.galaxies["image"].tolist() == [f"images/{7000 + number}.jpg" for number in range(GALAXIES)]
 
 
-def test_of_several_pictures_the_original_comes_first_and_then_another(tmp_path: Path) -> None:
+def test_of_several_images_the_original_comes_first_and_then_another(tmp_path: Path) -> None:
     gz2()[:3].to_csv(tmp_path / "gz2.csv", index=False)
     first = 587727178986356823
     rows = [(first, "stripe82", "a"), (first, "extra", "b"), (first, "original", "c"), (5, "original", "e")]
@@ -317,13 +317,13 @@ def test_of_several_pictures_the_original_comes_first_and_then_another(tmp_path:
         assert [(before, after) for _, before, after in steps] == [(3, 3), (3, 2), (2, 2)]
 
 
-def test_galaxies_without_a_picture_are_dropped_counted_and_named(
+def test_galaxies_without_a_image_are_dropped_counted_and_named(
     tmp_path: Path, sdss: Callable[..., GalaxyZoo2]
 ) -> None:
     whole, _, _ = read(sdss(gz2()), tmp_path, ALL)
     (tmp_path / "images" / "7003.jpg").unlink()
     found, notes, steps = read(GalaxyZoo2("gz2.csv", "mapping.csv", "images"), tmp_path, ALL)
-    assert steps[-1] == ("its picture is in images", GALAXIES, GALAXIES - 1)
+    assert steps[-1] == ("its image is in images", GALAXIES, GALAXIES - 1)
     assert any(f"left out (1 of {GALAXIES}): 587727178986356826." in note for note in notes)
     kept = np.delete(np.arange(GALAXIES), 3)
     np.testing.assert_array_equal(found.votes, whole.votes[kept])
@@ -331,7 +331,7 @@ def test_galaxies_without_a_picture_are_dropped_counted_and_named(
     assert found.galaxies["id"].tolist() == whole.galaxies["id"].iloc[kept].tolist()
     for path in (tmp_path / "images").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match=r"none of its 30 galaxies has a picture such as 7000 among the 0 of images\."):
+    with pytest.raises(DataError, match=r"none of its 30 galaxies has an image such as 7000 among the 0 of images\."):
         read(GalaxyZoo2("gz2.csv", "mapping.csv", "images"), tmp_path)
 
 
@@ -516,7 +516,7 @@ ARTIFACT = {"smooth-or-featured-ukidss": {"smooth": 0, "featured-or-disk": 0, "a
 
 
 def ukidss(root: Path) -> None:
-    """Three galaxies with pictures in the three layouts and one without, by hand."""
+    """Three galaxies with images in the three layouts and one without, by hand."""
     cells: dict[str, list[str]] = {"header": [], "first": [], "second": []}
     for question, answers in VOTES.items():
         cells["header"].append(f"{question}_total-votes")
@@ -552,7 +552,7 @@ def test_ukidss_by_hand(tmp_path: Path) -> None:
     ]  # fmt: skip
     np.testing.assert_allclose(found.fractions["fraction"][0], expected)
     np.testing.assert_array_equal(found.fractions["fraction"][1], [0, 0, 1] + [np.nan] * 27)
-    assert steps == [("rows of ukidss.csv", 4, 4), ("its picture is in images", 4, 3)]
+    assert steps == [("rows of ukidss.csv", 4, 4), ("its image is in images", 4, 3)]
     assert any("positions.csv: 2 of 4 galaxies have no position" in note for note in notes)
     assert any("left out (1 of 4): s4." in note for note in notes)
 
@@ -591,7 +591,7 @@ def test_ukidss_without_positions_says_so(tmp_path: Path) -> None:
             "-3",
             r"smooth_count is -3; it must be a number of votes, 0 or more",
         ),
-        ("t01_smooth_or_features_a01_smooth_count", "", r"smooth_count is empty; it must be a number of votes"),
+        ("t01_smooth_or_features_a01_smooth_count", "", r"smooth_count is empty or nan; it must be a number of votes"),
         ("t01_smooth_or_features_a01_smooth_count", "x", r"smooth_count is 'x'; it must be a number of votes"),
         ("ra", "12:00:01", r"ra is '12:00:01'; right ascensions lie in \[0, 360\] degrees"),
         ("ra", "361", r"ra is 361; right ascensions"),

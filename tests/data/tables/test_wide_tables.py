@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
-from galaxyml.data.images.folders import PictureFolders
-from galaxyml.data.tables.wide import NAME, WideTable
+from galaxyml.data.images.folders import ImageFolders
+from galaxyml.data.tables.reading import NAME
+from galaxyml.data.tables.wide import WideTable
 from galaxyml.runs.errors import DataError
 
 FORMATS = ("t.csv", "t.csv.gz", "t.fits", "t.fits.gz", "t.parquet")
@@ -39,7 +40,7 @@ def test_all_formats_give_the_same_columns_with_all_digits(tmp_path: Path, name:
     assert rows.frame["sample"].tolist() == ["a", "bb", "c"]
     np.testing.assert_array_equal(rows.numbers(["n"], 0, 9, ""), [[1], [2], [3]])
     np.testing.assert_array_equal(rows.numbers(["z", "n"], 0, 9, "", empty=True), [[0.1, 1], [np.nan, 2], [0.3, 3]])
-    with pytest.raises(DataError, match=rf"{name}, (line 3|row 2), galaxy 587727178986356824: z is empty; 0 to 9"):
+    with pytest.raises(DataError, match=rf"{name}, (line 3|row 2), galaxy 587727178986356824: z is empty or nan"):
         rows.numbers(["z"], 0, 9, "0 to 9")
 
 
@@ -63,7 +64,7 @@ def test_ids_of_bytes_and_masked_numbers_are_read_from_fits(tmp_path: Path) -> N
 def test_ids_beside_gaps_keep_their_digits_in_parquet(tmp_path: Path) -> None:
     frame = pd.DataFrame({"objid": pd.array([587727178986356823, None, 3], "Int64"), "n": [1, 2, 3]})
     frame.to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(DataError, match="row 2: objid is empty; it must be a whole number"):
+    with pytest.raises(DataError, match="row 2: objid is empty or nan; it must be a whole number"):
         WideTable(tmp_path / "t.parquet").read("objid", (), ["n"])
     frame.drop(index=1).to_parquet(tmp_path / "t.parquet")
     assert WideTable(tmp_path / "t.parquet").read("objid").ids.tolist() == ["587727178986356823", "3"]
@@ -90,7 +91,9 @@ def test_lines_that_do_not_fit_the_header_are_refused(tmp_path: Path, line: str)
 )
 def test_what_is_no_number_in_range_is_named(tmp_path: Path, value: str, found: str) -> None:
     rows = WideTable(csv(tmp_path, f"id,x\n1,0.5\n2,{value}\n3,{value}\n")).read("id", (), ["x"])
-    with pytest.raises(DataError, match=rf"line 3, galaxy 2: x is {found}; votes are counts \(2 such places in all\)"):
+    with pytest.raises(
+        DataError, match=rf"line 3, galaxy 2: x is {found}( or nan)?; votes are counts \(2 such places in all\)"
+    ):
         rows.numbers(["x"], 0, np.inf, "votes are counts")
 
 
@@ -120,7 +123,7 @@ def test_a_second_row_of_a_galaxy_is_refused_with_both_lines(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("value", ["J1 2", "J1/2", ""])
-def test_names_that_cannot_be_a_picture_s_are_refused(tmp_path: Path, value: str) -> None:
+def test_names_that_cannot_be_a_image_s_are_refused(tmp_path: Path, value: str) -> None:
     with pytest.raises(DataError, match=r"line 2: iauname is .*; it must be a name without spaces and slashes"):
         WideTable(csv(tmp_path, f"iauname,x\n{value},1\n")).read("iauname", (), ["x"], NAME)
 
@@ -159,7 +162,7 @@ def test_broken_files_are_told_in_one_sentence(tmp_path: Path) -> None:
         WideTable(tmp_path / "gone.csv", "From X.")
 
 
-def test_pictures_are_found_below_folders_and_patterns(tmp_path: Path) -> None:
+def test_images_are_found_below_folders_and_patterns(tmp_path: Path) -> None:
     for name in (
         "part1/J00/J00.1+2.png",
         "part2/J00.1+2.jpg",
@@ -169,7 +172,7 @@ def test_pictures_are_found_below_folders_and_patterns(tmp_path: Path) -> None:
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = PictureFolders.below(tmp_path, ["part*"])
+    found = ImageFolders.below(tmp_path, ["part*"])
     assert found.by_path == {
         "J00/J00.1+2": "part1/J00/J00.1+2.png",
         "J00.1+2": "part2/J00.1+2.jpg",
@@ -179,7 +182,7 @@ def test_pictures_are_found_below_folders_and_patterns(tmp_path: Path) -> None:
     for end in ("b/7.png", "a/7.png", "a/7.jpg", "c/7.png", "a/7.tif"):
         (tmp_path / "several" / end).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "several" / end).touch()
-    assert PictureFolders.below(tmp_path, ["several"]).by_name == {"7": "several/a/7.jpg"}
-    assert PictureFolders.below(tmp_path / "part1", ["../other"]).by_name == {"8": "../other/8.png"}
+    assert ImageFolders.below(tmp_path, ["several"]).by_name == {"7": "several/a/7.jpg"}
+    assert ImageFolders.below(tmp_path / "part1", ["../other"]).by_name == {"8": "../other/8.png"}
     with pytest.raises(DataError, match=r"There is no folder .*/parts and no .*/x\*\. From X\."):
-        PictureFolders.below(tmp_path, ["parts", "x*"], "From X.")
+        ImageFolders.below(tmp_path, ["parts", "x*"], "From X.")
