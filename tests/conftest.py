@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 from faulty import Server
+from filelock import FileLock
 from PIL import Image
 
 from galaxyml.runs.errors import UserError
@@ -22,63 +23,62 @@ GALAXIES, TEST_GALAXIES = 60, 12
 
 
 @pytest.fixture(scope="session")
-def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder `data/galaxyzoo` in the Kaggle layout; to be copied before it is changed."""
-    from galaxyml.sky import write_galaxyzoo
-
-    folder = tmp_path_factory.mktemp("data") / "galaxyzoo"
-    write_galaxyzoo(folder, count=GALAXIES, test_galaxies=TEST_GALAXIES, seed=1, size=64)
-    return folder
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of these tests have in common, so that what takes long is made once."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")
-def galaxy10_sky(sky: Path) -> Path:
-    """A folder `data/galaxy10` beside the other one, with Galaxy10's file; to be copied before it is changed."""
-    from galaxyml.sky import write_galaxy10
+def drawn(shared: Path) -> Callable[..., Path]:
+    """Draws a small simulated sky as `data/<name>`, once; to be copied before it is changed."""
 
-    folder = sky.parent / "galaxy10"
-    write_galaxy10(folder, count=160, seed=1, size=64)
-    return folder
+    def draw(name: str, **options: Any) -> Path:
+        import galaxyml.sky
 
+        folder = shared / "data" / name
+        with FileLock(shared / f"{name}.lock"):
+            if not folder.is_dir():
+                getattr(galaxyml.sky, f"write_{name}")(folder, seed=1, **options)
+        return folder
 
-@pytest.fixture(scope="session")
-def spirals_sky(sky: Path) -> Path:
-    """A folder `data/spirals` beside the others, with Galaxy Zoo 1's tables; to be copied before it is changed."""
-    from galaxyml.sky import write_spirals
-
-    folder = sky.parent / "spirals"
-    write_spirals(folder, count=160, seed=1, size=64)
-    return folder
+    return draw
 
 
 @pytest.fixture(scope="session")
-def plasticc_sky(sky: Path) -> Path:
-    """A folder `data/plasticc` beside the others, with PLAsTiCC's tables; to be copied before it is changed."""
-    from galaxyml.sky import write_plasticc
-
-    folder = sky.parent / "plasticc"
-    write_plasticc(folder, count=240, test_count=80, seed=1, unknown=0.2)
-    return folder
+def sky(drawn: Callable[..., Path]) -> Path:
+    """A folder `data/galaxyzoo` in the Kaggle layout."""
+    return drawn("galaxyzoo", count=GALAXIES, test_galaxies=TEST_GALAXIES, size=64)
 
 
 @pytest.fixture(scope="session")
-def surveys_sky(sky: Path) -> Path:
-    """A folder `data/surveys` beside the others, with three surveys' tables; to be copied before it is changed."""
-    from galaxyml.sky import write_surveys
-
-    folder = sky.parent / "surveys"
-    write_surveys(folder, count=60, seed=1, overlap=0.3, size=64)
-    return folder
+def galaxy10_sky(drawn: Callable[..., Path]) -> Path:
+    """A folder `data/galaxy10` beside the other one, with Galaxy10's file."""
+    return drawn("galaxy10", count=160, size=64)
 
 
 @pytest.fixture(scope="session")
-def images_sky(sky: Path) -> Path:
-    """A folder of pictures with `labels.csv`; to be copied before it is changed."""
-    from galaxyml.sky import write_images
+def spirals_sky(drawn: Callable[..., Path]) -> Path:
+    """A folder `data/spirals` beside the others, with Galaxy Zoo 1's tables."""
+    return drawn("spirals", count=160, size=64)
 
-    folder = sky.parent / "images"
-    write_images(folder, count=120, seed=1, size=64)
-    return folder
+
+@pytest.fixture(scope="session")
+def plasticc_sky(drawn: Callable[..., Path]) -> Path:
+    """A folder `data/plasticc` beside the others, with PLAsTiCC's tables."""
+    return drawn("plasticc", count=240, test_count=80, unknown=0.2)
+
+
+@pytest.fixture(scope="session")
+def surveys_sky(drawn: Callable[..., Path]) -> Path:
+    """A folder `data/surveys` beside the others, with three surveys' tables."""
+    return drawn("surveys", count=60, overlap=0.3, size=64)
+
+
+@pytest.fixture(scope="session")
+def images_sky(drawn: Callable[..., Path]) -> Path:
+    """A folder of images with `labels.csv`."""
+    return drawn("images", count=120, size=64)
 
 
 @pytest.fixture
@@ -203,16 +203,19 @@ PAGE_RUNS: dict[str, tuple[str, ...]] = {
 
 @pytest.fixture(scope="session")
 def page_run(
-    sky: Path, spirals_sky: Path, surveys_sky: Path, plasticc_sky: Path, tmp_path_factory: pytest.TempPathFactory
+    sky: Path, spirals_sky: Path, surveys_sky: Path, plasticc_sky: Path, shared: Path
 ) -> Callable[[str], Path]:
-    """The folder of one of `PAGE_RUNS`, a sweep's, made by the command when it is first asked for."""
+    """The folder of one of `PAGE_RUNS`, a sweep's, made by the command when it is first asked for; to be read only."""
     from galaxyml.__main__ import main
 
-    folder = tmp_path_factory.mktemp("page")
+    folder = shared / "page"
+    folder.mkdir(exist_ok=True)
 
     def run(task: str) -> Path:
         made = folder / "multirun" / task / "mine"
-        if not made.is_dir():
+        with FileLock(shared / f"run-{task}.lock"):
+            if (made / "metrics.json").is_file():
+                return made
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(folder)
                 patch.setenv("GALAXYML_CACHE", str(sky.parent / "cache"))
