@@ -5,7 +5,8 @@ from typing import Any
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch import callbacks
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -99,3 +100,10 @@ class EarlyStopping(callbacks.EarlyStopping):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         # Lightning would fit one more epoch before it looks (Lightning-AI/pytorch-lightning#8278).
         trainer.should_stop = self.wait_count >= self.patience
+
+
+def ending_callbacks(config: DictConfig) -> list[Callback]:
+    """Callbacks that decide how a fit ends, by `ema` and `patience` of a configuration."""
+    average: list[Callback] = [WeightEMA(config.ema)] if config.ema is not None else []
+    stop = [EarlyStopping(config.monitor, config.mode, config.patience)] if config.patience is not None else []
+    return [*average, *stop]

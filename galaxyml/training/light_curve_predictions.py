@@ -21,7 +21,6 @@ from galaxyml.runs import ranks
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.progress import track
 from galaxyml.training import projector
-from galaxyml.training.loggers import TensorBoard
 from galaxyml.training.predictions import gather
 
 AT_ONCE = 20_000  # objects whose numbers are held together
@@ -163,7 +162,7 @@ class LightCurveTables(BasePredictionWriter):
     def on_predict_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         attached: Any = trainer
         self._close(attached.datamodule)
-        _project(trainer, pl_module, attached.datamodule)
+        _show_latents(trainer, pl_module, attached.datamodule)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
         if (table := getattr(self, "table", None)) is not None:
@@ -202,20 +201,18 @@ def with_features(predicted: dict[str, Tensor], data: CurveData, where: Any) -> 
 
 
 @torch.no_grad()
-def _project(trainer: lightning.Trainer, module: Any, data: CurveData) -> None:
+def _show_latents(trainer: lightning.Trainer, module: Any, data: CurveData) -> None:
     """Shows validation objects in TensorBoard's projector, where they lie in the latent space."""
-    boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
-    if not boards:
-        return
-    assert data.catalog is not None
-    rows = data.rows("val")
-    rows = rows[projector.drawn(len(rows))]
-    batch = data.batches[rows]
-    there = trainer.strategy.batch_to_device(batch, module.device)
-    latents = module(there).mean.float().cpu()
-    known = as_text(data.catalog.iloc[rows.numpy()], ["id", "name"])
-    for board in boards:
-        board.add_features(projector.principal(latents), known, projector.sparks(batch), trainer.global_step)
+    boards = projector.boards(trainer)
+    if boards:
+        assert data.catalog is not None
+        rows = data.rows("val")
+        rows = rows[projector.drawn(len(rows))]
+        batch = data.batches[rows]
+        latents = module(trainer.strategy.batch_to_device(batch, module.device)).mean.float().cpu()
+        described = as_text(data.catalog.iloc[rows.numpy()], ["id", "name"])
+        for board in boards:
+            board.add_features(projector.principal(latents), described, projector.sparks(batch), trainer.global_step)
 
 
 def told_parts(

@@ -28,7 +28,7 @@ ALWAYS = ("batch_size", "epochs", "fold", "optim.lr", "seed", "size")  # what a 
 SECONDS_BUSY = 300  # that a process waits for others which write to the same database
 
 
-def check(config: DictConfig) -> None:
+def check_logger(config: DictConfig) -> None:
     """Makes sure that the package of the chosen logger is there.
 
     Raises:
