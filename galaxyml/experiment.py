@@ -54,7 +54,7 @@ def run(config: DictConfig, folder: Path) -> float:
     if run.finished:
         if hasattr(data, "digests") and data.source.path.is_dir():
             run.check_data(data.source.name, data.digests())
-        log.info("%s: finished before, kept.", run.name)
+        log.info("%s: finished before.", run.name)
         return _monitored(config, run, run.metrics())
 
     run.update_status(state="preparing", began=time.time(), ended=None, reason=None, left=None, **host_info())
@@ -100,7 +100,7 @@ def run_stages(config: DictConfig, run: RunDir) -> dict[str, float]:
 
 
 def _write_data(config: DictConfig, run: RunDir, data: Any, device: str) -> None:
-    """Writes what the data are: provenance, the catalog, and the tables that were made on the way."""
+    """Writes what the data are: provenance, the catalog, and tables beside it."""
     for note in getattr(data, "notes", ()):
         log.info("note: %s", note)
     counts = data.catalog["split"].value_counts()

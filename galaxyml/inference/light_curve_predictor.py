@@ -18,7 +18,7 @@ from galaxyml.kinds.anomalies.rank import in_order
 from galaxyml.runs.errors import UserError, shorten
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.hardware import trainer
-from galaxyml.training.light_curve_predictions import told_parts
+from galaxyml.training.light_curve_predictions import encoded_tables
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class LightCurvePredictor(Predictor):
         scores: list[pd.DataFrame] = []
         reasons: list[pd.DataFrame] = []
         for member in self.members:
-            parts = told_parts(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
+            parts = encoded_tables(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
             judged = [member.detectors.judge(part) for part in parts]
             scores.append(pd.concat([part for part, _ in judged], ignore_index=True))
             reasons.append(pd.concat([part for _, part in judged], ignore_index=True))

@@ -27,7 +27,7 @@ def warmed_up(decay: float, updates: int) -> float:
 
 
 class WeightEMA(WeightAveraging):
-    """Lightning's moving average of the weights, with a decay that is warmed up and frozen weights kept once.
+    """Lightning's moving average of the weights, with a decay that is warmed up and one copy of frozen weights.
 
     After each step of the optimizer, average = d average + (1 - d) weights, where d is warmed up, and the first step's
     weights are the first average. Statistics of batch norm go the same way; whole numbers and truths are copied.
@@ -57,7 +57,7 @@ class WeightEMA(WeightAveraging):
         self._average_model.to(pl_module.device)  # it was copied before the net went there
         for average, weight in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
             if not weight.requires_grad:
-                average.data = weight.data  # one memory, so that what is frozen is not kept or saved twice
+                average.data = weight.data  # one memory, so that what is frozen is neither held nor saved twice
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         self._average_model = None  # else it would validate in the place of weights that were loaded later

@@ -34,8 +34,8 @@ class Stopping(Checkpoint):
     """Ends a fit after the step of the optimizer in which a signal came; the same command goes on from there.
 
     `last.ckpt` then also has how many batches of the epoch were given, the state of all random numbers, and the sums of
-    what the epoch has logged. In the last step of an epoch, while validating, and with a loader that has no `state_dict`, the fit
-    goes on to the epoch's end.
+    what the epoch has logged. In the last step of an epoch, while validating, and with a loader that has no
+    `state_dict`, the fit goes on to the epoch's end.
 
     As a checkpoint callback it comes after all others, when they have seen the step.
 
