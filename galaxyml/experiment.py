@@ -54,7 +54,7 @@ def run(config: DictConfig, folder: Path) -> float:
     if run.finished:
         if hasattr(data, "digests") and data.source.path.is_dir():
             run.check_data(data.source.name, data.digests())
-        log.info("%s: finished before.", run.name)
+        log.info("%s: finished before, kept.", run.name)
         return _monitored(config, run, run.metrics())
 
     run.update_status(state="preparing", began=time.time(), ended=None, reason=None, left=None, **host_info())

@@ -217,7 +217,8 @@ class RunDir:
 
     def write_catalog(self, catalog: pd.DataFrame) -> None:
         """Writes the catalog."""
-        self._parquet("catalog.parquet", catalog)
+        with atomic_write(self.path / "catalog.parquet") as draft:
+            catalog.to_parquet(draft, index=False)
 
     def predictions(self, split: str, by: str = "") -> pd.DataFrame | None:
         """Predictions of one split: `id` and one column an output; None if there are none.
@@ -226,12 +227,12 @@ class RunDir:
             split: `val` or `test`, or another of `galaxyml.data.catalog.SPLITS`.
             by: `net` for the model's output before any stage, or the folder of other tables.
         """
-        path = self.path / "predictions" / by / f"{split}.parquet"
-        return pd.read_parquet(path) if path.is_file() else None
+        return pd.read_parquet(self._predictions(split, by)) if self.has_predictions(split, by) else None
 
     def write_predictions(self, split: str, predictions: pd.DataFrame, by: str = "") -> None:
         """Writes predictions; arguments as for `predictions`."""
-        self._parquet(f"predictions/{by}/{split}.parquet", predictions)
+        with atomic_write(self._predictions(split, by)) as draft:
+            predictions.to_parquet(draft, index=False)
 
     @contextmanager
     def predictions_writer(self, split: str, by: str = "") -> Iterator[TableWriter]:
@@ -241,7 +242,7 @@ class RunDir:
             Takes a table; all have the same columns.
         """
         waiting: list[pd.DataFrame] = []
-        with atomic_write(self.path / "predictions" / by / f"{split}.parquet") as draft, ExitStack() as stack:
+        with atomic_write(self._predictions(split, by)) as draft, ExitStack() as stack:
             file: pq.ParquetWriter | None = None
 
             def flush() -> None:
@@ -263,7 +264,7 @@ class RunDir:
 
     def has_predictions(self, split: str, by: str = "") -> bool:
         """Whether there are any; arguments as for `predictions`."""
-        return (self.path / "predictions" / by / f"{split}.parquet").is_file()
+        return self._predictions(split, by).is_file()
 
     def tables_of_predictions(self, split: str) -> list[str]:
         """Tables of predictions of a split: what `predictions` takes as `by`."""
@@ -274,9 +275,8 @@ class RunDir:
 
     def predictions_in_batches(self, split: str, by: str = "") -> Iterator[pd.DataFrame]:
         """Predictions, at most 50,000 rows at a time; arguments as for `predictions`."""
-        path = self.path / "predictions" / by / f"{split}.parquet"
-        if path.is_file():
-            with pq.ParquetFile(path) as file:
+        if self.has_predictions(split, by):
+            with pq.ParquetFile(self._predictions(split, by)) as file:
                 for batch in file.iter_batches(ROWS_AT_ONCE):
                     yield batch.to_pandas()
 
@@ -332,9 +332,7 @@ class RunDir:
     def table_rows(self, name: str) -> list[dict[str, Any]]:
         """The rows of a table for people; none if there is no such table."""
         path = self.path / "tables" / f"{name}.csv"
-        if not path.is_file():
-            return []
-        rows = pd.read_csv(path).to_dict("records")
+        rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
         return [{str(key): value for key, value in row.items()} for row in rows]
 
     def tables(self) -> list[Path]:
@@ -460,9 +458,8 @@ class RunDir:
         path = self.path / name
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
-    def _parquet(self, name: str, table: pd.DataFrame) -> None:
-        with atomic_write(self.path / name) as draft:
-            table.to_parquet(draft, index=False)
+    def _predictions(self, split: str, by: str) -> Path:
+        return self.path / "predictions" / by / f"{split}.parquet"
 
     def _there(self, name: str) -> Path:
         if not (self.path / name).is_file():

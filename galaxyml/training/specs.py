@@ -30,6 +30,12 @@ def plain(value: Any) -> Any:
     return getattr(value, "spec", None)
 
 
+def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a constructor as a checkpoint can hold them, from `locals()` at its beginning."""
+    named = {name: plain(value) for name, value in values.items() if name not in ("self", "__class__", "options")}
+    return named | {name: plain(value) for name, value in values.get("options", {}).items()}
+
+
 def own_weights(net: Any) -> Any:
     """The description of a net without the weights that it begins with, which a checkpoint replaces."""
     spec = plain(net) if not isinstance(net, nn.Module) else None

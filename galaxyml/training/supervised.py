@@ -20,7 +20,7 @@ from galaxyml.runs.errors import UserError
 from galaxyml.training.optimizers import optimization
 from galaxyml.training.phases import Tuning, enter, phases
 from galaxyml.training.prediction_module import PredictionModule
-from galaxyml.training.specs import ADAMW, COSINE, build, own_weights, plain
+from galaxyml.training.specs import ADAMW, COSINE, arguments, build, own_weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,21 +75,7 @@ class SupervisedModule(PredictionModule):
         size: int | None = None,
         **options: Any,
     ) -> None:
-        given = {
-            "net": own_weights(net),
-            "loss": loss,
-            "metrics": metrics,
-            "optimizer": optimizer,
-            "schedule": schedule,
-            "kind": kind,
-            "final": final,
-            "tune": tune,
-            "views": views,
-            "allow_double_weighting": allow_double_weighting,
-            "tuning": tuning,
-            "size": size,
-            **options,
-        }
+        given = arguments(locals()) | {"net": own_weights(net)}
         kind = build(kind)
         if kind is None and (loss is None or metrics is None):
             raise UserError("SupervisedModule: give loss and metrics, or kind, which has both; or use for_data(data).")
@@ -97,7 +83,7 @@ class SupervisedModule(PredictionModule):
         head = build(final) if final is not None else kind.head() if kind is not None else None
         options = {name: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v for name, v in options.items()}
         super().__init__(built, head, size=size, **options)
-        self.save_hyperparameters({name: plain(value) for name, value in given.items()}, logger=False)
+        self.save_hyperparameters(given, logger=False)
         self.kind = kind
         self.loss = kind.loss(build(loss)) if kind is not None else build(loss)
         self.metrics = build(metrics) if metrics is not None else kind.metrics()

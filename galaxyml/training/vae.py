@@ -17,12 +17,10 @@ from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
 from galaxyml.training.light_curve_predictions import encode_light_curves, reconstructed
 from galaxyml.training.optimizers import optimization
-from galaxyml.training.specs import COSINE, build, plain
+from galaxyml.training.specs import ADAMW, COSINE, arguments, build
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-ADAMW = {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 2e-3, "weight_decay": 0.01}
 
 SHOWN = 8  # light curves in a figure
 
@@ -57,7 +55,7 @@ class VAEModule(lightning.LightningModule):
     def __init__(
         self,
         net: nn.Module | Mapping[str, Any] | str = "light_curve_vae",
-        optimizer: Callable[..., Optimizer] | Mapping[str, Any] = ADAMW,
+        optimizer: Callable[..., Optimizer] | Mapping[str, Any] = ADAMW | {"lr": 2e-3},
         schedule: Callable[..., Any] | Mapping[str, Any] | None = COSINE,
         beta: float = 0.02,
         beta_warmup: float = 0.2,
@@ -67,20 +65,9 @@ class VAEModule(lightning.LightningModule):
         decoded: int | None = 96,
         outputs: int | None = None,
     ) -> None:
+        given = arguments(locals())
         super().__init__()
-        given = {
-            "net": net,
-            "optimizer": optimizer,
-            "schedule": schedule,
-            "beta": beta,
-            "beta_warmup": beta_warmup,
-            "capacity": capacity,
-            "reconstruction": reconstruction,
-            "classes": classes,
-            "decoded": decoded,
-            "outputs": outputs,
-        }
-        self.save_hyperparameters({name: plain(value) for name, value in given.items()}, logger=False)
+        self.save_hyperparameters(given, logger=False)
         net = net if isinstance(net, nn.Module) else build_model(net, outputs)
         if not isinstance(net, LightCurveVAE):
             raise UserError(
