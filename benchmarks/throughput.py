@@ -32,11 +32,11 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 import galaxyml.sweeps.finish  # noqa: F401 - registers what the configuration refers to
-from galaxyml.experiment import quiet
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.callbacks import EpochSeeds, History, StatusWriter
 from galaxyml.training.hardware import KERNELS, KernelSettings, keep_memory, wished_kernels
+from galaxyml.training.quiet import quiet
 from galaxyml.training.stopping import Stopping
 
 FIRST = 4  # batches of an epoch that are not timed, while processes that gather begin

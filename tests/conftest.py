@@ -230,7 +230,7 @@ def page_run(
 @pytest.fixture
 def apart(sky: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silences libraries as the command does, and keeps what pages keep away from the user's own cache."""
-    from galaxyml.experiment import quiet
+    from galaxyml.training.quiet import quiet
 
     quiet()
     monkeypatch.setenv("GALAXYML_CACHE", str(sky.parent / "cache"))

@@ -26,9 +26,9 @@ from galaxyml import (
     Surveys,
     VAEModule,
 )
-from galaxyml.experiment import quiet
 from galaxyml.runs.seeds import seed_all
 from galaxyml.training.callbacks import EpochSeeds
+from galaxyml.training.quiet import quiet
 
 SMALL: dict[str, Any] = {"size": 32, "batch_size": 16}
 

@@ -83,28 +83,27 @@ def tasks_of(chosen: Mapping[str, list[str]]) -> list[str]:
 
 def question(tasks: list[str]) -> list[str]:
     """Keys that decide what is learnt from a table of the user's own; none for tasks that have no such table."""
-    found = re.search(
-        rf"^{QUESTION}: \[(.*?)\]", text(path) if (path := choices("task").get(tasks[0])) else "", re.MULTILINE
-    )
-    return found.group(1).split(", ") if found else []
+    path = choices("task").get(tasks[0])
+    match = re.search(rf"^{QUESTION}: \[(.*?)\]", text(path), re.MULTILINE) if path else None
+    return match[1].split(", ") if match else []
 
 
 def _keys(path: Path) -> set[str]:
     """Keys and groups that a task brings besides the root's, and those of the root's that it refers to."""
     brought = dict(re.findall(r"^ *- /(\w+): (\S+)", text(path), re.MULTILINE))
-    asked = question([path.stem])  # a group in it may be chosen; of others a task has the one that it names
+    deciding = question([path.stem])  # a group in it may be chosen; of others a task has the one that it names
     followed = {
         group: choices(name) for name, group in re.findall(r"^ *- /(\w+): \$\{(\w+)\}", text(path), re.MULTILINE)
     }
-    parts = [
-        part
+    merged = [
+        file
         for group, choice in brought.items()
-        for name, part in choices(group).items()
-        if (name == choice or (group in asked and name in followed.get(group, (name,))))
-        and "@package _global_" in text(part)
+        for name, file in choices(group).items()
+        if (name == choice or (group in deciding and name in followed.get(group, (name,))))
+        and "@package _global_" in text(file)
     ]
     wiring = [file for group in WIRING for file in _with_defaults(group, brought.get(group))]
-    files = (path, *parts, *wiring)
+    files = (path, *merged, *wiring)
     own = set().union(*map(_own_keys, files)) - {*root_defaults(), *root_keys()}
     return own.union(*map(_referred, files))
 

@@ -15,11 +15,11 @@ EXAMPLES = """\
   galaxyml task=surveys train=[sdss,decals12] test=[ukidss] tune=[head,all] name=mixed
       votes of two surveys, judged on a third that is never trained on; DINOv2, its head first
   galaxyml task=plasticc leave_out=[6,53,95] data_dir=data name=rare
-      light curves unlike the known classes, a ranked list; three known classes have to be found
+      light curves unlike the known classes, a ranked list; three known classes are left out, to be ranked high
   galaxyml task=images data_dir=mine labels=labels.csv model=resnet50 name=mine
       images and a table of your own (id, path, and what is to be predicted: a class, or numbers)
   galaxyml task=galaxyzoo model=tiny hparams=supervised hydra.sweeper.n_trials=20 name=search -m
-      a search by Optuna (galaxyml[optuna]) for the best learning rate and the like; best.yaml has what it found
+      a search by Optuna (galaxyml[optuna]) for the best learning rate and the like; the best values go to best.yaml
   galaxyml task=galaxyzoo data_dir=~/data name=mine fold=0 epochs=50 optim.lr=3e-4
       real files in ~/data/galaxyzoo; the same command carries on where it was stopped"""
 SHOWN = {"${now:%Y-%m-%d_%H-%M-%S}": "the time", "${oc.env:GALAXYML_CACHE,'~/.cache/galaxyml'}": "~/.cache/…"}

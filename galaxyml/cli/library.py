@@ -64,7 +64,7 @@ def run(overrides: str | Sequence[str] = ()) -> Run:
             folder is called by the time.
 
     Raises:
-        UserError: If they cannot be used, or a run fails; what is finished is kept.
+        UserError: If they cannot be used, or a run fails; what is finished stays.
         Stop: If a signal ended it.
     """
     words = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
@@ -79,8 +79,8 @@ def run(overrides: str | Sequence[str] = ()) -> Run:
         train(words)
     except SystemExit as ending:
         if ending.code:
-            told = ending.code if isinstance(ending.code, str) else "a run has failed; the reason is printed above"
-            raise UserError(told.removeprefix("error: ")) from None
+            reason = ending.code if isinstance(ending.code, str) else "a run has failed; the reason is printed above"
+            raise UserError(reason.removeprefix("error: ")) from None
     finally:
         if before is None:
             del os.environ[COMMAND]

@@ -157,7 +157,7 @@ def _quote(text: str) -> str:
     """Text between quotation marks; Hydra reads backslashes before one of these alone."""
     if "${" in text:
         raise UserError(f"'{text}' holds ${{, which stands for a reference in a configuration. Call it something else.")
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
+    return "'" + re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), text) + "'"
 
 
 def _parsed(value: str) -> "Parsed | None":

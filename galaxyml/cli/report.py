@@ -10,7 +10,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="galaxyml report",
         description="Writes report.md and report.html of each folder again, of a sweep also sweep.csv; runs that are "
-        "not finished are said to be so.",
+        "not finished are marked so.",
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folder of a run or of a sweep")
     given = parser.parse_args(arguments)

@@ -18,7 +18,7 @@ def train(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: If they cannot be used.
-        SystemExit: If a run fails, after it was told why.
+        SystemExit: If a run fails, after the reason was printed.
         Stop: If a signal ended it.
     """
     _check_processes()
@@ -39,11 +39,8 @@ def train(arguments: Sequence[str]) -> None:
     from galaxyml.sweeps.serial import job
 
     sweeps.register()
-    full, argv = (
-        os.environ.get("HYDRA_FULL_ERROR", "0"),
-        sys.argv,
-    )  # 1 is the wish of a person to see all of a traceback
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, where they are told
+    full, argv = os.environ.get("HYDRA_FULL_ERROR", "0"), sys.argv  # 1: the user wants to see tracebacks
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to this function
     sys.argv = [argv[0], *prepared]  # where Hydra reads its arguments
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
@@ -61,14 +58,13 @@ def _check_processes() -> None:
     Raises:
         UserError: If torchrun or srun has started several.
     """
-    found = os.environ
-    if "TORCHELASTIC_RUN_ID" in found and found.get("WORLD_SIZE", "1") != "1":
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
         program = "torchrun … -m"
-    elif found.get("SLURM_STEP_NUM_TASKS", "1") != "1":
+    elif os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
         program = "srun … python -m"
     else:
         return
     raise UserError(
-        "this command is one process, which starts others by itself where trainer=ddp asks for them. Several start the "
+        "This command is one process, which starts others by itself where trainer=ddp asks for them. Several start the "
         f"job of one run: {program} galaxyml job FOLDER, with a run's folder, which this command makes."
     )

@@ -182,7 +182,7 @@ class CatalogData(lightning.LightningDataModule):
         counts = {split: int((self.catalog["split"] == split).sum()) for split in SPLITS}
         files = {"source": self.source.name, "folder": str(self.source.path.resolve()), "things": self.noun}
         steps = [asdict(step) for step in self.steps]
-        told = {"steps": steps, "notes": self.notes, "made": list(self.artifacts)}
+        told = {"steps": steps, "notes": self.notes, "artifacts": list(self.artifacts)}
         return {**files, "sha256": self.digests(), "objects": counts, **told}
 
     def limited(self, catalog: pd.DataFrame) -> pd.DataFrame:

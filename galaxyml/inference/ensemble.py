@@ -66,8 +66,8 @@ def ensemble(folders: Sequence[Path], out: Path, weights: str = "uniform") -> No
 
     import galaxyml.sweeps.finish as sweep
     from galaxyml.evaluation import joined
-    from galaxyml.experiment import quiet
     from galaxyml.runs.run_dir import RunDir
+    from galaxyml.training.quiet import quiet
 
     quiet()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

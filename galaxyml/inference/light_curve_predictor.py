@@ -11,7 +11,6 @@ from hydra.utils import instantiate
 
 from galaxyml.data.light_curves.data_module import CurveData
 from galaxyml.evaluation.joined import mean_table
-from galaxyml.experiment import load_run
 from galaxyml.inference.predictor import Predictor
 from galaxyml.kinds import of_run
 from galaxyml.kinds.anomalies.detect import Detect, Learnt
@@ -19,7 +18,7 @@ from galaxyml.kinds.anomalies.rank import in_order
 from galaxyml.runs.errors import UserError, shorten
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.hardware import trainer
-from galaxyml.training.light_curve_predictions import told_parts
+from galaxyml.training.light_curve_predictions import encoded_tables
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class LightCurvePredictor(Predictor):
         self.members: list[LightCurveMember] = []
         for member in run.nets():
             detect = next(stage for stage in of_run(member).stages() if isinstance(stage, Detect))
-            self.members.append(LightCurveMember(member, load_run(member), detect.learn(member)))
+            self.members.append(LightCurveMember(member, load_module(member), detect.learn(member)))
         self.threshold: float | None = run.fitted_values("threshold")["score"]
         self.trainer: lightning.Trainer = trainer(
             description["accelerator"],
@@ -120,9 +119,23 @@ class LightCurvePredictor(Predictor):
         scores: list[pd.DataFrame] = []
         reasons: list[pd.DataFrame] = []
         for member in self.members:
-            parts = told_parts(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
+            parts = encoded_tables(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
             judged = [member.detectors.judge(part) for part in parts]
             scores.append(pd.concat([part for part, _ in judged], ignore_index=True))
             reasons.append(pd.concat([part for _, part in judged], ignore_index=True))
         names = data.catalog.set_index("id")["name"]
         return in_order(mean_table(scores), reasons[0], self.threshold, names)
+
+
+def load_module(run: RunDir) -> Any:
+    """The module of a fitted run, with the weights that it predicts with.
+
+    Raises:
+        UserError: If the folder is no run's, or the run is not fitted.
+    """
+    config = run.config
+    if not run.fitted.is_file():
+        raise UserError(f"{run.path} has no fitted net: the run is not finished. The same command carries on with it.")
+    module = instantiate(config.module, _recursive_=False)
+    module.load_state_dict(run.weights(config.predict_with))
+    return module.eval()

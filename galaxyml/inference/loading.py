@@ -17,7 +17,7 @@ from galaxyml.training.hardware import keep_memory
 
 def load_predictor(path: Path) -> Predictor:
     """See `galaxyml.inference.load`."""
-    from galaxyml.experiment import quiet
+    from galaxyml.training.quiet import quiet
 
     quiet()
     keep_memory()

@@ -136,7 +136,7 @@ class Kind(ABC):
 
     def prediction_writer(self, run: RunDir) -> BasePredictionWriter:
         """What keeps a model's predictions in the folder of its run."""
-        return PredictionTables(run)
+        return PredictionTables(run, self.outputs)
 
     @abstractmethod
     def stages(self) -> list[Stage]:

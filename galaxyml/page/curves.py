@@ -169,7 +169,7 @@ class Curves:
 
     def _plane(self) -> Plane:
         ids, latents = [], []
-        for table in self.predictor.members[0].run.predictions_in_parts(self.split, by="told"):
+        for table in self.predictor.members[0].run.predictions_in_batches(self.split, by="encoded"):
             ids.append(table["id"].to_numpy())
             latents.append(seen(table, ["latent"]))
         every, rows = np.concatenate(latents), np.concatenate(ids)

@@ -1,11 +1,11 @@
-"""What goes wrong on the user's side, said in one message."""
+"""Errors that the user can put right, each in one message."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 
 class UserError(ValueError):
-    """Something that the user can put right: the message names what was found, what is allowed and what to do next."""
+    """An error that the user can put right: the message names the value, what is allowed and what to do next."""
 
 
 class DataError(UserError):
@@ -13,7 +13,7 @@ class DataError(UserError):
 
 
 def diverged(path: object) -> UserError:
-    """The error of a run whose net says NaN or infinity."""
+    """The error of a run whose model outputs NaN or infinity."""
     return UserError(
         f"{path}: the net's predictions are not finite, so training has diverged. "
         "Lower optim.lr or set trainer.gradient_clip_val=1, under another name=…."
@@ -21,7 +21,7 @@ def diverged(path: object) -> UserError:
 
 
 def shorten(items: Sequence[object], separator: str = ", ", shown: int = 5) -> str:
-    """The first few of many, as part of a message.
+    """The first few of many, for a message.
 
     >>> shorten([1, 2, 3], shown=2)
     '1, 2 and 1 more'
@@ -51,12 +51,12 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 def config_error(error: Exception) -> str:
-    """What Hydra says of a command that it cannot read, in one line, with near names for a key that does not exist."""
+    """Hydra's error about a command in one line, with near names for a key that does not exist."""
     key, siblings = (getattr(error.__cause__, name, None) for name in ("full_key", "parent_node"))
     if "Could not override" not in str(error) or not key:
         return " ".join(f"{error} {error.__cause__ or ''}".split())
     names = [str(name) for name in (siblings if isinstance(siblings, Mapping) else ()) if not str(name).startswith("_")]
     above, _, last = key.rpartition(".")
     if not names:
-        return f"There is no key '{key}'. '{above}' is a value without parts."
+        return f"There is no key '{key}'. '{above}' is a value without keys."
     return f"There is no key '{key}'. {did_you_mean(last, names)} A new one takes a +: +{key}=…"

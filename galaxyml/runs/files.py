@@ -47,7 +47,7 @@ def atomic_write(
     """Gives a path to write to; what was written takes the name `path` when the block ends well, and goes otherwise.
 
     Args:
-        path: Final file or folder. A file is replaced; a folder that another process has put there meanwhile is kept.
+        path: Final file or folder. A file is replaced; a folder that another process has put there meanwhile stays.
             In a folder that is `read_only` nothing appears.
         advice: What the user can do if it cannot be written.
 
@@ -84,7 +84,7 @@ def unwritable(path: Path, error: OSError, advice: str) -> DataError:
 
     Args:
         path: The file.
-        error: What the system said.
+        error: Of the system.
         advice: What the user can do.
 
     Raises:
@@ -140,10 +140,10 @@ def write_json(path: Path, content: Any) -> None:
 
 def digest(parts: Iterable[object]) -> str:
     """A short name for a list of values: the first 16 hexadecimal digits of the SHA-256 of their text."""
-    found = hashlib.sha256()
-    for part in parts:
-        found.update(f"{part}\0".encode())
-    return found.hexdigest()[:16]
+    state = hashlib.sha256()
+    for value in parts:
+        state.update(f"{value}\0".encode())
+    return state.hexdigest()[:16]
 
 
 def file_digest(path: Path) -> str:
@@ -153,19 +153,19 @@ def file_digest(path: Path) -> str:
 
 
 def known_digest(path: Path, cache: Path) -> str:
-    """SHA-256 of a file's content, kept from the last time where its size and time of change are still the same.
+    """SHA-256 of a file's content, cached for as long as its size and time of change stay the same.
 
     Args:
         path: The file.
-        cache: Folder where digests of large files are kept.
+        cache: Folder of cached digests.
     """
     stat = path.stat()
     if stat.st_size < 1e8:
         return file_digest(path)
-    kept = cache / "digests" / digest([path.resolve(), stat.st_size, stat.st_mtime_ns])
-    if not kept.is_file():
-        write_text(kept, file_digest(path))
-    return kept.read_text(encoding="utf-8")
+    cached = cache / "digests" / digest([path.resolve(), stat.st_size, stat.st_mtime_ns])
+    if not cached.is_file():
+        write_text(cached, file_digest(path))
+    return cached.read_text(encoding="utf-8")
 
 
 def free_space(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""How long work shows itself: a bar in a terminal, a plain line now and then elsewhere; nothing with `-q`."""
+"""Progress of long work: a bar in a terminal, a plain line now and then elsewhere; nothing with `-q`."""
 
 import os
 import sys
@@ -14,22 +14,22 @@ if TYPE_CHECKING:  # rich takes a tenth of a second to import, which help and ty
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 15.0
-CONSOLE = "GALAXYML_CONSOLE"  # environment variable with the lowest level that is told, of `logging`: INFO or WARNING
+CONSOLE = "GALAXYML_CONSOLE"  # environment variable with the lowest level of `logging` that is printed: INFO or WARNING
 _tracked = ContextVar("tracked", default=False)  # whether a bar over the whole of the work is shown already
 
 
 def quiet() -> bool:
-    """Whether only what goes wrong is to be told, and where the report is."""
+    """Whether only errors, and where the report is, are printed."""
     return os.environ.get(CONSOLE, "INFO") not in ("INFO", "DEBUG")
 
 
 def live() -> bool:
-    """Whether something may be drawn that changes: there is a terminal, and somebody who wants to see it."""
+    """Whether bars are drawn: there is a terminal, and `-q` was not given."""
     return sys.stdout.isatty() and not quiet()
 
 
 def say(text: str) -> None:
-    """Prints a line, unless all is to be quiet."""
+    """Prints a line, unless `-q` was given."""
     if not quiet():
         print(text, flush=True)
 
@@ -48,7 +48,7 @@ def rate(speed: float | None, unit: str = "") -> str:
 def bar(of_bytes: bool = False) -> "Progress":
     """A progress bar as all of galaxyml shows it.
 
-    Nothing is drawn where the output is no terminal, nor for a part of what `track` shows already.
+    Nothing is drawn where the output is no terminal, nor within what `track` shows already.
 
     Args:
         of_bytes: Whether bytes are counted; otherwise a task has a field `note`, and may have a `unit`.
@@ -108,7 +108,7 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
 def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Callable[[int], None]]:
     """Shows how many bytes of a file are done, how fast, and how long the rest takes.
 
-    Nothing is shown for a part of what `track` shows already.
+    Nothing is shown within what `track` shows already.
 
     Args:
         description: What is done, such as `images_gz2.zip`.
@@ -134,7 +134,7 @@ def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Ca
 def _shown(
     description: str, total: int | None, line: Callable[[int, float], str], start: int = 0, of_bytes: bool = False
 ) -> Iterator[Callable[[int], None]]:
-    """Shows a bar, or where none can be drawn a line now and then, made from how many are done and how many a second.
+    """Shows a bar, or where none can be drawn a line now and then, with how many are done and how many a second.
 
     Yields:
         Takes how many are done now.

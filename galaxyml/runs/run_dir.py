@@ -1,4 +1,4 @@
-"""A run's folder: every file in it is read and written here and nowhere else."""
+"""A run's folder, every file of which this module reads and writes."""
 
 import json
 import os
@@ -30,7 +30,7 @@ PLACES = ("name", "group", "search", "data_dir", "cache_dir", "logger", "data.wo
 WEIGHTS = "weights.safetensors"  # of a bundle; a run has checkpoints
 NAMED = {"val": "validation", "test": "test", "survey": "survey"}  # splits in sentences
 CAPTION = "Description"  # the word that PNG has for it
-PART = 50_000  # rows of a table that are held at a time
+ROWS_AT_ONCE = 50_000  # of a table that is read or written batch by batch
 TableWriter = Callable[[pd.DataFrame], None]
 STATES = ("waiting", "preparing", "training", "predicting", "finished", "failed", "stopped", "pruned")
 # Of the trainer. The last four are how the same is computed, which differs in the last bits.
@@ -75,16 +75,16 @@ class RunDir:
         path = self.path / "provenance.json"
         return self.provenance()["group"] if path.is_file() else str(self.config.get("group") or "")
 
-    # --- what was asked for
+    # --- configuration
 
     @property
     def started(self) -> bool:
-        """Whether a run has ever begun here."""
+        """Whether there is the configuration of a run."""
         return self._config_file.is_file()
 
     @property
     def has_progress(self) -> bool:
-        """Whether there is anything here that another configuration would spoil."""
+        """Whether there are checkpoints or results, which another configuration would spoil."""
         begun = self.last_checkpoint is not None or any(self.path.glob("phases/*/checkpoints/last.ckpt"))
         return self.started and (self.finished or begun)
 
@@ -103,10 +103,10 @@ class RunDir:
         return loaded
 
     def start(self, config: DictConfig, overrides: list[str]) -> None:
-        """Keeps the configuration; on carrying on, makes sure that it computes the same, wherever that may be now.
+        """Writes the configuration; of a run that has progress, only if it computes the same.
 
         Raises:
-            UserError: If it does not; the message names the keys that differ, and nothing is changed.
+            UserError: If it does not; the message names the keys that differ, and no file is changed.
         """
         if self.has_progress:
             check_same(self, config)
@@ -114,14 +114,14 @@ class RunDir:
         write_text(self._config_file, OmegaConf.to_yaml(config))
 
     def copy_config(self, runs: Sequence["RunDir"]) -> None:
-        """Takes over the configuration of runs that are joined here, and the tables that they were made from alike."""
+        """Copies the configuration of runs that are joined, and the tables that all of them were made from."""
         write_text(self._config_file, OmegaConf.to_yaml(runs[0].config))
-        for name in runs[0].provenance()["data"].get("made", []):
+        for name in runs[0].provenance()["data"].get("artifacts", []):
             self.write_table(name, pd.read_csv(runs[0].path / "tables" / f"{name}.csv", dtype=str))
 
     @property
     def overrides(self) -> list[str]:
-        """What the user changed of the configuration, such as `optim.lr=0.001`; [] where it was not kept."""
+        """What the user changed of the configuration, such as `optim.lr=0.001`."""
         path = self.path / ".hydra" / "overrides.yaml"
         return yaml.safe_load(path.read_text(encoding="utf-8")) or [] if path.is_file() else []
 
@@ -129,15 +129,14 @@ class RunDir:
     def _config_file(self) -> Path:
         return self.path / ".hydra" / "config.yaml"
 
-    # --- how far it is
+    # --- progress
 
     def status(self) -> dict[str, Any]:
         """How far the run is: `state` (one of `STATES`) and what `update_status` was given; {} if never begun."""
-        path = self.path / "status.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return self._json_or_empty("status.json")
 
     def update_status(self, **changes: Any) -> None:
-        """Keeps how far the run is, for whoever looks on.
+        """Updates `status.json`, for whoever looks on.
 
         Args:
             **changes: `state`; `phase` and `phases` (names), `epoch` (finished ones) and `epochs` of it; `monitor` (a
@@ -148,39 +147,35 @@ class RunDir:
 
     def jobs(self) -> dict[str, PlannedJob]:
         """The runs that a sweep consists of, whether they have begun or not, by the names of their folders."""
-        path = self.path / "jobs.json"
-        jobs = json.loads(path.read_text(encoding="utf-8"))["jobs"] if path.is_file() else {}
+        jobs = self._json_or_empty("jobs.json").get("jobs", {})
         return {name: PlannedJob(**job) for name, job in jobs.items()}
 
     def plan(self, jobs: dict[str, PlannedJob]) -> None:
-        """Adds runs to those that a sweep consists of; see `jobs`. What is known of one that has begun stays."""
-        known = self.jobs()
+        """Adds runs to those that a sweep consists of; see `jobs`. Those that have progress stay as they are."""
+        planned = self.jobs()
         new = {
-            name: job for name, job in jobs.items() if name not in known or not RunDir(self.path / name).has_progress
+            name: job for name, job in jobs.items() if name not in planned or not RunDir(self.path / name).has_progress
         }
         if new:
-            content = {name: asdict(job) for name, job in {**known, **new}.items()}
+            content = {name: asdict(job) for name, job in {**planned, **new}.items()}
             write_json(self.path / "jobs.json", {"jobs": content})
 
     def logger_run_id(self, service: str) -> str | None:
-        """What a service that keeps logs, such as `wandb`, calls the run; None if it does not know it."""
-        path = self.path / "loggers.json"
-        return json.loads(path.read_text(encoding="utf-8")).get(service) if path.is_file() else None
+        """Id of the run in a logging service, such as `wandb`; None if it has none."""
+        return self._json_or_empty("loggers.json").get(service)
 
-    def make_known(self, service: str, name: str) -> None:
-        """Keeps what a service calls the run; see `logger_run_id`."""
-        path = self.path / "loggers.json"
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        write_json(path, {**known, service: name})
+    def write_logger_run_id(self, service: str, run_id: str) -> None:
+        """Writes the id of the run in a logging service."""
+        write_json(self.path / "loggers.json", {**self._json_or_empty("loggers.json"), service: run_id})
 
-    # --- what is known about its making
+    # --- provenance
 
     def provenance(self) -> dict[str, Any]:
         """Seed, versions, commit, device, fold and group, and the data's folder, digests and notes."""
         return self._json("provenance.json")
 
     def write_provenance(self, seed: int, device: str, data: dict[str, Any], joined: Sequence["RunDir"] = ()) -> None:
-        """Keeps what is needed to repeat the run; of a sweep also which runs were joined.
+        """Writes what is needed to repeat the run; of a sweep also which runs were joined.
 
         Raises:
             UserError: If the run was begun on tables that have changed since.
@@ -196,17 +191,13 @@ class RunDir:
         write_json(self.path / "provenance.json", content)
 
     def write_hardware(self, phase: str, record: dict[str, Any]) -> None:
-        """Keeps with the provenance the device, precision and kernels of a phase of the fit."""
+        """Adds device, precision and kernels of a phase of the fit to the provenance."""
         content = self.provenance()
         content["hardware"] = {**content.get("hardware", {}), phase: record}
         write_json(self.path / "provenance.json", content)
 
     def check_data(self, source: str, digests: dict[str, str]) -> None:
-        """Makes sure that the run was made from the same tables.
-
-        Raises:
-            UserError: If it was not.
-        """
+        """Raises UserError if the run was made from other tables."""
         before = self.provenance()["data"]
         names = {**before["sha256"], **digests}
         changed = sorted(name for name in names if before["sha256"].get(name) != digests.get(name))
@@ -218,39 +209,40 @@ class RunDir:
                 "Choose another name=…, or delete the folder to start anew."
             )
 
-    # --- its tables
+    # --- tables
 
     def catalog(self) -> pd.DataFrame:
         """One row an object: `id`, `image`, `split`, `fold` and the targets."""
         return pd.read_parquet(self._there("catalog.parquet"))
 
     def write_catalog(self, catalog: pd.DataFrame) -> None:
-        """Keeps the split, by object id."""
-        self._parquet("catalog.parquet", catalog)
+        """Writes the catalog."""
+        with atomic_write(self.path / "catalog.parquet") as draft:
+            catalog.to_parquet(draft, index=False)
 
     def predictions(self, split: str, by: str = "") -> pd.DataFrame | None:
         """Predictions of one split: `id` and one column an output; None if there are none.
 
         Args:
             split: `val` or `test`, or another of `galaxyml.data.catalog.SPLITS`.
-            by: `net` for what the net itself said, before any stage; the folder of other tables that a task keeps.
+            by: `net` for the model's output before any stage, or the folder of other tables.
         """
-        path = self.path / "predictions" / by / f"{split}.parquet"
-        return pd.read_parquet(path) if path.is_file() else None
+        return pd.read_parquet(self._predictions(split, by)) if self.has_predictions(split, by) else None
 
     def write_predictions(self, split: str, predictions: pd.DataFrame, by: str = "") -> None:
-        """Keeps predictions; arguments as for `predictions`."""
-        self._parquet(f"predictions/{by}/{split}.parquet", predictions)
+        """Writes predictions; arguments as for `predictions`."""
+        with atomic_write(self._predictions(split, by)) as draft:
+            predictions.to_parquet(draft, index=False)
 
     @contextmanager
     def predictions_writer(self, split: str, by: str = "") -> Iterator[TableWriter]:
-        """Keeps predictions that come part by part, whole or not at all; arguments as for `predictions`.
+        """Writes predictions table by table, whole or not at all; arguments as for `predictions`.
 
         Yields:
             Takes a table; all have the same columns.
         """
         waiting: list[pd.DataFrame] = []
-        with atomic_write(self.path / "predictions" / by / f"{split}.parquet") as draft, ExitStack() as stack:
+        with atomic_write(self._predictions(split, by)) as draft, ExitStack() as stack:
             file: pq.ParquetWriter | None = None
 
             def flush() -> None:
@@ -263,7 +255,7 @@ class RunDir:
 
             def write(table: pd.DataFrame) -> None:
                 waiting.append(table)
-                if sum(len(part) for part in waiting) >= PART:
+                if sum(map(len, waiting)) >= ROWS_AT_ONCE:
                     flush()
 
             yield write
@@ -272,21 +264,20 @@ class RunDir:
 
     def has_predictions(self, split: str, by: str = "") -> bool:
         """Whether there are any; arguments as for `predictions`."""
-        return (self.path / "predictions" / by / f"{split}.parquet").is_file()
+        return self._predictions(split, by).is_file()
 
     def tables_of_predictions(self, split: str) -> list[str]:
-        """Which tables of predictions of a split there are: what `predictions` takes as `by`."""
+        """Tables of predictions of a split: what `predictions` takes as `by`."""
         folder = self.path / "predictions"
         return sorted(
             path.parent.relative_to(folder).as_posix().removeprefix(".") for path in folder.rglob(f"{split}.parquet")
         )
 
-    def predictions_in_parts(self, split: str, by: str = "") -> Iterator[pd.DataFrame]:
-        """Predictions, at most 50,000 rows at a time; none if there are none. Arguments as for `predictions`."""
-        path = self.path / "predictions" / by / f"{split}.parquet"
-        if path.is_file():
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(PART):
+    def predictions_in_batches(self, split: str, by: str = "") -> Iterator[pd.DataFrame]:
+        """Predictions, at most 50,000 rows at a time; arguments as for `predictions`."""
+        if self.has_predictions(split, by):
+            with pq.ParquetFile(self._predictions(split, by)) as file:
+                for batch in file.iter_batches(ROWS_AT_ONCE):
                     yield batch.to_pandas()
 
     def history(self) -> pd.DataFrame | None:
@@ -295,12 +286,12 @@ class RunDir:
         return pd.read_csv(path) if path.is_file() else None
 
     def histories(self) -> dict[str, pd.DataFrame]:
-        """The history of each net, by a name of it."""
+        """The history of each model, by its name."""
         named = {f"{net.path.parent.name}/{net.name}" if self.is_ensemble else net.name: net for net in self.nets()}
         return {name: history for name, net in named.items() if (history := net.history()) is not None}
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
-        """Keeps what was logged so far."""
+        """Writes one row an epoch."""
         with atomic_write(self.path / "history.csv") as draft:
             pd.DataFrame(rows).to_csv(draft, index=False)
 
@@ -309,11 +300,11 @@ class RunDir:
         return self._json("metrics.json")
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Marks the run as finished."""
+        """Writes the metrics, which marks the run as finished."""
         write_json(self.path / "metrics.json", metrics)
 
     def reached(self, metrics: Mapping[str, Any], monitor: str, mode: str, which: str) -> float | None:
-        """What a run is judged by: a stage's metric, or else what was logged of the epoch that predicts.
+        """The monitored metric of a run: a stage's, or else what was logged of the epoch that predicts.
 
         Args:
             metrics: Those of its stages.
@@ -334,34 +325,32 @@ class RunDir:
         return float(logged.min() if mode == "min" else logged.max())
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """Keeps a table for people, `tables/<name>.csv`."""
+        """Writes a table for people, `tables/<name>.csv`."""
         with atomic_write(self.path / "tables" / f"{name}.csv") as draft:
             table.to_csv(draft, index=False)
 
     def table_rows(self, name: str) -> list[dict[str, Any]]:
         """The rows of a table for people; none if there is no such table."""
         path = self.path / "tables" / f"{name}.csv"
-        if not path.is_file():
-            return []
-        rows = pd.read_csv(path).to_dict("records")
+        rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
         return [{str(key): value for key, value in row.items()} for row in rows]
 
     def tables(self) -> list[Path]:
         """All tables for people, in the order of their names."""
         return sorted((self.path / "tables").glob("*.csv"))
 
-    # --- what its stages have learnt, for other pictures
+    # --- what stages have fitted, for other images
 
     def fitted_values(self, name: str) -> dict[str, Any]:
-        """Numbers that a stage has learnt from the validation split, such as `calibration`."""
+        """Numbers that a stage has fitted to the validation split, such as `calibration`."""
         return self._json(f"fitted/{name}.json")
 
     def write_fitted(self, name: str, content: dict[str, Any]) -> None:
-        """Keeps what a stage has learnt."""
+        """Writes what a stage has fitted."""
         write_json(self.path / "fitted" / f"{name}.json", content)
 
     def arrays(self, name: str) -> dict[str, np.ndarray] | None:
-        """Arrays that were learnt, such as `familiar`; None if there are none."""
+        """Arrays that were fitted, such as `familiar`; None if there are none."""
         path = self.path / "fitted" / f"{name}.npz"
         if not path.is_file():
             return None
@@ -369,7 +358,7 @@ class RunDir:
             return dict(file)
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
-        """Keeps arrays that were learnt."""
+        """Writes arrays that were fitted."""
         with atomic_write(self.path / "fitted" / f"{name}.npz") as draft:
             np.savez(draft, allow_pickle=False, **arrays)
 
@@ -396,7 +385,7 @@ class RunDir:
         return sorted((self.path / "figures").glob("*.png"))
 
     def write_figure(self, name: str, figure: "Figure", caption: str) -> None:
-        """Keeps a figure as PNG under its name, with a sentence or two of what is seen inside the file.
+        """Writes a figure as PNG under its name, with a caption of a sentence or two inside the file.
 
         What a link cannot hold is replaced in the name.
         """
@@ -404,7 +393,7 @@ class RunDir:
             figure.savefig(draft, dpi=110, bbox_inches="tight", metadata={CAPTION: caption})
 
     def source(self, name: str) -> Path:
-        """A file that the run was made from: a table, or an image."""
+        """A file of the data: a table, or an image."""
         return Path(self.provenance()["data"]["folder"]) / name
 
     def weights(self, which: str) -> "dict[str, Tensor]":
@@ -421,20 +410,20 @@ class RunDir:
         path = self.checkpoints / f"{which}.ckpt"
         if not path.is_file():
             raise UserError(
-                f"{path} is not there: the run's weights were deleted, or only a part of its folder was copied."
+                f"{path} is not there: the run's weights were deleted, or its folder was copied without them."
             )
         return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
 
     def phase(self, name: str) -> "RunDir":
-        """Folder of what a fit keeps in a phase that another one follows: checkpoints, history and curves."""
+        """Folder of a phase that another one follows: checkpoints, history and curves."""
         return RunDir(self.path / "phases" / name)
 
     def members(self) -> list["RunDir"]:
-        """The runs that were joined here; none for a run by itself."""
+        """The runs that were joined; none for a run by itself."""
         return [RunDir(self.path / name) for name in self.provenance()["joined"]]
 
     def nets(self) -> list["RunDir"]:
-        """The runs whose nets speak here: those that were joined, or the run itself.
+        """The runs whose models predict: those that were joined, or the run itself.
 
         Raises:
             UserError: If one of them is not there any more.
@@ -448,13 +437,13 @@ class RunDir:
         return members or [self]
 
     def shares(self) -> list[float]:
-        """How much each of the nets counts, summing to 1."""
+        """Weight of each of the models, summing to 1."""
         count = len(self.nets())
         return self._json("fitted/shares.json")["nets"] if self.is_ensemble else [1 / count] * count
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether models, not only folds, were joined here."""
+        """Whether models, not only folds, were joined."""
         return (self.path / "fitted" / "shares.json").is_file()
 
     def children(self) -> list["RunDir"]:
@@ -465,9 +454,12 @@ class RunDir:
     def _json(self, name: str) -> dict[str, Any]:
         return json.loads(self._there(name).read_text(encoding="utf-8"))
 
-    def _parquet(self, name: str, table: pd.DataFrame) -> None:
-        with atomic_write(self.path / name) as draft:
-            table.to_parquet(draft, index=False)
+    def _json_or_empty(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def _predictions(self, split: str, by: str) -> Path:
+        return self.path / "predictions" / by / f"{split}.parquet"
 
     def _there(self, name: str) -> Path:
         if not (self.path / name).is_file():
@@ -476,7 +468,7 @@ class RunDir:
 
 
 def caption(figure: Path) -> str:
-    """What is seen in a figure that `RunDir.write_figure` has written; '' of another."""
+    """The caption of a figure that `RunDir.write_figure` has written; '' of another."""
     with Image.open(figure) as opened:
         return str(getattr(opened, "text", {}).get(CAPTION, ""))
 
@@ -485,7 +477,7 @@ def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -
     """Makes sure that a run was made with the same configuration.
 
     Args:
-        run: A run that is worth keeping.
+        run: A run that has progress.
         config: The configuration to compare with.
         besides: More keys that may differ, such as `fold`.
 
@@ -513,14 +505,12 @@ def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -
 
 def flat(config: DictConfig) -> dict[str, Any]:
     """Every value of a configuration under its dotted key, interpolations left as they are."""
-    found: dict[str, Any] = {}
+    return dict(_items("", OmegaConf.to_container(config, resolve=False)))
 
-    def visit(key: str, value: Any) -> None:
-        if isinstance(value, dict) and value:
-            for name, part in value.items():
-                visit(f"{key}.{name}" if key else str(name), part)
-        else:
-            found[key] = value
 
-    visit("", OmegaConf.to_container(config, resolve=False))
-    return found
+def _items(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, below in value.items():
+            yield from _items(f"{key}.{name}" if key else str(name), below)
+    else:
+        yield key, value

@@ -1,4 +1,4 @@
-"""Random numbers that depend on the seed and the purpose alone, so that a part can change without the others."""
+"""Random numbers that depend on the seed and the purpose alone, so that one purpose can change without the others."""
 
 import hashlib
 import random
@@ -23,7 +23,7 @@ def generator(seed: int, *purpose: object) -> torch.Generator:
 
 def seed_all(seed: int, *purpose: object) -> None:
     """Starts the global random numbers of Python, NumPy and torch (all devices) anew."""
-    found = derive(seed, *purpose)
-    random.seed(found)
-    np.random.seed(found)  # noqa: NPY002 - libraries draw from the global one
-    torch.manual_seed(found)
+    number = derive(seed, *purpose)
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002 - libraries draw from the global one
+    torch.manual_seed(number)

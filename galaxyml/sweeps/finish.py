@@ -125,8 +125,8 @@ def report(sweep: "RunDir") -> Path:
     Raises:
         UserError: If the runs cannot be joined.
     """
-    from galaxyml.experiment import quiet
     from galaxyml.reports import sweep_report, sweep_table
+    from galaxyml.training.quiet import quiet
 
     quiet()
     jobs = sweep_table.jobs(sweep)

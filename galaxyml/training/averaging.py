@@ -5,7 +5,8 @@ from typing import Any
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch import callbacks
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -26,7 +27,7 @@ def warmed_up(decay: float, updates: int) -> float:
 
 
 class WeightEMA(WeightAveraging):
-    """Lightning's moving average of the weights, with a decay that is warmed up and frozen weights kept once.
+    """Lightning's moving average of the weights, with a decay that is warmed up and one copy of frozen weights.
 
     After each step of the optimizer, average = d average + (1 - d) weights, where d is warmed up, and the first step's
     weights are the first average. Statistics of batch norm go the same way; whole numbers and truths are copied.
@@ -56,7 +57,7 @@ class WeightEMA(WeightAveraging):
         self._average_model.to(pl_module.device)  # it was copied before the net went there
         for average, weight in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
             if not weight.requires_grad:
-                average.data = weight.data  # one memory, so that what is frozen is not kept or saved twice
+                average.data = weight.data  # one memory, so that what is frozen is neither held nor saved twice
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         self._average_model = None  # else it would validate in the place of weights that were loaded later
@@ -99,3 +100,10 @@ class EarlyStopping(callbacks.EarlyStopping):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         # Lightning would fit one more epoch before it looks (Lightning-AI/pytorch-lightning#8278).
         trainer.should_stop = self.wait_count >= self.patience
+
+
+def ending_callbacks(config: DictConfig) -> list[Callback]:
+    """Callbacks that decide how a fit ends, by `ema` and `patience` of a configuration."""
+    average: list[Callback] = [WeightEMA(config.ema)] if config.ema is not None else []
+    stop = [EarlyStopping(config.monitor, config.mode, config.patience)] if config.patience is not None else []
+    return [*average, *stop]

@@ -1,10 +1,12 @@
 """The trivial predictor's metrics and the throughput beside a fit's own, and the layout of TensorBoard's charts."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.data import extract_batch_size
 
 from galaxyml.runs import ranks
 from galaxyml.training.loggers import TensorBoard
@@ -16,7 +18,8 @@ class Dashboard(Callback):
     """Logs, each epoch, the metrics of the trivial predictor, and the training objects a second.
 
     Names are the same in all tasks: `train/loss`, `val/loss`, `val/<metric>`, `baseline/<metric>`, `learning_rate`, and
-    `throughput` (training objects a second, validation not counted).
+    `throughput` (training objects a second, validation not counted). The trivial predictor is the module's
+    `baseline(data)`, if it has one.
 
     Args:
         monitor: The metric that counts.
@@ -28,7 +31,7 @@ class Dashboard(Callback):
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         attached: Any = trainer  # Lightning sets its datamodule without declaring it
-        self.baseline = pl_module.baseline(attached.datamodule)
+        self.baseline = pl_module.baseline(attached.datamodule) if hasattr(pl_module, "baseline") else {}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoard):
                 logger.lay_out(layout(self.monitor, self.baseline))
@@ -46,7 +49,8 @@ class Dashboard(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.seen += len(batch["index"]) * ranks.world_size()
+        rows = len(batch["index"]) if isinstance(batch, Mapping) and "index" in batch else extract_batch_size(batch)
+        self.seen += rows * ranks.world_size()
         self.ended = time.monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:

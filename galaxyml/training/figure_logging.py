@@ -1,4 +1,4 @@
-"""Figures of the module, for loggers that take them."""
+"""Figures that a module draws of validation, for loggers that take them."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from galaxyml.training.loggers import SHOWING
 
 
 class Figures(Callback):
-    """Logs figures of validation about 5 times a run, and at its end.
+    """Logs figures of validation about 5 times a run, and at its end, of modules that have `figures(trainer)`.
 
     Args:
         times: How often figures are drawn.
@@ -24,7 +24,9 @@ class Figures(Callback):
         every = max((trainer.max_epochs or 1) // self.times, 1)
         last = trainer.current_epoch + 1 == trainer.max_epochs
         showing = [logger for logger in trainer.loggers if isinstance(logger, SHOWING)]
-        if (trainer.current_epoch % every and not last) or not ranks.broadcast(bool(showing)):
+        if not hasattr(pl_module, "figures") or (trainer.current_epoch % every and not last):
+            return
+        if not ranks.broadcast(bool(showing)):
             return
         figures = pl_module.figures(trainer)  # before the module resets what it collected; of all processes
         for name, figure in figures.items():

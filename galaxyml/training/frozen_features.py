@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: computed once and kept, not once an epoch."""
+"""Features of a frozen backbone, computed once instead of once an epoch."""
 
 import hashlib
 from pathlib import Path
@@ -16,18 +16,18 @@ from galaxyml.runs import ranks
 from galaxyml.runs.files import atomic_write, check_space, digest
 from galaxyml.runs.progress import track
 
-VERSION = 1  # of what is kept; raise it when the features of the same pictures would change
-PART = 256  # pictures between two steps of the progress bar
+VERSION = 1  # of the files; raise it when the features of the same images would change
+PART = 256  # images between two steps of the progress bar
 
 
 @torch.no_grad()
 def open_features(
     store: ImageStore, net: BackboneWithHead, size: int, views: int, cache: Path, device: torch.device, precision: str
 ) -> Tensor:
-    """Features of several views of all pictures of a store, computed first if that has not been done yet.
+    """Features of several views of all images of a store, computed first if that has not been done yet.
 
     Args:
-        store: Pictures.
+        store: Images.
         net: Its features are computed.
         size: Side of what the net sees, pixels.
         views: How many of the 8 symmetries of the square, 1 to 8; the first is the plain view.
@@ -50,11 +50,11 @@ def open_features(
         with atomic_write(path, advice) as draft, draft.open("wb") as file:
             for start in track(range(0, count, PART), "Features of the frozen backbone", -(-count // PART)):
                 pixels = store.gather(torch.arange(start, min(start + PART, count))).to(device)
-                found = [
+                features = [
                     in_parts(net.features, dihedral(pixels, size, torch.full((len(pixels),), view)))
                     for view in range(views)
                 ]
-                file.write(torch.stack(found, dim=1).float().cpu().numpy().tobytes())
+                file.write(torch.stack(features, dim=1).float().cpu().numpy().tobytes())
     numbers = path.stat().st_size // 4
     flat = torch.from_file(str(path), shared=False, size=numbers, dtype=torch.float32)
     return flat.view(count, views, numbers // (count * views))
@@ -62,15 +62,15 @@ def open_features(
 
 def _weights(net: BackboneWithHead) -> str:
     """A digest of all that the features depend on: layers, weights and statistics, but for the head's."""
-    of_head = {id(part) for part in net.head.modules()}
-    found = hashlib.blake2b(digest_size=16)
-    for name, part in net.named_modules():
-        if id(part) in of_head or isinstance(part, nn.Identity):
+    of_head = {id(module) for module in net.head.modules()}
+    state = hashlib.blake2b(digest_size=16)
+    for name, module in net.named_modules():
+        if id(module) in of_head or isinstance(module, nn.Identity):
             continue
-        found.update(f"{name} {type(part).__name__} {part.extra_repr()}".encode())
-        for key, value in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
-            found.update(key.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+        state.update(f"{name} {type(module).__name__} {module.extra_repr()}".encode())
+        for key, value in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            state.update(key.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()
 
 
 class FrozenFeatures(Callback):

@@ -1,4 +1,4 @@
-"""What an autoencoder tells of light curves, written into the folder of its run as it comes."""
+"""Latents, class scores and reconstruction errors of light curves, written into the folder of a run as they come."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -21,16 +21,15 @@ from galaxyml.runs import ranks
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.progress import track
 from galaxyml.training import projector
-from galaxyml.training.loggers import TensorBoard
 from galaxyml.training.predictions import gather
 
-AT_ONCE = 20_000  # objects whose numbers are held together
+AT_ONCE = 20_000  # objects whose predictions are written together
 MOMENTS = 300  # at which a reconstruction is drawn
 WINDOW = 10.0  # days within which deviations are taken together
 
 
 def encode_light_curves(net: LightCurveVAE, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What an autoencoder tells of each object, from the mean of its latent.
+    """Encodes a batch and measures its reconstruction from the mean of each latent.
 
     Returns:
         `index` (B,); `latent` (B, Z); `class` (B, K), scores of the classes; `reconstruction` (B, 3): the natural
@@ -100,13 +99,13 @@ def reconstructed(
         "band": torch.arange(BANDS, device=time.device).repeat_interleave(MOMENTS).expand(len(time), -1),
     }
     decoded = net.decode(latent, known, queried)
-    flux, spread = ((part * scales[:, None]).view(-1, BANDS, MOMENTS).cpu().numpy() for part in decoded)
+    flux, spread = ((values * scales[:, None]).view(-1, BANDS, MOMENTS).cpu().numpy() for values in decoded)
     worst = encode_light_curves(net, batch)
     curves = []
     for row, title in enumerate(titles):
-        kept, start = mask[row], float(batch["reference"][row])
+        start = float(batch["reference"][row])
         time_of, band, flux_of, error = (
-            batch[name][row][kept].cpu().numpy() for name in ("time", "band", "flux", "error")
+            batch[name][row][mask[row]].cpu().numpy() for name in ("time", "band", "flux", "error")
         )
         marked = (float(worst["worst_mjd"][row]) - start, int(worst["worst_band"][row])) if ringed else None
         model = (moments[row].cpu().numpy(), flux[row], spread[row])
@@ -115,10 +114,10 @@ def reconstructed(
 
 
 class LightCurveTables(BasePredictionWriter):
-    """Writes what an autoencoder tells of every object, and the plain features beside which it is judged.
+    """Writes what `encode_light_curves` gives of every object, and the plain features that it is compared with.
 
-    The tables `predictions/told/<split>.parquet` have the objects of the catalog in its order. They are written as they
-    come, so that millions of objects pass through little memory.
+    The tables `predictions/encoded/<split>.parquet` have the objects of the catalog in its order. They are
+    written as they come, so that millions of objects pass through little memory.
 
     Args:
         open_table: Takes a split and gives what takes its tables, such as `RunDir.predictions_writer`.
@@ -157,13 +156,13 @@ class LightCurveTables(BasePredictionWriter):
             self.table = self.open_table(split) if ranks.is_rank_zero() else None
             self.write = self.table.__enter__() if self.table is not None else None
         self.waiting.append({name: values.cpu() for name, values in prediction.items()})
-        if sum(len(part["index"]) for part in self.waiting) * ranks.world_size() >= AT_ONCE:
+        if sum(len(batch["index"]) for batch in self.waiting) * ranks.world_size() >= AT_ONCE:
             self._flush(data)
 
     def on_predict_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         attached: Any = trainer
         self._close(attached.datamodule)
-        _project(trainer, pl_module, attached.datamodule)
+        _show_latents(trainer, pl_module, attached.datamodule)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
         if (table := getattr(self, "table", None)) is not None:
@@ -197,28 +196,26 @@ def with_features(predicted: dict[str, Tensor], data: CurveData, where: Any) -> 
     table = as_table(predicted, data.catalog["id"].to_numpy())
     if not np.isfinite(table.to_numpy(np.float64)).all():
         raise diverged(where)
-    known = features(data.batches.curves(rows), data.catalog.iloc[rows.numpy()])
-    return pd.concat([table, known.drop(columns="id").add_prefix("feature_")], axis=1)
+    plain = features(data.batches.curves(rows), data.catalog.iloc[rows.numpy()])
+    return pd.concat([table, plain.drop(columns="id").add_prefix("feature_")], axis=1)
 
 
 @torch.no_grad()
-def _project(trainer: lightning.Trainer, module: Any, data: CurveData) -> None:
+def _show_latents(trainer: lightning.Trainer, module: Any, data: CurveData) -> None:
     """Shows validation objects in TensorBoard's projector, where they lie in the latent space."""
-    boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
-    if not boards:
-        return
-    assert data.catalog is not None
-    rows = data.rows("val")
-    rows = rows[projector.drawn(len(rows))]
-    batch = data.batches[rows]
-    there = trainer.strategy.batch_to_device(batch, module.device)
-    latents = module(there).mean.float().cpu()
-    known = as_text(data.catalog.iloc[rows.numpy()], ["id", "name"])
-    for board in boards:
-        board.add_features(projector.principal(latents), known, projector.sparks(batch), trainer.global_step)
+    boards = projector.boards(trainer)
+    if boards:
+        assert data.catalog is not None
+        rows = data.rows("val")
+        rows = rows[projector.drawn(len(rows))]
+        batch = data.batches[rows]
+        latents = module(trainer.strategy.batch_to_device(batch, module.device)).mean.float().cpu()
+        described = as_text(data.catalog.iloc[rows.numpy()], ["id", "name"])
+        for board in boards:
+            board.add_features(projector.principal(latents), described, projector.sparks(batch), trainer.global_step)
 
 
-def told_parts(
+def encoded_tables(
     trainer: lightning.Trainer, module: Any, data: CurveData, split: str, name: str, where: Any
 ) -> Iterator[pd.DataFrame]:
     """The same tables of the objects of a split, 20,000 objects at a time; of several processes, the first has them.
@@ -242,11 +239,11 @@ def as_table(prediction: dict[str, Tensor], ids: np.ndarray) -> pd.DataFrame:
     """Predictions with one column a number: `latent_0`, `latent_1` and so on."""
     columns: dict[str, np.ndarray] = {"id": ids[prediction["index"].cpu().numpy()]}
     for name, values in prediction.items():
-        found = values.cpu().numpy()
+        numbers = values.cpu().numpy()
         if name == "index":
             continue
-        if found.ndim == 1:
-            columns[name] = found
+        if numbers.ndim == 1:
+            columns[name] = numbers
         else:
-            columns |= {f"{name}_{place}": column for place, column in enumerate(found.T)}
+            columns |= {f"{name}_{number}": column for number, column in enumerate(numbers.T)}
     return pd.DataFrame(columns)

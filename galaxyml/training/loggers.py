@@ -28,7 +28,7 @@ ALWAYS = ("batch_size", "epochs", "fold", "optim.lr", "seed", "size")  # what a 
 SECONDS_BUSY = 300  # that a process waits for others which write to the same database
 
 
-def check(config: DictConfig) -> None:
+def check_logger(config: DictConfig) -> None:
     """Makes sure that the package of the chosen logger is there.
 
     Raises:
@@ -65,13 +65,13 @@ class TensorBoard(TensorBoardLogger):
     """TensorBoard's files, in the run's folder.
 
     Args:
-        part: Folder of what is fitted: the run's, or that of a phase of it.
+        folder: Folder of the fit: the run's, or that of a phase.
         run: Folder of the run.
         config: The run's.
     """
 
-    def __init__(self, part: RunDir, run: RunDir, config: DictConfig) -> None:
-        super().__init__(part.path, name="", version="tensorboard", default_hp_metric=False)
+    def __init__(self, folder: RunDir, run: RunDir, config: DictConfig) -> None:
+        super().__init__(folder.path, name="", version="tensorboard", default_hp_metric=False)
         self.config, self.overrides = config, run.overrides
 
     def add_figure(self, name: str, figure: Figure, step: int) -> None:
@@ -107,9 +107,9 @@ class TensorBoard(TensorBoardLogger):
 class CSV(CSVLogger):
     """A table with a row for each time that something was logged; arguments as for `TensorBoard`."""
 
-    def __init__(self, part: RunDir, run: RunDir, config: DictConfig) -> None:
-        super().__init__(part.path, name="", version="csv")
-        self.path = part.path / "csv" / "metrics.csv"
+    def __init__(self, folder: RunDir, run: RunDir, config: DictConfig) -> None:
+        super().__init__(folder.path, name="", version="csv")
+        self.path = folder.path / "csv" / "metrics.csv"
         self.before = pd.read_csv(self.path).to_dict("records") if self.path.is_file() else []
 
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
@@ -136,7 +136,7 @@ class WandB(WandbLogger):
     """Weights & Biases, one run for each of ours, and a group for each sweep; arguments as for `TensorBoard`.
 
     Args:
-        part: As there.
+        folder: As there, like `run` and `config`.
         run: As there.
         config: As there.
         project: Name of the project.
@@ -145,20 +145,20 @@ class WandB(WandbLogger):
     """
 
     def __init__(
-        self, part: RunDir, run: RunDir, config: DictConfig, project: str, entity: str | None, mode: str | None
+        self, folder: RunDir, run: RunDir, config: DictConfig, project: str, entity: str | None, mode: str | None
     ) -> None:
         import wandb
 
         mode = mode or os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
         if mode not in ("online", "offline", "disabled"):
             raise UserError(f"logger.mode={mode}: it must be online, offline, or disabled.")
-        part.path.mkdir(parents=True, exist_ok=True)
-        run_id = part.logger_run_id("wandb") or uuid.uuid4().hex[:8]
-        part.make_known("wandb", run_id)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        run_id = folder.logger_run_id("wandb") or uuid.uuid4().hex[:8]
+        folder.write_logger_run_id("wandb", run_id)
         super().__init__(
-            name=_title(part, run),
+            name=_title(folder, run),
             project=project,
-            save_dir=str(part.path),  # it makes a folder `wandb` there
+            save_dir=str(folder.path),  # it makes a folder `wandb` there
             id=run_id,
             entity=entity,
             group=_sweep(config),
@@ -193,13 +193,13 @@ class MLflow(MLFlowLogger):
     """MLflow, one run for each of ours, and an experiment for each sweep; arguments as for `TensorBoard`.
 
     Args:
-        part: As there.
+        folder: As there.
         run: As there.
         config: As there.
         uri: Of a server or a database; None for `mlflow.db` in the sweep's folder.
     """
 
-    def __init__(self, part: RunDir, run: RunDir, config: DictConfig, uri: str | None) -> None:
+    def __init__(self, folder: RunDir, run: RunDir, config: DictConfig, uri: str | None) -> None:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)  # it tells of each table that it makes
         warnings.filterwarnings("ignore", message=".*noload.*")  # SQLAlchemy's, about MLflow's code
@@ -212,15 +212,15 @@ class MLflow(MLFlowLogger):
             client = MlflowClient(store)
             if client.get_experiment_by_name(experiment) is None:  # Lightning would warn that there is none
                 client.create_experiment(experiment, None if uri else (sweep / "mlflow").as_uri())
-        run_id = part.logger_run_id("mlflow")
+        run_id = folder.logger_run_id("mlflow")
         try:
             client.update_run(run_id or "", status="RUNNING")
         except MlflowException:  # there is none, or it was deleted there
             run_id = None
         tags = {"group": run.group, "folder": str(run.path)}
-        super().__init__(experiment, _title(part, run), store, tags, run_id=run_id)
+        super().__init__(experiment, _title(folder, run), store, tags, run_id=run_id)
         if run_id is None:
-            part.make_known("mlflow", str(self.run_id))
+            folder.write_logger_run_id("mlflow", str(self.run_id))
             self.log_hyperparams(settings(config))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -243,17 +243,17 @@ class MLflow(MLFlowLogger):
 SHOWING = (TensorBoard, WandB, MLflow)  # loggers that take figures
 
 
-def build_logger(part: RunDir, run: RunDir, config: DictConfig) -> Logger | None:
+def build_logger(folder: RunDir, run: RunDir, config: DictConfig) -> Logger | None:
     """The logger that a configuration names; None if it names none, and in all but the first of a run's processes.
 
     Args:
-        part: Folder of what is fitted: the run's, or that of a phase of it.
+        folder: Folder of the fit: the run's, or that of a phase.
         run: Folder of the run.
         config: The run's.
     """
     if config.get("logger") is None or not ranks.is_rank_zero():
         return None
-    return instantiate(config.logger)(part, run, config)
+    return instantiate(config.logger)(folder, run, config)
 
 
 def log_final(loggers: list[Logger], reached: dict[str, float]) -> None:
@@ -267,8 +267,8 @@ def _sweep(config: DictConfig) -> str:
     return f"{config.task}/{config.name}"
 
 
-def _title(part: RunDir, run: RunDir) -> str:
-    return run.name if part.path == run.path else f"{run.name} {part.name}"
+def _title(folder: RunDir, run: RunDir) -> str:
+    return run.name if folder.path == run.path else f"{run.name} {folder.name}"
 
 
 def _plain(name: str) -> str:

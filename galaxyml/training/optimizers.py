@@ -27,7 +27,7 @@ def optimization(
         schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
 
     Raises:
-        UserError: If the rates differ, but the net does not tell its head or its layers.
+        UserError: If the rates differ, but the net has no separate head, or its layers have no order.
     """
     rates: Callable[[], tuple[float, float]] | None = getattr(module, "backbone_rates", None)
     rate, decay = rates() if rates is not None else (1.0, 1.0)
@@ -86,13 +86,13 @@ def by_layer(module: Any, rate: float, decay: float) -> list[dict[str, Any]]:
     Args:
         module: With a `net`.
         rate: Learning rate of the backbone relative to the head's, above 0.
-        decay: Factor from one layer to the one before, in (0, 1]; at 1 the net need not tell its layers.
+        decay: Factor from one layer to the one before, in (0, 1]; at 1 the order of the layers does not matter.
 
     Returns:
         Groups as optimizers take them, and of each its `factor` on the learning rate.
 
     Raises:
-        UserError: If the net does not tell its head or its layers.
+        UserError: If the net has no separate head, or its layers have no order.
     """
     net = module.net
     if not isinstance(net, BackboneWithHead):
@@ -122,7 +122,7 @@ def _distances(net: Any, decay: float) -> dict[int, int]:
     net = net.net if isinstance(net, Symmetric) else net
     if not hasattr(getattr(net, "net", None), "group_matcher"):
         raise UserError(
-            f"tuning.layer_decay={decay:g}: {type(net).__name__} does not tell its layers, as nets of timm do. Set "
+            f"tuning.layer_decay={decay:g}: {type(net).__name__} has no order of layers, as nets of timm have. Set "
             "tuning.layer_decay=1; tuning.backbone_rate slows all but the head."
         )
     layers = group_parameters(net.net, net.net.group_matcher(coarse=False), reverse=True)

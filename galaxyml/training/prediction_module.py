@@ -1,4 +1,4 @@
-"""What a net predicts for images, whichever way it was fitted."""
+"""Predictions of a net for images, averaged over views."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -22,10 +22,10 @@ class PredictionModule(lightning.LightningModule):
     Args:
         net: (N, 3, H, W) -> (N, K).
         final: What makes outputs of the net's scores; None to take them as they are.
-        predict_views: Views of each picture that predictions are averaged over: 1 (the plain one) to 8 symmetries of
+        predict_views: Views of each image that predictions are averaged over: 1 (the plain one) to 8 symmetries of
             the square, or what `galaxyml.models.symmetry.Views` takes.
-        symmetry: Views that the net itself averages its features over, in training too; None for the picture as it is.
-        embedded: Test objects of each survey whose features are kept; 0 for none.
+        symmetry: Views that the net itself averages its features over, in training too; None for the image as it is.
+        embedded: Test objects of each survey whose features are written; 0 for none.
         channels_last: Whether convolutions see channels last, which is faster on CPUs and on tensor cores.
         size: Side in pixels of what the net sees, with which stored images can be given as they are.
     """
@@ -71,7 +71,7 @@ class PredictionModule(lightning.LightningModule):
         """Row by row the same, to the last bit, whichever rows share a batch.
 
         Args:
-            batch: `index`, `image` (B, 3, size, size), the plain view, and `pixels` (B, S, S, 3), the stored pictures
+            batch: `index`, `image` (B, 3, size, size), the plain view, and `pixels` (B, S, S, 3), the stored images
                 with their rim; or `features` (B, V, F) of the views in their place.
             batch_idx: Number of the batch.
             dataloader_idx: 0 for validation objects, 1 for training ones, 2 for test ones.
@@ -79,43 +79,43 @@ class PredictionModule(lightning.LightningModule):
         Returns:
             `index` (B,); `output` (B, K), the mean over the views; with several views `spread` (B, K), their standard
             deviation; and of nets that have them `feature` (B, F), what the head sees of the plain view. Of training
-            objects the plain view alone is looked at, and of test objects, which may be many, features are kept only
+            objects the plain view alone is predicted, and of test objects, which may be many, features are given only
             for `embedded`.
         """
         views = Symmetries(1) if dataloader_idx == TRAINING else self.predict_views
         feature = None
         if "features" in batch:
             features = [batch["features"][:, view] for view in range(len(views))]
-            outputs, feature = [in_parts(self.classify, part) for part in features], features[0]
+            outputs, feature = [in_parts(self.classify, view) for view in features], features[0]
         else:
             outputs = []
             only_plain = len(views) == 1 and views.begins_plain
             images = batch["image"] if only_plain else scaled(batch["pixels"])
-            for seen in _together(views.see(images, batch["image"].shape[-1]), len(images)):
+            for seen in _grouped(views.see(images, batch["image"].shape[-1]), len(images)):
                 if not isinstance(self.net, BackboneWithHead):
                     outputs += in_parts(self, seen).split(len(images))
                     continue
-                found = in_parts(self.net.features, seen).float()
-                outputs += in_parts(self.classify, found).split(len(images))
+                features_seen = in_parts(self.net.features, seen).float()
+                outputs += in_parts(self.classify, features_seen).split(len(images))
                 if feature is None:
-                    first = found[: len(images)]
+                    first = features_seen[: len(images)]
                     feature = first if views.begins_plain else in_parts(self.net.features, batch["image"]).float()
-        every = torch.stack(outputs)
-        predicted = {"index": batch["index"], "output": every.mean(0)}
+        stacked = torch.stack(outputs)
+        predicted = {"index": batch["index"], "output": stacked.mean(0)}
         if len(views) > 1:
-            predicted["spread"] = every.std(0, correction=0)
+            predicted["spread"] = stacked.std(0, correction=0)
         keep = feature is not None and (dataloader_idx != TEST or self.embedded)
         return predicted | ({"feature": feature} if keep and feature is not None else {})
 
 
-def _together(views: Iterator[Tensor], count: int) -> Iterator[Tensor]:
-    """Views one after another, of few pictures as many at a time as a part of `in_parts` has room for.
+def _grouped(views: Iterator[Tensor], count: int) -> Iterator[Tensor]:
+    """Views one after another, of few images as many at a time as `in_parts` computes at once.
 
-    A part costs the same however many of its rows are padding, so that one picture's 8 views take the time of one.
+    That costs the same however many rows are padding, so that 8 views of one image take the time of one.
 
     Args:
         views: Shape (count, C, H, W) each.
-        count: How many pictures there are.
+        count: How many images there are.
     """
-    while some := list(islice(views, max(PART // max(count, 1), 1))):
-        yield torch.cat(some) if len(some) > 1 else some[0]
+    while group := list(islice(views, max(PART // max(count, 1), 1))):
+        yield torch.cat(group) if len(group) > 1 else group[0]

@@ -1,16 +1,23 @@
 """Features and small images of objects, for TensorBoard's projector."""
 
+import lightning.pytorch as lightning
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from galaxyml.data.light_curves.inputs import BANDS
+from galaxyml.training.loggers import TensorBoard
 
 MOST = 500  # objects
-AXES = 32  # principal components that are kept of longer features
+AXES = 32  # principal components of longer features
 SIDE = 48  # of a small image, pixels
 # Of the passbands u g r i z y, from blue to red.
 COLOURS = torch.tensor([[86, 88, 219], [62, 163, 226], [75, 187, 110], [236, 178, 62], [235, 112, 60], [190, 45, 72]])
+
+
+def boards(trainer: lightning.Trainer) -> list[TensorBoard]:
+    """The loggers of a trainer that have a projector."""
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
 
 
 def drawn(count: int, seed: int = 0) -> Tensor:

@@ -13,21 +13,27 @@ COSINE = {"_target_": "galaxyml.training.schedules.warmup_cosine", "_partial_": 
 
 
 def build(spec: Any) -> Any:
-    """What a mapping describes; anything else as it is."""
+    """The object that a mapping describes; anything else as it is."""
     return instantiate(spec) if isinstance(spec, Mapping) or OmegaConf.is_dict(spec) else spec
 
 
 def plain(value: Any) -> Any:
-    """A value as a checkpoint can hold it: plain containers, what an object says of itself as its `spec`, or None."""
+    """A value as a checkpoint can hold it: plain containers, the `spec` of an object, or None."""
     if OmegaConf.is_config(value):
         return OmegaConf.to_container(value, resolve=True)
     if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
+        return [plain(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return getattr(value, "spec", None)
+
+
+def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a constructor as a checkpoint can hold them, from `locals()` at its beginning."""
+    named = {name: plain(value) for name, value in values.items() if name not in ("self", "__class__", "options")}
+    return named | {name: plain(value) for name, value in values.get("options", {}).items()}
 
 
 def own_weights(net: Any) -> Any:

@@ -34,7 +34,8 @@ class Stopping(Checkpoint):
     """Ends a fit after the step of the optimizer in which a signal came; the same command goes on from there.
 
     `last.ckpt` then also has how many batches of the epoch were given, the state of all random numbers, and the sums of
-    what the epoch has logged. In the last step of an epoch, and while validating, the fit goes on to the epoch's end.
+    what the epoch has logged. In the last step of an epoch, while validating, and with a loader that has no
+    `state_dict`, the fit goes on to the epoch's end.
 
     As a checkpoint callback it comes after all others, when they have seen the step.
 
@@ -78,9 +79,9 @@ class Stopping(Checkpoint):
             self.saved = {}
         done = arguments[-1] + 1
         within = done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
-        if not self._stop_requested() or not within:
-            return
         batches: Any = trainer.train_dataloader
+        if not self._stop_requested() or not within or not hasattr(batches, "state_dict"):
+            return
         states = ("value", "cumulated_batch_size")
         sums = {name: {state: getattr(entry, state) for state in states} for name, entry in logged.items()}
         self.saved = {

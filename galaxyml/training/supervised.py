@@ -20,7 +20,7 @@ from galaxyml.runs.errors import UserError
 from galaxyml.training.optimizers import optimization
 from galaxyml.training.phases import Tuning, enter, phases
 from galaxyml.training.prediction_module import PredictionModule
-from galaxyml.training.specs import ADAMW, COSINE, build, own_weights, plain
+from galaxyml.training.specs import ADAMW, COSINE, arguments, build, own_weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,21 +75,7 @@ class SupervisedModule(PredictionModule):
         size: int | None = None,
         **options: Any,
     ) -> None:
-        given = {
-            "net": own_weights(net),
-            "loss": loss,
-            "metrics": metrics,
-            "optimizer": optimizer,
-            "schedule": schedule,
-            "kind": kind,
-            "final": final,
-            "tune": tune,
-            "views": views,
-            "allow_double_weighting": allow_double_weighting,
-            "tuning": tuning,
-            "size": size,
-            **options,
-        }
+        given = arguments(locals()) | {"net": own_weights(net)}
         kind = build(kind)
         if kind is None and (loss is None or metrics is None):
             raise UserError("SupervisedModule: give loss and metrics, or kind, which has both; or use for_data(data).")
@@ -97,7 +83,7 @@ class SupervisedModule(PredictionModule):
         head = build(final) if final is not None else kind.head() if kind is not None else None
         options = {name: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v for name, v in options.items()}
         super().__init__(built, head, size=size, **options)
-        self.save_hyperparameters({name: plain(value) for name, value in given.items()}, logger=False)
+        self.save_hyperparameters(given, logger=False)
         self.kind = kind
         self.loss = kind.loss(build(loss)) if kind is not None else build(loss)
         self.metrics = build(metrics) if metrics is not None else kind.metrics()
@@ -129,7 +115,7 @@ class SupervisedModule(PredictionModule):
         if data is not None:
             self.check_data(data)
         self.check_output_shape()
-        learners: list[Any] = [part for part in (self.final, self.loss) if hasattr(part, "fit_targets")]
+        learners: list[Any] = [module for module in (self.final, self.loss) if hasattr(module, "fit_targets")]
         if not learners:
             return
         if not hasattr(data, "training_targets"):
@@ -137,8 +123,8 @@ class SupervisedModule(PredictionModule):
                 f"{type(learners[0]).__name__} learns from the training targets: call "
                 "trainer.fit(model, datamodule=data) with a DataModule of galaxyml, or one with training_targets()."
             )
-        for part in learners:
-            part.fit_targets(data.training_targets())
+        for learner in learners:
+            learner.fit_targets(data.training_targets())
 
     def check_data(self, data: Any) -> None:
         """Refuses to make rare classes count twice.
@@ -195,7 +181,7 @@ class SupervisedModule(PredictionModule):
 
     @property
     def predicts_from_features(self) -> bool:
-        """Whether all views that predictions are averaged over are among those whose features are kept."""
+        """Whether all views that predictions are averaged over are among those whose features are computed once."""
         views = self.predict_views
         return self.phase == "head" and isinstance(views, Symmetries) and len(views) <= self.views
 
@@ -217,13 +203,13 @@ class SupervisedModule(PredictionModule):
 
     @torch.no_grad()
     def figures(self, trainer: lightning.Trainer) -> "dict[str, Figure]":
-        """The metric's figures, and some validation images with what is predicted for them."""
+        """The metric's figures, and some validation images with their predictions and targets."""
         from galaxyml.evaluation.plots import picture_grid
 
         collected: Any = self.metrics
         drawn: dict[str, Figure] = {}
         if hasattr(collected, "figures"):
-            collected.compute()  # of all processes, and kept: within the next line none could ask the others
+            collected.compute()  # of all processes, and cached: within the next line none could gather from the others
             with collected.sync_context(should_unsync=True):
                 drawn = collected.figures()
         attached: Any = trainer
@@ -290,7 +276,7 @@ class SupervisedModule(PredictionModule):
 
 
 def named(metrics: Any) -> dict[str, Tensor]:
-    """What a metric or a collection computes, by name; of several numbers, one a class, also by their number.
+    """The numbers of a metric or a collection by name; of several, such as one a class, also by their index.
 
     >>> from torchmetrics.classification import MulticlassF1Score
     >>> metric = MulticlassF1Score(2)
@@ -301,10 +287,10 @@ def named(metrics: Any) -> dict[str, Tensor]:
     computed = metrics.compute()
     if not isinstance(computed, Mapping):
         computed = {type(metrics).__name__: computed}
-    found: dict[str, Tensor] = {}
+    numbers: dict[str, Tensor] = {}
     for name, value in computed.items():
         if isinstance(value, Tensor) and value.ndim:
-            found |= {f"{name}/{number}": one for number, one in enumerate(value.flatten())}
+            numbers |= {f"{name}/{index}": number for index, number in enumerate(value.flatten())}
         else:
-            found[name] = value
-    return found
+            numbers[name] = value
+    return numbers

@@ -17,12 +17,10 @@ from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
 from galaxyml.training.light_curve_predictions import encode_light_curves, reconstructed
 from galaxyml.training.optimizers import optimization
-from galaxyml.training.specs import COSINE, build, plain
+from galaxyml.training.specs import ADAMW, COSINE, arguments, build
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-ADAMW = {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 2e-3, "weight_decay": 0.01}
 
 SHOWN = 8  # light curves in a figure
 
@@ -45,7 +43,7 @@ class VAEModule(lightning.LightningModule):
         capacity: Nats of divergence that are free at the end, rising with the steps from 0: what counts is the distance
             to them (Burgess et al. 2018, eq. 8); None for the divergence itself.
         reconstruction: Weight of flux and luminosity; with 0 and `beta` 0 the net is a classifier.
-        classes: Weight of the known classes; 0 for an autoencoder that is told none.
+        classes: Weight of the known classes; 0 to fit without them.
         decoded: Observations of each object that a step decodes, drawn at random; None for all. Most of a step's
             time goes there.
         outputs: Number of classes, for a net that is given by name.
@@ -57,7 +55,7 @@ class VAEModule(lightning.LightningModule):
     def __init__(
         self,
         net: nn.Module | Mapping[str, Any] | str = "light_curve_vae",
-        optimizer: Callable[..., Optimizer] | Mapping[str, Any] = ADAMW,
+        optimizer: Callable[..., Optimizer] | Mapping[str, Any] = ADAMW | {"lr": 2e-3},
         schedule: Callable[..., Any] | Mapping[str, Any] | None = COSINE,
         beta: float = 0.02,
         beta_warmup: float = 0.2,
@@ -67,20 +65,9 @@ class VAEModule(lightning.LightningModule):
         decoded: int | None = 96,
         outputs: int | None = None,
     ) -> None:
+        given = arguments(locals())
         super().__init__()
-        given = {
-            "net": net,
-            "optimizer": optimizer,
-            "schedule": schedule,
-            "beta": beta,
-            "beta_warmup": beta_warmup,
-            "capacity": capacity,
-            "reconstruction": reconstruction,
-            "classes": classes,
-            "decoded": decoded,
-            "outputs": outputs,
-        }
-        self.save_hyperparameters({name: plain(value) for name, value in given.items()}, logger=False)
+        self.save_hyperparameters(given, logger=False)
         net = net if isinstance(net, nn.Module) else build_model(net, outputs)
         if not isinstance(net, LightCurveVAE):
             raise UserError(
@@ -114,7 +101,7 @@ class VAEModule(lightning.LightningModule):
         data = attached.datamodule
         if not hasattr(data, "batches"):
             raise UserError(
-                "VAEModule learns the scale of what is known of objects: call trainer.fit(model, datamodule=data) with "
+                "VAEModule learns the scale of the objects' properties: call trainer.fit(model, datamodule=data) with "
                 "a DataModule such as galaxyml.Plasticc."
             )
         self.check_data(data)
@@ -134,9 +121,8 @@ class VAEModule(lightning.LightningModule):
 
     @torch.no_grad()
     def fit_statistics(self, data: CurveData) -> None:
-        """Takes the mean and the spread of what is known of objects from the training objects."""
-        rows = data.rows("train").split(512)
-        batches = [data.batches[part] for part in rows]
+        """Takes mean and spread of the objects' known properties from the training objects."""
+        batches = [data.batches[rows] for rows in data.rows("train").split(512)]
         self.net.standard.fit(torch.cat([inputs.known(batch, inputs.scale(batch)) for batch in batches]))
 
     def forward(self, batch: dict[str, Tensor]) -> Latent:
@@ -144,7 +130,7 @@ class VAEModule(lightning.LightningModule):
         return self.net.encode(batch, *self.net.known(batch))
 
     def losses(self, batch: dict[str, Tensor], sample: bool) -> dict[str, Tensor]:
-        """The parts of the loss, each (B,), and `class_scores` (B, K).
+        """The terms of the loss, each (B,), and `class_scores` (B, K).
 
         Args:
             batch: As `galaxyml.data.light_curves.data_module.CurveBatches` has it.
@@ -166,41 +152,36 @@ class VAEModule(lightning.LightningModule):
         }
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        loss, parts = self._loss(batch, sample=True)
-        size = rows_of_all(batch)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size)
-        self.log_dict(
-            {f"train/{name}": part for name, part in parts.items()}, on_epoch=True, on_step=False, batch_size=size
-        )
-        return ranks.scale_for_mean(loss, size)
+        return ranks.scale_for_mean(self._log_loss(batch, "train"), rows_of_all(batch))
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self._judge(batch, "val")
+        self._log_loss(batch, "val")
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self._judge(batch, "test")
+        self._log_loss(batch, "test")
 
-    def _judge(self, batch: dict[str, Tensor], split: str) -> None:
-        loss, parts = self._loss(batch, sample=False)
-        size = rows_of_all(batch)
-        self.log(f"{split}/loss", loss, batch_size=size)
-        self.log_dict({f"{split}/{name}": part for name, part in parts.items()}, batch_size=size)
+    def _log_loss(self, batch: dict[str, Tensor], split: str) -> Tensor:
+        """The loss of a batch, logged with its terms; in training with a sample of the latent."""
+        loss, terms = self._loss(batch, sample=split == "train")
+        logged = {f"{split}/{name}": value for name, value in {"loss": loss, **terms}.items()}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=rows_of_all(batch))
+        return loss
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """What is told of each object: see `galaxyml.training.light_curve_predictions.encode_light_curves`."""
+        """Numbers of each object, see `galaxyml.training.light_curve_predictions.encode_light_curves`."""
         return encode_light_curves(self.net, batch)
 
     @torch.no_grad()
     def baseline(self, data: CurveData) -> dict[str, float]:
-        """The log-likelihood of validation objects under a decoder that says no flux at any time, by name."""
-        found = []
+        """The log-likelihood of validation objects under a decoder that predicts no flux at any time, by name."""
+        likelihoods = []
         for rows in data.rows("val").split(512):
             batch = data.batches[rows]
             scales = inputs.scale(batch)[:, None]
             none = torch.zeros_like(batch["flux"])
-            each = nll(batch["flux"] / scales, batch["error"] / scales, none, none)
-            found.append((each * batch["mask"]).sum(1) / batch["mask"].sum(1).clamp(min=1))
-        return {"nll": float(torch.cat(found).mean())}
+            values = nll(batch["flux"] / scales, batch["error"] / scales, none, none)
+            likelihoods.append((values * batch["mask"]).sum(1) / batch["mask"].sum(1).clamp(min=1))
+        return {"nll": float(torch.cat(likelihoods).mean())}
 
     @torch.no_grad()
     def figures(self, trainer: lightning.Trainer) -> "dict[str, Figure]":
@@ -219,18 +200,18 @@ class VAEModule(lightning.LightningModule):
         return optimization(self, self.optimizer, self.schedule)
 
     def _loss(self, batch: dict[str, Tensor], sample: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a whole batch, of which other processes may have their share, and the means of its parts."""
+        """The loss of a whole batch, of which other processes may have their share, and the means of its terms."""
         of = rows_of_all(batch)
-        parts = {name: ranks.gather(part, of) for name, part in self.losses(batch, sample).items()}
-        scores, target = parts.pop("class_scores"), ranks.gather(batch["target"], of)
-        known = target >= 0
-        found = {name: part.mean() for name, part in parts.items()}
-        kl = found["kl"] if self.capacity is None else (found["kl"] - self.capacity * self._done()).abs()
-        loss = self.reconstruction * (found["nll"] + found["luminosity"]) + self._risen() * kl
-        if self.classes and known.any():
-            found["cross_entropy"] = nn.functional.cross_entropy(scores[known], target[known])
-            loss = loss + self.classes * found["cross_entropy"]
-        return loss, found
+        terms = {name: ranks.gather(term, of) for name, term in self.losses(batch, sample).items()}
+        scores, target = terms.pop("class_scores"), ranks.gather(batch["target"], of)
+        labelled = target >= 0
+        means = {name: term.mean() for name, term in terms.items()}
+        kl = means["kl"] if self.capacity is None else (means["kl"] - self.capacity * self._done()).abs()
+        loss = self.reconstruction * (means["nll"] + means["luminosity"]) + self._risen() * kl
+        if self.classes and labelled.any():
+            means["cross_entropy"] = nn.functional.cross_entropy(scores[labelled], target[labelled])
+            loss = loss + self.classes * means["cross_entropy"]
+        return loss, means
 
     def _done(self) -> float:
         """Share of the steps that are done; 1 in validation."""
@@ -244,7 +225,7 @@ class VAEModule(lightning.LightningModule):
 
 
 def noise(mean: Tensor, of: int) -> Tensor:
-    """Standard normal numbers of the shape of `mean`, this process's part of those for a whole batch of `of` rows."""
+    """Standard normal numbers of the shape of `mean`, this process's share of those for a whole batch of `of` rows."""
     with ranks.shared_rng():
         if len(mean) == of:
             return torch.randn_like(mean)
@@ -257,8 +238,7 @@ def draw_observations(batch: dict[str, Tensor], count: int) -> dict[str, Tensor]
     if count >= mask.shape[1]:
         return batch
     chosen = (torch.rand(mask.shape, device=mask.device) + mask).topk(count, dim=1).indices
-    kept = {name: batch[name].gather(1, chosen) for name in ("time", "band", "flux", "error", "mask")}
-    return batch | kept
+    return batch | {name: batch[name].gather(1, chosen) for name in ("time", "band", "flux", "error", "mask")}
 
 
 def nll(flux: Tensor, error: Tensor, mean: Tensor, spread: Tensor) -> Tensor:

@@ -259,7 +259,7 @@ def test_wrong_input_is_answered_in_one_sentence(command: Command, args: list[st
     [
         (["optim.lrr=3"], "There is no key 'optim.lrr'. Did you mean lr? A new one takes a +: +optim.lrr=…"),
         (["-m", "optim.lrr=3,4"], "There is no key 'optim.lrr'. Did you mean lr? A new one takes a +: +optim.lrr=…"),
-        (["optim.lr.x=3"], "There is no key 'optim.lr.x'. 'optim.lr' is a value without parts."),
+        (["optim.lr.x=3"], "There is no key 'optim.lr.x'. 'optim.lr' is a value without keys."),
         (["~optim.nothing"], "Could not delete from config. 'optim.nothing' does not exist."),
         (
             ["-m", "hydra/launcher=pool", "hydra.launcher.gpu=3"],

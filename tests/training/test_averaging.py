@@ -18,13 +18,13 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from galaxyml.experiment import load_weights, quiet
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.averaging import EarlyStopping, WeightEMA, warmed_up
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
 from galaxyml.training.figure_logging import Figures
 from galaxyml.training.loggers import TensorBoard
+from galaxyml.training.quiet import quiet
 
 Command = Callable[..., tuple[int, str]]
 Weights = dict[str, Tensor]
@@ -216,7 +216,7 @@ def test_what_is_saved_to_predict_is_what_validated(tmp_path: Path, which: str) 
     assert not same(saved["state_dict"], saved["current_model_state"])
 
     other = Fitted()
-    load_weights(other, RunDir(tmp_path), which)
+    other.load_state_dict(RunDir(tmp_path).weights(which))
     assert loss_of(module, weights(other)) == pytest.approx(losses[epoch], rel=1e-5)
 
 

@@ -29,9 +29,9 @@ def test_a_missing_package_is_answered_with_how_to_get_it(monkeypatch: pytest.Mo
     monkeypatch.setattr(loggers, "find_spec", lambda name: None)
     for name, kind in {"wandb": "WandB", "mlflow": "MLflow"}.items():
         with pytest.raises(UserError, match=rf"pip install 'galaxyml\[{name}\]'"):
-            loggers.check(config(_target_=f"galaxyml.training.loggers.{kind}"))
-    loggers.check(config(_target_="galaxyml.training.loggers.CSV"))
-    loggers.check(OmegaConf.create({"logger": None}))
+            loggers.check_logger(config(_target_=f"galaxyml.training.loggers.{kind}"))
+    loggers.check_logger(config(_target_="galaxyml.training.loggers.CSV"))
+    loggers.check_logger(OmegaConf.create({"logger": None}))
 
 
 def test_settings_are_plain_values_by_dotted_key() -> None:

@@ -149,7 +149,7 @@ def test_a_step_of_each_parameter_is_its_rate_times_its_slope() -> None:
 
 
 def test_nets_without_layers_or_head_are_refused() -> None:
-    with pytest.raises(UserError, match=r"layer_decay=0\.5: AstroCNN does not tell its layers"):
+    with pytest.raises(UserError, match=r"layer_decay=0\.5: AstroCNN has no order of layers"):
         optimization(Tuned(AstroCNN(3), 1.0, 0.5), adamw, None)
     with pytest.raises(UserError, match=r"backbone_rate=0\.1, .*: Linear has no separate head"):
         optimization(Tuned(nn.Linear(2, 2), 0.1), adamw, None)

@@ -59,7 +59,7 @@ def test_a_phase_trains_what_it_names() -> None:
     }
     enter("all", net, Tuning())
     assert all(value.requires_grad for value in net.parameters())
-    with pytest.raises(UserError, match="Linear does not say what its head is"):
+    with pytest.raises(UserError, match="Linear has no separate head"):
         phases(["head", "all"], nn.Linear(2, 2))
 
 

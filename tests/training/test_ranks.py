@@ -157,7 +157,7 @@ def checked_alike(one: Path, other: Path, atol: float = 1e-5) -> None:
     losses = [history.filter(regex="loss|rmse|rate|epoch").to_numpy() for history in histories]
     np.testing.assert_allclose(losses[0], losses[1], atol=atol)
     for path in one.glob("predictions/*/*.parquet"):
-        if path.parent.name in ("net", "told", "net_head"):
+        if path.parent.name in ("net", "encoded", "net_head"):
             tables = [pd.read_parquet(run / path.relative_to(one)) for run in (one, other)]
             pd.testing.assert_frame_equal(tables[0], tables[1], atol=10 * atol, rtol=10 * atol)
             catalog = pd.read_parquet(one / "catalog.parquet")

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from galaxyml.experiment import quiet
 from galaxyml.kinds.fractions.metrics import FractionMetrics
 from galaxyml.kinds.losses import MSELoss
 from galaxyml.runs.seeds import derive, generator, seed_all
 from galaxyml.training.hardware import best_precision
+from galaxyml.training.quiet import quiet
 from galaxyml.training.schedules import warmup_cosine
 from galaxyml.training.supervised import SupervisedModule
 

@@ -26,7 +26,9 @@ Command = Callable[..., tuple[int, str]]
 
 def module(net: nn.Module, tune: str = "head") -> SupervisedModule:
     metrics: Metric = ClassMetrics(["a", "b"])
-    return SupervisedModule(net, CrossEntropyLoss(), metrics, lambda groups: torch.optim.SGD(groups, lr=0.1), tune=tune)
+    return SupervisedModule(
+        net, CrossEntropyLoss(), metrics, lambda groups: torch.optim.SGD(groups, lr=0.1), None, tune=tune
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_a_frozen_backbone_does_not_adapt_its_statistics() -> None:
 
 
 def test_a_net_without_a_head_of_its_own_is_refused() -> None:
-    with pytest.raises(UserError, match="tune=head: Linear does not say what its head is"):
+    with pytest.raises(UserError, match="tune=head: Linear has no separate head"):
         module(nn.Linear(3, 2))
     with pytest.raises(UserError, match="tune=tail: it must be all, head or lora"):
         module(AstroCNN(2), tune="tail")
@@ -69,7 +71,7 @@ def test_nets_with_other_heads_are_trained_whole(name: str) -> None:
     net = timm_net(name, outputs=3, size=224).eval()
     with torch.no_grad():
         assert net(torch.rand(1, 3, 224, 224)).shape == (1, 3)
-    with pytest.raises(UserError, match="tune=head: Normalised does not say what its head is"):
+    with pytest.raises(UserError, match="tune=head: Normalised has no separate head"):
         module(net)
     with pytest.raises(UserError, match=rf"model.hidden=8: the last layer of {name} is not a single linear one"):
         timm_net(name, outputs=3, size=224, hidden=8)

@@ -82,7 +82,7 @@ class Learnt:
         """The scores of objects, and the reasons for them.
 
         Args:
-            told: What the run's net tells of them (`galaxyml.training.light_curve_predictions.told_parts`).
+            told: What the run's net tells of them (`galaxyml.training.light_curve_predictions.encoded_tables`).
 
         Returns:
             `id` and one column a detector, in nats; and `id`, the `nearest` known class in the latent space, how
@@ -119,13 +119,13 @@ class Detect:
 
         The tables are those of `Learnt.judge`: `predictions/<split>.parquet` and `predictions/reasons/<split>.parquet`.
         """
-        if not run.has_predictions("train", by="told"):
+        if not run.has_predictions("train", by="encoded"):
             return {}
         learnt = self.learn(run)
         for split in ("val", "test", "survey"):
-            if run.has_predictions(split, by="told"):
+            if run.has_predictions(split, by="encoded"):
                 with run.predictions_writer(split) as write, run.predictions_writer(split, by="reasons") as explain:
-                    for table in run.predictions_in_parts(split, by="told"):
+                    for table in run.predictions_in_batches(split, by="encoded"):
                         scores, reasons = learnt.judge(table)
                         write(scores)
                         explain(reasons)
@@ -133,7 +133,7 @@ class Detect:
 
     def learn(self, run: RunDir) -> Learnt:
         """Detectors fitted to a run's training objects; the same each time."""
-        train, val = run.predictions("train", by="told"), run.predictions("val", by="told")
+        train, val = run.predictions("train", by="encoded"), run.predictions("val", by="encoded")
         assert train is not None
         assert val is not None
         labels = run.catalog().set_index("id")["label"].loc[train["id"]].to_numpy()

@@ -94,7 +94,7 @@ class AnomalyFigures:
         catalog = member.catalog().set_index("id")
         for split in ("test", "survey"):
             ids, latents = [], []
-            for table in member.predictions_in_parts(split, by="told"):
+            for table in member.predictions_in_batches(split, by="encoded"):
                 told = (catalog.loc[table["id"], "name"] != "").to_numpy()
                 ids.append(table["id"].to_numpy()[told])
                 latents.append(seen(table, ["latent"])[told].astype(np.float32))

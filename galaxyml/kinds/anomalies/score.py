@@ -95,7 +95,7 @@ class ScoreAnomalies:
 
     def _read_classes(self, run: RunDir, catalog: pd.DataFrame) -> dict[str, float]:
         """Balanced accuracy of random forests on latents and on plain features, of known objects; joined runs' mean."""
-        train = run.predictions("train", by="told")
+        train = run.predictions("train", by="encoded")
         if train is None:
             found = [member.metrics() for member in run.members()]
             keys = [key for key in found[0] if key.endswith("balanced_accuracy")]
@@ -108,7 +108,7 @@ class ScoreAnomalies:
             forest = RandomForestClassifier(TREES, class_weight="balanced", random_state=0)
             forest.fit(standard(seen(train, [kind])), label.loc[train["id"]])
             for split in ("val", "test"):
-                table = run.predictions(split, by="told")
+                table = run.predictions(split, by="encoded")
                 if table is None:
                     continue
                 table = table[(label.loc[table["id"]] >= 0).to_numpy()]

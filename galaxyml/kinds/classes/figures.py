@@ -90,8 +90,9 @@ class ClassFigures:
             "confidence lies on the diagonal.",
         )
         run.write_figure("6_loss_curves", loss_curves(run.histories()), LOSS_CURVES)
-        self._surest(run, catalog, scored, split)
-        self._confused(run, catalog, scored, matrix, split)
+        if "image" in catalog:
+            self._surest(run, catalog, scored, split)
+            self._confused(run, catalog, scored, matrix, split)
         for name in self.properties:
             if name in catalog:
                 self._by_property(run, catalog, scored, name, split)

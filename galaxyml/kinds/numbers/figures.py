@@ -49,6 +49,8 @@ class NumberFigures:
             "drawn towards the mean.",
         )
         run.write_figure("3_loss_curves", loss_curves(run.histories()), LOSS_CURVES)
+        if "image" not in catalog:
+            return {}
         deviation = target.std(axis=0)
         each = np.sqrt(np.square((predicted - target) / np.where(deviation > 0, deviation, 1)).mean(axis=1))
         order = np.argsort(each)

@@ -65,11 +65,11 @@ def run_of(folder: Path, fold: int = 0) -> RunDir:
     )
     run.start(OmegaConf.create({"task": "plasticc", "seed": 0, "fold": fold}), [])
     run.write_catalog(catalog)
-    data = {"source": "real files", "folder": "x", "sha256": {}, "objects": {}, "notes": [], "made": []}
+    data = {"source": "real files", "folder": "x", "sha256": {}, "objects": {}, "notes": [], "artifacts": []}
     run.write_provenance(0, "CPU", data)
     for part in COUNTS:
         own = split == part
-        with run.predictions_writer(part, by="told") as write:
+        with run.predictions_writer(part, by="encoded") as write:
             for rows in np.array_split(np.flatnonzero(own), 3):
                 write(table(rng, catalog["id"].to_numpy()[rows], label[rows], unknown[rows]))
     return run
@@ -91,7 +91,7 @@ def run(tmp_path: Path) -> RunDir:
 
 
 def test_scores_are_those_of_scikit_learn_on_the_training_objects_spread(run: RunDir) -> None:
-    train, val, test = (run.predictions(split, by="told") for split in ("train", "val", "test"))
+    train, val, test = (run.predictions(split, by="encoded") for split in ("train", "val", "test"))
     found = run.predictions("test")
     assert train is not None
     assert val is not None
@@ -163,7 +163,7 @@ def test_the_list_is_in_the_order_of_the_scores_and_says_why(run: RunDir) -> Non
     assert set(found["reason"]) == {"latent", "reconstruction"}
     level = run.fitted_values("threshold")["score"]
     assert (found["anomaly"] == (found["score"] > level)).mean() > 0.98  # rounded to four places
-    told, own = run.predictions("survey", by="told"), found.iloc[0]
+    told, own = run.predictions("survey", by="encoded"), found.iloc[0]
     assert told is not None
     row = told[told["id"] == own["object_id"]].iloc[0]
     assert own["passband"] == "ugrizy"[int(row["worst_band"])]
@@ -263,10 +263,10 @@ def test_the_order_of_the_parts_does_not_matter(tmp_path: Path) -> None:
     run = run_of(tmp_path / "fold-0")
     detect()(run)
     first = run.predictions("survey")
-    whole = run.predictions("survey", by="told")
+    whole = run.predictions("survey", by="encoded")
     assert first is not None
     assert whole is not None
-    run.write_predictions("survey", whole, by="told")  # in one part
+    run.write_predictions("survey", whole, by="encoded")  # in one part
     detect()(run)
     second = run.predictions("survey")
     assert second is not None
