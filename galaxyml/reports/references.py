@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from galaxyml.kinds import stages_of
+
 FILE = Path(__file__).with_suffix(".yaml")
 
 
@@ -39,6 +41,8 @@ def citations(config: DictConfig, simulated: bool) -> list[str]:
     content: Any = OmegaConf.to_container(config, resolve=False)
     tuned = content.get("tune", [])
     named = {*_classes(content), str((content.get("model") or {}).get("name"))}
+    if config.get("kind") is not None:  # whose stages a configuration does not spell out
+        named |= {f"{type(stage).__module__}.{type(stage).__qualname__}" for stage in stages_of(config)}
     named |= set(tuned if isinstance(tuned, list) else [str(tuned)])
     methods = [
         text for pattern, text in _known()["methods"].items() if any(fnmatchcase(value, pattern) for value in named)
