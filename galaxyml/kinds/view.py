@@ -1,5 +1,6 @@
 """What a page shows of the predictions for one object, as plain data."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,8 @@ def tree_view(row: Row, questions: Questions, outputs: Sequence[str]) -> View:
 
     of = "of all volunteers" if questions.of_all else "of those who are asked the question"
     asked = {column for question in questions.asked for column in question.columns}
-    beside = tuple(Bar(name, row[name], *ends(row, name)) for name in outputs if name in row and name not in asked)
+    others = [name for name in outputs if name not in asked and not math.isnan(row.get(name, math.nan))]
+    beside = tuple(Bar(name, row[name], *ends(row, name)) for name in others)
     more = (Chart("Answers that this campaign does not ask for", beside),) if beside else ()
     return View(
         explained=steps[0].column if steps and steps[0].column in outputs else outputs[0],
