@@ -11,8 +11,8 @@ from astropy.coordinates import SkyCoord
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
 from galaxyml.runs.progress import track
-from galaxyml.sky.light_curves.distances import distance_modulus
 from galaxyml.sky.light_curves.observation import LightCurve
+from galaxyml.sky.light_curves.photometry import distance_modulus
 from galaxyml.sky.light_curves.population import KINDS, KNOWN, UNKNOWN, member
 from galaxyml.sky.writers import allot, check
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from astropy.timeseries import LombScargle
 
-from galaxyml.sky.light_curves import eclipses, microlensing, variables
-from galaxyml.sky.light_curves.cadence import deep, wide
+from galaxyml.sky.light_curves import microlensing, variables
 from galaxyml.sky.light_curves.microlensing import binary_lens, point_lens
-from galaxyml.sky.light_curves.observation import observe
+from galaxyml.sky.light_curves.observation import deep, observe, wide
 
 
 def bands(number, length):
@@ -184,13 +183,13 @@ def test_the_overlap_of_disks_is_what_is_counted():
         (0.2, 0.3, 0.45),
     ]:
         counted = 4 * ((np.abs(points) < radius) & (np.abs(points - apart) < other)).mean()
-        assert eclipses.overlap(np.array([apart]), radius, other)[0] == pytest.approx(counted, abs=4e-3)
-    assert eclipses.overlap(np.array([0.0]), 0.4, 0.3)[0] == pytest.approx(np.pi * 0.09)
-    assert eclipses.overlap(np.array([0.7001]), 0.4, 0.3)[0] == pytest.approx(0, abs=1e-6)
+        assert variables.overlap(np.array([apart]), radius, other)[0] == pytest.approx(counted, abs=4e-3)
+    assert variables.overlap(np.array([0.0]), 0.4, 0.3)[0] == pytest.approx(np.pi * 0.09)
+    assert variables.overlap(np.array([0.7001]), 0.4, 0.3)[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_binary_eclipses_twice_a_period_and_deeper_where_the_hotter_star_is_behind():
-    binary = eclipses.EclipsingBinary()
+    binary = variables.EclipsingBinary()
     p = binary.draw(np.random.default_rng(0))
     p |= {"impact": 0.0, "at": 0.0, "radius": 0.2, "radius_ratio": 0.5, "temperature_ratio": 0.7}
     turn = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
@@ -213,7 +212,7 @@ def test_a_binary_eclipses_twice_a_period_and_deeper_where_the_hotter_star_is_be
 
 def test_stars_vary_as_much_as_their_magnitudes_say():
     visits = deep(150.0, np.random.default_rng(0))
-    for star in (variables.RRLyrae(), eclipses.EclipsingBinary(), microlensing.SingleLens()):
+    for star in (variables.RRLyrae(), variables.EclipsingBinary(), microlensing.SingleLens()):
         p = star.draw(np.random.default_rng(0))
         one, _ = star.curve(p, visits.mjd, visits.band)
         fainter, _ = star.curve(p | {"magnitude": p["magnitude"] + 2.5}, visits.mjd, visits.band)

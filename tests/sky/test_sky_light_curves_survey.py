@@ -3,9 +3,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from galaxyml.sky.light_curves.bands import DUST
-from galaxyml.sky.light_curves.cadence import DEEP_FIELDS, Visits, deep, moon_phase, wide
-from galaxyml.sky.light_curves.observation import efficiency, observe
+from galaxyml.sky.light_curves.observation import DEEP_FIELDS, Visits, deep, efficiency, moon_phase, observe, wide
+from galaxyml.sky.light_curves.photometry import DUST
 from galaxyml.sky.light_curves.population import KINDS, KNOWN, UNKNOWN, member
 from galaxyml.sky.light_curves.sheet import sheet
 from galaxyml.sky.positions import galactic_latitude

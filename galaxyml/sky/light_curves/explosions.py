@@ -1,18 +1,105 @@
-"""What all explosions share: a shape, a cooling glow, redshift, distance and dust of the host."""
+"""Explosions: supernovae, torn stars, kilonovae; their shape, cooling glow, redshift, distance and dust of the host."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
-from galaxyml.sky.light_curves.distances import distance_modulus
-from galaxyml.sky.light_curves.laws import Law, Model, Parameters, draw, uniform
-from galaxyml.sky.light_curves.spectra import cooling, extinction, thermal
+from galaxyml.sky.light_curves.laws import LAWS, Law, Model, Parameters, draw, uniform
+from galaxyml.sky.light_curves.observation import FIRST, LAST
+from galaxyml.sky.light_curves.photometry import (
+    WAVELENGTH,
+    Bands,
+    Values,
+    cooling,
+    distance_modulus,
+    extinction,
+    flux,
+    thermal,
+)
 
-# Days of observation (MJD), and how long before and after them a peak may be.
-FIRST, LAST = 59580.0, 60675.0
-AROUND = 30.0
+AROUND = 30.0  # days before and after the survey in which a peak may be
+
+
+def bazin(phase: Values, rise: float, fall: float) -> Values:
+    """Rise and fall by Bazin et al. 2009 (A&A 499, 653, eq. 1), with the peak moved to phase 0 and scaled to 1.
+
+    Args:
+        phase: Days since the peak, at rest.
+        rise: Time of the rise, days, less than `fall`.
+        fall: Time of the exponential fall, days.
+    """
+    since = phase + bazin_peak(rise, fall)
+    top = np.exp(-bazin_peak(rise, fall) / fall) * (1 - rise / fall)
+    # The logarithm of the sum does not overflow long before the explosion.
+    return np.exp(-since / fall - np.logaddexp(0, -since / rise)) / top
+
+
+def bazin_peak(rise: float, fall: float) -> float:
+    """Days from the reference time of Bazin et al. 2009 to the peak: rise ln(fall / rise - 1)."""
+    return float(rise * np.log(fall / rise - 1))
+
+
+def plateau(phase: Values, rise: float, length: float, decline: float, drop: float, tail: float) -> Values:
+    """A quick rise, a plateau that recombining hydrogen holds up, its end, and a radioactive tail.
+
+    The shape of the fall is that of Olivares et al. 2010 (ApJ 715, 833, eq. 2): a Fermi function and a line.
+
+    Args:
+        phase: Days since the peak, at rest; at 0 the shape is close to 1.
+        rise: Time of the rise, days.
+        length: Days from the peak to the middle of the drop.
+        decline: Of the plateau, magnitudes in 100 days.
+        drop: Of the plateau's end, magnitudes.
+        tail: Decline after it, magnitudes in 100 days; that of cobalt is 0.98.
+    """
+    since = np.maximum(phase, 0)
+    magnitudes = decline * np.minimum(since, length) / 100 + tail * np.maximum(since - length, 0) / 100
+    magnitudes = magnitudes + drop * (_fermi((length - since) / 6) - _fermi(length / 6))
+    return np.exp(np.minimum(phase, 0) / rise) * 10 ** (-0.4 * magnitudes)
+
+
+def spin_down(phase: Values, diffusion: float, magnetar: float) -> Values:
+    """A magnetar's power through an expanding envelope: slow rise, power-law fall.
+
+    The power of spin-down is (1 + t / magnetar)^-2 (Kasen & Bildsten 2010, ApJ 717, 245, eq. 2); of it 1 - exp(-(t /
+    diffusion)^2) has come through, as in Arnett's rule (Inserra et al. 2013, ApJ 770, 128, appendix D).
+
+    Args:
+        phase: Days since the peak, at rest.
+        diffusion: Time of diffusion, days.
+        magnetar: Time of spin-down, days.
+    """
+
+    def power(since: Values) -> Values:
+        since = np.maximum(since, 0)
+        return -np.expm1(-((since / diffusion) ** 2)) / (1 + since / magnetar) ** 2
+
+    times = diffusion * np.linspace(0, 4, 801)
+    powers = power(times)
+    return power(phase + times[powers.argmax()]) / powers.max()
+
+
+def disruption(phase: Values, rise: float, fallback: float) -> Values:
+    """Rise as a Gaussian, then a fall as t^(-5/3), as a torn star falls back (Rees 1988, Nature 333, 523).
+
+    Args:
+        phase: Days since the peak, at rest.
+        rise: Standard deviation of the rise, days.
+        fallback: Days from the disruption to the peak.
+    """
+    fall = (1 + np.maximum(phase, 0) / fallback) ** (-5 / 3)
+    return np.exp(-0.5 * (np.minimum(phase, 0) / rise) ** 2) * fall
+
+
+def bump(phase: Values, delay: float, width: float) -> Values:
+    """A second maximum: a Gaussian of standard deviation `width` around `delay`, days after the first."""
+    return np.exp(-0.5 * ((phase - delay) / width) ** 2)
+
+
+def _fermi(before: Values | float) -> Values:
+    """1 long after, 0 long before."""
+    return np.asarray(0.5 * (1 - np.tanh(np.asarray(before) / 2)))
 
 
 @dataclass(frozen=True)
@@ -46,3 +133,67 @@ class Explosion(Model):
         )
         light = self.shape(phase, wavelength, p) * color * seen
         return light, np.zeros_like(light)
+
+
+def rise_and_fall(phase: Values, wavelength: Values, p: Parameters) -> Values:
+    """The shape of Bazin et al. 2009."""
+    return bazin(phase, p["rise"], p["fall"])
+
+
+def standard_candle(phase: Values, wavelength: Values, p: Parameters) -> Values:
+    """Type Ia: stretched in time, with a radioactive tail, and a second maximum in the near infrared."""
+    phase = phase / p["stretch"]
+    infrared = 1 / (1 + np.exp(-(wavelength - 6700) / 350))
+    tail = 0.05 * bazin(phase - 20, 6.0, 70.0)
+    return 0.97 * bazin(phase, 3.2, 15.0) + tail + p["bump"] * infrared * bump(phase, 27.0, 6.5)
+
+
+def plateau_or_line(phase: Values, wavelength: Values, p: Parameters) -> Values:
+    """Type II: a plateau, or a line where the decline is fast."""
+    return plateau(phase, p["rise"], p["length"], p["decline"], p["drop"], 1.1)
+
+
+def magnetar(phase: Values, wavelength: Values, p: Parameters) -> Values:
+    """Superluminous: the power of a magnetar."""
+    return spin_down(phase, p["diffusion"], p["spin_down"])
+
+
+def torn_star(phase: Values, wavelength: Values, p: Parameters) -> Values:
+    """Tidal disruption event."""
+    return disruption(phase, p["rise"], p["fallback"])
+
+
+def calcium(phase: Values, wavelength: Values, p: Parameters) -> Values:
+    """Calcium-rich: fast, then forbidden and permitted lines of Ca II, at 7300 and 8500 Angstrom, hold up the red."""
+    lines = np.exp(-0.5 * ((wavelength - 7900) / 700) ** 2)
+    return bazin(phase, p["rise"], p["fall"]) + p["lines"] * lines * bump(phase, 22.0, 12.0)
+
+
+def merged_stars(phase: Values, wavelength: Values, p: Parameters) -> Values:
+    """Luminous red nova: a plateau, and before it in most a short blue peak."""
+    early = p["early"] * bump(phase, 3.0, 4.0) * np.minimum(6223 / wavelength, 2.0) ** 2
+    return plateau(phase, p["rise"], p["length"], p["decline"], p["drop"], 1.5) + early
+
+
+class StandardCandle(Explosion):
+    """Type Ia, whose slower ones are brighter, and whose redder ones are fainter."""
+
+    def draw(self, rng: np.random.Generator) -> Parameters:
+        p = super().draw(rng)
+        # Tripp 1998 (A&A 331, 815): 1.5 mag a unit of stretch. Dust, and so color, acts through the reddening.
+        return p | {"magnitude": p["magnitude"] - 1.5 * (p["stretch"] - 1)}
+
+
+EXPLOSIONS = {
+    "SNIa": StandardCandle(LAWS["SNIa"], standard_candle),
+    "SNIa-91bg": Explosion(LAWS["SNIa-91bg"], rise_and_fall),
+    "SNIax": Explosion(LAWS["SNIax"], rise_and_fall),
+    "SNII": Explosion(LAWS["SNII"], plateau_or_line, reference=6223.0),
+    "SNIbc": Explosion(LAWS["SNIbc"], rise_and_fall),
+    "SLSN-I": Explosion(LAWS["SLSN-I"], magnetar),
+    "TDE": Explosion(LAWS["TDE"], torn_star),
+    "KN": Explosion(LAWS["KN"], rise_and_fall),
+    "PISN": Explosion(LAWS["PISN"], rise_and_fall),
+    "CaRT": Explosion(LAWS["CaRT"], calcium),
+    "ILOT": Explosion(LAWS["ILOT"], merged_stars, reference=6223.0),
+}

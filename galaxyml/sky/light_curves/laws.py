@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from galaxyml.sky.light_curves.bands import Bands, Values
+from galaxyml.sky.light_curves.photometry import Bands, Values
 
 Law = Callable[[np.random.Generator], float]
 Parameters = dict[str, float]

@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
 from galaxyml.sky.light_curves.laws import LAWS, Model, Parameters
-from galaxyml.sky.light_curves.spectra import planck
+from galaxyml.sky.light_curves.photometry import WAVELENGTH, Bands, Values, flux, planck
 
 Points = NDArray[np.complex128]
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from galaxyml.sky.light_curves.bands import WAVELENGTH, Bands, Values, flux
-from galaxyml.sky.light_curves.distances import distance_modulus
-from galaxyml.sky.light_curves.explosions import FIRST
 from galaxyml.sky.light_curves.laws import LAWS, Model, Parameters
+from galaxyml.sky.light_curves.observation import FIRST
+from galaxyml.sky.light_curves.photometry import WAVELENGTH, Bands, Values, distance_modulus, flux
 
 
 class ActiveNucleus(Model):

@@ -4,15 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from galaxyml.sky.light_curves.cadence import DEEP_FIELDS, deep, wide
-from galaxyml.sky.light_curves.distances import FARTHEST
-from galaxyml.sky.light_curves.eclipses import EclipsingBinary
-from galaxyml.sky.light_curves.explosion_classes import EXPLOSIONS
+from galaxyml.sky.light_curves.explosions import EXPLOSIONS
 from galaxyml.sky.light_curves.laws import Law, Model, Parameters, gamma
 from galaxyml.sky.light_curves.microlensing import BinaryLens, SingleLens
 from galaxyml.sky.light_curves.nuclei import ActiveNucleus
-from galaxyml.sky.light_curves.observation import LightCurve, observe
-from galaxyml.sky.light_curves.variables import MDwarf, Mira, RRLyrae
+from galaxyml.sky.light_curves.observation import DEEP_FIELDS, LightCurve, deep, observe, wide
+from galaxyml.sky.light_curves.photometry import FARTHEST
+from galaxyml.sky.light_curves.variables import EclipsingBinary, MDwarf, Mira, RRLyrae
 from galaxyml.sky.positions import galactic_latitude
 
 SOUTH, NORTH = -64.0, 4.0  # declinations of the survey, degrees

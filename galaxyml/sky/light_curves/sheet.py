@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from galaxyml.sky.light_curves.bands import NAMES
+from galaxyml.sky.light_curves.photometry import NAMES
 from galaxyml.sky.light_curves.population import KINDS, Member, member
 
 COLUMNS = 3
