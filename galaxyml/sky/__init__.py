@@ -9,8 +9,7 @@ from galaxyml.sky.render import render
 from galaxyml.sky.sheet import contact_sheet
 from galaxyml.sky.spirals import write_spirals
 from galaxyml.sky.surveys import write_surveys
-from galaxyml.sky.volunteers import expected_fractions
-from galaxyml.sky.votes import turnout, vote
+from galaxyml.sky.volunteers import expected_fractions, turnout, vote
 
 __all__ = [
     "contact_sheet",

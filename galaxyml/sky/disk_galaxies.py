@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from galaxyml.sky import encounters, patterns
+from galaxyml.sky import profiles
 from galaxyml.sky.camera import Frame
 from galaxyml.sky.population import Galaxy
 from galaxyml.sky.profiles import edge_on_disk, fall
@@ -17,8 +17,8 @@ def draw_disk(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generato
     """Adds a disk that is not seen from its side: plain, with arms or with a ring; with its bar and its bulge."""
     angle = math.radians(galaxy.angle)
     x, y = frame.x, frame.y
-    radius, azimuth = patterns.disk_plane(x, y, angle, galaxy.inclination, galaxy.thickness)
-    flat = patterns.disk_axis_ratio(galaxy.inclination, galaxy.thickness)
+    radius, azimuth = profiles.disk_plane(x, y, angle, galaxy.inclination, galaxy.thickness)
+    flat = profiles.disk_axis_ratio(galaxy.inclination, galaxy.thickness)
     body = torch.exp(-radius / galaxy.scale) * fall(radius, 1.25 * galaxy.r90, 0.12 * galaxy.r90)
     if galaxy.lopsided:
         side = torch.cos(azimuth - float(rng.uniform(0, 2 * math.pi)))
@@ -32,7 +32,7 @@ def draw_disk(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generato
     else:
         frame.add(body, (1 - galaxy.bar) * disk_flux, _disk_color(galaxy))
     if galaxy.bar:
-        shape = patterns.bar(radius, azimuth, math.radians(galaxy.bar_angle), galaxy.bar_length, 0.3)
+        shape = profiles.bar(radius, azimuth, math.radians(galaxy.bar_angle), galaxy.bar_length, 0.3)
         frame.add(unit(shape, frame), galaxy.bar * disk_flux, galaxy.color - 0.02)
     if galaxy.bulge:
         ratio = max(galaxy.bulge_ratio, flat)
@@ -51,9 +51,9 @@ def _add_ring(
     """The disk with a gap, and around it the ring and its knots of young stars."""
     at, width = galaxy.ring_radius, float(rng.uniform(0.09, 0.17)) * galaxy.ring_radius
     uneven = 1 + float(rng.uniform(0, 0.4)) * torch.cos(azimuth - float(rng.uniform(0, 2 * math.pi)))
-    band = patterns.ring(radius, at, width) * uneven
-    band = unit(band * torch.exp(0.35 * patterns.patches(radius, azimuth, 20.0, rng)), frame)
-    gap = 1 - 0.75 * patterns.ring(radius, 0.62 * at, 0.2 * at)
+    band = profiles.ring(radius, at, width) * uneven
+    band = unit(band * torch.exp(0.35 * profiles.patches(radius, azimuth, 20.0, rng)), frame)
+    gap = 1 - 0.75 * profiles.ring(radius, 0.62 * at, 0.2 * at)
     frame.add(unit(body * gap, frame), (1 - galaxy.ring) * flux, _disk_color(galaxy))
     frame.add(band, 0.92 * galaxy.ring * flux, galaxy.young_color + 0.05)
     radii = at * rng.normal(1, 0.07, int(galaxy.knots))
@@ -66,10 +66,10 @@ def _add_arms(
     """The disk's light with a part of it moved into arms, and knots of young stars along these."""
     start = galaxy.bar_length or 0.22 * galaxy.r90
     first = math.radians(galaxy.bar_angle) if galaxy.bar else rng.uniform(0, 2 * math.pi)
-    field = patterns.patches(radius, azimuth, galaxy.pitch, rng)
-    phase = patterns.arm_phase(radius, azimuth - first, int(galaxy.arms), galaxy.pitch, start)
+    field = profiles.patches(radius, azimuth, galaxy.pitch, rng)
+    phase = profiles.arm_phase(radius, azimuth - first, int(galaxy.arms), galaxy.pitch, start)
     phase = phase + 0.3 * galaxy.patchiness * field
-    pattern = patterns.arm_pattern(phase, galaxy.sharpness)
+    pattern = profiles.arm_pattern(phase, galaxy.sharpness)
     pattern = pattern * torch.exp(galaxy.patchiness * (0.8 * field - 0.3 * galaxy.patchiness))
     reach = (1 - fall(radius, start, 0.16 * start)) * fall(radius, 1.05 * galaxy.r90, 0.12 * galaxy.r90)
     share = galaxy.contrast * reach
@@ -81,7 +81,7 @@ def _add_arms(
     in_arms = float((body * share).sum()) * frame.pixel**2
     frame.add(unit(lit, frame), in_arms * left, galaxy.young_color)
     # Dust on the inner edges of the arms.
-    lane = patterns.arm_pattern(phase - math.copysign(0.7, galaxy.pitch), 6.0) * share
+    lane = profiles.arm_pattern(phase - math.copysign(0.7, galaxy.pitch), 6.0) * share
     frame.obscure(0.10 * lane)
     at = start + (galaxy.r90 - start) * rng.beta(1.3, 1.6, int(galaxy.knots))
     turn = np.log(at / start) / math.tan(math.radians(galaxy.pitch)) + first
@@ -109,7 +109,7 @@ def add_knots(
     """
     if not len(radius):
         return
-    flat = galaxy.axis_ratio or patterns.disk_axis_ratio(galaxy.inclination, galaxy.thickness)
+    flat = galaxy.axis_ratio or profiles.disk_axis_ratio(galaxy.inclination, galaxy.thickness)
     angle = math.radians(galaxy.angle)
     u, v = radius * np.cos(azimuth), flat * radius * np.sin(azimuth)
     each = rng.lognormal(0, 0.8, len(radius)) * np.exp(-radius / (1.5 * galaxy.r90))
@@ -124,14 +124,14 @@ def add_knots(
 def draw_edge_on(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
     """Adds a disk seen from its side: thick and thin disk, bulge, and the dust in its plane."""
     angle = math.radians(galaxy.angle)
-    x, z = patterns.turned(frame.x, frame.y, angle)
+    x, z = profiles.turned(frame.x, frame.y, angle)
     # An outer warp, as most disks have it.
     z = z - rng.normal(0, 0.025) * galaxy.r90 * torch.tanh(x / galaxy.r90) ** 3
     scale = galaxy.scale
     height = scale * (0.5 * galaxy.thickness + 0.5 * math.cos(math.radians(galaxy.inclination))) * 1.8
     body = edge_on_disk(x, z, scale, height) * fall(x.abs(), 1.2 * galaxy.r90, 0.16 * galaxy.r90)
     thin = edge_on_disk(x, z, 1.1 * scale, 0.5 * height) * fall(x.abs(), 1.2 * galaxy.r90, 0.16 * galaxy.r90)
-    patchy = torch.exp(0.25 * encounters.clouds(x, 3 * z, 0.35 * galaxy.r90, rng))
+    patchy = torch.exp(0.25 * profiles.clouds(x, 3 * z, 0.35 * galaxy.r90, rng))
     frame.add(body, 0.6 * (1 - galaxy.bulge) * flux, galaxy.color - 0.05)
     frame.add(unit(thin * patchy, frame), 0.4 * (1 - galaxy.bulge) * flux, galaxy.young_color)
     if galaxy.bulge:
@@ -143,4 +143,4 @@ def draw_edge_on(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Gener
     if galaxy.dust:
         off = height * 0.9 * math.cos(math.radians(galaxy.inclination)) / 0.1
         lane = torch.exp(-x.abs() / (1.6 * scale)) * torch.exp(-0.5 * ((z - 0.2 * off) / (0.6 * height)) ** 2)
-        frame.obscure(galaxy.dust * lane * torch.exp(0.3 * encounters.clouds(x, 2 * z, 0.2 * galaxy.r90, rng)))
+        frame.obscure(galaxy.dust * lane * torch.exp(0.3 * profiles.clouds(x, 2 * z, 0.2 * galaxy.r90, rng)))

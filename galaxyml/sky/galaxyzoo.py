@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
 from galaxyml.sky.population import population
-from galaxyml.sky.votes import turnout, vote
+from galaxyml.sky.volunteers import turnout, vote
 from galaxyml.sky.writers import check, draw_to_files
 from galaxyml.trees import DecisionTree
 

@@ -12,7 +12,7 @@ from galaxyml.sky.population import population
 from galaxyml.sky.positions import positions, redshifts
 from galaxyml.sky.spirals import NORTH, SOUTH
 from galaxyml.sky.survey import SDSS
-from galaxyml.sky.votes import vote
+from galaxyml.sky.volunteers import vote
 from galaxyml.sky.writers import check, draw_to_files
 from galaxyml.trees import DecisionTree
 

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from galaxyml.sky.camera import Frame
-from galaxyml.sky.patterns import turned
 from galaxyml.sky.population import Galaxy
-from galaxyml.sky.profiles import elliptical_radius, sersic
+from galaxyml.sky.profiles import elliptical_radius, sersic, turned
 
 # Sersic indices, and the Petrosian R90 of round galaxies over their half-light radius: the radius of 90 percent of the
 # light within two Petrosian radii (ratio 0.2; Blanton et al. 2001, AJ 121, 2358).
