@@ -5,7 +5,6 @@ not a measurement.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,24 +19,10 @@ from galaxyml.trees import DecisionTree
 Values = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Crowd:
-    """How many volunteers look at a galaxy.
-
-    Attributes:
-        usual: Mean number.
-        spread: Its standard deviation.
-        few: Share of galaxies that only `fewer` volunteers look at, as active learning does not ask for more.
-        fewer: How many these are.
-    """
-
-    usual: float
-    spread: float
-    few: float = 0.0
-    fewer: float = 5.0
-
-
-CROWDS = {"gz2": Crowd(42, 7), "gzd12": Crowd(40, 6), "gzd5": Crowd(38, 6, few=0.7), "ukidss": Crowd(39, 6)}
+# Volunteers who look at a galaxy: mean and standard deviation of their number, and the share of galaxies that only
+# about `FEWER` look at, as active learning does not ask for more.
+CROWDS = {"gz2": (42, 7, 0.0), "gzd12": (40, 6, 0.0), "gzd5": (38, 6, 0.7), "ukidss": (39, 6, 0.0)}
+FEWER = 5
 
 
 def through(galaxies: pd.DataFrame, survey: Survey) -> pd.DataFrame:
@@ -135,10 +120,9 @@ def ballots(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> tuple[NDAr
 
 def crowd(n: int, tree: DecisionTree, rng: np.random.Generator) -> NDArray[np.int64]:
     """How many volunteers look at each of n galaxies of a campaign, at least 3; shape (n,)."""
-    crowd_size = CROWDS[tree.name]
-    usual = rng.normal(crowd_size.usual, crowd_size.spread, n)
-    few = rng.poisson(crowd_size.fewer, n)
-    return np.maximum(np.where(rng.random(n) < crowd_size.few, few, np.round(usual)), 3).astype(np.int64)
+    mean, spread, share_of_few = CROWDS[tree.name]
+    usual, few = rng.normal(mean, spread, n), rng.poisson(FEWER, n)
+    return np.maximum(np.where(rng.random(n) < share_of_few, few, np.round(usual)), 3).astype(np.int64)
 
 
 # What the questions of the Kaggle tree, which are those of Galaxy Zoo 2, are about.

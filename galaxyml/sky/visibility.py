@@ -9,9 +9,9 @@ from galaxyml.sky.survey import SDSS
 Values = NDArray[np.float64]
 
 
-def rises(value: Values, at: float, width: float | Values) -> Values:
-    """0 well below `at`, one half there, 1 well above it: a logistic function of the given width."""
-    return np.asarray(0.5 * (1 + np.tanh((value - at) / (2 * width))))
+def rises(value: Values, middle: float = 0.0, width: float | Values = 1.0) -> Values:
+    """0 well below `middle`, one half there, 1 well above it: a logistic function of the given width."""
+    return np.asarray(0.5 * (1 + np.tanh((value - middle) / (2 * width))))
 
 
 def transfer(galaxies: pd.DataFrame, spacing: Values) -> Values:

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from galaxyml.runs.errors import UserError
-from galaxyml.sky import expected_fractions, population, turnout, vote
-from galaxyml.sky.volunteers import answers
+from galaxyml.sky import population
+from galaxyml.sky.campaigns import expected_shares
+from galaxyml.sky.volunteers import CLICKERS, answers, at_random, reached, turnout, vote
 from galaxyml.trees import DecisionTree, violation
 
 TREE = DecisionTree.load("kaggle")
@@ -15,12 +16,31 @@ def column(name: str) -> int:
     return TREE.columns.index(name)
 
 
+def expected_fractions(galaxies: pd.DataFrame) -> np.ndarray:
+    """Fractions of paths that infinitely many volunteers would give, shape (N, 37)."""
+
+    def paths(shares):
+        return np.concatenate([share * of[:, None] for share, of in zip(shares, reached(shares, TREE), strict=True)], 1)
+
+    return (1 - CLICKERS) * paths(answers(galaxies, TREE)) + CLICKERS * paths(at_random(TREE))
+
+
 def test_votes_and_their_expectation_obey_the_tree():
     galaxies = population(300, 0)
-    for fractions in (vote(galaxies, TREE, 1), expected_fractions(galaxies, TREE)):
+    for fractions in (vote(galaxies, TREE, 1), expected_fractions(galaxies)):
         assert fractions.shape == (300, 37)
         assert fractions.min() >= 0
         assert violation(torch.from_numpy(fractions), TREE) < 1e-12
+
+
+def test_expected_shares_are_those_of_paths_over_that_of_the_answer_before():
+    galaxies, tree = population(300, 5), DecisionTree.load("gz2")
+    paths, expected = expected_fractions(galaxies), expected_shares(galaxies, tree)
+    for number, question in enumerate(TREE.questions[:5]):
+        columns = [TREE.columns.index(column) for column in question.columns]
+        before = sum(paths[:, lead] for lead in TREE.leads[number]) if question.after else np.ones(300)
+        found = expected[:, [tree.columns.index(column) for column in tree.questions[number].columns]]
+        np.testing.assert_allclose(found, paths[:, columns] / np.asarray(before)[:, None])
 
 
 def test_probabilities_of_a_question_sum_to_one():
@@ -35,7 +55,7 @@ def repeated():
     galaxies = population(12, 3)
     copies = pd.concat([galaxies] * 300, ignore_index=True).assign(texture=np.arange(3600))
     votes = vote(copies, TREE, 0).reshape(300, 12, 37)
-    return expected_fractions(galaxies, TREE), votes, (1 / turnout(copies, 0)).mean()
+    return expected_fractions(galaxies), votes, (1 / turnout(copies, 0)).mean()
 
 
 def test_votes_converge_to_their_expectation(repeated):
@@ -77,7 +97,7 @@ def test_poorly_resolved_spirals_are_called_smooth():
     galaxies = population(200, 0, "spiral").query("contrast > 0.5 and inclination < 50 and r90 < 10")
     far = galaxies.assign(seeing=galaxies.seeing * 4)
     smooth, unsure = column("Class1.1"), 5
-    assert (expected_fractions(far, TREE)[:, smooth] > expected_fractions(galaxies, TREE)[:, smooth]).all()
+    assert (expected_fractions(far)[:, smooth] > expected_fractions(galaxies)[:, smooth]).all()
     assert (answers(far, TREE)[10][:, unsure] >= answers(galaxies, TREE)[10][:, unsure]).all()
 
 
@@ -94,7 +114,7 @@ def test_poorly_resolved_spirals_are_called_smooth():
 )
 def test_volunteers_tell_odd_kinds_apart(kind, name):
     odd = [f"Class8.{number}" for number in range(1, 8)]
-    means = expected_fractions(population(200, 0, kind), TREE).mean(0)
+    means = expected_fractions(population(200, 0, kind)).mean(0)
     assert max(odd, key=lambda answer: means[column(answer)]) == name
 
 
