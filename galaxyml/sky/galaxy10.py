@@ -74,17 +74,14 @@ def objects(n: int, seed: int) -> pd.DataFrame:
     ans = rng.permutation(np.repeat(np.arange(len(names)), allot(n, list(CLASSES.values()), least=1)))
     mistaken_for = [RECIPES[names[right]]["mistaken_for"] for right in ans]
     label = np.where(rng.random(n) < WRONG, [names.index(rng.choice(others)) for others in mistaken_for], ans)
-    by_class = []
-    for number, name in enumerate(names):
-        where = np.flatnonzero(label == number)
-        by_class.append(members(name, len(where), seed).set_index(where))
-    drawn = pd.concat(by_class).sort_index()
+    rows = [np.flatnonzero(label == number) for number in range(len(names))]
+    drawn = [members(name, len(index), seed).set_index(index) for name, index in zip(names, rows, strict=True)]
+    galaxies = pd.concat(drawn).sort_index().assign(pixel=DECALS.pixel)
     ra, dec = positions(n, SOUTH, NORTH, rng)
     measured = np.where(rng.random(n) < NO_REDSHIFT, np.nan, 1.0)
-    sky = {"ra": ra, "dec": dec, "redshift": measured * redshifts(drawn.r90.to_numpy(), rng)}
-    first = {"row": np.arange(n), "ans": ans, "label": label, "repeat_of": pd.array([pd.NA] * n, dtype="Int64"), **sky}
-    drawn = pd.concat([pd.DataFrame(first), drawn.assign(pixel=DECALS.pixel)], axis=1)
-    return _repeat(drawn, rng)
+    labels = {"row": np.arange(n), "ans": ans, "label": label, "repeat_of": pd.array([pd.NA] * n, dtype="Int64")}
+    sky = {"ra": ra, "dec": dec, "redshift": measured * redshifts(galaxies.r90.to_numpy(), rng)}
+    return _repeat(pd.DataFrame({**labels, **sky}).join(galaxies), rng)
 
 
 def members(name: str, n: int, seed: int) -> pd.DataFrame:

@@ -42,22 +42,15 @@ def write_galaxyzoo(folder: Path, count: int, seed: int, test_galaxies: int | No
     drawn = drawn.sort_values("GalaxyID", ignore_index=True)
     fractions = pd.DataFrame(vote(drawn, tree, seed), columns=tree.columns)
     fractions.insert(0, "GalaxyID", drawn.GalaxyID)
-    test = fractions[drawn.split == "test"]
+    training, test = (fractions[drawn.split == split] for split in ("training", "test"))
     with atomic_write(folder) as draft:
-        for split in ("training", "test"):
-            (draft / f"images_{split}_rev1").mkdir(parents=True)
+        rows = zip(drawn.split, drawn.GalaxyID, strict=True)
+        draw_to_files(drawn, [draft / f"images_{split}_rev1" / f"{number}.jpg" for split, number in rows], seed, size)
         # Nine decimals keep each question within 1e-8 of the answer that leads there.
-        fractions[drawn.split == "training"].to_csv(
-            draft / "training_solutions_rev1.csv", index=False, float_format="%.9f"
-        )
+        training.to_csv(draft / "training_solutions_rev1.csv", index=False, float_format="%.9f")
         test.to_csv(draft / "test_solutions_rev1.csv", index=False, float_format="%.9f")
         test.assign(**dict.fromkeys(tree.columns, 0)).to_csv(draft / "all_zeros_benchmark.csv", index=False)
         drawn.assign(volunteers=turnout(drawn, seed)).to_csv(draft / "truth.csv", index=False)
-        paths = [
-            draft / f"images_{split}_rev1" / f"{number}.jpg"
-            for split, number in zip(drawn.split, drawn.GalaxyID, strict=True)
-        ]
-        draw_to_files(drawn, paths, seed, size)
 
 
 def galaxy_ids(n: int, seed: int) -> NDArray[np.int64]:

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from galaxyml.runs.files import atomic_write
 from galaxyml.sky.galaxyzoo1 import release
 from galaxyml.sky.population import farther, population
-from galaxyml.sky.positions import positions, redshifts
+from galaxyml.sky.positions import degrees, hours, object_ids, place
 from galaxyml.sky.survey import SDSS
 from galaxyml.sky.writers import allot, check, draw_to_files
 
@@ -51,12 +50,12 @@ def write_spirals(folder: Path, count: int, seed: int, size: int = SDSS.cutout) 
     # The second image of an object is another exposure.
     shown_objects["depth"] = np.where(shown.objid.duplicated(), 0.8, 1.0) * shown_objects.depth
     with atomic_write(folder) as draft:
-        (draft / "images").mkdir(parents=True)
+        paths = [draft / "images" / f"{number}.jpg" for number in shown.asset_id]
+        draw_to_files(shown_objects, paths, seed, size)
         positioned.join(release(table, seed)).to_csv(draft / TABLE, index=False)
         mapping[["objid", "sample", "asset_id"]].to_csv(draft / MAPPING, index=False)
         properties(table, seed).to_csv(draft / "properties.csv", index=False, float_format="%.4f")
         objects.to_csv(draft / "truth.csv", index=False)
-        draw_to_files(shown_objects, [draft / "images" / f"{number}.jpg" for number in shown.asset_id], seed, size)
 
 
 def catalogue(images: int, seed: int) -> pd.DataFrame:
@@ -72,19 +71,17 @@ def catalogue(images: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng([seed, 20])
     few = min(max(round(FEW * images), 1), images // 4)
     # Each object in two images is one less; each whose image is missing is one more.
-    mapped, unmapped = images, images
-    drawn = population(mapped + unmapped, seed)
-    drawn = pd.concat([drawn.head(mapped), farther(drawn.tail(unmapped), FARTHER)], ignore_index=True)
+    drawn = population(2 * images, seed)
+    drawn = pd.concat([drawn.head(images), farther(drawn.tail(images), FARTHER)], ignore_index=True)
     unusual = [TWICE] * few + [NOT_ON_DISK] * few + [NOT_IN_TABLE] * few
-    mapping = rng.permutation(unusual + [USUAL] * (mapped - len(unusual)))
-    sample = rng.permutation(np.repeat(list(SAMPLES), allot(mapped, list(SAMPLES.values()))))
+    mapping = rng.permutation(unusual + [USUAL] * (images - len(unusual)))
+    sample = rng.permutation(np.repeat(list(SAMPLES), allot(images, list(SAMPLES.values()))))
     # What has two images has one in the deep stripe.
     sample = np.where(mapping == TWICE, "original", sample)
-    ra, dec = positions(len(drawn), SOUTH, NORTH, rng)
     drawn.insert(0, "OBJID", object_ids(len(drawn), seed))
-    drawn = drawn.assign(ra=ra, dec=dec, redshift=redshifts(drawn.r90.to_numpy(), rng))
-    drawn["sample"] = np.concatenate([sample, np.full(unmapped, "")])
-    drawn["mapping"] = np.concatenate([mapping, np.full(unmapped, "")])
+    drawn = place(drawn, SOUTH, NORTH, rng)
+    none = np.full(images, "")
+    drawn = drawn.assign(sample=np.concatenate([sample, none]), mapping=np.concatenate([mapping, none]))
     return drawn.sort_values("ra", ignore_index=True)
 
 
@@ -98,8 +95,8 @@ def assets(objects: pd.DataFrame, seed: int) -> pd.DataFrame:
     mapped = objects[objects["sample"] != ""]
     again = mapped[mapped.mapping == TWICE].assign(sample="stripe82")
     mapping = pd.concat([mapped, again])[["OBJID", "sample", "mapping"]].rename(columns={"OBJID": "objid"})
-    order = mapping["sample"].map({name: number for number, name in enumerate(SAMPLES)})
-    mapping = mapping.assign(order=order).sort_values(["order", "objid"], ignore_index=True)
+    mapping["order"] = mapping["sample"].map(list(SAMPLES).index)
+    mapping = mapping.sort_values(["order", "objid"], ignore_index=True)
     numbers = np.random.default_rng([seed, 22]).choice(max(ASSETS, 2 * len(mapping)), len(mapping), replace=False)
     return mapping.assign(asset_id=np.sort(numbers) + 1, on_disk=mapping.mapping != NOT_ON_DISK)
 
@@ -120,37 +117,3 @@ def properties(objects: pd.DataFrame, seed: int) -> pd.DataFrame:
             "redshift": objects.redshift,
         }
     )
-
-
-def object_ids(n: int, seed: int) -> NDArray[np.int64]:
-    """Distinct numbers of 18 digits as SDSS DR7 gives them, shape (n,).
-
-    From the highest bit: sky version, rerun, run, column of the camera, field, object in the field (SkyServer, objID).
-    """
-    rng = np.random.default_rng([seed, 24])
-    # More than needed: some will be there twice.
-    spare = 2 * n + 10
-    rerun, run, column = (
-        rng.choice([40, 41], spare, p=[0.8, 0.2]),
-        rng.integers(94, 8000, spare),
-        rng.integers(1, 7, spare),
-    )
-    field, number = rng.integers(11, 800, spare), rng.integers(1, 600, spare)
-    ids = (1 << 59) | (rerun << 48) | (run << 32) | (column << 29) | (field << 16) | number
-    return pd.unique(ids)[:n]
-
-
-def hours(ra: pd.Series) -> list[str]:
-    """Right ascensions in degrees as hours, minutes and seconds: `01:03:26.42`."""
-    hundredths = np.round(np.asarray(ra) * 24_000).astype(np.int64) % 8_640_000
-    return [f"{n // 360_000:02d}:{n // 6000 % 60:02d}:{n // 100 % 60:02d}.{n % 100:02d}" for n in hundredths]
-
-
-def degrees(dec: pd.Series) -> list[str]:
-    """Declinations in degrees as degrees, minutes and seconds: `-10:22:25.7`."""
-    tenths = np.round(np.abs(np.asarray(dec)) * 36_000).astype(np.int64)
-    signs = np.where(np.asarray(dec) < 0, "-", "+")
-    return [
-        f"{sign}{n // 36_000:02d}:{n // 600 % 60:02d}:{n // 10 % 60:02d}.{n % 10}"
-        for sign, n in zip(signs, tenths, strict=True)
-    ]

@@ -51,6 +51,8 @@ def allot(total: int, weights: Sequence[float], least: int = 0) -> NDArray[np.in
 def draw_to_files(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size: int, survey: Survey = SDSS) -> None:
     """Draws galaxies as a survey sees them and writes each to its path, a JPEG of the survey's quality or a PNG.
 
+    Folders appear where they are missing.
+
     Args:
         galaxies: Rows of a population.
         paths: Of the files, in the order of the rows.
@@ -66,6 +68,8 @@ def draw_to_files(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size
         else:
             drawn.save(path, compress_level=1)  # a quarter of the time for 15 percent more bytes
 
+    for folder in {path.parent for path in paths}:
+        folder.mkdir(parents=True, exist_ok=True)
     title = "Drawing galaxies" if survey is SDSS else f"Drawing galaxies, {survey.name}"
     for _ in track(in_threads(write, galaxies, paths), title, len(galaxies)):
         pass

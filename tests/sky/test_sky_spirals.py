@@ -10,7 +10,8 @@ from PIL import Image
 from galaxyml.runs.errors import UserError
 from galaxyml.sky import population, writers
 from galaxyml.sky.population import LENGTHS, farther
-from galaxyml.sky.spirals import MAPPING, TABLE, assets, catalogue, degrees, hours, object_ids, write_spirals
+from galaxyml.sky.positions import degrees, hours, object_ids
+from galaxyml.sky.spirals import MAPPING, TABLE, assets, catalogue, write_spirals
 
 IMAGES = 60
 HEADER = (
