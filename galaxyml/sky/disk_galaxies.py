@@ -16,8 +16,7 @@ from galaxyml.sky.spheroids import spheroid, unit
 def draw_disk(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
     """Adds a disk that is not seen from its side: plain, with arms or with a ring; with its bar and its bulge."""
     angle = math.radians(galaxy.angle)
-    x, y = frame.x, frame.y
-    radius, azimuth = profiles.disk_plane(x, y, angle, galaxy.inclination, galaxy.thickness)
+    radius, azimuth = profiles.disk_plane(frame.x, frame.y, angle, galaxy.inclination, galaxy.thickness)
     flat = profiles.disk_axis_ratio(galaxy.inclination, galaxy.thickness)
     body = torch.exp(-radius / galaxy.scale) * fall(radius, 1.25 * galaxy.r90, 0.12 * galaxy.r90)
     if galaxy.lopsided:
@@ -49,14 +48,14 @@ def _add_ring(
     galaxy: Galaxy, frame: Frame, body: Tensor, radius: Tensor, azimuth: Tensor, flux: float, rng: np.random.Generator
 ) -> None:
     """The disk with a gap, and around it the ring and its knots of young stars."""
-    at, width = galaxy.ring_radius, float(rng.uniform(0.09, 0.17)) * galaxy.ring_radius
+    width = float(rng.uniform(0.09, 0.17)) * galaxy.ring_radius
     uneven = 1 + float(rng.uniform(0, 0.4)) * torch.cos(azimuth - float(rng.uniform(0, 2 * math.pi)))
-    band = profiles.ring(radius, at, width) * uneven
+    band = profiles.ring(radius, galaxy.ring_radius, width) * uneven
     band = unit(band * torch.exp(0.35 * profiles.patches(radius, azimuth, 20.0, rng)), frame)
-    gap = 1 - 0.75 * profiles.ring(radius, 0.62 * at, 0.2 * at)
+    gap = 1 - 0.75 * profiles.ring(radius, 0.62 * galaxy.ring_radius, 0.2 * galaxy.ring_radius)
     frame.add(unit(body * gap, frame), (1 - galaxy.ring) * flux, _disk_color(galaxy))
     frame.add(band, 0.92 * galaxy.ring * flux, galaxy.young_color + 0.05)
-    radii = at * rng.normal(1, 0.07, int(galaxy.knots))
+    radii = galaxy.ring_radius * rng.normal(1, 0.07, int(galaxy.knots))
     add_knots(galaxy, frame, radii, rng.uniform(0, 2 * math.pi, len(radii)), 0.08 * galaxy.ring * flux, rng)
 
 
@@ -83,19 +82,15 @@ def _add_arms(
     # Dust on the inner edges of the arms.
     lane = profiles.arm_pattern(phase - math.copysign(0.7, galaxy.pitch), 6.0) * share
     frame.obscure(0.10 * lane)
-    at = start + (galaxy.r90 - start) * rng.beta(1.3, 1.6, int(galaxy.knots))
-    turn = np.log(at / start) / math.tan(math.radians(galaxy.pitch)) + first
-    turn = turn + 2 * math.pi * (rng.integers(0, galaxy.arms, len(at)) + rng.normal(0, 0.11, len(at))) / galaxy.arms
-    add_knots(galaxy, frame, at, turn, knots * flux, rng)
+    number = int(galaxy.knots)
+    radii = start + (galaxy.r90 - start) * rng.beta(1.3, 1.6, number)
+    turn = np.log(radii / start) / math.tan(math.radians(galaxy.pitch)) + first
+    turn = turn + 2 * math.pi * (rng.integers(0, galaxy.arms, number) + rng.normal(0, 0.11, number)) / galaxy.arms
+    add_knots(galaxy, frame, radii, turn, knots * flux, rng)
 
 
 def add_knots(
-    galaxy: Galaxy,
-    frame: Frame,
-    radius: np.ndarray,
-    azimuth: np.ndarray,
-    flux: float,
-    rng: np.random.Generator,
+    galaxy: Galaxy, frame: Frame, radius: np.ndarray, azimuth: np.ndarray, flux: float, rng: np.random.Generator
 ) -> None:
     """Adds clusters of young stars at places in a disk, which share a flux.
 

@@ -56,12 +56,7 @@ def expected_buttons(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
     # Where the image has y downwards, an arm of positive pitch turns clockwise outwards: the shape of an S, which a
     # galaxy with trailing arms has if it turns anticlockwise (Land et al. 2008, MNRAS 388, 1686).
     ahead = np.where(galaxies.pitch > 0, WRONG_WAY, np.where(galaxies.pitch < 0, 1 - WRONG_WAY, 0.5))
-    shares = (
-        1 - edge - arms,
-        arms * turning * ahead,
-        arms * turning * (1 - ahead),
-        edge + arms * (1 - turning),
-    )
+    shares = (1 - edge - arms, arms * turning * ahead, arms * turning * (1 - ahead), edge + arms * (1 - turning))
     looking = np.stack([*(left * share for share in shares), unknown * (1 - merging), merging], axis=1)
     return (1 - CLICKERS) * looking / looking.sum(1, keepdims=True) + CLICKERS / len(BUTTONS)
 

@@ -58,8 +58,8 @@ def draw_disturbed(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Gen
         frame.add(light, 0.17 * galaxy.tail_light * peak, galaxy.young_color + 0.1)
     side = rng.uniform(0, 2 * math.pi)
     for number in range(int(galaxy.shells)):
-        at = galaxy.r90 * float(rng.uniform(0.8, 1.35))
-        light = profiles.shell(radius, azimuth, at, side + math.pi * number, float(rng.uniform(0.5, 0.9)))
+        edge = galaxy.r90 * float(rng.uniform(0.8, 1.35))
+        light = profiles.shell(radius, azimuth, edge, side + math.pi * number, float(rng.uniform(0.5, 0.9)))
         frame.add(light, 0.07 * peak, galaxy.color - 0.1)
 
 

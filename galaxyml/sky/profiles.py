@@ -147,9 +147,9 @@ def bar(radius: Tensor, azimuth: Tensor, angle: float, length: float, axis_ratio
     return torch.exp(-0.5 * reach) * fall(reach, 0.92, 0.09)
 
 
-def ring(radius: Tensor, at: float, width: float) -> Tensor:
+def ring(radius: Tensor, ridge: float, width: float) -> Tensor:
     """A Gaussian ring, 1 on its ridge; all in the unit of the radius."""
-    return torch.exp(-0.5 * ((radius - at) / width) ** 2)
+    return torch.exp(-0.5 * ((radius - ridge) / width) ** 2)
 
 
 def tail(x: Tensor, y: Tensor, start: float, length: float, angle: float, pitch: float) -> Tensor:
@@ -176,19 +176,19 @@ def tail(x: Tensor, y: Tensor, start: float, length: float, angle: float, pitch:
     return torch.exp(-0.5 * (away / width) ** 2) * along * torch.exp(-1.2 * (radius - start).clamp_min(0) / length)
 
 
-def shell(radius: Tensor, azimuth: Tensor, at: float, angle: float, opening: float) -> Tensor:
+def shell(radius: Tensor, azimuth: Tensor, edge: float, angle: float, opening: float) -> Tensor:
     """A shell: light that rises to a sharp edge at a radius, within a cone; 1 at the edge.
 
     Args:
         radius: Arcsec.
         azimuth: Radians.
-        at: Radius of the edge, arcsec.
+        edge: Radius of the edge, arcsec.
         angle: Azimuth of its middle, radians.
         opening: Half of its angle, radians.
     """
     turn = torch.remainder(azimuth - angle + math.pi, 2 * math.pi) - math.pi
     # Far outside, where nothing is left, the exponential alone would overflow.
-    inside = torch.exp(((radius - at) / (0.16 * at)).clamp_max(20)) * fall(radius, at, 0.015 * at)
+    inside = torch.exp(((radius - edge) / (0.16 * edge)).clamp_max(20)) * fall(radius, edge, 0.015 * edge)
     return inside * torch.exp(-((turn / opening) ** 4))
 
 

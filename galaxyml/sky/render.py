@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from galaxyml.sky import odd_galaxies
@@ -96,13 +95,14 @@ def draw_image(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: S
     frame = scene(galaxy, rng, survey)
     surround(frame, galaxy.crowding, rng)
     light = observe(galaxy, frame, rng)
-    if not survey.quality:
-        return Image.fromarray(levels(light, survey)).resize((size, size), Image.Resampling.BICUBIC)
-    # SkyServer keeps its frames as JPEG and cuts out of these, so what volunteers see went through JPEG twice; the
-    # Legacy Survey viewer's cutouts are JPEG, which Galaxy10 has decoded.
-    kept = io.BytesIO()
-    Image.fromarray(levels(light, survey)).save(kept, "JPEG", quality=survey.quality)
-    return Image.open(kept).resize((size, size), Image.Resampling.BICUBIC)
+    image = Image.fromarray((stretch(light, survey) * 255 + 0.5).to(torch.uint8).contiguous().numpy())
+    if survey.quality:
+        # SkyServer keeps its frames as JPEG and cuts out of these, so what volunteers see went through JPEG twice; the
+        # Legacy Survey viewer's cutouts are JPEG, which Galaxy10 has decoded.
+        jpeg = io.BytesIO()
+        image.save(jpeg, "JPEG", quality=survey.quality)
+        image = Image.open(jpeg)
+    return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def scene(galaxy: Galaxy, rng: np.random.Generator, survey: Survey = SDSS) -> Frame:
@@ -131,8 +131,3 @@ def observe(galaxy: Galaxy, frame: Frame, rng: np.random.Generator) -> torch.Ten
     inner = slice(edge, edge + frame.side)
     binned = frame.survey.camera_pixel / frame.pixel
     return expose(blurred[:, inner, inner] * binned**2, galaxy.depth * binned, rng, frame.survey)
-
-
-def levels(light: torch.Tensor, survey: Survey = SDSS) -> NDArray[np.uint8]:
-    """The stretched image in 256 levels, shape (H, W, 3)."""
-    return np.ascontiguousarray((stretch(light, survey) * 255 + 0.5).to(torch.uint8).numpy())

@@ -120,8 +120,7 @@ class Explosion(Model):
     def draw(self, rng: np.random.Generator) -> Parameters:
         return draw({"peak": uniform(FIRST - AROUND, LAST + AROUND), **self.laws}, rng)
 
-    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        p = parameters
+    def curve(self, p: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         stretched = 1 + p["redshift"]
         phase, wavelength = (mjd - p["peak"]) / stretched, WAVELENGTH[band] / stretched
         temperature = cooling(phase, p["hot"], p["cool"], p["pace"])
@@ -153,16 +152,6 @@ def plateau_or_line(phase: Values, wavelength: Values, p: Parameters) -> Values:
     return plateau(phase, p["rise"], p["length"], p["decline"], p["drop"], 1.1)
 
 
-def magnetar(phase: Values, wavelength: Values, p: Parameters) -> Values:
-    """Superluminous: the power of a magnetar."""
-    return spin_down(phase, p["diffusion"], p["spin_down"])
-
-
-def torn_star(phase: Values, wavelength: Values, p: Parameters) -> Values:
-    """Tidal disruption event."""
-    return disruption(phase, p["rise"], p["fallback"])
-
-
 def calcium(phase: Values, wavelength: Values, p: Parameters) -> Values:
     """Calcium-rich: fast, then forbidden and permitted lines of Ca II, at 7300 and 8500 Angstrom, hold up the red."""
     lines = np.exp(-0.5 * ((wavelength - 7900) / 700) ** 2)
@@ -190,8 +179,8 @@ EXPLOSIONS = {
     "SNIax": Explosion(LAWS["SNIax"], rise_and_fall),
     "SNII": Explosion(LAWS["SNII"], plateau_or_line, reference=6223.0),
     "SNIbc": Explosion(LAWS["SNIbc"], rise_and_fall),
-    "SLSN-I": Explosion(LAWS["SLSN-I"], magnetar),
-    "TDE": Explosion(LAWS["TDE"], torn_star),
+    "SLSN-I": Explosion(LAWS["SLSN-I"], lambda phase, wavelength, p: spin_down(phase, p["diffusion"], p["spin_down"])),
+    "TDE": Explosion(LAWS["TDE"], lambda phase, wavelength, p: disruption(phase, p["rise"], p["fallback"])),
     "KN": Explosion(LAWS["KN"], rise_and_fall),
     "PISN": Explosion(LAWS["PISN"], rise_and_fall),
     "CaRT": Explosion(LAWS["CaRT"], calcium),

@@ -17,8 +17,7 @@ class SingleLens(Model):
 
     laws = LAWS["MicroLens-Single"]
 
-    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        p = parameters
+    def curve(self, p: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         apart = np.hypot((mjd - p["peak"]) / p["crossing"], p["impact"])
         return _magnified(p, point_lens(apart), band)
 
@@ -28,8 +27,7 @@ class BinaryLens(Model):
 
     laws = LAWS["MicroLens-Binary"]
 
-    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        p = parameters
+    def curve(self, p: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         path = (mjd - p["peak"]) / p["crossing"] + 1j * p["impact"]
         source = path * np.exp(1j * p["angle"])
         return _magnified(p, binary_lens(source, p["mass_ratio"], p["separation"]), band)

@@ -12,8 +12,7 @@ class ActiveNucleus(Model):
 
     laws = LAWS["AGN"]
 
-    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        p = parameters
+    def curve(self, p: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         stretched = 1 + p["redshift"]
         order = np.argsort(mjd, kind="stable")
         days = np.concatenate([[FIRST - p["template_age"]], mjd[order]]) / stretched
@@ -38,11 +37,11 @@ def damped_walk(days: Values, timescale: float, rng: np.random.Generator) -> Val
         timescale: Of the damping, days.
         rng: Source of the walk.
     """
-    kept = np.exp(-np.diff(days) / timescale)
+    correlation = np.exp(-np.diff(days) / timescale)
     steps = rng.standard_normal(len(days))
-    steps[1:] *= np.sqrt(1 - kept**2)
+    steps[1:] *= np.sqrt(1 - correlation**2)
     walk = [steps[0]]
-    for share, step in zip(kept.tolist(), steps[1:].tolist(), strict=True):
+    for share, step in zip(correlation.tolist(), steps[1:].tolist(), strict=True):
         walk.append(share * walk[-1] + step)
     return np.array(walk)
 

@@ -45,8 +45,7 @@ class RRLyrae(Model):
         # The longer the period of type ab, the smaller the swing (Bailey's diagram).
         return p if overtone else p | {"swing": max(1.05 - 3.2 * (p["period"] - 0.57) + p["swing"], 0.25)}
 
-    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        p = parameters
+    def curve(self, p: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         terms = RR_C if p["overtone"] else RR_AB
         swing = p["swing"] * RR_SWING[band]
         mean = p["magnitude"] + RR_COLOR[band]
@@ -62,8 +61,7 @@ class Mira(Model):
 
     laws = LAWS["Mira"]
 
-    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        p = parameters
+    def curve(self, p: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         turn = (mjd - FIRST) / p["period"] + p["at"]
         mean, swing = p["magnitude"] + p["redness"] * MIRA_COLOR[band], p["swing"] * MIRA_SWING[band] / 2
 
@@ -81,8 +79,7 @@ class MDwarf(Model):
 
     laws = LAWS["M-dwarf"]
 
-    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        p = parameters
+    def curve(self, p: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         rng = np.random.default_rng(int(p["flares"]))
         number = rng.poisson(p["rate"] * (LAST - FIRST))
         times = rng.uniform(FIRST, LAST, number)
@@ -103,8 +100,7 @@ class EclipsingBinary(Model):
 
     laws = LAWS["EB"]
 
-    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
-        p = parameters
+    def curve(self, p: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         small = p["radius"] * p["radius_ratio"]
         tilt = p["impact"] * (p["radius"] + small)
         angle = 2 * np.pi * ((mjd - FIRST) / p["period"] + p["at"])
