@@ -50,8 +50,8 @@ def questions_of_tree(tree: DecisionTree) -> Questions:
 
 def questions_of_campaign(vocabulary: Vocabulary, campaign: str) -> Questions:
     """Questions whose answers are a vocabulary's features, as a campaign asks them."""
-    tree, ontology = DecisionTree.load(campaign), vocabulary.ontology
-    leads = {question.name: set(question.after) for question in tree.questions}
+    ontology = vocabulary.ontology
+    leads = {question.name: set(question.after) for question in DecisionTree.load(campaign).questions}
     answers = {
         feature: columns
         for shared in ontology.questions
