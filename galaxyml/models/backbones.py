@@ -47,7 +47,7 @@ class Normalised(nn.Module):
         return self.net(self.normalised(images))
 
 
-class Backbone(Normalised, BackboneWithHead):
+class Backbone(BackboneWithHead, Normalised):
     """A net of timm whose last layer, or layers in its place, can be tuned alone.
 
     Args:
@@ -71,10 +71,6 @@ class Backbone(Normalised, BackboneWithHead):
     def head(self) -> nn.Module:  # type: ignore[override] # timm keeps it under a name of each net's own
         """The last layer, or the layers in its place."""
         return self.new_head if self.new_head is not None else self.net.get_classifier()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images in [0, 1], shape (N, 3, H, W) -> scores (N, K)."""
-        return self.head(self.features(images))
 
 
 def timm_net(
