@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from galaxyml.sky import visibility
 from galaxyml.sky.survey import SDSS, Survey
 from galaxyml.sky.visibility import rises
-from galaxyml.sky.volunteers import CLICKERS, answers, at_random, reached, walk
+from galaxyml.sky.volunteers import ANSWERS, CLICKERS, answers, at_random, reached, walk
 from galaxyml.trees import DecisionTree
 
 Values = NDArray[np.float64]
@@ -78,7 +78,7 @@ def campaign_answers(galaxies: pd.DataFrame, tree: DecisionTree) -> list[Values]
     Returns:
         For each question of the tree, probabilities of shape (N, answers).
     """
-    shares = dict(zip(QUESTIONS, answers(galaxies, DecisionTree.load("kaggle")), strict=True))
+    shares = answers(galaxies)
     sources = [_SOURCES[tree.name][question.name] for question in tree.questions]
     return [shares[source] if isinstance(source, str) else source(galaxies, shares) for source in sources]
 
@@ -125,8 +125,6 @@ def crowd(n: int, tree: DecisionTree, rng: np.random.Generator) -> NDArray[np.in
     return np.maximum(np.where(rng.random(n) < share_of_few, few, np.round(usual)), 3).astype(np.int64)
 
 
-# What the questions of the Kaggle tree, which are those of Galaxy Zoo 2, are about.
-QUESTIONS = ("features", "edge", "bar", "spiral", "bulge", "odd", "round", "what", "shape", "winding", "number")
 Shares = dict[str, Values]
 
 
@@ -188,7 +186,7 @@ def _merging_or_disturbed(galaxies: pd.DataFrame, shares: Shares) -> Values:
 
 # Of each campaign's questions the one of Galaxy Zoo 2 that has the same answers, or how its shares come about.
 _SOURCES: dict[str, dict[str, str | Callable[[pd.DataFrame, Shares], Values]]] = {
-    "gz2": dict(zip((question.name for question in DecisionTree.load("gz2").questions), QUESTIONS, strict=True)),
+    "gz2": dict(zip((question.name for question in DecisionTree.load("gz2").questions), ANSWERS, strict=True)),
     "gzd12": {
         "smooth-or-featured": "features",
         "how-rounded": "round",

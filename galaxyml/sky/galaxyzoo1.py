@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from galaxyml.sky import visibility
 from galaxyml.sky.visibility import rises
 from galaxyml.sky.volunteers import CLICKERS, answers
-from galaxyml.trees import DecisionTree
 
 Values = NDArray[np.float64]
 # The buttons: elliptical, spiral that turns clockwise or anticlockwise, edge-on or unclear, don't know, merger.
@@ -27,18 +26,18 @@ SPIRAL_FLAG = (
 ELLIPTICAL_FLAG = ((0.6, 0.65, 0.725, 0.775, 0.825, 0.875, 0.925, 0.975), (0, 0.01, 0.04, 0.15, 0.43, 0.70, 0.90, 1))
 
 
-def expected_buttons(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
-    """Shares of the buttons that infinitely many volunteers would press.
+def expected_buttons(galaxies: pd.DataFrame) -> Values:
+    """Shares of the buttons that infinitely many volunteers would press, made of their `answers`.
 
     Args:
         galaxies: Rows of a population.
-        tree: The tree of the Kaggle challenge, whose answers the buttons are made of.
 
     Returns:
         Shape (N, 6), in the order of `BUTTONS`; each row sums to 1.
     """
-    first, edge_on, _, spiral, *_ = answers(galaxies, tree)
-    _, features, artifact = first.T
+    shares_of = answers(galaxies)
+    edge_on, spiral = shares_of["edge"], shares_of["spiral"]
+    _, features, artifact = shares_of["features"].T
     clear = visibility.signal(galaxies)
     merger = (galaxies.kind == "merger").to_numpy(float)
     touching = merger * rises((galaxies.separation / galaxies.r90).to_numpy(), 0.55, 0.12) * clear
@@ -75,9 +74,8 @@ def release(galaxies: pd.DataFrame, seed: int) -> pd.DataFrame:
     Returns:
         One row a galaxy; fractions have three decimals.
     """
-    tree = DecisionTree.load("kaggle")
     rng = np.random.default_rng([seed, 21])
-    expected, clear = expected_buttons(galaxies, tree), expected_buttons(seen_clearly(galaxies), tree)
+    expected, clear = expected_buttons(galaxies), expected_buttons(seen_clearly(galaxies))
     crowd = np.clip(np.round(36 * rng.lognormal(0, 0.35, len(galaxies))), FEWEST, MOST).astype(np.int64)
     fractions = rng.multinomial(crowd, expected) / crowd[:, None]
     elliptical, spiral = fractions[:, 0], fractions[:, SPIRAL_BUTTONS].sum(1)

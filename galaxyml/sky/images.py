@@ -14,7 +14,6 @@ from galaxyml.sky.spirals import NORTH, SOUTH
 from galaxyml.sky.survey import SDSS
 from galaxyml.sky.volunteers import vote
 from galaxyml.sky.writers import check, draw_to_files
-from galaxyml.trees import DecisionTree
 
 KINDS = ("disk", "edge-on", "merger", "smooth", "spiral")
 COLUMNS = ["id", "path", "ra", "dec", "redshift", "kind", "r90", "axis_ratio"]
@@ -56,7 +55,6 @@ def galaxies(n: int, seed: int) -> pd.DataFrame:
 
 def labels(drawn: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The table of galaxies; columns as for `write_images`."""
-    tree = DecisionTree.load("kaggle")
     table = place(drawn, SOUTH, NORTH, np.random.default_rng([seed, 30]))
     table = table.assign(axis_ratio=visibility.apparent_axis_ratio(drawn))[COLUMNS]
-    return table.join(pd.DataFrame(vote(drawn, tree, seed), columns=tree.columns))
+    return table.join(vote(drawn, seed))

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxyml.runs.errors import UserError
 from galaxyml.sky import visibility
 from galaxyml.sky.visibility import rises
 from galaxyml.trees import DecisionTree
@@ -64,22 +63,16 @@ def at_random(tree: DecisionTree) -> list[Values]:
     return [np.full((1, len(question.answers)), 1 / len(question.answers)) for question in tree.questions]
 
 
-def answers(galaxies: pd.DataFrame, tree: DecisionTree) -> list[Values]:
+def answers(galaxies: pd.DataFrame) -> dict[str, Values]:
     """Probability of each answer, given that the question is asked and the volunteer looks.
 
     Args:
         galaxies: Rows of a population.
-        tree: The tree of the Kaggle challenge.
 
     Returns:
-        For each question of the tree, probabilities of shape (N, answers).
-
-    Raises:
-        UserError: If the tree asks something else.
+        By question of the Kaggle tree, under the names of `ANSWERS` and in its order, shape (N, answers).
     """
-    if missing := [question.name for question in tree.questions if question.name not in _ANSWERS]:
-        raise UserError(f"The simulated volunteers know the tree 'kaggle'; '{tree.name}' asks {missing[0]}.")
-    return [_ANSWERS[question.name](galaxies) for question in tree.questions]
+    return {question: probabilities(galaxies) for question, probabilities in ANSWERS.items()}
 
 
 def turnout(galaxies: pd.DataFrame, seed: int) -> NDArray[np.int64]:
@@ -87,7 +80,7 @@ def turnout(galaxies: pd.DataFrame, seed: int) -> NDArray[np.int64]:
     return np.array([_crowd(seed, texture)[0] for texture in galaxies.texture], dtype=np.int64)
 
 
-def vote(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> NDArray[np.float64]:
+def vote(galaxies: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Fractions of the votes. Only those who gave the answer that leads to a question are asked it.
 
     Kaggle's fractions are those of paths: an answer's share of the question times the value of the answer that leads
@@ -95,13 +88,13 @@ def vote(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> NDArray[np.fl
 
     Args:
         galaxies: Rows of a population; a galaxy's votes do not depend on the other rows.
-        tree: The tree of the Kaggle challenge.
         seed: Of the volunteers.
 
     Returns:
-        Fractions of paths, shape (N, 37), columns in the tree's order.
+        Fractions of paths, 37 columns named and ordered as in the Kaggle tree, one row a galaxy.
     """
-    looking, clicking = answers(galaxies, tree), at_random(tree)
+    tree = DecisionTree.load("kaggle")
+    looking, clicking = answers(galaxies).values(), at_random(tree)
     fractions = np.empty((len(galaxies), len(tree.columns)))
     for row, texture in enumerate(galaxies.texture):
         crowd, rng = _crowd(seed, texture)
@@ -109,7 +102,7 @@ def vote(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> NDArray[np.fl
         counts = walk(np.array([crowd - careless]), [shares[row : row + 1] for shares in looking], tree, rng)
         counts += walk(np.array([careless]), clicking, tree, rng)
         fractions[row] = counts[0] / crowd
-    return fractions
+    return pd.DataFrame(fractions, columns=tree.columns)
 
 
 def _crowd(seed: int, texture: int) -> tuple[int, np.random.Generator]:
@@ -241,16 +234,17 @@ def _number_of_arms(galaxies: pd.DataFrame) -> Values:
     return np.concatenate([weights * (1 - unsure), unsure], axis=1)
 
 
-_ANSWERS = {
-    "Class1": _smooth_or_features,
-    "Class2": _edge_on,
-    "Class3": _bar,
-    "Class4": _spiral,
-    "Class5": _bulge,
-    "Class6": _odd,
-    "Class7": _roundness,
-    "Class8": _what_is_odd,
-    "Class9": _edge_on_bulge,
-    "Class10": _winding,
-    "Class11": _number_of_arms,
+# By what the questions of the Kaggle tree, which are those of Galaxy Zoo 2, are about.
+ANSWERS = {
+    "features": _smooth_or_features,
+    "edge": _edge_on,
+    "bar": _bar,
+    "spiral": _spiral,
+    "bulge": _bulge,
+    "odd": _odd,
+    "round": _roundness,
+    "what": _what_is_odd,
+    "shape": _edge_on_bulge,
+    "winding": _winding,
+    "number": _number_of_arms,
 }

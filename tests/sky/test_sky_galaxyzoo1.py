@@ -4,17 +4,14 @@ import pytest
 from galaxyml.sky import population
 from galaxyml.sky.galaxyzoo1 import BUTTONS, expected_buttons, release, seen_clearly
 from galaxyml.sky.population import farther
-from galaxyml.trees import DecisionTree
-
-TREE = DecisionTree.load("kaggle")
 
 
 def means(kind: str) -> dict[str, float]:
-    return dict(zip(BUTTONS, expected_buttons(population(300, 0, kind), TREE).mean(0), strict=True))
+    return dict(zip(BUTTONS, expected_buttons(population(300, 0, kind)).mean(0), strict=True))
 
 
 def test_shares_of_the_buttons_sum_to_one():
-    shares = expected_buttons(population(2000, 0), TREE)
+    shares = expected_buttons(population(2000, 0))
     assert shares.min() > 0
     np.testing.assert_allclose(shares.sum(1), 1)
 
@@ -29,16 +26,16 @@ def test_the_button_of_a_kind_is_pressed_most(kind, button):
 
 def test_a_mirrored_spiral_turns_the_other_way():
     galaxies = population(300, 0, "spiral")
-    shares, mirrored = (expected_buttons(drawn, TREE) for drawn in (galaxies, galaxies.assign(pitch=-galaxies.pitch)))
+    shares, mirrored = (expected_buttons(drawn) for drawn in (galaxies, galaxies.assign(pitch=-galaxies.pitch)))
     np.testing.assert_allclose(shares[:, [0, 2, 1, 3, 4, 5]], mirrored)
     clear = galaxies.query("inclination < 40 and contrast > 0.6 and r90 > 12")
-    turning = expected_buttons(clear, TREE)
+    turning = expected_buttons(clear)
     assert ((turning[:, 2] > turning[:, 1]) == (clear.pitch > 0)).all()
 
 
 def test_poorly_seen_spirals_are_called_elliptical_and_debiasing_knows():
     galaxies = farther(population(3000, 0, "spiral"), 2.0)
-    seen, clear = expected_buttons(galaxies, TREE)[:, 0], expected_buttons(seen_clearly(galaxies), TREE)[:, 0]
+    seen, clear = expected_buttons(galaxies)[:, 0], expected_buttons(seen_clearly(galaxies))[:, 0]
     assert seen.mean() > clear.mean() + 0.15
     table = release(galaxies, 0)
     assert abs(table.P_EL_DEBIASED.mean() - clear.mean()) < abs(table.P_EL.mean() - clear.mean())
@@ -48,7 +45,7 @@ def test_votes_converge_to_their_expectation():
     galaxies = population(1, 5, "spiral")
     copies = galaxies.loc[galaxies.index.repeat(4000)].reset_index(drop=True)
     fractions = release(copies, 3)[list(BUTTONS)].mean()
-    expected = expected_buttons(galaxies, TREE)[0]
+    expected = expected_buttons(galaxies)[0]
     error = np.sqrt(expected * (1 - expected) / 30 / 4000)
     assert (np.abs(fractions - expected) < 5 * error + 0.0003).all()
 
