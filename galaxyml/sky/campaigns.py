@@ -30,10 +30,6 @@ def through(galaxies: pd.DataFrame, survey: Survey) -> pd.DataFrame:
 
     Redder bands show old stars: arms stand out less, bulges more, and dust hides less. The noise is that of the middle
     band, in units of SDSS's, against a galaxy's light in it.
-
-    Args:
-        galaxies: Rows of a population.
-        survey: That sees them.
     """
 
     def gained(color: Values) -> Values:
@@ -71,12 +67,8 @@ def _noise(survey: Survey) -> float:
 def campaign_answers(galaxies: pd.DataFrame, tree: DecisionTree) -> list[Values]:
     """Probability of each answer, given that the question is asked and the volunteer looks.
 
-    Args:
-        galaxies: Rows of a population, as `through` a survey.
-        tree: Of one of the campaigns in `CROWDS`.
-
-    Returns:
-        For each question of the tree, probabilities of shape (N, answers).
+    Galaxies are as `through` a survey, the tree is that of one of the `CROWDS`; for each of its questions the shape is
+    (N, answers).
     """
     shares = answers(galaxies)
     sources = [_SOURCES[tree.name][question.name] for question in tree.questions]
@@ -86,10 +78,8 @@ def campaign_answers(galaxies: pd.DataFrame, tree: DecisionTree) -> list[Values]
 def expected_shares(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
     """Shares of each question's answers that infinitely many volunteers would give; arguments as `campaign_answers`.
 
-    Those who click without a look come to a question as often as their clicks lead them there.
-
-    Returns:
-        Shape (N, K), columns in the tree's order; each question sums to 1.
+    Those who click without a look come to a question as often as their clicks lead them there. The shape is (N, K),
+    columns in the tree's order; each question sums to 1.
     """
     looking, clicking = campaign_answers(galaxies, tree), at_random(tree)
     attentive, careless = reached(looking, tree, 1 - CLICKERS), reached(clicking, tree, CLICKERS)
@@ -101,15 +91,9 @@ def expected_shares(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
 
 
 def ballots(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Counts of the answers of those who look, and of those who click without a look.
+    """Counts of the answers of those who look, and of those who click without a look; arguments as `campaign_answers`.
 
-    Args:
-        galaxies: Rows of a population, as `through` a survey.
-        tree: Of one of the campaigns in `CROWDS`.
-        seed: Of the volunteers.
-
-    Returns:
-        Both of shape (N, K), columns in the tree's order.
+    Both are of shape (N, K), columns in the tree's order.
     """
     rng = np.random.default_rng([seed, 41, list(CROWDS).index(tree.name)])
     people = crowd(len(galaxies), tree, rng)

@@ -29,11 +29,7 @@ ELLIPTICAL_FLAG = ((0.6, 0.65, 0.725, 0.775, 0.825, 0.875, 0.925, 0.975), (0, 0.
 def expected_buttons(galaxies: pd.DataFrame) -> Values:
     """Shares of the buttons that infinitely many volunteers would press, made of their `answers`.
 
-    Args:
-        galaxies: Rows of a population.
-
-    Returns:
-        Shape (N, 6), in the order of `BUTTONS`; each row sums to 1.
+    The shape is (N, 6), in the order of `BUTTONS`; each row sums to 1.
     """
     shares_of = answers(galaxies)
     edge_on, spiral = shares_of["edge"], shares_of["spiral"]
@@ -61,18 +57,11 @@ def expected_buttons(galaxies: pd.DataFrame) -> Values:
 
 
 def release(galaxies: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The columns `NVOTE` to `UNCERTAIN` of table 2 (Lintott et al. 2011, MNRAS 410, 166).
+    """The columns `NVOTE` to `UNCERTAIN` of table 2 (Lintott et al. 2011, MNRAS 410, 166), one row a galaxy.
 
     The debiased fractions move votes from elliptical to spiral by as much as volunteers would who saw all clearly, give
     or take a scatter; their sum stays. Exactly one of the flags is 1; they follow the debiased fractions as loosely as
-    those of the release do.
-
-    Args:
-        galaxies: Rows of a population.
-        seed: Of the volunteers.
-
-    Returns:
-        One row a galaxy; fractions have three decimals.
+    those of the release do. Fractions have three decimals.
     """
     rng = np.random.default_rng([seed, 21])
     expected, clear = expected_buttons(galaxies), expected_buttons(seen_clearly(galaxies))

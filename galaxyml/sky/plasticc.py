@@ -82,16 +82,10 @@ def write_plasticc(folder: Path, count: int, seed: int, test_count: int | None =
 
 
 def catalogue(objects: int, test_objects: int, unknown: float, seed: int) -> pd.DataFrame:
-    """Which objects there are: `object_id`, `true_target`, `file` (train or test) and `number` within class and file.
+    """The objects to draw: `object_id`, `true_target`, `file` (train or test) and `number` within class and file.
 
-    Args:
-        objects: Training objects.
-        test_objects: Test objects.
-        unknown: Share of them that are of no known class.
-        seed: Of the ids, which tell nothing of the class.
-
-    Returns:
-        One row an object, by ascending id.
+    A share `unknown` of the test objects is of no known class. One row an object, by ascending id, which tells nothing
+    of the class.
     """
     frequencies = [KINDS[number].training for number in KNOWN]
     strange = round(unknown * test_objects)
@@ -145,9 +139,7 @@ def metadata(plan: pd.DataFrame, drawn: pd.DataFrame, seed: int) -> pd.DataFrame
 def photometric(redshift: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Photometric redshifts of hosts, their errors, and which hosts have no spectrum where few have; each shape (N,).
 
-    Args:
-        redshift: True ones; 0 stays 0 with error 0.
-        seed: Of the errors.
+    A true redshift of 0 stays 0 with error 0.
     """
     rng = np.random.default_rng([seed, 31])
     n = len(redshift)

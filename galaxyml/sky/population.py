@@ -101,13 +101,9 @@ def rows(galaxies: pd.DataFrame) -> Iterator[Galaxy]:
 
 
 class RandomColumns:
-    """Columns of random numbers, one number a galaxy, each column from a stream of its own.
+    """Columns of n random numbers, one number a galaxy, each column from a stream of its own.
 
-    The first m numbers of a column do not depend on the length n of the columns.
-
-    Args:
-        n: Length of the columns.
-        seed: Seed of all streams; the k-th call of any method has the k-th stream.
+    The first m numbers of a column do not depend on n; the k-th call of any method has the k-th stream of the seed.
     """
 
     def __init__(self, n: int, seed: int) -> None:

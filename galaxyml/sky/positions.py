@@ -45,12 +45,7 @@ def galactic_latitude(ra: Values, dec: Values) -> Values:
 
 
 def redshifts(r90: Values, rng: np.random.Generator) -> Values:
-    """Redshifts of galaxies whose physical sizes scatter about one: the small ones are far; shape (N,).
-
-    Args:
-        r90: Radii of 90 percent of the light, arcsec.
-        rng: Source of the sizes.
-    """
+    """Redshifts of galaxies whose physical sizes scatter about one: a small R90 (arcsec) is far away; shape (N,)."""
     return np.clip(0.62 / r90 * rng.lognormal(0, 0.35, len(r90)), 0.004, 0.35)
 
 

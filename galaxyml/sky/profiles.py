@@ -195,12 +195,7 @@ def shell(radius: Tensor, azimuth: Tensor, edge: float, angle: float, opening: f
 def clouds(x: Tensor, y: Tensor, size: float, rng: np.random.Generator, waves: int = 18) -> Tensor:
     """A random field on the sky: a sum of plane waves of random direction; mean about 0, variance about 1.
 
-    Args:
-        x: Arcsec.
-        y: Arcsec.
-        size: Typical wavelength, arcsec.
-        rng: Source of the waves.
-        waves: How many.
+    Coordinates and `size`, the typical wavelength, are in arcsec.
     """
     angles = rng.uniform(0, 2 * math.pi, waves)
     numbers = 2 * math.pi / size * rng.lognormal(0, 0.45, waves)

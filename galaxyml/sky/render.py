@@ -66,12 +66,9 @@ def render(galaxies: pd.DataFrame, size: int = SDSS.cutout, seed: int = 0, surve
 
 
 def in_threads(draw: Callable[..., Result], galaxies: pd.DataFrame, *others: Iterable[Any]) -> Iterator[Result]:
-    """The results of a function of each galaxy, in order; torch's own threads rest meanwhile, lest they get in the way.
+    """The results of a function of each galaxy, and of a value of each of the others, in order.
 
-    Args:
-        draw: Takes a row of the galaxies and a value of each of the others.
-        galaxies: Rows of a `population`.
-        *others: As long as the galaxies.
+    Torch's own threads rest meanwhile, lest they get in the way.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -83,14 +80,7 @@ def in_threads(draw: Callable[..., Result], galaxies: pd.DataFrame, *others: Ite
 
 
 def draw_image(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: Survey = SDSS) -> Image.Image:
-    """The image of one galaxy.
-
-    Args:
-        galaxy: A row of a `population`.
-        size: Side in pixels.
-        seed: As for `render`.
-        survey: Likewise.
-    """
+    """The image of one row of a `population`, `size` pixels across; seed and survey as for `render`."""
     rng = np.random.default_rng([seed, galaxy.texture])
     frame = scene(galaxy, rng, survey)
     surround(frame, galaxy.crowding, rng)

@@ -123,9 +123,6 @@ def light_curve_sheet(seed: int = 0) -> Figure:
     """Draws a row for each class: three light curves with error bars, a color a band.
 
     Explosions are shown around their peaks, all others through the whole survey.
-
-    Args:
-        seed: Of the objects.
     """
     figure = Figure(figsize=(5 * CURVES, 1.7 * len(KINDS)), layout="constrained")
     for number, axes in zip(KINDS, figure.subplots(len(KINDS), CURVES), strict=True):

@@ -16,13 +16,7 @@ R90_OVER_RE = ((0.5, 1.0, 2.0, 3.0, 4.0, 6.0), (1.82, 2.27, 2.67, 2.62, 2.39, 1.
 
 
 def half_light_radius(r90: float, index: float, axis_ratio: float = 1.0) -> float:
-    """Half-light radius of a Sersic galaxy along its major axis.
-
-    Args:
-        r90: Petrosian radius of 90 percent of the light, which the survey measures in circles.
-        index: Sersic index.
-        axis_ratio: Minor over major axis.
-    """
+    """Half-light radius of a Sersic galaxy along its major axis, in the unit of its R90, measured in circles."""
     return r90 / float(np.interp(index, *R90_OVER_RE)) / math.sqrt((1 + axis_ratio**2) / 2)
 
 

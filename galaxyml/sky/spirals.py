@@ -61,12 +61,7 @@ def write_spirals(folder: Path, count: int, seed: int, size: int = SDSS.cutout) 
 def catalogue(images: int, seed: int) -> pd.DataFrame:
     """All objects: a population with `OBJID`, `ra`, `dec`, `redshift`, `sample` (empty if not mapped) and `mapping`.
 
-    Args:
-        images: How many images there are to be.
-        seed: Of all of it.
-
-    Returns:
-        One row an object, sorted by right ascension.
+    One row an object, sorted by right ascension; about half of them are mapped to images.
     """
     rng = np.random.default_rng([seed, 20])
     few = min(max(round(FEW * images), 1), images // 4)
@@ -88,9 +83,7 @@ def catalogue(images: int, seed: int) -> pd.DataFrame:
 def assets(objects: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The mapping from objects to images: `objid`, `sample`, `asset_id` and whether the image is `on_disk`.
 
-    Args:
-        objects: Rows of the `catalogue`.
-        seed: Of the numbers of the images, which grow with the object's number within each sample.
+    The numbers of images grow with the object's number within each sample.
     """
     mapped = objects[objects["sample"] != ""]
     again = mapped[mapped.mapping == TWICE].assign(sample="stripe82")
@@ -102,11 +95,9 @@ def assets(objects: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def properties(objects: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """What the survey measures of each object: `OBJID`, `petroR90_r`, `petroMag_r`, `redshift`.
+    """Measurements by the survey: `OBJID`, `petroR90_r`, `petroMag_r`, `redshift`.
 
-    Args:
-        objects: Rows of the `catalogue`.
-        seed: Of the errors of measurement: 4 percent of the radius, 0.03 mag.
+    Radii err by 4 percent, magnitudes by 0.03.
     """
     errors = np.random.default_rng([seed, 23]).standard_normal((2, len(objects)))
     return pd.DataFrame(

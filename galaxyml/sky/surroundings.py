@@ -16,13 +16,7 @@ STAMP = 23  # pixels across the stamp that a small galaxy is drawn on
 
 
 def add_surroundings(frame: Frame, crowding: float, rng: np.random.Generator) -> None:
-    """Adds stars and galaxies in numbers that a random field has.
-
-    Args:
-        frame: Field to add to.
-        crowding: Their density over the usual one.
-        rng: Source of their places and brightness.
-    """
+    """Adds stars and galaxies in numbers that a random field has, times `crowding`."""
     field = frame.pixel * frame.x.shape[0]
     area = (field / 60) ** 2
     deeper = frame.survey.deeper
@@ -83,15 +77,9 @@ def _add_galaxies(frame: Frame, number: int, field: float, rng: np.random.Genera
 
 
 def add_bright_star(frame: Frame, x: float, y: float, magnitude: float, color: float, rng: np.random.Generator) -> None:
-    """Adds a saturated star: its halo and the four spikes of the secondary mirror's vanes.
+    """Adds a saturated star of a magnitude (r) and a color (g - r), x and y arcsec from the centre.
 
-    Args:
-        frame: Field to add to.
-        x: Arcsec from the centre.
-        y: Likewise.
-        magnitude: In r.
-        color: g - r.
-        rng: Source of the direction of the spikes.
+    It has a halo, and the four spikes of the secondary mirror's vanes.
     """
     dx, dy = frame.x - x, frame.y - y
     square = dx.square() + dy.square()

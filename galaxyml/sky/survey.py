@@ -183,10 +183,6 @@ def one_thing_changed(survey: Survey, other: Survey) -> dict[str, Survey]:
     Depth is the noise, against which a galaxy is as faint as in the other survey; an image's black, and the light that
     it shows well, go with the noise. Bands are fluxes, dust and colours of the images; the noise is then as far below
     a galaxy as the survey's own, and the images are as bright.
-
-    Args:
-        survey: That is changed.
-        other: That it is changed towards.
     """
     fluxes, other_fluxes = survey.fluxes(1.0, TYPICAL), other.fluxes(1.0, TYPICAL)
     # How many times fainter a galaxy is against the other survey's noise, in the middle bands and an equal area.

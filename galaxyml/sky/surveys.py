@@ -136,15 +136,9 @@ def write_surveys(
 
 
 def members(count: int, overlap: float, seed: int) -> dict[str, NDArray[np.int64]]:
-    """Which galaxies of a population each survey has.
+    """Numbers of the galaxies of a population that each survey has.
 
-    Args:
-        count: Galaxies of SDSS, which are the first.
-        overlap: Share of the other surveys' galaxies that are SDSS's.
-        seed: Of the choice.
-
-    Returns:
-        By survey the galaxies' numbers.
+    SDSS has the first `count`; a share `overlap` of the other surveys' galaxies is SDSS's.
     """
     rng = np.random.default_rng([seed, 50])
     numbers = {"sdss": np.arange(count)}

@@ -15,14 +15,9 @@ def rises(value: Values, middle: float = 0.0, width: float | Values = 1.0) -> Va
 
 
 def transfer(galaxies: pd.DataFrame, spacing: Values) -> Values:
-    """Share of the contrast of a pattern that the seeing leaves.
+    """Share of the contrast of a pattern that the seeing leaves, in [0, 1].
 
-    Args:
-        galaxies: Rows of a population.
-        spacing: From ridge to ridge of the pattern, arcsec.
-
-    Returns:
-        In [0, 1]: the transfer function of a Gaussian at that wavelength.
+    It is the transfer function of a Gaussian at the wavelength `spacing`, from ridge to ridge, arcsec.
     """
     sigma = galaxies.seeing.to_numpy() / 2.355
     return np.asarray(np.exp(-2 * (np.pi * sigma / np.maximum(spacing, 1e-3)) ** 2))

@@ -66,11 +66,7 @@ def at_random(tree: DecisionTree) -> list[Values]:
 def answers(galaxies: pd.DataFrame) -> dict[str, Values]:
     """Probability of each answer, given that the question is asked and the volunteer looks.
 
-    Args:
-        galaxies: Rows of a population.
-
-    Returns:
-        By question of the Kaggle tree, under the names of `ANSWERS` and in its order, shape (N, answers).
+    By question of the Kaggle tree, under the names of `ANSWERS` and in its order; each of shape (N, answers).
     """
     return {question: probabilities(galaxies) for question, probabilities in ANSWERS.items()}
 
@@ -84,14 +80,8 @@ def vote(galaxies: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Fractions of the votes. Only those who gave the answer that leads to a question are asked it.
 
     Kaggle's fractions are those of paths: an answer's share of the question times the value of the answer that leads
-    there, which is the number of volunteers who took the path over the number of all.
-
-    Args:
-        galaxies: Rows of a population; a galaxy's votes do not depend on the other rows.
-        seed: Of the volunteers.
-
-    Returns:
-        Fractions of paths, 37 columns named and ordered as in the Kaggle tree, one row a galaxy.
+    there, which is the number of volunteers who took the path over the number of all. The 37 columns are named and
+    ordered as in the Kaggle tree; a galaxy's row does not depend on the others.
     """
     tree = DecisionTree.load("kaggle")
     looking, clicking = answers(galaxies).values(), at_random(tree)

@@ -15,10 +15,7 @@ from galaxyml.sky.survey import SDSS, Survey
 
 
 def check(**numbers: tuple[int, int]) -> None:
-    """Refuses numbers that are too small.
-
-    Args:
-        numbers: By its name, each number and the least that it may be.
+    """Refuses numbers that are too small: by its name, each number comes with the least that it may be.
 
     Raises:
         UserError: At the first that is less.
@@ -51,14 +48,7 @@ def allot(total: int, weights: Sequence[float], least: int = 0) -> NDArray[np.in
 def draw_to_files(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size: int, survey: Survey = SDSS) -> None:
     """Draws galaxies as a survey sees them and writes each to its path, a JPEG of the survey's quality or a PNG.
 
-    Folders appear where they are missing.
-
-    Args:
-        galaxies: Rows of a population.
-        paths: Of the files, in the order of the rows.
-        seed: As for `render`.
-        size: Side of the images, pixels.
-        survey: That sees them.
+    Paths are in the order of the rows, and folders appear where they are missing; seed and size are those of `render`.
     """
 
     def write(galaxy: Galaxy, path: Path) -> None:

@@ -34,11 +34,7 @@ class BinaryLens(Model):
 
 
 def point_lens(apart: Values) -> Values:
-    """Magnification of a point source by a point mass (Paczynski 1986, eq. 4).
-
-    Args:
-        apart: Source from lens in Einstein radii, more than 0.
-    """
+    """Magnification of a point source, more than 0 Einstein radii from a point mass (Paczynski 1986, eq. 4)."""
     return (apart**2 + 2) / (apart * np.sqrt(apart**2 + 4))
 
 

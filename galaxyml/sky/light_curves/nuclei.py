@@ -28,14 +28,10 @@ class ActiveNucleus(Model):
 
 
 def damped_walk(days: Values, timescale: float, rng: np.random.Generator) -> Values:
-    """A damped random walk of mean 0 and variance 1 (an Ornstein-Uhlenbeck process), exact at any times; shape (N,).
+    """A damped random walk of mean 0 and variance 1 (an Ornstein-Uhlenbeck process), exact at any ascending days.
 
-    Two values dt apart are correlated by exp(-|dt| / timescale) (Kelly et al. 2009, ApJ 698, 895, eqs. 2-5).
-
-    Args:
-        days: Ascending, shape (N,).
-        timescale: Of the damping, days.
-        rng: Source of the walk.
+    Two values dt apart are correlated by exp(-|dt| / timescale) (Kelly et al. 2009, ApJ 698, 895, eqs. 2-5); days and
+    timescale have one unit, the shape is (N,).
     """
     correlation = np.exp(-np.diff(days) / timescale)
     steps = rng.standard_normal(len(days))

@@ -67,9 +67,7 @@ class Visits:
 def wide(ra: float, rng: np.random.Generator) -> Visits:
     """About 130 observations on 120 nights, mostly one band a night, in seasons with gaps of 4 to 5 months.
 
-    Args:
-        ra: Right ascension, degrees, which says when the place is up at night.
-        rng: Source of weather and schedule.
+    The right ascension, degrees, says when the place is up at night.
     """
     gaps = np.maximum(np.rint(rng.lognormal(np.log(2.95), 1.15, 450)), 1)
     nights = FIRST + np.cumsum(gaps)
@@ -87,12 +85,7 @@ def wide(ra: float, rng: np.random.Generator) -> Visits:
 
 
 def deep(ra: float, rng: np.random.Generator) -> Visits:
-    """About 250 to 350 observations: griz and y every third night or so, u each night while the moon is dark.
-
-    Args:
-        ra: Right ascension, degrees.
-        rng: Source of weather and schedule.
-    """
+    """About 250 to 350 observations: griz and y every third night or so, u each night while the moon is dark."""
     nights = np.arange(FIRST + 1, LAST)
     nights = nights[np.abs(_away(nights, ra)) < rng.uniform(60, 66)]
     clear = rng.random(len(nights)) < rng.choice([0.4, 0.58], p=[0.25, 0.75])

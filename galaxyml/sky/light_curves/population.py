@@ -86,13 +86,7 @@ class Member:
 
 
 def member(number: int, rng: np.random.Generator, farther: float = 1.0) -> Member:
-    """Draws objects of a class until one is detected often enough.
-
-    Args:
-        number: Of the class.
-        rng: Source of all of it.
-        farther: How many times the usual distance (by redshift where there is one).
-    """
+    """Draws objects of a class, `farther` than usual in distance or redshift, until one is detected often enough."""
     kind = KINDS[number]
     while True:
         is_deep = bool(rng.random() < DEEP)

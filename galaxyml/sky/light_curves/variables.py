@@ -134,11 +134,7 @@ def pulsation(turn: Values | float, terms: tuple[tuple[float, float], ...]) -> V
 
 
 def flare(time: Values) -> Values:
-    """Light of a flare over that at its peak, by the template of Davenport et al. 2014.
-
-    Args:
-        time: Since the peak, in units of the width at half of it.
-    """
+    """Light of a flare over that at its peak, at times in units of its width at half of it (Davenport et al. 2014)."""
     rising = (time > -1) & (time <= 0)
     falling = (time > 0) & (time < 40)
     light = np.zeros_like(time)
@@ -148,13 +144,7 @@ def flare(time: Values) -> Values:
 
 
 def overlap(apart: Values, radius: float, other: float) -> Values:
-    """Area that two disks have in common.
-
-    Args:
-        apart: Distance of their centres.
-        radius: Of one.
-        other: Of the other, not 0.
-    """
+    """Area that two disks have in common, whose centres are `apart`; the radius of the other is not 0."""
     apart = np.maximum(apart, 1e-12)
     # The cosines leave [-1, 1] where the disks are apart or within each other, and the areas are then right if cut.
     cosine = np.clip((apart**2 + radius**2 - other**2) / (2 * apart * radius), -1, 1)
