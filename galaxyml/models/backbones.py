@@ -64,7 +64,7 @@ class Backbone(BackboneWithHead, Normalised):
         self.new_head = head
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last layer sees: images in [0, 1], shape (N, 3, H, W) -> (N, F)."""
+        """Input of the last layer: images in [0, 1], shape (N, 3, H, W) -> (N, F)."""
         return self.net.forward_head(self.net.forward_features(self.normalised(images)), pre_logits=True)
 
     @property

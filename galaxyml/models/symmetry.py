@@ -119,7 +119,7 @@ ViewSet = Symmetries | Views
 
 
 def view_set(given: Any, key: str = "predict_views") -> ViewSet:
-    """What a configuration names: 1 to 8 symmetries, or a mapping with what `Views` takes.
+    """The views that a configuration names: 1 to 8 symmetries, or a mapping with what `Views` takes.
 
     Args:
         given: A number, a mapping, or a set of views, which is taken as it is.

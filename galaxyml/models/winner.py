@@ -41,7 +41,7 @@ def part_side(size: int, angles: Sequence[float], part: float) -> int:
 
 
 def turned_grid(size: int, side: int, angle: float) -> Tensor:
-    """Where a turned square lies in an image, as `grid_sample` takes it without aligned corners.
+    """Pixels of a turned square in an image, as `grid_sample` takes it without aligned corners.
 
     Args:
         size: Side of the image in pixels.

@@ -103,7 +103,7 @@ def ballots(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> tuple[NDAr
 
 
 def crowd(n: int, tree: DecisionTree, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How many volunteers look at each of n galaxies of a campaign, at least 3; shape (n,)."""
+    """Number of volunteers who look at each of n galaxies of a campaign, at least 3; shape (n,)."""
     mean, spread, share_of_few = CROWDS[tree.name]
     usual, few = rng.normal(mean, spread, n), rng.poisson(FEWER, n)
     return np.maximum(np.where(rng.random(n) < share_of_few, few, np.round(usual)), 3).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What volunteers call odd: mergers, disturbed and irregular galaxies, dust lanes, lensed arcs, and artifacts."""
+"""Galaxies that volunteers call odd: mergers, disturbed and irregular galaxies, dust lanes, lensed arcs, and artifacts."""
 
 import math
 

@@ -110,7 +110,7 @@ def catalogue(objects: int, test_objects: int, unknown: float, seed: int) -> pd.
 
 
 def metadata(plan: pd.DataFrame, drawn: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """What is known of the objects without their light curves, one row an object, with the columns of the challenge.
+    """Metadata of the objects, known without their light curves, one row an object, with the columns of the challenge.
 
     Args:
         plan: The `catalogue`.

@@ -1,4 +1,4 @@
-"""Which galaxies there are: kinds, sizes, brightness, colours and the anatomy of each."""
+"""Populations of galaxies: kinds, sizes, brightness, colours and the anatomy of each."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -149,7 +149,7 @@ def _appearance(table: dict[str, Column], draws: RandomColumns) -> None:
 
 
 def _is_kind(table: dict[str, Column], *kinds: str) -> NDArray[np.bool_]:
-    """Where a galaxy is of one of the kinds, shape (N,)."""
+    """Whether each galaxy is of one of the kinds, shape (N,)."""
     return np.isin(table["kind"], kinds)
 
 

@@ -1,4 +1,4 @@
-"""Where galaxies are: positions on the sky, redshifts, and how SDSS writes positions and numbers objects."""
+"""Positions on the sky and redshifts of galaxies, and how SDSS writes positions and numbers objects."""
 
 import math
 

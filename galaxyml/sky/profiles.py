@@ -1,4 +1,4 @@
-"""How the light of a galaxy's parts is laid out: profiles, patterns in a disk, and what encounters leave behind."""
+"""Layouts of a galaxy's light: profiles, patterns in a disk, and what encounters leave behind."""
 
 import math
 

@@ -113,7 +113,7 @@ def surround(frame: Frame, crowding: float, rng: np.random.Generator) -> None:
 
 
 def observe(galaxy: Galaxy, frame: Frame, rng: np.random.Generator) -> torch.Tensor:
-    """What the camera records: nanomaggies a camera pixel in each band, shape (3, side, side)."""
+    """The camera's record: nanomaggies a camera pixel in each band, shape (3, side, side)."""
     shifts = np.array([[galaxy.shift_g_x, galaxy.shift_g_y], [0, 0], [galaxy.shift_i_x, galaxy.shift_i_y]])
     blue, middle, red = (factor * galaxy.seeing for factor in frame.survey.seeing)
     blurred = blur(frame.light, frame.pixel, (blue, middle, red), frame.survey.registration * shifts)

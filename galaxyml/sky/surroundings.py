@@ -1,4 +1,4 @@
-"""What else is in the field: foreground stars, other galaxies, bright stars, trails and bad frames."""
+"""Surroundings of a galaxy: foreground stars, other galaxies, bright stars, trails and bad frames."""
 
 import math
 

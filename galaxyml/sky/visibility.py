@@ -1,4 +1,4 @@
-"""How well what a galaxy has can be seen: each measure is a smooth function of its parameters, about 0 to 1."""
+"""Visibility of what a galaxy has: each measure is a smooth function of its parameters, about 0 to 1."""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ def transfer(galaxies: pd.DataFrame, spacing: Values) -> Values:
 
 
 def signal(galaxies: pd.DataFrame) -> Values:
-    """How far a galaxy stands above the noise: one half where a resolved patch of it is 12 times the noise."""
+    """Height of a galaxy above the noise: one half where a resolved patch of it is 12 times the noise."""
     within = galaxies.magnitude + 2.5 * np.log10(np.pi * galaxies.r90**2)
     patch = 4 * (galaxies.seeing / 2.355) ** 2 * np.pi
     flux = 10 ** (0.4 * (22.5 - within)) * patch

@@ -1,4 +1,4 @@
-"""What volunteers say: the probability of every answer, from what a galaxy is and how well that can be seen.
+"""Volunteers and their votes: the probability of every answer, from what a galaxy is and how well that can be seen.
 
 The measures in `visibility` carry the physics. The numbers here are the volunteers' habits, chosen so that means and
 spreads of the fractions are near those of Galaxy Zoo 2; they are the truth of the simulated sky, not a measurement.
@@ -40,7 +40,7 @@ def reached(shares: list[Values], tree: DecisionTree, at_first: float = 1.0) -> 
 def walk(
     crowd: NDArray[np.int64], shares: list[Values], tree: DecisionTree, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """How many of a crowd give each answer: only those who gave the answer that leads to a question are asked it.
+    """Number of a crowd who give each answer: only those who gave the answer that leads to a question are asked it.
 
     Args:
         crowd: Volunteers of each galaxy, shape (N,).
@@ -96,7 +96,7 @@ def vote(galaxies: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def _crowd(seed: int, texture: int) -> tuple[int, np.random.Generator]:
-    """How many volunteers look at a galaxy, and the source of their votes."""
+    """Number of volunteers who look at a galaxy, and the source of their votes."""
     rng = np.random.default_rng([seed, texture, 1])  # the third number keeps votes apart from the noise of the image
     return int(np.clip(round(rng.normal(41, 7)), FEWEST, MOST)), rng
 

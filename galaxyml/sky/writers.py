@@ -1,4 +1,4 @@
-"""What the writers of all tasks' files share: the check of their numbers, and images on disk."""
+"""Helpers of the writers of all tasks: the check of their numbers, shares of a total, and images on disk."""
 
 from collections.abc import Sequence
 from pathlib import Path

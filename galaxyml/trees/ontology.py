@@ -39,7 +39,7 @@ class SharedQuestion:
 
 @dataclass(frozen=True)
 class FeatureList:
-    """Which features are predicted, and which of a catalogue's fractions of each.
+    """Features to predict, and which of a catalogue's fractions of each.
 
     Attributes:
         features: Shared names.
@@ -52,7 +52,7 @@ class FeatureList:
 
 @dataclass(frozen=True)
 class Ontology:
-    """What the answers of all campaigns have in common.
+    """Common ground of the answers of all campaigns.
 
     Attributes:
         questions: In the order of the file.
@@ -115,7 +115,7 @@ class Ontology:
         return self._questions[feature]
 
     def label(self, feature: str) -> str:
-        """What figures call a feature, such as `edge-on`."""
+        """Name of a feature in figures, such as `edge-on`."""
         return self.question_of(feature).labels[feature]
 
     def has(self, campaign: str) -> list[str]:
@@ -127,7 +127,7 @@ class Ontology:
         return [feature for feature in self.features if all(feature in self.has(campaign) for campaign in campaigns)]
 
     def matrix(self, campaign: str, features: Sequence[str]) -> np.ndarray:
-        """Which columns of a campaign's tree a feature is the sum of.
+        """Columns of a campaign's tree that each feature is the sum of.
 
         Args:
             campaign: Name of the tree, of K columns.

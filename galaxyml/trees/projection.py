@@ -129,7 +129,7 @@ class _Rules:
         self.tolerance = torch.finfo(torch.double).eps * len(self.signs) * max(masses)
 
     def gaps(self, x: list[Tensor]) -> list[Tensor]:
-        """What the answers lack to what leads there, b - A x."""
+        """Value that leads to each question minus the sum of its answers, b - A x."""
         gaps = []
         for answers, leads in zip(self.answers, self.leads, strict=True):
             asked = _sum([x[lead] for lead in leads]) if leads else torch.ones_like(x[0])
@@ -231,7 +231,7 @@ def _nearest(values: Tensor, rules: _Rules) -> Tensor:
 
 
 def _curb(x: Tensor, moved: Tensor) -> Tensor:
-    """What a column takes from the expected rise of the dual, in a form that holds for steps of any smallness."""
+    """A column's part in the expected rise of the dual that it takes away, in a form that holds for steps of any smallness."""
     return (moved.clamp_min(0) - x).square() / 2 + x * (-moved).clamp_min(0)
 
 

@@ -127,7 +127,7 @@ class LightCurveVAE(nn.Module):
         return scales, self.standard(inputs.known(batch, scales))
 
     def encode(self, batch: dict[str, Tensor], scales: Tensor, known: Tensor) -> Latent:
-        """Where the objects lie in the latent space."""
+        """Gaussians of the objects in the latent space."""
         scaled = {**batch, "flux": batch["flux"] / scales[:, None], "error": batch["error"] / scales[:, None]}
         scaled["error"] = torch.where(batch["mask"], scaled["error"], 1.0)
         mean, log_variance = self.mix(torch.cat([self.encoder(scaled), known], 1)).float().chunk(2, 1)
