@@ -36,9 +36,9 @@ def through(galaxies: pd.DataFrame, survey: Survey) -> pd.DataFrame:
         zero, slope = survey.middle_color
         return np.asarray(10 ** (0.4 * (zero + slope * color)))
 
-    def share(part: str, own: Values, others: Values) -> Values:
-        """A part's share of the light in the middle band, from that in r."""
-        before = galaxies[part].to_numpy()
+    def share(column: str, own: Values, others: Values) -> Values:
+        """A component's share of the light in the middle band, from that in r."""
+        before = galaxies[column].to_numpy()
         return np.asarray(before * own / (before * own + (1 - before) * others))
 
     color, young_color, contrast = (galaxies[name].to_numpy() for name in ("color", "young_color", "contrast"))

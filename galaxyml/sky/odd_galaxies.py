@@ -1,4 +1,4 @@
-"""Galaxies that volunteers call odd: mergers, disturbed and irregular galaxies, dust lanes, lensed arcs, and artifacts."""
+"""Galaxies that volunteers call odd: mergers, disturbed and irregular ones, dust lanes, lensed arcs, and artifacts."""
 
 import math
 

@@ -132,8 +132,8 @@ class _Rules:
         """Value that leads to each question minus the sum of its answers, b - A x."""
         gaps = []
         for answers, leads in zip(self.answers, self.leads, strict=True):
-            asked = _sum([x[lead] for lead in leads]) if leads else torch.ones_like(x[0])
-            gaps.append(asked - _sum(x[answers]))
+            leading = _sum([x[lead] for lead in leads]) if leads else torch.ones_like(x[0])
+            gaps.append(leading - _sum(x[answers]))
         return gaps
 
     def move(self, v: list[Tensor], y: list[Tensor]) -> list[Tensor]:
@@ -231,7 +231,7 @@ def _nearest(values: Tensor, rules: _Rules) -> Tensor:
 
 
 def _curb(x: Tensor, moved: Tensor) -> Tensor:
-    """A column's part in the expected rise of the dual that it takes away, in a form that holds for steps of any smallness."""
+    """Loss of a column from the expected rise of the dual, in a form that holds for steps of any smallness."""
     return (moved.clamp_min(0) - x).square() / 2 + x * (-moved).clamp_min(0)
 
 

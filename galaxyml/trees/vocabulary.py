@@ -101,8 +101,8 @@ class Vocabulary:
         self.trained = list(dict.fromkeys(surveys[name].campaign for name in train))
         campaigns = list(dict.fromkeys(surveys[name].campaign for name in (*train, *test)))
         chosen, self.kinds = self._chosen(features, campaigns)
-        known = {feature for campaign in self.trained for feature in self.ontology.has(campaign)}
-        self.plain = [feature for feature in self.ontology.features if feature in chosen and feature in known]
+        trainable = {feature for campaign in self.trained for feature in self.ontology.has(campaign)}
+        self.plain = [feature for feature in self.ontology.features if feature in chosen and feature in trainable]
         if not self.plain:
             raise UserError(f"features={features}: no survey of train={list(train)} has any of these features.")
         self.features = [_named(feature, kind) for kind in self.kinds for feature in self.plain]
@@ -112,7 +112,7 @@ class Vocabulary:
         self._whole = [
             feature
             for feature in self.ontology.features
-            if feature in known and self.ontology.question_of(feature).name in predicted
+            if feature in trainable and self.ontology.question_of(feature).name in predicted
         ]
         self.groups = [group for kind in self.kinds for group in self._groups(kind)]
         self.columns = [column for group in self.groups for column in group.columns]
@@ -166,8 +166,8 @@ class Vocabulary:
     def _features_of(self, outputs: np.ndarray, campaign: str) -> np.ndarray:
         heads = [campaign] if campaign in self.trained or self.heads == "shared" else self.trained
         by_head = np.stack([self._by_head(outputs, head) for head in heads])
-        known = ~np.isnan(by_head)
-        mean = np.where(known, by_head, 0).sum(0) / np.maximum(known.sum(0), 1)
+        has_head = ~np.isnan(by_head)
+        mean = np.where(has_head, by_head, 0).sum(0) / np.maximum(has_head.sum(0), 1)
         answered = set(self.ontology.has(campaign)).intersection(self._whole)
         judged = np.full((len(outputs), len(self.features)), np.nan)
         for question in self.ontology.questions:
@@ -183,15 +183,15 @@ class Vocabulary:
     def _by_head(self, outputs: np.ndarray, campaign: str) -> np.ndarray:
         """By kind, features of whole questions from the outputs of one campaign's head, NaN where it has none."""
         features = np.zeros((len(outputs), len(self.kinds), len(self._whole)))
-        known = np.zeros(features.shape[1:], bool)
+        has_head = np.zeros(features.shape[1:], bool)
         blocks = np.split(np.clip(outputs, 0, None), np.cumsum(self.sizes)[:-1], axis=1)
         for group, block in zip(self.groups, blocks, strict=True):
             if self.heads == "own" and campaign not in group.campaigns:
                 continue
             kind = self.kinds.index(group.kind)
             features[:, kind] += _normalised(block) @ group.features
-            known[kind] |= group.features.any(0)
-        return np.where(known, features, np.nan)
+            has_head[kind] |= group.features.any(0)
+        return np.where(has_head, features, np.nan)
 
     def _groups(self, kind: str) -> list[Group]:
         groups = []

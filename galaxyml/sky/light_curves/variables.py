@@ -51,8 +51,8 @@ class RRLyrae(Model):
         mean = p["magnitude"] + RR_COLOR[band]
         seen = flux(mean + swing * pulsation((mjd - FIRST) / p["period"] + p["at"], terms))
         # The template is one exposure a band, each at its own time.
-        at = np.asarray(p["template_at"] + 0.37 * band, dtype=np.float64)
-        template = flux(mean + swing * pulsation(at, terms))
+        turn = np.asarray(p["template_at"] + 0.37 * band, dtype=np.float64)
+        template = flux(mean + swing * pulsation(turn, terms))
         return seen - template, template
 
 
