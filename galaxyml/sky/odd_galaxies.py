@@ -7,10 +7,9 @@ import torch
 
 from galaxyml.sky import profiles
 from galaxyml.sky.camera import Frame
-from galaxyml.sky.disk_galaxies import add_knots, draw_disk
+from galaxyml.sky.galaxies import add_knots, draw_disk, draw_smooth, half_light_radius, spheroid, unit
 from galaxyml.sky.population import Galaxy
 from galaxyml.sky.profiles import fall
-from galaxyml.sky.spheroids import draw_smooth, half_light_radius, spheroid, unit
 from galaxyml.sky.surroundings import add_bad_frame, add_bright_star, add_trail
 
 

@@ -14,9 +14,8 @@ from PIL import Image
 
 from galaxyml.sky import odd_galaxies
 from galaxyml.sky.camera import Frame, blur, expose, stretch
-from galaxyml.sky.disk_galaxies import draw_disk, draw_edge_on
+from galaxyml.sky.galaxies import draw_disk, draw_edge_on, draw_smooth
 from galaxyml.sky.population import Galaxy, rows
-from galaxyml.sky.spheroids import draw_smooth
 from galaxyml.sky.surroundings import add_surroundings
 from galaxyml.sky.survey import SDSS, Survey
 

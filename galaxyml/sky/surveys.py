@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
 from galaxyml.sky.campaigns import ballots, expected_shares, through
-from galaxyml.sky.galaxyzoo1 import seen_clearly
 from galaxyml.sky.population import population
 from galaxyml.sky.positions import degrees, hours, object_ids, place
 from galaxyml.sky.survey import GZD, SDSS, UKIDSS, Survey, one_thing_changed
+from galaxyml.sky.visibility import seen_clearly
 from galaxyml.sky.writers import check, draw_to_files
 from galaxyml.trees import DecisionTree
 

@@ -7,8 +7,8 @@ from scipy.stats import kstest
 
 from galaxyml.sky import population, visibility
 from galaxyml.sky.campaigns import CROWDS, ballots, campaign_answers, expected_shares, through
-from galaxyml.sky.galaxyzoo1 import seen_clearly
 from galaxyml.sky.survey import GZD, SDSS, TYPICAL, UKIDSS, one_thing_changed
+from galaxyml.sky.visibility import seen_clearly
 from galaxyml.sky.volunteers import answers
 from galaxyml.trees import DecisionTree
 

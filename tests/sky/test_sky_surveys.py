@@ -15,11 +15,11 @@ from galaxyml.runs.errors import UserError
 from galaxyml.sky import render, surveys, write_surveys
 from galaxyml.sky.camera import Frame, stretch
 from galaxyml.sky.campaigns import expected_shares, through
-from galaxyml.sky.galaxyzoo1 import seen_clearly
 from galaxyml.sky.population import population, rows
 from galaxyml.sky.render import observe, scene
 from galaxyml.sky.survey import GZD, SDSS, TYPICAL, UKIDSS, Survey, one_thing_changed
 from galaxyml.sky.surveys import members
+from galaxyml.sky.visibility import seen_clearly
 from galaxyml.trees import DecisionTree
 
 COUNT = 40

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from galaxyml.sky.light_curves.laws import LAWS, Law, Model, Parameters, draw, normal, uniform
+from galaxyml.sky.light_curves.laws import LAWS, Model, Parameters, draw
 from galaxyml.sky.light_curves.observation import FIRST, LAST
 from galaxyml.sky.light_curves.photometry import WAVELENGTH, Bands, Values, flux, planck
 
@@ -31,17 +31,7 @@ class RRLyrae(Model):
     def draw(self, rng: np.random.Generator) -> Parameters:
         """Parameters of one star: `period` in days, `swing` peak to peak in g."""
         overtone = float(rng.random() < 0.25)
-        period, swing = (
-            (normal(0.33, 0.035), normal(0.5, 0.08)) if overtone else (normal(0.57, 0.075), normal(0.0, 0.12))
-        )
-        laws: dict[str, Law] = {
-            "magnitude": normal(18.3, 1.1),
-            "period": period,
-            "swing": swing,
-            "at": uniform(0, 1),
-            "template_at": uniform(0, 1),
-        }
-        p = draw(laws, rng) | {"overtone": overtone}
+        p = draw(LAWS["RRL-c" if overtone else "RRL-ab"], rng) | {"overtone": overtone}
         # The longer the period of type ab, the smaller the swing (Bailey's diagram).
         return p if overtone else p | {"swing": max(1.05 - 3.2 * (p["period"] - 0.57) + p["swing"], 0.25)}
 
