@@ -125,13 +125,7 @@ class Parts(nn.Module):
 
 
 class Maxout(nn.Module):
-    """A dense layer whose units are the largest of several linear pieces (Goodfellow et al. 2013, arXiv:1302.4389).
-
-    Args:
-        before: Inputs, F.
-        units: Outputs, U.
-        pieces: Linear pieces of each unit.
-    """
+    """A dense layer whose units are the largest of several linear pieces (Goodfellow et al. 2013, arXiv:1302.4389)."""
 
     def __init__(self, before: int, units: int, pieces: int) -> None:
         super().__init__()

@@ -129,12 +129,7 @@ class Ontology:
     def matrix(self, campaign: str, features: Sequence[str]) -> np.ndarray:
         """Columns of a campaign's tree that each feature is the sum of.
 
-        Args:
-            campaign: Name of the tree, of K columns.
-            features: F names.
-
-        Returns:
-            0 and 1, shape (K, F); a column of zeros for a feature that the campaign lacks.
+        The shape is (K, F), of 0 and 1; a feature that the campaign lacks has a column of zeros.
         """
         columns = DecisionTree.load(campaign).columns
         sums = np.zeros((len(columns), len(features)))

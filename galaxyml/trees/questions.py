@@ -69,14 +69,9 @@ def questions_of_campaign(vocabulary: Vocabulary, campaign: str) -> Questions:
 
 
 def walk(questions: Questions, fractions: Mapping[str, float]) -> list[Step]:
-    """The questions that one is asked who always gives the likeliest answer.
+    """The questions that one is asked who always gives the likeliest answer, each followed by those that it leads to.
 
-    Args:
-        questions: Of a tree or a campaign.
-        fractions: By column; NaN where not known.
-
-    Returns:
-        Each question followed by those that its answer leads to.
+    Fractions are by column; NaN where not known.
     """
     steps: list[Step] = []
 

@@ -16,11 +16,7 @@ DEEP = 12.0  # natural logarithm of the largest inverse variance that is told ap
 
 
 class Encoder(nn.Module):
-    """Takes a batch, gives a vector an object, (B, width).
-
-    Attributes:
-        width: Of the vector.
-    """
+    """Takes a batch, gives a vector of length `width` for each object, (B, width)."""
 
     width: int
 
