@@ -12,7 +12,6 @@ class Survey:
 
     Attributes:
         name: As people call it.
-        bands: A galaxy's magnitude is that in r, which the middle one is but for `middle_color`.
         camera_pixel: Side of a pixel, arcsec.
         cutout: Side of an image, pixels.
         pixel: Of a cutout, arcsec, where all cutouts have the same; else 0.
@@ -36,14 +35,13 @@ class Survey:
         quality: Of the JPEG that the survey hands out, 0 to 100; 0 where it hands out none.
         least_pixel: Of a cutout that is scaled to its galaxy, arcsec: it never has less.
         blue_color: Zero and slope of a galaxy's first colour (bluest minus middle band) against g - r.
-        middle_color: Likewise, of r minus the middle band.
+        middle_color: Likewise, of r minus the middle band; a galaxy's magnitude is that in r.
         field_mix: For each band the weights of g, r and i whose sum is the flux of another object of the field; None
             where these are drawn in the survey's own bands.
         saturation: Of the images' colours: 1 for those of the light, 0 for none.
     """
 
     name: str
-    bands: tuple[str, str, str]
     camera_pixel: float
     seeing: tuple[float, float, float]
     registration: float
@@ -85,8 +83,7 @@ class Survey:
 
 
 SDSS = Survey(
-    name="SDSS",
-    bands=("g", "r", "i"),
+    name="SDSS",  # in g, r and i
     camera_pixel=0.396,  # Gunn et al. 1998, AJ 116, 3040
     seeing=(1.06, 1.0, 0.96),  # better in red light (Kolmogorov: wavelength to the power -1/5)
     registration=1.0,
@@ -105,8 +102,7 @@ SDSS = Survey(
     quality=75,
 )
 DECALS = Survey(
-    name="DECaLS",
-    bands=("g", "r", "z"),
+    name="DECaLS",  # in g, r and z
     camera_pixel=0.262,  # Dey et al. 2019, AJ 157, 168
     cutout=256,
     pixel=0.262,
@@ -155,8 +151,7 @@ GZD = replace(
 # galaxy of g - r = 0.9 and 0.5 for one of 0.4. A star's r - J is 0.4 to 2, its J - K -0.5 to 0. The stretch is chosen
 # so that sky, noise, galaxies and stars look as in its images.
 UKIDSS = Survey(
-    name="UKIDSS",
-    bands=("Y", "J", "K"),
+    name="UKIDSS",  # in Y, J and K
     camera_pixel=0.4,
     seeing=(0.76, 0.74, 0.70),
     registration=0.5,
@@ -203,7 +198,7 @@ def one_thing_changed(survey: Survey, other: Survey) -> dict[str, Survey]:
             "softening": survey.softening * noisier,
         },
         "bands": {
-            **{name: getattr(other, name) for name in ("bands", *colors, *stretch)},
+            **{name: getattr(other, name) for name in (*colors, *stretch)},
             "sky_noise": noise,
             "photon_noise": survey.photon_noise * gained[1],
             "pedestal": _times(other.pedestal, finer[::-1]),
