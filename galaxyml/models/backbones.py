@@ -208,7 +208,7 @@ def _converted(state: dict[str, Tensor], net: nn.Module, name: str) -> dict[str,
         return state
 
 
-def _load(net: nn.Module, name: str, path: Path) -> None:
+def _load(net: Any, name: str, path: Path) -> None:
     if not path.is_file():
         raise UserError(f"model.weights={path}: there is no such file.")
     try:
@@ -221,7 +221,8 @@ def _load(net: nn.Module, name: str, path: Path) -> None:
         )
     state = _converted(state, net, name)
     wanted = net.state_dict()
-    classifier = tuple(f"{layer}." for layer in _classifiers(net))
+    layers = net.pretrained_cfg["classifier"]
+    classifier = tuple(f"{layer}." for layer in ([layers] if isinstance(layers, str) else layers))
     state = {
         key: value
         for key, value in state.items()
@@ -233,13 +234,7 @@ def _load(net: nn.Module, name: str, path: Path) -> None:
     if missing or unknown or other:
         raise UserError(
             f"model.weights={path} does not fit {name}: {len(missing)} tensors are missing "
-            f"({shorten(missing, shown=2)}), "
-            f"{len(unknown)} are unknown ({shorten(unknown, shown=2)}), {len(other)} have another shape "
-            f"({shorten(other, shown=2)}). Give weights of {name}."
+            f"({shorten(missing, shown=2)}), {len(unknown)} are unknown ({shorten(unknown, shown=2)}), {len(other)} "
+            f"have another shape ({shorten(other, shown=2)}). Give weights of {name}."
         )
     net.load_state_dict(state, strict=False)
-
-
-def _classifiers(net: Any) -> tuple[str, ...]:
-    layers = net.pretrained_cfg["classifier"]
-    return (layers,) if isinstance(layers, str) else tuple(layers)
