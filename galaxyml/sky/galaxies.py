@@ -21,11 +21,6 @@ def half_light_radius(r90: float, index: float, axis_ratio: float = 1.0) -> floa
     return r90 / float(np.interp(index, *R90_OVER_RE)) / math.sqrt((1 + axis_ratio**2) / 2)
 
 
-def softened(radius: Tensor, frame: Frame) -> Tensor:
-    """The radius, never below what a pixel averages over, lest a cusp depend on where a pixel's centre lies."""
-    return torch.sqrt(radius.square() + (0.3 * frame.pixel) ** 2)
-
-
 def unit(brightness: Tensor, frame: Frame) -> Tensor:
     """Scaled to a flux of 1."""
     return brightness / (brightness.sum() * frame.pixel**2).clamp_min(1e-12)
@@ -54,7 +49,9 @@ def spheroid(
         boxiness: Exponent of the ellipses, 2 for plain ones.
     """
     u, v = turned(frame.x - x, frame.y - y, angle)
-    return sersic(softened(elliptical_radius(u, v, ratio, boxiness), frame), radius, index, ratio)
+    # Never nearer than what a pixel averages over, lest a cusp depend on where a pixel's centre lies.
+    distance = torch.sqrt(elliptical_radius(u, v, ratio, boxiness).square() + (0.3 * frame.pixel) ** 2)
+    return sersic(distance, radius, index, ratio)
 
 
 def draw_smooth(galaxy: Galaxy, frame: Frame, flux: float, rng: np.random.Generator) -> None:
