@@ -110,12 +110,11 @@ class LightCurveVAE(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.encoder = encoder if encoder is not None else GridEncoder()
+        encoder = encoder if encoder is not None else GridEncoder()
+        self.encoder = encoder
         self.latent = latent
         self.standard = Standardise(KNOWN)
-        self.mix = nn.Sequential(
-            nn.Linear(self.encoder.width + KNOWN, hidden), nn.GELU(), nn.Linear(hidden, 2 * latent)
-        )
+        self.mix = nn.Sequential(nn.Linear(encoder.width + KNOWN, hidden), nn.GELU(), nn.Linear(hidden, 2 * latent))
         self.decoder = FluxDecoder(latent, len(CONDITIONING), hidden)
         self.luminosity = nn.Sequential(nn.Linear(latent + len(CONDITIONING), 32), nn.GELU(), nn.Linear(32, 1))
         self.classes = nn.Sequential(
