@@ -4,7 +4,6 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -82,7 +81,7 @@ def draw_image(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: S
     """The image of one row of a `population`, `size` pixels across; seed and survey as for `render`."""
     rng = np.random.default_rng([seed, galaxy.texture])
     frame = scene(galaxy, rng, survey)
-    surround(frame, galaxy.crowding, rng)
+    add_surroundings(frame, galaxy.crowding, rng)
     light = observe(galaxy, frame, rng)
     image = Image.fromarray((stretch(light, survey) * 255 + 0.5).to(torch.uint8).contiguous().numpy())
     if survey.quality:
@@ -99,16 +98,6 @@ def scene(galaxy: Galaxy, rng: np.random.Generator, survey: Survey = SDSS) -> Fr
     frame = Frame.of(survey.cutout * survey.cutout_pixel(galaxy.r90), survey)
     DRAW[galaxy.kind](galaxy, frame, 10 ** (0.4 * (22.5 - galaxy.magnitude)), rng)
     return frame
-
-
-def surround(frame: Frame, crowding: float, rng: np.random.Generator) -> None:
-    """Adds stars and galaxies as `add_surroundings` does, in g, r and i where the survey's bands follow from these."""
-    if frame.survey.field_mix is None:
-        add_surroundings(frame, crowding, rng)
-        return
-    field = replace(frame, light=torch.zeros_like(frame.light), survey=SDSS)
-    add_surroundings(field, crowding, rng)
-    frame.light += torch.einsum("bc,cij->bij", torch.tensor(frame.survey.field_mix), field.light).clamp_min(0)
 
 
 def observe(galaxy: Galaxy, frame: Frame, rng: np.random.Generator) -> torch.Tensor:

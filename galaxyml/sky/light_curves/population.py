@@ -4,13 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from galaxyml.sky.light_curves.explosions import EXPLOSIONS
+from galaxyml.sky.light_curves.extragalactic import EXPLOSIONS, ActiveNucleus
+from galaxyml.sky.light_curves.galactic import BinaryLens, EclipsingBinary, MDwarf, Mira, RRLyrae, SingleLens
 from galaxyml.sky.light_curves.laws import Law, Model, Parameters, gamma
-from galaxyml.sky.light_curves.microlensing import BinaryLens, SingleLens
-from galaxyml.sky.light_curves.nuclei import ActiveNucleus
 from galaxyml.sky.light_curves.observation import DEEP_FIELDS, LightCurve, deep, observe, wide
 from galaxyml.sky.light_curves.photometry import FARTHEST
-from galaxyml.sky.light_curves.variables import EclipsingBinary, MDwarf, Mira, RRLyrae
 from galaxyml.sky.positions import galactic_latitude
 
 SOUTH, NORTH = -64.0, 4.0  # declinations of the survey, degrees
