@@ -38,7 +38,7 @@ def write_galaxyzoo(folder: Path, count: int, seed: int, test_galaxies: int | No
     drawn.insert(1, "split", np.where(np.arange(len(drawn)) < count, "training", "test"))
     drawn = drawn.sort_values("GalaxyID", ignore_index=True)
     fractions = vote(drawn, seed)
-    zeros = dict.fromkeys(fractions, 0)
+    zeros = dict.fromkeys(map(str, fractions), 0)
     fractions.insert(0, "GalaxyID", drawn.GalaxyID)
     training, test = (fractions[drawn.split == split] for split in ("training", "test"))
     with atomic_write(folder) as draft:
