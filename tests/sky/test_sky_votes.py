@@ -29,7 +29,7 @@ def test_votes_and_their_expectation_obey_the_tree():
     for fractions in (vote(galaxies, 1).to_numpy(), expected_fractions(galaxies)):
         assert fractions.shape == (300, 37)
         assert fractions.min() >= 0
-        assert violation(torch.from_numpy(fractions), TREE) < 1e-12
+        assert violation(torch.tensor(fractions), TREE) < 1e-12
 
 
 def test_expected_shares_are_those_of_paths_over_that_of_the_answer_before():
