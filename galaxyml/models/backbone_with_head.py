@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PART = 32
+PART = 32  # rows that are computed at once
 
 
 class BackboneWithHead(nn.Module):
@@ -44,23 +44,22 @@ def hidden_layer(features: int, hidden: int, dropout: float, outputs: int) -> nn
     )
 
 
-def in_parts(function: Callable[[Tensor], Tensor], inputs: Tensor, size: int = PART) -> Tensor:
-    """Applies a function to chunks of equal size, the last one padded with zeros.
+def in_parts(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """Applies a function to chunks of `PART` rows, the last one padded with zeros.
 
     Libraries choose how they add up by the shape of a batch. With one shape, an object's output does not depend on
     which others are in the batch, to the last bit.
 
     Args:
-        function: (size, …) -> (size, …), each row by itself.
+        function: (PART, …) -> (PART, …), each row by itself.
         inputs: Shape (N, …).
-        size: Rows a chunk.
 
     Returns:
         The function's value of each row, shape (N, …).
     """
     outputs = []
-    for chunk in inputs.split(size):
-        padded = torch.cat([chunk, chunk.new_zeros(size - len(chunk), *chunk.shape[1:])])
+    for chunk in inputs.split(PART):
+        padded = torch.cat([chunk, chunk.new_zeros(PART - len(chunk), *chunk.shape[1:])])
         if padded.ndim == 4:
             padded = padded.contiguous(memory_format=torch.channels_last)
         outputs.append(function(padded)[: len(chunk)])

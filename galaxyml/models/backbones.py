@@ -47,7 +47,7 @@ class Normalised(nn.Module):
         return self.net(self.normalised(images))
 
 
-class Backbone(Normalised, BackboneWithHead):
+class Backbone(BackboneWithHead, Normalised):
     """A net of timm whose last layer, or layers in its place, can be tuned alone.
 
     Args:
@@ -64,17 +64,13 @@ class Backbone(Normalised, BackboneWithHead):
         self.new_head = head
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last layer sees: images in [0, 1], shape (N, 3, H, W) -> (N, F)."""
+        """Input of the last layer: images in [0, 1], shape (N, 3, H, W) -> (N, F)."""
         return self.net.forward_head(self.net.forward_features(self.normalised(images)), pre_logits=True)
 
     @property
     def head(self) -> nn.Module:  # type: ignore[override] # timm keeps it under a name of each net's own
         """The last layer, or the layers in its place."""
         return self.new_head if self.new_head is not None else self.net.get_classifier()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images in [0, 1], shape (N, 3, H, W) -> scores (N, K)."""
-        return self.head(self.features(images))
 
 
 def timm_net(
@@ -212,7 +208,7 @@ def _converted(state: dict[str, Tensor], net: nn.Module, name: str) -> dict[str,
         return state
 
 
-def _load(net: nn.Module, name: str, path: Path) -> None:
+def _load(net: Any, name: str, path: Path) -> None:
     if not path.is_file():
         raise UserError(f"model.weights={path}: there is no such file.")
     try:
@@ -225,7 +221,8 @@ def _load(net: nn.Module, name: str, path: Path) -> None:
         )
     state = _converted(state, net, name)
     wanted = net.state_dict()
-    classifier = tuple(f"{layer}." for layer in _classifiers(net))
+    layers = net.pretrained_cfg["classifier"]
+    classifier = tuple(f"{layer}." for layer in ([layers] if isinstance(layers, str) else layers))
     state = {
         key: value
         for key, value in state.items()
@@ -237,13 +234,7 @@ def _load(net: nn.Module, name: str, path: Path) -> None:
     if missing or unknown or other:
         raise UserError(
             f"model.weights={path} does not fit {name}: {len(missing)} tensors are missing "
-            f"({shorten(missing, shown=2)}), "
-            f"{len(unknown)} are unknown ({shorten(unknown, shown=2)}), {len(other)} have another shape "
-            f"({shorten(other, shown=2)}). Give weights of {name}."
+            f"({shorten(missing, shown=2)}), {len(unknown)} are unknown ({shorten(unknown, shown=2)}), {len(other)} "
+            f"have another shape ({shorten(other, shown=2)}). Give weights of {name}."
         )
     net.load_state_dict(state, strict=False)
-
-
-def _classifiers(net: Any) -> tuple[str, ...]:
-    layers = net.pretrained_cfg["classifier"]
-    return (layers,) if isinstance(layers, str) else tuple(layers)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,45 +21,24 @@ from galaxyml.runs.errors import UserError, did_you_mean
 MOST = 1_000  # views of an image
 
 
-class ViewSet(Protocol):
-    """Several views of each image."""
-
-    @property
-    def begins_plain(self) -> bool:
-        """Whether the first view is the plain one."""
-
-    @property
-    def frame(self) -> float:
-        """Side of a view as a fraction of the image's, where a net sees views of its own images."""
-
-    def __len__(self) -> int:
-        """How many views there are."""
-
-    def see(self, images: Tensor, size: int) -> Iterator[Tensor]:
-        """Views of images, one after the other: (N, 3, S, S) -> (N, 3, size, size) each, size at most S."""
-
-
 @dataclass(frozen=True)
 class Symmetries:
     """The first few symmetries of the square, by exact copies.
 
     Attributes:
         count: How many, 1 (the plain view) to 8.
+        frame: Side of a view as a fraction of the image's.
     """
 
     count: int
     frame: float = 1.0
-
-    @property
-    def begins_plain(self) -> bool:
-        """The first view is the plain one."""
-        return True
+    begins_plain: ClassVar[bool] = True
 
     def __len__(self) -> int:
         return self.count
 
     def see(self, images: Tensor, size: int) -> Iterator[Tensor]:
-        """Central squares of the images under each symmetry."""
+        """Central squares of the images under each symmetry: (N, 3, S, S) -> (N, 3, size, size), size at most S."""
         plain = central(images, size)
         yield from (symmetric(plain, number) for number in range(self.count))
 
@@ -136,8 +115,11 @@ class Views:
             yield affine(images, [[sign * cos, sin, 2 * x], [-sign * sin, cos, 2 * y]], size)
 
 
+ViewSet = Symmetries | Views
+
+
 def view_set(given: Any, key: str = "predict_views") -> ViewSet:
-    """What a configuration names: 1 to 8 symmetries, or a mapping with what `Views` takes.
+    """The views that a configuration names: 1 to 8 symmetries, or a mapping with what `Views` takes.
 
     Args:
         given: A number, a mapping, or a set of views, which is taken as it is.
@@ -146,7 +128,7 @@ def view_set(given: Any, key: str = "predict_views") -> ViewSet:
     Raises:
         UserError: If it is none of these.
     """
-    if isinstance(given, Symmetries | Views):
+    if isinstance(given, ViewSet):
         return given
     if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= 8:
         return Symmetries(given)

@@ -41,7 +41,7 @@ def part_side(size: int, angles: Sequence[float], part: float) -> int:
 
 
 def turned_grid(size: int, side: int, angle: float) -> Tensor:
-    """Where a turned square lies in an image, as `grid_sample` takes it without aligned corners.
+    """Pixels of a turned square in an image, as `grid_sample` takes it without aligned corners.
 
     Args:
         size: Side of the image in pixels.
@@ -124,30 +124,8 @@ class Parts(nn.Module):
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-class SharedNet(nn.Module):
-    """One net for all parts of an image, whose features stand side by side.
-
-    Args:
-        net: Parts as images, shape (M, 3, P, P) -> features (M, F).
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, parts: Tensor) -> Tensor:
-        """Parts of shape (N, V, 3, P, P) -> features (N, V F)."""
-        return self.net(parts.flatten(0, 1)).view(len(parts), -1)
-
-
 class Maxout(nn.Module):
-    """A dense layer whose units are the largest of several linear pieces (Goodfellow et al. 2013, arXiv:1302.4389).
-
-    Args:
-        before: Inputs, F.
-        units: Outputs, U.
-        pieces: Linear pieces of each unit.
-    """
+    """A dense layer whose units are the largest of several linear pieces (Goodfellow et al. 2013, arXiv:1302.4389)."""
 
     def __init__(self, before: int, units: int, pieces: int) -> None:
         super().__init__()
@@ -218,12 +196,18 @@ class DielemanNet(BackboneWithHead):
             raise UserError(f"model.pieces={pieces}: a maxout unit is the largest of 2 or more pieces.")
         parts = Parts(size, angles, mirrored, part)
 
-        def left(size: int) -> int:
-            return _side_left(part_side(size, angles, part), kernels, pools, padding)
+        def side_left(size: int) -> int:
+            """Side in pixels of what the layers leave of a part; 0 or less where they leave nothing."""
+            side = part_side(size, angles, part)
+            for kernel, pool in zip(kernels, pools, strict=True):
+                side = (side + 1 - kernel + (kernel // 2 * 2 if padding else 0)) // pool
+            return side
 
-        if left(size) < 1:
+        if side_left(size) < 1:
             # Views have odd sides where images have, so that a size may do and the next one not.
-            enough = next(larger for larger in itertools.count(size) if min(left(larger), left(larger + 1)) >= 1)
+            enough = next(
+                larger for larger in itertools.count(size) if min(side_left(larger), side_left(larger + 1)) >= 1
+            )
             raise UserError(
                 f"size={size}: the parts of an image have a side of {parts.side} px, of which the convolutions and "
                 f"pools leave nothing. Choose size={enough} or more, or fewer or smaller model.kernels and model.pools."
@@ -238,9 +222,11 @@ class DielemanNet(BackboneWithHead):
             # Pooled before the ReLU, which gives the same and costs less.
             layers += [convolution, *([nn.MaxPool2d(pool)] if pool > 1 else [])]
             layers += [*([nn.BatchNorm2d(after)] if batch_norm else []), nn.ReLU(inplace=True)]
-        self.features = nn.Sequential(parts, SharedNet(nn.Sequential(*layers, nn.Flatten())))
+        # All parts go through the layers as images of their own; an image's features then stand side by side.
+        side_by_side = nn.Unflatten(0, (-1, parts.count)), nn.Flatten()
+        self.features = nn.Sequential(parts, nn.Flatten(0, 1), *layers, nn.Flatten(), *side_by_side)
         dense: list[nn.Module] = []
-        width = parts.count * channels[-1] * left(size) ** 2
+        width = parts.count * channels[-1] * side_left(size) ** 2
         for units in hidden:
             dense += [nn.Dropout(dropout), Maxout(width, units, pieces)]
             width = units
@@ -249,10 +235,3 @@ class DielemanNet(BackboneWithHead):
         nn.init.normal_(last.weight, std=0.02 * width**-0.5)
         nn.init.constant_(last.bias, 0.1)
         self.head = nn.Sequential(*dense, nn.Dropout(dropout), last)
-
-
-def _side_left(side: int, kernels: Sequence[int], pools: Sequence[int], padding: bool) -> int:
-    """Side in pixels of what convolutions and pools leave of a part; 0 or less where they leave nothing."""
-    for kernel, pool in zip(kernels, pools, strict=True):
-        side = (side + 1 - kernel + (kernel // 2 * 2 if padding else 0)) // pool
-    return side

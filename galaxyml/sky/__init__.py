@@ -6,19 +6,12 @@ from galaxyml.sky.images import write_images
 from galaxyml.sky.plasticc import write_plasticc
 from galaxyml.sky.population import population
 from galaxyml.sky.render import render
-from galaxyml.sky.sheet import contact_sheet
 from galaxyml.sky.spirals import write_spirals
 from galaxyml.sky.surveys import write_surveys
-from galaxyml.sky.volunteers import expected_fractions
-from galaxyml.sky.votes import turnout, vote
 
 __all__ = [
-    "contact_sheet",
-    "expected_fractions",
     "population",
     "render",
-    "turnout",
-    "vote",
     "write_galaxy10",
     "write_galaxyzoo",
     "write_images",

@@ -1,4 +1,4 @@
-"""What a survey's camera makes of the light: pixels, seeing, noise and the colours of its images."""
+"""A survey's camera: pixels, seeing, noise and the colours of its images."""
 
 import math
 from dataclasses import dataclass

@@ -5,7 +5,6 @@ not a measurement.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,30 +13,16 @@ from numpy.typing import NDArray
 from galaxyml.sky import visibility
 from galaxyml.sky.survey import SDSS, Survey
 from galaxyml.sky.visibility import rises
-from galaxyml.sky.volunteers import CLICKERS, answers, at_random, reached, walk
+from galaxyml.sky.volunteers import ANSWERS, CLICKERS, answers, at_random, reached, walk
 from galaxyml.trees import DecisionTree
 
 Values = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Crowd:
-    """How many volunteers look at a galaxy.
-
-    Attributes:
-        usual: Mean number.
-        spread: Its standard deviation.
-        few: Share of galaxies that only `fewer` volunteers look at, as active learning does not ask for more.
-        fewer: How many these are.
-    """
-
-    usual: float
-    spread: float
-    few: float = 0.0
-    fewer: float = 5.0
-
-
-CROWDS = {"gz2": Crowd(42, 7), "gzd12": Crowd(40, 6), "gzd5": Crowd(38, 6, few=0.7), "ukidss": Crowd(39, 6)}
+# Volunteers who look at a galaxy: mean and standard deviation of their number, and the share of galaxies that only
+# about `FEWER` look at, as active learning does not ask for more.
+CROWDS = {"gz2": (42, 7, 0.0), "gzd12": (40, 6, 0.0), "gzd5": (38, 6, 0.7), "ukidss": (39, 6, 0.0)}
+FEWER = 5
 
 
 def through(galaxies: pd.DataFrame, survey: Survey) -> pd.DataFrame:
@@ -45,19 +30,15 @@ def through(galaxies: pd.DataFrame, survey: Survey) -> pd.DataFrame:
 
     Redder bands show old stars: arms stand out less, bulges more, and dust hides less. The noise is that of the middle
     band, in units of SDSS's, against a galaxy's light in it.
-
-    Args:
-        galaxies: Rows of a population.
-        survey: That sees them.
     """
 
     def gained(color: Values) -> Values:
         zero, slope = survey.middle_color
         return np.asarray(10 ** (0.4 * (zero + slope * color)))
 
-    def share(part: str, own: Values, others: Values) -> Values:
-        """A part's share of the light in the middle band, from that in r."""
-        before = galaxies[part].to_numpy()
+    def share(column: str, own: Values, others: Values) -> Values:
+        """A component's share of the light in the middle band, from that in r."""
+        before = galaxies[column].to_numpy()
         return np.asarray(before * own / (before * own + (1 - before) * others))
 
     color, young_color, contrast = (galaxies[name].to_numpy() for name in ("color", "young_color", "contrast"))
@@ -86,14 +67,10 @@ def _noise(survey: Survey) -> float:
 def campaign_answers(galaxies: pd.DataFrame, tree: DecisionTree) -> list[Values]:
     """Probability of each answer, given that the question is asked and the volunteer looks.
 
-    Args:
-        galaxies: Rows of a population, as `through` a survey.
-        tree: Of one of the campaigns in `CROWDS`.
-
-    Returns:
-        For each question of the tree, probabilities of shape (N, answers).
+    Galaxies are as `through` a survey, the tree is that of one of the `CROWDS`; for each of its questions the shape is
+    (N, answers).
     """
-    shares = dict(zip(QUESTIONS, answers(galaxies, DecisionTree.load("kaggle")), strict=True))
+    shares = answers(galaxies)
     sources = [_SOURCES[tree.name][question.name] for question in tree.questions]
     return [shares[source] if isinstance(source, str) else source(galaxies, shares) for source in sources]
 
@@ -101,10 +78,8 @@ def campaign_answers(galaxies: pd.DataFrame, tree: DecisionTree) -> list[Values]
 def expected_shares(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
     """Shares of each question's answers that infinitely many volunteers would give; arguments as `campaign_answers`.
 
-    Those who click without a look come to a question as often as their clicks lead them there.
-
-    Returns:
-        Shape (N, K), columns in the tree's order; each question sums to 1.
+    Those who click without a look come to a question as often as their clicks lead them there. The shape is (N, K),
+    columns in the tree's order; each question sums to 1.
     """
     looking, clicking = campaign_answers(galaxies, tree), at_random(tree)
     attentive, careless = reached(looking, tree, 1 - CLICKERS), reached(clicking, tree, CLICKERS)
@@ -116,15 +91,9 @@ def expected_shares(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
 
 
 def ballots(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Counts of the answers of those who look, and of those who click without a look.
+    """Counts of the answers of those who look, and of those who click without a look; arguments as `campaign_answers`.
 
-    Args:
-        galaxies: Rows of a population, as `through` a survey.
-        tree: Of one of the campaigns in `CROWDS`.
-        seed: Of the volunteers.
-
-    Returns:
-        Both of shape (N, K), columns in the tree's order.
+    Both are of shape (N, K), columns in the tree's order.
     """
     rng = np.random.default_rng([seed, 41, list(CROWDS).index(tree.name)])
     people = crowd(len(galaxies), tree, rng)
@@ -134,15 +103,12 @@ def ballots(galaxies: pd.DataFrame, tree: DecisionTree, seed: int) -> tuple[NDAr
 
 
 def crowd(n: int, tree: DecisionTree, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How many volunteers look at each of n galaxies of a campaign, at least 3; shape (n,)."""
-    crowd_size = CROWDS[tree.name]
-    usual = rng.normal(crowd_size.usual, crowd_size.spread, n)
-    few = rng.poisson(crowd_size.fewer, n)
-    return np.maximum(np.where(rng.random(n) < crowd_size.few, few, np.round(usual)), 3).astype(np.int64)
+    """Number of volunteers who look at each of n galaxies of a campaign, at least 3; shape (n,)."""
+    mean, spread, share_of_few = CROWDS[tree.name]
+    usual, few = rng.normal(mean, spread, n), rng.poisson(FEWER, n)
+    return np.maximum(np.where(rng.random(n) < share_of_few, few, np.round(usual)), 3).astype(np.int64)
 
 
-# What the questions of the Kaggle tree, which are those of Galaxy Zoo 2, are about.
-QUESTIONS = ("features", "edge", "bar", "spiral", "bulge", "odd", "round", "what", "shape", "winding", "number")
 Shares = dict[str, Values]
 
 
@@ -204,7 +170,7 @@ def _merging_or_disturbed(galaxies: pd.DataFrame, shares: Shares) -> Values:
 
 # Of each campaign's questions the one of Galaxy Zoo 2 that has the same answers, or how its shares come about.
 _SOURCES: dict[str, dict[str, str | Callable[[pd.DataFrame, Shares], Values]]] = {
-    "gz2": dict(zip((question.name for question in DecisionTree.load("gz2").questions), QUESTIONS, strict=True)),
+    "gz2": dict(zip((question.name for question in DecisionTree.load("gz2").questions), ANSWERS, strict=True)),
     "gzd12": {
         "smooth-or-featured": "features",
         "how-rounded": "round",

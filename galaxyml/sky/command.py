@@ -6,8 +6,7 @@ from pathlib import Path
 
 from galaxyml.runs.errors import UserError
 from galaxyml.sky.images import write_images
-from galaxyml.sky.light_curves.sheet import light_curve_sheet
-from galaxyml.sky.sheet import SHEETS, contact_sheet
+from galaxyml.sky.sheet import SHEETS, contact_sheet, light_curve_sheet
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -28,7 +27,7 @@ def main(given: Sequence[str] | None = None) -> None:
     )
     arguments = parser.parse_args(given)
     if arguments.labels is None and arguments.survey == "lsst":
-        light_curve_sheet(arguments.file, arguments.seed)
+        light_curve_sheet(arguments.seed).savefig(arguments.file, dpi=80)
     elif arguments.labels is None:
         contact_sheet(arguments.file, arguments.seed, arguments.survey)
     elif arguments.survey != "sdss":

@@ -59,42 +59,28 @@ def write_galaxy10(folder: Path, count: int, seed: int, size: int = DECALS.cutou
 
 
 def objects(n: int, seed: int) -> pd.DataFrame:
-    """The objects of a file: a population with `row`, `ans`, `label`, `repeat_of`, `ra`, `dec` and `redshift`.
+    """The n objects of a file: a population with `row`, `ans`, `label`, `repeat_of`, `ra`, `dec` and `redshift`.
 
-    Args:
-        n: How many.
-        seed: Of all of it.
-
-    Returns:
-        One row an object. `ans` is what volunteers say, with the frequencies of `CLASSES` and all classes there if n
-        is 10 or more; `label` is what they should say; `repeat_of` is the row whose galaxy this is once more, or NA.
+    `ans` is what volunteers say, with the frequencies of `CLASSES` and all classes there if n is 10 or more; `label` is
+    what they should say; `repeat_of` is the row whose galaxy this is once more, or NA.
     """
     rng = np.random.default_rng([seed, 10])
     names = list(CLASSES)
     ans = rng.permutation(np.repeat(np.arange(len(names)), allot(n, list(CLASSES.values()), least=1)))
     mistaken_for = [RECIPES[names[right]]["mistaken_for"] for right in ans]
     label = np.where(rng.random(n) < WRONG, [names.index(rng.choice(others)) for others in mistaken_for], ans)
-    by_class = []
-    for number, name in enumerate(names):
-        where = np.flatnonzero(label == number)
-        by_class.append(members(name, len(where), seed).set_index(where))
-    drawn = pd.concat(by_class).sort_index()
+    rows = [np.flatnonzero(label == number) for number in range(len(names))]
+    drawn = [members(name, len(index), seed).set_index(index) for name, index in zip(names, rows, strict=True)]
+    galaxies = pd.concat(drawn).sort_index().assign(pixel=DECALS.pixel)
     ra, dec = positions(n, SOUTH, NORTH, rng)
     measured = np.where(rng.random(n) < NO_REDSHIFT, np.nan, 1.0)
-    sky = {"ra": ra, "dec": dec, "redshift": measured * redshifts(drawn.r90.to_numpy(), rng)}
-    first = {"row": np.arange(n), "ans": ans, "label": label, "repeat_of": pd.array([pd.NA] * n, dtype="Int64"), **sky}
-    drawn = pd.concat([pd.DataFrame(first), drawn.assign(pixel=DECALS.pixel)], axis=1)
-    return _repeat(drawn, rng)
+    labels = {"row": np.arange(n), "ans": ans, "label": label, "repeat_of": pd.array([pd.NA] * n, dtype="Int64")}
+    sky = {"ra": ra, "dec": dec, "redshift": measured * redshifts(galaxies.r90.to_numpy(), rng)}
+    return _repeat(pd.DataFrame({**labels, **sky}).join(galaxies), rng)
 
 
 def members(name: str, n: int, seed: int) -> pd.DataFrame:
-    """Galaxies of one class, in random order.
-
-    Args:
-        name: Of the class.
-        n: How many.
-        seed: Of the galaxies, which differ from class to class.
-    """
+    """N galaxies of one class, in random order; those of a seed differ from class to class."""
     fitting = []
     recipe = RECIPES[name]
     shares = allot(n, [share for share, _, _ in recipe["made_of"]])
@@ -105,15 +91,10 @@ def members(name: str, n: int, seed: int) -> pd.DataFrame:
 
 
 def perceived(galaxies: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """What volunteers decide by, and about the borders of which they differ.
+    """Properties that volunteers decide by, with the errors by which they differ about borders; one row a galaxy.
 
-    Args:
-        galaxies: Rows of a population.
-        seed: Of their errors.
-
-    Returns:
-        Columns `flat` (axis ratio), `winding` (pitch angle, degrees), `bulge_seen` (share of the light), `arms_seen`
-        and `bar_seen` (contrast), one row a galaxy.
+    Columns `flat` (axis ratio), `winding` (pitch angle, degrees), `bulge_seen` (share of the light), `arms_seen` and
+    `bar_seen` (contrast).
     """
     rng = np.random.default_rng([seed, 12])
     # Drawn row by row, so that more galaxies do not change the first ones.

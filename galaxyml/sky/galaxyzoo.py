@@ -3,15 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
 from galaxyml.sky.population import population
-from galaxyml.sky.votes import turnout, vote
+from galaxyml.sky.volunteers import turnout, vote
 from galaxyml.sky.writers import check, draw_to_files
-from galaxyml.trees import DecisionTree
 
 LOWEST, HIGHEST = 100_000, 999_999  # GalaxyIDs
 
@@ -35,29 +33,22 @@ def write_galaxyzoo(folder: Path, count: int, seed: int, test_galaxies: int | No
     """
     test_galaxies = max(count // 5, 1) if test_galaxies is None else test_galaxies
     check(count=(count, 1), test_galaxies=(test_galaxies, 1), seed=(seed, 0), size=(size, 8))
-    tree = DecisionTree.load("kaggle")
     drawn = population(count + test_galaxies, seed)
     drawn.insert(0, "GalaxyID", galaxy_ids(len(drawn), seed))
     drawn.insert(1, "split", np.where(np.arange(len(drawn)) < count, "training", "test"))
     drawn = drawn.sort_values("GalaxyID", ignore_index=True)
-    fractions = pd.DataFrame(vote(drawn, tree, seed), columns=tree.columns)
+    fractions = vote(drawn, seed)
+    zeros = dict.fromkeys(map(str, fractions), 0)
     fractions.insert(0, "GalaxyID", drawn.GalaxyID)
-    test = fractions[drawn.split == "test"]
+    training, test = (fractions[drawn.split == split] for split in ("training", "test"))
     with atomic_write(folder) as draft:
-        for split in ("training", "test"):
-            (draft / f"images_{split}_rev1").mkdir(parents=True)
+        rows = zip(drawn.split, drawn.GalaxyID, strict=True)
+        draw_to_files(drawn, [draft / f"images_{split}_rev1" / f"{number}.jpg" for split, number in rows], seed, size)
         # Nine decimals keep each question within 1e-8 of the answer that leads there.
-        fractions[drawn.split == "training"].to_csv(
-            draft / "training_solutions_rev1.csv", index=False, float_format="%.9f"
-        )
+        training.to_csv(draft / "training_solutions_rev1.csv", index=False, float_format="%.9f")
         test.to_csv(draft / "test_solutions_rev1.csv", index=False, float_format="%.9f")
-        test.assign(**dict.fromkeys(tree.columns, 0)).to_csv(draft / "all_zeros_benchmark.csv", index=False)
+        test.assign(**zeros).to_csv(draft / "all_zeros_benchmark.csv", index=False)
         drawn.assign(volunteers=turnout(drawn, seed)).to_csv(draft / "truth.csv", index=False)
-        paths = [
-            draft / f"images_{split}_rev1" / f"{number}.jpg"
-            for split, number in zip(drawn.split, drawn.GalaxyID, strict=True)
-        ]
-        draw_to_files(drawn, paths, seed, size)
 
 
 def galaxy_ids(n: int, seed: int) -> NDArray[np.int64]:

@@ -9,15 +9,14 @@ import pandas as pd
 from galaxyml.runs.files import atomic_write
 from galaxyml.sky import visibility
 from galaxyml.sky.population import population
-from galaxyml.sky.positions import positions, redshifts
+from galaxyml.sky.positions import place
 from galaxyml.sky.spirals import NORTH, SOUTH
 from galaxyml.sky.survey import SDSS
-from galaxyml.sky.votes import vote
+from galaxyml.sky.volunteers import vote
 from galaxyml.sky.writers import check, draw_to_files
-from galaxyml.trees import DecisionTree
 
-TABLE = "labels.csv"
 KINDS = ("disk", "edge-on", "merger", "smooth", "spiral")
+COLUMNS = ["id", "path", "ra", "dec", "redshift", "kind", "r90", "axis_ratio"]
 # SDSS through cutouts of one size, in which a galaxy with an R90 of 8 arcsec is as large as in those of Galaxy Zoo.
 SURVEY = replace(SDSS, pixel=8.0 * SDSS.pixel_per_r90, pixel_per_r90=0.0)
 SPARE = 1.3  # galaxies that are drawn for one of these kinds
@@ -42,35 +41,20 @@ def write_images(folder: Path, count: int, seed: int, size: int = 212) -> None:
     check(count=(count, 1), seed=(seed, 0), size=(size, 8))
     drawn = galaxies(count, seed)
     with atomic_write(folder) as draft:
-        (draft / "pictures").mkdir(parents=True)
-        labels(drawn, seed).to_csv(draft / TABLE, index=False, float_format="%.9f")
-        draw_to_files(drawn, [draft / path for path in _paths(drawn)], seed, size, SURVEY)
+        draw_to_files(drawn, [draft / path for path in drawn.path], seed, size, SURVEY)
+        labels(drawn, seed).to_csv(draft / "labels.csv", index=False, float_format="%.9f")
 
 
 def galaxies(n: int, seed: int) -> pd.DataFrame:
-    """Galaxies of `KINDS`, seen through pixels of one size: a population with `id`."""
+    """Galaxies of `KINDS`, seen through pixels of one size: a population with `id` and `path`."""
     drawn = population(round(SPARE * n) + 40, seed)
-    kept = drawn[drawn.kind.isin(KINDS)].head(n).assign(pixel=SURVEY.pixel)
-    return kept.assign(id=[f"G{number:05d}" for number in range(len(kept))]).reset_index(drop=True)
+    drawn = drawn[drawn.kind.isin(KINDS)].head(n).reset_index(drop=True)
+    ids = [f"G{number:05d}" for number in drawn.index]
+    return drawn.assign(pixel=SURVEY.pixel, id=ids, path=[f"pictures/{name}.jpg" for name in ids])
 
 
 def labels(drawn: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The table of some galaxies; columns as for `write_images`."""
-    rng = np.random.default_rng([seed, 30])
-    ra, dec = positions(len(drawn), SOUTH, NORTH, rng)
-    tree = DecisionTree.load("kaggle")
-    columns = {
-        "id": drawn.id,
-        "path": _paths(drawn),
-        "ra": ra,
-        "dec": dec,
-        "redshift": redshifts(drawn.r90.to_numpy(), rng),
-        "kind": drawn.kind,
-        "r90": drawn.r90,
-        "axis_ratio": visibility.apparent_axis_ratio(drawn),
-    }
-    return pd.concat([pd.DataFrame(columns), pd.DataFrame(vote(drawn, tree, seed), columns=tree.columns)], axis=1)
-
-
-def _paths(drawn: pd.DataFrame) -> list[str]:
-    return [f"pictures/{name}.jpg" for name in drawn.id]
+    """The table of galaxies; columns as for `write_images`."""
+    table = place(drawn, SOUTH, NORTH, np.random.default_rng([seed, 30]))
+    table = table.assign(axis_ratio=visibility.apparent_axis_ratio(drawn))[COLUMNS]
+    return table.join(vote(drawn, seed))

@@ -1,6 +1,6 @@
 """Writes simulated light curves in the files of the Kaggle challenge PLAsTiCC."""
 
-from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,12 @@ from astropy.coordinates import SkyCoord
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
 from galaxyml.runs.progress import track
-from galaxyml.sky.light_curves.distances import distance_modulus
-from galaxyml.sky.light_curves.observation import LightCurve
+from galaxyml.sky.light_curves.photometry import distance_modulus
 from galaxyml.sky.light_curves.population import KINDS, KNOWN, UNKNOWN, member
 from galaxyml.sky.writers import allot, check
 
 CURVES_HEADER = "object_id,mjd,passband,flux,flux_err,detected\n"
-CURVES_ROW = "%d,%.4f,%d,%.6f,%.6f,%d"
+CURVES_ROW = "%d,%.4f,%d,%.6f,%.6f,%d\n"
 # Columns of the metadata and their formats, as the challenge has them; NaN is written as nan.
 METADATA = {
     "object_id": "%d",
@@ -33,6 +32,7 @@ METADATA = {
     "mwebv": "%.3f",
 }
 POSITION = ["ra", "decl", "ddf", "mwebv"]
+FILES = {"train": "training_set", "test": "test_set"}
 FARTHER = 1.08  # distance of the test objects over that of the training objects
 FEW = 3  # objects of each unknown class, where that is no more than a fifth of the test objects
 ALL_CLASSES, LEAST = 60, 2  # from so many training objects on, each class has at least so many
@@ -73,25 +73,19 @@ def write_plasticc(folder: Path, count: int, seed: int, test_count: int | None =
         truth = plan.drop(columns="number").join(drawn.drop(columns=POSITION))
         truth.to_csv(draft / "truth.csv", index=False)
         table = metadata(plan, drawn, seed)
-        for file, name in (("train", "training_set"), ("test", "test_set")):
-            own = table[plan.file == file]
-            formats = METADATA | ({"target": "%d"} if file == "train" else {})
-            _write_table(draft / f"{name}_metadata.csv", own, formats)
+        for split, name in FILES.items():
+            rows, formats = table[plan.file == split], METADATA | ({"target": "%d"} if split == "train" else {})
+            written = {column: [pattern % value for value in rows[column]] for column, pattern in formats.items()}
+            pd.DataFrame(written).to_csv(draft / f"{name}_metadata.csv", index=False)
         test = truth[truth.file == "test"]
         test[["object_id", "true_target"]].to_csv(draft / "test_set_truth.csv", index=False)
 
 
 def catalogue(objects: int, test_objects: int, unknown: float, seed: int) -> pd.DataFrame:
-    """Which objects there are: `object_id`, `true_target`, `file` (train or test) and `number` within class and file.
+    """The objects to draw: `object_id`, `true_target`, `file` (train or test) and `number` within class and file.
 
-    Args:
-        objects: Training objects.
-        test_objects: Test objects.
-        unknown: Share of them that are of no known class.
-        seed: Of the ids, which tell nothing of the class.
-
-    Returns:
-        One row an object, by ascending id.
+    A share `unknown` of the test objects is of no known class. One row an object, by ascending id, which tells nothing
+    of the class.
     """
     frequencies = [KINDS[number].training for number in KNOWN]
     strange = round(unknown * test_objects)
@@ -116,7 +110,7 @@ def catalogue(objects: int, test_objects: int, unknown: float, seed: int) -> pd.
 
 
 def metadata(plan: pd.DataFrame, drawn: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """What is known of the objects without their light curves, one row an object, with the columns of the challenge.
+    """Metadata of the objects, known without their light curves, one row an object, with the columns of the challenge.
 
     Args:
         plan: The `catalogue`.
@@ -145,9 +139,7 @@ def metadata(plan: pd.DataFrame, drawn: pd.DataFrame, seed: int) -> pd.DataFrame
 def photometric(redshift: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Photometric redshifts of hosts, their errors, and which hosts have no spectrum where few have; each shape (N,).
 
-    Args:
-        redshift: True ones; 0 stays 0 with error 0.
-        seed: Of the errors.
+    A true redshift of 0 stays 0 with error 0.
     """
     rng = np.random.default_rng([seed, 31])
     n = len(redshift)
@@ -166,38 +158,21 @@ def _write_curves(draft: Path, plan: pd.DataFrame, seed: int) -> pd.DataFrame:
         One row an object: the columns `POSITION` and the parameters of all models, NaN where a model has others.
     """
     drawn = []
-    with (
-        (draft / "training_set.csv").open("w", encoding="utf-8") as training,
-        (draft / "test_set.csv").open("w", encoding="utf-8") as test,
-    ):
-        for file in (training, test):
+    with ExitStack() as stack:
+        files = {
+            split: stack.enter_context((draft / f"{name}.csv").open("w", encoding="utf-8"))
+            for split, name in FILES.items()
+        }
+        for file in files.values():
             file.write(CURVES_HEADER)
         rows = zip(plan.object_id, plan.true_target, plan.file, plan.number, strict=True)
         for object_id, target, split, number in track(rows, "Drawing light curves", len(plan)):
             rng = np.random.default_rng([seed, 32, target, split == "test", number])
-            drawn_object = member(target, rng, FARTHER if split == "test" else 1.0)
-            (test if split == "test" else training).write(_lines(object_id, drawn_object.curve))
-            drawn.append(
-                dict(
-                    zip(
-                        POSITION,
-                        (drawn_object.ra, drawn_object.decl, drawn_object.deep, drawn_object.mwebv),
-                        strict=True,
-                    )
-                )
-                | drawn_object.parameters
-            )
+            source = member(target, rng, FARTHER if split == "test" else 1.0)
+            curve = source.curve
+            columns = (curve.mjd, curve.band, curve.flux, curve.flux_err, curve.detected)
+            observations = zip(*(column.tolist() for column in columns), strict=True)
+            files[split].writelines(CURVES_ROW % (object_id, *observation) for observation in observations)
+            position = {"ra": source.ra, "decl": source.decl, "ddf": source.deep, "mwebv": source.mwebv}
+            drawn.append(position | source.parameters)
     return pd.DataFrame(drawn)
-
-
-def _lines(object_id: int, curve: LightCurve) -> str:
-    columns = (curve.mjd, curve.band, curve.flux, curve.flux_err, curve.detected)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return "\n".join(CURVES_ROW % (object_id, *row) for row in rows) + "\n"
-
-
-def _write_table(path: Path, table: pd.DataFrame, formats: Mapping[str, str]) -> None:
-    row = ",".join(formats.values())
-    columns = [table[name].tolist() for name in formats]
-    lines = [",".join(formats), *(row % values for values in zip(*columns, strict=True))]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -4,20 +4,17 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from galaxyml.sky import odd_galaxies
 from galaxyml.sky.camera import Frame, blur, expose, stretch
-from galaxyml.sky.disk_galaxies import draw_disk, draw_edge_on
+from galaxyml.sky.galaxies import draw_disk, draw_edge_on, draw_smooth
 from galaxyml.sky.population import Galaxy, rows
-from galaxyml.sky.spheroids import draw_smooth
 from galaxyml.sky.surroundings import add_surroundings
 from galaxyml.sky.survey import SDSS, Survey
 
@@ -67,12 +64,9 @@ def render(galaxies: pd.DataFrame, size: int = SDSS.cutout, seed: int = 0, surve
 
 
 def in_threads(draw: Callable[..., Result], galaxies: pd.DataFrame, *others: Iterable[Any]) -> Iterator[Result]:
-    """The results of a function of each galaxy, in order; torch's own threads rest meanwhile, lest they get in the way.
+    """The results of a function of each galaxy, and of a value of each of the others, in order.
 
-    Args:
-        draw: Takes a row of the galaxies and a value of each of the others.
-        galaxies: Rows of a `population`.
-        *others: As long as the galaxies.
+    Torch's own threads rest meanwhile, lest they get in the way.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -84,25 +78,19 @@ def in_threads(draw: Callable[..., Result], galaxies: pd.DataFrame, *others: Ite
 
 
 def draw_image(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: Survey = SDSS) -> Image.Image:
-    """The image of one galaxy.
-
-    Args:
-        galaxy: A row of a `population`.
-        size: Side in pixels.
-        seed: As for `render`.
-        survey: Likewise.
-    """
+    """The image of one row of a `population`, `size` pixels across; seed and survey as for `render`."""
     rng = np.random.default_rng([seed, galaxy.texture])
     frame = scene(galaxy, rng, survey)
-    surround(frame, galaxy.crowding, rng)
+    add_surroundings(frame, galaxy.crowding, rng)
     light = observe(galaxy, frame, rng)
-    if not survey.quality:
-        return Image.fromarray(levels(light, survey)).resize((size, size), Image.Resampling.BICUBIC)
-    # SkyServer keeps its frames as JPEG and cuts out of these, so what volunteers see went through JPEG twice; the
-    # Legacy Survey viewer's cutouts are JPEG, which Galaxy10 has decoded.
-    kept = io.BytesIO()
-    Image.fromarray(levels(light, survey)).save(kept, "JPEG", quality=survey.quality)
-    return Image.open(kept).resize((size, size), Image.Resampling.BICUBIC)
+    image = Image.fromarray((stretch(light, survey) * 255 + 0.5).to(torch.uint8).contiguous().numpy())
+    if survey.quality:
+        # SkyServer keeps its frames as JPEG and cuts out of these, so what volunteers see went through JPEG twice; the
+        # Legacy Survey viewer's cutouts are JPEG, which Galaxy10 has decoded.
+        jpeg = io.BytesIO()
+        image.save(jpeg, "JPEG", quality=survey.quality)
+        image = Image.open(jpeg)
+    return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def scene(galaxy: Galaxy, rng: np.random.Generator, survey: Survey = SDSS) -> Frame:
@@ -112,18 +100,8 @@ def scene(galaxy: Galaxy, rng: np.random.Generator, survey: Survey = SDSS) -> Fr
     return frame
 
 
-def surround(frame: Frame, crowding: float, rng: np.random.Generator) -> None:
-    """Adds stars and galaxies as `add_surroundings` does, in g, r and i where the survey's bands follow from these."""
-    if frame.survey.field_mix is None:
-        add_surroundings(frame, crowding, rng)
-        return
-    field = replace(frame, light=torch.zeros_like(frame.light), survey=SDSS)
-    add_surroundings(field, crowding, rng)
-    frame.light += torch.einsum("bc,cij->bij", torch.tensor(frame.survey.field_mix), field.light).clamp_min(0)
-
-
 def observe(galaxy: Galaxy, frame: Frame, rng: np.random.Generator) -> torch.Tensor:
-    """What the camera records: nanomaggies a camera pixel in each band, shape (3, side, side)."""
+    """The camera's record: nanomaggies a camera pixel in each band, shape (3, side, side)."""
     shifts = np.array([[galaxy.shift_g_x, galaxy.shift_g_y], [0, 0], [galaxy.shift_i_x, galaxy.shift_i_y]])
     blue, middle, red = (factor * galaxy.seeing for factor in frame.survey.seeing)
     blurred = blur(frame.light, frame.pixel, (blue, middle, red), frame.survey.registration * shifts)
@@ -131,8 +109,3 @@ def observe(galaxy: Galaxy, frame: Frame, rng: np.random.Generator) -> torch.Ten
     inner = slice(edge, edge + frame.side)
     binned = frame.survey.camera_pixel / frame.pixel
     return expose(blurred[:, inner, inner] * binned**2, galaxy.depth * binned, rng, frame.survey)
-
-
-def levels(light: torch.Tensor, survey: Survey = SDSS) -> NDArray[np.uint8]:
-    """The stretched image in 256 levels, shape (H, W, 3)."""
-    return np.ascontiguousarray((stretch(light, survey) * 255 + 0.5).to(torch.uint8).numpy())

@@ -1,14 +1,18 @@
-"""A contact sheet: galaxies of every kind in one image, to see whether they look like galaxies."""
+"""Galaxies of every kind, or light curves of every class, in one image: to see whether they look like that."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
 from galaxyml.sky.galaxy10 import CLASSES, members
+from galaxyml.sky.light_curves.photometry import NAMES
+from galaxyml.sky.light_curves.population import KINDS, Member, member
 from galaxyml.sky.population import population
 from galaxyml.sky.render import render
 from galaxyml.sky.survey import DECALS, GZD, SDSS, UKIDSS, Survey, one_thing_changed
@@ -17,6 +21,10 @@ CROP = {"SDSS": 212, "DECaLS": 180}  # central pixels that are shown
 TILE = 128
 COLUMNS = 8
 LABEL = 104
+CURVES = 3  # of each class
+COLORS = ("#6a3d9a", "#1f78b4", "#33a02c", "#e6a800", "#e31a1c", "#7f4a1e")  # of ugrizy
+BEFORE, AFTER = 60.0, 200.0  # days shown around the peak of explosions
+NOISY = 4.0  # times the median error of its band: not shown
 # Row of the sheet: its kind, the condition for a galaxy to be in it, and the column that it is ordered by.
 ROWS = {
     "smooth, round": ("smooth", "axis_ratio > 0.88", "r90"),
@@ -80,10 +88,13 @@ Rows = dict[str, tuple[pd.DataFrame, Survey]]
 
 
 def _by_kind(seed: int) -> Rows:
-    return {
-        label: (_chosen(kind, condition, order, seed + row), SDSS)
-        for row, (label, (kind, condition, order)) in enumerate(ROWS.items())
-    }
+    """Of each kind the first galaxies that meet its condition and are not small, in order."""
+    shown = {}
+    for row, (label, (kind, condition, order)) in enumerate(ROWS.items()):
+        drawn = population(600, seed + row, kind).assign(pitch_angle=lambda table: np.abs(table.pitch))
+        fitting = drawn.query(f"({condition}) and 8 < r90 < 22").head(COLUMNS)
+        shown[label] = fitting.sort_values(order, kind="stable"), SDSS
+    return shown
 
 
 def _by_class(seed: int) -> Rows:
@@ -108,8 +119,34 @@ def _by_survey(seed: int) -> Rows:
 SHEETS = {"sdss": _by_kind, "decals": _by_class, "surveys": _by_survey}
 
 
-def _chosen(kind: str, condition: str, order: str, seed: int) -> pd.DataFrame:
-    """The first galaxies of a kind that meet a condition and are at least of more than middling size, in order."""
-    drawn = population(600, seed, kind).assign(pitch_angle=lambda table: np.abs(table.pitch))
-    fitting = drawn.query(f"({condition}) and 8 < r90 < 22")
-    return fitting.head(COLUMNS).sort_values(order, kind="stable")
+def light_curve_sheet(seed: int = 0) -> Figure:
+    """Draws a row for each class: three light curves with error bars, a color a band.
+
+    Explosions are shown around their peaks, all others through the whole survey.
+    """
+    figure = Figure(figsize=(5 * CURVES, 1.7 * len(KINDS)), layout="constrained")
+    for number, axes in zip(KINDS, figure.subplots(len(KINDS), CURVES), strict=True):
+        for column, axis in enumerate(axes):
+            _draw_curve(axis, number, member(number, np.random.default_rng([seed, number, column])))
+    figure.axes[0].legend(fontsize=6, ncols=6, loc="upper right")
+    return figure
+
+
+def _draw_curve(axis: Axes, number: int, shown: Member) -> None:
+    curve, p = shown.curve, shown.parameters
+    near = np.ones(len(curve.mjd), dtype=bool)
+    if KINDS[number].redshift is not None and "peak" in p:
+        phase = (curve.mjd - p["peak"]) / (1 + p["redshift"])
+        near = (phase > -BEFORE) & (phase < AFTER)
+    for band, (name, color) in enumerate(zip(NAMES, COLORS, strict=True)):
+        own = near & (curve.band == band)
+        if not own.any():
+            continue
+        own &= curve.flux_err < NOISY * np.median(curve.flux_err[own])
+        axis.errorbar(
+            curve.mjd[own], curve.flux[own], curve.flux_err[own], fmt="o", ms=2, lw=0.6, color=color, label=name
+        )
+    field = "deep" if shown.deep else "wide"
+    axis.set_title(f"{number} {KINDS[number].name}, z = {p['redshift']:.3f}, {field}", fontsize=7, pad=2)
+    axis.axhline(0, color="0.7", lw=0.5)
+    axis.tick_params(labelsize=6)

@@ -1,13 +1,14 @@
-"""What else is in the field: foreground stars, other galaxies, bright stars, trails and bad frames."""
+"""Surroundings of a galaxy: foreground stars, other galaxies, bright stars, trails and bad frames."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from galaxyml.sky.camera import Frame
-from galaxyml.sky.survey import Survey
+from galaxyml.sky.survey import SDSS, Survey
 
 # A square arcminute down to 22.5 mag in r, towards the poles of the Galaxy and outside clusters.
 STARS, GALAXIES = 1.6, 3.5
@@ -16,25 +17,23 @@ STAMP = 23  # pixels across the stamp that a small galaxy is drawn on
 
 
 def add_surroundings(frame: Frame, crowding: float, rng: np.random.Generator) -> None:
-    """Adds stars and galaxies in numbers that a random field has.
+    """Adds stars and galaxies in numbers that a random field has, times `crowding`.
 
-    Args:
-        frame: Field to add to.
-        crowding: Their density over the usual one.
-        rng: Source of their places and brightness.
+    They are drawn in g, r and i where the fluxes in the survey's bands follow from these.
     """
-    field = frame.pixel * frame.x.shape[0]
-    area = (field / 60) ** 2
+    if frame.survey.field_mix is not None:
+        field = replace(frame, light=torch.zeros_like(frame.light), survey=SDSS)
+        add_surroundings(field, crowding, rng)
+        frame.light += torch.einsum("bc,cij->bij", torch.tensor(frame.survey.field_mix), field.light).clamp_min(0)
+        return
+    side = frame.pixel * frame.x.shape[0]
+    area = (side / 60) ** 2
     deeper = frame.survey.deeper
     stars = rng.poisson(STARS * 10 ** (STAR_SLOPE * deeper) * crowding * area)
     galaxies = rng.poisson(GALAXIES * 10 ** (GALAXY_SLOPE * deeper) * crowding * area)
-    frame.add_points(*_positions(stars, field, rng), _star_fluxes(stars, frame.survey, rng))
-    _add_galaxies(frame, galaxies, field, rng)
-
-
-def _positions(number: int, field: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-    x, y = rng.uniform(-field / 2, field / 2, (2, number))
-    return x, y
+    x, y = rng.uniform(-side / 2, side / 2, (2, stars))
+    frame.add_points(x, y, _star_fluxes(stars, frame.survey, rng))
+    _add_galaxies(frame, galaxies, side, rng)
 
 
 def _fluxes(magnitude: NDArray, first: NDArray, second: NDArray) -> NDArray:
@@ -52,11 +51,11 @@ def _star_fluxes(number: int, survey: Survey, rng: np.random.Generator) -> NDArr
     return _fluxes(magnitude, g_r, r_i)
 
 
-def _add_galaxies(frame: Frame, number: int, field: float, rng: np.random.Generator) -> None:
+def _add_galaxies(frame: Frame, number: int, side: float, rng: np.random.Generator) -> None:
     """Small exponential galaxies, drawn on stamps all at once."""
     if not number:
         return
-    x, y = _positions(number, field, rng)
+    x, y = rng.uniform(-side / 2, side / 2, (2, number))
     magnitude = np.maximum(22.0 + frame.survey.deeper + np.log10(rng.uniform(1e-9, 1, number)) / GALAXY_SLOPE, 17.0)
     g_r = np.clip(rng.normal(0.95, 0.4, number), 0.2, 1.7)
     half = frame.pixel * (STAMP - 1) / 2
@@ -83,15 +82,9 @@ def _add_galaxies(frame: Frame, number: int, field: float, rng: np.random.Genera
 
 
 def add_bright_star(frame: Frame, x: float, y: float, magnitude: float, color: float, rng: np.random.Generator) -> None:
-    """Adds a saturated star: its halo and the four spikes of the secondary mirror's vanes.
+    """Adds a saturated star of a magnitude (r) and a color (g - r), x and y arcsec from the centre.
 
-    Args:
-        frame: Field to add to.
-        x: Arcsec from the centre.
-        y: Likewise.
-        magnitude: In r.
-        color: g - r.
-        rng: Source of the direction of the spikes.
+    It has a halo, and the four spikes of the secondary mirror's vanes.
     """
     dx, dy = frame.x - x, frame.y - y
     square = dx.square() + dy.square()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,6 @@ class Survey:
 
     Attributes:
         name: As people call it.
-        bands: A galaxy's magnitude is that in r, which the middle one is but for `middle_color`.
         camera_pixel: Side of a pixel, arcsec.
         cutout: Side of an image, pixels.
         pixel: Of a cutout, arcsec, where all cutouts have the same; else 0.
@@ -35,36 +35,35 @@ class Survey:
         quality: Of the JPEG that the survey hands out, 0 to 100; 0 where it hands out none.
         least_pixel: Of a cutout that is scaled to its galaxy, arcsec: it never has less.
         blue_color: Zero and slope of a galaxy's first colour (bluest minus middle band) against g - r.
-        middle_color: Likewise, of r minus the middle band.
+        middle_color: Likewise, of r minus the middle band; a galaxy's magnitude is that in r.
         field_mix: For each band the weights of g, r and i whose sum is the flux of another object of the field; None
             where these are drawn in the survey's own bands.
         saturation: Of the images' colours: 1 for those of the light, 0 for none.
     """
 
     name: str
-    bands: tuple[str, str, str]
     camera_pixel: float
-    cutout: int
-    pixel: float
-    pixel_per_r90: float
     seeing: tuple[float, float, float]
     registration: float
     sky_noise: tuple[float, float, float]
-    noise_mixed: float
     photon_noise: float
     extinction: tuple[float, float, float]
     red_color: tuple[float, float]
-    field_color: tuple[float, float]
-    star_color: float
-    dwarf_color: float
-    deeper: float
     weights: tuple[float, float, float]
     pedestal: tuple[float, float, float]
     softening: float
     range: float
-    keeps_hue: bool
     quality: int
+    cutout: int = 424  # this and the scale: Willett et al. 2013, MNRAS 435, 2835
+    pixel: float = 0.0
+    pixel_per_r90: float = 0.02
     least_pixel: float = 0.0
+    noise_mixed: float = 0.0
+    keeps_hue: bool = False
+    field_color: tuple[float, float] = (0.0, 0.0)
+    star_color: float = 0.0
+    dwarf_color: float = 0.0
+    deeper: float = 0.0
     blue_color: tuple[float, float] = (0.0, 1.0)
     middle_color: tuple[float, float] = (0.0, 0.0)
     field_mix: tuple[tuple[float, float, float], ...] | None = None
@@ -84,23 +83,17 @@ class Survey:
 
 
 SDSS = Survey(
-    name="SDSS",
-    bands=("g", "r", "i"),
+    name="SDSS",  # in g, r and i
     camera_pixel=0.396,  # Gunn et al. 1998, AJ 116, 3040
-    cutout=424,  # this and the scale: Willett et al. 2013, MNRAS 435, 2835
-    pixel=0.0,
-    pixel_per_r90=0.02,
     seeing=(1.06, 1.0, 0.96),  # better in red light (Kolmogorov: wavelength to the power -1/5)
     registration=1.0,
     sky_noise=(0.021, 0.029, 0.043),  # 5 sigma for a point of 23.2, 22.8, 22.4 mag
-    noise_mixed=0.0,
     photon_noise=0.004,
     extinction=(1.44, 1.0, 0.74),  # Schlafly & Finkbeiner 2011, ApJ 737, 103, table 6, R_V = 3.1
     red_color=(0.03, 0.48),
     field_color=(0.03, 0.48),
     star_color=0.4,
     dwarf_color=1.0,
-    deeper=0.0,
     weights=(1.0, 1.2, 1.8),  # so that the colours are SkyServer's
     pedestal=(0.010, 0.010, 0.010),
     softening=0.10,
@@ -109,8 +102,7 @@ SDSS = Survey(
     quality=75,
 )
 DECALS = Survey(
-    name="DECaLS",
-    bands=("g", "r", "z"),
+    name="DECaLS",  # in g, r and z
     camera_pixel=0.262,  # Dey et al. 2019, AJ 157, 168
     cutout=256,
     pixel=0.262,
@@ -132,7 +124,6 @@ DECALS = Survey(
     pedestal=(-0.03 / 2.2, -0.03 / 3.4, -0.03 / 6.0),
     softening=1 / 20,
     range=math.sqrt(20),
-    keeps_hue=False,
     quality=75,
 )
 # DECaLS as Galaxy Zoo DECaLS shows it (Walmsley et al. 2022, MNRAS 509, 3966, section 3): cutouts scaled to the galaxy,
@@ -160,12 +151,8 @@ GZD = replace(
 # galaxy of g - r = 0.9 and 0.5 for one of 0.4. A star's r - J is 0.4 to 2, its J - K -0.5 to 0. The stretch is chosen
 # so that sky, noise, galaxies and stars look as in its images.
 UKIDSS = Survey(
-    name="UKIDSS",
-    bands=("Y", "J", "K"),
+    name="UKIDSS",  # in Y, J and K
     camera_pixel=0.4,
-    cutout=424,
-    pixel=0.0,
-    pixel_per_r90=0.02,
     seeing=(0.76, 0.74, 0.70),
     registration=0.5,
     sky_noise=(0.24, 0.38, 0.52),
@@ -175,25 +162,14 @@ UKIDSS = Survey(
     blue_color=(0.15, 0.10),
     middle_color=(0.1, 1.1),
     red_color=(-0.05, 0.25),
-    field_color=(0.0, 0.0),
-    star_color=0.0,
-    dwarf_color=0.0,
     field_mix=((0.0, -2.1, 2.85), (0.0, -3.1, 3.6), (0.0, -3.0, 3.2)),
-    deeper=0.0,
     weights=(0.85, 0.92, 1.65),
     pedestal=(0.14, -0.10, 0.06),
     softening=1.2,
     range=6.2,
-    keeps_hue=False,
     quality=90,
 )
 TYPICAL = 0.7  # g - r of a galaxy
-
-
-def shallower(survey: Survey, other: Survey) -> float:
-    """How many times fainter a galaxy is against the other survey's noise, in the middle bands and an equal area."""
-    mine, theirs = (each.fluxes(1.0, TYPICAL)[1] * each.camera_pixel / each.sky_noise[1] for each in (survey, other))
-    return mine / theirs
 
 
 def one_thing_changed(survey: Survey, other: Survey) -> dict[str, Survey]:
@@ -202,50 +178,37 @@ def one_thing_changed(survey: Survey, other: Survey) -> dict[str, Survey]:
     Depth is the noise, against which a galaxy is as faint as in the other survey; an image's black, and the light that
     it shows well, go with the noise. Bands are fluxes, dust and colours of the images; the noise is then as far below
     a galaxy as the survey's own, and the images are as bright.
-
-    Args:
-        survey: That is changed.
-        other: That it is changed towards.
     """
-    noisier = shallower(survey, other)
-    gained = [
-        theirs / mine for mine, theirs in zip(survey.fluxes(1.0, TYPICAL), other.fluxes(1.0, TYPICAL), strict=True)
-    ]
+    fluxes, other_fluxes = survey.fluxes(1.0, TYPICAL), other.fluxes(1.0, TYPICAL)
+    # How many times fainter a galaxy is against the other survey's noise, in the middle bands and an equal area.
+    signal, other_signal = (
+        flux * each.camera_pixel / each.sky_noise[1] for each, flux in ((survey, fluxes[1]), (other, other_fluxes[1]))
+    )
+    noisier = signal / other_signal
+    gained = [new / old for old, new in zip(fluxes, other_fluxes, strict=True)]
     noise = _times(survey.sky_noise, gained)
-    finer = [mine / theirs for mine, theirs in zip(noise, other.sky_noise, strict=True)]
+    finer = [new / old for new, old in zip(noise, other.sky_noise, strict=True)]
+    colors = ("extinction", "blue_color", "middle_color", "red_color", "field_color", "field_mix")
+    stretch = ("weights", "range", "keeps_hue", "saturation")
+    changes: dict[str, dict[str, Any]] = {
+        "psf": {"seeing": other.seeing, "registration": other.registration},
+        "depth": {
+            "sky_noise": _times(survey.sky_noise, (noisier,) * 3),
+            "pedestal": _times(survey.pedestal, (noisier,) * 3),
+            "softening": survey.softening * noisier,
+        },
+        "bands": {
+            **{name: getattr(other, name) for name in (*colors, *stretch)},
+            "sky_noise": noise,
+            "photon_noise": survey.photon_noise * gained[1],
+            "pedestal": _times(other.pedestal, finer[::-1]),
+            "softening": other.softening * finer[1],
+        },
+    }
+    words = {"psf": "with the PSF of", "depth": "with the depth of", "bands": "in the bands of"}
     return {
-        "psf": replace(
-            survey,
-            name=f"{survey.name} with the PSF of {other.name}",
-            seeing=other.seeing,
-            registration=other.registration,
-        ),
-        "depth": replace(
-            survey,
-            name=f"{survey.name} with the depth of {other.name}",
-            sky_noise=_times(survey.sky_noise, (noisier,) * 3),
-            pedestal=_times(survey.pedestal, (noisier,) * 3),
-            softening=survey.softening * noisier,
-        ),
-        "bands": replace(
-            survey,
-            name=f"{survey.name} in the bands of {other.name}",
-            bands=other.bands,
-            sky_noise=noise,
-            photon_noise=survey.photon_noise * gained[1],
-            extinction=other.extinction,
-            blue_color=other.blue_color,
-            middle_color=other.middle_color,
-            red_color=other.red_color,
-            field_color=other.field_color,
-            field_mix=other.field_mix,
-            weights=other.weights,
-            pedestal=_times(other.pedestal, finer[::-1]),
-            softening=other.softening * finer[1],
-            range=other.range,
-            keeps_hue=other.keeps_hue,
-            saturation=other.saturation,
-        ),
+        cause: replace(survey, name=f"{survey.name} {words[cause]} {other.name}", **values)
+        for cause, values in changes.items()
     }
 
 

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
 from galaxyml.sky.campaigns import ballots, expected_shares, through
-from galaxyml.sky.galaxyzoo1 import seen_clearly
 from galaxyml.sky.population import population
-from galaxyml.sky.positions import positions, redshifts
-from galaxyml.sky.spirals import degrees, hours, object_ids
+from galaxyml.sky.positions import degrees, hours, object_ids, place
 from galaxyml.sky.survey import GZD, SDSS, UKIDSS, Survey, one_thing_changed
+from galaxyml.sky.visibility import seen_clearly
 from galaxyml.sky.writers import check, draw_to_files
 from galaxyml.trees import DecisionTree
 
@@ -23,7 +22,8 @@ JITTER, FARTHEST = 0.10, 0.16  # arcsec, of a survey's position in each coordina
 TRUST = 0.3  # weight of a vote of those who click without a look, whom consistency gives away
 AGAIN = 0.25  # share of DECaLS's fifth campaign that its first two have had
 DECALS_PART = "decals/gz_decals_dr5_png_part1"
-CAUSES = ("sdss", "psf", "depth", "bands", "ukidss")  # what UKIDSS's galaxies are seen by, to tell causes apart
+# Who sees each sample, and in which campaign.
+CAMPAIGNS = {"sdss": ("gz2", SDSS), "decals12": ("gzd12", GZD), "decals5": ("gzd5", GZD), "ukidss": ("ukidss", UKIDSS)}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Sample:
 
     Attributes:
         rows: Of the population, shape (N,).
-        galaxies: These, with `ra` and `dec` as the survey has measured them.
+        galaxies: These, numbered anew, with `ra` and `dec` as the survey has measured them.
         counts: Votes for each answer of the campaign's tree, shape (N, K).
         weights: The same, those of volunteers who click without a look counting less.
         clear: Shares that infinitely many would give who see all clearly, shape (N, K).
@@ -48,32 +48,31 @@ class Sample:
     seen: NDArray[np.float64]
     tree: DecisionTree
 
-    def per_question(self, votes: NDArray) -> NDArray:
-        """Their sum over the answers of each question, shape (N, Q), from that of each answer, (N, K)."""
-        starts = np.flatnonzero(np.diff(self.tree.question_of, prepend=-1))
-        return np.asarray(np.add.reduceat(votes, starts, axis=1))
-
     @property
     def totals(self) -> NDArray[np.int64]:
         """Votes of each question, shape (N, Q)."""
-        return self.per_question(self.counts)
-
-    @property
-    def of_question(self) -> NDArray[np.int64]:
-        """Votes of the question of each answer, shape (N, K)."""
-        return self.totals[:, self.tree.question_of]
+        return self._per_question(self.counts)
 
     @property
     def fractions(self) -> NDArray[np.float64]:
         """Shares of the question's votes, NaN where it was not asked, shape (N, K)."""
-        return np.where(self.of_question > 0, self.counts / np.maximum(self.of_question, 1), np.nan)
+        votes = self.of_question(self.counts)
+        return np.where(votes > 0, self.counts / np.maximum(votes, 1), np.nan)
 
     @property
     def debiased(self) -> NDArray[np.float64]:
         """Fractions moved as far as clear sight would move them, shape (N, K)."""
         moved = np.clip(self.fractions + self.clear - self.seen, 0, None)
-        sums = self.per_question(moved)[:, self.tree.question_of]
+        sums = self.of_question(moved)
         return moved / np.where(sums > 0, sums, 1)
+
+    def of_question(self, votes: NDArray) -> NDArray:
+        """For each answer the sum over those of its question, shape (N, K) -> (N, K)."""
+        return self._per_question(votes)[:, self.tree.question_of]
+
+    def _per_question(self, votes: NDArray) -> NDArray:
+        starts = np.flatnonzero(np.diff(self.tree.question_of, prepend=-1))
+        return np.asarray(np.add.reduceat(votes, starts, axis=1))
 
 
 def write_surveys(
@@ -107,51 +106,39 @@ def write_surveys(
         raise UserError(f"simulate.overlap={overlap}: it must be a share in [0, 1].")
     rows = members(count, overlap, seed)
     drawn = population(1 + max(int(numbers.max()) for numbers in rows.values()), seed)
-    rng = np.random.default_rng([seed, 51])
-    drawn["ra"], drawn["dec"] = positions(len(drawn), SOUTH, NORTH, rng)
-    drawn["redshift"] = redshifts(drawn.r90.to_numpy(), rng)
+    drawn = place(drawn, SOUTH, NORTH, np.random.default_rng([seed, 51]))
     coordinates = zip(hours(drawn.ra), degrees(drawn.dec), strict=True)
     drawn["iauname"] = [f"J{ra}{dec}".replace(":", "") for ra, dec in coordinates]
-    sdss = _sample(drawn, rows["sdss"], "gz2", SDSS, seed)
-    first = _sample(drawn, rows["decals12"], "gzd12", GZD, seed)
-    fifth = _sample(drawn, rows["decals5"], "gzd5", GZD, seed)
-    ukidss = _sample(drawn, rows["ukidss"], "ukidss", UKIDSS, seed)
+    samples = {name: _sample(drawn, rows[name], *seen_by, seed) for name, seen_by in CAMPAIGNS.items()}
     with atomic_write(folder) as draft:
+        # A galaxy that is in both tables of DECaLS has one name, and one image.
+        decals = pd.concat([samples[name].galaxies for name in ("decals12", "decals5")]).drop_duplicates("iauname")
+        paths = [draft / DECALS_PART / name[:4] / f"{name}.png" for name in decals.iauname]
+        draw_to_files(decals, paths, seed, size, GZD)
         names = {
-            "sdss": _write_sdss(draft, sdss, seed, size),
-            "decals12": _write_decals(draft, first, "gz_decals_volunteers_1_and_2.csv", rows["decals5"], seed),
-            "decals5": _write_decals(draft, fifth, "gz_decals_volunteers_5.csv", rows["decals12"], seed),
-            "ukidss": _write_ukidss(draft / "ukidss", ukidss, UKIDSS, seed, size),
+            "sdss": _write_sdss(draft / "sdss", samples["sdss"], seed, size),
+            "decals12": _write_decals(draft / "decals", samples["decals12"], rows["decals5"], seed),
+            "decals5": _write_decals(draft / "decals", samples["decals5"], rows["decals12"], seed),
+            "ukidss": _write_ukidss(draft / "ukidss", samples["ukidss"], UKIDSS, seed, size),
         }
-        _draw_decals(draft, [first, fifth], seed, size)
-        samples = {"sdss": sdss, "decals12": first, "decals5": fifth, "ukidss": ukidss}
         if causes:
             cameras = {"sdss": SDSS, **one_thing_changed(SDSS, UKIDSS), "ukidss": UKIDSS}
             steady = _sample(drawn, rows["ukidss"], "ukidss", SDSS, seed)
-            for number, name in enumerate(CAUSES):
-                where = draft / "causes" / name
-                names[f"cause_{name}"] = _write_ukidss(where, steady, cameras[name], seed, size, prefix=f"c{number}")
+            for number, (name, camera) in enumerate(cameras.items()):
+                cause = draft / "causes" / name
+                names[f"cause_{name}"] = _write_ukidss(cause, steady, camera, seed, size, prefix=f"c{number}")
                 samples[f"cause_{name}"] = steady
-        pd.concat(
-            [
-                pd.DataFrame({"survey": name, "id": names[name], "galaxy": sample.rows}).join(
-                    sample.galaxies.reset_index(drop=True)
-                )
-                for name, sample in samples.items()
-            ]
-        ).to_csv(draft / "truth.csv", index=False)
+        tables = (
+            pd.DataFrame({"survey": name, "id": names[name], "galaxy": sample.rows}).join(sample.galaxies)
+            for name, sample in samples.items()
+        )
+        pd.concat(tables).to_csv(draft / "truth.csv", index=False)
 
 
 def members(count: int, overlap: float, seed: int) -> dict[str, NDArray[np.int64]]:
-    """Which galaxies of a population each survey has.
+    """Numbers of the galaxies of a population that each survey has.
 
-    Args:
-        count: Galaxies of SDSS, which are the first.
-        overlap: Share of the other surveys' galaxies that are SDSS's.
-        seed: Of the choice.
-
-    Returns:
-        By survey the galaxies' numbers.
+    SDSS has the first `count`; a share `overlap` of the other surveys' galaxies is SDSS's.
     """
     rng = np.random.default_rng([seed, 50])
     numbers = {"sdss": np.arange(count)}
@@ -170,7 +157,7 @@ def members(count: int, overlap: float, seed: int) -> dict[str, NDArray[np.int64
 
 def _sample(drawn: pd.DataFrame, rows: NDArray[np.int64], campaign: str, survey: Survey, seed: int) -> Sample:
     tree = DecisionTree.load(campaign)
-    galaxies = drawn.iloc[rows]
+    galaxies = drawn.iloc[rows].reset_index(drop=True)
     # A survey has one position of a galaxy, whichever the campaign: all rows are thrown for, and some taken.
     rng = np.random.default_rng([seed, 52, *survey.name.encode()])
     away = np.clip(rng.normal(0, JITTER, (2, len(drawn))), -FARTHEST, FARTHEST)[:, rows] / 3600
@@ -189,13 +176,13 @@ def _sample(drawn: pd.DataFrame, rows: NDArray[np.int64], campaign: str, survey:
     )
 
 
-def _write_sdss(draft: Path, sample: Sample, seed: int, size: int) -> NDArray:
-    folder = draft / "sdss"
-    (folder / "images").mkdir(parents=True)
+def _write_sdss(folder: Path, sample: Sample, seed: int, size: int) -> NDArray:
     galaxies = sample.galaxies
     ids = object_ids(len(galaxies), seed)
+    assets = np.sort(np.random.default_rng([seed, 53]).choice(10 * len(ids) + 300_000, len(ids), replace=False)) + 1
+    draw_to_files(galaxies, [folder / "images" / f"{asset}.jpg" for asset in assets], seed, size, SDSS)
     fractions, debiased = np.nan_to_num(sample.fractions), np.nan_to_num(sample.debiased)
-    weighted = sample.weights / np.maximum(sample.per_question(sample.weights)[:, sample.tree.question_of], 1e-9)
+    weighted = sample.weights / np.maximum(sample.of_question(sample.weights), 1e-9)
     columns: dict[str, object] = {
         "dr7objid": ids,
         "ra": galaxies.ra.to_numpy(),
@@ -217,10 +204,8 @@ def _write_sdss(draft: Path, sample: Sample, seed: int, size: int) -> NDArray:
             f"{stem}_flag": (debiased[:, index] >= 0.8).astype(int),
         }
     pd.DataFrame(columns).to_csv(folder / "gz2_hart16.csv", index=False)
-    assets = np.sort(np.random.default_rng([seed, 53]).choice(10 * len(ids) + 300_000, len(ids), replace=False)) + 1
     mapping = pd.DataFrame({"objid": ids, "sample": "original", "asset_id": assets})
     mapping.to_csv(folder / "gz2_filename_mapping.csv", index=False)
-    draw_to_files(galaxies, [folder / "images" / f"{asset}.jpg" for asset in assets], seed, size, SDSS)
     return ids
 
 
@@ -249,10 +234,8 @@ def _gz2_class(sample: Sample) -> list[str]:
     return names
 
 
-def _write_decals(draft: Path, sample: Sample, file: str, others: NDArray[np.int64], seed: int) -> NDArray:
-    """Writes one of the two tables; a galaxy that is in both has one name, and one image."""
-    folder = draft / "decals"
-    folder.mkdir(parents=True, exist_ok=True)
+def _write_decals(folder: Path, sample: Sample, others: NDArray[np.int64], seed: int) -> NDArray:
+    """Writes one of the two tables, and says in it which galaxies are among the rows of the other."""
     galaxies, fifth = sample.galaxies, sample.tree.name == "gzd5"
     names = galaxies.iauname.to_numpy()
     rng = np.random.default_rng([seed, 54, fifth])
@@ -289,20 +272,12 @@ def _write_decals(draft: Path, sample: Sample, file: str, others: NDArray[np.int
             columns[f"{column}_fraction"] = fractions[:, index]
             columns[f"{column}_debiased"] = debiased[:, index]
     columns |= {"wrong_size_statistic": rng.normal(150, 8, len(names)), "wrong_size_warning": False}
+    file = f"gz_decals_volunteers_{'5' if fifth else '1_and_2'}.csv"
     pd.DataFrame(columns).to_csv(folder / file, index=False)
     return names
 
 
-def _draw_decals(draft: Path, samples: list[Sample], seed: int, size: int) -> None:
-    galaxies = pd.concat([sample.galaxies for sample in samples]).drop_duplicates("iauname")
-    paths = [draft / DECALS_PART / name[:4] / f"{name}.png" for name in galaxies.iauname]
-    for parent in {path.parent for path in paths}:
-        parent.mkdir(parents=True, exist_ok=True)
-    draw_to_files(galaxies, paths, seed, size, GZD)
-
-
 def _write_ukidss(folder: Path, sample: Sample, survey: Survey, seed: int, size: int, prefix: str = "52") -> NDArray:
-    images = folder / "images"
     numbers = np.random.default_rng([seed, 55]).choice(16**6, len(sample.rows), replace=False)
     ids = [f"{prefix}4482bb3ae74054bf{number:06x}" for number in numbers]
     subfolders = [name[:21] for name in ids]
@@ -319,12 +294,9 @@ def _write_ukidss(folder: Path, sample: Sample, survey: Survey, seed: int, size:
             columns[column] = sample.counts[:, index]
             columns[f"{column}_fraction"] = fractions[:, index]
         columns[f"{question.name}_total-votes"] = sample.totals[:, number]
-    for name in set(subfolders):
-        (images / name).mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(columns).to_csv(folder / "ukidss_catalog.csv", index=False)
-    measured = sample.galaxies[["ra", "dec"]].reset_index(drop=True)
-    measured.insert(0, "subject_id", ids)
-    measured.to_csv(folder / "ukidss_positions.csv", index=False)
-    paths = [images / sub / f"{name}.jpg" for sub, name in zip(subfolders, ids, strict=True)]
+    paths = [folder / "images" / subfolder / f"{name}.jpg" for subfolder, name in zip(subfolders, ids, strict=True)]
     draw_to_files(sample.galaxies, paths, seed, size, survey)
+    pd.DataFrame(columns).to_csv(folder / "ukidss_catalog.csv", index=False)
+    measured = pd.DataFrame({"subject_id": ids}).join(sample.galaxies[["ra", "dec"]])
+    measured.to_csv(folder / "ukidss_positions.csv", index=False)
     return np.array(ids)

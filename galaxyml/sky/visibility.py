@@ -1,4 +1,4 @@
-"""How well what a galaxy has can be seen: each measure is a smooth function of its parameters, about 0 to 1."""
+"""Visibility of what a galaxy has: each measure is a smooth function of its parameters, about 0 to 1."""
 
 import numpy as np
 import pandas as pd
@@ -9,27 +9,22 @@ from galaxyml.sky.survey import SDSS
 Values = NDArray[np.float64]
 
 
-def rises(value: Values, at: float, width: float | Values) -> Values:
-    """0 well below `at`, one half there, 1 well above it: a logistic function of the given width."""
-    return np.asarray(0.5 * (1 + np.tanh((value - at) / (2 * width))))
+def rises(value: Values, middle: float = 0.0, width: float | Values = 1.0) -> Values:
+    """0 well below `middle`, one half there, 1 well above it: a logistic function of the given width."""
+    return np.asarray(0.5 * (1 + np.tanh((value - middle) / (2 * width))))
 
 
 def transfer(galaxies: pd.DataFrame, spacing: Values) -> Values:
-    """Share of the contrast of a pattern that the seeing leaves.
+    """Share of the contrast of a pattern that the seeing leaves, in [0, 1].
 
-    Args:
-        galaxies: Rows of a population.
-        spacing: From ridge to ridge of the pattern, arcsec.
-
-    Returns:
-        In [0, 1]: the transfer function of a Gaussian at that wavelength.
+    It is the transfer function of a Gaussian at the wavelength `spacing`, from ridge to ridge, arcsec.
     """
     sigma = galaxies.seeing.to_numpy() / 2.355
     return np.asarray(np.exp(-2 * (np.pi * sigma / np.maximum(spacing, 1e-3)) ** 2))
 
 
 def signal(galaxies: pd.DataFrame) -> Values:
-    """How far a galaxy stands above the noise: one half where a resolved patch of it is 12 times the noise."""
+    """Height of a galaxy above the noise: one half where a resolved patch of it is 12 times the noise."""
     within = galaxies.magnitude + 2.5 * np.log10(np.pi * galaxies.r90**2)
     patch = 4 * (galaxies.seeing / 2.355) ** 2 * np.pi
     flux = 10 ** (0.4 * (22.5 - within)) * patch
@@ -88,3 +83,8 @@ def ring(galaxies: pd.DataFrame) -> Values:
         * transfer(galaxies, 1.3 * galaxies.ring_radius.to_numpy() * np.sqrt(flat))
         * signal(galaxies) ** 0.5
     )
+
+
+def seen_clearly(galaxies: pd.DataFrame) -> pd.DataFrame:
+    """The same galaxies through a telescope with sharp images and little noise."""
+    return galaxies.assign(seeing=0.3 * galaxies.seeing, depth=0.3 * galaxies.depth)

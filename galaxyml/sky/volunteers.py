@@ -1,4 +1,4 @@
-"""What volunteers say: the probability of every answer, from what a galaxy is and how well that can be seen.
+"""Volunteers and their votes: the probability of every answer, from what a galaxy is and how well that can be seen.
 
 The measures in `visibility` carry the physics. The numbers here are the volunteers' habits, chosen so that means and
 spreads of the fractions are near those of Galaxy Zoo 2; they are the truth of the simulated sky, not a measurement.
@@ -8,31 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxyml.runs.errors import UserError
 from galaxyml.sky import visibility
 from galaxyml.sky.visibility import rises
 from galaxyml.trees import DecisionTree
 
 Values = NDArray[np.float64]
 CLICKERS = 0.04  # share of answers given without a look
+FEWEST, MOST = 25, 60  # volunteers a galaxy
 ODD = {"ring": 0, "lensed arc": 1, "disturbed": 2, "irregular": 3, "artifact": 4, "merger": 5, "dust lane": 6}
-
-
-def expected_fractions(galaxies: pd.DataFrame, tree: DecisionTree) -> Values:
-    """Vote fractions that infinitely many volunteers would give.
-
-    Args:
-        galaxies: Rows of a population.
-        tree: The tree of the Kaggle challenge.
-
-    Returns:
-        Fractions of paths, shape (N, 37), columns in the tree's order.
-    """
-
-    def paths(shares: list[Values]) -> Values:
-        return np.concatenate([share * of[:, None] for share, of in zip(shares, reached(shares, tree), strict=True)], 1)
-
-    return (1 - CLICKERS) * paths(answers(galaxies, tree)) + CLICKERS * paths(at_random(tree))
 
 
 def reached(shares: list[Values], tree: DecisionTree, at_first: float = 1.0) -> list[Values]:
@@ -57,7 +40,7 @@ def reached(shares: list[Values], tree: DecisionTree, at_first: float = 1.0) -> 
 def walk(
     crowd: NDArray[np.int64], shares: list[Values], tree: DecisionTree, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """How many of a crowd give each answer: only those who gave the answer that leads to a question are asked it.
+    """Number of a crowd who give each answer: only those who gave the answer that leads to a question are asked it.
 
     Args:
         crowd: Volunteers of each galaxy, shape (N,).
@@ -70,8 +53,8 @@ def walk(
     """
     counts: list[NDArray[np.int64]] = []
     for share, leads in zip(shares, tree.leads, strict=True):
-        asked = np.sum([counts[lead] for lead in leads], axis=0) if leads else crowd
-        counts.extend(rng.multinomial(asked, np.broadcast_to(share, (len(crowd), share.shape[1]))).T)
+        arriving = np.sum([counts[lead] for lead in leads], axis=0) if leads else crowd
+        counts.extend(rng.multinomial(arriving, np.broadcast_to(share, (len(crowd), share.shape[1]))).T)
     return np.stack(counts, axis=1)
 
 
@@ -80,22 +63,42 @@ def at_random(tree: DecisionTree) -> list[Values]:
     return [np.full((1, len(question.answers)), 1 / len(question.answers)) for question in tree.questions]
 
 
-def answers(galaxies: pd.DataFrame, tree: DecisionTree) -> list[Values]:
+def answers(galaxies: pd.DataFrame) -> dict[str, Values]:
     """Probability of each answer, given that the question is asked and the volunteer looks.
 
-    Args:
-        galaxies: Rows of a population.
-        tree: The tree of the Kaggle challenge.
-
-    Returns:
-        For each question of the tree, probabilities of shape (N, answers).
-
-    Raises:
-        UserError: If the tree asks something else.
+    By question of the Kaggle tree, under the names of `ANSWERS` and in its order; each of shape (N, answers).
     """
-    if missing := [question.name for question in tree.questions if question.name not in _ASKED]:
-        raise UserError(f"The simulated volunteers know the tree 'kaggle'; '{tree.name}' asks {missing[0]}.")
-    return [_ASKED[question.name](galaxies) for question in tree.questions]
+    return {question: probabilities(galaxies) for question, probabilities in ANSWERS.items()}
+
+
+def turnout(galaxies: pd.DataFrame, seed: int) -> NDArray[np.int64]:
+    """Number of volunteers who look at each galaxy, about 40, shape (N,); the same that `vote` has."""
+    return np.array([_crowd(seed, texture)[0] for texture in galaxies.texture], dtype=np.int64)
+
+
+def vote(galaxies: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Fractions of the votes. Only those who gave the answer that leads to a question are asked it.
+
+    Kaggle's fractions are those of paths: an answer's share of the question times the value of the answer that leads
+    there, which is the number of volunteers who took the path over the number of all. The 37 columns are named and
+    ordered as in the Kaggle tree; a galaxy's row does not depend on the others.
+    """
+    tree = DecisionTree.load("kaggle")
+    looking, clicking = answers(galaxies).values(), at_random(tree)
+    fractions = np.empty((len(galaxies), len(tree.columns)))
+    for row, texture in enumerate(galaxies.texture):
+        crowd, rng = _crowd(seed, texture)
+        careless = rng.binomial(crowd, CLICKERS)
+        counts = walk(np.array([crowd - careless]), [shares[row : row + 1] for shares in looking], tree, rng)
+        counts += walk(np.array([careless]), clicking, tree, rng)
+        fractions[row] = counts[0] / crowd
+    return pd.DataFrame(fractions, columns=tree.columns)
+
+
+def _crowd(seed: int, texture: int) -> tuple[int, np.random.Generator]:
+    """Number of volunteers who look at a galaxy, and the source of their votes."""
+    rng = np.random.default_rng([seed, texture, 1])  # the third number keeps votes apart from the noise of the image
+    return int(np.clip(round(rng.normal(41, 7)), FEWEST, MOST)), rng
 
 
 def _yes(probability: Values) -> Values:
@@ -105,10 +108,6 @@ def _yes(probability: Values) -> Values:
 def _shares(*weights: Values) -> Values:
     stacked = np.stack(np.broadcast_arrays(*weights), axis=1)
     return stacked / stacked.sum(1, keepdims=True)
-
-
-def _logistic(score: Values) -> Values:
-    return rises(score, 0.0, 1.0)
 
 
 def _kind(galaxies: pd.DataFrame, *kinds: str) -> Values:
@@ -131,7 +130,7 @@ def _smooth_or_features(galaxies: pd.DataFrame) -> Values:
         * (3.0 * _kind(galaxies, "irregular") + 2.6 * _kind(galaxies, "disturbed") + 1.9 * _kind(galaxies, "merger"))
         + sharp * (1.2 * galaxies.dust.to_numpy() + 2.0 * _kind(galaxies, "lensed arc"))
     )
-    features = _logistic(score)
+    features = rises(score)
     blemish = galaxies.blemish.to_numpy()
     artifact = 0.012 + 0.80 * (blemish == "star") + 0.40 * (blemish == "trail") + 0.50 * (blemish == "bad frame")
     artifact = artifact + 0.05 * (1 - visibility.signal(galaxies))
@@ -144,12 +143,12 @@ def _edge_on(galaxies: pd.DataFrame) -> Values:
 
 def _bar(galaxies: pd.DataFrame) -> Values:
     elongated = rises(-visibility.apparent_axis_ratio(galaxies), -0.55, 0.08)
-    return _yes(_logistic(-2.5 + 5.2 * visibility.bar(galaxies) + 0.5 * elongated))
+    return _yes(rises(-2.5 + 5.2 * visibility.bar(galaxies) + 0.5 * elongated))
 
 
 def _spiral(galaxies: pd.DataFrame) -> Values:
     tails = galaxies.tail_light.to_numpy() * (galaxies.tails > 0).to_numpy(float) * visibility.signal(galaxies)
-    return _yes(_logistic(-1.9 + 12.0 * visibility.arms(galaxies) + 1.6 * tails + 0.8 * visibility.ring(galaxies)))
+    return _yes(rises(-1.9 + 12.0 * visibility.arms(galaxies) + 1.6 * tails + 0.8 * visibility.ring(galaxies)))
 
 
 def _bulge(galaxies: pd.DataFrame) -> Values:
@@ -157,7 +156,7 @@ def _bulge(galaxies: pd.DataFrame) -> Values:
     seen = np.where(galaxies.kind == "irregular", 0.05, seen) + 0.08 * (
         1 - visibility.transfer(galaxies, galaxies.r90.to_numpy())
     )
-    return _shares(*(np.exp(-0.5 * ((seen - at) / 0.13) ** 2) for at in (0.0, 0.29, 0.52, 0.80)))
+    return _shares(*(np.exp(-0.5 * ((seen - share) / 0.13) ** 2) for share in (0.0, 0.29, 0.52, 0.80)))
 
 
 def _odd(galaxies: pd.DataFrame) -> Values:
@@ -177,7 +176,7 @@ def _odd(galaxies: pd.DataFrame) -> Values:
         + 2.2 * _kind(galaxies, "artifact")
         + 0.25 * np.log(galaxies.crowding)
     )
-    return _yes(_logistic(score.to_numpy()))
+    return _yes(rises(score.to_numpy()))
 
 
 def _roundness(galaxies: pd.DataFrame) -> Values:
@@ -225,16 +224,17 @@ def _number_of_arms(galaxies: pd.DataFrame) -> Values:
     return np.concatenate([weights * (1 - unsure), unsure], axis=1)
 
 
-_ASKED = {
-    "Class1": _smooth_or_features,
-    "Class2": _edge_on,
-    "Class3": _bar,
-    "Class4": _spiral,
-    "Class5": _bulge,
-    "Class6": _odd,
-    "Class7": _roundness,
-    "Class8": _what_is_odd,
-    "Class9": _edge_on_bulge,
-    "Class10": _winding,
-    "Class11": _number_of_arms,
+# By what the questions of the Kaggle tree, which are those of Galaxy Zoo 2, are about.
+ANSWERS = {
+    "features": _smooth_or_features,
+    "edge": _edge_on,
+    "bar": _bar,
+    "spiral": _spiral,
+    "bulge": _bulge,
+    "odd": _odd,
+    "round": _roundness,
+    "what": _what_is_odd,
+    "shape": _edge_on_bulge,
+    "winding": _winding,
+    "number": _number_of_arms,
 }

@@ -1,4 +1,4 @@
-"""What the writers of all tasks' files share: the check of their numbers, and images on disk."""
+"""Helpers of the writers of all tasks: the check of their numbers, shares of a total, and images on disk."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,7 @@ from galaxyml.sky.survey import SDSS, Survey
 
 
 def check(**numbers: tuple[int, int]) -> None:
-    """Refuses numbers that are too small.
-
-    Args:
-        numbers: By its name, each number and the least that it may be.
+    """Refuses numbers that are too small: by its name, each number comes with the least that it may be.
 
     Raises:
         UserError: At the first that is less.
@@ -51,12 +48,7 @@ def allot(total: int, weights: Sequence[float], least: int = 0) -> NDArray[np.in
 def draw_to_files(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size: int, survey: Survey = SDSS) -> None:
     """Draws galaxies as a survey sees them and writes each to its path, a JPEG of the survey's quality or a PNG.
 
-    Args:
-        galaxies: Rows of a population.
-        paths: Of the files, in the order of the rows.
-        seed: As for `render`.
-        size: Side of the images, pixels.
-        survey: That sees them.
+    Paths are in the order of the rows, and folders appear where they are missing; seed and size are those of `render`.
     """
 
     def write(galaxy: Galaxy, path: Path) -> None:
@@ -66,6 +58,8 @@ def draw_to_files(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size
         else:
             drawn.save(path, compress_level=1)  # a quarter of the time for 15 percent more bytes
 
+    for folder in {path.parent for path in paths}:
+        folder.mkdir(parents=True, exist_ok=True)
     title = "Drawing galaxies" if survey is SDSS else f"Drawing galaxies, {survey.name}"
     for _ in track(in_threads(write, galaxies, paths), title, len(galaxies)):
         pass

@@ -1,7 +1,6 @@
 """Decision trees of Galaxy Zoo: the questions as data (one YAML file a campaign), the rules in code."""
 
-from galaxyml.trees.constraints import CONSTRAINTS, constrain
-from galaxyml.trees.projection import project
+from galaxyml.trees.projection import CONSTRAINTS, constrain, project
 from galaxyml.trees.rules import TreeHead, gaps, normalise, violation
 from galaxyml.trees.tree import DecisionTree, Question, columns, count
 

@@ -1,5 +1,6 @@
 """Features: answers that campaigns with different decision trees share, read from a YAML file."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -23,7 +24,7 @@ class SharedQuestion:
         name: Such as `bar`.
         text: What volunteers are asked.
         features: Its answers under their shared names, such as `bar_yes`.
-        labels: What figures call each feature.
+        labels: By feature, what figures call it.
         asked: By campaign, the name of its question.
         columns: By campaign, and by feature that it has, the columns of its tree that are added up.
     """
@@ -31,14 +32,14 @@ class SharedQuestion:
     name: str
     text: str
     features: tuple[str, ...]
-    labels: tuple[str, ...]
+    labels: dict[str, str]
     asked: dict[str, str]
     columns: dict[str, dict[str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
 class FeatureList:
-    """Which features are predicted, and which of a catalogue's fractions of each.
+    """Features to predict, and which of a catalogue's fractions of each.
 
     Attributes:
         features: Shared names.
@@ -51,7 +52,7 @@ class FeatureList:
 
 @dataclass(frozen=True)
 class Ontology:
-    """What the answers of all campaigns have in common.
+    """Common ground of the answers of all campaigns.
 
     Attributes:
         questions: In the order of the file.
@@ -84,15 +85,15 @@ class Ontology:
             )
             for name, entry in content.get("lists", {}).items()
         }
-        ontology = cls(questions, lists)
-        for campaign in ontology.campaigns:
-            ontology.check(campaign, path)
-        return ontology
-
-    @cached_property
-    def campaigns(self) -> list[str]:
-        """Names of the trees whose answers are known."""
-        return list(dict.fromkeys(campaign for question in self.questions for campaign in question.asked))
+        for campaign in dict.fromkeys(campaign for question in questions for campaign in question.asked):
+            features = (feature for question in questions for feature in question.columns.get(campaign, {}).values())
+            uses = Counter(column for columns in features for column in columns)
+            for column in DecisionTree.load(campaign).columns:
+                if uses[column] != 1:
+                    raise UserError(
+                        f"{path}: the answer {column} of {campaign} belongs to {uses[column]} features; it must be 1."
+                    )
+        return cls(questions, lists)
 
     @cached_property
     def features(self) -> list[str]:
@@ -100,12 +101,8 @@ class Ontology:
         return [feature for question in self.questions for feature in question.features]
 
     @cached_property
-    def _answers(self) -> dict[str, tuple[SharedQuestion, str]]:
-        return {
-            feature: (question, label)
-            for question in self.questions
-            for feature, label in zip(question.features, question.labels, strict=True)
-        }
+    def _questions(self) -> dict[str, SharedQuestion]:
+        return {feature: question for question in self.questions for feature in question.features}
 
     def question_of(self, feature: str) -> SharedQuestion:
         """The question that a feature answers.
@@ -113,37 +110,26 @@ class Ontology:
         Raises:
             UserError: If there is no such feature.
         """
-        if feature not in self._answers:
+        if feature not in self._questions:
             raise UserError(f"features: there is no feature '{feature}'. {did_you_mean(feature, self.features)}")
-        return self._answers[feature][0]
+        return self._questions[feature]
 
     def label(self, feature: str) -> str:
-        """What figures call a feature, such as `edge-on`."""
-        self.question_of(feature)
-        return self._answers[feature][1]
+        """Name of a feature in figures, such as `edge-on`."""
+        return self.question_of(feature).labels[feature]
 
     def has(self, campaign: str) -> list[str]:
         """The features that a campaign can answer, in the order of the file."""
-        return [
-            feature
-            for question in self.questions
-            for feature in question.features
-            if feature in question.columns.get(campaign, {})
-        ]
+        return [name for name, question in self._questions.items() if name in question.columns.get(campaign, {})]
 
     def common(self, campaigns: Sequence[str]) -> list[str]:
-        """The features that all of some campaigns have, in the order of the file."""
+        """The features that all of these campaigns have, in the order of the file."""
         return [feature for feature in self.features if all(feature in self.has(campaign) for campaign in campaigns)]
 
     def matrix(self, campaign: str, features: Sequence[str]) -> np.ndarray:
-        """Which columns of a campaign's tree a feature is the sum of.
+        """Columns of a campaign's tree that each feature is the sum of.
 
-        Args:
-            campaign: Name of the tree, of K columns.
-            features: F names.
-
-        Returns:
-            0 and 1, shape (K, F); a column of zeros for a feature that the campaign lacks.
+        The shape is (K, F), of 0 and 1; a feature that the campaign lacks has a column of zeros.
         """
         columns = DecisionTree.load(campaign).columns
         sums = np.zeros((len(columns), len(features)))
@@ -151,23 +137,6 @@ class Ontology:
             for column in self.question_of(feature).columns.get(campaign, {}).get(feature, ()):
                 sums[columns.index(column), number] = 1
         return sums
-
-    def check(self, campaign: str, path: Path = FILE) -> None:
-        """Makes sure that each answer of a campaign belongs to exactly one feature.
-
-        Raises:
-            UserError: If one does not.
-        """
-        tree = DecisionTree.load(campaign)
-        named = [
-            column
-            for question in self.questions
-            for columns in question.columns.get(campaign, {}).values()
-            for column in columns
-        ]
-        for column in tree.columns:
-            if (count := named.count(column)) != 1:
-                raise UserError(f"{path}: the answer {column} of {campaign} belongs to {count} features; it must be 1.")
 
 
 def _question(entry: dict[str, Any], path: Path) -> SharedQuestion:
@@ -181,12 +150,12 @@ def _question(entry: dict[str, Any], path: Path) -> SharedQuestion:
         for feature, answers in entry["features"].items():
             if campaign not in answers:
                 continue
-            given = answers[campaign] if isinstance(answers[campaign], list) else [answers[campaign]]
-            if unknown := [answer for answer in given if answer not in by_answer]:
+            own = answers[campaign] if isinstance(answers[campaign], list) else [answers[campaign]]
+            if unknown := [answer for answer in own if answer not in by_answer]:
                 raise UserError(
                     f"{path}: {feature}: {campaign} has no answer '{unknown[0]}'. {did_you_mean(unknown[0], by_answer)}"
                 )
-            columns[campaign][feature] = tuple(by_answer[answer] for answer in given)
+            columns[campaign][feature] = tuple(by_answer[answer] for answer in own)
     features = entry["features"]
-    labels = tuple(str(answers["label"]) for answers in features.values())
+    labels = {feature: str(answers["label"]) for feature, answers in features.items()}
     return SharedQuestion(entry["name"], entry["text"], tuple(features), labels, dict(entry["asked"]), columns)

@@ -1,16 +1,17 @@
-"""The fractions nearest to a prediction among all that obey a decision tree.
+"""Predictions that obey a decision tree, above all the fractions nearest to a prediction among all that obey it.
 
 In Euclidean distance, so that a prediction gets no farther from a truth that obeys the tree.
 """
 
+from collections.abc import Callable
 from functools import reduce
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from galaxyml.runs.errors import UserError
-from galaxyml.trees.rules import check_shape
+from galaxyml.runs.errors import UserError, did_you_mean
+from galaxyml.trees.rules import check_shape, normalise
 from galaxyml.trees.tree import DecisionTree
 
 # At a time. Torch shares longer columns out to threads, which wait for each other on a busy machine.
@@ -58,6 +59,42 @@ def project(values: Tensor, tree: DecisionTree) -> Tensor:
     return nearest
 
 
+CONSTRAINTS: dict[str, Callable[[Tensor, DecisionTree], Tensor]] = {
+    "project": project,
+    "normalise": normalise,
+    "none": lambda values, tree: values,
+}
+
+
+def constrain(probabilities: Tensor, tree: DecisionTree, how: str = "project") -> Tensor:
+    """Fractions that obey a decision tree, from predictions that need not.
+
+    Args:
+        probabilities: Any numbers, shape (N, K), columns in the tree's order.
+        tree: The decision tree.
+        how: `project` for the nearest consistent fractions, which never raises the squared error of a galaxy whose
+            target is consistent; `normalise` for divisive normalisation down the tree, through which gradients flow;
+            `none` for the predictions as they are.
+
+    Returns:
+        Fractions, shape (N, K); of `project` and `normalise` in [0, 1] and without violation.
+
+    Raises:
+        UserError: If there is no such way, or the predictions have another shape.
+
+    >>> import torch
+    >>> from galaxyml.trees import violation
+    >>> tree = DecisionTree.load("kaggle")
+    >>> predictions = torch.rand(5, len(tree.columns))
+    >>> fractions = constrain(predictions, tree)
+    >>> bool(violation(predictions, tree) > 0.1), bool(violation(fractions, tree) < 1e-6)
+    (True, True)
+    """
+    if how not in CONSTRAINTS:
+        raise UserError(f"constraint={how}: there is no such constraint. {did_you_mean(how, CONSTRAINTS)}")
+    return CONSTRAINTS[how](probabilities, tree)
+
+
 class _Rules:
     """The rules A x = b of a tree: a row of A for each question, b = 1 where everyone is asked and 0 elsewhere.
 
@@ -92,11 +129,11 @@ class _Rules:
         self.tolerance = torch.finfo(torch.double).eps * len(self.signs) * max(masses)
 
     def gaps(self, x: list[Tensor]) -> list[Tensor]:
-        """What the answers lack to what leads there, b - A x."""
+        """Value that leads to each question minus the sum of its answers, b - A x."""
         gaps = []
         for answers, leads in zip(self.answers, self.leads, strict=True):
-            asked = _sum([x[lead] for lead in leads]) if leads else torch.ones_like(x[0])
-            gaps.append(asked - _sum(x[answers]))
+            leading = _sum([x[lead] for lead in leads]) if leads else torch.ones_like(x[0])
+            gaps.append(leading - _sum(x[answers]))
         return gaps
 
     def move(self, v: list[Tensor], y: list[Tensor]) -> list[Tensor]:
@@ -168,7 +205,7 @@ class _Rules:
 
 def _nearest(values: Tensor, rules: _Rules) -> Tensor:
     """The projection of some rows in double precision, shape (n, K)."""
-    found = torch.full_like(values, torch.nan).T.contiguous()
+    nearest = torch.full_like(values, torch.nan).T.contiguous()
     v = rules.start(list(values.T.contiguous()))
     rows = (values.isfinite().all(1) & _sum(v).isfinite()).nonzero()[:, 0]
     v = _take(v, rows)
@@ -178,11 +215,11 @@ def _nearest(values: Tensor, rules: _Rules) -> Tensor:
     for _ in range(PASSES):
         x = [column.clamp_min(0) for column in v]
         gaps = rules.gaps(x)
-        for into, column in zip(found, x, strict=True):
+        for into, column in zip(nearest, x, strict=True):
             into.index_copy_(0, rows, column)
         left = (reduce(torch.maximum, [gap.abs() for gap in gaps]) > rules.tolerance).nonzero()[:, 0]
         if not len(left):
-            return found.T
+            return nearest.T
         v, x, gaps, (rows, step) = _take(v, left), _take(x, left), _take(gaps, left), _take([rows, step], left)
         direction = rules.newton([(column >= 0).double() for column in v], gaps)
         trial = rules.move(v, [step * y for y in direction])
@@ -194,7 +231,7 @@ def _nearest(values: Tensor, rules: _Rules) -> Tensor:
 
 
 def _curb(x: Tensor, moved: Tensor) -> Tensor:
-    """What a column takes from the expected rise of the dual, in a form that holds for steps of any smallness."""
+    """Loss of a column from the expected rise of the dual, in a form that holds for steps of any smallness."""
     return (moved.clamp_min(0) - x).square() / 2 + x * (-moved).clamp_min(0)
 
 

@@ -3,24 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from galaxyml.trees.ontology import SharedQuestion
 from galaxyml.trees.tree import DecisionTree, Question
 from galaxyml.trees.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
 class Questions:
-    """What volunteers are asked.
+    """Questions to volunteers.
 
     Attributes:
         asked: Each comes after the questions whose answers lead to it.
         of_all: Whether fractions are of all volunteers; else of those who were asked the question.
-        whose: Whose volunteers these are.
     """
 
     asked: tuple[Question, ...]
     of_all: bool
-    whose: str
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Step:
 
     Attributes:
         question: It.
-        chosen: Its likeliest answer, a place in `question.columns`.
+        chosen: Its likeliest answer, an index of `question.columns`.
     """
 
     question: Question
@@ -48,24 +45,33 @@ class Step:
 
 def questions_of_tree(tree: DecisionTree) -> Questions:
     """A decision tree's own questions, whose fractions are of all volunteers."""
-    return Questions(tree.questions, True, tree.title)
+    return Questions(tree.questions, of_all=True)
 
 
 def questions_of_campaign(vocabulary: Vocabulary, campaign: str) -> Questions:
     """Questions whose answers are a vocabulary's features, as a campaign asks them."""
-    tree = DecisionTree.load(campaign)
-    return Questions(_shared(vocabulary, tree), False, tree.title)
+    ontology = vocabulary.ontology
+    leads = {question.name: set(question.after) for question in DecisionTree.load(campaign).questions}
+    answers = {
+        feature: columns
+        for shared in ontology.questions
+        for feature, columns in shared.columns.get(campaign, {}).items()
+    }
+    questions = []
+    for shared in ontology.questions:
+        features = tuple(name for name in shared.features if name in answers and name in vocabulary.features)
+        if features:
+            labels = tuple(shared.labels[feature] for feature in features)
+            led_by = leads[shared.asked[campaign]]
+            after = tuple(feature for feature, columns in answers.items() if led_by & set(columns))
+            questions.append(Question(shared.name, shared.text, labels, features, labels, after))
+    return Questions(tuple(questions), of_all=False)
 
 
 def walk(questions: Questions, fractions: Mapping[str, float]) -> list[Step]:
-    """The questions that one is asked who always gives the likeliest answer.
+    """The questions that one is asked who always gives the likeliest answer, each followed by those that it leads to.
 
-    Args:
-        questions: What is asked.
-        fractions: By column; NaN where not known.
-
-    Returns:
-        Each question followed by those that its answer leads to.
+    Fractions are by column; NaN where not known.
     """
     steps: list[Step] = []
 
@@ -73,7 +79,7 @@ def walk(questions: Questions, fractions: Mapping[str, float]) -> list[Step]:
         values = [fractions[column] for column in question.columns]
         if question in [step.question for step in steps] or all(value != value for value in values):
             return
-        chosen = max(range(len(values)), key=lambda place: (values[place] == values[place], values[place]))
+        chosen = max(range(len(values)), key=lambda index: (values[index] == values[index], values[index]))
         steps.append(Step(question, chosen))
         for other in questions.asked:
             if question.columns[chosen] in other.after:
@@ -88,31 +94,3 @@ def walk(questions: Questions, fractions: Mapping[str, float]) -> list[Step]:
 def in_words(questions: Questions, fractions: Mapping[str, float]) -> str:
     """A galaxy in a few words: the likeliest answers on its path."""
     return ", ".join(step.label for step in walk(questions, fractions))
-
-
-def _shared(vocabulary: Vocabulary, tree: DecisionTree) -> tuple[Question, ...]:
-    """Questions whose answers are a vocabulary's features, as a campaign asks them."""
-    predicted = set(vocabulary.features)
-    own = {question.name: question for question in tree.questions}
-    found = []
-    for shared in vocabulary.ontology.questions:
-        name = shared.asked.get(tree.name)
-        columns = tuple(
-            feature for feature in shared.features if feature in predicted and _columns(shared, tree, feature)
-        )
-        if name is None or not columns:
-            continue
-        labels = tuple(vocabulary.ontology.label(feature) for feature in columns)
-        after = tuple(
-            feature
-            for other in vocabulary.ontology.questions
-            for feature in other.features
-            if set(_columns(other, tree, feature)) & set(own[name].after)
-        )
-        found.append(Question(shared.name, shared.text, labels, columns, labels, after))
-    return tuple(found)
-
-
-def _columns(question: SharedQuestion, tree: DecisionTree, feature: str) -> tuple[str, ...]:
-    """The columns of a campaign's tree that a feature is the sum of."""
-    return question.columns.get(tree.name, {}).get(feature, ())

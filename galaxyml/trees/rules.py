@@ -14,7 +14,7 @@ LEAK = 0.1  # slope by which a score below 0 learns to rise, where one above 0 h
 
 
 def gaps(values: Tensor, tree: DecisionTree) -> Tensor:
-    """How far each question is from its rule.
+    """Distance of each question from its rule.
 
     Args:
         values: Fractions of paths, shape (N, K), columns in the tree's order.

@@ -1,4 +1,4 @@
-"""What a decision tree asks, and in which order, read from a YAML file."""
+"""A decision tree: its questions and their order, read from a YAML file."""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -105,7 +105,7 @@ class DecisionTree:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """What figures call a column, such as `edge-on`."""
+        """Names of columns in figures, such as `edge-on`."""
         return {
             column: label
             for question in self.questions

@@ -1,8 +1,7 @@
-"""What a net says about a galaxy: shares of the answers of some questions, shared by campaigns or each its own."""
+"""The outputs of a model of votes: shares of the answers of some questions, shared by campaigns or each its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -34,14 +33,14 @@ class Campaign:
 
 @dataclass(frozen=True)
 class Group:
-    """One question that a net answers.
+    """One question that a model answers.
 
     Attributes:
         name: Of the question.
         columns: Names of its outputs, A of them.
         kind: Which of a catalogue's fractions.
         campaigns: For each campaign that asks it, its tree's columns behind each output: 0 and 1, shape (K_tree, A).
-        features: The features behind each output: 0 and 1, shape (A, F).
+        features: The features behind each output, of whole questions: 0 and 1, shape (A, F).
     """
 
     name: str
@@ -52,7 +51,7 @@ class Group:
 
 
 class Vocabulary:
-    """The outputs of a net, and how they become features that all surveys are judged by.
+    """The outputs of a model, and how they become features that all surveys are judged by.
 
     Args:
         features: `all` (that a survey to train on has), `common` (to all surveys), the name of a list of the ontology
@@ -102,18 +101,26 @@ class Vocabulary:
         self.trained = list(dict.fromkeys(surveys[name].campaign for name in train))
         campaigns = list(dict.fromkeys(surveys[name].campaign for name in (*train, *test)))
         chosen, self.kinds = self._chosen(features, campaigns)
-        self.plain = [feature for feature in self.ontology.features if feature in chosen and feature in self._known]
+        trainable = {feature for campaign in self.trained for feature in self.ontology.has(campaign)}
+        self.plain = [feature for feature in self.ontology.features if feature in chosen and feature in trainable]
         if not self.plain:
             raise UserError(f"features={features}: no survey of train={list(train)} has any of these features.")
         self.features = [_named(feature, kind) for kind in self.kinds for feature in self.plain]
         self.plain_of = {_named(feature, kind): feature for kind in self.kinds for feature in self.plain}
+        # Whole questions, so that what a campaign lacks can be shared out among what it has.
+        predicted = {self.ontology.question_of(feature).name for feature in self.plain}
+        self._whole = [
+            feature
+            for feature in self.ontology.features
+            if feature in trainable and self.ontology.question_of(feature).name in predicted
+        ]
         self.groups = [group for kind in self.kinds for group in self._groups(kind)]
         self.columns = [column for group in self.groups for column in group.columns]
         self.sizes = [len(group.columns) for group in self.groups]
         self.question_of = [number for number, size in enumerate(self.sizes) for _ in range(size)]
 
     def targets(self, campaign: str, votes: np.ndarray, fractions: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What a loss compares outputs with.
+        """Targets of a loss on the outputs.
 
         Args:
             campaign: Whose galaxies these are.
@@ -143,7 +150,7 @@ class Vocabulary:
         Outputs of a campaign that was not trained on are the mean over those that were, where each has its own.
 
         Args:
-            outputs: Of the net, shape (N, K).
+            outputs: Of the model, shape (N, K).
             campaigns: Of the galaxies, shape (N,).
 
         Returns:
@@ -159,73 +166,49 @@ class Vocabulary:
     def _features_of(self, outputs: np.ndarray, campaign: str) -> np.ndarray:
         heads = [campaign] if campaign in self.trained or self.heads == "shared" else self.trained
         by_head = np.stack([self._by_head(outputs, head) for head in heads])
-        known = ~np.isnan(by_head)
-        mean = np.where(known, by_head, 0).sum(0) / np.maximum(known.sum(0), 1)
-        # Whole questions, so that what a campaign lacks can be shared out among what it has.
-        has, features = set(self.ontology.has(campaign)), self._whole
+        has_head = ~np.isnan(by_head)
+        mean = np.where(has_head, by_head, 0).sum(0) / np.maximum(has_head.sum(0), 1)
+        answered = set(self.ontology.has(campaign)).intersection(self._whole)
         judged = np.full((len(outputs), len(self.features)), np.nan)
-        for number, kind in enumerate(self.kinds):
-            block = mean[:, number * len(features) : (number + 1) * len(features)]
-            for question in self.ontology.questions:
-                columns = [index for index, name in enumerate(features) if name in question.features and name in has]
-                answers = _normalised(block[:, columns])
-                for column, share in zip(columns, answers.T, strict=True):
-                    if features[column] in self.plain:
-                        judged[:, self.features.index(_named(features[column], kind))] = share
+        for question in self.ontology.questions:
+            features = [feature for feature in question.features if feature in answered]
+            columns = [self._whole.index(feature) for feature in features]
+            for number, kind in enumerate(self.kinds):
+                fractions = _normalised(mean[:, number][:, columns])
+                for feature, share in zip(features, fractions.T, strict=True):
+                    if feature in self.plain:
+                        judged[:, self.features.index(_named(feature, kind))] = share
         return judged
 
     def _by_head(self, outputs: np.ndarray, campaign: str) -> np.ndarray:
-        """Features of whole questions from the outputs of one campaign's head, NaN where it has none."""
-        features = np.zeros((len(outputs), len(self.kinds) * len(self._whole)))
-        known = np.zeros(features.shape[1], bool)
+        """By kind, features of whole questions from the outputs of one campaign's head, NaN where it has none."""
+        features = np.zeros((len(outputs), len(self.kinds), len(self._whole)))
+        has_head = np.zeros(features.shape[1:], bool)
         blocks = np.split(np.clip(outputs, 0, None), np.cumsum(self.sizes)[:-1], axis=1)
         for group, block in zip(self.groups, blocks, strict=True):
             if self.heads == "own" and campaign not in group.campaigns:
                 continue
-            features += _normalised(block) @ group.features
-            known |= group.features.any(0)
-        return np.where(known, features, np.nan)
-
-    @cached_property
-    def _known(self) -> set[str]:
-        """All features that a survey to train on has."""
-        return {feature for campaign in self.trained for feature in self.ontology.has(campaign)}
-
-    @cached_property
-    def _whole(self) -> list[str]:
-        """Those of the questions that are predicted."""
-        predicted = {self.ontology.question_of(feature).name for feature in self.plain}
-        return [
-            feature
-            for question in self.ontology.questions
-            if question.name in predicted
-            for feature in question.features
-            if feature in self._known
-        ]
+            kind = self.kinds.index(group.kind)
+            features[:, kind] += _normalised(block) @ group.features
+            has_head[kind] |= group.features.any(0)
+        return np.where(has_head, features, np.nan)
 
     def _groups(self, kind: str) -> list[Group]:
-        whole = self._whole
-        offset = self.kinds.index(kind) * len(whole)
         groups = []
         for question in self.ontology.questions:
-            features = [feature for feature in question.features if feature in whole]
-            if not features:
-                continue
-            if self.heads == "shared":
-                behind = np.zeros((len(features), len(self.kinds) * len(whole)))
-                for row, feature in enumerate(features):
-                    behind[row, offset + whole.index(feature)] = 1
+            features = [feature for feature in question.features if feature in self._whole]
+            if features and self.heads == "shared":
+                behind = np.array([[feature == other for other in self._whole] for feature in features], float)
                 sums = {campaign: self.ontology.matrix(campaign, features) for campaign in question.asked}
-                groups.append(Group(question.name, tuple(_named(f, kind) for f in features), kind, sums, behind))
-                continue
-            for campaign in (name for name in self.trained if name in question.asked):
-                tree = DecisionTree.load(campaign)
-                own = next(each for each in tree.questions if each.name == question.asked[campaign])
-                rows = [tree.columns.index(column) for column in own.columns]
-                behind = np.zeros((len(rows), len(self.kinds) * len(whole)))
-                behind[:, offset : offset + len(whole)] = self.ontology.matrix(campaign, whole)[rows]
-                names = tuple(_named(f"{campaign}:{column}", kind) for column in own.columns)
-                groups.append(Group(own.name, names, kind, {campaign: np.eye(len(tree.columns))[:, rows]}, behind))
+                groups.append(Group(question.name, tuple(_named(name, kind) for name in features), kind, sums, behind))
+            elif features:
+                for campaign in (name for name in self.trained if name in question.asked):
+                    tree = DecisionTree.load(campaign)
+                    own = next(each for each in tree.questions if each.name == question.asked[campaign])
+                    rows = [tree.columns.index(column) for column in own.columns]
+                    names = tuple(_named(f"{campaign}:{column}", kind) for column in own.columns)
+                    sums = {campaign: np.eye(len(tree.columns))[:, rows]}
+                    groups.append(Group(own.name, names, kind, sums, self.ontology.matrix(campaign, self._whole)[rows]))
         return groups
 
     def _chosen(self, features: str | int | Sequence[str], campaigns: list[str]) -> tuple[list[str], list[str]]:

@@ -8,9 +8,8 @@ from astropy.cosmology import FlatLambdaCDM
 from torch import Tensor, nn
 
 from galaxyml.data.light_curves import inputs
-from galaxyml.models.light_curves.decoder import FluxDecoder
 from galaxyml.models.light_curves.encoders import GridEncoder, RecurrentEncoder, TransformerEncoder, pooled
-from galaxyml.models.light_curves.vae import LightCurveVAE
+from galaxyml.models.light_curves.vae import FluxDecoder, LightCurveVAE
 
 Batch = dict[str, Tensor]
 ENCODERS = [

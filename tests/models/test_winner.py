@@ -158,8 +158,9 @@ def test_the_small_one_takes_common_sizes(size: int) -> None:
 def test_one_net_sees_each_part_by_itself() -> None:
     net = small().double()
     images = torch.rand(3, 3, 36, 36, dtype=torch.double)
-    parts, shared = net.features
-    expected = torch.cat([shared.net(parts(images)[:, number]) for number in range(16)], dim=1)
+    parts, _, *layers, _, _ = net.features
+    shared = nn.Sequential(*layers)
+    expected = torch.cat([shared(parts(images)[:, number]) for number in range(16)], dim=1)
     torch.testing.assert_close(net.features(images), expected)
 
 

@@ -7,9 +7,9 @@ from scipy.stats import kstest
 
 from galaxyml.sky import population, visibility
 from galaxyml.sky.campaigns import CROWDS, ballots, campaign_answers, expected_shares, through
-from galaxyml.sky.galaxyzoo1 import seen_clearly
 from galaxyml.sky.survey import GZD, SDSS, TYPICAL, UKIDSS, one_thing_changed
-from galaxyml.sky.volunteers import answers, expected_fractions
+from galaxyml.sky.visibility import seen_clearly
+from galaxyml.sky.volunteers import answers
 from galaxyml.trees import DecisionTree
 
 SURVEYS = {"gz2": SDSS, "gzd12": GZD, "gzd5": GZD, "ukidss": UKIDSS}
@@ -75,21 +75,11 @@ def test_counts_converge_to_the_expected_shares(tree):
     assert kstest(pulls, "norm").pvalue > 1e-3
 
 
-def test_expected_shares_are_those_of_paths_over_that_of_the_answer_before():
-    galaxies, kaggle, tree = population(300, 5), DecisionTree.load("kaggle"), TREES["gz2"]
-    paths, expected = expected_fractions(galaxies, kaggle), expected_shares(galaxies, tree)
-    for number, question in enumerate(kaggle.questions[:5]):
-        columns = [kaggle.columns.index(column) for column in question.columns]
-        before = sum(paths[:, lead] for lead in kaggle.leads[number]) if question.after else np.ones(300)
-        found = expected[:, [tree.columns.index(column) for column in tree.questions[number].columns]]
-        np.testing.assert_allclose(found, paths[:, columns] / np.asarray(before)[:, None])
-
-
 def test_galaxy_zoo_2_has_the_answers_of_the_kaggle_tree_through_sdss():
     galaxies = population(200, 6)
     for mine, kaggle in zip(
         campaign_answers(through(galaxies, SDSS), TREES["gz2"]),
-        answers(galaxies, DecisionTree.load("kaggle")),
+        answers(galaxies).values(),
         strict=True,
     ):
         np.testing.assert_allclose(mine, kaggle, rtol=1e-9)

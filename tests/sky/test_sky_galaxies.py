@@ -8,8 +8,8 @@ import torch
 from galaxyml.runs.errors import UserError
 from galaxyml.sky import population, render
 from galaxyml.sky.camera import Frame
-from galaxyml.sky.patterns import arm_pattern, arm_phase, bar, disk_axis_ratio, disk_plane
 from galaxyml.sky.population import MIX, Galaxy, farther, rows
+from galaxyml.sky.profiles import arm_pattern, arm_phase, bar, disk_axis_ratio, disk_plane
 from galaxyml.sky.render import scene
 from galaxyml.sky.survey import DECALS, SDSS
 

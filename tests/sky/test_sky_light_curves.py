@@ -4,11 +4,10 @@ from astropy import units
 from astropy.modeling.models import BlackBody
 from scipy import integrate, optimize
 
-from galaxyml.sky.light_curves import nuclei, shapes, spectra
-from galaxyml.sky.light_curves.bands import WAVELENGTH, flux
-from galaxyml.sky.light_curves.distances import distance_modulus
-from galaxyml.sky.light_curves.explosion_classes import EXPLOSIONS
+from galaxyml.sky.light_curves import extragalactic, photometry
+from galaxyml.sky.light_curves.extragalactic import EXPLOSIONS
 from galaxyml.sky.light_curves.laws import draw, exponential, fixed, gamma, lognormal, normal, uniform
+from galaxyml.sky.light_curves.photometry import WAVELENGTH, distance_modulus, flux
 from galaxyml.sky.light_curves.population import KINDS
 
 G, R, I = 1, 2, 3  # noqa: E741
@@ -38,27 +37,27 @@ def test_a_black_body_is_that_of_astropy():
     wavelength = np.array([2000.0, 4000.0, 9000.0])
     for temperature in (2500.0, 9000.0, 30_000.0):
         other = BlackBody(temperature * units.K)(wavelength * units.AA).value
-        ours = spectra.planck(wavelength, temperature)
+        ours = photometry.planck(wavelength, temperature)
         np.testing.assert_allclose(ours / ours[1], other / other[1], rtol=1e-5)
 
 
 def test_metals_absorb_only_below_the_edge():
     wavelength = np.array([1950.0, 3900.0, 8000.0])
-    ratio = spectra.thermal(wavelength, 9000.0, 3900.0, 3.0) / spectra.planck(wavelength, 9000.0)
+    ratio = photometry.thermal(wavelength, 9000.0, 3900.0, 3.0) / photometry.planck(wavelength, 9000.0)
     np.testing.assert_allclose(ratio, [0.125, 1, 1])
 
 
 def test_the_dust_of_the_host_is_within_a_tenth_of_cardelli_1989():
     # Cardelli et al. 1989, table 3: A(lambda) / A(V) in U, B, V, R, I for R_V = 3.1.
     wavelength, expected = np.array([3650.0, 4400, 5500, 7000, 9000]), np.array([1.569, 1.337, 1.0, 0.751, 0.479])
-    np.testing.assert_allclose(spectra.extinction(wavelength, 1 / 3.1), expected, rtol=0.105)
+    np.testing.assert_allclose(photometry.extinction(wavelength, 1 / 3.1), expected, rtol=0.105)
 
 
 def test_an_envelope_cools_from_hot_to_cool():
     phase = np.array([0.0, 10.0, 1e4])
     expected = [9000, 4000 + 5000 / np.e, 4000]
-    np.testing.assert_allclose(spectra.cooling(phase, 9000.0, 4000.0, 10.0), expected)
-    before = spectra.cooling(np.array([-5.0, -500.0]), 9000.0, 4000.0, 10.0)
+    np.testing.assert_allclose(photometry.cooling(phase, 9000.0, 4000.0, 10.0), expected)
+    before = photometry.cooling(np.array([-5.0, -500.0]), 9000.0, 4000.0, 10.0)
     assert before[0] == before[1] > 9000
 
 
@@ -71,18 +70,20 @@ def test_bazin_is_the_published_formula_moved_to_its_peak():
     found = optimize.minimize_scalar(
         lambda t: -published(t), bounds=(-20, 40), method="bounded", options={"xatol": 1e-9}
     )
-    assert shapes.bazin_peak(rise, fall) == pytest.approx(found.x, abs=1e-4)
+    assert extragalactic.bazin_peak(rise, fall) == pytest.approx(found.x, abs=1e-4)
     phase = np.linspace(-30, 100, 60)
-    np.testing.assert_allclose(shapes.bazin(phase, rise, fall), published(phase + found.x) / -found.fun, rtol=1e-4)
+    np.testing.assert_allclose(
+        extragalactic.bazin(phase, rise, fall), published(phase + found.x) / -found.fun, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
     "shape",
     [
-        lambda phase: shapes.bazin(phase, 2.5, 9.0),
-        lambda phase: shapes.spin_down(phase, 30.0, 40.0),
-        lambda phase: shapes.disruption(phase, 10.0, 30.0),
-        lambda phase: shapes.plateau(phase, 3.0, 90.0, 1.0, 2.0, 1.0),
+        lambda phase: extragalactic.bazin(phase, 2.5, 9.0),
+        lambda phase: extragalactic.spin_down(phase, 30.0, 40.0),
+        lambda phase: extragalactic.disruption(phase, 10.0, 30.0),
+        lambda phase: extragalactic.plateau(phase, 3.0, 90.0, 1.0, 2.0, 1.0),
     ],
 )
 def test_shapes_are_1_at_their_peak_and_0_long_before(shape):
@@ -96,15 +97,15 @@ def test_shapes_are_1_at_their_peak_and_0_long_before(shape):
 
 def test_late_falls_have_their_power_laws():
     late = np.array([1e6, 2e6])
-    torn = shapes.disruption(late, 10.0, 30.0)
+    torn = extragalactic.disruption(late, 10.0, 30.0)
     assert np.log2(torn[1] / torn[0]) == pytest.approx(-5 / 3, abs=1e-3)
-    spun = shapes.spin_down(late, 30.0, 40.0)
+    spun = extragalactic.spin_down(late, 30.0, 40.0)
     assert np.log2(spun[1] / spun[0]) == pytest.approx(-2, abs=1e-3)
 
 
 def test_a_plateau_declines_drops_and_leaves_a_tail():
     days = np.array([20.0, 50.0, 200.0, 300.0])
-    magnitudes = -2.5 * np.log10(shapes.plateau(days, 3.0, 100.0, 0.6, 2.0, 1.1))
+    magnitudes = -2.5 * np.log10(extragalactic.plateau(days, 3.0, 100.0, 0.6, 2.0, 1.1))
     assert magnitudes[1] - magnitudes[0] == pytest.approx(0.18, abs=2e-3)
     assert magnitudes[3] - magnitudes[2] == pytest.approx(1.1, abs=1e-3)
     assert magnitudes[2] == pytest.approx(0.6 + 2.0 + 1.1, abs=1e-3)
@@ -116,7 +117,7 @@ def test_redshift_stretches_time_and_squeezes_frequency():
         p = drawn(EXPLOSIONS["TDE"], redshift, reddening=0.0, peak=60_000.0)
         seen, _ = EXPLOSIONS["TDE"].curve(p, 60_000 + (1 + redshift) * rest, bands(G, 30))
         np.testing.assert_allclose(
-            seen / seen.max(), (shape := shapes.disruption(rest, p["rise"], p["fallback"])) / shape.max()
+            seen / seen.max(), (shape := extragalactic.disruption(rest, p["rise"], p["fallback"])) / shape.max()
         )
     # At this redshift the band r sees what is g at rest, where the absolute magnitude holds.
     redshift = WAVELENGTH[R] / WAVELENGTH[G] - 1
@@ -135,7 +136,7 @@ def test_dust_of_the_host_dims_the_blue_more():
     )
     lost = -2.5 * np.log10(dusty / clear)
     assert np.all(np.diff(lost) < 0)
-    np.testing.assert_allclose(lost, spectra.extinction(WAVELENGTH / 1.1, 0.5))
+    np.testing.assert_allclose(lost, photometry.extinction(WAVELENGTH / 1.1, 0.5))
 
 
 def test_type_ia_declines_by_about_a_magnitude_in_15_days_and_has_a_second_maximum_in_the_infrared():
@@ -179,7 +180,7 @@ def test_a_kilonova_reddens_in_two_days():
 def test_two_points_of_a_damped_walk_are_correlated_as_its_closed_form_says():
     days, timescale = np.array([0.0, 3.0, 10.0, 40.0, 300.0]), 30.0
     rng = np.random.default_rng(0)
-    walks = np.array([nuclei.damped_walk(days, timescale, rng) for _ in range(6000)])
+    walks = np.array([extragalactic.damped_walk(days, timescale, rng) for _ in range(6000)])
     np.testing.assert_allclose(walks.mean(axis=0), 0, atol=0.1)
     apart = np.abs(days[:, None] - days)
     squares = ((walks[:, :, None] - walks[:, None, :]) ** 2).mean(axis=0)
@@ -189,16 +190,21 @@ def test_two_points_of_a_damped_walk_are_correlated_as_its_closed_form_says():
 
 def test_the_long_term_structure_function_of_nuclei_is_that_of_macleod_2010():
     p = drawn(
-        nuclei.ActiveNucleus(), 1.0, magnitude=-23.0, amplitude_scatter=0.0, timescale_scatter=0.0, mass_scatter=1.0
+        extragalactic.ActiveNucleus(),
+        1.0,
+        magnitude=-23.0,
+        amplitude_scatter=0.0,
+        timescale_scatter=0.0,
+        mass_scatter=1.0,
     )
     # log SF = -0.51 - 0.479 log(lambda / 4000) + 0.131 (M_i + 23) + 0.18 log(M_BH / 1e9), log M_BH = 2.0 + 0.27 * 23.
     expected = 10 ** (-0.51 + 0.18 * (2.0 + 0.27 * 23 - 9) - 0.479 * np.array([0, np.log10(2)]))
-    np.testing.assert_allclose(nuclei.structure(p, np.array([4000.0, 8000.0])), expected)
-    assert nuclei.timescale(p) == pytest.approx(10 ** (2.4 + 0.21 * (2.0 + 0.27 * 23 - 9)))
+    np.testing.assert_allclose(extragalactic.structure(p, np.array([4000.0, 8000.0])), expected)
+    assert extragalactic.timescale(p) == pytest.approx(10 ** (2.4 + 0.21 * (2.0 + 0.27 * 23 - 9)))
 
 
 def test_a_nucleus_varies_more_in_the_blue_around_a_template_that_is_one_exposure():
-    nucleus = nuclei.ActiveNucleus()
+    nucleus = extragalactic.ActiveNucleus()
     mjd = np.sort(np.random.default_rng(0).uniform(59_580, 60_675, 300))
     ratios = []
     for seed in range(20):

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from astropy.timeseries import LombScargle
 
-from galaxyml.sky.light_curves import eclipses, microlensing, variables
-from galaxyml.sky.light_curves.cadence import deep, wide
-from galaxyml.sky.light_curves.microlensing import binary_lens, point_lens
-from galaxyml.sky.light_curves.observation import observe
+from galaxyml.sky.light_curves import galactic
+from galaxyml.sky.light_curves.galactic import binary_lens, point_lens
+from galaxyml.sky.light_curves.observation import deep, observe, wide
 
 
 def bands(number, length):
@@ -48,7 +47,7 @@ def test_a_binary_lens_magnifies_as_much_as_rays_say(ratio, separation, centre):
 def test_a_binary_lens_has_three_images_outside_its_caustics_and_five_within_and_never_dims():
     source = np.asarray(np.linspace(-3, 3, 400) + 0.05j, dtype=np.complex128)
     masses, places = np.array([0.5, 0.5]), np.array([-0.5, 0.5])
-    roots = microlensing._roots(microlensing._image_polynomial(source, masses, places))
+    roots = galactic._roots(galactic._image_polynomial(source, masses, places))
     back = roots - (masses / np.conj(roots[..., None] - places)).sum(axis=-1)
     images = (np.abs(back - source[:, None]) < 1e-6).sum(axis=1)
     assert set(images) == {3, 5}
@@ -67,11 +66,11 @@ def test_a_binary_lens_has_three_images_outside_its_caustics_and_five_within_and
 def test_roots_are_those_of_numpy():
     parts = np.random.default_rng(0).normal(size=(2, 5, 6))
     polynomials = np.asarray(parts[0] + 1j * parts[1], dtype=np.complex128)
-    for found, polynomial in zip(microlensing._roots(polynomials), polynomials, strict=True):
+    for found, polynomial in zip(galactic._roots(polynomials), polynomials, strict=True):
         np.testing.assert_allclose(np.sort_complex(found), np.sort_complex(np.roots(polynomial)), rtol=1e-8)
 
 
-@pytest.mark.parametrize("lens", [microlensing.SingleLens(), microlensing.BinaryLens()])
+@pytest.mark.parametrize("lens", [galactic.SingleLens(), galactic.BinaryLens()])
 def test_microlensing_is_achromatic(lens):
     p = lens.draw(np.random.default_rng(2))
     mjd = p["peak"] + np.linspace(-60, 60, 40)
@@ -84,7 +83,7 @@ def test_microlensing_is_achromatic(lens):
 
 
 def test_a_single_event_peaks_at_its_impact_parameter_and_is_symmetric():
-    lens = microlensing.SingleLens()
+    lens = galactic.SingleLens()
     p = lens.draw(np.random.default_rng(0))
     days = np.linspace(-50, 50, 101)
     light, star = lens.curve(p, p["peak"] + days, bands(2, 101))
@@ -98,7 +97,7 @@ def test_a_single_event_peaks_at_its_impact_parameter_and_is_symmetric():
 @pytest.mark.parametrize("seed", range(4))
 def test_the_period_of_an_rr_lyrae_is_found_in_its_measurements(seed):
     rng = np.random.default_rng(seed)
-    star, visits = variables.RRLyrae(), wide(150.0, rng)
+    star, visits = galactic.RRLyrae(), wide(150.0, rng)
     visits = dataclasses.replace(visits, band=bands(2, len(visits.mjd)))  # as if all visits were in r
     period = (p := star.draw(rng))["period"]
     curve = observe(*star.curve(p, visits.mjd, visits.band), visits, 0.02, rng)
@@ -110,7 +109,7 @@ def test_the_period_of_an_rr_lyrae_is_found_in_its_measurements(seed):
 
 
 def test_rr_lyrae_of_type_ab_rise_faster_than_they_fall_and_swing_most_in_g():
-    star = variables.RRLyrae()
+    star = galactic.RRLyrae()
     p = next(p for p in (star.draw(np.random.default_rng(seed)) for seed in range(50)) if not p["overtone"])
     mjd = 60_000 + np.linspace(0, p["period"], 500)
     swings = []
@@ -124,7 +123,7 @@ def test_rr_lyrae_of_type_ab_rise_faster_than_they_fall_and_swing_most_in_g():
 
 
 def test_bailey_diagram():
-    drawn = [variables.RRLyrae().draw(np.random.default_rng(seed)) for seed in range(400)]
+    drawn = [galactic.RRLyrae().draw(np.random.default_rng(seed)) for seed in range(400)]
     ab = np.array([(p["period"], p["swing"]) for p in drawn if not p["overtone"]])
     c = np.array([(p["period"], p["swing"]) for p in drawn if p["overtone"]])
     assert np.corrcoef(ab.T)[0, 1] < -0.7
@@ -133,7 +132,7 @@ def test_bailey_diagram():
 
 
 def test_a_mira_repeats_itself_and_swings_more_in_the_blue():
-    star = variables.Mira()
+    star = galactic.Mira()
     p = star.draw(np.random.default_rng(1)) | {"unrest": 0.0}
     mjd = 60_000 + np.linspace(0, p["period"], 400)
     swings = []
@@ -143,26 +142,26 @@ def test_a_mira_repeats_itself_and_swings_more_in_the_blue():
         np.testing.assert_allclose(light, again, rtol=1e-6)
         swings.append(np.ptp(-2.5 * np.log10(light + template)))
         assert (light + template).min() * 0.999 <= template[0] <= (light + template).max() * 1.001
-    np.testing.assert_allclose(swings, p["swing"] * variables.MIRA_SWING, rtol=1e-3)
+    np.testing.assert_allclose(swings, p["swing"] * galactic.MIRA_SWING, rtol=1e-3)
     assert swings[2] > 1.5
 
 
 def test_a_flare_is_the_template_of_davenport_2014():
     time = np.linspace(-2, 30, 32_001)
-    light = variables.flare(time)
+    light = galactic.flare(time)
     assert light.max() == pytest.approx(1, abs=1e-3)
     assert np.all(light[time < -1] == 0)
     # Times are in units of the width at half of the peak.
     assert np.ptp(time[light > 0.5]) == pytest.approx(1, abs=0.15)
     np.testing.assert_allclose(
-        variables.flare(np.array([1.0, 5.0])),
+        galactic.flare(np.array([1.0, 5.0])),
         [0.6890 * np.exp(-1.6) + 0.3030 * np.exp(-0.2783), 0.6890 * np.exp(-8) + 0.3030 * np.exp(-1.3915)],
     )
     assert np.abs(np.diff(light)).max() < 0.02
 
 
 def test_flares_are_blue_and_rare():
-    star = variables.MDwarf()
+    star = galactic.MDwarf()
     p = star.draw(np.random.default_rng(3))
     mjd = np.linspace(59_600, 60_600, 20_000)
     blue, red = (star.curve(p, mjd, bands(band, 20_000)) for band in (0, 4))
@@ -184,13 +183,13 @@ def test_the_overlap_of_disks_is_what_is_counted():
         (0.2, 0.3, 0.45),
     ]:
         counted = 4 * ((np.abs(points) < radius) & (np.abs(points - apart) < other)).mean()
-        assert eclipses.overlap(np.array([apart]), radius, other)[0] == pytest.approx(counted, abs=4e-3)
-    assert eclipses.overlap(np.array([0.0]), 0.4, 0.3)[0] == pytest.approx(np.pi * 0.09)
-    assert eclipses.overlap(np.array([0.7001]), 0.4, 0.3)[0] == pytest.approx(0, abs=1e-6)
+        assert galactic.overlap(np.array([apart]), radius, other)[0] == pytest.approx(counted, abs=4e-3)
+    assert galactic.overlap(np.array([0.0]), 0.4, 0.3)[0] == pytest.approx(np.pi * 0.09)
+    assert galactic.overlap(np.array([0.7001]), 0.4, 0.3)[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_binary_eclipses_twice_a_period_and_deeper_where_the_hotter_star_is_behind():
-    binary = eclipses.EclipsingBinary()
+    binary = galactic.EclipsingBinary()
     p = binary.draw(np.random.default_rng(0))
     p |= {"impact": 0.0, "at": 0.0, "radius": 0.2, "radius_ratio": 0.5, "temperature_ratio": 0.7}
     turn = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
@@ -213,7 +212,7 @@ def test_a_binary_eclipses_twice_a_period_and_deeper_where_the_hotter_star_is_be
 
 def test_stars_vary_as_much_as_their_magnitudes_say():
     visits = deep(150.0, np.random.default_rng(0))
-    for star in (variables.RRLyrae(), eclipses.EclipsingBinary(), microlensing.SingleLens()):
+    for star in (galactic.RRLyrae(), galactic.EclipsingBinary(), galactic.SingleLens()):
         p = star.draw(np.random.default_rng(0))
         one, _ = star.curve(p, visits.mjd, visits.band)
         fainter, _ = star.curve(p | {"magnitude": p["magnitude"] + 2.5}, visits.mjd, visits.band)

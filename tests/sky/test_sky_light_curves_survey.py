@@ -3,12 +3,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from galaxyml.sky.light_curves.bands import DUST
-from galaxyml.sky.light_curves.cadence import DEEP_FIELDS, Visits, deep, moon_phase, wide
-from galaxyml.sky.light_curves.observation import efficiency, observe
+from galaxyml.sky.light_curves.observation import DEEP_FIELDS, Visits, deep, efficiency, moon_phase, observe, wide
+from galaxyml.sky.light_curves.photometry import DUST
 from galaxyml.sky.light_curves.population import KINDS, KNOWN, UNKNOWN, member
-from galaxyml.sky.light_curves.sheet import sheet
 from galaxyml.sky.positions import galactic_latitude
+from galaxyml.sky.sheet import light_curve_sheet
 
 
 def many(cadence, n=60):
@@ -174,7 +173,7 @@ def test_known_classes_are_the_fourteen_of_the_challenge():
 
 
 def test_the_sheet_has_a_row_for_each_class_with_points_in_every_image():
-    figure = sheet(3)
+    figure = light_curve_sheet(3)
     assert len(figure.axes) == 3 * len(KINDS)
     titles = [axis.get_title() for axis in figure.axes]
     assert [title.split()[0] for title in titles[::3]] == [str(number) for number in KINDS]

@@ -7,8 +7,8 @@ from scipy.integrate import dblquad, quad
 from scipy.optimize import brentq
 from scipy.special import gamma, gammainc, gammaincinv
 
+from galaxyml.sky.galaxies import half_light_radius
 from galaxyml.sky.profiles import edge_on_disk, elliptical_radius, sersic
-from galaxyml.sky.spheroids import half_light_radius
 
 
 def brightness(radius: float, half_light: float, index: float) -> float:

@@ -15,14 +15,15 @@ from galaxyml.runs.errors import UserError
 from galaxyml.sky import render, surveys, write_surveys
 from galaxyml.sky.camera import Frame, stretch
 from galaxyml.sky.campaigns import expected_shares, through
-from galaxyml.sky.galaxyzoo1 import seen_clearly
 from galaxyml.sky.population import population, rows
 from galaxyml.sky.render import observe, scene
 from galaxyml.sky.survey import GZD, SDSS, TYPICAL, UKIDSS, Survey, one_thing_changed
-from galaxyml.sky.surveys import CAUSES, members
+from galaxyml.sky.surveys import members
+from galaxyml.sky.visibility import seen_clearly
 from galaxyml.trees import DecisionTree
 
 COUNT = 40
+CAUSES = ("sdss", "psf", "depth", "bands", "ukidss")
 CAMERAS = (SDSS, GZD, UKIDSS, *one_thing_changed(SDSS, UKIDSS).values())
 
 
@@ -310,7 +311,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(surveys, "_draw_decals", interrupted)
+    monkeypatch.setattr(surveys, "draw_to_files", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_surveys(tmp_path / "sky", 8, seed=1, size=16)
     assert list(tmp_path.iterdir()) == []

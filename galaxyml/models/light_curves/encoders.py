@@ -16,11 +16,7 @@ DEEP = 12.0  # natural logarithm of the largest inverse variance that is told ap
 
 
 class Encoder(nn.Module):
-    """Takes a batch, gives a vector an object, (B, width).
-
-    Attributes:
-        width: Of the vector.
-    """
+    """Takes a batch, gives a vector of length `width` for each object, (B, width)."""
 
     width: int
 
@@ -166,7 +162,7 @@ class TransformerEncoder(Encoder):
 
 def pooled(states: Tensor, mask: Tensor) -> Tensor:
     """Mean and maximum over what is there; (B, L, F) and (B, L) -> (B, 2 F)."""
-    kept = mask[..., None]
-    mean = (states * kept).sum(1) / kept.sum(1).clamp(min=1)
-    largest = states.masked_fill(~kept, -torch.inf).amax(1)
+    observed = mask[..., None]
+    mean = (states * observed).sum(1) / observed.sum(1).clamp(min=1)
+    largest = states.masked_fill(~observed, -torch.inf).amax(1)
     return torch.cat([mean, largest.masked_fill(largest == -torch.inf, 0.0)], 1)

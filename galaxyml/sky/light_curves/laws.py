@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from galaxyml.sky.light_curves.bands import Bands, Values
+from galaxyml.sky.light_curves.photometry import Bands, Values
 
 Law = Callable[[np.random.Generator], float]
 Parameters = dict[str, float]
@@ -79,11 +79,11 @@ class Model(ABC):
         return draw(self.laws, rng)
 
     @abstractmethod
-    def curve(self, parameters: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
+    def curve(self, p: Parameters, mjd: Values, band: Bands) -> tuple[Values, Values]:
         """Flux above the template, and the template's, outside of the Milky Way's dust, FLUXCAL units, shape (N,) each.
 
         Args:
-            parameters: Of one object; for what is outside the Galaxy also its `redshift`.
+            p: Parameters of one object; for what is outside the Galaxy also its `redshift`.
             mjd: Days, shape (N,).
             band: Passbands, 0 to 5, shape (N,).
         """

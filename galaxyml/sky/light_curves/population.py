@@ -4,15 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from galaxyml.sky.light_curves.cadence import DEEP_FIELDS, deep, wide
-from galaxyml.sky.light_curves.distances import FARTHEST
-from galaxyml.sky.light_curves.eclipses import EclipsingBinary
-from galaxyml.sky.light_curves.explosion_classes import EXPLOSIONS
+from galaxyml.sky.light_curves.extragalactic import EXPLOSIONS, ActiveNucleus
+from galaxyml.sky.light_curves.galactic import BinaryLens, EclipsingBinary, MDwarf, Mira, RRLyrae, SingleLens
 from galaxyml.sky.light_curves.laws import Law, Model, Parameters, gamma
-from galaxyml.sky.light_curves.microlensing import BinaryLens, SingleLens
-from galaxyml.sky.light_curves.nuclei import ActiveNucleus
-from galaxyml.sky.light_curves.observation import LightCurve, observe
-from galaxyml.sky.light_curves.variables import MDwarf, Mira, RRLyrae
+from galaxyml.sky.light_curves.observation import DEEP_FIELDS, LightCurve, deep, observe, wide
+from galaxyml.sky.light_curves.photometry import FARTHEST
 from galaxyml.sky.positions import galactic_latitude
 
 SOUTH, NORTH = -64.0, 4.0  # declinations of the survey, degrees
@@ -88,13 +84,7 @@ class Member:
 
 
 def member(number: int, rng: np.random.Generator, farther: float = 1.0) -> Member:
-    """Draws objects of a class until one is detected often enough.
-
-    Args:
-        number: Of the class.
-        rng: Source of all of it.
-        farther: How many times the usual distance (by redshift where there is one).
-    """
+    """Draws objects of a class, `farther` than usual in distance or redshift, until one is detected often enough."""
     kind = KINDS[number]
     while True:
         is_deep = bool(rng.random() < DEEP)

@@ -1,10 +1,44 @@
-"""Spectra of what glows, and how dust near it reddens them."""
+"""Passbands of LSST, magnitudes, distances, and spectra of what glows behind dust."""
+
+import functools
 
 import numpy as np
+from astropy.cosmology import FlatLambdaCDM
+from numpy.typing import NDArray
 
-from galaxyml.sky.light_curves.bands import Values
+Values = NDArray[np.float64]
+Bands = NDArray[np.int64]
 
+NAMES = "ugrizy"  # passbands, numbered 0 to 5
+WAVELENGTH = np.array([3671.0, 4827.0, 6223.0, 7546.0, 8691.0, 9712.0])  # effective, Angstrom (LSST SMTN-002)
+# Extinction in magnitudes for E(B-V) = 1 (Schlafly & Finkbeiner 2011, ApJ 737, 103, table 6, R_V = 3.1).
+DUST = np.array([4.145, 3.237, 2.273, 1.684, 1.323, 1.088])
+ZERO_POINT = 27.5  # magnitude (AB) of a flux of 1, the FLUXCAL unit of SNANA (Kessler et al. 2009, PASP 121, 1028)
+H0, MATTER = 70.0, 0.3  # km/s/Mpc; share of the critical density (Kessler et al. 2019, PASP 131, 094501)
+NEAREST, FARTHEST = 1e-4, 5.0  # redshifts that the table holds
 HC_K = 1.438777e8  # h c / k, Angstrom Kelvin (CODATA 2018)
+
+
+def flux(magnitude: float | Values) -> Values:
+    """Flux in FLUXCAL units of an AB magnitude.
+
+    >>> float(flux(25.0))
+    10.0
+    """
+    return np.asarray(10 ** (0.4 * (ZERO_POINT - np.asarray(magnitude))))
+
+
+def distance_modulus(redshift: float | Values) -> Values:
+    """Distance modulus in magnitudes, of the shape of the redshifts, which lie between `NEAREST` and `FARTHEST`."""
+    grid, moduli = _table()
+    # Against log z the modulus is nearly straight, so that interpolation errs by less than 1e-5 mag.
+    return np.asarray(np.interp(np.log(redshift), grid, moduli))
+
+
+@functools.cache
+def _table() -> tuple[Values, Values]:
+    redshifts = np.geomspace(NEAREST, FARTHEST, 4000)
+    return np.log(redshifts), FlatLambdaCDM(H0, MATTER).distmod(redshifts).value
 
 
 def planck(wavelength: float | Values, temperature: float | Values) -> Values:
