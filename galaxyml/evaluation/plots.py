@@ -182,7 +182,7 @@ def reliability_curves(axes: Axes, curves: Mapping[str, Reliability], errors: bo
     axes.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
     for (name, curve), colour in zip(curves.items(), cycle(COLOURS), strict=False):
         error = np.sqrt(curve.accuracy * (1 - curve.accuracy) / np.maximum(curve.count, 1)) if errors else None
-        look = {"color": colour, "marker": "o", "markersize": 4, "linewidth": 1.3}
+        look: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4, "linewidth": 1.3}
         axes.errorbar(curve.confidence, curve.accuracy, error, label=f"{name}: ECE {curve.ece:.3f}", **look)
     if curves:
         axes.legend(loc="upper left", frameon=False, fontsize=9)

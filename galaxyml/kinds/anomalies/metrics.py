@@ -14,6 +14,7 @@ import numpy as np
 from galaxyml.runs.errors import UserError
 
 KS = (10, 25, 100)  # how many of the highest scores a person may find the time to look at
+LEVEL = 0.95  # share of the resamples within an interval
 CELLS_AT_ONCE = 1_000_000  # of resamples times groups of objects: a few arrays of 8 MB
 
 
@@ -154,8 +155,8 @@ def bootstrap(
     for name, rows in _by_class(unknown, classes):
         of_class = _resampled(*grouped(scores[rows], unknown[rows]), (), resamples, rng)
         drawn |= {f"{key}/{name}": of_class[key] for key in ("roc_auc", "pr_auc")}
-    ends = {key: np.percentile(values, [2.5, 97.5]) for key, values in drawn.items()}
-    return {key: (float(low), float(high)) for key, (low, high) in ends.items()}
+    ends = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
+    return {key: (float(low), float(high)) for key in drawn for low, high in [np.percentile(drawn[key], ends)]}
 
 
 def weighted(
@@ -304,8 +305,8 @@ def _resampled(
     numbers = []
     for start in range(0, resamples, at_once):
         size = min(at_once, resamples - start)
-        drawn = [rng.multinomial(counts.sum(), counts / counts.sum(), size) for counts in (unknown, known)]
-        numbers.append(_numbers(*drawn, ks))
+        anomalies, others = (rng.multinomial(n.sum(), n / n.sum(), size) for n in (unknown, known))
+        numbers.append(_numbers(anomalies, others, ks))
     return {key: np.concatenate([part[key] for part in numbers]) for key in numbers[0]}
 
 

@@ -1,5 +1,7 @@
 """Figures of anomaly scores, of what a net makes of light curves, and of light curves; drawn without a screen."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
@@ -143,7 +145,7 @@ def latent_figure(points: np.ndarray, names: np.ndarray, unknown: np.ndarray, ti
         x, y = points[unknown & (names == name)].T
         marker, colour = UNKNOWN_LOOKS[k % len(UNKNOWN_LOOKS)]
         size = float(np.clip(6000 / len(x), 12, 42)) * (1.9 if marker == "*" else 1)
-        look = {"marker": marker, "color": colour}
+        look: dict[str, Any] = {"marker": marker, "color": colour}
         axes.scatter(x, y, s=size, edgecolors="white", linewidths=0.5, rasterized=True, **look)
         handles.append(legend_mark(f"{name} ({len(x):,}), unknown", **look))
     figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=8.5)

@@ -129,7 +129,7 @@ def f1_figure(names: Sequence[str], f1: np.ndarray, intervals: np.ndarray | None
     if intervals is not None:
         for colour, width in (("white", 3.2), ("black", 1.4)):  # to be seen on the bar and beside it
             axes.hlines(rows, intervals[:, 0], intervals[:, 1], color=colour, linewidth=width)
-    for row, value, end in zip(rows, f1, ends, strict=True):
+    for row, (value, end) in enumerate(zip(f1, ends, strict=True)):
         axes.text(end + 0.012, row, f"{value:.3f}", va="center", fontsize=8)
     axes.set_yticks(rows, names, fontsize=8)
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel="F1")

@@ -1,6 +1,7 @@
 """Figures of predicted vote fractions on several surveys; drawn without a screen."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,7 +36,7 @@ def degradation_figure(labels: Sequence[str], questions: Sequence[str], values: 
         axes.barh(y + k, np.nan_to_num(ends[:, 0]), height=0.85, color=colour, alpha=0.9, label=name)
         _whiskers(axes, ends, y + k)
     axes.set_yticks(y + (len(values) - 1) / 2, labels, fontsize=8.5)
-    look = {"ha": "right", "va": "center", "fontsize": 8.5, "fontweight": "bold"}
+    look: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 8.5, "fontweight": "bold"}
     for first in heads:
         name = questions[first].replace("_", " ")
         axes.text(-0.008, y[first] - 1.15, name, transform=axes.get_yaxis_transform(), **look)
@@ -132,7 +133,7 @@ def space_figure(points: np.ndarray, survey: np.ndarray, values: np.ndarray, lab
     order = np.random.default_rng(0).permutation(len(points))  # otherwise the last survey would hide the others
     colours = np.array([COLOURS[k % len(COLOURS)] for k in range(len(names))])
     x, y = points[order].T
-    look = {"s": size, "linewidths": 0, "rasterized": True}
+    look: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
     left.scatter(x, y, c=colours[np.searchsorted(names, survey[order])], alpha=0.7, **look)
     for k, name in enumerate(names):
         left.scatter([], [], color=colours[k], label=f"{name} ({(survey == name).sum():,})", s=24)

@@ -356,7 +356,7 @@ def test_broken_runs_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"predictions of 'head' lack the galaxy {table['id'][0]}"):
         ScoreVotes()(run)
     run.write_predictions("val", table.drop(columns="bar_yes"))
-    with pytest.raises(UserError, match=r"predicts no 'bar_yes'\. Did you mean"):
+    with pytest.raises(UserError, match=r"predicts no 'bar_yes'\. There are: bar_no"):
         ScoreVotes()(run)
     run.write_predictions("val", table)
     run.write_catalog(catalog[["id", "split", "fold", "survey", "bar_yes"]])
