@@ -66,6 +66,11 @@ def with_ends(key: str, values: np.ndarray) -> dict[str, float]:
         key: The metric, and its column, if it has one.
         values: As for `interval`.
     """
+    value, low, high = interval(values)
+    return {key: value} | ends(key, low, high)
+
+
+def ends(key: str, low: float, high: float) -> dict[str, float]:
+    """The ends of a metric's interval under their keys, see `with_ends`."""
     name, slash, column = key.partition("/")
-    keys = (key, f"{name}_low{slash}{column}", f"{name}_high{slash}{column}")
-    return dict(zip(keys, interval(values), strict=True))
+    return {f"{name}_low{slash}{column}": low, f"{name}_high{slash}{column}": high}

@@ -1,6 +1,7 @@
 """Figures that several tasks, the report and TensorBoard share; drawn without a screen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from galaxyml.data.images.decode import open_image
+from galaxyml.evaluation.calibration import Reliability
 from galaxyml.runs.run_dir import RunDir
 
 LOSS_CURVES = "Loss over the epochs, of what is trained on and of validation objects, a line a net."  # as a caption
@@ -167,6 +169,23 @@ def with_legend(figure: Figure) -> Figure:
         axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8.5)
     figure.set_size_inches(5.3 + 0.061 * max(map(len, labels), default=0), 4.6)
     return figure
+
+
+def reliability_curves(axes: Axes, curves: Mapping[str, Reliability], errors: bool = True) -> None:
+    """Draws accuracy against confidence, with a legend.
+
+    Args:
+        axes: Where.
+        curves: By what the legend calls them.
+        errors: Whether with one standard error.
+    """
+    axes.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
+    for (name, curve), colour in zip(curves.items(), cycle(COLOURS), strict=False):
+        error = np.sqrt(curve.accuracy * (1 - curve.accuracy) / np.maximum(curve.count, 1)) if errors else None
+        look: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4, "linewidth": 1.3}
+        axes.errorbar(curve.confidence, curve.accuracy, error, label=f"{name}: ECE {curve.ece:.3f}", **look)
+    if curves:
+        axes.legend(loc="upper left", frameon=False, fontsize=9)
 
 
 def line_style(k: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ CLASSES = {
         "galaxyml.kinds.classes.Classes",
         "galaxyml.kinds.fractions.Fractions",
         "galaxyml.kinds.numbers.Numbers",
-        "galaxyml.kinds.numbers.head.TargetScaler",
+        "galaxyml.kinds.numbers.scaling.TargetScaler",
         "galaxyml.kinds.votes.Votes",
         "galaxyml.kinds.votes.heads.Answers",
         "galaxyml.kinds.votes.heads.Concentrations",

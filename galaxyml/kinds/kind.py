@@ -3,7 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from galaxyml.training.predictions import PredictionTables
 from galaxyml.training.specs import plain
 
 DESCRIBED = 12  # targets that people colour objects by
+Scored = TypeVar("Scored", bound=ScoredPredictions)
 
 
 class Stage(Protocol):
@@ -40,24 +41,22 @@ class CombiningStage(Stage, Protocol):
     """A stage that also turns outputs for new images into what people read."""
 
     def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
-        """What the stage makes of the outputs of a run's nets for the same images.
+        """Turns the outputs of a run's nets for the same images into the next table.
 
         Args:
             run: The run, or the sweep.
             said: The outputs.
-            table: What the stages before have made of them, one row an image.
+            table: That of the stages before, one row an image.
         """
 
 
 class Kind(ABC):
-    """What the targets of a task are, and all that follows from it.
+    """The kind of a task's targets, and all that follows from it.
 
     A kind is a folder of `galaxyml.kinds`, and `conf/kind/<name>.yaml` builds it for the command.
 
     Attributes:
         name: Also the folder's.
-        monitor: The metric that epochs and trials are judged by.
-        mode: Whether that is to be `min` or `max`.
         averaged: Whether the outputs of several fits may be averaged, as an ensemble does.
         outputs: Names of what a model outputs, K of them.
         spec: The kind as plain values, from which it can be built again.
@@ -66,8 +65,6 @@ class Kind(ABC):
     """
 
     name: ClassVar[str]
-    monitor: ClassVar[str]
-    mode: ClassVar[str]
     averaged: ClassVar[bool] = True
     outputs: list[str]
     words: Words
@@ -131,16 +128,16 @@ class Kind(ABC):
         return catalog[self.target_columns].to_numpy(np.float64)
 
     def describe(self, catalog: pd.DataFrame) -> pd.DataFrame:
-        """What is known of some objects as text, one row each: their id, and what a person would colour them by."""
+        """Objects as text, one row each: their id, and columns that a person would colour them by."""
         return as_text(catalog, ["id", "survey", *self.target_columns[:DESCRIBED]])
 
     def prediction_writer(self, run: RunDir) -> BasePredictionWriter:
-        """What keeps a model's predictions in the folder of its run."""
+        """Writes a model's predictions into the folder of its run."""
         return PredictionTables(run, self.outputs)
 
     @abstractmethod
     def stages(self) -> list[Stage]:
-        """What turns the predictions of a finished fit into numbers, figures and tables, in this order."""
+        """Stages that turn the predictions of a finished fit into numbers, figures and tables, in this order."""
 
     @abstractmethod
     def caption(self, output: Any, target: Any) -> str:
@@ -167,41 +164,35 @@ class Kind(ABC):
         return None
 
     def unit(self, targets: np.ndarray) -> np.ndarray:
-        """What errors of each column are measured in where columns are put together, shape (K,)."""
+        """Units of the columns' errors where columns are put together, shape (K,)."""
         return np.ones(targets.shape[1])
 
     def view(self, row: Row) -> View:
-        """What a page shows of one object, from its row in a table of predictions."""
+        """View of one object for a page, from its row in a table of predictions."""
         return numbers_view(row, self.outputs)
 
     def output_names(self) -> Mapping[str, str]:
-        """What each output that may be explained is called."""
+        """Names for people of the outputs that may be explained."""
         return {name: name for name in self.outputs}
 
     def known(self, row: Row) -> str:
-        """What is known of an object in a few words, from its row in a catalog."""
+        """The target of an object in a few words, from its row in a catalog."""
         return ", ".join(f"{name} {row[name]:.3g}" for name in self.outputs[:3] if name in row)
 
 
 def of_config(config: DictConfig) -> Kind:
-    """The kind of target that a run's configuration names.
-
-    Raises:
-        UserError: If it names none.
-    """
-    if config.get("kind") is None:
-        raise UserError("The configuration has no kind of target (kind=…): it was made by an earlier version.")
+    """The kind of target that a run's configuration names."""
     kind: Kind = instantiate(config.kind)
     return kind
 
 
 def stages_of(config: DictConfig) -> list[Stage]:
-    """What follows the fit: the stages of the kind of target, then those that a configuration adds by `stages`."""
+    """Stages after the fit: those of the kind of target, then those that a configuration adds by `stages`."""
     return [*of_config(config).stages(), *instantiate(config.get("stages") or [])]
 
 
 def of_run(run: RunDir) -> Kind:
-    """The kind of target of a run or a sweep; errors as for `of_config`."""
+    """The kind of target of a run or a sweep."""
     return of_config(run.config)
 
 
@@ -220,11 +211,22 @@ def load_scored(run: RunDir, split: str, least: int | None = None) -> ScoredPred
     return of_run(run).scored(run, split, least)
 
 
-def columns_beside(run: RunDir, split: str, columns: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def check_whole(lowest: int, **numbers: Any) -> None:
+    """Makes sure that options are whole numbers and not below the lowest one possible.
+
+    Raises:
+        UserError: If one is not; the message names it.
+    """
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < lowest:
+            raise UserError(f"{name}={value}: it must be a whole number, {lowest} or more.")
+
+
+def scored_columns(kind: type[Scored], run: RunDir, split: str, words: Words, columns: list[str]) -> Scored | None:
     """Predicted numbers beside the catalog's columns of the same names, of objects of which all are known.
 
     Returns:
-        Ids as text, shape (N,), predictions and targets, shape (N, K) each; None if there are none.
+        Scored predictions of a class that has no attributes of its own; None if there are none.
 
     Raises:
         UserError: If a prediction is not finite.
@@ -241,4 +243,5 @@ def columns_beside(run: RunDir, split: str, columns: list[str]) -> tuple[np.ndar
     predicted = table[columns].to_numpy(np.float64)[known]
     if not np.isfinite(predicted).all():
         raise diverged(run.path)
-    return table["id"].to_numpy()[known].astype(str), predicted, targets[known]
+    ids, strata = table["id"].to_numpy()[known].astype(str), np.zeros(known.sum(), np.int8)
+    return kind(run.path, words, tuple(columns), ids, strata, predicted, targets[known])

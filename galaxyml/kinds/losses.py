@@ -58,7 +58,7 @@ class SmoothL1Loss(nn.Module):
 
 
 def known_targets(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What of a batch counts, in at least single precision.
+    """The part of a batch that counts, in at least single precision.
 
     Args:
         outputs: Shape (N, K).

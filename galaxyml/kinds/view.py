@@ -1,4 +1,4 @@
-"""What a page shows of the predictions for one object, as plain data."""
+"""The predictions for one object as a page shows them, as plain data."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def tree_view(row: Row, questions: Questions, outputs: Sequence[str]) -> View:
 
 
 def output_names(questions: Questions, outputs: Sequence[str]) -> dict[str, str]:
-    """What outputs that are answers are called, each by its question and itself."""
+    """Names for people of outputs that are answers, each by its question and itself."""
     named = {
         column: f"{question.text} {answer}"
         for question in questions.asked

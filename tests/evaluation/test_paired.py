@@ -10,12 +10,12 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from galaxyml.evaluation.paired import Difference, measured, rank
 from galaxyml.evaluation.scored import ScoredPredictions, aligned
-from galaxyml.kinds.anomalies.scored import WORDS as ANOMALIES
-from galaxyml.kinds.anomalies.scored import ScoredAnomalies
-from galaxyml.kinds.classes.scored import WORDS as CLASSES
-from galaxyml.kinds.classes.scored import ScoredClasses
-from galaxyml.kinds.fractions.scored import WORDS as FRACTIONS
-from galaxyml.kinds.fractions.scored import ScoredFractions
+from galaxyml.kinds.anomalies.score import WORDS as ANOMALIES
+from galaxyml.kinds.anomalies.score import ScoredAnomalies
+from galaxyml.kinds.classes.score import WORDS as CLASSES
+from galaxyml.kinds.classes.score import ScoredClasses
+from galaxyml.kinds.fractions.score import WORDS as FRACTIONS
+from galaxyml.kinds.fractions.score import ScoredFractions
 from galaxyml.kinds.votes.scored import WORDS as VOTES
 from galaxyml.kinds.votes.scored import ScoredVotes
 from galaxyml.runs.errors import UserError
@@ -65,9 +65,8 @@ def votes(count: int = 300, noise: float = 0.2, seed: int = 0) -> ScoredVotes:
     survey = np.where(np.arange(count) % 3 == 0, "sdss", "ukidss")
     said = np.nan_to_num(true) + noise * np.random.default_rng(seed).standard_normal((count, 2))
     both = ("bar_yes", "edge_on_yes")
-    rows, zeros = np.arange(count), np.zeros(count, np.int8)
-    path = Path(f"run-{seed}")
-    return ScoredVotes(path, VOTES, both, names(count), survey, said, true, number, rows, zeros, both)
+    path, rows = Path(f"run-{seed}"), np.arange(count)
+    return ScoredVotes(path, VOTES, both, names(count), survey, said, true, number, rows, both)
 
 
 KINDS: list[Callable[..., ScoredPredictions]] = [fractions, classes, anomalies, votes]

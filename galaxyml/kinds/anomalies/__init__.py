@@ -10,9 +10,8 @@ from galaxyml.kinds.anomalies.detect import Detect, Sees
 from galaxyml.kinds.anomalies.detectors import Blend, Forest, Neighbours
 from galaxyml.kinds.anomalies.figures import AnomalyFigures
 from galaxyml.kinds.anomalies.metrics import KS
-from galaxyml.kinds.anomalies.rank import RankAnomalies
-from galaxyml.kinds.anomalies.score import ScoreAnomalies
-from galaxyml.kinds.anomalies.scored import WORDS, ScoredAnomalies
+from galaxyml.kinds.anomalies.rank import rank_anomalies
+from galaxyml.kinds.anomalies.score import WORDS, ScoreAnomalies, ScoredAnomalies
 from galaxyml.kinds.kind import Kind, Stage
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.light_curve_predictions import LightCurveTables
@@ -48,8 +47,6 @@ class Anomalies(Kind):
     """
 
     name: ClassVar[str] = "anomalies"
-    monitor: ClassVar[str] = "val/loss"
-    mode: ClassVar[str] = "min"
     averaged: ClassVar[bool] = False
 
     def __init__(
@@ -92,7 +89,7 @@ class Anomalies(Kind):
         return [
             Detect(self.classes, self.detector, self.beside),
             ScoreAnomalies(self.ks, self.false_alarms, self.resamples),
-            RankAnomalies(),
+            rank_anomalies,
             AnomalyFigures(self.labels, self.top, self.embedded, self.seed),
         ]
 

@@ -1,4 +1,4 @@
-"""From what a net tells of light curves to anomaly scores, and the reasons for them."""
+"""From encoded light curves to anomaly scores, and the reasons for them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from galaxyml.kinds.anomalies.detectors import Detector, EmpiricalTail, Forest, 
 from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.run_dir import RunDir
 
-NEAREST = 5  # known objects that say which known class an object is nearest to
+NEAREST = 5  # known objects by which the nearest known class is found
 KINDS = ("latent", "reconstruction", "class", "feature")
 
 
 class Sees:
-    """A detector, and which columns it sees.
+    """A detector with the columns that it sees.
 
     Args:
         detector: Learns from training objects.
@@ -48,14 +48,14 @@ class Sees:
 
 
 def pyod(name: str, of: Sequence[str], **options: Any) -> Sees:
-    """A detector of pyod by its name there, and which columns it sees; arguments as for `Pyod` and `Sees`."""
+    """A detector of pyod with the columns that it sees; arguments as for `Pyod` and `Sees`."""
     return Sees(Pyod(name, **options), of)
 
 
 def seen(table: pd.DataFrame, of: Sequence[str]) -> np.ndarray:
-    """Some kinds of columns of a table of `told`, shape (N, F)."""
-    kinds = tuple(f"{kind}_" for kind in of)
-    return table[[name for name in table.columns if name.startswith(kinds)]].to_numpy(np.float64)
+    """Columns of some kinds, of a table of encoded light curves, shape (N, F)."""
+    prefixes = tuple(f"{kind}_" for kind in of)
+    return table[[name for name in table.columns if name.startswith(prefixes)]].to_numpy(np.float64)
 
 
 @dataclass(frozen=True)
@@ -64,38 +64,39 @@ class Learnt:
 
     Attributes:
         detectors: Those whose scores are kept, by the name of their column.
-        parts: Those that give the reason, forests on `latent` and on `reconstruction`.
-        usual: Of each, the scores of the validation objects.
+        by_reason: Those that give the reason, forests on `latent` and on `reconstruction`.
+        tails: Of each, the scores of the validation objects.
         standard: Of the latents.
-        neighbours: Tells the class of the nearest training objects from standardised latents.
+        neighbours: Classifies standardised latents by the nearest training objects.
         classes: Names of the classes, in the order of the labels.
     """
 
     detectors: dict[str, Sees]
-    parts: dict[str, Sees]
-    usual: dict[str, EmpiricalTail]
+    by_reason: dict[str, Sees]
+    tails: dict[str, EmpiricalTail]
     standard: Standard
     neighbours: KNeighborsClassifier
     classes: np.ndarray
 
-    def judge(self, told: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def judge(self, encoded: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The scores of objects, and the reasons for them.
 
         Args:
-            told: What the run's net tells of them (`galaxyml.training.light_curve_predictions.encoded_tables`).
+            encoded: What the run's net makes of them (`galaxyml.training.light_curve_predictions.encoded_tables`).
 
         Returns:
             `id` and one column a detector, in nats; and `id`, the `nearest` known class in the latent space, how
             surprising the `latent` and the `reconstruction` are by themselves, in nats, and where the reconstruction is
             off most, `mjd` and `band`.
         """
-        every = {**self.detectors, **self.parts}
-        found = {name: self.usual[name](sees.score(told)) for name, sees in every.items()}
-        latent = self.standard(seen(told, ["latent"]))
-        reasons = {"id": told["id"], "nearest": self.classes[self.neighbours.predict(latent)]}
-        reasons |= {name: found[name] for name in self.parts}
-        reasons |= {"mjd": told["worst_mjd"], "band": told["worst_band"]}
-        return pd.DataFrame({"id": told["id"], **{name: found[name] for name in self.detectors}}), pd.DataFrame(reasons)
+        scores, by_reason = (
+            {name: self.tails[name](sees.score(encoded)) for name, sees in detectors.items()}
+            for detectors in (self.detectors, self.by_reason)
+        )
+        nearest = self.classes[self.neighbours.predict(self.standard(seen(encoded, ["latent"])))]
+        worst = {"mjd": encoded["worst_mjd"], "band": encoded["worst_band"]}
+        reasons = {"id": encoded["id"], "nearest": nearest, **by_reason, **worst}
+        return pd.DataFrame({"id": encoded["id"], **scores}), pd.DataFrame(reasons)
 
 
 class Detect:
@@ -137,12 +138,12 @@ class Detect:
         assert train is not None
         assert val is not None
         labels = run.catalog().set_index("id")["label"].loc[train["id"]].to_numpy()
-        parts = {kind: Sees(Forest(), [kind]) for kind in ("latent", "reconstruction")}
-        usual = {}
-        for name, sees in {**self.detectors, **parts}.items():
+        by_reason = {kind: Sees(Forest(), [kind]) for kind in ("latent", "reconstruction")}
+        tails = {}
+        for name, sees in {**self.detectors, **by_reason}.items():
             sees.fit(train, labels)
-            usual[name] = EmpiricalTail.fit(sees.score(val))
-        standard = Standard.fit(seen(train, ["latent"]), "scaled")
-        neighbours = KNeighborsClassifier(min(NEAREST, len(train)), weights="distance")
-        neighbours.fit(standard(seen(train, ["latent"])), labels)
-        return Learnt(self.detectors, parts, usual, standard, neighbours, self.classes)
+            tails[name] = EmpiricalTail.fit(sees.score(val))
+        latents = seen(train, ["latent"])
+        standard = Standard.fit(latents, "scaled")
+        neighbours = KNeighborsClassifier(min(NEAREST, len(train)), weights="distance").fit(standard(latents), labels)
+        return Learnt(self.detectors, by_reason, tails, standard, neighbours, self.classes)

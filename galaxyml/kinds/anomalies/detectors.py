@@ -58,8 +58,8 @@ class Standard:
         values = np.asarray(train, np.float64)
         finite = np.isfinite(values)
         middle = np.nanmedian(np.where(finite, values, np.where(finite.any(axis=0), np.nan, 0.0)), axis=0)
-        nothing, one = np.zeros_like(middle), np.ones_like(middle)
-        raw = cls(middle, np.full_like(middle, np.inf), nothing, one)
+        zeros, ones = np.zeros_like(middle), np.ones_like(middle)
+        raw = cls(middle, np.full_like(middle, np.inf), zeros, ones)
         if columns == "raw":
             return raw
         values, knee = raw(train), raw.knee
@@ -68,7 +68,7 @@ class Standard:
             lower, upper = np.quantile(values, [0.25, 0.75], axis=0)
             knee = np.where(upper > lower, (upper - lower) / 2, values.std(axis=0))  # a flag that few objects have
             knee = np.where(varies, knee, np.inf)
-        values = cls(middle, knee, nothing, one)(values)
+        values = cls(middle, knee, zeros, ones)(values)
         return cls(middle, knee, values.mean(axis=0), np.where(varies, values.std(axis=0), 1.0))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ class Standard:
 
 
 class Detector(ABC):
-    """What all detectors share: checks, standardised columns, scores in chunks.
+    """Base of all detectors: checks, standardised columns, scores in chunks.
 
     Attributes:
         columns: How they are standardised, see `Standard.fit`.
@@ -97,14 +97,10 @@ class Detector(ABC):
             labels: Their classes, int64 of shape (N,).
 
         Raises:
-            UserError: There are fewer than five objects, no columns, or labels of another length.
+            UserError: There are fewer than five objects, or no columns.
         """
-        x, labels = np.asarray(x), np.asarray(labels)
-        if x.ndim != 2 or not x.shape[1] or labels.shape != x.shape[:1]:
-            raise UserError(
-                f"{type(self).__name__} learns from a table (N, F) with at least one column and N labels; it was given "
-                f"shapes {x.shape} and {labels.shape}."
-            )
+        if not x.shape[1]:
+            raise UserError(f"{type(self).__name__} learns from a table with at least one column; it was given none.")
         if len(x) < FEWEST:
             raise UserError(
                 f"{type(self).__name__} was given {len(x)} known object{'s' * (len(x) != 1)} to learn from; it needs "
@@ -119,19 +115,13 @@ class Detector(ABC):
 
         Args:
             x: With the columns that the detector learnt from. It may be a memory map: a chunk is read at a time.
-
-        Raises:
-            UserError: The columns are not as many as those that it learnt from.
         """
-        columns = len(self.standard_.middle)
-        if x.ndim != 2 or x.shape[1] != columns:
-            raise UserError(f"{type(self).__name__} learnt from {columns} columns; it was given shape {x.shape}.")
         starts = range(0, len(x), AT_ONCE)
-        found = np.empty(len(x))
+        scores = np.empty(len(x))
         for start in track(starts, f"Scoring by {type(self).__name__}", len(starts)):
             chunk = slice(start, start + AT_ONCE)
-            found[chunk] = self._judge(self.standard_(x[chunk]))
-        return found
+            scores[chunk] = self._judge(self.standard_(x[chunk]))
+        return scores
 
     @abstractmethod
     def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
@@ -180,9 +170,9 @@ class ClassForests(Forest):
     """
 
     def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
-        classes, of, count = np.unique(labels, return_inverse=True, return_counts=True)
-        groups = {str(classes[k]): of == k for k in np.flatnonzero(count >= FEWEST)}
-        rare = (count < FEWEST)[of]
+        classes, class_of, count = np.unique(labels, return_inverse=True, return_counts=True)
+        groups = {str(classes[k]): class_of == k for k in np.flatnonzero(count >= FEWEST)}
+        rare = (count < FEWEST)[class_of]
         if rare.sum() >= FEWEST:
             groups["rare"] = rare
         if not groups:
@@ -349,12 +339,12 @@ def cross_fitted_scores(detector: Detector, x: np.ndarray, labels: np.ndarray, p
     """
     order = np.random.default_rng(derive(seed, "parts")).permutation(len(x))
     order = order[np.argsort(labels[order], kind="stable")]
-    part = np.empty(len(x), np.int64)
-    part[order] = np.arange(len(x)) % parts
+    part_of = np.empty(len(x), np.int64)
+    part_of[order] = np.arange(len(x)) % parts
     scores = np.empty(len(x))
-    for k in range(parts):
-        fitted = copy.deepcopy(detector).fit(x[part != k], labels[part != k])
-        scores[part == k] = fitted.score(x[part == k])
+    for part in range(parts):
+        inside = part_of == part
+        scores[inside] = copy.deepcopy(detector).fit(x[~inside], labels[~inside]).score(x[inside])
     return scores
 
 

@@ -13,8 +13,8 @@ from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves
 from galaxyml.kinds.anomalies.detect import seen
 from galaxyml.kinds.anomalies.plots import latent_figure, pr_figure, recall_figure, roc_figure, score_figure
 from galaxyml.kinds.anomalies.rank import ranked
-from galaxyml.kinds.anomalies.scored import WORDS, ScoredAnomalies
-from galaxyml.runs.errors import UserError
+from galaxyml.kinds.anomalies.score import WORDS, ScoredAnomalies
+from galaxyml.kinds.kind import check_whole
 from galaxyml.runs.run_dir import NAMED, RunDir
 from galaxyml.training.light_curve_predictions import reconstructed
 
@@ -36,31 +36,25 @@ class AnomalyFigures:
         UserError: If a number is negative.
     """
 
-    def __init__(
-        self, labels: Mapping[str, str] | None = None, top: int = 25, embedded: int = 10_000, seed: int = 0
-    ) -> None:
-        for name, value in (("top", top), ("embedded", embedded)):
-            if not isinstance(value, int) or value < 0:
-                raise UserError(f"{name}={value}: it must be a whole number, 0 or more.")
-        self.labels = {"score": "model"} | dict(labels or {})
-        self.top = top
-        self.embedded = embedded
-        self.seed = seed
+    def __init__(self, labels: Mapping[str, str], top: int, embedded: int, seed: int) -> None:
+        check_whole(0, top=top, embedded=embedded)
+        self.labels = {"score": "model", **labels}
+        self.top, self.embedded, self.seed = top, embedded, seed
 
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Draws into the run's folder; has no numbers of its own."""
         catalog = run.catalog()
-        level = run.fitted_values("threshold")["score"]
-        level = np.inf if level is None else level
+        fitted = run.fitted_values("threshold")["score"]
+        level = np.inf if fitted is None else fitted
         for split in ("test", "survey"):
             objects = ScoredAnomalies.load(run, split, catalog, WORDS)
             if objects is None:
                 continue
-            things = f"{NAMED[split]} objects"
+            noun = f"{NAMED[split]} objects"
             run.write_figure(
                 f"{split}_scores",
                 score_figure(objects.predicted[:, 0], objects.names, objects.target, level),
-                f"Scores of {things}, class by class; unknown classes in colour, the threshold as a line.",
+                f"Scores of {noun}, class by class; unknown classes in colour, the threshold as a line.",
             )
             if not objects.both:
                 continue
@@ -69,17 +63,17 @@ class AnomalyFigures:
             run.write_figure(
                 f"{split}_roc",
                 roc_figure(scores, objects.target),
-                f"Share of unknown {things} that is found, against share of known ones that is taken for unknown.",
+                f"Share of unknown {noun} that is found, against share of known ones that is taken for unknown.",
             )
             run.write_figure(
                 f"{split}_precision_recall",
                 pr_figure(scores, objects.target),
-                f"Purity of the highest scores of {things} against completeness.",
+                f"Purity of the highest scores of {noun} against completeness.",
             )
             run.write_figure(
                 f"{split}_recall",
                 recall_figure(scores, objects.target),
-                f"Share of the unknown {things} among the first ones of the ranked list.",
+                f"Share of the unknown {noun} among the first ones of the ranked list.",
             )
         first = run.nets()[0]
         if self.embedded:
@@ -95,17 +89,16 @@ class AnomalyFigures:
         for split in ("test", "survey"):
             ids, latents = [], []
             for table in member.predictions_in_batches(split, by="encoded"):
-                told = (catalog.loc[table["id"], "name"] != "").to_numpy()
-                ids.append(table["id"].to_numpy()[told])
-                latents.append(seen(table, ["latent"])[told].astype(np.float32))
-            if sum(len(part) for part in ids) < FEWEST:
+                named = (catalog.loc[table["id"], "name"] != "").to_numpy()
+                ids.append(table["id"].to_numpy()[named])
+                latents.append(seen(table, ["latent"])[named].astype(np.float32))
+            if sum(len(batch) for batch in ids) < FEWEST:
                 continue
             rows, points = embedding(np.concatenate(latents), self.seed, self.embedded)
             shown = catalog.loc[np.concatenate(ids)[rows]]
-            figure = latent_figure(points, shown["name"].to_numpy(), shown["unknown"].to_numpy(), f"Latents ({split})")
             run.write_figure(
                 f"{split}_latents",
-                figure,
+                latent_figure(points, shown["name"].to_numpy(), shown["unknown"].to_numpy(), f"Latents ({split})"),
                 f"Latents of {NAMED[split]} objects, laid out in the plane so that near ones stay near (UMAP); unknown "
                 "classes lie on top.",
             )
@@ -121,34 +114,32 @@ class AnomalyFigures:
         names = data.catalog["name"].to_numpy()
         split = "survey" if run.has_predictions("survey") else "test"
         if run.has_predictions(split):
-            found = ranked(run, split)
+            ranking = ranked(run, split)
             unknown = data.catalog.set_index("id")["unknown"].eq(True)
-            missed = found[unknown.loc[found["object_id"]].to_numpy()].tail(MISSED).iloc[::-1]
-            for name, shown, told in (
-                ("top", found.head(self.top), "The light curves with the highest scores"),
+            missed = ranking[unknown.loc[ranking["object_id"]].to_numpy()].tail(MISSED).iloc[::-1]
+            for name, shown, caption in (
+                ("top", ranking.head(self.top), "The light curves with the highest scores"),
                 ("top_missed", missed, "The worst: light curves of unknown classes with the lowest scores"),
             ):
                 if shown.empty:
                     continue
                 rows = data.rows_of(shown["object_id"].to_numpy())
+                columns = (shown["rank"], shown["object_id"], shown["score"], names[rows.numpy()])
                 titles = [
-                    f"{rank}. {object_id}, {score:.1f} nats" + (f"\n{of}" if of else "")
-                    for rank, object_id, score, of in zip(
-                        shown["rank"], shown["object_id"], shown["score"], names[rows.numpy()], strict=True
-                    )
+                    f"{rank}. {object_id}, {score:.1f} nats" + (f"\n{true_class}" if true_class else "")
+                    for rank, object_id, score, true_class in zip(*columns, strict=True)
                 ]
                 run.write_figure(
                     name,
                     curves_figure(reconstructed(net, data.batches[rows], titles, ringed=True)),
-                    f"{told}, and what the net makes of them; a ring marks where that is off most.",
+                    f"{caption}, and what the net makes of them; a ring marks where that is off most.",
                 )
         rows = data.rows("val")
         firsts = np.unique(names[rows.numpy()], return_index=True)[1][:EXAMPLES]
         rows = rows[np.sort(firsts)]
-        curves = reconstructed(net, data.batches[rows], list(names[rows.numpy()]))
         run.write_figure(
             "reconstructions",
-            curves_figure(curves, columns=4),
+            curves_figure(reconstructed(net, data.batches[rows], list(names[rows.numpy()])), columns=4),
             "Light curves of known classes that the net has not learnt from, and what it makes of them.",
         )
 

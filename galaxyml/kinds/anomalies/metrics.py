@@ -7,52 +7,32 @@ objects happen to be listed: what depends on it is its mean over all orders.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Self
 
 import numpy as np
 
 from galaxyml.runs.errors import UserError
 
 KS = (10, 25, 100)  # how many of the highest scores a person may find the time to look at
+LEVEL = 0.95  # share of the resamples within an interval
 CELLS_AT_ONCE = 1_000_000  # of resamples times groups of objects: a few arrays of 8 MB
 
 
-@dataclass(frozen=True)
-class Ranking:
+def grouped(scores: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Objects in G groups from the highest score to the lowest, those with equal scores in one.
 
     Known objects with no unknown one between them are one group too: how they are ordered changes no number here, and
     millions of them become a few thousand groups.
 
-    Attributes:
-        unknown: How many anomalies each group has, int64 of shape (G,).
-        known: How many other objects each group has, int64 of shape (G,).
+    Returns:
+        How many anomalies, and how many other objects, each group has; int64 of shape (G,) each.
+
+    Raises:
+        UserError: If a score is NaN.
     """
-
-    unknown: np.ndarray
-    known: np.ndarray
-
-    @classmethod
-    def of(cls, scores: np.ndarray, unknown: np.ndarray) -> Self:
-        """Ranks objects.
-
-        Raises:
-            UserError: If a score is NaN.
-        """
-        scores, unknown = _checked(scores), np.asarray(unknown, bool)
-        order = np.argsort(scores)[::-1]
-        scores, unknown = scores[order], unknown[order]
-        starts = np.flatnonzero(np.append(True, scores[1:] != scores[:-1])[: len(scores)])
-        if not len(starts):
-            return cls(np.zeros(0, np.int64), np.zeros(0, np.int64))
-        found = np.add.reduceat(unknown.astype(np.int64), starts)
-        sizes = np.diff(starts, append=len(scores))
-        first = np.append(True, (found[1:] > 0) | (found[:-1] > 0))  # False where only known objects follow such
-        merged = np.flatnonzero(first)
-        anomalies = np.add.reduceat(found, merged)
-        return cls(anomalies, np.add.reduceat(sizes, merged) - anomalies)
+    order, starts = _groups(scores, unknown)
+    anomalies = np.add.reduceat(unknown[order].astype(np.int64), starts)
+    return anomalies, np.diff(starts, append=len(order)) - anomalies
 
 
 def roc_auc(scores: np.ndarray, unknown: np.ndarray) -> float:
@@ -72,11 +52,6 @@ def pr_auc(scores: np.ndarray, unknown: np.ndarray) -> float:
     return float(_pr_auc(*_once(scores, unknown))[0])
 
 
-def prevalence(unknown: np.ndarray) -> float:
-    """Share of the objects that are anomalies, in [0, 1]; NaN without objects."""
-    return float(np.mean(unknown)) if len(unknown) else np.nan
-
-
 def roc_curve(scores: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the ROC curve, from (0, 0) to (1, 1); straight lines between them.
 
@@ -84,8 +59,8 @@ def roc_curve(scores: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.n
         Share of the other objects, and share of the anomalies, that are among the highest scores; each of shape
         (G + 1,) with at most two groups an anomaly and one. NaN where there are no such objects.
     """
-    ranking = Ranking.of(scores, unknown)
-    return _shares(ranking.known), _shares(ranking.unknown)
+    anomalies, known = grouped(scores, unknown)
+    return _shares(known), _shares(anomalies)
 
 
 def pr_curve(scores: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,90 +70,62 @@ def pr_curve(scores: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.nd
         Recall and precision among the highest scores, each of shape (G + 1,); the first point, at recall 0, repeats
         the first precision. Recall is NaN without anomalies.
     """
-    ranking = Ranking.of(scores, unknown)
-    precision = ranking.unknown.cumsum() / (ranking.unknown + ranking.known).cumsum()
-    return _shares(ranking.unknown), np.concatenate([precision[:1], precision])
+    anomalies, known = grouped(scores, unknown)
+    precision = anomalies.cumsum() / (anomalies + known).cumsum()
+    return _shares(anomalies), np.concatenate([precision[:1], precision])
 
 
 def recall_curve(scores: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the share of the anomalies found by looking at the highest scores, from (0, 0) to (N, 1).
 
     The straight lines between them are exact, as the anomalies of a group are spread evenly over it:
-    `np.interp(k, *recall_curve(...))` is `recall_at(..., k)`.
+    `np.interp(k, *recall_curve(...))` is the `recall_<k>` of `score`.
 
     Returns:
         How many objects were looked at, and the share found, each of shape (G + 1,); NaN without anomalies.
     """
-    ranking = Ranking.of(scores, unknown)
-    return np.append(0, (ranking.unknown + ranking.known).cumsum()), _shares(ranking.unknown)
+    anomalies, known = grouped(scores, unknown)
+    return np.append(0, (anomalies + known).cumsum()), _shares(anomalies)
 
 
-def purity_at(scores: np.ndarray, unknown: np.ndarray, k: int) -> float:
-    """Share of anomalies among the k highest scores, in [0, 1]; chance is the prevalence, the best value is 1.
+def score(scores: np.ndarray, unknown: np.ndarray, classes: np.ndarray, ks: Sequence[int] = KS) -> dict[str, float]:
+    """Every number there is about anomaly scores; NaN where there are no anomalies, or no other objects to tell from.
+
+    - `roc_auc`, `pr_auc`: see the functions; `prevalence`: share of the objects that are anomalies, in [0, 1].
+    - `pr_gain`: `pr_auc` over the prevalence; chance is 1, the best value is 1 over the prevalence.
+    - `purity_<k>`: share of anomalies among the k highest scores (all N where that is fewer), in [0, 1]; chance is the
+      prevalence, the best value is 1. `amplification_<k>`: how many times purer in anomalies they are than all objects;
+      chance is 1.
+    - `recall_<k>`: share of all anomalies that are among the k highest scores, in [0, 1]; chance is k / N, the best
+      value is 1, or k over the number of anomalies where they are more than k.
+    - `recall_n`: recall among as many objects as there are anomalies, where it equals the purity.
+    - For each unknown class, against all known objects and without the other unknown classes: `roc_auc/<name>`,
+      `pr_auc/<name>`, `prevalence/<name>`, `support/<name>` (how many objects it has).
 
     Args:
         scores: Shape (N,), higher the more anomalous.
         unknown: Whether each object is an anomaly, shape (N,).
-        k: How many objects are looked at, 1 or more; all N where that is fewer. NaN without objects.
+        classes: Name of each object's true class, shape (N,).
+        ks: How many objects are looked at, each 1 or more.
 
     Raises:
-        UserError: If k is below 1.
+        UserError: If a score is NaN.
     """
-    looked, found = _at(scores, unknown, k)
-    return found / looked if looked else np.nan
-
-
-def recall_at(scores: np.ndarray, unknown: np.ndarray, k: int) -> float:
-    """Share of all anomalies that are among the k highest scores, in [0, 1]; NaN without anomalies.
-
-    Chance is k / N, the best value is 1, or k over the number of anomalies where they are more than k.
-
-    Raises:
-        UserError: If k is below 1.
-    """
-    anomalies = np.count_nonzero(unknown)
-    found = _at(scores, unknown, k)[1]
-    return found / anomalies if anomalies else np.nan
-
-
-def score(
-    scores: np.ndarray, unknown: np.ndarray, classes: np.ndarray | None = None, ks: Sequence[int] = KS
-) -> dict[str, float]:
-    """Every number there is about anomaly scores; NaN where there are no anomalies, or no other objects to tell from.
-
-    - `roc_auc`, `pr_auc`, `prevalence`: see the functions.
-    - `pr_gain`: `pr_auc` over the prevalence; chance is 1, the best value is 1 over the prevalence.
-    - `purity_<k>`, `recall_<k>` among the k highest scores: see the functions; `amplification_<k>`, how many times
-      purer in anomalies they are than all objects; chance is 1.
-    - `recall_n`: `recall_at` as many objects as there are anomalies, where it equals the purity.
-    - With `classes`, for each unknown class, against all known objects and without the other unknown classes:
-      `roc_auc/<name>`, `pr_auc/<name>`, `prevalence/<name>`, `support/<name>` (how many objects it has).
-
-    Raises:
-        UserError: If a score is NaN, or a k is below 1.
-    """
-    unknown = np.asarray(unknown, bool)
-    share = prevalence(unknown)
-    found = {key: float(values[0]) for key, values in _numbers(*_once(scores, unknown), ks).items()}
-    every = {"roc_auc": found.pop("roc_auc"), "pr_auc": found.pop("pr_auc"), "prevalence": share} | found
+    numbers = {key: float(values[0]) for key, values in _numbers(*_once(scores, unknown), ks).items()}
+    areas = {key: numbers.pop(key) for key in ("roc_auc", "pr_auc")}
+    numbers = areas | {"prevalence": float(unknown.mean())} | numbers
     for name, rows in _by_class(unknown, classes):
-        every[f"roc_auc/{name}"] = roc_auc(scores[rows], unknown[rows])
-        every[f"pr_auc/{name}"] = pr_auc(scores[rows], unknown[rows])
-        every[f"prevalence/{name}"] = prevalence(unknown[rows])
-        every[f"support/{name}"] = float(np.count_nonzero(unknown[rows]))
-    return every
+        numbers[f"roc_auc/{name}"] = roc_auc(scores[rows], unknown[rows])
+        numbers[f"pr_auc/{name}"] = pr_auc(scores[rows], unknown[rows])
+        numbers[f"prevalence/{name}"] = float(unknown[rows].mean())
+        numbers[f"support/{name}"] = float(np.count_nonzero(unknown[rows]))
+    return numbers
 
 
 def bootstrap(
-    scores: np.ndarray,
-    unknown: np.ndarray,
-    classes: np.ndarray | None = None,
-    ks: Sequence[int] = KS,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    scores: np.ndarray, unknown: np.ndarray, classes: np.ndarray, ks: Sequence[int] = KS, resamples: int = 1000
 ) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of `score`'s numbers over objects (Efron & Tibshirani 1993, ch. 13).
+    """95 % percentile intervals of `score`'s numbers over objects (Efron & Tibshirani 1993, ch. 13).
 
     Anomalies and other objects are resampled apart, as two samples are (the same, sect. 8.3): how many there are of
     each is set by the protocol, not found by the detector, and purity and average precision move with it. The
@@ -192,37 +139,28 @@ def bootstrap(
 
     Args:
         scores: Shape (N,), higher the more anomalous.
-        unknown: Whether each object is an anomaly, shape (N,).
+        unknown: Whether each object is an anomaly, shape (N,); some are and some are not.
         classes: Name of each object's true class, shape (N,).
         ks: How many objects are looked at, each 1 or more.
         resamples: How many; a thousand gives each end of a 95 % interval a standard error of 2 % of its width.
-        level: Share of the resamples within the interval, between 0 and 1.
-        seed: Of the draws.
 
     Returns:
-        Lower and upper ends under the same keys as `score`'s, but for prevalence and support; (NaN, NaN) where that
-        has NaN.
+        Lower and upper ends under the same keys as `score`'s, but for prevalence and support.
 
     Raises:
-        UserError: If a score is NaN, or a k is below 1.
+        UserError: If a score is NaN.
     """
-    unknown = np.asarray(unknown, bool)
-    rng = np.random.default_rng(seed)
-    ends = {
-        key: _ends(values, level) for key, values in _resampled(Ranking.of(scores, unknown), ks, resamples, rng).items()
-    }
+    rng = np.random.default_rng(0)
+    drawn = _resampled(*grouped(scores, unknown), ks, resamples, rng)
     for name, rows in _by_class(unknown, classes):
-        drawn = _resampled(Ranking.of(scores[rows], unknown[rows]), (), resamples, rng)
-        ends |= {f"{key}/{name}": _ends(drawn[key], level) for key in ("roc_auc", "pr_auc")}
-    return ends
+        of_class = _resampled(*grouped(scores[rows], unknown[rows]), (), resamples, rng)
+        drawn |= {f"{key}/{name}": of_class[key] for key in ("roc_auc", "pr_auc")}
+    ends = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
+    return {key: (float(low), float(high)) for key in drawn for low, high in [np.percentile(drawn[key], ends)]}
 
 
 def weighted(
-    scores: np.ndarray,
-    unknown: np.ndarray,
-    drawn: np.ndarray,
-    classes: np.ndarray | None = None,
-    ks: Sequence[int] = (),
+    scores: np.ndarray, unknown: np.ndarray, drawn: np.ndarray, classes: np.ndarray, ks: Sequence[int]
 ) -> dict[str, np.ndarray]:
     """`score`'s numbers, but prevalence and support, of resamples.
 
@@ -236,29 +174,21 @@ def weighted(
     Returns:
         Shape (R,) each; NaN where it is not defined.
     """
-    unknown = np.asarray(unknown, bool)
-    order = np.argsort(_checked(scores))[::-1]
-    first = np.append(True, scores[order][1:] != scores[order][:-1])
-    # As in `Ranking`, known objects that follow each other are one group, whatever their scores.
-    starts = np.flatnonzero(first)
-    alone = np.add.reduceat(unknown[order].astype(np.int64), starts) == 0
-    starts = starts[np.append(True, ~(alone[1:] & alone[:-1]))]
-    group = np.zeros(len(order), np.int64)
-    group[starts[1:]] = 1
-    group = group.cumsum()
+    order, starts = _groups(scores, unknown)
+    group = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
 
     def counted(chosen: np.ndarray) -> np.ndarray:
         """How often objects of each group are drawn of those that are chosen, shape (R, G)."""
-        places = np.flatnonzero(chosen[order])
-        heads = np.flatnonzero(np.diff(group[places], prepend=-1))
-        found = np.zeros((len(drawn), len(starts)), np.int64)
-        if len(places):
-            found[:, group[places[heads]]] = np.add.reduceat(drawn[:, order[places]], heads, axis=1, dtype=np.int64)
-        return found
+        rows = np.flatnonzero(chosen[order])
+        heads = np.flatnonzero(np.diff(group[rows], prepend=-1))
+        counts = np.zeros((len(drawn), len(starts)), np.int64)
+        if len(rows):
+            counts[:, group[rows[heads]]] = np.add.reduceat(drawn[:, order[rows]], heads, axis=1, dtype=np.int64)
+        return counts
 
     known = counted(~unknown)
     numbers = _numbers(counted(unknown), known, ks)
-    for name in [] if classes is None else np.unique(np.asarray(classes)[unknown].astype(str)):
+    for name, _ in _by_class(unknown, classes):
         of_class = counted(unknown & (classes == name))
         numbers |= {f"roc_auc/{name}": _roc_auc(of_class, known), f"pr_auc/{name}": _pr_auc(of_class, known)}
     return numbers
@@ -280,10 +210,8 @@ def threshold(scores_of_known: np.ndarray, false_alarms: float) -> float:
         below 1 / false_alarms - 1.
 
     Raises:
-        UserError: If `false_alarms` is not in (0, 1), or a score is NaN.
+        UserError: If a score is NaN.
     """
-    if not 0 < false_alarms < 1:
-        raise UserError(f"A share of false alarms of {false_alarms} is asked for; allowed is 0 to 1, both excluded.")
     ordered = np.sort(_checked(scores_of_known))
     # A decimal fraction, as 0.29 * 100 is 28.999999999999996.
     above = math.floor((len(ordered) + 1) * Fraction(str(false_alarms)))
@@ -307,10 +235,18 @@ def _checked(scores: np.ndarray) -> np.ndarray:
     return scores
 
 
+def _groups(scores: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Objects from the highest score to the lowest, shape (N,), and where in this order each group begins."""
+    order = np.argsort(_checked(scores))[::-1]
+    starts = np.flatnonzero(np.append(True, scores[order][1:] != scores[order][:-1]))
+    known_alone = np.add.reduceat(unknown[order].astype(np.int64), starts) == 0
+    return order, starts[np.append(True, ~(known_alone[1:] & known_alone[:-1]))]
+
+
 def _once(scores: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Anomalies and other objects of each group, each of shape (1, G): the sample itself, as one resample."""
-    ranking = Ranking.of(scores, unknown)
-    return ranking.unknown[None], ranking.known[None]
+    anomalies, known = grouped(scores, unknown)
+    return anomalies[None], known[None]
 
 
 def _roc_auc(unknown: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -328,15 +264,15 @@ def _pr_auc(unknown: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.divide(total, anomalies, out=np.full(len(total), np.nan), where=anomalies > 0)
 
 
-def _found(unknown: np.ndarray, known: np.ndarray, k: int) -> np.ndarray:
+def _among_highest(unknown: np.ndarray, known: np.ndarray, k: int) -> np.ndarray:
     """How many anomalies are among the k highest scores, the mean over orders of ties; shapes as in `_roc_auc`."""
     found, looked = unknown.cumsum(1), (unknown + known).cumsum(1)
     reached = np.minimum((looked < k).sum(1), looked.shape[1] - 1)[:, None]  # the group that holds the k-th object
-    have, at, inside, size = (
+    up_to, end, inside, size = (
         np.take_along_axis(values, reached, 1)[:, 0] for values in (found, looked, unknown, unknown + known)
     )
-    beyond = np.maximum(at - k, 0)  # objects of that group that are not looked at
-    return have - inside * beyond / np.maximum(size, 1)
+    beyond = np.maximum(end - k, 0)  # objects of that group that are not looked at
+    return up_to - inside * beyond / np.maximum(size, 1)
 
 
 def _numbers(unknown: np.ndarray, known: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
@@ -347,65 +283,34 @@ def _numbers(unknown: np.ndarray, known: np.ndarray, ks: Sequence[int]) -> dict[
     numbers = {"roc_auc": _roc_auc(unknown, known), "pr_auc": _pr_auc(unknown, known)}
     numbers["pr_gain"] = numbers["pr_auc"] * count / anomalies if anomalies else undefined
     for k in ks:
-        looked = min(_whole(k), count)
-        found = _found(unknown, known, k) if count else undefined
-        numbers[f"purity_{k}"] = found / looked if looked else undefined
+        found = _among_highest(unknown, known, k)
+        numbers[f"purity_{k}"] = found / min(k, count)
         numbers[f"recall_{k}"] = found / anomalies if anomalies else undefined
         numbers[f"amplification_{k}"] = numbers[f"purity_{k}"] * count / anomalies if anomalies else undefined
-    numbers["recall_n"] = _found(unknown, known, anomalies) / anomalies if anomalies else undefined
+    numbers["recall_n"] = _among_highest(unknown, known, anomalies) / anomalies if anomalies else undefined
     return numbers
 
 
-def _at(scores: np.ndarray, unknown: np.ndarray, k: int) -> tuple[int, float]:
-    """How many objects are looked at, k or all, and how many anomalies are among them."""
-    looked = min(_whole(k), len(scores))
-    return looked, float(_found(*_once(scores, unknown), k)[0]) if looked else 0.0
-
-
-def _whole(k: int) -> int:
-    """A number of objects to look at, 1 or more."""
-    if k < 1 or k != int(k):
-        raise UserError(f"{k} objects are to be looked at; allowed are whole numbers from 1.")
-    return int(k)
-
-
-def _by_class(unknown: np.ndarray, classes: np.ndarray | None) -> Iterator[tuple[str, np.ndarray]]:
+def _by_class(unknown: np.ndarray, classes: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Each unknown class, and which objects are its own or known, shape (N,)."""
-    if classes is None:
-        return
-    classes = np.asarray(classes)
     for name in np.unique(classes[unknown].astype(str)):
         yield str(name), ~unknown | (classes == name)
 
 
-def _resampled(ranking: Ranking, ks: Sequence[int], resamples: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """`_numbers` of resamples, shape (resamples,) each."""
-    at_once = max(CELLS_AT_ONCE // max(len(ranking.known), 1), 1)
-    drawn = [
-        _numbers(_draw(ranking.unknown, size, rng), _draw(ranking.known, size, rng), ks)
-        for size in _chunks(resamples, at_once)
-    ]
-    return {key: np.concatenate([numbers[key] for numbers in drawn]) for key in drawn[0]}
-
-
-def _chunks(total: int, at_once: int) -> list[int]:
-    """Sizes of the parts of a whole that is worked on in parts."""
-    return [min(at_once, total - start) for start in range(0, total, at_once)]
-
-
-def _draw(counts: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """How often the objects of each group are drawn, with replacement and as many as there are; shape (size, G)."""
-    total = counts.sum()
-    return rng.multinomial(total, counts / total, size) if total else np.zeros((size, len(counts)), np.int64)
+def _resampled(
+    unknown: np.ndarray, known: np.ndarray, ks: Sequence[int], resamples: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """`_numbers` of resamples of groups of shape (G,), as many anomalies and others in each; shape (resamples,)."""
+    at_once = max(CELLS_AT_ONCE // len(known), 1)
+    numbers = []
+    for start in range(0, resamples, at_once):
+        size = min(at_once, resamples - start)
+        anomalies, others = (rng.multinomial(n.sum(), n / n.sum(), size) for n in (unknown, known))
+        numbers.append(_numbers(anomalies, others, ks))
+    return {key: np.concatenate([part[key] for part in numbers]) for key in numbers[0]}
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
     """Share of the whole up to each group, from 0 to 1; (G,) -> (G + 1,), NaN where the whole is nothing."""
     up_to = np.append(0, counts.cumsum())
     return np.divide(up_to, up_to[-1], out=np.full(len(up_to), np.nan), where=up_to[-1] > 0)
-
-
-def _ends(values: np.ndarray, level: float) -> tuple[float, float]:
-    """Ends of the interval that holds the middle of the resamples."""
-    low, high = np.percentile(values, [50 * (1 - level), 50 * (1 + level)])
-    return float(low), float(high)

@@ -1,5 +1,7 @@
 """Figures of anomaly scores, of what a net makes of light curves, and of light curves; drawn without a screen."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
@@ -7,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from galaxyml.evaluation.plots import BASELINE, MODEL, legend_mark, line_style, unit_axes, with_legend
-from galaxyml.kinds.anomalies.metrics import pr_auc, pr_curve, prevalence, recall_curve, roc_auc, roc_curve
+from galaxyml.kinds.anomalies.metrics import pr_auc, pr_curve, recall_curve, roc_auc, roc_curve
 
 UNKNOWN = "#d1603d"
 # Known classes are to be told apart without shouting: the "light" and "muted" schemes of Tol 2021, mixed by hue.
@@ -42,10 +44,8 @@ def pr_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
         unknown: Whether each object is an anomaly, shape (N,); some are.
     """
     figure, axes = unit_axes()
-    chance = prevalence(unknown)
-    axes.axhline(
-        chance, color=BASELINE, linewidth=1, linestyle="--", label=f"chance: prevalence {chance:.3f}", zorder=3
-    )
+    label = f"chance: prevalence {unknown.mean():.3f}"
+    axes.axhline(unknown.mean(), color=BASELINE, linewidth=1, linestyle="--", label=label, zorder=3)
     for k, (name, values) in enumerate(scores.items()):
         label = f"{name}: AP {pr_auc(values, unknown):.3f}"
         axes.plot(*pr_curve(values, unknown), label=label, drawstyle="steps-pre", **line_style(k))
@@ -67,9 +67,9 @@ def recall_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
     axes.plot(looked, best, color="black", linewidth=1, linestyle=":", label="perfect ranking")
     axes.plot(looked, looked / count, color=BASELINE, linewidth=1, linestyle="--", label="chance", zorder=3)
     for k, (name, values) in enumerate(scores.items()):
-        found = np.interp(looked, *recall_curve(values, unknown))
-        at_n = np.interp(anomalies, *recall_curve(values, unknown))
-        axes.plot(looked, found, label=f"{name}: {at_n:.3f} after {anomalies:,}", **line_style(k))
+        curve = recall_curve(values, unknown)
+        label = f"{name}: {np.interp(anomalies, *curve):.3f} after {anomalies:,}"
+        axes.plot(looked, np.interp(looked, *curve), label=label, **line_style(k))
     axes.set(xscale="log", xlim=(1, count))
     axes.set(xlabel=f"objects looked at, of {count:,}", ylabel=f"share of the {anomalies:,} unknown found")
     return with_legend(figure)
@@ -95,10 +95,10 @@ def score_figure(scores: np.ndarray, names_of_class: np.ndarray, unknown: np.nda
     figure = Figure(figsize=(7.2, 0.3 * len(names) + 1.3), layout="constrained")
     axes = figure.add_subplot()
     reach = []
-    for place, (k, colour) in enumerate(zip(order, colours, strict=True)):
-        reach += _draw_box(axes, place, shown[of_class == k], colour)
+    for row, (k, colour) in enumerate(zip(order, colours, strict=True)):
+        reach += _draw_box(axes, row, shown[of_class == k], colour)
         share = f"{(scores[of_class == k] > threshold).mean():.0%}"
-        axes.annotate(share, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour)
+        axes.annotate(share, (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour)
     handles = [Line2D([], [], color=colour, linewidth=6, alpha=0.5) for colour in (MODEL, UNKNOWN)]
     labels = ["known class", "unknown class"]
     if np.isfinite(threshold):
@@ -142,34 +142,26 @@ def latent_figure(points: np.ndarray, names: np.ndarray, unknown: np.ndarray, ti
         colour = KNOWN_COLOURS[k % len(KNOWN_COLOURS)]
         handles.append(legend_mark(f"{name} ({(names[~unknown] == name).sum():,})", marker="o", color=colour))
     for k, name in enumerate(unknown_names):
-        of_it = unknown & (names == name)
+        x, y = points[unknown & (names == name)].T
         marker, colour = UNKNOWN_LOOKS[k % len(UNKNOWN_LOOKS)]
-        wide = float(np.clip(6000 / of_it.sum(), 12, 42)) * (1.9 if marker == "*" else 1)
-        axes.scatter(
-            points[of_it, 0],
-            points[of_it, 1],
-            s=wide,
-            marker=marker,
-            color=colour,
-            edgecolors="white",
-            linewidths=0.5,
-            rasterized=True,
-        )
-        handles.append(legend_mark(f"{name} ({of_it.sum():,}), unknown", marker=marker, color=colour))
+        size = float(np.clip(6000 / len(x), 12, 42)) * (1.9 if marker == "*" else 1)
+        look: dict[str, Any] = {"marker": marker, "color": colour}
+        axes.scatter(x, y, s=size, edgecolors="white", linewidths=0.5, rasterized=True, **look)
+        handles.append(legend_mark(f"{name} ({len(x):,}), unknown", **look))
     figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=8.5)
     axes.set(xticks=[], yticks=[], title=title)
     axes.spines[:].set_color(BASELINE)
     return figure
 
 
-def _draw_box(axes: Axes, place: int, scores: np.ndarray, colour: str) -> list[float]:
+def _draw_box(axes: Axes, row: int, scores: np.ndarray, colour: str) -> list[float]:
     """One class of `score_figure`; gives the ends of its whiskers."""
     low, lower, middle, upper, high = np.percentile(scores, [5, 25, 50, 75, 95])
-    rng = np.random.default_rng(place)
+    rng = np.random.default_rng(row)
     points = rng.choice(scores, min(len(scores), MOST_POINTS), replace=False)
-    heights = place + rng.uniform(-0.3, 0.3, len(points))
+    heights = row + rng.uniform(-0.3, 0.3, len(points))
     axes.scatter(points, heights, s=5, color=colour, alpha=0.35, linewidths=0, rasterized=True)
-    axes.hlines(place, low, high, color=colour, linewidth=1)
-    axes.barh(place, upper - lower, 0.62, lower, facecolor=to_rgba(colour, 0.25), edgecolor=colour)
-    axes.vlines(middle, place - 0.31, place + 0.31, color=colour, linewidth=2)
+    axes.hlines(row, low, high, color=colour, linewidth=1)
+    axes.barh(row, upper - lower, 0.62, lower, facecolor=to_rgba(colour, 0.25), edgecolor=colour)
+    axes.vlines(middle, row - 0.31, row + 0.31, color=colour, linewidth=2)
     return [low, high]

@@ -8,18 +8,16 @@ from galaxyml.runs.files import atomic_write
 from galaxyml.runs.run_dir import RunDir
 
 
-class RankAnomalies:
-    """Writes `anomalies.csv`: the survey's objects, or test objects where there is none, the highest score first."""
+def rank_anomalies(run: RunDir) -> dict[str, float]:
+    """Writes `anomalies.csv`: the survey's objects, or test objects where there is none, the highest score first.
 
-    def __call__(self, run: RunDir) -> dict[str, float]:
-        """Writes the list; has no numbers of its own."""
-        split = "survey" if run.has_predictions("survey") else "test"
-        if not run.has_predictions(split):
-            return {}
-        table = ranked(run, split)
+    A stage; it has no numbers of its own.
+    """
+    split = "survey" if run.has_predictions("survey") else "test"
+    if run.has_predictions(split):
         with atomic_write(run.path / "anomalies.csv") as draft:
-            table.to_csv(draft, index=False)
-        return {}
+            ranked(run, split).to_csv(draft, index=False)
+    return {}
 
 
 def ranked(run: RunDir, split: str) -> pd.DataFrame:
@@ -40,16 +38,16 @@ def in_order(scores: pd.DataFrame, reasons: pd.DataFrame, level: float | None, n
         scores: With `id` and `score`.
         reasons: As `galaxyml.kinds.anomalies.detect.Learnt.judge` has them, of the same objects.
         level: The threshold, or None.
-        names: True classes by id, '' where they are not told.
+        names: True classes by id, '' where not known.
 
     Returns:
         `rank` from 1; `object_id`; `score`, in nats; `anomaly`, whether it is above the threshold, empty without one;
         `nearest_known_class`; `reason`, `latent` or `reconstruction`, whichever is more surprising; `passband` and
-        `mjd` of the observations that the net reconstructs worst; and `true_class` where any is told.
+        `mjd` of the observations that the net reconstructs worst; and `true_class` where any is known.
     """
     table = scores[["id", "score"]].merge(reasons, on="id")
     table = table.sort_values(["score", "id"], ascending=[False, True], ignore_index=True)
-    names_of_class = names.loc[table["id"]].to_numpy()
+    true_class = names.loc[table["id"]].to_numpy()
     columns = {
         "rank": np.arange(1, len(table) + 1),
         "object_id": table["id"],
@@ -60,4 +58,4 @@ def in_order(scores: pd.DataFrame, reasons: pd.DataFrame, level: float | None, n
         "passband": np.array(BANDS)[table["band"]],
         "mjd": table["mjd"].round(2),
     }
-    return pd.DataFrame(columns | ({"true_class": names_of_class} if (names_of_class != "").any() else {}))
+    return pd.DataFrame(columns | ({"true_class": true_class} if (true_class != "").any() else {}))

@@ -1,24 +1,97 @@
-"""Numbers that say how well anomaly scores find what is unlike the known classes."""
+"""Anomaly scores beside what is known of the objects, and how well they find what is unlike the known classes."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 
-from galaxyml.evaluation.scored import under
+from galaxyml.evaluation.bootstrap import ends
+from galaxyml.evaluation.scored import ScoredPredictions, only_wanted, under
+from galaxyml.evaluation.words import Words
 from galaxyml.kinds.anomalies.detect import seen
 from galaxyml.kinds.anomalies.detectors import Standard
-from galaxyml.kinds.anomalies.metrics import bootstrap, false_alarm_rate, recall_at, score, threshold
-from galaxyml.kinds.anomalies.scored import WORDS, ScoredAnomalies
+from galaxyml.kinds.anomalies.metrics import KS, bootstrap, false_alarm_rate, score, threshold, weighted
 from galaxyml.kinds.classes.metrics import confusion, rates
+from galaxyml.kinds.kind import check_whole
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 
 log = logging.getLogger(__name__)
 
 TREES = 500  # of the random forest that reads classes
+
+WORDS = Words(
+    targets="anomalies",
+    main="roc_auc",
+    noun="objects",
+    known="of known and of unknown classes",
+    column="class",
+    labels={"roc_auc": "ROC AUC", "pr_auc": "PR AUC"},
+    by_column={
+        "roc_auc": "ROC AUC",
+        "features_roc_auc": "plain features'",
+        "pr_auc": "PR AUC",
+        "prevalence": "prevalence",
+        "support": "number",
+    },
+    brief=("roc_auc", "pr_auc", "purity_25", "recall_25"),
+    counts=("support",),
+)
+
+
+@dataclass(frozen=True)
+class ScoredAnomalies(ScoredPredictions):
+    """Scores by every detector, the ranking one first; `target` is whether an object is of an unknown class.
+
+    Unknown and known objects are resampled apart (see `galaxyml.kinds.anomalies.metrics.bootstrap`).
+
+    Attributes:
+        names: True class of each object, shape (N,).
+    """
+
+    names: np.ndarray
+
+    @classmethod
+    def load(cls, run: RunDir, split: str, catalog: pd.DataFrame, words: Words) -> Self | None:
+        """The scores of a split beside the true classes; None if there are none, or no class is known."""
+        table = run.predictions(split)
+        if table is None:
+            return None
+        rows = pd.Index(catalog["id"]).get_indexer(table["id"])
+        known = (catalog["unknown"] | catalog["known"]).to_numpy()[rows]
+        if not known.any():
+            return None
+        rows, columns = rows[known], [name for name in table.columns if name != "id"]
+        unknown, names = (catalog[name].to_numpy()[rows] for name in ("unknown", "name"))
+        ids, scores = table["id"].to_numpy()[known].astype(str), table[columns].to_numpy()[known]
+        return cls(run.path, words, tuple(columns), ids, unknown, scores, unknown, names)
+
+    @property
+    def both(self) -> bool:
+        """Whether there are objects of unknown and of known classes to be told apart."""
+        return bool(self.target.any() and not self.target.all())
+
+    def only(self, columns: Sequence[str]) -> Self:
+        return self
+
+    def measure(self, drawn: np.ndarray, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        names = wanted if wanted is not None else ("roc_auc", "pr_auc", *(f"purity_{k}" for k in KS))
+        ks = [int(name.removeprefix("purity_")) for name in names if name.startswith("purity_")]
+        return only_wanted(weighted(self.predicted[:, 0], self.target, drawn, self.names, ks), names)
+
+    def counts(self) -> dict[str, int]:
+        support = pd.Series(self.names[self.target]).value_counts()
+        return {f"{key}/{name}": int(count) for key in ("roc_auc", "pr_auc") for name, count in support.items()}
+
+    def _gaps(self, other: Self) -> np.ndarray:
+        return (self.target != other.target) | (self.names != other.names)
+
+    def _shown(self, row: int, column: int) -> str:
+        return f"{self.names[row]} ({'unknown' if self.target[row] else 'known'})"
 
 
 class ScoreAnomalies:
@@ -38,8 +111,8 @@ class ScoreAnomalies:
     """
 
     def __init__(self, ks: Sequence[int], false_alarms: float, resamples: int = 1000) -> None:
-        if bad := [k for k in ks if not isinstance(k, int) or k < 1]:
-            raise UserError(f"ks={bad[0]}: it must be a whole number, 1 or more.")
+        for k in ks:
+            check_whole(1, ks=k)
         if not 0 < false_alarms < 1:
             raise UserError(f"false_alarms={false_alarms}: it must be a share in (0, 1).")
         self.ks = list(ks)
@@ -55,18 +128,17 @@ class ScoreAnomalies:
             `found` is the share of unknown objects above the threshold, `false_alarm_rate` that of known ones.
             `balanced_accuracy` is that of a random forest that reads known classes from the latents.
         """
-        catalog = run.catalog()
-        val = run.predictions("val")
+        catalog, val = run.catalog(), run.predictions("val")
         assert val is not None
         level = threshold(val["score"].to_numpy(), self.false_alarms)
-        told = level if np.isfinite(level) else None
-        run.write_fitted("threshold", {"score": told, "false_alarms": self.false_alarms, "objects": len(val)})
-        if told is None:
+        if not np.isfinite(level):
             log.info(
                 "note: %s validation objects cannot say what at most %g of known ones exceed: there is no threshold.",
                 len(val),
                 self.false_alarms,
             )
+        written = level if np.isfinite(level) else None  # JSON has no infinity
+        run.write_fitted("threshold", {"score": written, "false_alarms": self.false_alarms, "objects": len(val)})
         metrics: dict[str, float] = {}
         for split in ("test", "survey"):
             objects = ScoredAnomalies.load(run, split, catalog, WORDS)
@@ -76,30 +148,39 @@ class ScoreAnomalies:
         return {name: float(value) for name, value in metrics.items() if np.isfinite(value)}
 
     def _measured(self, objects: ScoredAnomalies, level: float) -> dict[str, float]:
-        scores, unknown = objects.predicted[:, 0], objects.target
+        scores, unknown, names = objects.predicted[:, 0], objects.target, objects.names
         metrics = {"false_alarm_rate": false_alarm_rate(scores[~unknown], level)} if np.isfinite(level) else {}
         if not objects.both:
             return metrics
         if np.isfinite(level):
             metrics["found"] = float((scores[unknown] > level).mean())
-        metrics |= score(scores, unknown, objects.names, self.ks)
+        metrics |= score(scores, unknown, names, self.ks)
         if self.resamples:
-            for name, (low, high) in bootstrap(scores, unknown, objects.names, self.ks, self.resamples).items():
-                key, slash, column = name.partition("/")
-                metrics |= {f"{key}_low{slash}{column}": low, f"{key}_high{slash}{column}": high}
+            for key, (low, high) in bootstrap(scores, unknown, names, self.ks, self.resamples).items():
+                metrics |= ends(key, low, high)
         for detector, others in zip(objects.columns[1:], objects.predicted.T[1:], strict=True):
-            for key, value in score(others, unknown, objects.names, self.ks).items():
+            for key, value in score(others, unknown, names, self.ks).items():
                 if not key.startswith(("prevalence", "support")):
                     metrics[f"{detector}_{key}"] = value
-        return metrics | _chance(unknown, self.ks)
+        return metrics | self._chance(unknown, names)
+
+    def _chance(self, unknown: np.ndarray, names: np.ndarray) -> dict[str, float]:
+        """Numbers that scores drawn at random would get on average."""
+        share = float(unknown.mean())
+        equal = score(np.zeros(len(unknown)), unknown, names, self.ks)
+        metrics = {"roc_auc": 0.5, "pr_auc": share, "pr_gain": 1.0}
+        for k in self.ks:
+            metrics |= {f"recall_{k}": equal[f"recall_{k}"], f"purity_{k}": share, f"amplification_{k}": 1.0}
+        metrics["recall_n"] = equal["recall_n"]
+        return {f"random_{name}": value for name, value in metrics.items()}
 
     def _read_classes(self, run: RunDir, catalog: pd.DataFrame) -> dict[str, float]:
         """Balanced accuracy of random forests on latents and on plain features, of known objects; joined runs' mean."""
         train = run.predictions("train", by="encoded")
         if train is None:
-            found = [member.metrics() for member in run.members()]
-            keys = [key for key in found[0] if key.endswith("balanced_accuracy")]
-            return {key: float(np.mean([metrics[key] for metrics in found])) for key in keys}
+            of_members = [member.metrics() for member in run.members()]
+            keys = [key for key in of_members[0] if key.endswith("balanced_accuracy")]
+            return {key: float(np.mean([metrics[key] for metrics in of_members])) for key in keys}
         label = catalog.set_index("id")["label"]
         classes = int(label.max()) + 1
         metrics: dict[str, float] = {}
@@ -114,23 +195,9 @@ class ScoreAnomalies:
                 table = table[(label.loc[table["id"]] >= 0).to_numpy()]
                 if table.empty:
                     continue
-                true = label.loc[table["id"]].to_numpy()
-                said = forest.predict(standard(seen(table, [kind])))
-                metrics[f"{split}/{prefix}balanced_accuracy"] = float(
-                    rates(confusion(true, said, classes))["balanced_accuracy"]
-                )
-                metrics[f"{split}/random_balanced_accuracy"] = 1 / len(np.unique(true))
+                target = label.loc[table["id"]].to_numpy()
+                predicted = forest.predict(standard(seen(table, [kind])))
+                accuracy = rates(confusion(target, predicted, classes))["balanced_accuracy"]
+                metrics[f"{split}/{prefix}balanced_accuracy"] = float(accuracy)
+                metrics[f"{split}/random_balanced_accuracy"] = 1 / len(np.unique(target))
         return metrics
-
-
-def _chance(unknown: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
-    """What scores drawn at random would get on average."""
-    share = float(unknown.mean())
-    equal = np.zeros(len(unknown))
-    of = {f"_{k}": k for k in ks} | {"_n": int(unknown.sum())}
-    found = {"roc_auc": 0.5, "pr_auc": share, "pr_gain": 1.0}
-    for name, k in of.items():
-        found[f"recall{name}"] = recall_at(equal, unknown, k)
-        if name != "_n":
-            found |= {f"purity{name}": share, f"amplification{name}": 1.0}
-    return {f"random_{name}": value for name, value in found.items()}

@@ -15,8 +15,7 @@ from galaxyml.kinds.classes.calibrate import Calibrate
 from galaxyml.kinds.classes.figures import ClassFigures
 from galaxyml.kinds.classes.losses import CrossEntropyLoss
 from galaxyml.kinds.classes.metrics import ClassMetrics
-from galaxyml.kinds.classes.score import ScoreClasses
-from galaxyml.kinds.classes.scored import WORDS, ScoredClasses
+from galaxyml.kinds.classes.score import WORDS, ScoreClasses, ScoredClasses
 from galaxyml.kinds.kind import Kind, Stage
 from galaxyml.kinds.view import Bar, Chart, Row, View
 from galaxyml.runs.errors import shorten
@@ -38,8 +37,6 @@ class Classes(Kind):
     """
 
     name: ClassVar[str] = "classes"
-    monitor: ClassVar[str] = "val/macro_f1"
-    mode: ClassVar[str] = "max"
     words = WORDS
     promise: ClassVar[str] = (
         "How sure: of answers with a confidence of 70 % about 70 % are right (temperature scaling, Guo et al. 2017), "

@@ -1,7 +1,7 @@
 """How good predicted classes are: pure functions, and a metric that collects an epoch's outputs.
 
-Labels are integers from 0 to K - 1, shape (N,); -1 marks an object whose class is not known, which counts nowhere.
-Probabilities have shape (N, K) and rows that sum to 1.
+Labels are integers from 0 to K - 1, shape (N,), of objects whose class is known. Probabilities have shape (N, K) and
+rows that sum to 1.
 """
 
 from collections.abc import Collection, Sequence
@@ -25,13 +25,12 @@ WEIGHTS_AT_ONCE = 1_000_000  # of objects times resamples: a few arrays of 8 MB
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """How many objects of each true class (rows) were given each class (columns); int64 of shape (K, K)."""
-    known = labels >= 0
-    cells = np.bincount(labels[known] * classes + predicted[known], minlength=classes * classes)
+    cells = np.bincount(labels * classes + predicted, minlength=classes * classes)
     return cells.reshape(classes, classes)
 
 
 def rates(confusion: np.ndarray, undefined: float = 0.0) -> dict[str, np.ndarray]:
-    """What follows from a confusion matrix; all but `support` lie in [0, 1] and are best at 1.
+    """Rates that follow from a confusion matrix; all but `support` lie in [0, 1] and are best at 1.
 
     - `accuracy`: share of objects given their own class.
     - `balanced_accuracy`: mean recall of the classes that some object has.
@@ -70,73 +69,50 @@ def rates(confusion: np.ndarray, undefined: float = 0.0) -> dict[str, np.ndarray
     }
 
 
-def auc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each class against all others, in [0, 1]; chance is 0.5, the best value is 1.
-
-    The probability that an object of the class scores higher than another, ties counting half (Hanley & McNeil 1982).
-
-    Returns:
-        Shape (K,); NaN where no object has the class, or every one.
-    """
-    known = labels >= 0
-    return _weighted_auc(labels[known], probabilities[known], np.ones((int(known.sum()), 1)))[0]
-
-
 def score(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> dict[str, float]:
     """Every number there is about predicted classes.
 
     - `accuracy`, `balanced_accuracy`, `macro_f1` and, by class, `precision/<name>`, `recall/<name>`, `f1/<name>`,
       `support/<name>`: see `rates`.
-    - `macro_auc`, `auc/<name>`: see `auc`; NaN where a class is absent or is all there is.
+    - `auc/<name>`: area under the ROC curve of a class against all others, in [0, 1]: the probability that an object of
+      the class scores higher than another, ties counting half (Hanley & McNeil 1982); chance is 0.5, the best value
+      is 1. NaN where a class is absent or is all there is. `macro_auc` is the mean over the others.
     - `nll`: mean negative log-likelihood in nats, probabilities below 2.2e-16 counting as that. The best value is 0.
     - `brier`: mean squared distance to the true class' corner (Brier 1950), in [0, 2]. The best value is 0.
     - `ece`: expected calibration error in 15 bins, in [0, 1]. The best value is 0.
     """
-    known = labels >= 0
-    labels, probabilities = labels[known], np.asarray(probabilities, np.float64)[known]
-    values = {name: each[0] for name, each in weighted(labels, probabilities, np.ones((1, len(labels)))).items()}
+    values = weighted(labels, probabilities, np.ones((1, len(labels))))
     values = {name: each if "auc" in name else np.nan_to_num(each) for name, each in values.items()}
-    values["support"] = np.bincount(labels, minlength=len(names)).astype(np.float64)
-    return _flat(values, names)
+    values["support"] = np.bincount(labels, minlength=len(names)).astype(np.float64)[None]
+    return {key: float(each[0]) for key, each in by_class(values, names).items()}
 
 
 def bootstrap(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    names: Sequence[str],
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], resamples: int = 1000
 ) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of `score`'s numbers, all but the support, over objects (Efron & Tibshirani 1993, ch. 13).
+    """95 % percentile intervals of `score`'s numbers, all but the support, over objects.
 
-    They say how far a number would move with other objects of the same kind, and nothing of how it would move with
-    another training. A class' number is left out of the resamples that do not define it, those without the class say,
-    and is (NaN, NaN) where none does; for rare classes the interval is that of the resamples that have one. A
-    resampled `ece` tends to be higher than the sample's, as noise adds to its gaps, so that the interval of a well
-    calibrated net may lie above its value.
+    (Efron & Tibshirani 1993, ch. 13.) They say how far a number would move with other objects of the same kind, and
+    nothing of how it would move with another training. A class' number is left out of the resamples that do not define
+    it, those without the class say, and is (NaN, NaN) where none does; for rare classes the interval is that of the
+    resamples that have one. A resampled `ece` tends to be higher than the sample's, as noise adds to its gaps, so that
+    the interval of a well calibrated net may lie above its value.
 
     Args:
-        labels: Shape (N,); -1 marks what is not known.
+        labels: Shape (N,).
         probabilities: Shape (N, K).
         names: Of the K classes.
         resamples: How many; a thousand gives each end of a 95 % interval a standard error of 2 % of its width.
-        level: Share of the resamples within the interval, between 0 and 1.
-        seed: Of the draws.
 
     Returns:
-        Lower and upper ends, under the same keys as `score`'s.
+        Lower and upper ends, under the same keys as `score`'s; (NaN, NaN) without objects.
     """
-    known = labels >= 0
-    labels, probabilities = labels[known], np.asarray(probabilities, np.float64)[known]
     if not len(labels):
         return {key: (np.nan, np.nan) for key in score(labels, probabilities, names) if not key.startswith("support/")}
-    drawn = stratified(np.zeros(len(labels), np.int8), resamples, seed, WEIGHTS_AT_ONCE)
-    parts = [weighted(labels, probabilities, counts) for counts in drawn]
+    chunks = stratified(np.zeros(len(labels), np.int8), resamples, seed=0, at_once=WEIGHTS_AT_ONCE)
+    parts = [weighted(labels, probabilities, drawn) for drawn in chunks]
     values = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    single = {key: each for key, each in values.items() if each.ndim == 1}
-    single |= per_column({key: each for key, each in values.items() if each.ndim > 1}, names)
-    return {key: interval(each, level)[1:] for key, each in single.items()}
+    return {key: interval(each)[1:] for key, each in by_class(values, names).items()}
 
 
 def weighted(
@@ -145,7 +121,7 @@ def weighted(
     """`score`'s numbers, all but the support, of resamples; what a resample does not define is NaN.
 
     Args:
-        labels: Shape (N,), all known.
+        labels: Shape (N,).
         probabilities: Shape (N, K).
         drawn: How often each object is drawn, shape (R, N).
         wanted: Which are needed, without their classes, such as `f1`; None for all.
@@ -155,23 +131,30 @@ def weighted(
     """
     classes = probabilities.shape[1]
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
-    at = labels * classes + predicted, np.arange(len(labels))  # cell of the confusion matrix, and object
-    cells = csr_array((np.ones(len(labels)), at), shape=(classes * classes, len(labels)))
+    objects = np.arange(len(labels))
+    of_cells = np.ones(len(labels)), (labels * classes + predicted, objects)
+    cells = csr_array(of_cells, shape=(classes * classes, len(labels)))
     weights = np.ascontiguousarray(drawn.T, np.float64)
-    found = rates((cells @ weights).T.reshape(-1, classes, classes), undefined=np.nan)
-    del found["support"]
-    wanted = {*found, "auc", "macro_auc", "nll", "brier", "ece"} if wanted is None else set(wanted)
+    metrics = rates((cells @ weights).T.reshape(-1, classes, classes), undefined=np.nan)
+    del metrics["support"]
+    wanted = {*metrics, "auc", "macro_auc", "nll", "brier", "ece"} if wanted is None else set(wanted)
     count = np.maximum(weights.sum(0), 1)
     if wanted & {"auc", "macro_auc"}:
-        found["auc"] = _weighted_auc(labels, probabilities, weights)
-        found["macro_auc"] = mean_defined(found["auc"])
+        metrics["auc"] = _auc(labels, probabilities, weights)
+        metrics["macro_auc"] = mean_defined(metrics["auc"])
     if wanted & {"nll", "brier"}:
-        found |= dict(zip(("nll", "brier"), _losses(labels, probabilities) @ weights / count, strict=True))
+        metrics |= dict(zip(("nll", "brier"), _losses(labels, probabilities) @ weights / count, strict=True))
     if "ece" in wanted:
         gaps = np.zeros((BINS, len(labels)))  # row b holds right - confidence of the objects in bin b
-        gaps[confidence_bin(confidence, BINS), np.arange(len(labels))] = (predicted == labels) - confidence
-        found["ece"] = np.abs(gaps @ weights).sum(0) / count
-    return {name: values for name, values in found.items() if name in wanted}
+        gaps[confidence_bin(confidence, BINS), objects] = (predicted == labels) - confidence
+        metrics["ece"] = np.abs(gaps @ weights).sum(0) / count
+    return {name: values for name, values in metrics.items() if name in wanted}
+
+
+def by_class(values: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Metrics by key, shape (R,) each: `f1` of shape (R, K) becomes `f1/<name>` for each class."""
+    means = {name: each for name, each in values.items() if each.ndim == 1}
+    return means | per_column({name: each for name, each in values.items() if each.ndim > 1}, names)
 
 
 class ClassMetrics(Metric):
@@ -209,11 +192,11 @@ class ClassMetrics(Metric):
 
         `macro_auc` is that of chance, 0.5, where no class has both objects and others; the rest is 0 without objects.
         """
-        found = score(*self._collected(), self.classes)
-        if np.isnan(found["macro_auc"]):
-            found["macro_auc"] = 0.5
+        metrics = score(*self._collected(), self.classes)
+        if np.isnan(metrics["macro_auc"]):
+            metrics["macro_auc"] = 0.5
         means = ("macro_f1", "accuracy", "balanced_accuracy", "macro_auc", "ece", "nll")
-        return {key: found[key] for key in (*means, *(f"f1/{name}" for name in self.classes))}
+        return {key: metrics[key] for key in (*means, *(f"f1/{name}" for name in self.classes))}
 
     def figures(self) -> dict[str, Figure]:
         """Figures of what this process collected so far, by title; none where no class is known."""
@@ -246,9 +229,9 @@ def _losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return np.stack([-np.log(np.maximum(at_truth, np.finfo(np.float64).eps)), squared])
 
 
-def _weighted_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`auc` with each object counted as often as `weights`, shape (N, R), says; shape (R, K)."""
-    found = np.full((weights.shape[1], probabilities.shape[1]), np.nan)
+def _auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`score`'s AUC with each object counted as often as `weights`, shape (N, R), says; shape (R, K)."""
+    areas = np.full((weights.shape[1], probabilities.shape[1]), np.nan)
     total = weights.sum(0)
     for k, scores in enumerate(probabilities.T):
         order = np.argsort(scores)
@@ -261,16 +244,5 @@ def _weighted_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.nda
         n = having.sum(0)
         others = total - n
         wins = np.einsum("nr,nr->r", having, midranks) - n * n / 2
-        np.divide(wins, n * others, out=found[:, k], where=n * others > 0)
-    return found
-
-
-def _flat(found: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, float]:
-    """One number a key: `f1` of shape (K,) becomes `f1/<name>` for each class."""
-    means = {key: float(value) for key, value in found.items() if not np.ndim(value)}
-    return means | {
-        f"{key}/{name}": float(value)
-        for key, values in found.items()
-        if np.ndim(values)
-        for name, value in zip(names, values, strict=True)
-    }
+        np.divide(wins, n * others, out=areas[:, k], where=n * others > 0)
+    return areas

@@ -3,12 +3,22 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
 from galaxyml.evaluation.calibration import Reliability
-from galaxyml.evaluation.plots import BASELINE, COLOURS, MODEL, line_style, unit_axes, with_legend
+from galaxyml.evaluation.plots import (
+    BASELINE,
+    COLOURS,
+    MODEL,
+    line_style,
+    reliability_curves,
+    unit_axes,
+    with_legend,
+)
 
 
 def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:
@@ -29,12 +39,12 @@ def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:
         colour = "white" if share > 0.55 else "black" if confusion[row, column] else BASELINE
         text = f"{confusion[row, column]:,.0f}" + (f"\n{share:.0%}" if having[row, 0] else "")
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7, linespacing=1.25)
-    at = np.arange(len(names))
-    axes.set_xticks(at, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
-    axes.set_yticks(at, [f"{name} ({n:,.0f})" for name, n in zip(names, having[:, 0], strict=True)], fontsize=8)
+    ticks = np.arange(len(names))
+    axes.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_yticks(ticks, [f"{name} ({n:,.0f})" for name, n in zip(names, having[:, 0], strict=True)], fontsize=8)
     axes.set(xlabel="predicted class", ylabel="true class (objects)")
-    axes.set_xticks(at[1:] - 0.5, minor=True)
-    axes.set_yticks(at[1:] - 0.5, minor=True)
+    axes.set_xticks(ticks[1:] - 0.5, minor=True)
+    axes.set_yticks(ticks[1:] - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.2)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
@@ -51,7 +61,7 @@ def roc_figure(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[st
     Of two classes the second alone is drawn, as the first's curve is its mirror image.
 
     Args:
-        labels: Shape (N,); -1 marks what is not known.
+        labels: Shape (N,).
         probabilities: Shape (N, K).
         names: Of the K classes; those without objects, or with all of them, have no curve.
     """
@@ -72,7 +82,7 @@ def precision_recall_figure(labels: np.ndarray, probabilities: np.ndarray, names
     A tick at the right edge and the legend say what share of the objects has the class: the precision of chance.
 
     Args:
-        labels: Shape (N,); -1 marks what is not known.
+        labels: Shape (N,).
         probabilities: Shape (N, K).
         names: Of the K classes; those without objects, or with all of them, have no curve.
     """
@@ -93,24 +103,13 @@ def reliability_figure(curves: dict[str, Reliability]) -> Figure:
     Args:
         curves: By what the legend calls them.
     """
-    figure = Figure(figsize=(5.2, 6.8), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    above.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
-    for k, (name, curve) in enumerate(curves.items()):
-        colour = COLOURS[k % len(COLOURS)]
-        error = np.sqrt(curve.accuracy * (1 - curve.accuracy) / np.maximum(curve.count, 1))
-        label = f"{name}: ECE {curve.ece:.3f}"
-        above.errorbar(
-            curve.confidence, curve.accuracy, error, color=colour, label=label, marker="o", markersize=4, linewidth=1.3
-        )
+    figure, above, below = _above_counts(5.2, 6.8)
+    reliability_curves(above, curves)
+    for curve, colour in zip(curves.values(), COLOURS, strict=False):
         below.stairs(curve.count, curve.edges, color=colour, linewidth=1.3)
         below.stairs(curve.count, curve.edges, color=colour, fill=True, alpha=0.15)
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", box_aspect=1)
-    above.legend(loc="upper left", frameon=False, fontsize=9)
-    below.set(xlabel="confidence (probability of the predicted class)", ylabel="objects", box_aspect=1 / 4)
-    for axes in (above, below):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+    below.set(xlabel="confidence (probability of the predicted class)", box_aspect=1 / 4)
     return figure
 
 
@@ -124,60 +123,55 @@ def f1_figure(names: Sequence[str], f1: np.ndarray, intervals: np.ndarray | None
     """
     figure = Figure(figsize=(8, 0.32 * len(names) + 1.1), layout="constrained")
     axes = figure.add_subplot()
-    at = np.arange(len(names))
-    axes.barh(at, f1, height=0.7, color=MODEL)
+    rows = np.arange(len(names))
+    axes.barh(rows, f1, height=0.7, color=MODEL)
     ends = f1 if intervals is None else np.fmax(f1, intervals[:, 1])
     if intervals is not None:
         for colour, width in (("white", 3.2), ("black", 1.4)):  # to be seen on the bar and beside it
-            axes.hlines(at, intervals[:, 0], intervals[:, 1], color=colour, linewidth=width)
-    for place, (value, end) in enumerate(zip(f1, ends, strict=True)):
-        axes.text(end + 0.012, place, f"{value:.3f}", va="center", fontsize=8)
-    axes.set_yticks(at, names, fontsize=8)
+            axes.hlines(rows, intervals[:, 0], intervals[:, 1], color=colour, linewidth=width)
+    for row, (value, end) in enumerate(zip(f1, ends, strict=True)):
+        axes.text(end + 0.012, row, f"{value:.3f}", va="center", fontsize=8)
+    axes.set_yticks(rows, names, fontsize=8)
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel="F1")
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def by_property_figure(
-    title: str,
-    edges: np.ndarray,
-    values: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    counts: np.ndarray,
-    label: str,
-) -> Figure:
-    """A metric in bins of a property, with error bars, above how many objects each bin holds.
+def by_property_figure(name: str, table: pd.DataFrame) -> Figure:
+    """Macro F1 in bins of a property, with error bars, above how many objects each bin holds.
 
     Args:
-        title: The property, with its unit, as the horizontal axis says it.
-        edges: Ends of the bins in units of the property, shape (B + 1,).
-        values: The metric in each bin, shape (B,); NaN where it is not known.
-        low: Lower ends of the error bars, shape (B,).
-        high: Upper ends of the error bars, shape (B,).
-        counts: Objects in each bin, shape (B,).
-        label: The metric, as the vertical axis says it.
+        name: Of the property, as the horizontal axis says it.
+        table: One row a bin: its ends `from` and `to`, in units of the property; `macro_f1`, NaN where it is not known,
+            and the ends of its error bar, `macro_f1_low` and `macro_f1_high`; and how many `galaxies` it holds.
     """
-    figure = Figure(figsize=(6, 4.4), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    middle = (edges[:-1] + edges[1:]) / 2
-    above.hlines(values, edges[:-1], edges[1:], color=MODEL, linewidth=1.8)
+    figure, above, below = _above_counts(6, 4.4)
+    lower, upper, f1, low, high = table[["from", "to", "macro_f1", "macro_f1_low", "macro_f1_high"]].to_numpy().T
+    middle = (lower + upper) / 2
+    above.hlines(f1, lower, upper, color=MODEL, linewidth=1.8)
     above.vlines(middle, low, high, color=MODEL, linewidth=1.2)
-    above.plot(middle, values, color=MODEL, marker="o", markersize=4.5, linestyle="none")
-    above.set(ylabel=label)
-    below.stairs(counts, edges, color=BASELINE, fill=True)
-    below.set(xlabel=title, ylabel="objects", ylim=(0, None))
-    for axes in (above, below):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+    above.plot(middle, f1, color=MODEL, marker="o", markersize=4.5, linestyle="none")
+    above.set(ylabel="macro F1")
+    below.stairs(table["galaxies"], [*lower, upper[-1]], color=BASELINE, fill=True)
+    below.set(xlabel=name, ylim=(0, None))
     return figure
 
 
+def _above_counts(width: float, height: float) -> tuple[Figure, Axes, Axes]:
+    """A figure with axes above flat ones for numbers of objects."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    below.set(ylabel="objects")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, above, below
+
+
 def _curves(labels: np.ndarray, probabilities: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Class, whether each object has it, and its probabilities, of the classes that some objects have and some not."""
-    known = labels >= 0
-    for k, scores in enumerate(probabilities[known].T):
-        positive = labels[known] == k
+    """Index, objects that have it (bool), and probabilities of each class that some objects have and some not."""
+    for k, scores in enumerate(probabilities.T):
+        positive = labels == k
         if 0 < positive.sum() < len(positive):
             yield k, positive, scores

@@ -14,10 +14,9 @@ from galaxyml.evaluation.predict_intervals import PredictIntervals
 from galaxyml.kinds.fractions.constrain import Constrain
 from galaxyml.kinds.fractions.figures import FractionFigures, caption
 from galaxyml.kinds.fractions.metrics import FractionMetrics
-from galaxyml.kinds.fractions.score import ScoreFractions
-from galaxyml.kinds.fractions.scored import WORDS, ScoredFractions
+from galaxyml.kinds.fractions.score import WORDS, ScoredFractions, ScoreFractions
 from galaxyml.kinds.fractions.submission import Submission
-from galaxyml.kinds.kind import Kind, Stage, columns_beside
+from galaxyml.kinds.kind import Kind, Stage, scored_columns
 from galaxyml.kinds.losses import MSELoss
 from galaxyml.kinds.view import Row, View, output_names, tree_view
 from galaxyml.runs.run_dir import RunDir
@@ -37,8 +36,6 @@ class Fractions(Kind):
     """
 
     name: ClassVar[str] = "fractions"
-    monitor: ClassVar[str] = "val/rmse"
-    mode: ClassVar[str] = "min"
     words = WORDS
     promise: ClassVar[str] = (
         "How sure: the interval beside a fraction, in per cent, holds what volunteers would answer in 95 % of cases "
@@ -70,22 +67,17 @@ class Fractions(Kind):
         return values
 
     def stages(self) -> list[Stage]:
-        tree = self.tree_name
-        submission = [Submission(tree, self.benchmark, constraint=self.constraint)] if self.benchmark else []
+        submission = [Submission(self.tree, self.benchmark, self.constraint)] if self.benchmark else []
         return [
-            Constrain(tree, self.constraint),
-            ScoreFractions(tree),
+            Constrain(self.tree, self.constraint),
+            ScoreFractions(self.tree),
             PredictIntervals(self.outputs),
             *submission,
-            FractionFigures(tree),
+            FractionFigures(self.tree),
         ]
 
     def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredFractions | None:
-        if (found := columns_beside(run, split, self.outputs)) is None:
-            return None
-        ids, predicted, targets = found
-        strata = np.zeros(len(ids), np.int8)
-        return ScoredFractions(run.path, WORDS, tuple(self.outputs), ids, strata, predicted, targets)
+        return scored_columns(ScoredFractions, run, split, WORDS, self.outputs)
 
     def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray:
         return catalog[self.outputs].to_numpy(np.float64)

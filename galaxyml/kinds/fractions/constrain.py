@@ -16,10 +16,10 @@ def constrained(values: np.ndarray, tree: DecisionTree, constraint: str) -> np.n
 
 
 class Constrain:
-    """Replaces what the net said by fractions that obey the tree.
+    """Replaces the net's outputs by fractions that obey the tree.
 
     Args:
-        tree: Name of the decision tree.
+        tree: The decision tree.
         constraint: `project` for the nearest consistent fractions, which never raises the squared error of a galaxy
             whose truth is consistent; `normalise` for divisive normalisation down the tree; `none` to take what the
             net said.
@@ -28,13 +28,12 @@ class Constrain:
         UserError: If there is no such constraint.
     """
 
-    def __init__(self, tree: str, constraint: str = "project") -> None:
-        self.tree = DecisionTree.load(tree)
+    def __init__(self, tree: DecisionTree, constraint: str = "project") -> None:
         if constraint not in CONSTRAINTS:
             raise UserError(
                 f"constraint={constraint}: there is no such constraint. {did_you_mean(constraint, CONSTRAINTS)}"
             )
-        self.constraint = constraint
+        self.tree, self.constraint = tree, constraint
 
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Writes the constrained predictions of every split; has no numbers of its own."""
@@ -44,7 +43,6 @@ class Constrain:
         return {}
 
     def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
-        """Fractions that obey the tree, from what the nets of a run say of the same pictures."""
-        mean = said.mean
-        values = constrained(mean[self.tree.columns].to_numpy(), self.tree, self.constraint)
-        return mean.assign(**dict(zip(self.tree.columns, values.T, strict=True)))
+        """Fractions that obey the tree, from what the nets of a run say of the same images."""
+        values = constrained(said.mean[self.tree.columns].to_numpy(), self.tree, self.constraint)
+        return said.mean.assign(**dict(zip(self.tree.columns, values.T, strict=True)))

@@ -1,28 +1,71 @@
-"""Numbers that say how good predicted fractions are, each beside the trivial predictor's."""
+"""Predicted fractions beside the volunteers', and how good they are, each beside the trivial predictor's."""
 
-from collections.abc import Iterator
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 
 from galaxyml.evaluation.baselines import out_of_fold_means
-from galaxyml.kinds.fractions import metrics
+from galaxyml.evaluation.correlation import measures, resampled_sums
+from galaxyml.evaluation.scored import ScoredPredictions, only_wanted, per_column
+from galaxyml.evaluation.words import Words
 from galaxyml.kinds.fractions.constrain import constrained
+from galaxyml.kinds.fractions.metrics import column_rmse, pearson, rmse
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, violation
 
+WORDS = Words(
+    targets="vote fractions",
+    main="rmse",
+    known="with votes",
+    labels={"rmse": "RMSE", "pearson": "Pearson"},
+    by_column={
+        "rmse": "RMSE",
+        "mean_rmse": "baseline (column mean)",
+        "pearson": "Pearson",
+        "coverage_50": "in 50 % interval",
+        "coverage_80": "in 80 %",
+        "coverage_95": "in 95 %",
+    },
+    variants={
+        "net_": "model output",
+        "normalised_": "after normalising",
+        "projected_": "after projecting",
+        "mean_": "baseline (column mean)",
+    },
+    baselines=("mean_",),
+    wide=("normalised_", "projected_"),
+)
 
+
+@dataclass(frozen=True)
+class ScoredFractions(ScoredPredictions):
+    """Fractions of all volunteers' votes, all columns known of each galaxy."""
+
+    def measure(self, drawn: np.ndarray, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        if wanted is not None and set(wanted) == {"rmse"}:  # one number a galaxy instead of seven a column
+            weights = drawn.astype(np.float64)
+            squared = weights @ ((self.predicted - self.target) ** 2).mean(axis=1) / weights.sum(axis=1)
+            return {"rmse": np.sqrt(squared)}
+        columns = measures(resampled_sums(self.predicted, self.target, np.ones_like(self.target), drawn))
+        r = np.nan_to_num(columns["pearson"])  # of a constant target
+        metrics = {"rmse": np.sqrt(columns["mse"].mean(axis=1)), "pearson": r.mean(axis=1)}
+        metrics |= per_column({"rmse": np.sqrt(columns["mse"]), "pearson": r}, self.columns)
+        return only_wanted(metrics, wanted)
+
+
+@dataclass(frozen=True)
 class ScoreFractions:
     """RMSE, Pearson's correlation and tree violation: as predicted, under each constraint, and of the column means.
 
-    Args:
-        tree: Name of the decision tree whose columns were predicted.
+    Attributes:
+        tree: The decision tree whose columns were predicted.
     """
 
-    def __init__(self, tree: str) -> None:
-        self.tree = DecisionTree.load(tree)
+    tree: DecisionTree
 
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Measures the predictions of every split whose truth is known.
@@ -34,7 +77,7 @@ class ScoreFractions:
         Raises:
             UserError: If a prediction is not finite.
         """
-        found: dict[str, float] = {}
+        scores: dict[str, float] = {}
         columns = self.tree.columns
         catalog = run.catalog()
         for split in ("val", "test"):
@@ -45,33 +88,31 @@ class ScoreFractions:
             targets = catalog[columns].to_numpy()[rows]
             if np.isnan(targets).all():
                 continue  # the challenge keeps the test set's fractions to itself
-            alone = net[columns].to_numpy()
-            if not np.isfinite(alone).all():
+            outputs = net[columns].to_numpy()
+            if not np.isfinite(outputs).all():
                 raise diverged(run.path)
-            for prefix, outputs in (
+            for prefix, predicted in (
                 ("", final[columns].to_numpy()),
-                ("net_", alone),
-                ("normalised_", constrained(alone, self.tree, "normalise")),
-                ("projected_", constrained(alone, self.tree, "project")),
+                ("net_", outputs),
+                ("normalised_", constrained(outputs, self.tree, "normalise")),
+                ("projected_", constrained(outputs, self.tree, "project")),
                 ("mean_", out_of_fold_means(catalog[columns].to_numpy(), catalog["fold"].to_numpy(), rows)),
             ):
-                found |= {
+                scores |= {
                     f"{split}/{prefix}{name}": value
-                    for name, value in self._score(outputs, targets)
+                    for name, value in self._score(predicted, targets).items()
                     if "/" not in name or prefix in ("", "net_", "mean_")
                 }
             # Within a fold means are constant; joined over folds they only anticorrelate with what they leave out.
-            found |= {key: 0.0 for key in found if key.startswith(f"{split}/mean_pearson")}
-        return found
+            scores |= {key: 0.0 for key in scores if key.startswith(f"{split}/mean_pearson")}
+        return scores
 
-    def _score(self, outputs: np.ndarray, targets: np.ndarray) -> Iterator[tuple[str, float]]:
-        yield "rmse", metrics.rmse(outputs, targets)
-        yield "pearson", float(metrics.pearson(outputs, targets).mean())
-        yield "violation", float(violation(torch.from_numpy(outputs.astype(np.float64)), self.tree))
-        for name, values in (
-            ("rmse", metrics.column_rmse(outputs, targets)),
-            ("pearson", metrics.pearson(outputs, targets)),
-        ):
-            yield from (
-                (f"{name}/{column}", float(value)) for column, value in zip(self.tree.columns, values, strict=True)
-            )
+    def _score(self, predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        r = pearson(predicted, targets)
+        gap = float(violation(torch.from_numpy(predicted.astype(np.float64)), self.tree))
+        scores = {"rmse": rmse(predicted, targets), "pearson": float(r.mean()), "violation": gap}
+        for name, values in (("rmse", column_rmse(predicted, targets)), ("pearson", r)):
+            scores |= {
+                f"{name}/{column}": float(value) for column, value in zip(self.tree.columns, values, strict=True)
+            }
+        return scores

@@ -1,6 +1,7 @@
 """The file that a challenge takes."""
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,24 +15,23 @@ from galaxyml.trees import DecisionTree, violation
 
 log = logging.getLogger(__name__)
 
+ID = "GalaxyID"
 DECIMALS = 8  # of a fraction; a sum of 7 is then off by at most 4e-8
 
 
+@dataclass(frozen=True)
 class Submission:
     """Writes `submission.csv` with the test split's predictions, and checks it against the benchmark.
 
-    Args:
-        tree: Name of the decision tree whose columns are submitted.
-        benchmark: The table whose rows, order and header the submission must have.
-        id_column: Name of its first column.
-        constraint: With `none`, what was predicted need not obey the tree; how far off it is, is told.
+    Attributes:
+        tree: The decision tree whose columns are submitted.
+        benchmark: The table whose rows, order and header the submission must have; its first column is `GalaxyID`.
+        constraint: With `none`, predictions need not obey the tree; how far off they are, is logged.
     """
 
-    def __init__(self, tree: str, benchmark: str, id_column: str = "GalaxyID", constraint: str = "project") -> None:
-        self.tree = DecisionTree.load(tree)
-        self.benchmark = benchmark
-        self.id_column = id_column
-        self.constraint = constraint
+    tree: DecisionTree
+    benchmark: str
+    constraint: str = "project"
 
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Writes the submission where there is a test split; has no numbers of its own.
@@ -39,37 +39,27 @@ class Submission:
         Raises:
             ValueError: If what was written is not what the challenge takes; then the file is not there.
         """
-        predictions = run.predictions("test")
-        if predictions is None:
-            return {}
-        benchmark = run.source(self.benchmark)
-        if not benchmark.is_file():
+        predictions, benchmark = run.predictions("test"), run.source(self.benchmark)
+        if predictions is None or not benchmark.is_file():
             return {}
         header = list(pd.read_csv(benchmark, nrows=0, encoding="utf-8-sig").columns)
-        wanted = pd.read_csv(benchmark, usecols=[self.id_column], encoding="utf-8-sig")[self.id_column].to_numpy()
-        there = int(np.isin(wanted, predictions["id"]).sum())
-        if there < len(wanted):
+        ids = pd.read_csv(benchmark, usecols=[ID], encoding="utf-8-sig")[ID].to_numpy()
+        predicted = int(np.isin(ids, predictions["id"]).sum())
+        if predicted < len(ids):
             log.info(
                 "note: only %s of %s test galaxies were predicted (limit=…), so there is no submission.",
-                f"{there:,}",
-                f"{len(wanted):,}",
+                f"{predicted:,}",
+                f"{len(ids):,}",
             )
             return {}
-        table = predictions.rename(columns={"id": self.id_column}).set_index(self.id_column).loc[wanted, header[1:]]
+        table = predictions.set_index("id").loc[ids, header[1:]]
+        values = [pa.array(np.round(table[name].to_numpy(float), DECIMALS)) for name in header[1:]]
         with atomic_write(run.path / "submission.csv") as draft:
-            columns = [
-                pa.array(wanted),
-                *(pa.array(np.round(table[name].to_numpy(float), DECIMALS)) for name in header[1:]),
-            ]
             with draft.open("wb") as file:
                 file.write((",".join(header) + "\n").encode())
-                pa.csv.write_csv(
-                    pa.table(columns, names=header),
-                    file,
-                    pa.csv.WriteOptions(include_header=False, quoting_style="none"),
-                )
-            written = pd.read_csv(draft)
-            check(written, wanted, header, self.tree if self.constraint != "none" else None)
+                options = pa.csv.WriteOptions(include_header=False, quoting_style="none")
+                pa.csv.write_csv(pa.table([pa.array(ids), *values], names=header), file, options)
+            check(pd.read_csv(draft), ids, header, self.tree if self.constraint != "none" else None)
         if self.constraint == "none":
             gap = float(violation(torch.tensor(table[self.tree.columns].to_numpy(np.float64)), self.tree))
             log.info("note: constraint=none: sums in submission.csv are off from the tree's by up to %.3f.", gap)

@@ -9,14 +9,12 @@ from torch import Tensor, nn
 
 from galaxyml.data.tables.reading import Rows, finite_numbers
 from galaxyml.evaluation.predict_intervals import PredictIntervals
-from galaxyml.kinds.kind import Kind, Stage, columns_beside
+from galaxyml.kinds.kind import Kind, Stage, scored_columns
 from galaxyml.kinds.losses import MSELoss
 from galaxyml.kinds.numbers.figures import NumberFigures, caption
-from galaxyml.kinds.numbers.head import TargetScaler
-from galaxyml.kinds.numbers.losses import ScaledLoss
 from galaxyml.kinds.numbers.metrics import NumberMetrics
-from galaxyml.kinds.numbers.score import ScoreNumbers
-from galaxyml.kinds.numbers.scored import WORDS, ScoredNumbers
+from galaxyml.kinds.numbers.scaling import ScaledLoss, TargetScaler
+from galaxyml.kinds.numbers.score import WORDS, ScoredNumbers, ScoreNumbers
 from galaxyml.runs.errors import DataError
 from galaxyml.runs.run_dir import RunDir
 
@@ -33,8 +31,6 @@ class Numbers(Kind):
     """
 
     name: ClassVar[str] = "numbers"
-    monitor: ClassVar[str] = "val/r2"
-    mode: ClassVar[str] = "max"
     words = WORDS
     promise: ClassVar[str] = (
         "How sure: the interval beside a number holds the truth in 95 % of cases (conformal prediction), for galaxies "
@@ -76,11 +72,7 @@ class Numbers(Kind):
         ]
 
     def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredNumbers | None:
-        if (found := columns_beside(run, split, self.outputs)) is None:
-            return None
-        ids, predicted, targets = found
-        strata = np.zeros(len(ids), np.int8)
-        return ScoredNumbers(run.path, WORDS, tuple(self.outputs), ids, strata, predicted, targets)
+        return scored_columns(ScoredNumbers, run, split, WORDS, self.outputs)
 
     def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray:
         return catalog[self.outputs].to_numpy(np.float64)

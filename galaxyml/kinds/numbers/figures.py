@@ -1,28 +1,29 @@
 """Figures of predicted numbers: against the truth, their errors, over the epochs, and galaxy by galaxy."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from galaxyml.evaluation.plots import LOSS_CURVES, error_grid, loss_curves, scatter_grid, write_images
-from galaxyml.kinds.numbers.metrics import MOST
+from galaxyml.kinds.numbers.metrics import MOST, deviation
 from galaxyml.runs.run_dir import NAMED, RunDir
 
 SHOWN = 8  # galaxies among the best and among the worst
 
 
+@dataclass(frozen=True)
 class NumberFigures:
     """Draws what a person looks at first.
 
-    Args:
+    Attributes:
         columns: The numbers.
-        crop: Central part of a picture that is shown, a fraction of its side.
+        crop: Central part of an image that is shown, a fraction of its side.
     """
 
-    def __init__(self, columns: Sequence[str], crop: float = 1.0) -> None:
-        self.columns = list(columns)
-        self.crop = crop
+    columns: list[str]
+    crop: float
 
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Writes the figures, of the test split where there is one and of the validation split otherwise.
@@ -36,31 +37,32 @@ class NumberFigures:
         rows = pd.Index(catalog["id"]).get_indexer(table["id"])
         predicted, target = table[self.columns].to_numpy(np.float64), catalog[self.columns].to_numpy(np.float64)[rows]
         first = self.columns[:MOST]
-        things = f"{NAMED[split]} galaxies"
+        noun = f"{NAMED[split]} galaxies"
         run.write_figure(
             f"1_predicted_against_true_{split}",
             scatter_grid(predicted, target, first),
-            f"Predicted against true numbers of {things}. A perfect model lies on the line.",
+            f"Predicted against true numbers of {noun}. A perfect model lies on the line.",
         )
         run.write_figure(
             f"2_errors_{split}",
             error_grid(predicted, target, first),
-            f"Errors of {things} against the truth, with their running median: a line that slopes tells of predictions "
+            f"Errors of {noun} against the truth, with their running median: a line that slopes tells of predictions "
             "drawn towards the mean.",
         )
         run.write_figure("3_loss_curves", loss_curves(run.histories()), LOSS_CURVES)
         if "image" not in catalog:
             return {}
-        deviation = target.std(axis=0)
-        each = np.sqrt(np.square((predicted - target) / np.where(deviation > 0, deviation, 1)).mean(axis=1))
-        order = np.argsort(each)
+        errors = np.sqrt(np.square((predicted - target) / deviation(target)).mean(axis=1))
+        order = np.argsort(errors)
         for name, title, extreme, chosen in (
             (f"4_best_galaxies_{split}", "Predicted best", "smallest", order[:SHOWN]),
             (f"5_worst_galaxies_{split}", "Predicted worst", "largest", order[::-1][:SHOWN]),
         ):
-            captions = [f"{table['id'].iloc[at]}\n{caption(self.columns, predicted[at], target[at])}" for at in chosen]
-            told = f"{title}: the {things} with the {extreme} error over all numbers, in standard deviations."
-            write_images(run, name, title, told, catalog["image"].iloc[rows[chosen]], captions, self.crop)
+            captions = [
+                f"{table['id'].iloc[row]}\n{caption(self.columns, predicted[row], target[row])}" for row in chosen
+            ]
+            description = f"{title}: the {noun} with the {extreme} error over all numbers, in standard deviations."
+            write_images(run, name, title, description, catalog["image"].iloc[rows[chosen]], captions, self.crop)
         return {}
 
 

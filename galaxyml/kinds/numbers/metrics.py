@@ -6,10 +6,10 @@ Numbers of different units are put together in standard deviations of their trut
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
 
 from galaxyml.evaluation.correlation import CENTRE, measures, resampled_sums
 from galaxyml.evaluation.plots import scatter_grid
@@ -29,11 +29,11 @@ def by_column(predicted: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray
       in its unit (Hoaglin, Mosteller & Tukey 1983). The best value is 0.
     """
     error = predicted.astype(np.float64) - target
-    centre, spread = target.mean(axis=0), _deviation(target)
-    found = measures(_sums(predicted, target, centre, spread, np.ones((1, len(target)), np.uint8)))
+    sums = _sums(predicted, target, deviation(target), np.ones((1, len(target)), np.uint8))
+    agreement = measures(sums)
     return {
-        "r2": found["r2"][0],
-        "pearson": found["pearson"][0],
+        "r2": agreement["r2"][0],
+        "pearson": agreement["pearson"][0],
         "rmse": np.sqrt(np.square(error).mean(axis=0)),
         "mae": np.abs(error).mean(axis=0),
         "bias": error.mean(axis=0),
@@ -53,21 +53,22 @@ def resampled(predicted: np.ndarray, target: np.ndarray, drawn: np.ndarray) -> d
         `r2`, `pearson`, `rmse` and `mae` as `by_column` has them, and `nrmse`, the RMSE in standard deviations of all
         truth; shape (R, K) each.
     """
-    spread = _deviation(target)
-    found = measures(_sums(predicted, target, target.mean(axis=0), spread, drawn))
-    nrmse = np.sqrt(found["mse"])
-    return {
-        "r2": found["r2"],
-        "pearson": found["pearson"],
-        "nrmse": nrmse,
-        "rmse": nrmse * spread,
-        "mae": found["mae"] * spread,
-    }
+    unit = deviation(target)
+    metrics = measures(_sums(predicted, target, unit, drawn))
+    nrmse = np.sqrt(metrics["mse"])
+    without_unit = {"r2": metrics["r2"], "pearson": metrics["pearson"], "nrmse": nrmse}
+    return without_unit | {"rmse": nrmse * unit, "mae": metrics["mae"] * unit}
 
 
-def over_columns(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def over_columns(metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Means over the columns of what has no unit: `r2`, `pearson`, `nrmse`; (..., K) -> (...)."""
-    return {name: values.mean(axis=-1) for name, values in found.items() if name in ("r2", "pearson", "nrmse")}
+    return {name: metrics[name].mean(axis=-1) for name in ("r2", "pearson", "nrmse")}
+
+
+def deviation(target: np.ndarray) -> np.ndarray:
+    """Standard deviations of the columns, (N, K) -> (K,); 1 where the truth is constant."""
+    spread = target.std(axis=0)
+    return np.where(spread > 0, spread, 1.0)
 
 
 class NumberMetrics(Metric):
@@ -97,31 +98,23 @@ class NumberMetrics(Metric):
         predicted, target = self._collected()
         if not np.isfinite(predicted).all():
             return {"r2": -np.inf, "pearson": 0.0, "nrmse": np.inf}
-        found = resampled(predicted, target, np.ones((1, len(target)), np.uint8))
-        means = {name: float(np.nan_to_num(values[0])) for name, values in over_columns(found).items()}
-        columns = zip(self.columns, found["rmse"][0], strict=True)
+        metrics = resampled(predicted, target, np.ones((1, len(target)), np.uint8))
+        means = {name: float(np.nan_to_num(values[0])) for name, values in over_columns(metrics).items()}
+        columns = zip(self.columns, metrics["rmse"][0], strict=True)
         return means | {f"rmse/{name}": float(value) for name, value in columns}
 
     def figures(self) -> dict[str, Figure]:
-        """What was said against what is true, by title."""
+        """Predicted against true numbers, by title."""
         return {"predicted against true": scatter_grid(*self._collected(), self.columns[:MOST])}
 
     def _collected(self) -> tuple[np.ndarray, np.ndarray]:
-        parts = (part if isinstance(part, Tensor) else torch.cat(part) for part in (self.predicted, self.target))
-        predicted, target = (part.double().cpu().numpy() for part in parts)
+        predicted, target = (dim_zero_cat(batches).double().cpu().numpy() for batches in (self.predicted, self.target))
         return predicted, target
 
 
-def _deviation(target: np.ndarray) -> np.ndarray:
-    """Standard deviations, shape (K,); 1 where the truth is constant."""
-    spread = target.std(axis=0)
-    return np.where(spread > 0, spread, 1.0)
-
-
-def _sums(
-    predicted: np.ndarray, target: np.ndarray, centre: np.ndarray, spread: np.ndarray, drawn: np.ndarray
-) -> np.ndarray:
+def _sums(predicted: np.ndarray, target: np.ndarray, unit: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """Moments of standardised numbers, which lose no digits to their units."""
+    centre = target.mean(axis=0)
     # Moments are taken about the middle of the fractions that they are made for.
-    x, y = ((values.astype(np.float64) - centre) / spread + CENTRE for values in (predicted, target))
+    x, y = ((values.astype(np.float64) - centre) / unit + CENTRE for values in (predicted, target))
     return resampled_sums(x, y, np.ones(target.shape), drawn)

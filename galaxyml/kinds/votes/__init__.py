@@ -37,8 +37,6 @@ class Votes(Kind):
     """
 
     name: ClassVar[str] = "votes"
-    monitor: ClassVar[str] = "val/pearson"
-    mode: ClassVar[str] = "max"
     words = WORDS
 
     def __init__(self, vocabulary: Vocabulary, resamples: int = 1000, least: int = LEAST, crop: float = 0.7) -> None:
@@ -64,26 +62,18 @@ class Votes(Kind):
         return self.vocabulary.features
 
     def stages(self) -> list[Stage]:
-        return [
-            Answers(self.vocabulary),
-            ScoreVotes(self.resamples, self.least),
-            ShiftFigures(crop=self.crop),
-        ]
+        return [Answers(self.vocabulary), ScoreVotes(self.resamples, self.least), ShiftFigures(self.crop)]
 
     def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredVotes | None:
         least = self.least if least is None else least
         catalog = run.catalog()
-        splits = {
-            name: galaxies
-            for name in ("val", "test")
-            if (galaxies := ScoredVotes.load(run, name, catalog=catalog)) is not None
-        }
-        if split not in splits:
+        splits = {name: ScoredVotes.load(run, name, catalog) for name in ("val", "test")}
+        galaxies = splits.get(split)
+        if galaxies is None:
             return None
-        surveys = [galaxies.of(survey) for galaxies in splits.values() for survey in galaxies.surveys()]
+        surveys = [each.of(survey) for each in splits.values() if each is not None for survey in each.surveys()]
         defined = [Resampled({}, survey.target, survey.votes, 0, least).defined for survey in surveys]
         common = np.logical_and.reduce([each for each in defined if each.any()] or [np.zeros(0, bool)])
-        galaxies = splits[split]
         names = tuple(name for name, inside in zip(galaxies.columns, common, strict=False) if inside)
         return replace(galaxies, common=names, least=least)
 
@@ -107,28 +97,18 @@ class Votes(Kind):
         return questions_of_campaign(self.vocabulary, Answers(self.vocabulary).campaign)
 
     def caption(self, output: np.ndarray, target: np.ndarray) -> str:
+        asked, question_of = ~np.isnan(target[:, 0]), np.array(self.vocabulary.question_of)
+        answers = [np.flatnonzero(asked & (question_of == number)) for number in range(len(self.vocabulary.sizes))]
         lines = []
-        asked = ~np.isnan(target[:, 0])
         for name, values in (("true", target[:, 0]), ("predicted", output)):
-            likeliest = [
-                f"{self._label(columns[best])} {shares[best]:.2f}"
-                for columns, shares in self._answered(values, asked)
-                if (best := int(shares.argmax())) >= 0
-            ]
-            lines.append(f"{name}: " + ", ".join(likeliest[:3]))
+            likeliest = []
+            for columns in [columns for columns in answers if len(columns)][:3]:
+                shares = np.clip(values[columns], 0, None)
+                shares = shares / max(shares.sum(), 1e-9)
+                best = int(shares.argmax())
+                likeliest.append(f"{self._label(self.outputs[columns[best]])} {shares[best]:.2f}")
+            lines.append(f"{name}: " + ", ".join(likeliest))
         return "\n".join(lines)
-
-    def _answered(self, values: np.ndarray, asked: np.ndarray) -> list[tuple[list[str], np.ndarray]]:
-        """Of each question that was asked, the columns of its answers and their shares."""
-        groups, start = [], 0
-        for size in self.vocabulary.sizes:
-            rows = np.arange(start, start + size)
-            rows = rows[asked[rows]]
-            start += size
-            shares = np.clip(values[rows], 0, None)
-            if len(rows):
-                groups.append(([self.outputs[row] for row in rows], shares / max(shares.sum(), 1e-9)))
-        return groups
 
     def _label(self, column: str) -> str:
         ontology = self.vocabulary.ontology

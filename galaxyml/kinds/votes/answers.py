@@ -1,4 +1,4 @@
-"""What a net says, as fractions of the features that all surveys are judged by."""
+"""Outputs of a net as fractions of the features that all surveys are judged by."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,6 @@ from galaxyml.runs.errors import diverged
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees.vocabulary import Vocabulary
 
-SPLITS = ("val", "test")
 NET = "net"  # tables of what nets say; those of the phases of a fit are called net_<phase>
 
 
@@ -17,38 +16,37 @@ class Answers:
 
     Args:
         vocabulary: What the net says.
-        campaign: Whose volunteers are asked about pictures from elsewhere.
+
+    Attributes:
+        campaign: Whose volunteers are asked about images from elsewhere.
     """
 
-    def __init__(self, vocabulary: Vocabulary, campaign: str | None = None) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self.campaign = campaign if campaign is not None else vocabulary.trained[0]
+        self.campaign = vocabulary.trained[0]
 
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Writes the fractions of every split, and those of the phases before; has no numbers of its own."""
         campaigns = run.catalog().set_index("id")["campaign"]
-        for split in SPLITS:
+        for split in ("val", "test"):
             for by in run.tables_of_predictions(split):
-                if not by.startswith(NET):
-                    continue
-                said = run.predictions(split, by=by)
-                assert said is not None
-                outputs = said[self.vocabulary.columns].to_numpy(float)
-                of_each = campaigns.loc[said["id"]].to_numpy()
-                run.write_predictions(
-                    split, self._table(run, said, outputs, of_each), by=by.removeprefix(NET).lstrip("_")
-                )
+                if by.startswith(NET):
+                    table = run.predictions(split, by=by)
+                    assert table is not None
+                    fractions = self._fractions(run, table, campaigns.loc[table["id"]].to_numpy())
+                    run.write_predictions(split, fractions, by=by.removeprefix(NET).lstrip("_"))
         return {}
 
     def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
-        """Fractions that volunteers of one campaign would give, from what nets say of the same pictures."""
-        values = said.mean[self.vocabulary.columns].to_numpy(float)
-        return self._table(run, said.mean, values, np.full(len(values), self.campaign))
+        """Fractions that volunteers of one campaign would give, from what nets say of the same images."""
+        return self._fractions(run, said.mean, np.full(len(said.mean), self.campaign))
 
-    def _table(self, run: RunDir, said: pd.DataFrame, outputs: np.ndarray, campaigns: np.ndarray) -> pd.DataFrame:
+    def _fractions(self, run: RunDir, table: pd.DataFrame, campaigns: np.ndarray) -> pd.DataFrame:
+        outputs = table[self.vocabulary.columns].to_numpy(float)
         if not np.isfinite(outputs).all():
             raise diverged(run.path)
-        found = pd.DataFrame(self.vocabulary.predicted_features(outputs, campaigns), columns=self.vocabulary.features)
-        if "id" in said:
-            found.insert(0, "id", said["id"].to_numpy())
-        return found
+        values = self.vocabulary.predicted_features(outputs, campaigns)
+        fractions = pd.DataFrame(values, columns=self.vocabulary.features)
+        if "id" in table:
+            fractions.insert(0, "id", table["id"].to_numpy())
+        return fractions

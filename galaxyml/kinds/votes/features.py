@@ -18,17 +18,17 @@ def question_of(feature: str) -> str:
 
 
 def label(feature: str) -> str:
-    """What figures call a feature, such as `edge-on`."""
+    """Name of a feature in figures, such as `edge-on`."""
     name, kind = _apart(feature)
     return Ontology.load().label(name) + kind
 
 
 def questions(features: Sequence[str]) -> dict[str, list[int]]:
-    """By question, in the order of the features, which of them answer it."""
-    places: dict[str, list[int]] = {}
-    for place, feature in enumerate(features):
-        places.setdefault(question_of(feature), []).append(place)
-    return places
+    """By question, in the order of the features, the columns of those that answer it."""
+    columns: dict[str, list[int]] = {}
+    for column, feature in enumerate(features):
+        columns.setdefault(question_of(feature), []).append(column)
+    return columns
 
 
 def _apart(feature: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What makes answers of a net's scores: concentrations of a Dirichlet distribution, or shares of each question."""
+"""From a net's scores to answers: concentrations of a Dirichlet distribution, or shares of each question."""
 
 import math
 

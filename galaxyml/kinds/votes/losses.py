@@ -31,7 +31,7 @@ class VoteLoss(nn.Module):
         self.register_buffer("sums", sums.float(), persistent=False)
 
     def counted(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What of a batch counts, in double precision where the device has it.
+        """The part of a batch that counts, in double precision where the device has it.
 
         Args:
             outputs: Shape (N, K).

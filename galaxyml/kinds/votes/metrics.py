@@ -13,14 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from galaxyml.evaluation.calibration import Reliability, confidence_bin
-from galaxyml.evaluation.correlation import (
-    MOMENTS,
-    asked,
-    by_column,
-    mean_defined,
-    measures,
-    weighted_sums,
-)
+from galaxyml.evaluation.correlation import MOMENTS, asked, by_column, mean_defined, measures, weighted_sums
 from galaxyml.evaluation.plots import bars
 from galaxyml.evaluation.scored import TIE
 from galaxyml.trees.vocabulary import Vocabulary, shares
@@ -38,20 +31,19 @@ def published(outputs: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
         targets: Shape (N, F), no NaN.
     """
     targets = np.asarray(targets, np.float64)
-    alike = np.ones((targets.size, 1))
+    weights = np.ones((targets.size, 1))
     values = (outputs, np.broadcast_to(targets.mean(0), targets.shape))
-    r, constant = (by_column(each.reshape(-1, 1), targets.reshape(-1, 1), alike)["pearson"][0] for each in values)
+    r, constant = (by_column(each.reshape(-1, 1), targets.reshape(-1, 1), weights)["pearson"][0] for each in values)
     return float(r), float(constant)
 
 
-def fraction_reliability(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray, bins: int = BINS) -> Reliability:
-    """Observed against predicted fractions, in bins of equal width of what is said, all columns together.
+def fraction_reliability(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray) -> Reliability:
+    """Observed against predicted fractions, in ten bins of predicted ones of equal width, all columns together.
 
     Args:
         predicted: Predicted fractions, shape (N, F).
         target: Shape (N, F); NaN where not asked.
         votes: Shape (N, F).
-        bins: How many.
 
     Returns:
         Its `confidence` and `accuracy` are the mean predicted and the mean observed fraction of a bin, its `count` the
@@ -59,17 +51,17 @@ def fraction_reliability(predicted: np.ndarray, target: np.ndarray, votes: np.nd
     """
     counted = asked(target, votes)
     x, y, weight = predicted[counted].astype(np.float64), target[counted].astype(np.float64), votes[counted]
-    within = confidence_bin(x, bins)
-    total = np.bincount(within, weight, bins)
+    within = confidence_bin(x, BINS)
+    total = np.bincount(within, weight, BINS)
     filled = np.where(total > 0, total, np.nan)
-    means = [np.bincount(within, weight * values, bins) / filled for values in (x, y)]
-    return Reliability(np.linspace(0, 1, bins + 1), means[0], means[1], total)
+    means = [np.bincount(within, weight * values, BINS) / filled for values in (x, y)]
+    return Reliability(np.linspace(0, 1, BINS + 1), means[0], means[1], total)
 
 
 def majorities(
     predicted: np.ndarray, target: np.ndarray, votes: np.ndarray, questions: Sequence[Sequence[int]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each question that a galaxy was asked, as a choice of one answer: what most volunteers said.
+    """Each question that a galaxy was asked, as a choice of one answer: that of most volunteers.
 
     Questions of which fewer than two answers are known, and those in which the first two answers have equally many
     votes, are left out.
@@ -140,16 +132,15 @@ class VoteMetrics(Metric):
         broken = ~np.isfinite(sums).all(0)
         sums[:, broken] = np.where(np.isfinite(sums[:, broken]), sums[:, broken], 0.0)
         sums[[1, 3, 5]] = np.where(broken, 0.0, sums[[1, 3, 5]])
-        found = measures(sums)
+        columns = measures(sums)
         for name in ("mae", "mse"):
-            found[name] = np.where(broken, np.inf, found[name])
-        means = {name: float(np.nan_to_num(mean_defined(found[name]), posinf=np.inf)) for name in found}
-        columns = np.nan_to_num(found["pearson"])
-        return {"pearson": means["pearson"], "mae": means["mae"], "rmse": float(np.sqrt(means["mse"]))} | {
-            f"pearson/{name}": float(value) for name, value in zip(self.columns, columns, strict=True)
-        }
+            columns[name] = np.where(broken, np.inf, columns[name])
+        mean = {name: float(np.nan_to_num(mean_defined(each), posinf=np.inf)) for name, each in columns.items()}
+        metrics = {"pearson": mean["pearson"], "mae": mean["mae"], "rmse": float(np.sqrt(mean["mse"]))}
+        r = zip(self.columns, np.nan_to_num(columns["pearson"]), strict=True)
+        return metrics | {f"pearson/{name}": float(value) for name, value in r}
 
     def figures(self) -> dict[str, Figure]:
         """The correlation of each column of what was collected so far, by title."""
-        found = {name.removeprefix("pearson/"): value for name, value in self.compute().items() if "/" in name}
-        return {"pearson by column": bars(list(found), np.array(list(found.values())), label="Pearson's r")}
+        r = {name.removeprefix("pearson/"): value for name, value in self.compute().items() if "/" in name}
+        return {"pearson by column": bars(list(r), np.array(list(r.values())), label="Pearson's r")}

@@ -1,6 +1,7 @@
 """Figures of predicted vote fractions on several surveys; drawn without a screen."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from galaxyml.evaluation.calibration import Reliability
-from galaxyml.evaluation.plots import BASELINE, COLOURS
+from galaxyml.evaluation.plots import BASELINE, COLOURS, reliability_curves
 
 MOST_POINTS = 1500  # that are drawn one by one; more are drawn as a density
 SPACE_POINTS = 24_000  # by which the size of dots in a feature space is chosen
@@ -22,33 +23,26 @@ def degradation_figure(labels: Sequence[str], questions: Sequence[str], values: 
         questions: The question that each answers; those of one question follow each other.
         values: By what the legend says, the value and the ends of its interval, shape (F, 3); NaN where not measured.
     """
-    places, heads = _places(questions)
+    heads = [k for k, question in enumerate(questions) if not k or question != questions[k - 1]]
     step = len(values) + 1.2
     unit = 0.17 if step * len(labels) < 50 else 0.11  # inches a bar
     figure = Figure(figsize=(8, unit * (step * len(labels) + 1.4 * len(heads)) + 1.1), layout="constrained")
     axes = figure.add_subplot()
     # A heading takes 1.4 units, a feature as many as it has bars and a gap, so that all bars are equally thick.
-    at = np.array([feature * step + head * 1.4 for feature, head in places])
-    for k, (name, found) in enumerate(values.items()):
+    heads_above = np.searchsorted(heads, np.arange(len(questions)), side="right")
+    y = np.arange(len(questions)) * step + heads_above * 1.4
+    for k, (name, ends) in enumerate(values.items()):
         colour = COLOURS[k % len(COLOURS)]
-        axes.barh(at + k, np.nan_to_num(found[:, 0]), height=0.85, color=colour, alpha=0.9, label=name)
-        _whiskers(axes, found, at + k)
-    middle = at + (len(values) - 1) / 2
-    axes.set_yticks(middle, labels, fontsize=8.5)
-    for first, question in heads:
-        axes.text(
-            -0.008,
-            at[first] - 1.15,
-            question.replace("_", " "),
-            transform=axes.get_yaxis_transform(),
-            ha="right",
-            va="center",
-            fontsize=8.5,
-            fontweight="bold",
-        )
+        axes.barh(y + k, np.nan_to_num(ends[:, 0]), height=0.85, color=colour, alpha=0.9, label=name)
+        _whiskers(axes, ends, y + k)
+    axes.set_yticks(y + (len(values) - 1) / 2, labels, fontsize=8.5)
+    look: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 8.5, "fontweight": "bold"}
+    for first in heads:
+        name = questions[first].replace("_", " ")
+        axes.text(-0.008, y[first] - 1.15, name, transform=axes.get_yaxis_transform(), **look)
     axes.axvline(0, color="black", linewidth=0.8)
-    lowest = min(0.0, *(float(np.nanmin(found, initial=0.0)) for found in values.values()))
-    axes.set(xlim=(max(-1.0, lowest - 0.03) if lowest < 0 else 0, 1), ylim=(at[-1] + step - 0.6, at[0] - 2.0))
+    lowest = min(0.0, *(float(np.nanmin(ends, initial=0.0)) for ends in values.values()))
+    axes.set(xlim=(max(-1.0, lowest - 0.03) if lowest < 0 else 0, 1), ylim=(y[-1] + step - 0.6, y[0] - 2.0))
     axes.set_xlabel("Pearson's r between predicted and true fractions")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", alpha=0.3)
@@ -57,15 +51,12 @@ def degradation_figure(labels: Sequence[str], questions: Sequence[str], values: 
     return figure
 
 
-def against_truth_figure(
-    labels: Sequence[str], surveys: Mapping[str, tuple[np.ndarray, np.ndarray]], notes: Mapping[str, Sequence[str]]
-) -> Figure:
+def against_truth_figure(labels: Sequence[str], surveys: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """Predicted against true fractions: a row a feature, a column a survey; points, or their density where many.
 
     Args:
         labels: What each of the F features is called.
         surveys: By name, predicted and true fractions, shape (N, F) each; NaN where not asked.
-        notes: By survey, what stands in the corner of each feature's panel, F texts.
     """
     figure = Figure(figsize=(2.5 * len(surveys) + 0.9, 2.5 * len(labels) + 0.6), layout="constrained")
     panels = figure.subplots(len(labels), len(surveys), squeeze=False, sharex=True, sharey=True)
@@ -83,7 +74,8 @@ def against_truth_figure(
             else:
                 alpha = float(np.clip(12 / np.sqrt(max(len(x), 1)), 0.25, 0.9))
                 axes.scatter(x, y, s=9, alpha=alpha, color=colour, linewidths=0)
-            note = axes.text(0.04, 0.96, notes[name][row], transform=axes.transAxes, va="top", fontsize=8, zorder=5)
+            text = f"{len(x):,} galaxies"
+            note = axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=8, zorder=5)
             note.set_bbox({"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1})
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), box_aspect=1, xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
             axes.tick_params(labelsize=8)
@@ -104,31 +96,18 @@ def calibration_figure(fractions: Mapping[str, Reliability], answers: Mapping[st
     """
     figure = Figure(figsize=(9.6, 6.1), layout="constrained")
     panels = figure.subplots(2, 2, height_ratios=[4, 1], sharex="col")
-    for column, (curves, what) in enumerate(((fractions, "votes"), (answers, "questions"))):
+    for column, (curves, noun) in enumerate(((fractions, "votes"), (answers, "questions"))):
         above, below = panels[:, column]
-        above.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
-        for k, (name, curve) in enumerate(curves.items()):
-            colour = COLOURS[k % len(COLOURS)]
-            error = np.sqrt(curve.accuracy * (1 - curve.accuracy) / np.maximum(curve.count, 1)) if column else None
-            above.errorbar(
-                curve.confidence,
-                curve.accuracy,
-                error,
-                color=colour,
-                label=f"{name}: ECE {curve.ece:.3f}",
-                marker="o",
-                markersize=4,
-                linewidth=1.3,
-            )
-            below.stairs(curve.count / max(curve.count.sum(), 1), curve.edges, color=colour, linewidth=1.3)
+        reliability_curves(above, curves, errors=curves is answers)
+        for k, curve in enumerate(curves.values()):
+            shares = curve.count / max(curve.count.sum(), 1)
+            below.stairs(shares, curve.edges, color=COLOURS[k % len(COLOURS)], linewidth=1.3)
         above.set(xlim=(0, 1), ylim=(0, 1.01))
         below.set(ylim=(0, None))
-        below.set_ylabel(f"share of {what}", fontsize=8)
+        below.set_ylabel(f"share of {noun}", fontsize=8)
         for axes in (above, below):
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
-        if curves:
-            above.legend(loc="upper left", frameon=False, fontsize=9)
     panels[0, 0].set(ylabel="mean fraction of votes", title="Fractions")
     panels[0, 1].set(ylabel="share that most volunteers say too", title="Likeliest answer of a question")
     note = "exact fractions lie above the line"
@@ -153,25 +132,15 @@ def space_figure(points: np.ndarray, survey: np.ndarray, values: np.ndarray, lab
     size = float(np.clip(SPACE_POINTS / max(len(points), 1), 2.0, 20))
     order = np.random.default_rng(0).permutation(len(points))  # otherwise the last survey would hide the others
     colours = np.array([COLOURS[k % len(COLOURS)] for k in range(len(names))])
-    of_it = np.searchsorted(names, survey[order])
     x, y = points[order].T
-    left.scatter(x, y, s=size, c=colours[of_it], alpha=0.7, linewidths=0, rasterized=True)
+    look: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
+    left.scatter(x, y, c=colours[np.searchsorted(names, survey[order])], alpha=0.7, **look)
     for k, name in enumerate(names):
         left.scatter([], [], color=colours[k], label=f"{name} ({(survey == name).sum():,})", s=24)
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=3, frameon=False, fontsize=8.5)
     known = ~np.isnan(values[order])
-    right.scatter(x[~known], y[~known], s=size, color=BASELINE, linewidths=0, rasterized=True)
-    drawn = right.scatter(
-        x[known],
-        y[known],
-        s=size,
-        c=values[order][known],
-        cmap="viridis",
-        vmin=0,
-        vmax=1,
-        linewidths=0,
-        rasterized=True,
-    )
+    right.scatter(x[~known], y[~known], color=BASELINE, **look)
+    drawn = right.scatter(x[known], y[known], c=values[order][known], cmap="viridis", vmin=0, vmax=1, **look)
     figure.colorbar(drawn, ax=right, shrink=0.8, pad=0.02).set_label(label, fontsize=9)
     for axes, title in ((left, "by survey"), (right, f"by {label}")):
         axes.set(xticks=[], yticks=[])
@@ -181,7 +150,7 @@ def space_figure(points: np.ndarray, survey: np.ndarray, values: np.ndarray, lab
 
 
 def progression_figure(surveys: Sequence[str], r: Mapping[str, np.ndarray], mae: Mapping[str, np.ndarray]) -> Figure:
-    """What each stage of training brought, survey by survey.
+    """Correlation and error after each stage of training, survey by survey.
 
     Args:
         surveys: S names.
@@ -198,11 +167,11 @@ def progression_figure(surveys: Sequence[str], r: Mapping[str, np.ndarray], mae:
         (panels[1], mae, "mean absolute error (lower is better)"),
     ):
         width = 0.8 / max(len(stages), 1)
-        for k, (stage, found) in enumerate(stages.items()):
-            at = np.arange(len(surveys)) + (k - (len(stages) - 1) / 2) * width
+        for k, (stage, ends) in enumerate(stages.items()):
+            x = np.arange(len(surveys)) + (k - (len(stages) - 1) / 2) * width
             colour = stage_colours.get(stage, BASELINE)
-            handles[stage] = axes.bar(at, np.nan_to_num(found[:, 0]), width * 0.9, color=colour)
-            _whiskers(axes, found, at, upright=True)
+            handles[stage] = axes.bar(x, np.nan_to_num(ends[:, 0]), width * 0.9, color=colour)
+            _whiskers(axes, ends, x, upright=True)
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set_xticks(range(len(surveys)), surveys, fontsize=9)
         axes.set_ylabel(label)
@@ -215,21 +184,9 @@ def progression_figure(surveys: Sequence[str], r: Mapping[str, np.ndarray], mae:
     return figure
 
 
-def _whiskers(axes: Axes, found: np.ndarray, at: np.ndarray, upright: bool = False) -> None:
-    """Intervals over bars, to be seen on the bar and beside it; found of shape (n, 3)."""
-    known = np.isfinite(found).all(axis=1)
+def _whiskers(axes: Axes, values: np.ndarray, place: np.ndarray, upright: bool = False) -> None:
+    """Intervals over bars, to be seen on the bar and beside it; values of shape (n, 3)."""
+    known = np.isfinite(values).all(axis=1)
+    lines = axes.vlines if upright else axes.hlines
     for colour, width in (("white", 2.6), ("black", 1.1)):
-        (axes.vlines if upright else axes.hlines)(
-            at[known], found[known, 1], found[known, 2], color=colour, linewidth=width
-        )
-
-
-def _places(questions: Sequence[str]) -> tuple[list[tuple[int, int]], list[tuple[int, str]]]:
-    """For each feature how many features and headings lie above it; and where each question begins."""
-    heads: list[tuple[int, str]] = []
-    places = []
-    for place, question in enumerate(questions):
-        if not place or question != questions[place - 1]:
-            heads.append((place, question))
-        places.append((place, len(heads)))
-    return places, heads
+        lines(place[known], values[known, 1], values[known, 2], color=colour, linewidth=width)

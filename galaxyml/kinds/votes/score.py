@@ -12,6 +12,7 @@ from galaxyml.evaluation.bootstrap import with_ends
 from galaxyml.evaluation.calibration import reliability
 from galaxyml.evaluation.correlation import LEAST, Resampled, asked, mean_defined
 from galaxyml.evaluation.scored import under
+from galaxyml.kinds.kind import check_whole
 from galaxyml.kinds.votes.features import question_of, questions
 from galaxyml.kinds.votes.metrics import BINS, fraction_reliability, majorities, published
 from galaxyml.kinds.votes.scored import VOTES, ScoredVotes
@@ -22,22 +23,19 @@ log = logging.getLogger(__name__)
 
 MEASURES = ("pearson", "r2", "mae", "rmse", "flattened_pearson")
 BEFORE = ("head", "untrained")  # predictions of the same net at earlier stages of its training
-STAGES = {
-    "mean": "baseline (column mean)",
-    "untrained": "untrained",
-    "head": "head",
-    "": "full",
-}  # in the order of training
+# In the order of training.
+STAGES = {"mean": "baseline (column mean)", "untrained": "untrained", "head": "head", "": "full"}
+COLUMNS = {"r": "pearson", "flattened_r": "flattened_pearson", "R2": "r2", "MAE": "mae", "MSE": "mse"}  # of progression
 
 
 @dataclass(frozen=True)
 class Group:
-    """The galaxies of one survey in one split, and what was said of them.
+    """The galaxies of one survey in one split, and how well they were predicted.
 
     Attributes:
         split: `val` (in distribution) or `test` (out of it).
         survey: Name.
-        galaxies: What is known of them.
+        galaxies: Their votes and predictions.
         measured: The numbers.
     """
 
@@ -45,6 +43,10 @@ class Group:
     survey: str
     galaxies: ScoredVotes
     measured: Resampled
+
+    def mean(self, measure: str, by: str = "") -> np.ndarray:
+        """Mean of a measure over the features that the survey measures, shape (1 + R,)."""
+        return self.measured.mean(measure, self.measured.defined, by)
 
 
 class ScoreVotes:
@@ -59,19 +61,15 @@ class ScoreVotes:
     Args:
         resamples: Bootstrap resamples of the intervals; 0 for none.
         least: Galaxies that must have been asked for a survey's feature to be measured.
-        seed: Of the resamples.
 
     Raises:
         UserError: If a number cannot be.
     """
 
-    def __init__(self, resamples: int = 1000, least: int = LEAST, seed: int = 0) -> None:
-        for name, value, lowest in (("resamples", resamples, 0), ("least", least, 2)):
-            if not isinstance(value, int) or value < lowest:
-                raise UserError(f"{name}={value}: it must be a whole number, {lowest} or more.")
-        self.resamples = resamples
-        self.least = least
-        self.seed = seed
+    def __init__(self, resamples: int = 1000, least: int = LEAST) -> None:
+        check_whole(0, resamples=resamples)
+        check_whole(2, least=least)
+        self.resamples, self.least = resamples, least
 
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Measures the predictions of every split whose truth is known; writes the tables `shift` and `progression`.
@@ -99,95 +97,96 @@ class ScoreVotes:
         common = np.logical_and.reduce([group.measured.defined for group in measurable])
         if not common.any():
             log.info("note: %s: no feature was asked of %d galaxies of each survey.", run.name, self.least)
-        found: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for split in ("val", "test"):
             inside = [group for group in measurable if group.split == split]
             if not inside:
                 continue
-            found[f"{split}/common_features"] = float(common.sum())
-            for key, values, ends in self._overall(inside, common):
-                found |= under(split, _keyed(key, values, ends))
+            metrics[f"{split}/common_features"] = float(common.sum())
+            metrics |= under(split, _overall(inside, common))
             for group in inside:
-                found |= under(split, self._of_survey(group))
-        found |= under("test", self._drops(measurable, common))
+                metrics |= under(split, _of_survey(group))
+        metrics |= under("test", _drops(measurable, common))
         run.write_table("shift", shift_table(measurable))
         run.write_table("progression", progression_table(measurable, common))
-        for key in list(found):
-            if key.split("/")[1] == "mean_pearson":
-                found[key] = 0.0
-        return {key: float(value) for key, value in found.items() if np.isfinite(value)}
+        metrics |= {key: 0.0 for key in metrics if key.split("/")[1] == "mean_pearson"}
+        return {key: float(value) for key, value in metrics.items() if np.isfinite(value)}
 
     def _groups(self, run: RunDir, split: str, catalog: pd.DataFrame) -> Iterator[Group]:
-        final = ScoredVotes.load(run, split, catalog=catalog)
+        final = ScoredVotes.load(run, split, catalog)
         if final is None:
             return
-        said = {"": final.predicted, "mean": column_means(catalog, final)}
+        by_stage = {"": final.predicted, "mean": column_means(catalog, final)}
         for stage in BEFORE:
-            if (other := ScoredVotes.load(run, split, final.columns, stage, catalog)) is not None:
-                said[stage] = other.predicted[_same_galaxies(run, final.ids, other.ids, stage)]
+            if (other := ScoredVotes.load(run, split, catalog, stage)) is not None:
+                rows = pd.Index(other.ids).get_indexer(final.ids)
+                if (rows < 0).any():
+                    missing = final.ids[rows < 0][0]
+                    raise UserError(f"{run.path}: predictions of '{stage}' lack the galaxy {missing}. Train it again.")
+                by_stage[stage] = other.predicted[rows]
         for survey in final.surveys():
             galaxies = final.of(survey)
-            inside = final.strata == survey
-            parts = {stage: values[inside] for stage, values in said.items()}
-            yield Group(split, survey, galaxies, galaxies.resampled(parts, self.resamples, self.least, self.seed))
+            predicted = {stage: values[final.strata == survey] for stage, values in by_stage.items()}
+            yield Group(split, survey, galaxies, galaxies.resampled(predicted, self.resamples, self.least))
 
-    def _overall(self, groups: list[Group], common: np.ndarray) -> Iterator[tuple[str, np.ndarray, bool]]:
-        """Key, values of sample and resamples, and whether their interval is wanted."""
-        for stage in _stages(groups):
-            prefix = f"{stage}_" if stage else ""
-            for name in MEASURES:
-                yield f"{prefix}{name}", _over_surveys(groups, name, common, stage), not stage
-                for group in groups:
-                    own = group.measured.mean(name, group.measured.defined, stage)
-                    yield f"{prefix}{name}/{group.survey}", own, not stage
-        for stage in [stage for stage in BEFORE if stage in _stages(groups)]:
-            gain = _over_surveys(groups, "pearson", common) - _over_surveys(groups, "pearson", common, stage)
-            yield f"gain_over_{stage}", gain, True
+
+def _overall(groups: list[Group], common: np.ndarray) -> dict[str, float]:
+    """Numbers of all surveys together and of each, of the net and of simpler predictors."""
+    metrics: dict[str, float] = {}
+    stages = _stages(groups)
+    for stage in stages:
+        prefix, ends = (f"{stage}_", False) if stage else ("", True)
+        for name in MEASURES:
+            metrics |= _keyed(f"{prefix}{name}", _over_surveys(groups, name, common, stage), ends)
             for group in groups:
-                full, before = (group.measured.mean("pearson", group.measured.defined, by) for by in ("", stage))
-                yield f"gain_over_{stage}/{group.survey}", full - before, True
+                metrics |= _keyed(f"{prefix}{name}/{group.survey}", group.mean(name, stage), ends)
+    for stage in [stage for stage in BEFORE if stage in stages]:
+        gain = _over_surveys(groups, "pearson", common) - _over_surveys(groups, "pearson", common, stage)
+        metrics |= with_ends(f"gain_over_{stage}", gain)
+        for group in groups:
+            gain = group.mean("pearson") - group.mean("pearson", stage)
+            metrics |= with_ends(f"gain_over_{stage}/{group.survey}", gain)
+    return metrics
 
-    def _of_survey(self, group: Group) -> dict[str, float]:
-        """Numbers of each feature, and calibration."""
-        found: dict[str, float] = {}
-        galaxies = group.galaxies
-        for place, feature in enumerate(galaxies.columns):
-            for name in ("pearson", "r2", "mae"):
-                values = group.measured.column(name)[:, place]
-                found |= _keyed(f"{name}/{group.survey}:{feature}", values, name == "pearson")
-        known = ~np.isnan(galaxies.predicted).any(0) & ~np.isnan(galaxies.target).all(0)
-        if known.any():
-            r, constant = published(galaxies.predicted[:, known], np.nan_to_num(galaxies.target[:, known]))
-            found |= {f"published_pearson/{group.survey}": r, f"published_constant/{group.survey}": constant}
-        fractions = fraction_reliability(galaxies.predicted, galaxies.target, galaxies.votes)
-        found[f"fraction_ece/{group.survey}"] = fractions.ece
-        columns = list(questions(galaxies.columns).values())
-        chances, labels = majorities(galaxies.predicted, galaxies.target, galaxies.votes, columns)
-        if len(labels):
-            right = chances.argmax(1) == labels
-            found[f"argmax_accuracy/{group.survey}"] = float(right.mean())
-            found[f"argmax_ece/{group.survey}"] = reliability(chances, labels, BINS).ece
-        return found
 
-    def _drops(self, groups: list[Group], common: np.ndarray) -> dict[str, float]:
-        """What is lost from the surveys trained on to those never seen, in `pearson`."""
-        inside, outside = _in_and_out(groups)
-        if not inside or not outside:
-            return {}
-        at_home = _over_surveys(inside, "pearson", common)
-        found = with_ends("pearson_drop", at_home - _over_surveys(outside, "pearson", common))
-        each = in_distribution(inside)
-        for group in outside:
-            lost = at_home - group.measured.mean("pearson", common)
-            found |= with_ends(f"pearson_drop/{group.survey}", lost)
-            by_feature = each - group.measured.column("pearson")
-            for place, feature in enumerate(group.galaxies.columns):
-                found |= with_ends(f"pearson_drop/{group.survey}:{feature}", by_feature[:, place])
-        return found
+def _of_survey(group: Group) -> dict[str, float]:
+    """Numbers of each feature, and calibration."""
+    metrics: dict[str, float] = {}
+    galaxies, survey = group.galaxies, group.survey
+    for k, feature in enumerate(galaxies.columns):
+        for name in ("pearson", "r2", "mae"):
+            metrics |= _keyed(f"{name}/{survey}:{feature}", group.measured.column(name)[:, k], name == "pearson")
+    known = ~np.isnan(galaxies.predicted).any(0) & ~np.isnan(galaxies.target).all(0)
+    if known.any():
+        r, constant = published(galaxies.predicted[:, known], np.nan_to_num(galaxies.target[:, known]))
+        metrics |= {f"published_pearson/{survey}": r, f"published_constant/{survey}": constant}
+    fractions = fraction_reliability(galaxies.predicted, galaxies.target, galaxies.votes)
+    metrics[f"fraction_ece/{survey}"] = fractions.ece
+    columns = list(questions(galaxies.columns).values())
+    chances, labels = majorities(galaxies.predicted, galaxies.target, galaxies.votes, columns)
+    if len(labels):
+        metrics[f"argmax_accuracy/{survey}"] = float((chances.argmax(1) == labels).mean())
+        metrics[f"argmax_ece/{survey}"] = reliability(chances, labels, BINS).ece
+    return metrics
+
+
+def _drops(groups: list[Group], common: np.ndarray) -> dict[str, float]:
+    """Loss in `pearson` from the surveys trained on to those never seen."""
+    inside, outside = _in_and_out(groups)
+    if not inside or not outside:
+        return {}
+    at_home, of_features = _over_surveys(inside, "pearson", common), in_distribution(inside)
+    metrics = with_ends("pearson_drop", at_home - _over_surveys(outside, "pearson", common))
+    for group in outside:
+        metrics |= with_ends(f"pearson_drop/{group.survey}", at_home - group.measured.mean("pearson", common))
+        lost = of_features - group.measured.column("pearson")
+        for k, feature in enumerate(group.galaxies.columns):
+            metrics |= with_ends(f"pearson_drop/{group.survey}:{feature}", lost[:, k])
+    return metrics
 
 
 def column_means(catalog: pd.DataFrame, galaxies: ScoredVotes) -> np.ndarray:
-    """What a predictor that knows only averages says of some galaxies, shape (N, F).
+    """Predictions of some galaxies by averages alone, shape (N, F).
 
     Returns:
         For each galaxy the mean over the galaxies of all other folds, weighted by votes; 0.5 where none was asked.
@@ -204,27 +203,27 @@ def in_distribution(groups: list[Group]) -> np.ndarray:
 
 
 def shift_table(groups: list[Group]) -> pd.DataFrame:
-    """One row a survey and feature; what it has in distribution, and the drop from there, for surveys never seen."""
+    """One row a survey and feature; for surveys never seen with its value in distribution and the drop from there."""
     inside, outside = _in_and_out(groups)
     at_home = in_distribution(inside) if inside and outside else None
     rows = []
     for group in groups:
         own = {name: group.measured.column(name) for name in ("pearson", "r2", "mae")}
-        for place, feature in enumerate(group.galaxies.columns):
+        for k, feature in enumerate(group.galaxies.columns):
             row: dict[str, object] = {
                 "feature": feature,
                 "question": question_of(feature),
                 "survey": group.survey,
                 "split": group.split,
-                "galaxies": int(group.measured.asked[place]),
-                "votes": int(group.measured.votes[place].round()),
-                **with_ends("r", own["pearson"][:, place]),
-                "R2": own["r2"][0, place],
-                "MAE": own["mae"][0, place],
+                "galaxies": int(group.measured.asked[k]),
+                "votes": int(group.measured.votes[k].round()),
+                **with_ends("r", own["pearson"][:, k]),
+                "R2": own["r2"][0, k],
+                "MAE": own["mae"][0, k],
             }
             if at_home is not None and group.split == "test":
-                row |= with_ends("in_r", at_home[:, place])
-                row |= with_ends("drop", at_home[:, place] - own["pearson"][:, place])
+                row |= with_ends("in_r", at_home[:, k])
+                row |= with_ends("drop", at_home[:, k] - own["pearson"][:, k])
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -239,15 +238,9 @@ def progression_table(groups: list[Group], common: np.ndarray) -> pd.DataFrame:
                 continue
             row: dict[str, object] = {"survey": name, "split": members[0].split, "stage": title}
             row["galaxies"] = sum(len(group.galaxies.ids) for group in members)
-            for title_of, measure in (
-                ("r", "pearson"),
-                ("flattened_r", "flattened_pearson"),
-                ("R2", "r2"),
-                ("MAE", "mae"),
-                ("MSE", "mse"),
-            ):
+            for column, measure in COLUMNS.items():
                 values = _over_surveys(members, measure, common, stage)
-                row |= with_ends(title_of, np.zeros(1) if (stage, measure) == ("mean", "pearson") else values)
+                row |= with_ends(column, np.zeros(1) if (stage, measure) == ("mean", "pearson") else values)
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -265,18 +258,10 @@ def _in_and_out(groups: list[Group]) -> tuple[list[Group], list[Group]]:
 
 
 def _stages(groups: list[Group]) -> list[str]:
-    """Which of the stages said something of all galaxies, the full net first."""
+    """Stages that predicted all galaxies, the full net first."""
     return [stage for stage in reversed(STAGES) if all(stage in group.measured.stages for group in groups)]
 
 
 def _keyed(key: str, values: np.ndarray, ends: bool = True) -> dict[str, float]:
     """A value under its key and, where wanted, its ends under theirs."""
     return with_ends(key, values) if ends else {key: float(values[0])}
-
-
-def _same_galaxies(run: RunDir, ids: np.ndarray, others: np.ndarray, stage: str) -> np.ndarray:
-    """Where each of the galaxies is among those that an earlier stage was asked about."""
-    at = pd.Index(others).get_indexer(ids)
-    if (at < 0).any():
-        raise UserError(f"{run.path}: predictions of '{stage}' lack the galaxy {ids[at < 0][0]}. Train it again.")
-    return at

@@ -51,34 +51,24 @@ class ScoredVotes(ScoredPredictions):
     Attributes:
         votes: Votes of each fraction's question, shape (N, K); 0 where not asked.
         rows: The galaxies' rows in the catalog, shape (N,).
-        fold: The fold that each belongs to, -1 for none, shape (N,).
         common: Features that are measured in every survey of every split, of which the mean over features is taken.
         least: Galaxies that must have been asked for a feature to be measured.
     """
 
     votes: np.ndarray
     rows: np.ndarray
-    fold: np.ndarray
     common: tuple[str, ...] = ()
     least: int = LEAST
 
     @classmethod
-    def load(
-        cls,
-        run: RunDir,
-        split: str,
-        features: Sequence[str] | None = None,
-        by: str = "",
-        catalog: pd.DataFrame | None = None,
-    ) -> Self | None:
+    def load(cls, run: RunDir, split: str, catalog: pd.DataFrame, by: str = "") -> Self | None:
         """The predictions of a split beside the votes; None if there are none, or nothing was asked.
 
         Args:
             run: Whose predictions.
             split: `val` or `test`.
-            features: Which, or None for all that the catalog has votes of.
+            catalog: The run's.
             by: Whose, as for `RunDir.predictions`.
-            catalog: The run's, where it was read already.
 
         Raises:
             UserError: If a feature or a galaxy is not there, or a prediction is not finite.
@@ -86,12 +76,11 @@ class ScoredVotes(ScoredPredictions):
         table = run.predictions(split, by)
         if table is None:
             return None
-        catalog = run.catalog() if catalog is None else catalog
-        voted = voted_features(catalog, run)
-        names = voted if features is None else list(features)
-        for what, there in (("knows no votes of", voted), ("predicts no", list(map(str, table)))):
-            if missing := [name for name in names if name not in there]:
-                raise UserError(f"{run.path} {what} '{missing[0]}'. {did_you_mean(missing[0], there)}")
+        names = [str(name) for name in catalog if f"{name}{VOTES}" in catalog]
+        if not names:
+            raise UserError(f"{run.path} is not a run on votes: its catalog has no column that ends in {VOTES}.")
+        if missing := [name for name in names if name not in table]:
+            raise UserError(f"{run.path} predicts no '{missing[0]}'. {did_you_mean(missing[0], map(str, table))}")
         rows = pd.Index(catalog["id"]).get_indexer(table["id"])
         if strange := list(table["id"][rows < 0]):
             raise UserError(
@@ -118,7 +107,6 @@ class ScoredVotes(ScoredPredictions):
             target=target,
             votes=votes,
             rows=rows,
-            fold=catalog["fold"].to_numpy()[rows],
         )
         return galaxies.take(np.flatnonzero(counted.any(axis=1)))
 
@@ -130,17 +118,15 @@ class ScoredVotes(ScoredPredictions):
         """The galaxies of one survey."""
         return self.take(np.flatnonzero(self.strata == survey))
 
-    def resampled(
-        self, predicted: Mapping[str, np.ndarray], resamples: int, least: int = LEAST, seed: int = 0
-    ) -> Resampled:
-        """Outputs measured on these galaxies of one survey, whose resamples depend on its name and the seed alone."""
-        draws = zlib.crc32(f"{seed} {self.strata[0]}".encode())
-        return Resampled(predicted, self.target, self.votes, resamples, least, draws)
+    def resampled(self, predicted: Mapping[str, np.ndarray], resamples: int, least: int = LEAST) -> Resampled:
+        """Outputs measured on these galaxies of one survey, whose resamples depend on its name alone."""
+        seed = zlib.crc32(f"0 {self.strata[0]}".encode())
+        return Resampled(predicted, self.target, self.votes, resamples, least, seed)
 
     def only(self, columns: Sequence[str]) -> Self:
-        places = [self.columns.index(name) for name in columns]
+        order = [self.columns.index(name) for name in columns]
         common = tuple(name for name in self.common if name in columns)
-        chosen = replace(super().only(columns), votes=self.votes[:, places], common=common)
+        chosen = replace(super().only(columns), votes=self.votes[:, order], common=common)
         return chosen.take(np.flatnonzero(asked(chosen.target, chosen.votes).any(axis=1)))
 
     def alongside(self, runs: Sequence[Self]) -> Self:
@@ -151,13 +137,8 @@ class ScoredVotes(ScoredPredictions):
         metrics: dict[str, np.ndarray] = {}
         surveys = {}
         for survey, rows in self._surveys():
-            resampled = Resampled(
-                {"": self.predicted[rows]},
-                self.target[rows],
-                self.votes[rows],
-                np.ascontiguousarray(drawn[:, rows]),
-                self.least,
-            )
+            values = {"": self.predicted[rows]}, self.target[rows], self.votes[rows]
+            resampled = Resampled(*values, np.ascontiguousarray(drawn[:, rows]), self.least)
             if not resampled.defined.any():
                 continue
             surveys[survey] = resampled
@@ -169,8 +150,8 @@ class ScoredVotes(ScoredPredictions):
         common &= np.logical_and.reduce([resampled.defined for resampled in surveys.values()] or [common])
         for name in names if surveys and common.any() else ():
             over = "mse" if name == "rmse" else name
-            values = np.mean([resampled.mean(over, common) for resampled in surveys.values()], axis=0)
-            metrics[name] = np.sqrt(values) if name == "rmse" else values
+            mean = np.mean([resampled.mean(over, common) for resampled in surveys.values()], axis=0)
+            metrics[name] = np.sqrt(mean) if name == "rmse" else mean
         return metrics
 
     def counts(self) -> dict[str, int]:
@@ -192,14 +173,3 @@ class ScoredVotes(ScoredPredictions):
         """Name and rows of each."""
         for survey in self.surveys():
             yield survey, np.flatnonzero(self.strata == survey)
-
-
-def voted_features(catalog: pd.DataFrame, run: RunDir) -> list[str]:
-    """The columns of a catalog that have the votes of their question beside them.
-
-    Raises:
-        UserError: If there are none.
-    """
-    if found := [str(name) for name in catalog if f"{name}{VOTES}" in catalog]:
-        return found
-    raise UserError(f"{run.path} is not a run on votes: its catalog has no column that ends in {VOTES}.")

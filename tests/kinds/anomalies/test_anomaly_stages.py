@@ -12,7 +12,7 @@ from galaxyml.evaluation.joined import join
 from galaxyml.kinds.anomalies import Anomalies
 from galaxyml.kinds.anomalies.detect import Detect, Sees, seen
 from galaxyml.kinds.anomalies.detectors import EmpiricalTail, Forest, Neighbours
-from galaxyml.kinds.anomalies.rank import RankAnomalies, ranked
+from galaxyml.kinds.anomalies.rank import rank_anomalies, ranked
 from galaxyml.kinds.anomalies.score import ScoreAnomalies
 from galaxyml.reports import run_report
 from galaxyml.runs.errors import UserError
@@ -151,7 +151,7 @@ def test_latents_are_read_by_a_random_forest(run: RunDir) -> None:
 
 def test_the_list_is_in_the_order_of_the_scores_and_says_why(run: RunDir) -> None:
     SCORE(run)
-    assert RankAnomalies()(run) == {}
+    assert rank_anomalies(run) == {}
     found = pd.read_csv(run.path / "anomalies.csv")
     scores = run.predictions("survey")
     assert scores is not None
@@ -174,7 +174,7 @@ def test_the_list_is_in_the_order_of_the_scores_and_says_why(run: RunDir) -> Non
 def test_where_there_is_no_survey_test_objects_are_listed(run: RunDir) -> None:
     SCORE(run)
     (run.path / "predictions" / "survey.parquet").unlink()
-    RankAnomalies()(run)
+    rank_anomalies(run)
     assert len(pd.read_csv(run.path / "anomalies.csv")) == COUNTS["test"]
 
 
@@ -210,7 +210,7 @@ def test_folds_are_joined_by_their_scores(tmp_path: Path) -> None:
     assert metrics["survey/roc_auc"] > 0.95
     expected = np.mean([member.metrics()["test/balanced_accuracy"] for member in runs])
     assert metrics["test/balanced_accuracy"] == pytest.approx(expected)
-    RankAnomalies()(into)
+    rank_anomalies(into)
     assert (tmp_path / "anomalies.csv").is_file()
 
 

@@ -114,16 +114,12 @@ def test_constant_empty_and_enormous_columns_give_finite_scores(make: Make) -> N
 
 
 @every
-def test_too_few_objects_and_other_shapes_are_refused(make: Make) -> None:
+def test_too_few_objects_and_no_columns_are_refused(make: Make) -> None:
     x, labels = known()
     with pytest.raises(UserError, match="was given 1 known object to learn from; it needs 5"):
         make().fit(x[:1], labels[:1])
-    with pytest.raises(UserError, match=r"shapes \(300, 5\) and \(9,\)"):
-        make().fit(x, labels[:9])
-    with pytest.raises(UserError, match=r"at least one column.*\(300, 0\)"):
+    with pytest.raises(UserError, match="at least one column; it was given none"):
         make().fit(x[:, :0], labels)
-    with pytest.raises(UserError, match=r"learnt from 5 columns; it was given shape \(300, 4\)"):
-        make().fit(x, labels).score(x[:, :4])
 
 
 def test_scaled_columns_have_mean_0_and_deviation_1_and_raw_ones_are_left() -> None:

@@ -74,8 +74,8 @@ def values(run: RunDir, split: str, by: str = "") -> np.ndarray:
 @pytest.mark.parametrize("constraint", ["project", "normalise", "none"])
 def test_constrain_keeps_what_the_net_said_beside_it(run: RunDir, constraint: str) -> None:
     before = values(run, "val", "net")
-    Constrain("kaggle", constraint)(run)
-    Constrain("kaggle", constraint)(run)  # a second time changes nothing
+    Constrain(TREE, constraint)(run)
+    Constrain(TREE, constraint)(run)  # a second time changes nothing
     np.testing.assert_array_equal(values(run, "val", "net"), before)
     said = torch.tensor(before).double()
     expected = {"project": project(said, TREE), "normalise": normalise(said, TREE), "none": said}[constraint]
@@ -84,13 +84,13 @@ def test_constrain_keeps_what_the_net_said_beside_it(run: RunDir, constraint: st
 
 def test_there_are_three_constraints() -> None:
     with pytest.raises(UserError, match=r"constraint=projekt: there is no such constraint\. Did you mean project"):
-        Constrain("kaggle", "projekt")
+        Constrain(TREE, "projekt")
 
 
 @pytest.mark.parametrize("constraint", ["project", "normalise", "none"])
 def test_scores_show_all_three_constraints(run: RunDir, catalog: pd.DataFrame, constraint: str) -> None:
-    Constrain("kaggle", constraint)(run)
-    found = ScoreFractions("kaggle")(run)
+    Constrain(TREE, constraint)(run)
+    found = ScoreFractions(TREE)(run)
     said = torch.tensor(values(run, "val", "net")).double()
     truth = catalog.loc[catalog["fold"] == 0, COLUMNS].to_numpy()
     assert found["val/net_rmse"] == pytest.approx(metrics.rmse(said.numpy(), truth))
@@ -102,17 +102,17 @@ def test_scores_show_all_three_constraints(run: RunDir, catalog: pd.DataFrame, c
 
 
 def test_without_constraint_a_submission_is_what_the_net_said(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:
-    Constrain("kaggle", "none")(run)
+    Constrain(TREE, "none")(run)
     with caplog.at_level("INFO"):
-        Submission("kaggle", BENCHMARK, constraint="none")(run)
+        Submission(TREE, BENCHMARK, constraint="none")(run)
     assert "constraint=none: sums in submission.csv are off from the tree's by up to" in caplog.text
     written = pd.read_csv(run.path / "submission.csv")[COLUMNS].to_numpy()
     np.testing.assert_allclose(written, values(run, "test", "net"), atol=1e-7)
 
 
 def test_every_score_stands_beside_the_column_means(run: RunDir, catalog: pd.DataFrame) -> None:
-    Constrain("kaggle")(run)
-    found = ScoreFractions("kaggle")(run)
+    Constrain(TREE)(run)
+    found = ScoreFractions(TREE)(run)
     truth = catalog.loc[catalog["fold"] == 0, COLUMNS].to_numpy()
     means = np.tile(catalog.loc[catalog["fold"] == 1, COLUMNS].mean().to_numpy(), (10, 1))  # from the training fold
     assert found["val/rmse"] == pytest.approx(metrics.rmse(values(run, "val"), truth))
@@ -132,14 +132,14 @@ def test_diverged_predictions_are_told(run: RunDir) -> None:
     table.loc[3, "Class4.1"] = np.nan
     run.write_predictions("val", table, by="net")
     with pytest.raises(UserError, match=r"not finite, so training has diverged. Lower optim\.lr"):
-        ScoreFractions("kaggle")(run)
+        ScoreFractions(TREE)(run)
 
 
 def test_submission_has_the_benchmarks_rows_order_and_header(run: RunDir) -> None:
     benchmark = pd.read_csv(run.path / BENCHMARK).sample(frac=1, random_state=0)
     benchmark.to_csv(run.path / BENCHMARK, index=False)
-    Constrain("kaggle")(run)
-    Submission("kaggle", BENCHMARK)(run)
+    Constrain(TREE)(run)
+    Submission(TREE, BENCHMARK)(run)
     written = pd.read_csv(run.path / "submission.csv")
     assert (run.path / "submission.csv").read_text().splitlines()[0] == ",".join(benchmark.columns)
     assert written["GalaxyID"].tolist() == benchmark["GalaxyID"].tolist()
@@ -150,7 +150,7 @@ def test_submission_has_the_benchmarks_rows_order_and_header(run: RunDir) -> Non
 
 def test_a_submission_that_breaks_the_tree_is_not_written(run: RunDir) -> None:
     with pytest.raises(ValueError, match="set constraint=project"):
-        Submission("kaggle", BENCHMARK)(run)
+        Submission(TREE, BENCHMARK)(run)
     assert not (run.path / "submission.csv").exists()
 
 

@@ -4,8 +4,7 @@ from torch.nn.functional import mse_loss
 
 from galaxyml.kinds.fractions.losses import BinaryCrossEntropyLoss
 from galaxyml.kinds.losses import MSELoss
-from galaxyml.kinds.numbers.head import TargetScaler, moments
-from galaxyml.kinds.numbers.losses import ScaledLoss
+from galaxyml.kinds.numbers.scaling import ScaledLoss, TargetScaler, moments
 from galaxyml.runs.errors import UserError
 
 

@@ -67,8 +67,9 @@ def test_predictions_against_the_truth_leave_out_who_was_not_asked(count: int) -
     rng = np.random.default_rng(0)
     said, true = rng.random((count, 2)), rng.random((count, 2))
     true[: count // 2, 1] = np.nan
-    figure = drawn(against_truth_figure(["smooth", "bar"], {"sdss": (said, true)}, {"sdss": ["a", "b"]}))
+    figure = drawn(against_truth_figure(["smooth", "bar"], {"sdss": (said, true)}))
     assert [axes.get_ylabel() for axes in figure.axes] == ["smooth", "bar"]
+    assert figure.axes[1].texts[0].get_text() == f"{count - count // 2:,} galaxies"
     if count == 30:
         assert [np.shape(axes.collections[0].get_offsets())[0] for axes in figure.axes] == [30, 15]
 
