@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from galaxyml.data.batches import RowSampler, loader
 from galaxyml.data.source import CACHE, Source, as_source
-from galaxyml.data.splits import Holdout, Split
+from galaxyml.data.splits import TEST, Holdout, Split
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import known_digest
 from galaxyml.runs.seeds import derive
@@ -63,6 +63,8 @@ class CatalogData(lightning.LightningDataModule):
         split: Deals labelled objects into folds, and a test part where the task's files have none; None for the task's
             own, with five folds.
         seed: Decides folds and the order of batches.
+        balance: How evenly groups (classes; surveys) are drawn for training: 0 deals each object once an epoch, 1 draws
+            all groups equally often, 0.5 lies between.
         batch_size: Objects a step.
         workers: Processes that gather batches; None for 0 without a GPU and 2 with one.
         limit: Largest number of labelled, and of test, objects; None for all.
@@ -92,6 +94,7 @@ class CatalogData(lightning.LightningDataModule):
         fold: int = 0,
         split: Split | None = None,
         seed: int = 0,
+        balance: float = 0.0,
         batch_size: int = 64,
         workers: int | None = None,
         limit: int | None = None,
@@ -104,11 +107,13 @@ class CatalogData(lightning.LightningDataModule):
                 f"fold={fold}: with folds={split.folds} it must be a whole number from 0 to {split.folds - 1}. "
                 "folds=… changes how many there are."
             )
+        if not 0 <= balance <= 1:
+            raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
         self.source = as_source(source, self.task, self.simulate(), cache_dir)
         self.kind = kind
         self.cache = Path(cache_dir).expanduser()
         self.fold, self.split, self.seed = fold, split, seed
-        self.batch_size = batch_size
+        self.balance, self.batch_size = balance, batch_size
         self.workers = workers if workers is not None else 2 * torch.cuda.is_available()
         self.limit = limit
         self.steps: list[Step] = []
@@ -140,9 +145,16 @@ class CatalogData(lightning.LightningDataModule):
         """Targets of the training objects, which models and trivial predictors may learn from."""
         return self.targets[self.rows("train")]
 
+    def groups(self) -> Tensor | None:
+        """Numbers of what `balance` draws evenly, of all rows: classes; None where there are none."""
+        return self.targets if not self.targets.is_floating_point() else None
+
     def row_weights(self, rows: Tensor) -> Tensor | None:
-        """How often rows are drawn for training; None for once an epoch each."""
-        return None
+        """How often rows are drawn, the frequency of their group to the power of -balance; None for once an epoch."""
+        groups = self.groups() if self.balance else None
+        if groups is None:
+            return None
+        return torch.bincount(groups[rows]).double()[groups[rows]] ** -self.balance
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         rows = self.rows("train")
@@ -182,15 +194,35 @@ class CatalogData(lightning.LightningDataModule):
         counts = {split: int((self.catalog["split"] == split).sum()) for split in SPLITS}
         files = {"source": self.source.name, "folder": str(self.source.path.resolve()), "things": self.noun}
         steps = [asdict(step) for step in self.steps]
-        told = {"steps": steps, "notes": self.notes, "artifacts": list(self.artifacts)}
-        return {**files, "sha256": self.digests(), "objects": counts, **told}
+        history = {"steps": steps, "notes": self.notes, "artifacts": list(self.artifacts)}
+        return {**files, "sha256": self.digests(), "objects": counts, **history}
 
     def limited(self, catalog: pd.DataFrame) -> pd.DataFrame:
         """At most `limit` objects of each split, drawn by the seed; notes it."""
         if self.limit is None:
             return catalog
         shuffled = catalog.sample(frac=1, random_state=derive(self.seed, "limit"))
-        kept = shuffled.groupby("split").head(self.limit).sort_index()
-        if len(kept) < len(catalog):
-            self.notes.append(f"limit={self.limit}: {len(kept):,} of {len(catalog):,} objects used.")
-        return kept.reset_index(drop=True)
+        sample = shuffled.groupby("split").head(self.limit).sort_index()
+        if len(sample) < len(catalog):
+            self.notes.append(f"limit={self.limit}: {len(sample):,} of {len(catalog):,} objects used.")
+        return sample.reset_index(drop=True)
+
+    def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
+        """Numbers in which all parts of the split should look alike, shape (N, K)."""
+        return self.kind.stratify_by(catalog)
+
+    def assign_folds(self, catalog: pd.DataFrame, column: int, objects: np.ndarray | None = None) -> None:
+        """Splits the labelled objects of a catalog, in place: `fold`, and val and test objects among `split`.
+
+        Args:
+            catalog: With `split`; objects of `train` are labelled.
+            column: Number of the new column.
+            objects: A number an object, the same for rows that are one object, shape (N,); None if all differ.
+        """
+        labelled = (catalog["split"] == "train").to_numpy()
+        groups = objects[labelled] if objects is not None else None
+        fold = np.full(len(catalog), TEST)
+        fold[labelled] = self.split(self.stratify_by(catalog[labelled]), derive(self.seed, "folds"), groups)
+        catalog.insert(column, "fold", fold)
+        catalog.loc[labelled & (fold == TEST), "split"] = "test"
+        catalog.loc[fold == self.fold, "split"] = "val"

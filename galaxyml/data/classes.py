@@ -1,36 +1,13 @@
-"""Classes of a catalog: how evenly they are drawn, and whether there is something to learn from."""
+"""Classes of a catalog: whether there is something to learn from."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.errors import DataError
 
 UNKNOWN = -1  # the label of an object whose class is not known
-
-
-def check_balance(balance: float) -> None:
-    """Refuses what is no number in [0, 1].
-
-    Raises:
-        UserError: If it is not.
-    """
-    if not 0 <= balance <= 1:
-        raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
-
-
-def row_weights(labels: Tensor, balance: float) -> Tensor:
-    """How often objects are drawn: the frequency of their class to the power of -balance.
-
-    Args:
-        labels: Shape (N,), 0 or more.
-        balance: 0 as they come, 1 all classes equally often.
-    """
-    counts = torch.bincount(labels).double()
-    return counts[labels] ** -balance
 
 
 def check_counts(labels: pd.Series, classes: Sequence[str], where: str, advice: str) -> list[str]:

@@ -149,30 +149,25 @@ def _finite(values: np.ndarray) -> np.ndarray:
         return np.isfinite(values.astype(np.float32))
 
 
-def _is_date(values: np.ndarray) -> np.ndarray:
-    return (values >= MJD[0]) & (values <= MJD[1])
-
-
 def _positive(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
         return _finite(values) & (values.astype(np.float32) > 0)
 
 
-def _is_band(values: np.ndarray) -> np.ndarray:
-    return (values >= 0) & (values < len(BANDS)) & (values == np.round(values))
-
-
-def _is_flag(values: np.ndarray) -> np.ndarray:
-    return (values == 0) | (values == 1)
-
-
+# For each column of `HEADER` where its values are allowed, and what is allowed in words.
 _RULES: tuple[tuple[Callable[[np.ndarray], np.ndarray], str], ...] = (
     (_whole, "a whole number"),
-    (_is_date, f"a Modified Julian Date from {MJD[0]:,} to {MJD[1]:,} (1899 to 2132)"),
-    (_is_band, f"a number from 0 to {len(BANDS) - 1} (for {', '.join(BANDS)})"),
+    (
+        lambda values: (values >= MJD[0]) & (values <= MJD[1]),
+        f"a Modified Julian Date from {MJD[0]:,} to {MJD[1]:,} (1899 to 2132)",
+    ),
+    (
+        lambda values: np.isin(values, np.arange(len(BANDS))),
+        f"a number from 0 to {len(BANDS) - 1} (for {', '.join(BANDS)})",
+    ),
     (_finite, "a finite number"),
     (_positive, "a finite number above 0"),
-    (_is_flag, "0 or 1"),
+    (lambda values: np.isin(values, (0, 1)), "0 or 1"),
 )
 
 

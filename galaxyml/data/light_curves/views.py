@@ -1,7 +1,7 @@
 """Random views of light curves for training: moved in time, thinned out, fainter, noisier."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -16,16 +16,6 @@ GALACTIC = CONDITIONS.index("galactic")
 PADDING = {"time": 0.0, "band": 0, "flux": 0.0, "error": 1.0, "detected": False, "mask": False}
 
 Batch = dict[str, Tensor]
-
-# From where to where each setting of `CurveAugment` goes.
-_LIMITS = {
-    "shift": (0.0, math.inf),
-    "drop": (0.0, 1.0),
-    "drop_band": (0.0, 1.0),
-    "drop_block": (0.0, 1.0),
-    "scale": (1.0, math.inf),
-    "renoise": (1.0, math.inf),
-}
 
 
 def detection_probability(significance: Tensor) -> Tensor:
@@ -65,8 +55,9 @@ class CurveAugment:
     renoise: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, (lowest, highest) in _LIMITS.items():
-            value = getattr(self, name)
+        for setting in fields(self):
+            name, lowest, value = setting.name, setting.default, getattr(self, setting.name)
+            highest = 1.0 if name.startswith("drop") else math.inf
             if not (isinstance(value, int | float) and math.isfinite(value) and lowest <= value <= highest):
                 allowed = f"of {lowest:g} or above" if math.isinf(highest) else f"from {lowest:g} to {highest:g}"
                 raise UserError(
