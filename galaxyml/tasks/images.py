@@ -13,12 +13,12 @@ from galaxyml.data.images.decode import file_of
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Split
 from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column, table_path, what_it_holds
-from galaxyml.data.tables.reading import Rows, degrees, header, more, read_csv
+from galaxyml.data.tables.reading import Rows, check_columns, degrees, header, more, read_csv
 from galaxyml.kinds.classes import Classes
 from galaxyml.kinds.fractions import Fractions
 from galaxyml.kinds.kind import Kind
 from galaxyml.kinds.numbers import Numbers
-from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
+from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.runs.files import known_digest
 
 SPLITS = ("train", "test")
@@ -162,6 +162,9 @@ def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.Da
     Raises:
         DataError: If a column is missing, an id or a path is empty, or one occurs twice.
     """
+    names = [name.strip() for name in header(path, WANTED)]
+    check_columns(path, names, wanted, "columns=[…] says what is to be predicted, tree=FILE.yaml of which tree.")
+    paths = path_column(names, path)
     used = {*IDS, *PATHS, *SKY, SPLIT, *wanted, *properties}
     table = read_csv(
         path,
@@ -175,15 +178,6 @@ def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.Da
     table = table.rename(columns=str.strip).fillna("")
     table = table[(table != "").any(axis=1)].apply(lambda column: column.str.strip())
     table = table.mask(table.apply(lambda column: column.str.lower().isin(EMPTY)), "")
-    if missing := [name for name in wanted if name not in table.columns]:
-        there = [name.strip() for name in header(path)]
-        close = did_you_mean(missing[0], there)
-        raise DataError(
-            f"{path}: missing columns ({len(missing)}): {shorten(missing)}. It has {shorten(there, shown=12)}. "
-            f"{close + ' ' if close.startswith('Did') else ''}columns=[…] says what is to be predicted, tree=FILE.yaml "
-            "of which tree."
-        )
-    paths = path_column([str(name) for name in table.columns] or header(path), path)
     ids = next((name for name in IDS if name in table.columns), paths)
     table = table.assign(id=table[ids], image=table[paths])
     for name, shown in (("id", ids), ("image", paths)):

@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.tables.reading import CUT, check_header, unpacked
+from galaxyml.data.tables.reading import CUT, check_columns, unpacked
 from galaxyml.runs.errors import DataError
 
 BANDS = ("u", "g", "r", "i", "z", "y")  # passband 0 to 5
@@ -130,7 +130,7 @@ def _names(path: Path, first: bytes) -> list[str]:
     names = [name.strip().strip('"').strip() for name in text.split(",")]
     if "detected" not in names:
         names = ["detected" if name == "detected_bool" else name for name in names]
-    check_header(path, names, list(HEADER))
+    check_columns(path, names, HEADER)
     if twice := [name for name in HEADER if names.count(name) > 1]:
         raise DataError(f"{path}: the header names {twice[0]} twice. Take one of the columns out.")
     return names

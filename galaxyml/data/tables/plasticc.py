@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.data.light_curves.columns import LightCurves
-from galaxyml.data.tables.reading import Rows, check_header, header, read_csv
+from galaxyml.data.tables.reading import Rows, check_columns, header, read_csv
 from galaxyml.runs.errors import DataError, shorten
 
 WHERE = (
@@ -202,7 +202,7 @@ def _read_metadata(path: Path, file: str) -> pd.DataFrame:
     rows = _read(path, needed, labels)
     label = next((name for name in labels if name in rows.frame), None)  # true_target wins
     if file == "train" and label is None:
-        check_header(path, list(rows.frame.columns), ["object_id", *needed, "target"])
+        check_columns(path, list(rows.frame.columns), ["object_id", *needed, "target"])
     columns: dict[str, object] = {"id": rows.ids.astype(np.int64).to_numpy(), "file": file}
     for name, column, may_miss, lowest, highest in _NUMBERS:
         values = _numbers(rows, column)
@@ -239,7 +239,7 @@ def _with_truth(objects: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _read(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Rows:
     """Some columns of a table, as pandas takes them to be, with ids as text; 615.0 is the id 615."""
     names = {name: _RENAMED.get(name.strip(), name.strip()) for name in header(path, WHERE)}
-    check_header(path, list(names.values()), ["object_id", *needed])
+    check_columns(path, list(names.values()), ["object_id", *needed])
     table = read_csv(
         path,
         WHERE,
