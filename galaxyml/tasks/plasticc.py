@@ -1,6 +1,5 @@
 """PLAsTiCC: light curves of the known classes to learn, and what is unlike them to be found."""
 
-import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,36 +11,12 @@ import pandas as pd
 from galaxyml.data.classes import UNKNOWN
 from galaxyml.data.light_curves.columns import LightCurves, open_curves
 from galaxyml.data.light_curves.data_module import CurveData
-from galaxyml.data.tables.plasticc import (
-    CLASSES,
-    OTHER,
-    find_files,
-    find_survey,
-    read_objects,
-    without_curves,
-)
+from galaxyml.data.tables.plasticc import CLASSES, OTHER, find_files, find_survey, read_objects
 from galaxyml.kinds.anomalies import Anomalies
 from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.files import known_digest
 
-log = logging.getLogger(__name__)
-
-KNOWN = (  # classes of the training set
-    "SNIa",
-    "SNIa-91bg",
-    "SNIax",
-    "SNII",
-    "SNIbc",
-    "SLSN-I",
-    "TDE",
-    "KN",
-    "AGN",
-    "RRL",
-    "M-dwarf",
-    "EB",
-    "Mira",
-    "MicroLens-Single",
-)
+KNOWN = tuple(name for code, name in CLASSES.items() if code < OTHER)  # classes of the training set
 
 
 class Plasticc(CurveData):
@@ -104,27 +79,27 @@ class Plasticc(CurveData):
         """Objects that have observations, and the observations of each set of files."""
         stores = [open_curves(paths, self.cache, known_ids=objects["id"].to_numpy()) for paths in sets]
         self.notes += [note for store in stores for note in store.notes]
-        empty = np.logical_and.reduce([without_curves(objects, store) for store in stores])
-        if empty.any():
-            self.log_step("has observations", len(objects), int((~empty).sum()))
-        return objects[~empty].reset_index(drop=True), stores
+        observed = objects["id"].isin(np.concatenate([store.ids for store in stores]))
+        if not observed.all():
+            self.log_step("has observations", len(objects), int(observed.sum()))
+        return objects[observed].reset_index(drop=True), stores
 
     def _labelled(self, objects: pd.DataFrame, path: Path | None) -> pd.DataFrame:
         """The catalog: objects with what their class is among the known ones."""
         learnt = (objects["file"] == "train").to_numpy()
         name = objects["target"].map({**CLASSES, OTHER: "other"}).fillna("")
-        there = sorted(name[learnt].unique())
-        absent = [left_out for left_out in self.left_out if left_out not in there]
+        names = sorted(name[learnt].unique())
+        absent = [left_out for left_out in self.left_out if left_out not in names]
         if absent and path is not None:
             raise UserError(
-                f"leave_out={absent[0]}: {path} has no object of that class; its classes are {', '.join(there)}."
+                f"leave_out={absent[0]}: {path} has no object of that class; its classes are {', '.join(names)}."
             )
-        places = {name: place for place, name in enumerate(self.classes) if name not in self.left_out}
-        label = name.map(places).fillna(UNKNOWN).astype(np.int64)
-        known, told = (label != UNKNOWN).to_numpy(), (name != "").to_numpy()
+        labels = {name: label for label, name in enumerate(self.classes) if name not in self.left_out}
+        label = name.map(labels).fillna(UNKNOWN).astype(np.int64)
+        known, named = (label != UNKNOWN).to_numpy(), (name != "").to_numpy()
         split = np.where(learnt & known, "train", np.where(learnt, "test", "survey"))
         columns = {"id": objects["id"], "split": split, "label": label, "name": name}
-        classes = pd.DataFrame(columns | {"known": known, "unknown": told & ~known})
+        classes = pd.DataFrame(columns | {"known": known, "unknown": named & ~known})
         return classes.join(objects.drop(columns=["id", "file", "target"]))
 
 
