@@ -27,32 +27,19 @@ WHERE = (
 )
 
 
-LABELS_FROM = "Or take labels from elsewhere: labels_from=flags, debiased, votes or classes."
-
-
-class Labels:
-    """Labels of galaxies, from their rows in the table.
+class FromFlags:
+    """The release's own flags, of which exactly one is 1 (Lintott et al. 2011); -1 is uncertain.
 
     Attributes:
         columns: Columns that are needed.
         what: Where labels come from, in words.
     """
 
-    columns: tuple[str, ...]
-    what: str
-
-    def __call__(self, rows: Rows) -> np.ndarray:
-        """0 elliptical, 1 spiral, -1 neither; shape (N,). Raises DataError for values that cannot be."""
-        raise NotImplementedError  # each way has its own columns
-
-
-class FromFlags(Labels):
-    """The release's own flags, of which exactly one is 1 (Lintott et al. 2011); -1 is uncertain."""
-
     columns = ("SPIRAL", "ELLIPTICAL", "UNCERTAIN")
     what = "flagged spiral or elliptical"
 
     def __call__(self, rows: Rows) -> np.ndarray:
+        """0 elliptical, 1 spiral, -1 neither; shape (N,). Raises DataError for values that cannot be."""
         flags = rows.frame[list(self.columns)].to_numpy()
         rows.refuse(
             ~(np.isin(flags, (0, 1)).all(1) & (flags.sum(1) == 1)),
@@ -65,7 +52,7 @@ class FromFlags(Labels):
         return np.select([flags[:, 0] == 1, flags[:, 1] == 1], [SPIRAL, ELLIPTICAL], UNKNOWN)
 
 
-class FromFractions(Labels):
+class FromFractions:
     """Vote fractions at or above a cut; a galaxy that reaches it for both or for neither is uncertain.
 
     Args:
@@ -86,7 +73,7 @@ class FromFractions(Labels):
         return np.select([spiral & ~elliptical, elliptical & ~spiral], [SPIRAL, ELLIPTICAL], UNKNOWN)
 
 
-class FromClasses(Labels):
+class FromClasses:
     """A column of class numbers, such as the largest raw vote; -1 is any other number.
 
     Args:
@@ -103,6 +90,9 @@ class FromClasses(Labels):
     def __call__(self, rows: Rows) -> np.ndarray:
         numbers = rows.frame[self.columns[0]]
         return np.select([numbers.isin(self.spiral), numbers.isin(self.elliptical)], [SPIRAL, ELLIPTICAL], UNKNOWN)
+
+
+Labels = FromFlags | FromFractions | FromClasses
 
 
 class Spirals(ImageData):
@@ -156,8 +146,9 @@ class Spirals(ImageData):
         if not root.is_dir():
             raise DataError(f"There is no folder {root}. {WHERE}")
         path = root / self.table
+        elsewhere = "Or take labels from elsewhere: labels_from=flags, debiased, votes or classes."
         rows = read_table(
-            path, ID, self.labels.columns, optional=("RA", "DEC"), where=WHERE, span=None, otherwise=LABELS_FROM
+            path, ID, self.labels.columns, optional=("RA", "DEC"), where=WHERE, span=None, otherwise=elsewhere
         )
         table = rows.frame.assign(label=self.labels(rows))
         if {"RA", "DEC"} <= set(table.columns):

@@ -11,7 +11,7 @@ from typing import NoReturn
 from galaxyml.data.download import manifest
 from galaxyml.data.download.download import Remote, file_digest
 from galaxyml.data.download.manifest import Dataset, File
-from galaxyml.data.download.remotes import Remotes, licence
+from galaxyml.data.download.remotes import Remotes
 from galaxyml.data.download.server import RetryPolicy, open_session
 from galaxyml.data.download.store import State, Store, holding
 from galaxyml.runs.errors import DataError
@@ -207,7 +207,8 @@ def _announce(store: Store, chosen: Sequence[Dataset], found: dict[File, Remote]
             becomes = int(file.unpacked or size) if file.unpack else 0
             peak = max(peak, kept + size - part + becomes)
             kept += becomes or size
-        print(f"    licence: {licence(source, next(iter(files.values())))}")
+        licence = next(iter(files.values())).licence
+        print(f"    licence: {f'{licence} (says Zenodo)' if licence else source.licence}")
         print(f"    to cite: {source.cite}")
     free = _bytes(free_space(store.root / ".fetch"))
     print(f"  {_bytes(kept)} in the end, at most {_bytes(peak)} on the way; {free} are free.", flush=True)

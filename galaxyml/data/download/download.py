@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxyml.data.download.server import RetryPolicy, TransientError, answer, host, plain, retried
+from galaxyml.data.download.server import RetryPolicy, TransientError, answer, content_length, host, plain, retried
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.runs.files import unwritable, write_json
 from galaxyml.runs.progress import transfer
@@ -71,16 +71,12 @@ class PartialFile:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def begin(self, version: str | None) -> None:
-        """Starts over, with a version of the file."""
+    def reset(self, version: str | None = None) -> None:
+        """Forgets all of it, to start over with a version of the file where it is known."""
         self.path.unlink(missing_ok=True)  # first: bytes of another version never stand beside this one's name
         self.about.unlink(missing_ok=True)
         if version is not None:
             write_json(self.about, {"version": version})
-
-    def clear(self) -> None:
-        """Forgets all of it."""
-        self.begin(None)
 
 
 def download(session: "Session", remote: Remote, path: Path, policy: RetryPolicy) -> str:
@@ -106,7 +102,7 @@ def download(session: "Session", remote: Remote, path: Path, policy: RetryPolicy
             retried(lambda: _attempt(session, remote, part, policy, shown), remote.name, policy, lambda: part.size)
         digest = _verified(remote, part)
         os.replace(part.path, path)
-        part.clear()
+        part.reset()
     except TransientError as error:
         raise UserError(given_up(remote.name, part.size, error)) from None
     except OSError as error:
@@ -146,23 +142,23 @@ def _attempt(
         if response.status_code == 206:
             total = _continued(response, there, version)
             if total is None:
-                part.clear()
+                part.reset()
                 raise TransientError("the server sent another part than was asked for", wait=0.0)
         elif response.status_code == 416:  # no such range: what is there is not of this file
-            part.clear()
+            part.reset()
             raise TransientError("the file on the server is another one now", wait=0.0)
         else:
-            there, total = 0, _length(response)
+            there, total = 0, content_length(response)
         _refuse_others(remote, response, total)
         size = total if total is not None else remote.size
         if there == 0:
-            part.begin(_version(response))
+            part.reset(_version(response))
         with part.path.open("ab") as file:
             while block := response.raw.read(BLOCK, decode_content=False):
                 there += len(block)
                 if size is not None and there > size:
                     file.close()
-                    part.clear()
+                    part.reset()
                     raise DataError(_other_size(remote, f"more than {size:,} bytes"))
                 file.write(block)
                 file.flush()
@@ -209,7 +205,7 @@ def _verified(remote: Remote, part: PartialFile) -> str:
     known = remote.digest or "sha256:"
     found = file_digest(part.path, known.partition(":")[0])
     if remote.digest is not None and found != remote.digest.lower():
-        part.clear()
+        part.reset()
         raise DataError(
             f"{remote.name}: what came has the digest {found}; the published file has {remote.digest}. It was damaged "
             "on the way or replaced on the server, and was deleted. Run the same command to fetch it again."
@@ -228,8 +224,3 @@ def _version(response: "Response") -> str | None:
     """By what a server tells versions of a file apart; a weak ETag is of no use for that (RFC 9110, 13.1.5)."""
     tag = response.headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
-
-
-def _length(response: "Response") -> int | None:
-    given = response.headers.get("Content-Length", "")
-    return int(given) if given.isdecimal() else None

@@ -95,7 +95,9 @@ def load() -> dict[str, Dataset]:
     """All datasets, by name."""
     content = yaml.safe_load(DATASETS.read_text(encoding="utf-8"))
     sources = {name: Source(**about) for name, about in content["sources"].items()}
-    files = {name: _file(name, sources, **about) for name, about in content["files"].items()}
+    files = {
+        name: File(name, **(about | {"source": sources[about["source"]]})) for name, about in content["files"].items()
+    }
     given = content["datasets"]
     return {name: _dataset(name, given, files) for name in given}
 
@@ -126,10 +128,6 @@ def places(datasets: Iterable[Dataset]) -> dict[File, list[str]]:
             if place not in there:
                 there.append(place)
     return found
-
-
-def _file(name: str, sources: dict[str, Source], source: str, **about: Any) -> File:
-    return File(name, sources[source], **about)
 
 
 def _dataset(name: str, given: dict[str, Any], files: dict[str, File]) -> Dataset:

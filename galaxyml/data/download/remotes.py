@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from galaxyml.data.download import kaggle
 from galaxyml.data.download.download import Remote, download, file_digest
-from galaxyml.data.download.manifest import File, Source
-from galaxyml.data.download.server import RetryPolicy, answer, retried, transient_errors
+from galaxyml.data.download.manifest import File
+from galaxyml.data.download.server import RetryPolicy, answer, content_length, retried, transient_errors
 from galaxyml.runs.errors import DataError, UserError, shorten
 
 if TYPE_CHECKING:
@@ -57,10 +57,9 @@ class Remotes:
         """Bytes of a file, if its server tells them; what is wrong with it is told better by the download."""
         try:
             with transient_errors(), answer(self.session, address, self.policy, "HEAD") as response:
-                given = response.headers.get("Content-Length", "")
+                return content_length(response)
         except UserError:
             return None
-        return int(given) if given.isdecimal() else None
 
     def _of_zenodo(self, file: File, number: int) -> Remote:
         address = f"{ZENODO}/records/{number}/files/{quote(file.name)}?download=1"
@@ -101,8 +100,3 @@ class Remotes:
             return download(self.session, remote, path, self.policy)
         kaggle.download(file.source.kaggle, path, self.policy)
         return file_digest(path, "sha256")
-
-
-def licence(source: Source, remote: Remote) -> str:
-    """Under which licence a file is, and who says so."""
-    return f"{remote.licence} (says Zenodo)" if remote.licence else source.licence
