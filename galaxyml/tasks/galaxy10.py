@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.classes import check_counts
+from galaxyml.data.catalog import check_counts
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import KEY, SUFFIXES, address, has_suffix
 from galaxyml.kinds.classes import Classes

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.classes import UNKNOWN
+from galaxyml.data.catalog import UNKNOWN
 from galaxyml.data.light_curves.columns import LightCurves, open_curves
 from galaxyml.data.light_curves.data_module import CurveData
 from galaxyml.data.tables.plasticc import CLASSES, OTHER, find_files, find_survey, read_objects

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.classes import UNKNOWN, check_counts
+from galaxyml.data.catalog import UNKNOWN, check_counts
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import SUFFIXES, has_suffix
 from galaxyml.data.tables.reading import Rows, check_range, degrees, header, read_table

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from galaxyml.data import leakage
+from galaxyml.data import duplicates
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.views import Augment
 from galaxyml.data.splits import Folds
@@ -177,8 +177,8 @@ class Surveys(ImageData):
         if not shared.any():
             return catalog
         first = catalog.loc[judged].assign(object=objects[judged]).drop_duplicates("object").set_index("object")["id"]
-        duplicates = first.reindex(objects[shared]).to_numpy()
-        self._found_leaks(catalog.loc[shared, "id"].to_numpy(), duplicates, np.full(shared.sum(), np.nan), "image")
+        judged_ids = first.reindex(objects[shared]).to_numpy()
+        self._found_leaks(catalog.loc[shared, "id"].to_numpy(), judged_ids, np.full(shared.sum(), np.nan), "image")
         return catalog.assign(split=np.where(shared, LEFT_OUT, catalog["split"]))
 
     @staticmethod
@@ -241,7 +241,7 @@ class Surveys(ImageData):
 
     def _keep_overlap(self, samples: "dict[str, Sample]") -> None:
         """Keeps of the surveys to train on the galaxies that all of them have seen."""
-        kept = leakage.seen_by_all([samples[name].galaxies for name in self.train_names], self.separation or 0.0)
+        kept = duplicates.seen_by_all([samples[name].galaxies for name in self.train_names], self.separation or 0.0)
         for name, rows in zip(self.train_names, kept, strict=True):
             step = f"{name}: within {self.separation:g} arcsec of a galaxy of each other survey"
             self.log_step(step, len(rows), int(rows.sum()))
@@ -260,7 +260,7 @@ class Surveys(ImageData):
             more = False
             for name in self.train_names:
                 own = samples[name].galaxies
-                found = leakage.same_galaxies(own, other, self.separation or 0.0)
+                found = duplicates.same_galaxies(own, other, self.separation or 0.0)
                 if found.empty:
                     continue
                 more = True
