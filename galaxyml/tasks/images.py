@@ -12,7 +12,7 @@ from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import file_of
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Split
-from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column, table_path, what_it_holds
+from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column, table_contents, table_path
 from galaxyml.data.tables.reading import Rows, check_columns, degrees, header, more, read_csv
 from galaxyml.kinds.classes import Classes
 from galaxyml.kinds.fractions import Fractions
@@ -141,11 +141,11 @@ def _kind_of(
         if names == ["kind"]:
             return Classes([str(name) for name in classes or SIMULATED_CLASSES]), names, None
         return Numbers(names), names, None
-    held = what_it_holds(table_path(folder, labels), columns, None, classes is not None)
-    split = Folds() if held.has_test else None
-    if held.kind == "classes":
-        return Classes([str(name) for name in classes or held.classes or ()]), held.columns, split
-    return Numbers(held.columns), held.columns, split
+    contents = table_contents(table_path(folder, labels), columns, None, classes is not None)
+    split = Folds() if contents.has_test else None
+    if contents.kind == "classes":
+        return Classes([str(name) for name in classes or contents.classes or ()]), contents.columns, split
+    return Numbers(contents.columns), contents.columns, split
 
 
 def _check_names(key: str, names: Sequence[str]) -> None:
