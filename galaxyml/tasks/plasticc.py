@@ -54,35 +54,24 @@ class Plasticc(CurveData):
 
         return partial(write_plasticc, count=3000, seed=0)
 
-    def load(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
-        files = find_files(root)
+    def load(self, root: Path, survey: bool = False) -> tuple[pd.DataFrame, list[LightCurves]]:
+        files = find_survey(root) if survey else find_files(root)
         objects = read_objects(files)
         # Apart, as their ids interleave: one store of both would have to be merged.
         sets = [paths for paths in (files.train_curves, files.test_curves) if paths]
-        objects, stores = self._with_curves(objects, sets)
+        stores = [open_curves(paths, self.cache, known_ids=objects["id"].to_numpy()) for paths in sets]
+        self.notes += [note for store in stores for note in store.notes]
+        observed = objects["id"].isin(np.concatenate([store.ids for store in stores]))
+        if not observed.all():
+            self.log_step("has observations", len(objects), int(observed.sum()))
         self.notes += files.notes
-        return self._labelled(objects, files.train_metadata), stores
-
-    def load_survey(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
-        files = find_survey(root)
-        objects, stores = self._with_curves(read_objects(files), [files.test_curves])
-        self.notes += files.notes
-        return self._labelled(objects, None), stores
+        return self._labelled(objects[observed].reset_index(drop=True), files.train_metadata), stores
 
     def digests(self) -> dict[str, str]:
         files = find_files(self.source.path)
         metadata = [path for path in (files.train_metadata, files.test_metadata, files.truth) if path is not None]
         paths = [*files.train_curves, *files.test_curves, *metadata]
         return {path.name: known_digest(path, self.cache) for path in paths}
-
-    def _with_curves(self, objects: pd.DataFrame, sets: list[list[Path]]) -> tuple[pd.DataFrame, list[LightCurves]]:
-        """Objects that have observations, and the observations of each set of files."""
-        stores = [open_curves(paths, self.cache, known_ids=objects["id"].to_numpy()) for paths in sets]
-        self.notes += [note for store in stores for note in store.notes]
-        observed = objects["id"].isin(np.concatenate([store.ids for store in stores]))
-        if not observed.all():
-            self.log_step("has observations", len(objects), int(observed.sum()))
-        return objects[observed].reset_index(drop=True), stores
 
     def _labelled(self, objects: pd.DataFrame, path: Path | None) -> pd.DataFrame:
         """The catalog: objects with what their class is among the known ones."""

@@ -129,20 +129,16 @@ class CurveData(CatalogData):
         super().__init__(source, balance=balance, **options)
         self.augment = augment
 
-    def load(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
+    def load(self, root: Path, survey: bool = False) -> tuple[pd.DataFrame, list[LightCurves]]:
         """Reads and checks a task's files.
+
+        Args:
+            root: Their folder.
+            survey: Whether there are only a survey's, and no objects to learn from.
 
         Returns:
             A catalog with `id`, `split` (train, test or survey), `label`, `name`, `unknown`, `known` and conditions;
             and the observations of at least these objects, a split's in one store.
-
-        Raises:
-            DataError: If a file cannot be used.
-        """
-        raise NotImplementedError  # each task has its own files
-
-    def load_survey(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
-        """The same of a folder that has a survey and no objects to learn from.
 
         Raises:
             DataError: If a file cannot be used.
@@ -160,7 +156,7 @@ class CurveData(CatalogData):
 
     def open_survey(self, folder: Path) -> None:
         """Makes the objects of a folder the whole catalog, all of them to be ranked."""
-        self._show(*self.load_survey(folder))
+        self._show(*self.load(folder, survey=True))
 
     def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
         """One column a class, 1 for its objects."""
