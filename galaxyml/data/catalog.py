@@ -190,13 +190,13 @@ class CatalogData(lightning.LightningDataModule):
     def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         rows = self.rows("test")
         target = self.targets[rows].flatten(1) if self.targets.ndim > 1 else self.targets[rows][:, None]
-        known = (target >= 0).any(1) if not target.is_floating_point() else (~target.isnan()).any(1)
-        if not known.any():
+        has_target = (target >= 0).any(1) if not target.is_floating_point() else (~target.isnan()).any(1)
+        if not has_target.any():
             raise UserError(
                 f"{self.source.path}: no target of a test object is known, so there is nothing to test on. "
                 "trainer.predict gives predictions; trainer.validate judges on the held-out fold."
             )
-        return loader(self.shown[False], RowSampler(rows[known], self.batch_size), self.workers)
+        return loader(self.shown[False], RowSampler(rows[has_target], self.batch_size), self.workers)
 
     def plain_loader(self, split: str, limit: int | None = None) -> DataLoader[dict[str, Tensor]]:
         """Objects of a split in the catalog's order; of more than `limit` some that are drawn by the seed."""

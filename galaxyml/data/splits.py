@@ -105,9 +105,9 @@ def stratified_split(
     rng = np.random.RandomState(seed)
     order = np.arange(len(of_groups))
     rng.shuffle(order)
-    part = np.empty(len(order), np.int64)
-    part[order] = IterativeStratification(labels=indicators[order], r=np.array(shares), random_state=rng)
-    return part[position[member]]
+    part_of_group = np.empty(len(order), np.int64)
+    part_of_group[order] = IterativeStratification(labels=indicators[order], r=np.array(shares), random_state=rng)
+    return part_of_group[position[member]]
 
 
 def _check_folds(folds: object, lowest: int) -> None:

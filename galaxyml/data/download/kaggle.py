@@ -30,10 +30,10 @@ def check_credentials() -> None:
     from kagglehub.config import get_kaggle_credentials
 
     try:
-        known = get_kaggle_credentials()
+        credentials = get_kaggle_credentials()
     except ValueError as error:  # of a kaggle.json
         raise UserError(f"{error}. {TOKEN}") from None
-    if known is None:
+    if credentials is None:
         raise UserError(f"Kaggle's data need a token of yours, and there is none. {TOKEN}")
 
 

@@ -121,18 +121,18 @@ def select(datasets: dict[str, Dataset], names: Iterable[str]) -> list[Dataset]:
 
 def places(datasets: Iterable[Dataset]) -> dict[File, list[str]]:
     """The files of some datasets, each once, with all the places where it belongs."""
-    found: dict[File, list[str]] = {}
+    places_of: dict[File, list[str]] = {}
     for dataset in datasets:
         for place, file in dataset.places.items():
-            there = found.setdefault(file, [])
-            if place not in there:
-                there.append(place)
-    return found
+            places = places_of.setdefault(file, [])
+            if place not in places:
+                places.append(place)
+    return places_of
 
 
 def _dataset(name: str, given: dict[str, Any], files: dict[str, File]) -> Dataset:
     about = dict(given[name])
     parts: Sequence[str] = about.pop("parts", ())
-    joined = {place: file for part in parts for place, file in _dataset(part, given, files).places.items()}
-    joined |= {place: files[file] for place, file in about.pop("places", {}).items()}
-    return Dataset(name, places=joined, **about)
+    places = {place: file for part in parts for place, file in _dataset(part, given, files).places.items()}
+    places |= {place: files[file] for place, file in about.pop("places", {}).items()}
+    return Dataset(name, places=places, **about)

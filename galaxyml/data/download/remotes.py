@@ -69,7 +69,7 @@ class Remotes:
         if record is None:
             return Remote(file.name, lambda: address, file.size, file.digest, file.roughly)
         try:
-            listed = {known["key"]: (int(known["size"]), str(known["checksum"])) for known in record["files"]}
+            listed = {entry["key"]: (int(entry["size"]), str(entry["checksum"])) for entry in record["files"]}
             licence = record["metadata"].get("license", {}).get("id")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"Zenodo describes record {number} in a way that is not understood ({error!r}).") from None
@@ -77,8 +77,9 @@ class Remotes:
             raise DataError(f"Record {number} of Zenodo has no {file.name}; it has {shorten(sorted(listed))}.")
         size, digest = listed[file.name]
         # What the publisher says counts before what others have said of the file, unless it is of another kind.
-        known = file.digest if file.digest and not file.digest.startswith("md5:") else digest
-        return Remote(file.name, lambda: address, size, known, size, licence)
+        if file.digest and not file.digest.startswith("md5:"):
+            digest = file.digest
+        return Remote(file.name, lambda: address, size, digest, size, licence)
 
     def _ask_zenodo(self, number: int) -> dict[str, Any] | None:
         """A record's description, or None if Zenodo does not tell now."""
@@ -88,11 +89,11 @@ class Remotes:
                 return response.json()
 
         try:
-            found = retried(ask, f"Zenodo's record {number}", replace(self.policy, tries=self.policy.unreached))
+            record = retried(ask, f"Zenodo's record {number}", replace(self.policy, tries=self.policy.unreached))
         except UserError as error:
             print(f"Zenodo does not describe record {number} now ({error}): sizes and digests are galaxyml's own.")
             return None
-        return found if isinstance(found, dict) else None
+        return record if isinstance(record, dict) else None
 
     def download(self, remote: Remote, file: File, path: Path) -> str:
         """Downloads a file, and gives its digest; see `galaxyml.data.download.download.download`."""

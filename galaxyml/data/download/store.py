@@ -113,12 +113,12 @@ class Store:
         if content is None:
             if file.digest is None or file.unpack is not None or not path.is_file():
                 return None
-            found = file_digest(path, file.digest.partition(":")[0])
-            return None if found == file.digest else f"has the digest {found}, and the published file {file.digest}"
+            digest = file_digest(path, file.digest.partition(":")[0])
+            return None if digest == file.digest else f"has the digest {digest}, and the published file {file.digest}"
         wrong = []
-        for name, (_, known) in track(content.items(), f"Checking {place}", len(content)):
+        for name, (_, recorded) in track(content.items(), f"Checking {place}", len(content)):
             member = path / name if name else path
-            if not member.is_file() or file_digest(member, known.partition(":")[0]) != known:
+            if not member.is_file() or file_digest(member, recorded.partition(":")[0]) != recorded:
                 wrong.append(name or place)
         return f"{len(wrong):,} of {len(content):,} damaged or missing: {shorten(wrong)}" if wrong else None
 
@@ -189,8 +189,8 @@ def _check_start(path: Path, file: File) -> None:
     """Raises Damaged if a file does not begin as a task expects it."""
     expected = file.starts.encode("latin-1")
     with path.open("rb") as opened:
-        found = opened.read(len(expected))
-    if found != expected:
+        start = opened.read(len(expected))
+    if start != expected:
         raise Damaged(
-            f"{file.name} does not hold what it should: it begins with {found[:40]!r}, where {expected!r} must be."
+            f"{file.name} does not hold what it should: it begins with {start[:40]!r}, where {expected!r} must be."
         )

@@ -205,10 +205,10 @@ def composite(bands: np.ndarray) -> Image.Image:
     chosen = bands[[0, count // 2, count - 1]] if count != 2 else np.stack([bands[0], bands.mean(0), bands[1]])
     filled = np.empty(chosen.shape)
     for number, band in enumerate(chosen):
-        known = band[np.isfinite(band)]
-        sky = float(np.median(known)) if known.size else 0.0
-        noise = 1.4826 * float(np.median(np.abs(known - sky))) if known.size else 0.0
-        noise = noise or float(np.ptp(known) / 1000 if known.size else 0.0) or 1.0
+        finite = band[np.isfinite(band)]
+        sky = float(np.median(finite)) if finite.size else 0.0
+        noise = 1.4826 * float(np.median(np.abs(finite - sky))) if finite.size else 0.0
+        noise = noise or float(np.ptp(finite) / 1000 if finite.size else 0.0) or 1.0
         filled[number] = np.where(np.isfinite(band), (band - sky) / noise, 0.0)
     blue, green, red = filled[:, ::-1]
     with np.errstate(divide="ignore", invalid="ignore"):  # where there is no light at all

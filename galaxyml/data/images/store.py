@@ -185,6 +185,6 @@ def frame_all(root: Path, images: Sequence[str], framing: Framing) -> Iterator[n
             return name.removesuffix(Path(name).name) + str(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for part in read_images(root, images):
-            for start in range(0, len(part), _AHEAD):
-                yield from pool.map(read, part[start : start + _AHEAD])
+        for batch in read_images(root, images):
+            for start in range(0, len(batch), _AHEAD):
+                yield from pool.map(read, batch[start : start + _AHEAD])

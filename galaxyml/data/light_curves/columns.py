@@ -102,20 +102,20 @@ def open_curves(paths: Sequence[Path], cache: Path, known_ids: np.ndarray | None
     """
     if missing := [path for path in paths if not path.is_file()]:
         raise DataError(f"{missing[0]} is missing. Put it there, or take its name out.")
-    known = None if known_ids is None else pd.Index(np.unique(known_ids))
+    metadata_ids = None if known_ids is None else pd.Index(np.unique(known_ids))
     folder = cache / "light_curves" / digest([FORMAT, *(known_digest(path, cache) for path in paths)])
     if not (folder / "store.json").is_file():
         with file_lock(folder):
             if not (folder / "store.json").is_file():
                 work = folder.with_name(f".{folder.name}.reading")
                 with atomic_write(folder, ADVICE) as draft:
-                    os.replace(build(paths, work, known), draft)
+                    os.replace(build(paths, work, metadata_ids), draft)
                     (draft / "object.bin").unlink()
                     (draft / "state.json").unlink(missing_ok=True)
                 shutil.rmtree(work, ignore_errors=True)
     columns = {name: np.memmap(folder / f"{name}.bin", kind, "r") for name, kind in COLUMNS.items() if name != "object"}
     notes = json.loads((folder / "store.json").read_text(encoding="utf-8"))["notes"]
     curves = LightCurves(np.load(folder / "ids.npy"), np.load(folder / "offsets.npy"), **columns, notes=tuple(notes))
-    if known is not None:
-        check_known(", ".join(path.name for path in paths), curves.ids, known)
+    if metadata_ids is not None:
+        check_known(", ".join(path.name for path in paths), curves.ids, metadata_ids)
     return curves

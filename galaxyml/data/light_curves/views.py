@@ -164,8 +164,8 @@ def chosen(order: Tensor, mask: Tensor, detected: Tensor, lost: Tensor, share: T
 def keep(batch: Batch, kept: Tensor) -> Batch:
     """The observations of a batch that are `kept`, bool (B, L), in their order and before the padding."""
     order = (~kept).to(torch.int8).sort(dim=1, stable=True).indices[:, : max(int(kept.sum(1).max()), 1)]
-    there = kept.gather(1, order)
-    return batch | {name: batch[name].gather(1, order).masked_fill(~there, empty) for name, empty in PADDING.items()}
+    observed = kept.gather(1, order)
+    return batch | {name: batch[name].gather(1, order).masked_fill(~observed, empty) for name, empty in PADDING.items()}
 
 
 def log_uniform(count: int, largest: float) -> Tensor:
