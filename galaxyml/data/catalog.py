@@ -146,7 +146,7 @@ class CatalogData(lightning.LightningDataModule):
 
     @staticmethod
     def simulate() -> "partial[None]":
-        """What writes the task's files as the simulated sky has them, with the folder to be given."""
+        """Function of a folder that writes the task's files there as the simulated sky has them."""
         raise NotImplementedError  # each task has its own files
 
     @property
@@ -212,7 +212,7 @@ class CatalogData(lightning.LightningDataModule):
         return {name: known_digest(path, self.cache) for name, path in paths.items() if path.is_file()}
 
     def describe(self) -> dict[str, Any]:
-        """What a run must know of its data to be repeated, and to be reported."""
+        """Facts about the data that a run needs to be repeated, and to be reported."""
         assert self.catalog is not None
         counts = {split: int((self.catalog["split"] == split).sum()) for split in SPLITS}
         files = {"source": self.source.name, "folder": str(self.source.path.resolve()), "things": self.noun}

@@ -62,7 +62,7 @@ def equal_pairs(numbers: np.ndarray) -> np.ndarray:
 
 
 def duplicate_notes(catalog: pd.DataFrame, pairs: np.ndarray, what: str) -> list[str]:
-    """What a user should know about objects that occur twice, in sentences.
+    """Notes for a user on objects that occur twice, in sentences.
 
     Args:
         catalog: With `id` and `split`, before objects are split into folds.
@@ -88,7 +88,7 @@ def duplicate_notes(catalog: pd.DataFrame, pairs: np.ndarray, what: str) -> list
 
 
 def same_galaxies(galaxies: pd.DataFrame, others: pd.DataFrame, separation: float) -> pd.DataFrame:
-    """Which galaxies of a table are in another one.
+    """Galaxies of a table that are in another one.
 
     Args:
         galaxies: `id` (a survey's name, a colon, the galaxy's own id), `ra` and `dec` (degrees, NaN where not known).
@@ -142,7 +142,7 @@ def nearest(galaxies: pd.DataFrame, others: pd.DataFrame) -> tuple[np.ndarray, n
 
 
 def seen_by_all(tables: Sequence[pd.DataFrame], separation: float) -> list[np.ndarray]:
-    """Which galaxies every table has.
+    """Galaxies that every table has.
 
     Args:
         tables: Each with `ra` and `dec`, degrees.

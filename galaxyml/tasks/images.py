@@ -157,7 +157,7 @@ def _check_names(key: str, names: Sequence[str]) -> None:
 
 
 def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.DataFrame:
-    """What is needed of the table, as text, with `id` and `image`; the index counts the lines after the header.
+    """Columns of the table that are needed, as text, with `id` and `image`; the index counts the lines after the header.
 
     Raises:
         DataError: If a column is missing, an id or a path is empty, or one occurs twice.
@@ -192,7 +192,7 @@ def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.Da
 
 
 def _splits(rows: Rows) -> pd.Series | str:
-    """Which part of the split a row is in, where the table says so."""
+    """Part of the split of each row, where the table says so."""
     if SPLIT not in rows.frame:
         return "train"
     split = rows.frame[SPLIT].str.lower()

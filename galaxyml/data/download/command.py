@@ -151,7 +151,7 @@ def check(store: Store, datasets: Sequence[Dataset]) -> None:
 
 
 def _lacking(store: Store, chosen: Sequence[Dataset]) -> dict[File, list[str]]:
-    """What is not there of some datasets; raises DataError if something there is not what was fetched."""
+    """Missing files of some datasets with their places; raises DataError if one is not what was fetched."""
     lacking: dict[File, list[str]] = {}
     changed = []
     for file, places in manifest.places(chosen).items():

@@ -48,7 +48,7 @@ class Remote:
 
 
 class PartialFile:
-    """What has been downloaded of a file, beside which is written of which version of the file it is.
+    """Downloaded part of a file, beside which is written of which version of the file it is.
 
     Args:
         path: Where the whole file will be.
@@ -214,7 +214,7 @@ def _verified(remote: Remote, part: PartialFile) -> str:
 
 
 def given_up(name: str, size: int, error: TransientError) -> str:
-    """What is said of a file that cannot be downloaded now, of which `size` bytes are there."""
+    """Message on a file that cannot be downloaded now, of which `size` bytes are there."""
     line = " Is this computer online? HTTPS_PROXY names a proxy, where one is needed." if error.unreached else ""
     kept = f"{size:,} bytes of it are kept, and the same command goes on from there." if size else ""
     return f"{name} cannot be downloaded now: {error}.{line} {kept or 'Run the same command later.'}"

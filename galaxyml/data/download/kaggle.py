@@ -38,7 +38,7 @@ def check_credentials() -> None:
 
 
 def partial_folder(path: Path) -> Path:
-    """Where kagglehub keeps what it has of a file that is downloaded to a path."""
+    """Folder in which kagglehub keeps its part of a file that is downloaded to a path."""
     return path.with_name(path.name + ".kaggle")
 
 

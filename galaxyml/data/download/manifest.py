@@ -1,4 +1,4 @@
-"""What can be fetched: the datasets of `datasets.yaml` and the files that they are made of."""
+"""Data that can be fetched: the datasets of `datasets.yaml` and the files that they are made of."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ class File:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a user asks for by one name.
+    """Files that a user asks for by one name.
 
     Attributes:
         name: That name.

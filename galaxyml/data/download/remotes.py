@@ -1,4 +1,4 @@
-"""Where files are: on Zenodo, in a bucket, on a mirror, or with Kaggle; and what their sizes and digests are."""
+"""Addresses, sizes and digests of files: on Zenodo, in a bucket, on a mirror, or with Kaggle."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ class Remotes:
     _records: dict[int, dict[str, Any] | None] = field(default_factory=dict, init=False)
 
     def find(self, file: File) -> Remote:
-        """Where a file is.
+        """Finds a file.
 
         Raises:
             UserError: If there is none of its name, or there is no token for Kaggle.

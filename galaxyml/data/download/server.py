@@ -43,12 +43,12 @@ class RetryPolicy:
 
 
 class TransientError(UserError):
-    """What may go away by itself.
+    """An error that may go away by itself.
 
     Args:
         what: It, in words.
         wait: Seconds that the server asks for, if it does.
-        unreached: Whether no server reply.
+        unreached: Whether no server replied.
     """
 
     def __init__(self, what: str, wait: float | None = None, unreached: bool = False) -> None:
@@ -97,7 +97,7 @@ def retried(ask: Callable[[], Answer], what: str, policy: RetryPolicy, gained: C
 
 
 def answer(session: "Session", address: str, policy: RetryPolicy, method: str = "GET", **headers: str) -> "Response":
-    """What a server answers to one question.
+    """Answer of a server to one question.
 
     Raises:
         TransientError: If it is busy.

@@ -24,7 +24,7 @@ UNPACK: dict[str, Callable[[Path, Path, int], Content]] = {"folder": to_folder, 
 
 
 class State(Enum):
-    """What is at a place."""
+    """State of a place."""
 
     MISSING = "missing"
     PART = "part"
@@ -44,7 +44,7 @@ class Store:
     root: Path
 
     def download_path(self, file: File) -> Path:
-        """Where a file is downloaded to."""
+        """Path that a file is downloaded to."""
         return self.root / ".fetch" / file.name
 
     def partial_size(self, file: File) -> int:
@@ -53,7 +53,7 @@ class Store:
         return kaggle.partial_size(path) if file.source.kaggle else PartialFile(path).size
 
     def state(self, place: str, file: File) -> State:
-        """What is at a place, told by sizes and counts alone."""
+        """State of a place, by sizes and counts alone."""
         if not (self.root / place).exists():
             started = self.download_path(file).exists() or self.partial_size(file)
             return State.PART if started else State.MISSING
@@ -107,7 +107,7 @@ class Store:
                 self._keep(place, self._kept(other))
 
     def damage(self, place: str, file: File) -> str | None:
-        """What is wrong with what is at a place, told by reading all of it; None if nothing is or nothing is known."""
+        """Damage of what is at a place, found by reading all of it; None if there is none or no digest is known."""
         content = self._content(place)
         path = self.root / place
         if content is None:
@@ -132,7 +132,7 @@ class Store:
         return dict(json.loads(self._record(place).read_text(encoding="utf-8")))
 
     def _content(self, place: str) -> Content | None:
-        """What was fetched to a place, or to the one that it is a link to; None if nothing was."""
+        """Files that were fetched to a place, or to the one that it is a link to; None if none were."""
         try:
             record = self._kept(place)
             record = self._kept(record["link"]) if "link" in record else record

@@ -74,7 +74,7 @@ class ImageData(CatalogData):
         return catalog
 
     def target_tensor(self, catalog: pd.DataFrame) -> Tensor:
-        """What a loss compares outputs with, row by row."""
+        """Targets that a loss compares outputs with, row by row."""
         return self.kind.target_tensor(catalog)
 
     @property

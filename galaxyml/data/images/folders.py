@@ -1,4 +1,4 @@
-"""Which images lie below some folders, found by their names without suffix."""
+"""Images below some folders, by their names without suffix."""
 
 import glob
 import os

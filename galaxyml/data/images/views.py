@@ -1,4 +1,4 @@
-"""What the net sees of stored images: a plain central view, or a random one, for a whole batch in one resampling."""
+"""Views of stored images for a model: a plain central one, or a random one, for a whole batch in one resampling."""
 
 import math
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""What a table of labels of one's own is about, by its header and values, before a run is configured.
+"""Contents of a table of labels of one's own, by its header and values, before a run is configured.
 
 Imports nothing heavy: the command reads the table before anything else is done.
 """
@@ -71,7 +71,7 @@ class Column:
 
 
 def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
-    """What a command leaves to the table: values for `kind`, `columns`, `classes` and `split`.
+    """Settings that a command leaves to the table: values for `kind`, `columns`, `classes` and `split`.
 
     Args:
         given: The user's values, by key: text, lists of texts, None where something is left open.
@@ -183,7 +183,7 @@ def _names(value: Any) -> list[str]:
 
 
 def table_path(folder: Path, labels: str) -> Path:
-    """Where a table is: in the folder of the images, or else where its name says.
+    """Path of a table: in the folder of the images, or else where its name says.
 
     Args:
         folder: The folder.
@@ -194,7 +194,7 @@ def table_path(folder: Path, labels: str) -> Path:
 
 
 def path_column(header: Sequence[str], path: Path) -> str:
-    """Which column holds the paths of images.
+    """Name of the column that holds the paths of images.
 
     Raises:
         UserError: If none does.
@@ -240,7 +240,7 @@ def _read(path: Path, wanted: Sequence[str] | None) -> tuple[list[str], dict[str
 
 
 def _kind(path: Path, columns: Mapping[str, Column]) -> str:
-    """What the columns are: `classes` or `numbers`."""
+    """Kind of the columns: `classes` or `numbers`."""
     for name, column in columns.items():
         if 0 < column.words < FEW_WORDS * column.filled:  # a number that went wrong rather than a class
             _check_numbers(path, name, column)

@@ -323,7 +323,7 @@ def degrees(rows: Rows, ra: str, dec: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def more(count: int) -> str:
-    """How many places share a fault, as part of an error message."""
+    """Number of places that share a fault, as part of an error message."""
     return f" ({count:,} such places in all)" if count > 1 else ""
 
 
