@@ -1,11 +1,11 @@
 """A catalog with its split, and batches of its rows: what the data of all tasks share."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as lightning
 import numpy as np
@@ -106,6 +106,7 @@ class CatalogData(lightning.LightningDataModule):
     task: str  # the name of the folder below `data/`
     noun: str  # what the objects are, for the report
     tables: tuple[str, ...] = ()  # files whose digests are kept with a run
+    simulated: ClassVar[Mapping[str, Any]]  # how many objects the simulated sky of the task has, how large, and so on
     own_split: Split = Holdout()
     shown: dict[bool, Dataset[dict[str, Tensor]]]  # by whether they are for training
 
@@ -144,10 +145,12 @@ class CatalogData(lightning.LightningDataModule):
         self.artifacts: dict[str, pd.DataFrame] = {}
         self.catalog: pd.DataFrame | None = None
 
-    @staticmethod
-    def simulate() -> "partial[None]":
+    @classmethod
+    def simulate(cls) -> "partial[None]":
         """Function of a folder that writes the task's files there as the simulated sky has them."""
-        raise NotImplementedError  # each task has its own files
+        import galaxyml.sky
+
+        return partial(getattr(galaxyml.sky, f"write_{cls.task}"), seed=0, **cls.simulated)
 
     @property
     def targets(self) -> Tensor:

@@ -1,8 +1,7 @@
 """The Kaggle Galaxy Zoo challenge: its folder of images and tables, read and checked."""
 
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -47,6 +46,7 @@ class GalaxyZoo(ImageData):
     """
 
     task = "galaxyzoo"
+    simulated: ClassVar = {"count": 4000, "size": 424}
     tables = (SOLUTIONS, BENCHMARK, TEST_SOLUTIONS)
     own_split = Folds()
 
@@ -70,12 +70,6 @@ class GalaxyZoo(ImageData):
                 f"tree={tree}: the simulated sky of this task has the columns of the tree '{SIMULATED}'. Give files "
                 f"with those of '{tree}' by data_dir=…, or set tree={SIMULATED}."
             )
-
-    @staticmethod
-    def simulate() -> "partial[None]":
-        from galaxyml.sky import write_galaxyzoo
-
-        return partial(write_galaxyzoo, count=4000, seed=0, size=424)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         """Labelled galaxies, then those of the test set in the benchmark's order."""

@@ -1,9 +1,8 @@
 """Images and a table of one's own: a class, numbers, or fractions of a decision tree, read and checked."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -50,6 +49,7 @@ class Images(ImageData):
     """
 
     task = "images"
+    simulated: ClassVar = {"count": 2000, "size": 212}
 
     def __init__(
         self,
@@ -77,12 +77,6 @@ class Images(ImageData):
         _check_names("properties", self.properties)
         if not renamed:
             _check_names("columns", self.wanted)
-
-    @staticmethod
-    def simulate() -> "partial[None]":
-        from galaxyml.sky import write_images
-
-        return partial(write_images, count=2000, seed=0, size=212)
 
     def digests(self) -> dict[str, str]:
         path = table_path(self.source.path, self.labels)
@@ -157,7 +151,7 @@ def _check_names(key: str, names: Sequence[str]) -> None:
 
 
 def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.DataFrame:
-    """Columns of the table that are needed, as text, with `id` and `image`; the index counts the lines after the header.
+    """Columns of the table that are needed, as text, with `id` and `image`; the index counts lines after the header.
 
     Raises:
         DataError: If a column is missing, an id or a path is empty, or one occurs twice.

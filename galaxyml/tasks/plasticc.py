@@ -1,9 +1,8 @@
 """PLAsTiCC: light curves of the known classes to learn, and what is unlike them to be found."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -34,6 +33,7 @@ class Plasticc(CurveData):
     """
 
     task = "plasticc"
+    simulated: ClassVar = {"count": 3000}
 
     def __init__(
         self,
@@ -47,12 +47,6 @@ class Plasticc(CurveData):
         super().__init__(source, kind=kind if kind is not None else Anomalies(list(classes)), **options)
         self.classes = [CLASSES[class_code("classes", name)] for name in classes]
         self.left_out = [CLASSES[class_code("leave_out", given)] for given in _several(leave_out)]
-
-    @staticmethod
-    def simulate() -> "partial[None]":
-        from galaxyml.sky import write_plasticc
-
-        return partial(write_plasticc, count=3000, seed=0)
 
     def load(self, root: Path, survey: bool = False) -> tuple[pd.DataFrame, list[LightCurves]]:
         files = find_survey(root) if survey else find_files(root)

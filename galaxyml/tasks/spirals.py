@@ -1,9 +1,8 @@
 """Spiral or elliptical: the Galaxy Zoo 1 table joined to images, by votes, and read with its checks."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -113,6 +112,7 @@ class Spirals(ImageData):
     """
 
     task = "spirals"
+    simulated: ClassVar = {"count": 3000, "size": 424}
 
     def __init__(
         self,
@@ -134,12 +134,6 @@ class Spirals(ImageData):
         self.classes = list(classes)
         self.table, self.mapping, self.folder = table, mapping, images
         self.tables = (table, *([mapping] if mapping else []), PROPERTIES)
-
-    @staticmethod
-    def simulate() -> "partial[None]":
-        from galaxyml.sky import write_spirals
-
-        return partial(write_spirals, count=3000, seed=0, size=424)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         """One row a galaxy that is spiral or elliptical and has an image; each step is counted."""

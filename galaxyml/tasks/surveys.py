@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -78,6 +77,7 @@ class Surveys(ImageData):
     """
 
     task = "surveys"
+    simulated: ClassVar = {"count": 2000, "overlap": 0.3, "size": 424}
     own_split = Folds()
 
     def __init__(
@@ -180,12 +180,6 @@ class Surveys(ImageData):
         judged_ids = first.reindex(objects[shared]).to_numpy()
         self._found_leaks(catalog.loc[shared, "id"].to_numpy(), judged_ids, np.full(shared.sum(), np.nan), "image")
         return catalog.assign(split=np.where(shared, LEFT_OUT, catalog["split"]))
-
-    @staticmethod
-    def simulate() -> "partial[None]":
-        from galaxyml.sky import write_surveys
-
-        return partial(write_surveys, count=2000, seed=0, overlap=0.3, size=424)
 
     def _read(self, root: Path, name: str) -> "Sample":
         survey = self.surveys[name]

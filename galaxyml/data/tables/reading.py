@@ -92,19 +92,13 @@ class Rows:
         Raises:
             DataError: If a cell holds anything else; the message names the first one.
         """
-        values = np.empty((len(self.frame), len(names)))
-        wrong = np.zeros(values.shape, bool)
-        for number, name in enumerate(names):
-            column = self.frame[name]
-            numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-            values[:, number] = np.clip(numbers, lowest, highest)
-            missing = np.isnan(numbers)
-            inside = (numbers >= lowest - ROUNDING) & (numbers <= highest + ROUNDING) & np.isfinite(numbers)
-            wrong[:, number] = ~(missing | inside)
-            if missing.any():
-                wrong[:, number] |= missing & (column.notna().to_numpy() if empty else True)
-        self.refuse_cells(wrong, names, allowed)
-        return values
+        cells = self.frame[list(names)]
+        values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        good = (values >= lowest - ROUNDING) & (values <= highest + ROUNDING) & np.isfinite(values)
+        if empty:
+            good |= cells.isna().to_numpy()
+        self.refuse_cells(~good, names, allowed)
+        return np.clip(values, lowest, highest)
 
     def check_ids(self, pattern: str, repeats: bool = False) -> None:
         """Makes sure that ids, as text, look like ids and, unless they may repeat, that each object has one row.
