@@ -197,9 +197,9 @@ class Spirals(ImageData):
                 f"{self.mapping}: {without:,} of {len(mapping):,} rows are of galaxies not in {self.table}."
             )
         self.log_step(f"OBJID is in {self.mapping}", len(table), int(table[ID].isin(mapping["objid"]).sum()))
-        both = table.merge(mapping, left_on=ID, right_on="objid", how="inner").drop(columns="objid")
-        rank = both["sample"].map({name: rank for rank, name in enumerate(SAMPLES)}) if "sample" in both else 0
-        order = both.assign(rank=rank).sort_values([ID, "rank", "asset_id"], na_position="last")
+        joined = table.merge(mapping, left_on=ID, right_on="objid", how="inner").drop(columns="objid")
+        rank = joined["sample"].map({name: rank for rank, name in enumerate(SAMPLES)}) if "sample" in joined else 0
+        order = joined.assign(rank=rank).sort_values([ID, "rank", "asset_id"], na_position="last")
         return order.drop(columns="rank").rename(columns={"asset_id": "name"})
 
     def _with_properties(self, root: Path, catalog: pd.DataFrame) -> pd.DataFrame:

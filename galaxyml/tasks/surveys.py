@@ -162,8 +162,8 @@ class Surveys(ImageData):
         """One column a survey, and the answers of the first question."""
         surveys = np.stack([catalog["survey"] == name for name in self.train_names], axis=1).astype(float)
         first = [name for name in self.vocabulary.ontology.features if name.startswith(f"{STRATIFIED}_")]
-        known = [name for name in first if name in catalog]
-        return np.hstack([surveys, catalog[known].fillna(0).to_numpy(float)])
+        columns = [name for name in first if name in catalog]
+        return np.hstack([surveys, catalog[columns].fillna(0).to_numpy(float)])
 
     def groups(self) -> Tensor:
         """Numbers of the surveys."""
@@ -235,11 +235,11 @@ class Surveys(ImageData):
 
     def _keep_overlap(self, samples: "dict[str, Sample]") -> None:
         """Keeps of the surveys to train on the galaxies that all of them have seen."""
-        kept = duplicates.seen_by_all([samples[name].galaxies for name in self.train_names], self.separation or 0.0)
-        for name, rows in zip(self.train_names, kept, strict=True):
+        masks = duplicates.seen_by_all([samples[name].galaxies for name in self.train_names], self.separation or 0.0)
+        for name, mask in zip(self.train_names, masks, strict=True):
             step = f"{name}: within {self.separation:g} arcsec of a galaxy of each other survey"
-            self.log_step(step, len(rows), int(rows.sum()))
-            samples[name] = samples[name].rows(rows)
+            self.log_step(step, len(mask), int(mask.sum()))
+            samples[name] = samples[name].rows(mask)
 
     def _audit_tables(self, samples: "dict[str, Sample]") -> None:
         """Leaves out of training what is judged as well, by id or position."""
@@ -249,22 +249,22 @@ class Surveys(ImageData):
         self._note_unknown({name: count for name, count in unknown.items() if count})
         other = pd.concat([samples[name].galaxies for name in self.test_names], ignore_index=True)
         before = {name: len(samples[name].galaxies) for name in self.train_names}
-        more = True
-        while more:  # what is one galaxy with one that is left out is left out as well
-            more = False
+        searching = True
+        while searching:  # what is one galaxy with one that is left out is left out as well
+            searching = False
             for name in self.train_names:
                 own = samples[name].galaxies
-                found = duplicates.same_galaxies(own, other, self.separation or 0.0)
-                if found.empty:
+                matches = duplicates.same_galaxies(own, other, self.separation or 0.0)
+                if matches.empty:
                     continue
-                more = True
+                searching = True
                 self._found_leaks(
-                    own["id"].to_numpy()[found["row"]],
-                    other["id"].to_numpy()[found["other"]],
-                    found["separation"].to_numpy(),
-                    found["by"].to_numpy(),
+                    own["id"].to_numpy()[matches["row"]],
+                    other["id"].to_numpy()[matches["other"]],
+                    matches["separation"].to_numpy(),
+                    matches["by"].to_numpy(),
                 )
-                leaks = np.isin(np.arange(len(own)), found["row"])
+                leaks = np.isin(np.arange(len(own)), matches["row"])
                 other = pd.concat([other, own[leaks]], ignore_index=True)
                 samples[name] = samples[name].rows(~leaks)
         for name in self.train_names:
@@ -291,8 +291,8 @@ class Surveys(ImageData):
         """Keeps leaks in the audit's table and in a note; refuses them where asked to."""
         if not len(ids):
             return
-        found = pd.DataFrame({"trained": ids, "judged": others, "separation_arcsec": away, "by": by})
-        self.audit = pd.concat([self.audit, found], ignore_index=True)
+        leaks = pd.DataFrame({"trained": ids, "judged": others, "separation_arcsec": away, "by": by})
+        self.audit = pd.concat([self.audit, leaks], ignore_index=True)
         self.artifacts["audit"] = self.audit
         pairs = [f"{one} = {other}" for one, other in zip(ids, others, strict=True)]
         if self.leakage == "error":
@@ -300,7 +300,7 @@ class Surveys(ImageData):
                 f"leakage=error: galaxies to train on are judged as well ({len(ids):,}): {shorten(pairs)}. "
                 "leakage=remove leaves them out of training."
             )
-        ways = ", ".join(f"{number:,} by {way}" for way, number in found["by"].value_counts().items())
+        ways = ", ".join(f"{number:,} by {way}" for way, number in leaks["by"].value_counts().items())
         self.notes.append(f"audit: left out of training, as they are judged ({ways}): {shorten(pairs)}.")
 
     def _drawn(self, name: str, samples: "dict[str, Sample]") -> "Sample":
@@ -331,9 +331,9 @@ class Sample:
     galaxies: pd.DataFrame
     targets: np.ndarray
 
-    def rows(self, kept: np.ndarray) -> "Sample":
+    def rows(self, mask: np.ndarray) -> "Sample":
         """Some of them, by a mask of shape (N,)."""
-        return Sample(self.galaxies[kept].reset_index(drop=True), self.targets[kept])
+        return Sample(self.galaxies[mask].reset_index(drop=True), self.targets[mask])
 
 
 def published_surveys() -> dict[str, Survey]:

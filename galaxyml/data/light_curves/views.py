@@ -94,7 +94,8 @@ class CurveAugment:
         if self.drop_band:
             lost |= (batch["band"] == torch.randint(6, (count, 1)).to(mask.device)) & chance(self.drop_band, mask)
         if self.drop_block:
-            first, last = _span(batch["time"], mask)
+            first = batch["time"].masked_fill(~mask, torch.inf).amin(1, keepdim=True)
+            last = batch["time"].masked_fill(~mask, -torch.inf).amax(1, keepdim=True)
             begin = first - BLOCK + (last - first + BLOCK) * torch.rand(count, 1).to(first)
             after = batch["time"] - begin
             lost |= (after >= 0) & (after <= BLOCK) & chance(self.drop_block, mask)
@@ -176,12 +177,6 @@ def log_uniform(count: int, largest: float) -> Tensor:
 def chance(probability: float, mask: Tensor) -> Tensor:
     """True for some of the objects, shape (B, 1)."""
     return (torch.rand(len(mask), 1) < probability).to(mask.device)
-
-
-def _span(time: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Time of the first and last observation, shape (B, 1) each."""
-    first = time.masked_fill(~mask, torch.inf).amin(1, keepdim=True)
-    return first, time.masked_fill(~mask, -torch.inf).amax(1, keepdim=True)
 
 
 def _rank(values: Tensor) -> Tensor:
