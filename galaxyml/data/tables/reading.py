@@ -279,7 +279,7 @@ def check_columns(
         hint += f"{close} " if close.startswith("Did") else ""
         raise DataError(
             f"{path}: missing columns ({len(missing)}): {shorten(missing)}. {hint}Columns are found by their names in "
-            f"the header, in any order; commas part them in a CSV file. {advice}".rstrip()
+            f"the header, in any order; a CSV file parts them with commas. {advice}".rstrip()
         )
 
 
