@@ -263,7 +263,7 @@ def check_known(where: str, ids: np.ndarray, known_ids: pd.Index) -> None:
         DataError: If some have none.
     """
     ids = pd.unique(ids)
-    unknown = ids[known_ids.get_indexer(ids) < 0]
+    unknown = ids[known_ids.get_indexer(pd.Index(ids)) < 0]
     if unknown.size:
         raise DataError(
             f"{where}: object {unknown[0]} has observations and no row in the metadata ({unknown.size:,} such objects "

@@ -56,7 +56,8 @@ class CurveAugment:
 
     def __post_init__(self) -> None:
         for setting in fields(self):
-            name, lowest, value = setting.name, setting.default, getattr(self, setting.name)
+            name, value = setting.name, getattr(self, setting.name)
+            lowest = getattr(CurveAugment, name)  # the default
             highest = 1.0 if name.startswith("drop") else math.inf
             if not (isinstance(value, int | float) and math.isfinite(value) and lowest <= value <= highest):
                 allowed = f"of {lowest:g} or above" if math.isinf(highest) else f"from {lowest:g} to {highest:g}"
