@@ -1,11 +1,11 @@
 """A catalog with its split, and batches of its rows: what the data of all tasks share."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as lightning
 import numpy as np
@@ -16,14 +16,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from galaxyml.data.batches import RowSampler, loader
 from galaxyml.data.source import CACHE, Source, as_source
-from galaxyml.data.splits import Holdout, Split
-from galaxyml.runs.errors import UserError
+from galaxyml.data.splits import TEST, Holdout, Split
+from galaxyml.runs.errors import DataError, UserError
 from galaxyml.runs.files import known_digest
 from galaxyml.runs.seeds import derive
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test", "survey")
+UNKNOWN = -1  # the label of an object whose class is not known
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,28 @@ def _text(value: object) -> str:
     return " ".join(text.split()) or "?"
 
 
+def check_counts(labels: pd.Series, classes: Sequence[str], where: str, advice: str) -> list[str]:
+    """Makes sure that there is something to learn from; gives notes on classes without objects.
+
+    Args:
+        labels: Of the labelled objects, 0 to K - 1.
+        classes: Names of the K classes.
+        where: The file that they come from.
+        advice: What the user can do.
+
+    Raises:
+        DataError: If there are no objects, or fewer than two classes have any.
+    """
+    if labels.empty:
+        raise DataError(f"{where}: no galaxies are left after the cuts. {advice}")
+    counts = np.bincount(labels, minlength=len(classes))
+    if (counts > 0).sum() < 2:
+        only = classes[int(counts.argmax())]
+        raise DataError(f"{where}: all {len(labels):,} galaxies that are left are of the class '{only}'. {advice}")
+    missing = [name for name, count in zip(classes, counts, strict=True) if not count]
+    return [f"no galaxy is of the class {', '.join(missing)}."] if missing else []
+
+
 class CatalogData(lightning.LightningDataModule):
     """Objects with their targets, split. What their batches hold is the subclass' to say.
 
@@ -63,6 +86,8 @@ class CatalogData(lightning.LightningDataModule):
         split: Deals labelled objects into folds, and a test part where the task's files have none; None for the task's
             own, with five folds.
         seed: Decides folds and the order of batches.
+        balance: How evenly groups (classes; surveys) are drawn for training: 0 deals each object once an epoch, 1 draws
+            all groups equally often, 0.5 lies between.
         batch_size: Objects a step.
         workers: Processes that gather batches; None for 0 without a GPU and 2 with one.
         limit: Largest number of labelled, and of test, objects; None for all.
@@ -81,6 +106,7 @@ class CatalogData(lightning.LightningDataModule):
     task: str  # the name of the folder below `data/`
     noun: str  # what the objects are, for the report
     tables: tuple[str, ...] = ()  # files whose digests are kept with a run
+    simulated: ClassVar[Mapping[str, Any]]  # how many objects the simulated sky of the task has, how large, and so on
     own_split: Split = Holdout()
     shown: dict[bool, Dataset[dict[str, Tensor]]]  # by whether they are for training
 
@@ -92,6 +118,7 @@ class CatalogData(lightning.LightningDataModule):
         fold: int = 0,
         split: Split | None = None,
         seed: int = 0,
+        balance: float = 0.0,
         batch_size: int = 64,
         workers: int | None = None,
         limit: int | None = None,
@@ -104,11 +131,13 @@ class CatalogData(lightning.LightningDataModule):
                 f"fold={fold}: with folds={split.folds} it must be a whole number from 0 to {split.folds - 1}. "
                 "folds=… changes how many there are."
             )
+        if not 0 <= balance <= 1:
+            raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
         self.source = as_source(source, self.task, self.simulate(), cache_dir)
         self.kind = kind
         self.cache = Path(cache_dir).expanduser()
         self.fold, self.split, self.seed = fold, split, seed
-        self.batch_size = batch_size
+        self.balance, self.batch_size = balance, batch_size
         self.workers = workers if workers is not None else 2 * torch.cuda.is_available()
         self.limit = limit
         self.steps: list[Step] = []
@@ -116,10 +145,12 @@ class CatalogData(lightning.LightningDataModule):
         self.artifacts: dict[str, pd.DataFrame] = {}
         self.catalog: pd.DataFrame | None = None
 
-    @staticmethod
-    def simulate() -> "partial[None]":
-        """What writes the task's files as the simulated sky has them, with the folder to be given."""
-        raise NotImplementedError  # each task has its own files
+    @classmethod
+    def simulate(cls) -> "partial[None]":
+        """Function of a folder that writes the task's files there as the simulated sky has them."""
+        import galaxyml.sky
+
+        return partial(getattr(galaxyml.sky, f"write_{cls.task}"), seed=0, **cls.simulated)
 
     @property
     def targets(self) -> Tensor:
@@ -140,9 +171,16 @@ class CatalogData(lightning.LightningDataModule):
         """Targets of the training objects, which models and trivial predictors may learn from."""
         return self.targets[self.rows("train")]
 
+    def groups(self) -> Tensor | None:
+        """Numbers of what `balance` draws evenly, of all rows: classes; None where there are none."""
+        return self.targets if not self.targets.is_floating_point() else None
+
     def row_weights(self, rows: Tensor) -> Tensor | None:
-        """How often rows are drawn for training; None for once an epoch each."""
-        return None
+        """How often rows are drawn, the frequency of their group to the power of -balance; None for once an epoch."""
+        groups = self.groups() if self.balance else None
+        if groups is None:
+            return None
+        return torch.bincount(groups[rows]).double()[groups[rows]] ** -self.balance
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         rows = self.rows("train")
@@ -155,13 +193,13 @@ class CatalogData(lightning.LightningDataModule):
     def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         rows = self.rows("test")
         target = self.targets[rows].flatten(1) if self.targets.ndim > 1 else self.targets[rows][:, None]
-        known = (target >= 0).any(1) if not target.is_floating_point() else (~target.isnan()).any(1)
-        if not known.any():
+        has_target = (target >= 0).any(1) if not target.is_floating_point() else (~target.isnan()).any(1)
+        if not has_target.any():
             raise UserError(
                 f"{self.source.path}: no target of a test object is known, so there is nothing to test on. "
                 "trainer.predict gives predictions; trainer.validate judges on the held-out fold."
             )
-        return loader(self.shown[False], RowSampler(rows[known], self.batch_size), self.workers)
+        return loader(self.shown[False], RowSampler(rows[has_target], self.batch_size), self.workers)
 
     def plain_loader(self, split: str, limit: int | None = None) -> DataLoader[dict[str, Tensor]]:
         """Objects of a split in the catalog's order; of more than `limit` some that are drawn by the seed."""
@@ -177,20 +215,40 @@ class CatalogData(lightning.LightningDataModule):
         return {name: known_digest(path, self.cache) for name, path in paths.items() if path.is_file()}
 
     def describe(self) -> dict[str, Any]:
-        """What a run must know of its data to be repeated, and to be reported."""
+        """Facts about the data that a run needs to be repeated, and to be reported."""
         assert self.catalog is not None
         counts = {split: int((self.catalog["split"] == split).sum()) for split in SPLITS}
         files = {"source": self.source.name, "folder": str(self.source.path.resolve()), "things": self.noun}
         steps = [asdict(step) for step in self.steps]
-        told = {"steps": steps, "notes": self.notes, "artifacts": list(self.artifacts)}
-        return {**files, "sha256": self.digests(), "objects": counts, **told}
+        history = {"steps": steps, "notes": self.notes, "artifacts": list(self.artifacts)}
+        return {**files, "sha256": self.digests(), "objects": counts, **history}
 
     def limited(self, catalog: pd.DataFrame) -> pd.DataFrame:
         """At most `limit` objects of each split, drawn by the seed; notes it."""
         if self.limit is None:
             return catalog
         shuffled = catalog.sample(frac=1, random_state=derive(self.seed, "limit"))
-        kept = shuffled.groupby("split").head(self.limit).sort_index()
-        if len(kept) < len(catalog):
-            self.notes.append(f"limit={self.limit}: {len(kept):,} of {len(catalog):,} objects used.")
-        return kept.reset_index(drop=True)
+        sample = shuffled.groupby("split").head(self.limit).sort_index()
+        if len(sample) < len(catalog):
+            self.notes.append(f"limit={self.limit}: {len(sample):,} of {len(catalog):,} objects used.")
+        return sample.reset_index(drop=True)
+
+    def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
+        """Numbers in which all parts of the split should look alike, shape (N, K)."""
+        return self.kind.stratify_by(catalog)
+
+    def assign_folds(self, catalog: pd.DataFrame, column: int, objects: np.ndarray | None = None) -> None:
+        """Splits the labelled objects of a catalog, in place: `fold`, and val and test objects among `split`.
+
+        Args:
+            catalog: With `split`; objects of `train` are labelled.
+            column: Number of the new column.
+            objects: A number an object, the same for rows that are one object, shape (N,); None if all differ.
+        """
+        labelled = (catalog["split"] == "train").to_numpy()
+        groups = objects[labelled] if objects is not None else None
+        fold = np.full(len(catalog), TEST)
+        fold[labelled] = self.split(self.stratify_by(catalog[labelled]), derive(self.seed, "folds"), groups)
+        catalog.insert(column, "fold", fold)
+        catalog.loc[labelled & (fold == TEST), "split"] = "test"
+        catalog.loc[fold == self.fold, "split"] = "val"

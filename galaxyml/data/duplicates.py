@@ -1,4 +1,6 @@
-"""The same object under several names: equal images, or positions on the sky that are next to each other."""
+"""The same object under several names: equal images or ids, or positions on the sky that are next to each other."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -60,7 +62,7 @@ def equal_pairs(numbers: np.ndarray) -> np.ndarray:
 
 
 def duplicate_notes(catalog: pd.DataFrame, pairs: np.ndarray, what: str) -> list[str]:
-    """What a user should know about objects that occur twice, in sentences.
+    """Notes for a user on objects that occur twice, in sentences.
 
     Args:
         catalog: With `id` and `split`, before objects are split into folds.
@@ -83,3 +85,75 @@ def duplicate_notes(catalog: pd.DataFrame, pairs: np.ndarray, what: str) -> list
             f"{what} under several ids ({len(in_one)}): {shorten(in_one)}; duplicates of a galaxy stay in one part."
         )
     return notes
+
+
+def same_galaxies(galaxies: pd.DataFrame, others: pd.DataFrame, separation: float) -> pd.DataFrame:
+    """Galaxies of a table that are in another one.
+
+    Args:
+        galaxies: `id` (a survey's name, a colon, the galaxy's own id), `ra` and `dec` (degrees, NaN where not known).
+        others: Likewise.
+        separation: Largest separation between two positions of one galaxy, arcseconds.
+
+    Returns:
+        One row for each galaxy of the first table that is found: `row` and `other` (positions in the tables, of several
+        the nearest), `separation` (arcseconds; NaN where a position is not known) and `by` (`id` or `position`).
+    """
+    own, theirs = (table["id"].str.partition(":")[2].to_numpy() for table in (galaxies, others))
+    row_of_id = pd.Series(np.arange(len(theirs)), theirs)
+    by_id = row_of_id[~row_of_id.index.duplicated()].reindex(own).to_numpy()
+    by_position, away = nearest(galaxies, others)
+    near = away <= separation
+    matched = np.isfinite(by_id) | near
+    other = np.where(near, by_position, np.where(np.isfinite(by_id), by_id, -1)).astype(np.int64)
+    return pd.DataFrame(
+        {
+            "row": np.flatnonzero(matched),
+            "other": other[matched],
+            "separation": np.where(near, away, np.nan)[matched],
+            "by": np.where(near, "position", "id")[matched],
+        }
+    )
+
+
+def nearest(galaxies: pd.DataFrame, others: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest other galaxy on the sky of each.
+
+    Args:
+        galaxies: `ra` and `dec`, degrees; NaN where not known.
+        others: Likewise.
+
+    Returns:
+        Its row in `others` (-1 where there is none) and the separation in arcseconds (infinite), shape (N,) each.
+    """
+    from astropy.coordinates import SkyCoord
+
+    row, away = np.full(len(galaxies), -1), np.full(len(galaxies), np.inf)
+    with_position = [np.flatnonzero(table[["ra", "dec"]].notna().all(axis=1)) for table in (galaxies, others)]
+    if not all(map(len, with_position)):
+        return row, away
+    positions = [
+        SkyCoord(table["ra"].to_numpy(float)[rows], table["dec"].to_numpy(float)[rows], unit="deg")
+        for table, rows in zip((galaxies, others), with_position, strict=True)
+    ]
+    index, separation, _ = positions[0].match_to_catalog_sky(positions[1])
+    row[with_position[0]], away[with_position[0]] = with_position[1][index], separation.arcsec
+    return row, away
+
+
+def seen_by_all(tables: Sequence[pd.DataFrame], separation: float) -> list[np.ndarray]:
+    """Galaxies that every table has.
+
+    Args:
+        tables: Each with `ra` and `dec`, degrees.
+        separation: Largest separation between two positions of one galaxy, arcseconds.
+
+    Returns:
+        For each table a mask, shape (N,).
+    """
+    return [
+        np.all([nearest(table, other)[1] <= separation for other in tables if other is not table], axis=0)
+        if len(tables) > 1
+        else np.ones(len(table), bool)
+        for table in tables
+    ]

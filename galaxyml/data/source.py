@@ -3,7 +3,6 @@
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import galaxyml
 from galaxyml.runs.files import digest, file_lock
@@ -14,21 +13,6 @@ CODE = (".py", ".yaml")
 CACHE = "~/.cache/galaxyml"
 
 
-class Source(Protocol):
-    """Where the files of a task come from: a folder of real ones, or the simulated sky."""
-
-    @property
-    def name(self) -> str:
-        """What the files are, in words."""
-
-    @property
-    def path(self) -> Path:
-        """Their folder, which a simulated sky may still have to be drawn into."""
-
-    def folder(self) -> Path:
-        """The folder that holds the task's files; a simulated sky is drawn first if it is not there."""
-
-
 class Real:
     """Files that the user has.
 
@@ -36,6 +20,10 @@ class Real:
         task: Name of the task, which is the name of its folder.
         data_dir: Folder of all tasks' folders; None for `data` in the working folder.
         own: Whether a `data_dir` that is given is the task's folder itself.
+
+    Attributes:
+        name: What the files are, in words.
+        path: Their folder.
     """
 
     name = "real files"
@@ -54,6 +42,10 @@ class Simulated:
     Args:
         write: Takes a folder and writes the files there; its arguments decide what is drawn.
         cache_dir: Folder of all simulated skies.
+
+    Attributes:
+        name: As of `Real`.
+        path: Their folder, which they may still have to be drawn into.
     """
 
     name = "the simulated sky"
@@ -85,32 +77,24 @@ class Auto:
         real: Where real files would be.
         simulated: What to use without them.
         data_dir: The folder that the user gave, or None.
+
+    Attributes:
+        chosen: Which of the two it is; `name` and `path` are its own.
     """
 
     def __init__(self, real: Real, simulated: Simulated, data_dir: str | None) -> None:
-        self.real, self.simulated = real, simulated
-        self.given = data_dir is not None
-
-    @property
-    def chosen(self) -> Real | Simulated:
-        """Which of the two it is."""
-        return self.real if self.given or self.real.path.is_dir() else self.simulated
-
-    @property
-    def name(self) -> str:
-        """What the files are, in words."""
-        return self.chosen.name
-
-    @property
-    def path(self) -> Path:
-        """Their folder."""
-        return self.chosen.path
+        self.real = real
+        self.chosen: Real | Simulated = real if data_dir is not None or real.path.is_dir() else simulated
+        self.name, self.path = self.chosen.name, self.chosen.path
 
     def folder(self) -> Path:
         """The real files' folder, or the simulated sky's."""
-        if self.chosen is self.simulated:
+        if self.chosen is not self.real:
             log.info("No data_dir is given and there is no %s here: this is the simulated sky.", self.real.path)
         return self.chosen.folder()
+
+
+Source = Real | Simulated | Auto
 
 
 def as_source(source: Source | Path | str | None, task: str, simulate: "partial[None]", cache_dir: str) -> Source:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 from iterstrat.ml_stratifiers import IterativeStratification
@@ -10,19 +10,6 @@ from iterstrat.ml_stratifiers import IterativeStratification
 from galaxyml.runs.errors import UserError
 
 TEST = -1  # the fold of objects that no run trains on or chooses by
-
-
-class Split(Protocol):
-    """Splits objects into folds, one of which a run holds out for validation."""
-
-    @property
-    def folds(self) -> int:
-        """Number of folds."""
-
-    has_test: ClassVar[bool]  # whether it deals a test part, too
-
-    def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-        """Each object's fold, or `TEST`; shapes as for `stratified_split`."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +21,7 @@ class Folds:
     """
 
     folds: int = 5
-    has_test: ClassVar[bool] = False
+    has_test: ClassVar[bool] = False  # whether it deals a test part, too
 
     def __post_init__(self) -> None:
         _check_folds(self.folds, 2)
@@ -81,6 +68,9 @@ class Holdout:
         return np.where(fold == 0, TEST, fold - 1)
 
 
+Split = Folds | Holdout
+
+
 def stratified_split(
     targets: np.ndarray, shares: list[float], seed: int, groups: np.ndarray | None = None
 ) -> np.ndarray:
@@ -115,9 +105,9 @@ def stratified_split(
     rng = np.random.RandomState(seed)
     order = np.arange(len(of_groups))
     rng.shuffle(order)
-    part = np.empty(len(order), np.int64)
-    part[order] = IterativeStratification(labels=indicators[order], r=np.array(shares), random_state=rng)
-    return part[position[member]]
+    part_of_group = np.empty(len(order), np.int64)
+    part_of_group[order] = IterativeStratification(labels=indicators[order], r=np.array(shares), random_state=rng)
+    return part_of_group[position[member]]
 
 
 def _check_folds(folds: object, lowest: int) -> None:

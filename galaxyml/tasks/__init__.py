@@ -1,1 +1,1 @@
-"""What only one task needs: its tables and its files."""
+"""Tables and files of each task, and its DataModule."""

@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.classes import check_counts
+from galaxyml.data.catalog import check_counts
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import KEY, SUFFIXES, address, has_suffix
 from galaxyml.kinds.classes import Classes
@@ -56,6 +55,7 @@ class Galaxy10(ImageData):
     """
 
     task = "galaxy10"
+    simulated: ClassVar = {"count": 3000, "size": 256}
     tables = (FILE,)
 
     def __init__(
@@ -71,12 +71,6 @@ class Galaxy10(ImageData):
         kind = kind if kind is not None else Classes(list(classes))
         super().__init__(source, kind=kind, crop=crop, margin=margin, **options)
         self.classes = list(classes)
-
-    @staticmethod
-    def simulate() -> "partial[None]":
-        from galaxyml.sky import write_galaxy10
-
-        return partial(write_galaxy10, count=3000, seed=0, size=256)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         """One row an image of the HDF5 file, in its order; or of the class folders."""

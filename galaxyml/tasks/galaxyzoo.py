@@ -1,8 +1,7 @@
 """The Kaggle Galaxy Zoo challenge: its folder of images and tables, read and checked."""
 
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -19,11 +18,8 @@ from galaxyml.trees import DecisionTree
 TRAINING, TEST = "images_training_rev1", "images_test_rev1"
 ID = "GalaxyID"
 SUFFIXES = (".jpg", ".jpeg")
-SOLUTIONS, BENCHMARK, TEST_SOLUTIONS = (
-    "training_solutions_rev1.csv",
-    "all_zeros_benchmark.csv",
-    "test_solutions_rev1.csv",
-)
+SOLUTIONS, TEST_SOLUTIONS = "training_solutions_rev1.csv", "test_solutions_rev1.csv"
+BENCHMARK = "all_zeros_benchmark.csv"
 VIEWS = Augment(zoom=1.2, shift=0.04, colour=0.1)
 SIMULATED = "kaggle"  # the tree whose questions the simulated volunteers of this task are asked
 
@@ -50,6 +46,7 @@ class GalaxyZoo(ImageData):
     """
 
     task = "galaxyzoo"
+    simulated: ClassVar = {"count": 4000, "size": 424}
     tables = (SOLUTIONS, BENCHMARK, TEST_SOLUTIONS)
     own_split = Folds()
 
@@ -73,12 +70,6 @@ class GalaxyZoo(ImageData):
                 f"tree={tree}: the simulated sky of this task has the columns of the tree '{SIMULATED}'. Give files "
                 f"with those of '{tree}' by data_dir=…, or set tree={SIMULATED}."
             )
-
-    @staticmethod
-    def simulate() -> "partial[None]":
-        from galaxyml.sky import write_galaxyzoo
-
-        return partial(write_galaxyzoo, count=4000, seed=0, size=424)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         """Labelled galaxies, then those of the test set in the benchmark's order."""
@@ -131,15 +122,13 @@ def _check_folder(root: Path) -> None:
 
 def _images(root: Path, folder: str, ids: pd.Series, table: str, notes: list[str]) -> list[str]:
     """Paths of the galaxies' images; notes images without a row, refuses rows without an image."""
-    there: dict[str, str] = {}
-    if (root / folder).is_dir():
-        there = {path.stem: path.name for path in (root / folder).iterdir() if path.suffix.lower() in SUFFIXES}
+    files = {path.stem: path.name for path in (root / folder).glob("*") if path.suffix.lower() in SUFFIXES}
     wanted = [str(number) for number in ids]
-    if missing := [f"{name}.jpg" for name in wanted if name not in there]:
+    if missing := [f"{name}.jpg" for name in wanted if name not in files]:
         raise DataError(
             f"{root / folder}: galaxies of {table} without an image here ({len(missing)} of {len(wanted)}): "
             f"{shorten(missing)}. Put them there, or take their rows out of {table}."
         )
-    if extra := sorted(there.keys() - set(wanted)):
+    if extra := sorted(files.keys() - set(wanted)):
         notes.append(f"{folder}: images without a row in {table}, left out ({len(extra):,}): {shorten(extra)}.")
-    return [f"{folder}/{there[name]}" for name in wanted]
+    return [f"{folder}/{files[name]}" for name in wanted]

@@ -1,9 +1,8 @@
 """Images and a table of one's own: a class, numbers, or fractions of a decision tree, read and checked."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -12,13 +11,13 @@ from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import file_of
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Split
-from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column, table_path, what_it_holds
-from galaxyml.data.tables.reading import Rows, degrees, header, more, read_csv
+from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column, table_contents, table_path
+from galaxyml.data.tables.reading import Rows, check_columns, degrees, header, more, read_csv
 from galaxyml.kinds.classes import Classes
 from galaxyml.kinds.fractions import Fractions
 from galaxyml.kinds.kind import Kind
 from galaxyml.kinds.numbers import Numbers
-from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
+from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.runs.files import known_digest
 
 SPLITS = ("train", "test")
@@ -50,6 +49,7 @@ class Images(ImageData):
     """
 
     task = "images"
+    simulated: ClassVar = {"count": 2000, "size": 212}
 
     def __init__(
         self,
@@ -77,12 +77,6 @@ class Images(ImageData):
         _check_names("properties", self.properties)
         if not renamed:
             _check_names("columns", self.wanted)
-
-    @staticmethod
-    def simulate() -> "partial[None]":
-        from galaxyml.sky import write_images
-
-        return partial(write_images, count=2000, seed=0, size=212)
 
     def digests(self) -> dict[str, str]:
         path = table_path(self.source.path, self.labels)
@@ -141,11 +135,11 @@ def _kind_of(
         if names == ["kind"]:
             return Classes([str(name) for name in classes or SIMULATED_CLASSES]), names, None
         return Numbers(names), names, None
-    held = what_it_holds(table_path(folder, labels), columns, None, classes is not None)
-    split = Folds() if held.has_test else None
-    if held.kind == "classes":
-        return Classes([str(name) for name in classes or held.classes or ()]), held.columns, split
-    return Numbers(held.columns), held.columns, split
+    contents = table_contents(table_path(folder, labels), columns, None, classes is not None)
+    split = Folds() if contents.has_test else None
+    if contents.kind == "classes":
+        return Classes([str(name) for name in classes or contents.classes or ()]), contents.columns, split
+    return Numbers(contents.columns), contents.columns, split
 
 
 def _check_names(key: str, names: Sequence[str]) -> None:
@@ -157,11 +151,14 @@ def _check_names(key: str, names: Sequence[str]) -> None:
 
 
 def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.DataFrame:
-    """What is needed of the table, as text, with `id` and `image`; the index counts the lines after the header.
+    """Columns of the table that are needed, as text, with `id` and `image`; the index counts lines after the header.
 
     Raises:
         DataError: If a column is missing, an id or a path is empty, or one occurs twice.
     """
+    names = [name.strip() for name in header(path, WANTED)]
+    check_columns(path, names, wanted, "columns=[…] says what is to be predicted, tree=FILE.yaml of which tree.")
+    paths = path_column(names, path)
     used = {*IDS, *PATHS, *SKY, SPLIT, *wanted, *properties}
     table = read_csv(
         path,
@@ -175,15 +172,6 @@ def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.Da
     table = table.rename(columns=str.strip).fillna("")
     table = table[(table != "").any(axis=1)].apply(lambda column: column.str.strip())
     table = table.mask(table.apply(lambda column: column.str.lower().isin(EMPTY)), "")
-    if missing := [name for name in wanted if name not in table.columns]:
-        there = [name.strip() for name in header(path)]
-        close = did_you_mean(missing[0], there)
-        raise DataError(
-            f"{path}: missing columns ({len(missing)}): {shorten(missing)}. It has {shorten(there, shown=12)}. "
-            f"{close + ' ' if close.startswith('Did') else ''}columns=[…] says what is to be predicted, tree=FILE.yaml "
-            "of which tree."
-        )
-    paths = path_column([str(name) for name in table.columns] or header(path), path)
     ids = next((name for name in IDS if name in table.columns), paths)
     table = table.assign(id=table[ids], image=table[paths])
     for name, shown in (("id", ids), ("image", paths)):
@@ -198,7 +186,7 @@ def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.Da
 
 
 def _splits(rows: Rows) -> pd.Series | str:
-    """Which part of the split a row is in, where the table says so."""
+    """Part of the split of each row, where the table says so."""
     if SPLIT not in rows.frame:
         return "train"
     split = rows.frame[SPLIT].str.lower()

@@ -1,47 +1,21 @@
 """PLAsTiCC: light curves of the known classes to learn, and what is unlike them to be found."""
 
-import logging
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.classes import UNKNOWN
+from galaxyml.data.catalog import UNKNOWN
 from galaxyml.data.light_curves.columns import LightCurves, open_curves
 from galaxyml.data.light_curves.data_module import CurveData
-from galaxyml.data.tables.plasticc import (
-    CLASSES,
-    OTHER,
-    find_files,
-    find_survey,
-    read_objects,
-    without_curves,
-)
+from galaxyml.data.tables.plasticc import CLASSES, OTHER, find_files, find_survey, read_objects
 from galaxyml.kinds.anomalies import Anomalies
 from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.files import known_digest
 
-log = logging.getLogger(__name__)
-
-KNOWN = (  # classes of the training set
-    "SNIa",
-    "SNIa-91bg",
-    "SNIax",
-    "SNII",
-    "SNIbc",
-    "SLSN-I",
-    "TDE",
-    "KN",
-    "AGN",
-    "RRL",
-    "M-dwarf",
-    "EB",
-    "Mira",
-    "MicroLens-Single",
-)
+KNOWN = tuple(name for code, name in CLASSES.items() if code < OTHER)  # classes of the training set
 
 
 class Plasticc(CurveData):
@@ -59,6 +33,7 @@ class Plasticc(CurveData):
     """
 
     task = "plasticc"
+    simulated: ClassVar = {"count": 3000}
 
     def __init__(
         self,
@@ -73,26 +48,18 @@ class Plasticc(CurveData):
         self.classes = [CLASSES[class_code("classes", name)] for name in classes]
         self.left_out = [CLASSES[class_code("leave_out", given)] for given in _several(leave_out)]
 
-    @staticmethod
-    def simulate() -> "partial[None]":
-        from galaxyml.sky import write_plasticc
-
-        return partial(write_plasticc, count=3000, seed=0)
-
-    def load(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
-        files = find_files(root)
+    def load(self, root: Path, survey: bool = False) -> tuple[pd.DataFrame, list[LightCurves]]:
+        files = find_survey(root) if survey else find_files(root)
         objects = read_objects(files)
         # Apart, as their ids interleave: one store of both would have to be merged.
         sets = [paths for paths in (files.train_curves, files.test_curves) if paths]
-        objects, stores = self._with_curves(objects, sets)
+        stores = [open_curves(paths, self.cache, known_ids=objects["id"].to_numpy()) for paths in sets]
+        self.notes += [note for store in stores for note in store.notes]
+        observed = objects["id"].isin(np.concatenate([store.ids for store in stores]))
+        if not observed.all():
+            self.log_step("has observations", len(objects), int(observed.sum()))
         self.notes += files.notes
-        return self._labelled(objects, files.train_metadata), stores
-
-    def load_survey(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
-        files = find_survey(root)
-        objects, stores = self._with_curves(read_objects(files), [files.test_curves])
-        self.notes += files.notes
-        return self._labelled(objects, None), stores
+        return self._labelled(objects[observed].reset_index(drop=True), files.train_metadata), stores
 
     def digests(self) -> dict[str, str]:
         files = find_files(self.source.path)
@@ -100,31 +67,22 @@ class Plasticc(CurveData):
         paths = [*files.train_curves, *files.test_curves, *metadata]
         return {path.name: known_digest(path, self.cache) for path in paths}
 
-    def _with_curves(self, objects: pd.DataFrame, sets: list[list[Path]]) -> tuple[pd.DataFrame, list[LightCurves]]:
-        """Objects that have observations, and the observations of each set of files."""
-        stores = [open_curves(paths, self.cache, known_ids=objects["id"].to_numpy()) for paths in sets]
-        self.notes += [note for store in stores for note in store.notes]
-        empty = np.logical_and.reduce([without_curves(objects, store) for store in stores])
-        if empty.any():
-            self.log_step("has observations", len(objects), int((~empty).sum()))
-        return objects[~empty].reset_index(drop=True), stores
-
     def _labelled(self, objects: pd.DataFrame, path: Path | None) -> pd.DataFrame:
         """The catalog: objects with what their class is among the known ones."""
         learnt = (objects["file"] == "train").to_numpy()
         name = objects["target"].map({**CLASSES, OTHER: "other"}).fillna("")
-        there = sorted(name[learnt].unique())
-        absent = [left_out for left_out in self.left_out if left_out not in there]
+        names = sorted(name[learnt].unique())
+        absent = [left_out for left_out in self.left_out if left_out not in names]
         if absent and path is not None:
             raise UserError(
-                f"leave_out={absent[0]}: {path} has no object of that class; its classes are {', '.join(there)}."
+                f"leave_out={absent[0]}: {path} has no object of that class; its classes are {', '.join(names)}."
             )
-        places = {name: place for place, name in enumerate(self.classes) if name not in self.left_out}
-        label = name.map(places).fillna(UNKNOWN).astype(np.int64)
-        known, told = (label != UNKNOWN).to_numpy(), (name != "").to_numpy()
+        labels = {name: label for label, name in enumerate(self.classes) if name not in self.left_out}
+        label = name.map(labels).fillna(UNKNOWN).astype(np.int64)
+        known, named = (label != UNKNOWN).to_numpy(), (name != "").to_numpy()
         split = np.where(learnt & known, "train", np.where(learnt, "test", "survey"))
         columns = {"id": objects["id"], "split": split, "label": label, "name": name}
-        classes = pd.DataFrame(columns | {"known": known, "unknown": told & ~known})
+        classes = pd.DataFrame(columns | {"known": known, "unknown": named & ~known})
         return classes.join(objects.drop(columns=["id", "file", "target"]))
 
 

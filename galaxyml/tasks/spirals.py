@@ -1,14 +1,13 @@
 """Spiral or elliptical: the Galaxy Zoo 1 table joined to images, by votes, and read with its checks."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.classes import UNKNOWN, check_counts
+from galaxyml.data.catalog import UNKNOWN, check_counts
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import SUFFIXES, has_suffix
 from galaxyml.data.tables.reading import Rows, check_range, degrees, header, read_table
@@ -27,32 +26,19 @@ WHERE = (
 )
 
 
-LABELS_FROM = "Or take labels from elsewhere: labels_from=flags, debiased, votes or classes."
-
-
-class Labels:
-    """Labels of galaxies, from their rows in the table.
+class FromFlags:
+    """The release's own flags, of which exactly one is 1 (Lintott et al. 2011); -1 is uncertain.
 
     Attributes:
         columns: Columns that are needed.
         what: Where labels come from, in words.
     """
 
-    columns: tuple[str, ...]
-    what: str
-
-    def __call__(self, rows: Rows) -> np.ndarray:
-        """0 elliptical, 1 spiral, -1 neither; shape (N,). Raises DataError for values that cannot be."""
-        raise NotImplementedError  # each way has its own columns
-
-
-class FromFlags(Labels):
-    """The release's own flags, of which exactly one is 1 (Lintott et al. 2011); -1 is uncertain."""
-
     columns = ("SPIRAL", "ELLIPTICAL", "UNCERTAIN")
     what = "flagged spiral or elliptical"
 
     def __call__(self, rows: Rows) -> np.ndarray:
+        """0 elliptical, 1 spiral, -1 neither; shape (N,). Raises DataError for values that cannot be."""
         flags = rows.frame[list(self.columns)].to_numpy()
         rows.refuse(
             ~(np.isin(flags, (0, 1)).all(1) & (flags.sum(1) == 1)),
@@ -65,7 +51,7 @@ class FromFlags(Labels):
         return np.select([flags[:, 0] == 1, flags[:, 1] == 1], [SPIRAL, ELLIPTICAL], UNKNOWN)
 
 
-class FromFractions(Labels):
+class FromFractions:
     """Vote fractions at or above a cut; a galaxy that reaches it for both or for neither is uncertain.
 
     Args:
@@ -86,7 +72,7 @@ class FromFractions(Labels):
         return np.select([spiral & ~elliptical, elliptical & ~spiral], [SPIRAL, ELLIPTICAL], UNKNOWN)
 
 
-class FromClasses(Labels):
+class FromClasses:
     """A column of class numbers, such as the largest raw vote; -1 is any other number.
 
     Args:
@@ -103,6 +89,9 @@ class FromClasses(Labels):
     def __call__(self, rows: Rows) -> np.ndarray:
         numbers = rows.frame[self.columns[0]]
         return np.select([numbers.isin(self.spiral), numbers.isin(self.elliptical)], [SPIRAL, ELLIPTICAL], UNKNOWN)
+
+
+Labels = FromFlags | FromFractions | FromClasses
 
 
 class Spirals(ImageData):
@@ -123,6 +112,7 @@ class Spirals(ImageData):
     """
 
     task = "spirals"
+    simulated: ClassVar = {"count": 3000, "size": 424}
 
     def __init__(
         self,
@@ -145,19 +135,14 @@ class Spirals(ImageData):
         self.table, self.mapping, self.folder = table, mapping, images
         self.tables = (table, *([mapping] if mapping else []), PROPERTIES)
 
-    @staticmethod
-    def simulate() -> "partial[None]":
-        from galaxyml.sky import write_spirals
-
-        return partial(write_spirals, count=3000, seed=0, size=424)
-
     def load_tables(self, root: Path) -> pd.DataFrame:
         """One row a galaxy that is spiral or elliptical and has an image; each step is counted."""
         if not root.is_dir():
             raise DataError(f"There is no folder {root}. {WHERE}")
         path = root / self.table
+        elsewhere = "Or take labels from elsewhere: labels_from=flags, debiased, votes or classes."
         rows = read_table(
-            path, ID, self.labels.columns, optional=("RA", "DEC"), where=WHERE, span=None, otherwise=LABELS_FROM
+            path, ID, self.labels.columns, optional=("RA", "DEC"), where=WHERE, span=None, otherwise=elsewhere
         )
         table = rows.frame.assign(label=self.labels(rows))
         if {"RA", "DEC"} <= set(table.columns):
@@ -212,9 +197,9 @@ class Spirals(ImageData):
                 f"{self.mapping}: {without:,} of {len(mapping):,} rows are of galaxies not in {self.table}."
             )
         self.log_step(f"OBJID is in {self.mapping}", len(table), int(table[ID].isin(mapping["objid"]).sum()))
-        both = table.merge(mapping, left_on=ID, right_on="objid", how="inner").drop(columns="objid")
-        rank = both["sample"].map({name: rank for rank, name in enumerate(SAMPLES)}) if "sample" in both else 0
-        order = both.assign(rank=rank).sort_values([ID, "rank", "asset_id"], na_position="last")
+        joined = table.merge(mapping, left_on=ID, right_on="objid", how="inner").drop(columns="objid")
+        rank = joined["sample"].map({name: rank for rank, name in enumerate(SAMPLES)}) if "sample" in joined else 0
+        order = joined.assign(rank=rank).sort_values([ID, "rank", "asset_id"], na_position="last")
         return order.drop(columns="rank").rename(columns={"asset_id": "name"})
 
     def _with_properties(self, root: Path, catalog: pd.DataFrame) -> pd.DataFrame:

@@ -1,10 +1,9 @@
 """From survey to survey: catalogues of several campaigns, mixed for training, and galaxies that are only judged."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from galaxyml.data import leakage
+from galaxyml.data import duplicates
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.views import Augment
 from galaxyml.data.splits import Folds
-from galaxyml.data.tables.vote_catalogue import SurveyTable
+from galaxyml.data.tables.vote_catalogue import VoteCatalogue
 from galaxyml.kinds.votes import Votes
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
@@ -28,22 +27,7 @@ from galaxyml.trees.vocabulary import KIND, Vocabulary, check_names
 VIEWS = Augment(zoom=1.2, shift=0.04, colour=0.1)
 STRATIFIED = "smooth_or_features"  # the question whose answers all parts of the split should share alike
 LEFT_OUT = "left out"  # the split of a galaxy to train on that is one to be judged
-
-
-class Catalogue(Protocol):
-    """The files of one survey."""
-
-    @property
-    def campaign(self) -> str:
-        """Name of the decision tree that its volunteers were asked."""
-
-    def read(
-        self, root: Path, kinds: Sequence[str], notes: list[str], steps: Callable[[str, int, int], None]
-    ) -> SurveyTable:
-        """Galaxies with images and votes."""
-
-    def files(self, root: Path) -> list[str]:
-        """The tables that are read, relative to the task's folder."""
+ADVICE = "Lower least_votes, choose other surveys or features, or give a larger separation."
 
 
 @dataclass(frozen=True)
@@ -58,7 +42,7 @@ class Survey:
     """
 
     title: str
-    catalogue: Catalogue
+    catalogue: VoteCatalogue
     fraction: str = KIND
 
     @property
@@ -93,6 +77,7 @@ class Surveys(ImageData):
     """
 
     task = "surveys"
+    simulated: ClassVar = {"count": 2000, "overlap": 0.3, "size": 424}
     own_split = Folds()
 
     def __init__(
@@ -120,11 +105,10 @@ class Surveys(ImageData):
         if kind is None:
             kind = Votes(Vocabulary(features, heads, surveys, list(train), list(test)))
         super().__init__(source, kind=kind, size=size, crop=crop, margin=margin, augment=augment, **options)
-        vocabulary = kind.vocabulary
         self.surveys = dict(surveys)
         self.train_names, self.test_names = list(train), list(test)
-        self.vocabulary = vocabulary
-        self.numbers = _checked(dict(numbers or {}), self.names)
+        self.vocabulary = kind.vocabulary
+        self.numbers = _check_numbers(dict(numbers or {}), self.names)
         self.least_votes, self.overlap, self.leakage = least_votes, overlap, leakage
         if leakage not in ("remove", "error"):
             raise UserError(f"leakage={leakage}: it must be remove or error.")
@@ -141,7 +125,7 @@ class Surveys(ImageData):
             raise UserError("split=holdout: test galaxies of this task are those of other surveys. Use split=folds.")
         if self.separation is None:
             raise UserError("separation=null: a number of arcseconds is needed, such as 3.0.")
-        self.audit = leakage_audit()
+        self.audit = pd.DataFrame({"trained": [], "judged": [], "separation_arcsec": [], "by": []})
 
     @property
     def names(self) -> list[str]:
@@ -167,7 +151,7 @@ class Surveys(ImageData):
         self._row_of = pd.Series(np.arange(len(catalog)), catalog["id"])
         for name in self.train_names:
             if samples[name].galaxies.empty:
-                raise DataError(f"{root}: no galaxies of {name} are left to train on. {self._advice()}")
+                raise DataError(f"{root}: no galaxies of {name} are left to train on. {ADVICE}")
         return catalog
 
     def target_tensor(self, catalog: pd.DataFrame) -> Tensor:
@@ -178,8 +162,8 @@ class Surveys(ImageData):
         """One column a survey, and the answers of the first question."""
         surveys = np.stack([catalog["survey"] == name for name in self.train_names], axis=1).astype(float)
         first = [name for name in self.vocabulary.ontology.features if name.startswith(f"{STRATIFIED}_")]
-        known = [name for name in first if name in catalog]
-        return np.hstack([surveys, catalog[known].fillna(0).to_numpy(float)])
+        columns = [name for name in first if name in catalog]
+        return np.hstack([surveys, catalog[columns].fillna(0).to_numpy(float)])
 
     def groups(self) -> Tensor:
         """Numbers of the surveys."""
@@ -193,28 +177,19 @@ class Surveys(ImageData):
         if not shared.any():
             return catalog
         first = catalog.loc[judged].assign(object=objects[judged]).drop_duplicates("object").set_index("object")["id"]
-        duplicates = first.reindex(objects[shared]).to_numpy()
-        self._found_leaks(catalog.loc[shared, "id"].to_numpy(), duplicates, np.full(shared.sum(), np.nan), "image")
+        judged_ids = first.reindex(objects[shared]).to_numpy()
+        self._found_leaks(catalog.loc[shared, "id"].to_numpy(), judged_ids, np.full(shared.sum(), np.nan), "image")
         return catalog.assign(split=np.where(shared, LEFT_OUT, catalog["split"]))
-
-    @staticmethod
-    def simulate() -> "partial[None]":
-        from galaxyml.sky import write_surveys
-
-        return partial(write_surveys, count=2000, seed=0, overlap=0.3, size=424)
 
     def _read(self, root: Path, name: str) -> "Sample":
         survey = self.surveys[name]
         kinds = {kind: survey.fraction if kind == KIND else kind for kind in self.vocabulary.kinds}
-        table = survey.catalogue.read(
-            root, list(kinds.values()), self.notes, lambda what, before, after: self.log_step(what, before, after)
-        )
+        table = survey.catalogue.read(root, list(kinds.values()), self.notes, self.log_step)
         fractions = {kind: table.fractions[own] for kind, own in kinds.items() if own in table.fractions}
         votes = table.galaxies["votes"].to_numpy(float)
         enough = votes >= self.least_votes
-        self.log_step(
-            f"{name}: at least {self.least_votes} vote{'s' * (self.least_votes > 1)}", len(enough), int(enough.sum())
-        )
+        step = f"{name}: at least {self.least_votes} vote{'s' * (self.least_votes > 1)}"
+        self.log_step(step, len(enough), int(enough.sum()))
         target, asked = self.vocabulary.target_features(survey.campaign, table.votes, fractions)
         galaxies = table.galaxies.assign(
             id=f"{name}:" + table.galaxies["id"].astype(str),
@@ -223,14 +198,8 @@ class Surveys(ImageData):
             split="train" if name in self.train_names else "test",
         )
         features = self.vocabulary.features
-        galaxies = pd.concat(
-            [
-                galaxies.reset_index(drop=True),
-                pd.DataFrame(target, columns=features),
-                pd.DataFrame(asked, columns=[f"{feature}_votes" for feature in features]),
-            ],
-            axis=1,
-        )
+        columns = [*features, *(f"{feature}_votes" for feature in features)]
+        galaxies = pd.concat([galaxies, pd.DataFrame(np.hstack([target, asked]), columns=columns)], axis=1)
         targets = self.vocabulary.targets(survey.campaign, table.votes, fractions)
         useful = enough & (asked > 0).any(1)
         if (without := int((enough & ~useful).sum())) and name in self.train_names:
@@ -238,12 +207,9 @@ class Surveys(ImageData):
         if not useful.any():
             raise DataError(
                 f"{root}: no galaxy of {name} has a vote on any of {shorten(features)} "
-                f"(kinds of fractions: {shorten(list(kinds.values()))}). {self._advice()}"
+                f"(kinds of fractions: {shorten(list(kinds.values()))}). {ADVICE}"
             )
         return Sample(galaxies[useful].reset_index(drop=True), targets[useful])
-
-    def _advice(self) -> str:
-        return "Lower least_votes, choose other surveys or features, or give a larger separation."
 
     def _note_features(self, samples: "dict[str, Sample]") -> None:
         """Keeps which survey asks what, and of how many; notes what all have in common."""
@@ -269,14 +235,11 @@ class Surveys(ImageData):
 
     def _keep_overlap(self, samples: "dict[str, Sample]") -> None:
         """Keeps of the surveys to train on the galaxies that all of them have seen."""
-        kept = leakage.seen_by_all([samples[name].galaxies for name in self.train_names], self.separation or 0.0)
-        for name, rows in zip(self.train_names, kept, strict=True):
-            self.log_step(
-                f"{name}: within {self.separation:g} arcsec of a galaxy of each other survey",
-                len(rows),
-                int(rows.sum()),
-            )
-            samples[name] = samples[name].rows(rows)
+        masks = duplicates.seen_by_all([samples[name].galaxies for name in self.train_names], self.separation or 0.0)
+        for name, mask in zip(self.train_names, masks, strict=True):
+            step = f"{name}: within {self.separation:g} arcsec of a galaxy of each other survey"
+            self.log_step(step, len(mask), int(mask.sum()))
+            samples[name] = samples[name].rows(mask)
 
     def _audit_tables(self, samples: "dict[str, Sample]") -> None:
         """Leaves out of training what is judged as well, by id or position."""
@@ -286,22 +249,22 @@ class Surveys(ImageData):
         self._note_unknown({name: count for name, count in unknown.items() if count})
         other = pd.concat([samples[name].galaxies for name in self.test_names], ignore_index=True)
         before = {name: len(samples[name].galaxies) for name in self.train_names}
-        more = True
-        while more:  # what is one galaxy with one that is left out is left out as well
-            more = False
+        searching = True
+        while searching:  # what is one galaxy with one that is left out is left out as well
+            searching = False
             for name in self.train_names:
                 own = samples[name].galaxies
-                found = leakage.same_galaxies(own, other, self.separation or 0.0)
-                if found.empty:
+                matches = duplicates.same_galaxies(own, other, self.separation or 0.0)
+                if matches.empty:
                     continue
-                more = True
+                searching = True
                 self._found_leaks(
-                    own["id"].to_numpy()[found["row"]],
-                    other["id"].to_numpy()[found["other"]],
-                    found["separation"].to_numpy(),
-                    found["by"].to_numpy(),
+                    own["id"].to_numpy()[matches["row"]],
+                    other["id"].to_numpy()[matches["other"]],
+                    matches["separation"].to_numpy(),
+                    matches["by"].to_numpy(),
                 )
-                leaks = np.isin(np.arange(len(own)), found["row"])
+                leaks = np.isin(np.arange(len(own)), matches["row"])
                 other = pd.concat([other, own[leaks]], ignore_index=True)
                 samples[name] = samples[name].rows(~leaks)
         for name in self.train_names:
@@ -328,8 +291,8 @@ class Surveys(ImageData):
         """Keeps leaks in the audit's table and in a note; refuses them where asked to."""
         if not len(ids):
             return
-        found = pd.DataFrame({"trained": ids, "judged": others, "separation_arcsec": away, "by": by})
-        self.audit = pd.concat([self.audit, found], ignore_index=True)
+        leaks = pd.DataFrame({"trained": ids, "judged": others, "separation_arcsec": away, "by": by})
+        self.audit = pd.concat([self.audit, leaks], ignore_index=True)
         self.artifacts["audit"] = self.audit
         pairs = [f"{one} = {other}" for one, other in zip(ids, others, strict=True)]
         if self.leakage == "error":
@@ -337,7 +300,7 @@ class Surveys(ImageData):
                 f"leakage=error: galaxies to train on are judged as well ({len(ids):,}): {shorten(pairs)}. "
                 "leakage=remove leaves them out of training."
             )
-        ways = ", ".join(f"{number:,} by {way}" for way, number in found["by"].value_counts().items())
+        ways = ", ".join(f"{number:,} by {way}" for way, number in leaks["by"].value_counts().items())
         self.notes.append(f"audit: left out of training, as they are judged ({ways}): {shorten(pairs)}.")
 
     def _drawn(self, name: str, samples: "dict[str, Sample]") -> "Sample":
@@ -368,9 +331,9 @@ class Sample:
     galaxies: pd.DataFrame
     targets: np.ndarray
 
-    def rows(self, kept: np.ndarray) -> "Sample":
+    def rows(self, mask: np.ndarray) -> "Sample":
         """Some of them, by a mask of shape (N,)."""
-        return Sample(self.galaxies[kept].reset_index(drop=True), self.targets[kept])
+        return Sample(self.galaxies[mask].reset_index(drop=True), self.targets[mask])
 
 
 def published_surveys() -> dict[str, Survey]:
@@ -380,21 +343,16 @@ def published_surveys() -> dict[str, Survey]:
     }
 
 
-def leakage_audit() -> pd.DataFrame:
-    """An audit that has found nothing yet."""
-    return pd.DataFrame({"trained": [], "judged": [], "separation_arcsec": [], "by": []})
-
-
-def _checked(numbers: dict[str, int | str | None], names: list[str]) -> dict[str, int | str]:
+def _check_numbers(given: dict[str, int | str | None], names: list[str]) -> dict[str, int | str]:
     """Refuses numbers of surveys that are not in use, and numbers that are none."""
-    found = {name: number for name, number in numbers.items() if number is not None}
-    for name, number in found.items():
+    numbers = {name: number for name, number in given.items() if number is not None}
+    for name, number in numbers.items():
         if name not in names:
             raise UserError(f"numbers.{name}: this run has no such survey. {did_you_mean(name, names)}")
         if isinstance(number, str):
-            if number not in names or number == name or isinstance(found.get(number), str):
+            if number not in names or number == name or isinstance(numbers.get(number), str):
                 others = [other for other in names if other != name]
                 raise UserError(f"numbers.{name}={number}: give a number, or another survey of {others}.")
         elif isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise UserError(f"numbers.{name}={number}: it must be a whole number, 1 or more, or another survey's name.")
-    return found
+    return numbers

@@ -10,7 +10,7 @@ import torch
 from astropy.coordinates import angular_separation
 from PIL import Image
 
-from galaxyml.data.leakage import nearest
+from galaxyml.data.duplicates import nearest
 from galaxyml.runs.errors import UserError
 from galaxyml.sky import render, surveys, write_surveys
 from galaxyml.sky.camera import Frame, stretch

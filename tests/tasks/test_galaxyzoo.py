@@ -280,7 +280,7 @@ def test_impossible_folds_are_refused(sky: Path, fold: object) -> None:
 
 def test_without_real_files_the_sky_is_simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Sky:
-        name = "the simulated sky"
+        name, path = "the simulated sky", tmp_path / "sky"
 
         def folder(self) -> Path:
             return tmp_path / "sky"

@@ -72,7 +72,8 @@ class Folder:
 
 
 def made(path: Path, same_image: bool = False, **options: Any) -> Surveys:
-    surveys = {name: Survey(name.upper(), Written(name, same_image and name == "ukidss")) for name in COUNTS}
+    catalogues: dict[str, Any] = {name: Written(name, same_image and name == "ukidss") for name in COUNTS}
+    surveys = {name: Survey(name.upper(), catalogue) for name, catalogue in catalogues.items()}
     given = {"train": ["sdss", "decals"], "test": ["ukidss"], **options}
     arguments: dict[str, Any] = {
         "features": "common",

@@ -11,7 +11,7 @@ from typing import NoReturn
 from galaxyml.data.download import manifest
 from galaxyml.data.download.download import Remote, file_digest
 from galaxyml.data.download.manifest import Dataset, File
-from galaxyml.data.download.remotes import Remotes, licence
+from galaxyml.data.download.remotes import Remotes
 from galaxyml.data.download.server import RetryPolicy, open_session
 from galaxyml.data.download.store import State, Store, holding
 from galaxyml.runs.errors import DataError
@@ -87,15 +87,15 @@ def fetch(store: Store, chosen: Sequence[Dataset], datasets: dict[str, Dataset],
         with open_session() as session:
             remotes = Remotes(session, RETRIES, mirror)
             wanted = [file for file in lacking if holding(store, file, everywhere[file]) is None]
-            found = {file: remotes.find(file) for file in wanted}
-            if found:
-                _announce(store, chosen, found)
+            remote_of = {file: remotes.find(file) for file in wanted}
+            if remote_of:
+                _announce(store, chosen, remote_of)
             for file, places in lacking.items():
                 with file_lock(store.download_path(file)):
-                    there = holding(store, file, everywhere[file])  # another process may have brought it meanwhile
-                    if there is None:
-                        there = _bring(store, remotes, found.get(file) or remotes.find(file), file, places[0])
-                    _share(store, file, there, places)
+                    origin = holding(store, file, everywhere[file])  # another process may have brought it meanwhile
+                    if origin is None:
+                        origin = _bring(store, remotes, remote_of.get(file) or remotes.find(file), file, places[0])
+                    _share(store, file, origin, places)
     for dataset in chosen:
         print(f"{dataset.name} is all there." + (f" {dataset.note}" if dataset.note else ""))
         if dataset.next:
@@ -108,7 +108,7 @@ def show(store: Store, datasets: Sequence[Dataset]) -> None:
     for dataset in datasets:
         files = set(dataset.places.values())
         sizes = [file.roughly for file in files]
-        size = _bytes(sum(known for known in sizes if known)) if any(sizes) else "?"
+        size = _bytes(sum(count for count in sizes if count)) if any(sizes) else "?"
         licences = sorted({file.source.licence for file in files})
         rows.append(
             (
@@ -151,7 +151,7 @@ def check(store: Store, datasets: Sequence[Dataset]) -> None:
 
 
 def _lacking(store: Store, chosen: Sequence[Dataset]) -> dict[File, list[str]]:
-    """What is not there of some datasets; raises DataError if something there is not what was fetched."""
+    """Missing files of some datasets with their places; raises DataError if one is not what was fetched."""
     lacking: dict[File, list[str]] = {}
     changed = []
     for file, places in manifest.places(chosen).items():
@@ -183,34 +183,35 @@ def _bring(store: Store, remotes: Remotes, remote: Remote, file: File, place: st
     return place
 
 
-def _share(store: Store, file: File, there: str, places: Sequence[str]) -> None:
+def _share(store: Store, file: File, origin: str, places: Sequence[str]) -> None:
     """Makes what is at one place be at others, too."""
     for place in places:
         if store.state(place, file) not in THERE:
-            store.link(place, there)
+            store.link(place, origin)
             what = "a link to" if (store.root / place).is_symlink() else "a copy of"
-            print(f"{store.root / place} is {what} {store.root / there}.")
+            print(f"{store.root / place} is {what} {store.root / origin}.")
 
 
-def _announce(store: Store, chosen: Sequence[Dataset], found: dict[File, Remote]) -> None:
+def _announce(store: Store, chosen: Sequence[Dataset], remote_of: dict[File, Remote]) -> None:
     """Says what will be fetched, under which licence, and what is to be cited; raises DataError if it does not fit."""
     print(f"To be fetched for {', '.join(dataset.name for dataset in chosen)}:")
-    peak = kept = 0
-    for source in dict.fromkeys(file.source for file in found):
-        files = {file: remote for file, remote in found.items() if file.source == source}
+    peak = final = 0
+    for source in dict.fromkeys(file.source for file in remote_of):
+        files = {file: remote for file, remote in remote_of.items() if file.source == source}
         print(f"  {source.title}, {source.page}")
         for file, remote in files.items():
             size = remote.size or remote.about or 0
-            part = store.partial_size(file)
-            here = f", {_bytes(part)} of it are here" if part else ""
-            print(f"    {file.name}  {_bytes(size) if size else 'size unknown'}{here}")
+            partial = store.partial_size(file)
+            progress = f", {_bytes(partial)} of it are here" if partial else ""
+            print(f"    {file.name}  {_bytes(size) if size else 'size unknown'}{progress}")
             becomes = int(file.unpacked or size) if file.unpack else 0
-            peak = max(peak, kept + size - part + becomes)
-            kept += becomes or size
-        print(f"    licence: {licence(source, next(iter(files.values())))}")
+            peak = max(peak, final + size - partial + becomes)
+            final += becomes or size
+        licence = next(iter(files.values())).licence
+        print(f"    licence: {f'{licence} (says Zenodo)' if licence else source.licence}")
         print(f"    to cite: {source.cite}")
     free = _bytes(free_space(store.root / ".fetch"))
-    print(f"  {_bytes(kept)} in the end, at most {_bytes(peak)} on the way; {free} are free.", flush=True)
+    print(f"  {_bytes(final)} in the end, at most {_bytes(peak)} on the way; {free} are free.", flush=True)
     check_space(store.root / ".fetch", peak, ADVICE)
 
 
@@ -218,10 +219,10 @@ def _state(store: Store, dataset: Dataset) -> str:
     states = [store.state(place, file) for place, file in dataset.places.items()]
     if State.CHANGED in states:
         return "changed"
-    there = sum(state in THERE for state in states)
-    if there == len(states):
+    complete = sum(state in THERE for state in states)
+    if complete == len(states):
         return "whole"
-    return f"part ({there} of {len(states)})" if there or State.PART in states else "missing"
+    return f"part ({complete} of {len(states)})" if complete or State.PART in states else "missing"
 
 
 def _bytes(count: int) -> str:

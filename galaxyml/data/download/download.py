@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxyml.data.download.server import RetryPolicy, TransientError, answer, host, plain, retried
+from galaxyml.data.download.server import RetryPolicy, TransientError, answer, content_length, host, plain, retried
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.runs.files import unwritable, write_json
 from galaxyml.runs.progress import transfer
@@ -48,7 +48,7 @@ class Remote:
 
 
 class PartialFile:
-    """What has been downloaded of a file, beside which is written of which version of the file it is.
+    """Downloaded part of a file, beside which is written of which version of the file it is.
 
     Args:
         path: Where the whole file will be.
@@ -71,16 +71,12 @@ class PartialFile:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def begin(self, version: str | None) -> None:
-        """Starts over, with a version of the file."""
+    def reset(self, version: str | None = None) -> None:
+        """Forgets all of it, to start over with a version of the file where it is known."""
         self.path.unlink(missing_ok=True)  # first: bytes of another version never stand beside this one's name
         self.about.unlink(missing_ok=True)
         if version is not None:
             write_json(self.about, {"version": version})
-
-    def clear(self) -> None:
-        """Forgets all of it."""
-        self.begin(None)
 
 
 def download(session: "Session", remote: Remote, path: Path, policy: RetryPolicy) -> str:
@@ -106,7 +102,7 @@ def download(session: "Session", remote: Remote, path: Path, policy: RetryPolicy
             retried(lambda: _attempt(session, remote, part, policy, shown), remote.name, policy, lambda: part.size)
         digest = _verified(remote, part)
         os.replace(part.path, path)
-        part.clear()
+        part.reset()
     except TransientError as error:
         raise UserError(given_up(remote.name, part.size, error)) from None
     except OSError as error:
@@ -123,58 +119,58 @@ def file_digest(path: Path, algorithm: str) -> str:
     """
     if algorithm == "crc32":
         return f"crc32:{zlib.crc32(path.read_bytes()):08x}"
-    found, there = hashlib.new(algorithm), 0
+    state, size = hashlib.new(algorithm), 0
     with path.open("rb") as file, transfer(f"Checking {path.name}", path.stat().st_size) as shown:
         while block := file.read(BLOCK):
-            found.update(block)
-            there += len(block)
-            shown(there)
-    return f"{algorithm}:{found.hexdigest()}"
+            state.update(block)
+            size += len(block)
+            shown(size)
+    return f"{algorithm}:{state.hexdigest()}"
 
 
 def _attempt(
     session: "Session", remote: Remote, part: PartialFile, policy: RetryPolicy, shown: Callable[[int], None]
 ) -> None:
     """Brings the rest of the file; raises TransientError if it ends before the file does."""
-    there, version = part.size, part.version
-    if there and remote.size == there:
+    done, version = part.size, part.version
+    if done and remote.size == done:
         return
     ranged = {}
-    if there and version is not None:
-        ranged = {"Range": f"bytes={there}-", "If-Range": version}
+    if done and version is not None:
+        ranged = {"Range": f"bytes={done}-", "If-Range": version}
     with answer(session, remote.address(), policy, **ranged) as response:
         if response.status_code == 206:
-            total = _continued(response, there, version)
+            total = _continued(response, done, version)
             if total is None:
-                part.clear()
+                part.reset()
                 raise TransientError("the server sent another part than was asked for", wait=0.0)
         elif response.status_code == 416:  # no such range: what is there is not of this file
-            part.clear()
+            part.reset()
             raise TransientError("the file on the server is another one now", wait=0.0)
         else:
-            there, total = 0, _length(response)
+            done, total = 0, content_length(response)
         _refuse_others(remote, response, total)
         size = total if total is not None else remote.size
-        if there == 0:
-            part.begin(_version(response))
+        if done == 0:
+            part.reset(_version(response))
         with part.path.open("ab") as file:
             while block := response.raw.read(BLOCK, decode_content=False):
-                there += len(block)
-                if size is not None and there > size:
+                done += len(block)
+                if size is not None and done > size:
                     file.close()
-                    part.clear()
+                    part.reset()
                     raise DataError(_other_size(remote, f"more than {size:,} bytes"))
                 file.write(block)
                 file.flush()
-                shown(there)
-    if size is not None and there < size:
-        raise TransientError(f"the line broke after {there:,} of {size:,} bytes")
+                shown(done)
+    if size is not None and done < size:
+        raise TransientError(f"the line broke after {done:,} of {size:,} bytes")
 
 
-def _continued(response: "Response", there: int, version: str | None) -> int | None:
+def _continued(response: "Response", done: int, version: str | None) -> int | None:
     """Bytes of the whole file, if a partial answer goes on with the same version where the last one ended."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-    if match is None or int(match.group(1)) != there or _version(response) not in (None, version):
+    if match is None or int(match.group(1)) != done or _version(response) not in (None, version):
         return None
     return int(match.group(2))
 
@@ -196,29 +192,29 @@ def _refuse_others(remote: Remote, response: "Response", total: int | None) -> N
         )
 
 
-def _other_size(remote: Remote, found: str) -> str:
-    known = f"{remote.size:,} bytes" if remote.size is not None else "less"
+def _other_size(remote: Remote, size: str) -> str:
+    published = f"{remote.size:,} bytes" if remote.size is not None else "less"
     return (
-        f"{remote.name} on the server has {found}; the published file has {known}. It was replaced, or the mirror has "
-        "another one. Nothing of it was kept."
+        f"{remote.name} on the server has {size}; the published file has {published}. It was replaced, or the mirror "
+        "has another one. Nothing of it was kept."
     )
 
 
 def _verified(remote: Remote, part: PartialFile) -> str:
     """The digest of what came; raises DataError, and forgets it, if it is not the known one."""
-    known = remote.digest or "sha256:"
-    found = file_digest(part.path, known.partition(":")[0])
-    if remote.digest is not None and found != remote.digest.lower():
-        part.clear()
+    published = remote.digest or "sha256:"
+    digest = file_digest(part.path, published.partition(":")[0])
+    if remote.digest is not None and digest != remote.digest.lower():
+        part.reset()
         raise DataError(
-            f"{remote.name}: what came has the digest {found}; the published file has {remote.digest}. It was damaged "
+            f"{remote.name}: what came has the digest {digest}; the published file has {remote.digest}. It was damaged "
             "on the way or replaced on the server, and was deleted. Run the same command to fetch it again."
         )
-    return found
+    return digest
 
 
 def given_up(name: str, size: int, error: TransientError) -> str:
-    """What is said of a file that cannot be downloaded now, of which `size` bytes are there."""
+    """Message on a file that cannot be downloaded now, of which `size` bytes are there."""
     line = " Is this computer online? HTTPS_PROXY names a proxy, where one is needed." if error.unreached else ""
     kept = f"{size:,} bytes of it are kept, and the same command goes on from there." if size else ""
     return f"{name} cannot be downloaded now: {error}.{line} {kept or 'Run the same command later.'}"
@@ -228,8 +224,3 @@ def _version(response: "Response") -> str | None:
     """By what a server tells versions of a file apart; a weak ETag is of no use for that (RFC 9110, 13.1.5)."""
     tag = response.headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
-
-
-def _length(response: "Response") -> int | None:
-    given = response.headers.get("Content-Length", "")
-    return int(given) if given.isdecimal() else None

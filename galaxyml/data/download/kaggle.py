@@ -30,15 +30,15 @@ def check_credentials() -> None:
     from kagglehub.config import get_kaggle_credentials
 
     try:
-        known = get_kaggle_credentials()
+        credentials = get_kaggle_credentials()
     except ValueError as error:  # of a kaggle.json
         raise UserError(f"{error}. {TOKEN}") from None
-    if known is None:
+    if credentials is None:
         raise UserError(f"Kaggle's data need a token of yours, and there is none. {TOKEN}")
 
 
 def partial_folder(path: Path) -> Path:
-    """Where kagglehub keeps what it has of a file that is downloaded to a path."""
+    """Folder in which kagglehub keeps its part of a file that is downloaded to a path."""
     return path.with_name(path.name + ".kaggle")
 
 

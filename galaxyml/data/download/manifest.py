@@ -1,4 +1,4 @@
-"""What can be fetched: the datasets of `datasets.yaml` and the files that they are made of."""
+"""Data that can be fetched: the datasets of `datasets.yaml` and the files that they are made of."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ class File:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a user asks for by one name.
+    """Files that a user asks for by one name.
 
     Attributes:
         name: That name.
@@ -95,7 +95,9 @@ def load() -> dict[str, Dataset]:
     """All datasets, by name."""
     content = yaml.safe_load(DATASETS.read_text(encoding="utf-8"))
     sources = {name: Source(**about) for name, about in content["sources"].items()}
-    files = {name: _file(name, sources, **about) for name, about in content["files"].items()}
+    files = {
+        name: File(name, **(about | {"source": sources[about["source"]]})) for name, about in content["files"].items()
+    }
     given = content["datasets"]
     return {name: _dataset(name, given, files) for name in given}
 
@@ -119,22 +121,18 @@ def select(datasets: dict[str, Dataset], names: Iterable[str]) -> list[Dataset]:
 
 def places(datasets: Iterable[Dataset]) -> dict[File, list[str]]:
     """The files of some datasets, each once, with all the places where it belongs."""
-    found: dict[File, list[str]] = {}
+    places_of: dict[File, list[str]] = {}
     for dataset in datasets:
         for place, file in dataset.places.items():
-            there = found.setdefault(file, [])
-            if place not in there:
-                there.append(place)
-    return found
-
-
-def _file(name: str, sources: dict[str, Source], source: str, **about: Any) -> File:
-    return File(name, sources[source], **about)
+            places = places_of.setdefault(file, [])
+            if place not in places:
+                places.append(place)
+    return places_of
 
 
 def _dataset(name: str, given: dict[str, Any], files: dict[str, File]) -> Dataset:
     about = dict(given[name])
     parts: Sequence[str] = about.pop("parts", ())
-    joined = {place: file for part in parts for place, file in _dataset(part, given, files).places.items()}
-    joined |= {place: files[file] for place, file in about.pop("places", {}).items()}
-    return Dataset(name, places=joined, **about)
+    places = {place: file for part in parts for place, file in _dataset(part, given, files).places.items()}
+    places |= {place: files[file] for place, file in about.pop("places", {}).items()}
+    return Dataset(name, places=places, **about)

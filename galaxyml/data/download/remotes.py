@@ -1,4 +1,4 @@
-"""Where files are: on Zenodo, in a bucket, on a mirror, or with Kaggle; and what their sizes and digests are."""
+"""Addresses, sizes and digests of files: on Zenodo, in a bucket, on a mirror, or with Kaggle."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from galaxyml.data.download import kaggle
 from galaxyml.data.download.download import Remote, download, file_digest
-from galaxyml.data.download.manifest import File, Source
-from galaxyml.data.download.server import RetryPolicy, answer, retried, transient_errors
+from galaxyml.data.download.manifest import File
+from galaxyml.data.download.server import RetryPolicy, answer, content_length, retried, transient_errors
 from galaxyml.runs.errors import DataError, UserError, shorten
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Remotes:
     _records: dict[int, dict[str, Any] | None] = field(default_factory=dict, init=False)
 
     def find(self, file: File) -> Remote:
-        """Where a file is.
+        """Finds a file.
 
         Raises:
             UserError: If there is none of its name, or there is no token for Kaggle.
@@ -57,10 +57,9 @@ class Remotes:
         """Bytes of a file, if its server tells them; what is wrong with it is told better by the download."""
         try:
             with transient_errors(), answer(self.session, address, self.policy, "HEAD") as response:
-                given = response.headers.get("Content-Length", "")
+                return content_length(response)
         except UserError:
             return None
-        return int(given) if given.isdecimal() else None
 
     def _of_zenodo(self, file: File, number: int) -> Remote:
         address = f"{ZENODO}/records/{number}/files/{quote(file.name)}?download=1"
@@ -70,7 +69,7 @@ class Remotes:
         if record is None:
             return Remote(file.name, lambda: address, file.size, file.digest, file.roughly)
         try:
-            listed = {known["key"]: (int(known["size"]), str(known["checksum"])) for known in record["files"]}
+            listed = {entry["key"]: (int(entry["size"]), str(entry["checksum"])) for entry in record["files"]}
             licence = record["metadata"].get("license", {}).get("id")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"Zenodo describes record {number} in a way that is not understood ({error!r}).") from None
@@ -78,8 +77,9 @@ class Remotes:
             raise DataError(f"Record {number} of Zenodo has no {file.name}; it has {shorten(sorted(listed))}.")
         size, digest = listed[file.name]
         # What the publisher says counts before what others have said of the file, unless it is of another kind.
-        known = file.digest if file.digest and not file.digest.startswith("md5:") else digest
-        return Remote(file.name, lambda: address, size, known, size, licence)
+        if file.digest and not file.digest.startswith("md5:"):
+            digest = file.digest
+        return Remote(file.name, lambda: address, size, digest, size, licence)
 
     def _ask_zenodo(self, number: int) -> dict[str, Any] | None:
         """A record's description, or None if Zenodo does not tell now."""
@@ -89,11 +89,11 @@ class Remotes:
                 return response.json()
 
         try:
-            found = retried(ask, f"Zenodo's record {number}", replace(self.policy, tries=self.policy.unreached))
+            record = retried(ask, f"Zenodo's record {number}", replace(self.policy, tries=self.policy.unreached))
         except UserError as error:
             print(f"Zenodo does not describe record {number} now ({error}): sizes and digests are galaxyml's own.")
             return None
-        return found if isinstance(found, dict) else None
+        return record if isinstance(record, dict) else None
 
     def download(self, remote: Remote, file: File, path: Path) -> str:
         """Downloads a file, and gives its digest; see `galaxyml.data.download.download.download`."""
@@ -101,8 +101,3 @@ class Remotes:
             return download(self.session, remote, path, self.policy)
         kaggle.download(file.source.kaggle, path, self.policy)
         return file_digest(path, "sha256")
-
-
-def licence(source: Source, remote: Remote) -> str:
-    """Under which licence a file is, and who says so."""
-    return f"{remote.licence} (says Zenodo)" if remote.licence else source.licence

@@ -1,6 +1,5 @@
 """Servers: how they are asked, how long they are waited for, and what is said when they do not answer."""
 
-import email.utils
 import random
 import re
 import time
@@ -44,12 +43,12 @@ class RetryPolicy:
 
 
 class TransientError(UserError):
-    """What may go away by itself.
+    """An error that may go away by itself.
 
     Args:
         what: It, in words.
         wait: Seconds that the server asks for, if it does.
-        unreached: Whether no server reply.
+        unreached: Whether no server replied.
     """
 
     def __init__(self, what: str, wait: float | None = None, unreached: bool = False) -> None:
@@ -98,7 +97,7 @@ def retried(ask: Callable[[], Answer], what: str, policy: RetryPolicy, gained: C
 
 
 def answer(session: "Session", address: str, policy: RetryPolicy, method: str = "GET", **headers: str) -> "Response":
-    """What a server answers to one question.
+    """Answer of a server to one question.
 
     Raises:
         TransientError: If it is busy.
@@ -114,7 +113,7 @@ def answer(session: "Session", address: str, policy: RetryPolicy, method: str = 
     response.close()
     reply = f"{host(address)} answers {status} ({response.reason})"
     if status in TRANSIENT:
-        wait = _retry_after(response.headers.get("Retry-After"))
+        wait = _retry_after(response.headers.get("Retry-After", ""))
         if wait is not None and wait > policy.longest_asked:
             raise UserError(f"{reply} and asks to retry in {wait / 60:.0f} minutes. Run the same command then.")
         raise TransientError(reply, wait)
@@ -173,15 +172,20 @@ def host(address: str) -> str:
     return plain(address).partition("//")[2].partition("/")[0]
 
 
-def _retry_after(given: str | None) -> float | None:
+def content_length(response: "Response") -> int | None:
+    """Bytes of an answer, if the server tells them."""
+    given = response.headers.get("Content-Length", "")
+    return int(given) if given.isdecimal() else None
+
+
+def _retry_after(given: str) -> float | None:
     """Seconds of a Retry-After, which are given as such or as a date."""
-    if given is None:
-        return None
-    if given.strip().isdecimal():
-        return float(given)
+    from urllib3 import Retry
+    from urllib3.exceptions import InvalidHeader
+
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(given).timestamp() - time.time())
-    except ValueError:
+        return Retry().parse_retry_after(given)
+    except InvalidHeader:
         return None
 
 

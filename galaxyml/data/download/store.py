@@ -24,7 +24,7 @@ UNPACK: dict[str, Callable[[Path, Path, int], Content]] = {"folder": to_folder, 
 
 
 class State(Enum):
-    """What is at a place."""
+    """State of a place."""
 
     MISSING = "missing"
     PART = "part"
@@ -44,7 +44,7 @@ class Store:
     root: Path
 
     def download_path(self, file: File) -> Path:
-        """Where a file is downloaded to."""
+        """Path that a file is downloaded to."""
         return self.root / ".fetch" / file.name
 
     def partial_size(self, file: File) -> int:
@@ -53,7 +53,7 @@ class Store:
         return kaggle.partial_size(path) if file.source.kaggle else PartialFile(path).size
 
     def state(self, place: str, file: File) -> State:
-        """What is at a place, told by sizes and counts alone."""
+        """State of a place, by sizes and counts alone."""
         if not (self.root / place).exists():
             started = self.download_path(file).exists() or self.partial_size(file)
             return State.PART if started else State.MISSING
@@ -107,18 +107,18 @@ class Store:
                 self._keep(place, self._kept(other))
 
     def damage(self, place: str, file: File) -> str | None:
-        """What is wrong with what is at a place, told by reading all of it; None if nothing is or nothing is known."""
+        """Damage of what is at a place, found by reading all of it; None if there is none or no digest is known."""
         content = self._content(place)
         path = self.root / place
         if content is None:
             if file.digest is None or file.unpack is not None or not path.is_file():
                 return None
-            found = file_digest(path, file.digest.partition(":")[0])
-            return None if found == file.digest else f"has the digest {found}, and the published file {file.digest}"
+            digest = file_digest(path, file.digest.partition(":")[0])
+            return None if digest == file.digest else f"has the digest {digest}, and the published file {file.digest}"
         wrong = []
-        for name, (_, known) in track(content.items(), f"Checking {place}", len(content)):
+        for name, (_, recorded) in track(content.items(), f"Checking {place}", len(content)):
             member = path / name if name else path
-            if not member.is_file() or file_digest(member, known.partition(":")[0]) != known:
+            if not member.is_file() or file_digest(member, recorded.partition(":")[0]) != recorded:
                 wrong.append(name or place)
         return f"{len(wrong):,} of {len(content):,} damaged or missing: {shorten(wrong)}" if wrong else None
 
@@ -132,7 +132,7 @@ class Store:
         return dict(json.loads(self._record(place).read_text(encoding="utf-8")))
 
     def _content(self, place: str) -> Content | None:
-        """What was fetched to a place, or to the one that it is a link to; None if nothing was."""
+        """Files that were fetched to a place, or to the one that it is a link to; None if none were."""
         try:
             record = self._kept(place)
             record = self._kept(record["link"]) if "link" in record else record
@@ -189,8 +189,8 @@ def _check_start(path: Path, file: File) -> None:
     """Raises Damaged if a file does not begin as a task expects it."""
     expected = file.starts.encode("latin-1")
     with path.open("rb") as opened:
-        found = opened.read(len(expected))
-    if found != expected:
+        start = opened.read(len(expected))
+    if start != expected:
         raise Damaged(
-            f"{file.name} does not hold what it should: it begins with {found[:40]!r}, where {expected!r} must be."
+            f"{file.name} does not hold what it should: it begins with {start[:40]!r}, where {expected!r} must be."
         )

@@ -119,7 +119,7 @@ def _is_zip(archive: Path) -> bool:
 
 def _members(opened: zipfile.ZipFile, archive: Path, around: set[str]) -> dict[str, zipfile.ZipInfo]:
     """The files of a zip, by their path without the folders around all of them that have one of some names."""
-    found: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    members: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for member in opened.infolist():
         path = PurePosixPath(member.filename)
         added = path.name.startswith("._") or path.name == ".DS_Store" or "__MACOSX" in path.parts
@@ -130,16 +130,16 @@ def _members(opened: zipfile.ZipFile, archive: Path, around: set[str]) -> dict[s
             raise Damaged(f"{archive}: {member.filename} is a link or a device; there must be files only.")
         if path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in path.parts[0]:
             raise Damaged(f"{archive}: {member.filename} leads out of the folder.")
-        if path in found:
+        if path in members:
             raise Damaged(f"{archive}: {member.filename} is there twice.")
-        found[path] = member
-    while found and len(tops := {path.parts[0] for path in found}) == 1 and tops <= around:
-        if any(len(path.parts) == 1 for path in found):
+        members[path] = member
+    while members and len(tops := {path.parts[0] for path in members}) == 1 and tops <= around:
+        if any(len(path.parts) == 1 for path in members):
             break
-        found = {PurePosixPath(*path.parts[1:]): member for path, member in found.items()}
-    if not found:
+        members = {PurePosixPath(*path.parts[1:]): member for path, member in members.items()}
+    if not members:
         raise Damaged(f"{archive}: it holds no files.")
-    return {str(path): member for path, member in found.items()}
+    return {str(path): member for path, member in members.items()}
 
 
 def _check_size(archive: Path, path: Path, held: int, limit: int) -> None:
@@ -150,13 +150,13 @@ def _check_size(archive: Path, path: Path, held: int, limit: int) -> None:
 
 def _copied(packed: BinaryIO, path: Path, archive: Path, limit: int) -> Content:
     """Writes what comes, up to a limit."""
-    size, found = 0, hashlib.sha256()
+    size, digest = 0, hashlib.sha256()
     with path.open("xb") as file, transfer(f"Unpacking {archive.name}", None) as shown:
         while block := packed.read(BLOCK):
             size += len(block)
             if size > limit:
                 raise Damaged(f"{archive} holds more than the {limit / 1e9:,.1f} GB that were to be expected at most.")
             file.write(block)
-            found.update(block)
+            digest.update(block)
             shown(size)
-    return {"": (size, f"sha256:{found.hexdigest()}")}
+    return {"": (size, f"sha256:{digest.hexdigest()}")}

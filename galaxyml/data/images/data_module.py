@@ -1,7 +1,5 @@
 """From a folder of images and tables to batches: what all image tasks share."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,8 @@ from torch.utils.data import DataLoader
 from galaxyml.data import duplicates
 from galaxyml.data.batches import FeatureBatches, ImageBatches, rows_of_all
 from galaxyml.data.catalog import CatalogData
-from galaxyml.data.classes import check_balance, row_weights
 from galaxyml.data.images.store import Framing, open_store
 from galaxyml.data.images.views import Augment, plain
-from galaxyml.data.splits import TEST
-from galaxyml.runs.seeds import derive
 
 VIEWS = Augment(zoom=1.1, shift=0.04, colour=0.1)  # random views that suit most surveys
 MOST_TRAINING = 10_000  # training objects that are predicted, too, to know what they look like to a model
@@ -34,8 +29,6 @@ class ImageData(CatalogData):
         augment: Random views for training; None for plain ones.
         separation: Objects closer to each other on the sky, in arcseconds, come into one part of the split, where the
             catalog has `ra` and `dec` (degrees); None to compare images alone.
-        balance: How evenly groups (classes; surveys) are drawn for training: 0 deals each object once an epoch, 1 draws
-            all groups equally often, 0.5 lies between.
         **options: As for CatalogData.
 
     Attributes:
@@ -56,15 +49,12 @@ class ImageData(CatalogData):
         margin: float = 1.0,
         augment: Augment | None = VIEWS,
         separation: float | None = 3.0,
-        balance: float = 0.0,
         **options: Any,
     ) -> None:
         super().__init__(source, **options)
-        check_balance(balance)
         self.framing = Framing(size, crop, margin)
         self.augment = augment
         self.separation = separation
-        self.balance = balance
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         """Reads and checks a task's tables: `id`, `image`, `split` (train or test) and the targets, one row an object.
@@ -83,17 +73,9 @@ class ImageData(CatalogData):
         """
         return catalog
 
-    def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
-        """Numbers in which all parts of the split should look alike, shape (N, K)."""
-        return self.kind.stratify_by(catalog)
-
     def target_tensor(self, catalog: pd.DataFrame) -> Tensor:
-        """What a loss compares outputs with, row by row."""
+        """Targets that a loss compares outputs with, row by row."""
         return self.kind.target_tensor(catalog)
-
-    def groups(self) -> Tensor | None:
-        """Numbers of what `balance` draws evenly, of all rows: classes; None where there are none."""
-        return self.targets if not self.targets.is_floating_point() else None
 
     @property
     def targets(self) -> Tensor:
@@ -107,34 +89,17 @@ class ImageData(CatalogData):
         self.store = open_store(root, catalog["image"].tolist(), self.framing, self.cache)
         objects = self._objects(catalog)
         catalog = self.drop_leaks(catalog, objects)
-        labelled = (catalog["split"] == "train").to_numpy()
-        fold = np.full(len(catalog), TEST)
-        fold[labelled] = self.split(self.stratify_by(catalog[labelled]), derive(self.seed, "folds"), objects[labelled])
-        catalog.insert(3, "fold", fold)
-        catalog.loc[labelled & (fold == TEST), "split"] = "test"
-        catalog.loc[fold == self.fold, "split"] = "val"
+        self.assign_folds(catalog, 3, objects)
         self.catalog = catalog
         self._targets = self.target_tensor(catalog)
         self.images = ImageBatches(self.store, self._targets)
         self.gatherers = self.workers
         self.use_images()
 
-    def row_weights(self, rows: Tensor) -> Tensor | None:
-        groups = self.groups() if self.balance else None
-        return row_weights(groups[rows], self.balance) if groups is not None else None
-
     def use_images(self) -> None:
         """Trains and predicts on images."""
         self.shown = {True: self.images, False: self.images}
         self.workers = self.gatherers
-
-    @contextmanager
-    def images_shown(self) -> Iterator[None]:
-        """Predicts on images meanwhile, whatever is trained on."""
-        before = self.shown, self.workers
-        self.use_images()
-        yield
-        self.shown, self.workers = before
 
     def use_features(self, features: Tensor, predict_views: int) -> None:
         """Trains and predicts on features of the images in their place.

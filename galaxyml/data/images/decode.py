@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -158,17 +159,24 @@ def _decoded(path: Path) -> Image.Image:
     return Image.alpha_composite(black, transparent).convert("RGB")
 
 
-def _fits(path: Path) -> Image.Image:
+@contextmanager
+def fits_units(path: Path) -> Iterator[Any]:
+    """Opens a FITS file as the list of its units, without warnings about its headers: the values are what counts."""
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)  # about headers; the pixels are what counts
+        warnings.simplefilter("ignore", AstropyWarning)
         with path.open("rb") as file, fits.open(file, memmap=False) as units:  # it leaves broken files open otherwise
-            data = next((unit.data for unit in units if unit.is_image and unit.data is not None), None)
-            if data is None:
-                raise ValueError("it has no image")
-            values = np.asarray(data, dtype=np.float64)
+            yield units
+
+
+def _fits(path: Path) -> Image.Image:
+    with fits_units(path) as units:
+        data = next((unit.data for unit in units if unit.is_image and unit.data is not None), None)
+        if data is None:
+            raise ValueError("it has no image")
+        values = np.asarray(data, dtype=np.float64)
     if values.ndim == 2:
         values = values[None]
     if values.ndim != 3 or len(values) > MOST_BANDS:
@@ -197,10 +205,10 @@ def composite(bands: np.ndarray) -> Image.Image:
     chosen = bands[[0, count // 2, count - 1]] if count != 2 else np.stack([bands[0], bands.mean(0), bands[1]])
     filled = np.empty(chosen.shape)
     for number, band in enumerate(chosen):
-        known = band[np.isfinite(band)]
-        sky = float(np.median(known)) if known.size else 0.0
-        noise = 1.4826 * float(np.median(np.abs(known - sky))) if known.size else 0.0
-        noise = noise or float(np.ptp(known) / 1000 if known.size else 0.0) or 1.0
+        finite = band[np.isfinite(band)]
+        sky = float(np.median(finite)) if finite.size else 0.0
+        noise = 1.4826 * float(np.median(np.abs(finite - sky))) if finite.size else 0.0
+        noise = noise or float(np.ptp(finite) / 1000 if finite.size else 0.0) or 1.0
         filled[number] = np.where(np.isfinite(band), (band - sky) / noise, 0.0)
     blue, green, red = filled[:, ::-1]
     with np.errstate(divide="ignore", invalid="ignore"):  # where there is no light at all

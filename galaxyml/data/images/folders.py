@@ -1,4 +1,4 @@
-"""Which images lie below some folders, found by their names without suffix."""
+"""Images below some folders, by their names without suffix."""
 
 import glob
 import os
@@ -47,8 +47,8 @@ class ImageFolders:
         for folder in dict.fromkeys(folders):
             for above, inside, names in os.walk(root / folder):
                 inside.sort()
-                part = os.path.relpath(above, root / folder).replace(os.sep, "/")
-                prefix = "" if part == "." else f"{part}/"
+                inner = os.path.relpath(above, root / folder).replace(os.sep, "/")
+                prefix = "" if inner == "." else f"{inner}/"
                 for name in sorted(names):
                     if (stem := without_suffix(name)) != name:
                         by_path.setdefault(prefix + stem, f"{folder}/{prefix}{name}")

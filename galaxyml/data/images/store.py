@@ -24,7 +24,7 @@ _AHEAD = 256  # images decoded before the first of them is written
 
 @dataclass(frozen=True)
 class Framing:
-    """Which part of an image is kept, and how finely.
+    """Part of an image that is kept, and its size in pixels.
 
     Attributes:
         size: Side in pixels of what the net sees.
@@ -66,7 +66,7 @@ class Framing:
         return np.asarray(image.resize((self.side, self.side), Image.Resampling.BICUBIC, box=box))
 
     def box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """What is stored of an image of the given size in pixels: left, upper, right, lower."""
+        """Stored part of an image of the given size in pixels: left, upper, right, lower."""
         half = min(width, height) * self.crop * self.side / self.size / 2
         half = min(half, min(width, height) / 2)
         return width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half
@@ -185,6 +185,6 @@ def frame_all(root: Path, images: Sequence[str], framing: Framing) -> Iterator[n
             return name.removesuffix(Path(name).name) + str(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for part in read_images(root, images):
-            for start in range(0, len(part), _AHEAD):
-                yield from pool.map(read, part[start : start + _AHEAD])
+        for batch in read_images(root, images):
+            for start in range(0, len(batch), _AHEAD):
+                yield from pool.map(read, batch[start : start + _AHEAD])

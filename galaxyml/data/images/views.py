@@ -1,4 +1,4 @@
-"""What the net sees of stored images: a plain central view, or a random one, for a whole batch in one resampling."""
+"""Views of stored images for a model: a plain central one, or a random one, for a whole batch in one resampling."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -85,25 +85,22 @@ def dihedral(pixels: Tensor, size: int, symmetries: Tensor, gains: Tensor | None
     Returns:
         Views, shape (N, 3, size, size), channels last.
     """
-    centre = _centre(pixels, size)
-    views = torch.empty(len(pixels), size, size, 3, device=pixels.device)
+    centre = central(pixels.permute(0, 3, 1, 2), size)
+    views = torch.empty((len(pixels), 3, size, size), device=pixels.device, memory_format=torch.channels_last)
     one_by_one = pixels.device.type == "cpu"  # each stays in the cache; a GPU takes all of a symmetry at once
-    alike: Iterable[tuple[Any, int]] = (
+    rows_of: Iterable[tuple[Any, int]] = (
         ((slice(row, row + 1), symmetry) for row, symmetry in enumerate(symmetries.tolist()))
         if one_by_one
         else (((symmetries == symmetry).nonzero()[:, 0].to(pixels.device), symmetry) for symmetry in range(8))
     )
-    for rows, symmetry in alike:
-        same = centre[rows]
-        axes = [axis for axis, bit in ((1, 1), (2, 2)) if symmetry & bit]
-        same = same.flip(axes) if axes else same
-        same = same.transpose(1, 2) if symmetry & 4 else same
-        scale = 1 / 255 if gains is None else gains[rows, None, None] / 255
+    for rows, symmetry in rows_of:
+        turned = symmetric(centre[rows], symmetry)
+        scale = 1 / 255 if gains is None else gains[rows, :, None, None] / 255
         if one_by_one:
-            views[rows].copy_(same).mul_(scale)
+            views[rows].copy_(turned).mul_(scale)
         else:
-            views[rows] = same.float() * scale
-    return views.permute(0, 3, 1, 2)
+            views[rows] = turned.float() * scale
+    return views
 
 
 def symmetric(images: Tensor, symmetry: int) -> Tensor:
@@ -158,16 +155,11 @@ def resample(pixels: Tensor, size: int, matrices: Tensor, gains: Tensor | None =
     scale = torch.full((len(pixels), 3), 1 / 255, device=pixels.device) if gains is None else gains / 255
     views = torch.empty((len(pixels), 3, size, size), device=pixels.device, memory_format=torch.channels_last)
     for rows in _chunks(pixels):
-        part = pixels[rows].permute(0, 3, 1, 2).float()
-        grid = F.affine_grid(matrices[rows], [len(part), 3, size, size], align_corners=False)
-        part = F.grid_sample(part, grid, padding_mode="border", align_corners=False)
-        torch.mul(part, scale[rows, :, None, None], out=views[rows])
+        images = pixels[rows].permute(0, 3, 1, 2).float()
+        grid = F.affine_grid(matrices[rows], [len(images), 3, size, size], align_corners=False)
+        images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        torch.mul(images, scale[rows, :, None, None], out=views[rows])
     return views
-
-
-def _centre(pixels: Tensor, size: int) -> Tensor:
-    rim = (pixels.shape[1] - size) // 2
-    return pixels[:, rim : rim + size, rim : rim + size]
 
 
 def _chunks(pixels: Tensor) -> Iterator[slice]:

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
-from galaxyml.data.light_curves.reader import BANDS, COLUMNS
+from galaxyml.data.light_curves.reader import COLUMNS
 from galaxyml.data.light_curves.store import ADVICE, build, check_known
 from galaxyml.runs.errors import DataError
 from galaxyml.runs.files import atomic_write, digest, file_lock, known_digest
-
-__all__ = ["BANDS", "LightCurves", "open_curves"]
 
 FORMAT = 1  # raised whenever a store would hold something else for the same files
 
@@ -51,7 +50,7 @@ class LightCurves:
         """Some objects, in the given order, in memory; rows (B,), or a mask (N,)."""
         rows, lengths, index = self._gather(rows)
         columns = {name: getattr(self, name)[index] for name in COLUMNS if name != "object"}
-        return LightCurves(self.ids[rows], _offsets(lengths), **columns, notes=self.notes)
+        return LightCurves(self.ids[rows], np.append(0, np.cumsum(lengths)), **columns, notes=self.notes)
 
     def padded(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """A batch: the observations of B objects, filled up to the longest of them, L (at least 1).
@@ -103,24 +102,20 @@ def open_curves(paths: Sequence[Path], cache: Path, known_ids: np.ndarray | None
     """
     if missing := [path for path in paths if not path.is_file()]:
         raise DataError(f"{missing[0]} is missing. Put it there, or take its name out.")
-    known = None if known_ids is None else np.sort(np.asarray(known_ids, np.int64))
+    metadata_ids = None if known_ids is None else pd.Index(np.unique(known_ids))
     folder = cache / "light_curves" / digest([FORMAT, *(known_digest(path, cache) for path in paths)])
     if not (folder / "store.json").is_file():
         with file_lock(folder):
             if not (folder / "store.json").is_file():
                 work = folder.with_name(f".{folder.name}.reading")
                 with atomic_write(folder, ADVICE) as draft:
-                    os.replace(build(paths, work, known), draft)
+                    os.replace(build(paths, work, metadata_ids), draft)
                     (draft / "object.bin").unlink()
                     (draft / "state.json").unlink(missing_ok=True)
                 shutil.rmtree(work, ignore_errors=True)
     columns = {name: np.memmap(folder / f"{name}.bin", kind, "r") for name, kind in COLUMNS.items() if name != "object"}
     notes = json.loads((folder / "store.json").read_text(encoding="utf-8"))["notes"]
     curves = LightCurves(np.load(folder / "ids.npy"), np.load(folder / "offsets.npy"), **columns, notes=tuple(notes))
-    if known is not None:
-        check_known(", ".join(path.name for path in paths), curves.ids, known)
+    if metadata_ids is not None:
+        check_known(", ".join(path.name for path in paths), curves.ids, metadata_ids)
     return curves
-
-
-def _offsets(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

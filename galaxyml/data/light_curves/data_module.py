@@ -8,25 +8,21 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
 from galaxyml.data.batches import RowSampler, loader
 from galaxyml.data.catalog import SPLITS, CatalogData
-from galaxyml.data.classes import check_balance, row_weights
 from galaxyml.data.light_curves.columns import LightCurves
 from galaxyml.data.light_curves.inputs import CONDITIONS
 from galaxyml.data.light_curves.views import CurveAugment
-from galaxyml.data.splits import TEST
 from galaxyml.runs.errors import DataError
-from galaxyml.runs.seeds import derive
 
 BIN = 4.0  # days, of the search for the reference time
 BINS = 4096  # of them at most, 45 years
 PREDICTED = 256  # objects a batch, at least, where nothing is learnt
 FEWEST = 5  # objects to train on, and to validate by
 LOST = (0.5, 1.0)  # photometric redshift, and its error, of objects that have none
-
-
 VIEWS = CurveAugment(shift=10, drop=0.5, drop_band=0.1, drop_block=0.1, scale=3.0, renoise=1.0)
 
 
@@ -46,30 +42,29 @@ class CurveBatches(Dataset[dict[str, Tensor]]):
 
     def __init__(self, stores: Sequence[LightCurves], ids: np.ndarray, conditions: Tensor, targets: Tensor) -> None:
         self.stores = list(stores)
-        found = np.stack([pd.Index(store.ids).get_indexer(pd.Index(ids)) for store in stores])
-        self.store = found.argmax(0)
-        self.place = found.max(0)
+        rows = np.stack([pd.Index(store.ids).get_indexer(pd.Index(ids)) for store in stores])  # -1 where it is not
+        self.store_of, self.row_of = rows.argmax(0), rows.max(0)
         self.conditions = conditions
         self.targets = targets
 
     def __getitem__(self, rows: Tensor) -> dict[str, Tensor]:
-        store, places = self._found(rows)
-        batch = referred(store.padded(places))
-        known = {"condition": self.conditions[rows], "target": self.targets[rows]}
+        store, rows_of_store = self._locate(rows)
+        batch = referred(store.padded(rows_of_store))
+        labels = {"condition": self.conditions[rows], "target": self.targets[rows]}
         # Not every accelerator has double precision.
-        return {"index": rows, **batch, "reference": batch["reference"].float(), **known}
+        return {"index": rows, **batch, "reference": batch["reference"].float(), **labels}
 
     def curves(self, rows: Tensor) -> LightCurves:
         """The observations of some rows of one store."""
-        store, places = self._found(rows)
-        return store.take(places)
+        store, rows_of_store = self._locate(rows)
+        return store.take(rows_of_store)
 
-    def _found(self, rows: Tensor) -> tuple[LightCurves, np.ndarray]:
-        """The store that holds some rows, and where in it."""
-        number, *others = np.unique(self.store[rows.numpy()])
+    def _locate(self, rows: Tensor) -> tuple[LightCurves, np.ndarray]:
+        """The store that holds some rows, and their rows in it."""
+        number, *others = np.unique(self.store_of[rows.numpy()])
         if others:
             raise ValueError("A batch has objects of several stores; splits lie in one each.")
-        return self.stores[number], self.place[rows.numpy()]
+        return self.stores[number], self.row_of[rows.numpy()]
 
 
 def referred(batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -87,28 +82,19 @@ def referred(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     mjd, mask = batch["mjd"], batch["mask"]
     first = torch.where(mask, mjd, torch.inf).amin(1, keepdim=True).nan_to_num(posinf=0.0)
-    place = ((mjd - first) / BIN).long().clamp(0, BINS - 1) * mask
+    bins = ((mjd - first) / BIN).long().clamp(0, BINS - 1) * mask
     weight = mask / batch["error"].double() ** 2
-    size = int(place.max()) + 3
+    size = int(bins.max()) + 3
     grids = [
-        torch.zeros(len(mjd), size, dtype=torch.float64).scatter_add_(1, place + 1, values)
+        torch.zeros(len(mjd), size, dtype=torch.float64).scatter_add_(1, bins + 1, values)
         for values in (weight * batch["flux"], weight, weight * (mjd - first))
     ]
-    signal, inverse, moment = (grid + 0.5 * (_moved(grid, 1) + _moved(grid, -1)) for grid in grids)
+    signal, inverse, moment = (grid + 0.5 * (pad(grid, (1, -1)) + pad(grid, (-1, 1))) for grid in grids)
     significance = torch.where(inverse > 0, signal / inverse.clamp(min=1e-300).sqrt(), -torch.inf)
     best = significance.argmax(1, keepdim=True)
     reference = first + moment.gather(1, best) / inverse.gather(1, best).clamp(min=1e-300)
-    time = torch.where(mask, mjd - reference, 0.0).float()
-    return {
-        **{name: values for name, values in batch.items() if name != "mjd"},
-        "time": time,
-        "reference": reference[:, 0],
-    }
-
-
-def _moved(grid: Tensor, by: int) -> Tensor:
-    """A grid with each row's values moved, zeros coming in."""
-    return torch.nn.functional.pad(grid, (by, -by))
+    others = {name: values for name, values in batch.items() if name != "mjd"}
+    return {**others, "time": torch.where(mask, mjd - reference, 0.0).float(), "reference": reference[:, 0]}
 
 
 class CurveData(CatalogData):
@@ -116,8 +102,7 @@ class CurveData(CatalogData):
 
     Args:
         source: As for CatalogData.
-        balance: How evenly classes are drawn for training: 0 deals each object once an epoch, 1 draws all classes
-            equally often.
+        balance: As for CatalogData, over classes.
         augment: Random changes for training; None for none.
         **options: As for CatalogData.
 
@@ -141,25 +126,19 @@ class CurveData(CatalogData):
         augment: CurveAugment | None = VIEWS,
         **options: Any,
     ) -> None:
-        super().__init__(source, **options)
-        check_balance(balance)
-        self.balance = balance
+        super().__init__(source, balance=balance, **options)
         self.augment = augment
 
-    def load(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
+    def load(self, root: Path, survey: bool = False) -> tuple[pd.DataFrame, list[LightCurves]]:
         """Reads and checks a task's files.
+
+        Args:
+            root: Their folder.
+            survey: Whether there are only a survey's, and no objects to learn from.
 
         Returns:
             A catalog with `id`, `split` (train, test or survey), `label`, `name`, `unknown`, `known` and conditions;
             and the observations of at least these objects, a split's in one store.
-
-        Raises:
-            DataError: If a file cannot be used.
-        """
-        raise NotImplementedError  # each task has its own files
-
-    def load_survey(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
-        """The same of a folder that has a survey and no objects to learn from.
 
         Raises:
             DataError: If a file cannot be used.
@@ -171,22 +150,17 @@ class CurveData(CatalogData):
             return
         catalog, stores = self.load(self.source.folder())
         catalog = self.limited(catalog)
-        labelled = (catalog["split"] == "train").to_numpy()
-        fold = np.full(len(catalog), TEST)
-        one_hot = np.eye(len(self.classes))[catalog["label"][labelled]]
-        fold[labelled] = self.split(one_hot, derive(self.seed, "folds"))
-        catalog.insert(2, "fold", fold)
-        catalog.loc[labelled & (fold == TEST), "split"] = "test"
-        catalog.loc[fold == self.fold, "split"] = "val"
+        self.assign_folds(catalog, 2)
         self._check_counts(catalog)
         self._show(catalog, stores)
 
     def open_survey(self, folder: Path) -> None:
         """Makes the objects of a folder the whole catalog, all of them to be ranked."""
-        self._show(*self.load_survey(folder))
+        self._show(*self.load(folder, survey=True))
 
-    def row_weights(self, rows: Tensor) -> Tensor | None:
-        return row_weights(self.batches.targets[rows], self.balance) if self.balance else None
+    def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
+        """One column a class, 1 for its objects."""
+        return np.eye(len(self.classes))[catalog["label"]]
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         training = self.trainer is not None and self.trainer.training
@@ -233,15 +207,15 @@ class CurveData(CatalogData):
 
     def _check_counts(self, catalog: pd.DataFrame) -> None:
         """Makes sure that there is something to learn from; classes without a training object are not known ones."""
-        counts = {split: catalog[catalog["split"] == split] for split in ("train", "val")}
-        there = set(counts["train"]["label"])
-        if min(len(part) for part in counts.values()) < FEWEST or len(there) < 2:
+        parts = {split: catalog[catalog["split"] == split] for split in ("train", "val")}
+        taught = set(parts["train"]["label"])
+        if min(map(len, parts.values())) < FEWEST or len(taught) < 2:
             raise DataError(
-                f"{self.source.path}: {len(counts['train']):,} objects of {len(there)} known classes are left to train "
-                f"on and {len(counts['val']):,} to validate by; at least {FEWEST} each, of 2 classes, are needed. Give "
+                f"{self.source.path}: {len(parts['train']):,} objects of {len(taught)} known classes are left to train "
+                f"on and {len(parts['val']):,} to validate by; at least {FEWEST} each, of 2 classes, are needed. Give "
                 "more objects, or leave fewer classes out."
             )
-        untaught = catalog["known"] & ~catalog["label"].isin(there)
+        untaught = catalog["known"] & ~catalog["label"].isin(taught)
         if untaught.any():
             catalog.loc[untaught, "known"] = False
             names = ", ".join(sorted(set(catalog.loc[untaught, "name"])))

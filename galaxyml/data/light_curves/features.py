@@ -4,13 +4,14 @@ Fluxes are differences from a template, so that they may be negative, in FLUXCAL
 has it, Kessler et al. 2009). They are taken as they are: PLAsTiCC's are already corrected for dust.
 """
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.light_curves.columns import BANDS, LightCurves
+from galaxyml.data.light_curves.columns import LightCurves
+from galaxyml.data.light_curves.inputs import CONDITIONS
+from galaxyml.data.light_curves.reader import BANDS
 from galaxyml.runs.errors import UserError, shorten
 from galaxyml.runs.progress import track
 
@@ -29,7 +30,6 @@ OF_OBJECT = (
     *("detected", "negative", "detections", "span", "first_to_peak", "peak_to_last", "longest_gap"),
     *("half_before", "half_after", "tenth_before", "tenth_after", "rise", "fall", "bright_elsewhere"),
 )
-OF_CATALOG = ("photoz", "photoz_err", "mwebv", "galactic", "ddf")
 NAMES = (
     *(f"{name}_{band}" for name in OF_BAND for band in BANDS),
     *(f"delay_{band}" for band in BANDS),
@@ -37,30 +37,12 @@ NAMES = (
     *(f"later_{blue}_{red}" for blue, red in COLOURS),
     *OF_OBJECT,
     "absolute_peak",
-    *OF_CATALOG,
+    *CONDITIONS,
 )
 
 
 def features(curves: LightCurves, objects: pd.DataFrame) -> pd.DataFrame:
-    """Features of every object, as `feature_chunks` makes them, in one table.
-
-    Args:
-        curves: N objects.
-        objects: What is known of them beside their light, see `feature_chunks`.
-
-    Returns:
-        N rows in the order of `curves`: `id`, then float32 columns `NAMES`.
-
-    Raises:
-        UserError: As `feature_chunks`; also if there are no light curves.
-    """
-    if not len(curves):
-        raise UserError("There are no light curves to make features of. Take another sample.")
-    return pd.concat(list(feature_chunks(curves, objects)), ignore_index=True)
-
-
-def feature_chunks(curves: LightCurves, objects: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Features of every object, some thousand objects at a time, so that millions fit into memory.
+    """Features of every object.
 
     What does not exist, for want of observations or of a clear peak, is NaN. Times are asinh(days / 10), fluxes of a
     band asinh(flux / 10). Of each band:
@@ -96,13 +78,15 @@ def feature_chunks(curves: LightCurves, objects: pd.DataFrame) -> Iterator[pd.Da
         objects: With `id`, `photoz`, `photoz_err`, `distmod` (NaN for galactic objects), `mwebv`, `galactic` and `ddf`,
             in any order; there may be more.
 
-    Yields:
-        Tables of `id` and float32 columns `NAMES`, together in the order of `curves`.
+    Returns:
+        N rows in the order of `curves`: `id`, then float32 columns `NAMES`.
 
     Raises:
-        UserError: A column or an object is missing in `objects`.
+        UserError: There are no light curves, or a column or an object is missing in `objects`.
     """
-    if missing := [name for name in ("id", *OF_CATALOG, "distmod") if name not in objects]:
+    if not len(curves):
+        raise UserError("There are no light curves to make features of. Take another sample.")
+    if missing := [name for name in ("id", *CONDITIONS, "distmod") if name not in objects]:
         raise UserError(
             f"Features need the column '{missing[0]}' of the objects; there are: {', '.join(map(str, objects))}."
         )
@@ -112,17 +96,18 @@ def feature_chunks(curves: LightCurves, objects: pd.DataFrame) -> Iterator[pd.Da
             f"{int(unknown.sum())} of {len(rows)} light curves have no row in the table of objects: id "
             f"{shorten(curves.ids[unknown].tolist())}. Add their rows, or leave the curves out."
         )
-    known = objects[[*OF_CATALOG, "distmod"]]
     bounds = _chunks(curves.offsets)
+    tables = []
     for start, stop in track(pairwise(bounds), "Light curves to features", len(bounds) - 1):
-        found = _features(curves, start, stop)
-        catalog = known.iloc[rows[start:stop]]
-        peak = np.where(found["peak"] > 0, found.pop("peak"), np.nan)
-        found["absolute_peak"] = ZERO_POINT - 2.5 * np.log10(peak) - catalog["distmod"].to_numpy(np.float64)
-        found |= {name: catalog[name].to_numpy(np.float64) for name in OF_CATALOG}
-        table = pd.DataFrame({name: found[name].astype(np.float32) for name in NAMES})
-        table.insert(0, "id", curves.ids[start:stop])
-        yield table
+        values = _features(curves, start, stop)
+        catalog = objects[[*CONDITIONS, "distmod"]].iloc[rows[start:stop]]
+        peak = np.where(values["peak"] > 0, values["peak"], np.nan)
+        values["absolute_peak"] = ZERO_POINT - 2.5 * np.log10(peak) - catalog["distmod"].to_numpy(np.float64)
+        values |= {name: catalog[name].to_numpy(np.float64) for name in CONDITIONS}
+        tables.append(pd.DataFrame({name: values[name].astype(np.float32) for name in NAMES}))
+    table = pd.concat(tables, ignore_index=True)
+    table.insert(0, "id", curves.ids)
+    return table
 
 
 def _chunks(offsets: np.ndarray) -> list[int]:
@@ -160,31 +145,31 @@ class Segments:
 
     def quantiles(self, values: np.ndarray, shares: np.ndarray) -> np.ndarray:
         """Linear between order statistics, as numpy's; (M,) -> (len(shares), S)."""
-        found = np.full((len(shares), self.size), np.nan)
+        quantiles = np.full((len(shares), self.size), np.nan)
         ordered = values[np.lexsort((values, self.of))]
-        place = np.multiply.outer(shares, self.count[self.some] - 1)
-        below = np.floor(place).astype(np.int64)
-        above = self.starts + np.ceil(place).astype(np.int64)
+        rank = np.multiply.outer(shares, self.count[self.some] - 1)
+        below = np.floor(rank).astype(np.int64)
+        above = self.starts + np.ceil(rank).astype(np.int64)
         low = ordered[self.starts + below]
-        found[:, self.some] = low + (place - below) * (ordered[above] - low)
-        return found
+        quantiles[:, self.some] = low + (rank - below) * (ordered[above] - low)
+        return quantiles
 
     def highest(self, values: np.ndarray) -> np.ndarray:
         """Row of the first of the largest values, shape (S,); -1 where a segment is empty."""
         rows = np.flatnonzero(values == self.max(values)[self.of])
-        found = np.full(self.size, -1)
-        found[self.of[rows[::-1]]] = rows[::-1]
-        return found
+        highest = np.full(self.size, -1)
+        highest[self.of[rows[::-1]]] = rows[::-1]
+        return highest
 
     def where(self, wanted: np.ndarray) -> "Segments":
         """The same segments with some of their rows."""
         return Segments(self.of[wanted], self.size)
 
     def _reduce(self, ufunc: np.ufunc, values: np.ndarray) -> np.ndarray:
-        found = np.full(self.size, np.nan)
+        reduced = np.full(self.size, np.nan)
         if len(self.some):
-            found[self.some] = ufunc.reduceat(values, self.starts)
-        return found
+            reduced[self.some] = ufunc.reduceat(values, self.starts)
+        return reduced
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -198,9 +183,7 @@ def _days(days: np.ndarray) -> np.ndarray:
 
 def _at(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Values at rows, NaN at -1."""
-    found = np.full(len(rows), np.nan)
-    found[rows >= 0] = values[rows[rows >= 0]]
-    return found
+    return np.append(values, np.nan)[rows]
 
 
 def _features(curves: LightCurves, start: int, stop: int) -> dict[str, np.ndarray]:
@@ -216,27 +199,26 @@ def _features(curves: LightCurves, start: int, stop: int) -> dict[str, np.ndarra
     whole = Segments(owner, n)
 
     statistics, level = _of_bands(each, flux[by_band], error[by_band])
-    found = {
+    table = {
         f"{name}_{band}": v.reshape(n, bands)[:, b] for name, v in statistics.items() for b, band in enumerate(BANDS)
     }
 
-    highest = each.highest((flux - error)[by_band])
-    top = np.where(highest < 0, -1, np.append(by_band, -1)[highest])
+    top = np.append(by_band, -1)[each.highest((flux - error)[by_band])]  # -1 where a band has no observation
     clear = (peak_snr := _at(flux / error, top)) >= CLEAR
     best = np.where(np.isnan(peak_snr), -np.inf, peak_snr).reshape(n, bands).argmax(axis=1)
     peak = top[np.arange(n) * bands + best]
     peak_time = _at(time, peak)
     delay = np.where(clear, _at(time, top), np.nan).reshape(n, bands) - peak_time[:, None]
-    found |= {f"delay_{band}": _days(delay[:, b]) for b, band in enumerate(BANDS)}
-    found |= {"peak": _at(flux, peak), "snr_max": np.arcsinh(_at(flux / error, peak))}
+    table |= {f"delay_{band}": _days(delay[:, b]) for b, band in enumerate(BANDS)}
+    table |= {"peak": _at(flux, peak), "snr_max": np.arcsinh(_at(flux / error, peak))}
 
     since = time - peak_time[owner]
     for name, (first, last) in {"peak": NEAR_PEAK, "later": LATER}.items():
-        found |= _colours(name, each, by_band, (since >= first) & (since <= last), flux, error)
-    found |= _of_objects(whole, time, flux, error, detected, level[of_band])
-    found |= _of_detections(whole.where(detected), time[detected], peak_time)
+        table |= _colours(name, each, by_band, (since >= first) & (since <= last), flux, error)
+    table |= _of_objects(whole, time, flux, error, detected, level[of_band])
+    table |= _of_detections(whole.where(detected), time[detected], peak_time)
     relative = np.where(clear[of_band], flux / np.where(clear, _at(flux, top), 1.0)[of_band], np.nan)
-    return found | _of_peaks(whole, since, relative)
+    return table | _of_peaks(whole, since, relative)
 
 
 def _of_bands(each: Segments, flux: np.ndarray, error: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -269,7 +251,7 @@ def _of_objects(
     """Statistics over all bands; `level` is the weighted mean of each observation's band."""
     snr, away = flux / error, flux - level
     normed = away / error
-    found = {
+    table = {
         "count": whole.count.astype(np.float64),
         "chi2": np.log10(_ratio(whole.sum(normed**2), whole.count - 1).clip(min=1e-3)),
         "stetson_k": _ratio(whole.mean(np.abs(normed)), np.sqrt(whole.mean(normed**2))),
@@ -278,11 +260,11 @@ def _of_objects(
         "negative": whole.mean((snr < -CLEAR).astype(np.float64)),
     }
     for share, values in zip(PERCENTILES, whole.quantiles(snr, np.array(PERCENTILES) / 100), strict=True):
-        found[f"snr_{share:02d}"] = np.arcsinh(values)
+        table[f"snr_{share:02d}"] = np.arcsinh(values)
     pair = np.flatnonzero((whole.of[1:] == whole.of[:-1]) & (np.diff(time) < 1))
     both = normed[pair] * normed[pair + 1]
     pairs = whole.where(pair)
-    return found | {"stetson_j": np.arcsinh(pairs.mean(np.sign(both) * np.sqrt(np.abs(both))))}
+    return table | {"stetson_j": np.arcsinh(pairs.mean(np.sign(both) * np.sqrt(np.abs(both))))}
 
 
 def _mad(whole: Segments, away: np.ndarray) -> np.ndarray:
@@ -309,21 +291,20 @@ def _of_peaks(whole: Segments, since: np.ndarray, relative: np.ndarray) -> dict[
     use = ~np.isnan(relative)
     shown, since, relative = whole.where(use), since[use], relative[use]
     first, last = shown.min(since), shown.max(since)
-    found = {}
+    table = {}
     for name, share in {"half": 0.5, "tenth": 0.1}.items():
         low = relative < share
         before, after = low & (since < 0), low & (since > 0)
-        found[f"{name}_before"] = _days(-np.fmax(shown.where(before).max(since[before]), first))
-        found[f"{name}_after"] = _days(np.fmin(shown.where(after).min(since[after]), last))
+        table[f"{name}_before"] = _days(-np.fmax(shown.where(before).max(since[before]), first))
+        table[f"{name}_after"] = _days(np.fmin(shown.where(after).min(since[after]), last))
     for name, near in {"rise": (since >= -50) & (since <= 0), "fall": (since >= 0) & (since <= 50)}.items():
-        part, days, light = shown.where(near), since[near], relative[near]
-        days = days - part.mean(days)[part.of]
-        found[name] = _ratio(
-            part.sum(days * light), part.sum(days**2) + part.count
-        )  # a day's error: never steeper than 1
+        segments, days, light = shown.where(near), since[near], relative[near]
+        days = days - segments.mean(days)[segments.of]
+        # With a day's error, so that it is never steeper than 1.
+        table[name] = _ratio(segments.sum(days * light), segments.sum(days**2) + segments.count)
     high = relative > 0.5
-    found["bright_elsewhere"] = shown.where(high).mean((np.abs(since[high]) > 100).astype(np.float64))
-    return found
+    table["bright_elsewhere"] = shown.where(high).mean((np.abs(since[high]) > 100).astype(np.float64))
+    return table
 
 
 def _colours(
@@ -331,9 +312,9 @@ def _colours(
 ) -> dict[str, np.ndarray]:
     """Colours of mean fluxes weighted by 1 / error², of the observations that are `near`."""
     near = near[by_band]
-    part, weight = each.where(near), error[by_band][near] ** -2
-    total = part.sum(weight)
-    mean = _ratio(part.sum(weight * flux[by_band][near]), total).reshape(-1, len(BANDS))
+    segments, weight = each.where(near), error[by_band][near] ** -2
+    total = segments.sum(weight)
+    mean = _ratio(segments.sum(weight * flux[by_band][near]), total).reshape(-1, len(BANDS))
     noise = _ratio(np.ones(each.size), total).reshape(-1, len(BANDS))
     size = mean**2 + noise
     return {

@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.tables.reading import CUT, check_header, unpacked
+from galaxyml.data.tables.reading import CUT, check_columns, unpacked
 from galaxyml.runs.errors import DataError
 
 BANDS = ("u", "g", "r", "i", "z", "y")  # passband 0 to 5
@@ -130,7 +130,7 @@ def _names(path: Path, first: bytes) -> list[str]:
     names = [name.strip().strip('"').strip() for name in text.split(",")]
     if "detected" not in names:
         names = ["detected" if name == "detected_bool" else name for name in names]
-    check_header(path, names, list(HEADER))
+    check_columns(path, names, HEADER)
     if twice := [name for name in HEADER if names.count(name) > 1]:
         raise DataError(f"{path}: the header names {twice[0]} twice. Take one of the columns out.")
     return names
@@ -149,73 +149,56 @@ def _finite(values: np.ndarray) -> np.ndarray:
         return np.isfinite(values.astype(np.float32))
 
 
-def _is_date(values: np.ndarray) -> np.ndarray:
-    return (values >= MJD[0]) & (values <= MJD[1])
-
-
 def _positive(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
         return _finite(values) & (values.astype(np.float32) > 0)
 
 
-def _is_band(values: np.ndarray) -> np.ndarray:
-    return (values >= 0) & (values < len(BANDS)) & (values == np.round(values))
-
-
-def _is_flag(values: np.ndarray) -> np.ndarray:
-    return (values == 0) | (values == 1)
-
-
+# For each column of `HEADER` where its values are allowed, and what is allowed in words.
 _RULES: tuple[tuple[Callable[[np.ndarray], np.ndarray], str], ...] = (
     (_whole, "a whole number"),
-    (_is_date, f"a Modified Julian Date from {MJD[0]:,} to {MJD[1]:,} (1899 to 2132)"),
-    (_is_band, f"a number from 0 to {len(BANDS) - 1} (for {', '.join(BANDS)})"),
+    (
+        lambda values: (values >= MJD[0]) & (values <= MJD[1]),
+        f"a Modified Julian Date from {MJD[0]:,} to {MJD[1]:,} (1899 to 2132)",
+    ),
+    (
+        lambda values: np.isin(values, np.arange(len(BANDS))),
+        f"a number from 0 to {len(BANDS) - 1} (for {', '.join(BANDS)})",
+    ),
     (_finite, "a finite number"),
     (_positive, "a finite number above 0"),
-    (_is_flag, "0 or 1"),
+    (lambda values: np.isin(values, (0, 1)), "0 or 1"),
 )
 
 
 def _parse_carefully(block: Block) -> Rows:
     """Reads what a fast parser refuses: ids such as 615.0, flags such as True, spaces; refuses the first wrong line."""
-    lines = block.text.decode(errors="replace").split("\n")
-    cells = [line.rstrip("\r").split(",") for line in lines]
-    kept = np.array([number for number, line in enumerate(lines) if line.strip()], np.int64)
+    texts = enumerate(block.text.decode(errors="replace").split("\n"), block.line)
+    lines = {line: text.rstrip("\r").split(",") for line, text in texts if text.strip()}
     width = len(block.names)
-    if uneven := [number for number in kept if len(cells[number]) != width]:
-        count = len(cells[uneven[0]])
-        cut = uneven[0] == len(lines) - 1  # no line break after it
-        _refuse(
-            block,
-            int(uneven[0]),
-            f"there {'is 1 value' if count == 1 else f'are {count} values'} for {width} columns",
-            len(uneven),
-            "The file ends in the middle of a line; fetch it again."
-            if cut
-            else "Correct the line or fetch the file again.",
-        )
+    if uneven := [line for line, cells in lines.items() if len(cells) != width]:
+        count = len(lines[uneven[0]])
+        cut = uneven[0] == block.last and not block.text.endswith(b"\n")
+        fault = f"there {'is 1 value' if count == 1 else f'are {count} values'} for {width} columns"
+        advice = "The file ends in the middle of a line; fetch it again."
+        _refuse(block, uneven[0], fault, len(uneven), advice if cut else "Correct the line or fetch the file again.")
     values = []
-    ids = [cells[number][block.names.index(HEADER[0])].strip(' \t"') for number in kept]
     for name, (rule, allowed) in zip(HEADER, _RULES, strict=True):
         column = block.names.index(name)
-        texts = pd.Series([cells[number][column].strip(' \t"') for number in kept], dtype=object)
+        cells = pd.Series([line[column].strip(' \t"') for line in lines.values()], dtype=object)
         if name == "detected":
-            texts = texts.str.lower().replace({"true": "1", "false": "0"})
-        numbers = pd.to_numeric(texts, errors="coerce").to_numpy()
+            cells = cells.str.lower().replace({"true": "1", "false": "0"})
+        numbers = pd.to_numeric(cells, errors="coerce").to_numpy()
         if (bad := np.flatnonzero(~rule(numbers))).size:
-            text = cells[kept[bad[0]]][column].strip()
-            value = f"'{text}'" if text else "empty"
-            _refuse(
-                block,
-                int(kept[bad[0]]),
-                f"object {ids[bad[0]]}: {name} is {value}; it must be {allowed}",
-                bad.size,
-                "Correct the value or take the row out.",
-            )
+            line = list(lines)[bad[0]]
+            value = f"'{text}'" if (text := lines[line][column].strip()) else "empty"
+            object_id = lines[line][block.names.index("object_id")].strip(' \t"')
+            fault = f"object {object_id}: {name} is {value}; it must be {allowed}"
+            _refuse(block, line, fault, bad.size, "Correct the value or take the row out.")
         values.append(numbers)
     return _compact(values)
 
 
-def _refuse(block: Block, row: int, fault: str, count: int, advice: str) -> NoReturn:
+def _refuse(block: Block, line: int, fault: str, count: int, advice: str) -> NoReturn:
     more = f" ({count:,} such rows in lines {block.line:,} to {block.last:,})" if count > 1 else ""
-    raise DataError(f"{block.path}, line {block.line + row}, {fault}{more}. {advice}")
+    raise DataError(f"{block.path}, line {line}, {fault}{more}. {advice}")

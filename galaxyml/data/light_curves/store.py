@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from galaxyml.data.light_curves.reader import BANDS, COLUMNS, Block, Rows, blocks, parse
 from galaxyml.runs.errors import DataError, shorten
@@ -55,13 +56,13 @@ class State:
     mixed: list[str] = field(default_factory=list)
 
 
-def build(paths: Sequence[Path], work: Path, known_ids: np.ndarray | None) -> Path:
+def build(paths: Sequence[Path], work: Path, known_ids: pd.Index | None) -> Path:
     """Reads the files, or what of them has not been read yet, and puts all in order.
 
     Args:
         paths: The CSV files.
         work: Folder of what is half done.
-        known_ids: Ids that may occur, ascending; None for any.
+        known_ids: Ids that may occur, each once; None for any.
 
     Returns:
         The finished folder, inside of `work`: `ids.npy`, `offsets.npy`, a file a column, and `store.json`.
@@ -70,11 +71,12 @@ def build(paths: Sequence[Path], work: Path, known_ids: np.ndarray | None) -> Pa
         DataError: If a file cannot be used, an object is unknown, or the disk is too small.
     """
     writer = Writer.resume(work / "rows")
-    state, left = writer.state, list(paths[writer.state.file :])
-    sizes = [path.stat().st_size if path.is_file() else 0 for path in left]  # a missing one is told when its turn comes
-    check_space(work, sum(_ROW * size // _bytes_a_row(path) for path, size in zip(left, sizes, strict=True)), ADVICE)
+    state = writer.state
+    sizes = {path: path.stat().st_size for path in paths[state.file :]}
+    rows = [size // (_PACKED if path.suffix == ".gz" else _PLAIN) for path, size in sizes.items()]
+    check_space(work, _ROW * sum(rows), ADVICE)
     with _refusing(work), writer:
-        for _ in track(_read(paths, writer, known_ids), "Reading light curves (MB)", sum(sizes) // 10**6):
+        for _ in track(_read(paths, writer, known_ids), "Reading light curves (MB)", sum(sizes.values()) // 10**6):
             pass
     folder = work / "rows"
     if len(state.starts) > 1:
@@ -98,10 +100,6 @@ def _refusing(work: Path) -> Iterator[None]:
         raise
 
 
-def _bytes_a_row(path: Path) -> int:
-    return _PACKED if path.suffix == ".gz" else _PLAIN
-
-
 def _notes(state: State) -> list[str]:
     notes = []
     if state.copies:
@@ -123,13 +121,13 @@ class Writer:
 
     def __init__(self, folder: Path, state: State) -> None:
         self.folder, self.state = folder, state
-        self.last: Rows = {}  # the last row
+        self.last: Rows = {name: np.empty(0, kind) for name, kind in COLUMNS.items()}  # the last row, if there is one
 
     @classmethod
     def resume(cls, folder: Path) -> "Writer":
         """Goes on from the last checkpoint, or begins."""
-        kept = folder / "state.json"
-        state = State(**json.loads(kept.read_text(encoding="utf-8"))) if kept.is_file() else State()
+        checkpoint = folder / "state.json"
+        state = State(**json.loads(checkpoint.read_text(encoding="utf-8"))) if checkpoint.is_file() else State()
         sizes = {name: state.rows * np.dtype(kind).itemsize for name, kind in COLUMNS.items()}
         paths = {name: folder / f"{name}.bin" for name in COLUMNS}
         if not all(path.is_file() and path.stat().st_size >= sizes[name] for name, path in paths.items()):
@@ -154,13 +152,12 @@ class Writer:
 
     def add(self, rows: Rows) -> None:
         """Appends rows in order; a new stretch begins where they do not continue the last one."""
-        state, first_row = self.state, {name: column[:1] for name, column in rows.items()}
-        if not state.rows or not _continues(self.last, first_row)[0]:
-            state.starts.append(state.rows)
+        if not _later(_pick(rows, slice(1)), self.last).any():
+            self.state.starts.append(self.state.rows)
         for name, column in rows.items():
             self.files[name].write(column.data)
         self.last = {name: column[-1:].copy() for name, column in rows.items()}
-        state.rows += len(rows["object"])
+        self.state.rows += len(rows["object"])
 
     def save(self) -> None:
         """Makes safe what has been written."""
@@ -170,13 +167,14 @@ class Writer:
         write_json(self.folder / "state.json", asdict(self.state))
 
 
-def _read(paths: Sequence[Path], writer: Writer, known_ids: np.ndarray | None) -> Iterator[None]:
+def _read(paths: Sequence[Path], writer: Writer, known_ids: pd.Index | None) -> Iterator[None]:
     """Reads the files from where the writer stands; yields once a megabyte."""
     state = writer.state
     for number in range(state.file, len(paths)):
         path, saved, shown, empty = paths[number], state.offset, 0, not state.offset
         for block, rows in _parsed(blocks(path, state.offset, state.line)):
-            _check_known(block, rows, known_ids)
+            if known_ids is not None:
+                check_known(f"{path}, lines {block.line:,} to {block.last:,}", rows["object"], known_ids)
             if len(rows["object"]):
                 empty = False
                 _add(writer, path, rows, first=not state.offset)
@@ -208,43 +206,38 @@ def _parsed(unparsed: Iterator[Block]) -> Iterator[tuple[Block, Rows]]:
 
 
 def _add(writer: Writer, path: Path, rows: Rows, first: bool) -> None:
+    """Appends the rows of a block; notes a file in which rows, or the first of them and the one before, are mixed."""
     state = writer.state
-    mixed = False
-    if not _continues(rows).all():
-        rows, copies, mixed = in_order(rows, path.name)
-        state.copies += copies
-    first_row = {name: column[:1] for name, column in rows.items()}
-    if not first and writer.last and _continues(first_row, writer.last)[0]:
-        mixed = True
+    rows, copies, mixed = _sort(rows, path.name)
+    state.copies += copies
+    if not first:
+        mixed |= bool(_later(writer.last, _pick(rows, slice(1))).any())
     if mixed and path.name not in state.mixed:
         state.mixed.append(path.name)
     writer.add(rows)
 
 
-def _continues(rows: Rows, following: Rows | None = None) -> np.ndarray:
-    """Where the next row (or the same row of `following`) comes later by object, time and band; bool."""
-    a = {name: rows[name] if following else rows[name][:-1] for name in ("object", "mjd", "band")}
-    b = following or {name: rows[name][1:] for name in ("object", "mjd", "band")}
-    later = (b["mjd"] > a["mjd"]) | ((b["mjd"] == a["mjd"]) & (b["band"] > a["band"]))
-    return (b["object"] > a["object"]) | ((b["object"] == a["object"]) & later)
+def _pick(rows: Rows, index: slice | np.ndarray) -> Rows:
+    return {name: column[index] for name, column in rows.items()}
 
 
-def in_order(rows: Rows, where: str) -> tuple[Rows, int, bool]:
-    """Sorts rows by object, time and band, and keeps one of those that are equal in all columns.
+def _later(rows: Rows, others: Rows) -> np.ndarray:
+    """Where rows come later than others by object, time and band; bool."""
+    later = (rows["mjd"] > others["mjd"]) | ((rows["mjd"] == others["mjd"]) & (rows["band"] > others["band"]))
+    return (rows["object"] > others["object"]) | ((rows["object"] == others["object"]) & later)
 
-    Args:
-        rows: Columns, shape (M,) each.
-        where: Their file, for error messages.
 
-    Returns:
-        The rows, how many were left out, and whether any stood in another place.
+def _sort(rows: Rows, where: str) -> tuple[Rows, int, bool]:
+    """Rows by object, time and band, each once; how many copies were left out, and whether any row moved.
 
     Raises:
         DataError: If two rows of one object, time and band differ.
     """
+    if _later(_pick(rows, slice(1, None)), _pick(rows, slice(-1))).all():
+        return rows, 0, False
     order = np.lexsort((rows["band"], rows["mjd"], rows["object"]))
     mixed = bool((order[1:] < order[:-1]).any())
-    rows = {name: column[order] for name, column in rows.items()}
+    rows = _pick(rows, order)
     same = np.logical_and.reduce([rows[name][1:] == rows[name][:-1] for name in ("object", "mjd", "band")])
     equal = np.logical_and.reduce([rows[name][1:] == rows[name][:-1] for name in ("flux", "error", "detected")])
     if (bad := np.flatnonzero(same & ~equal)).size:
@@ -255,34 +248,25 @@ def in_order(rows: Rows, where: str) -> tuple[Rows, int, bool]:
             f"{rows['band'][row]} ({BANDS[rows['band'][row]]}) differ: {fluxes[0]} and {fluxes[1]} "
             f"({bad.size:,} such pairs so far). An object has one at a time and band; take one out."
         )
-    keep = np.concatenate([[True], ~same])
-    return {name: column[keep] for name, column in rows.items()}, int(same.sum()), mixed
+    return _pick(rows, np.concatenate([[True], ~same])), int(same.sum()), mixed
 
 
-def _check_known(block: Block, rows: Rows, known_ids: np.ndarray | None) -> None:
-    if known_ids is not None:
-        check_known(f"{block.path}, lines {block.line:,} to {block.last:,}", rows["object"], known_ids)
-
-
-def check_known(where: str, ids: np.ndarray, known_ids: np.ndarray) -> None:
+def check_known(where: str, ids: np.ndarray, known_ids: pd.Index) -> None:
     """Makes sure that objects with observations have metadata.
 
     Args:
         where: The file, for error messages.
         ids: Ids of observations or objects.
-        known_ids: Ids with metadata, ascending.
+        known_ids: Ids with metadata, each once.
 
     Raises:
         DataError: If some have none.
     """
-    ids = ids[np.concatenate([[True], ids[1:] != ids[:-1]])] if len(ids) else ids
-    index = np.searchsorted(known_ids, ids)
-    known = index < len(known_ids)
-    known[known] = known_ids[index[known]] == ids[known]
-    if not known.all():
-        count = len(np.unique(ids[~known]))
+    ids = pd.unique(ids)
+    unknown = ids[known_ids.get_indexer(pd.Index(ids)) < 0]
+    if unknown.size:
         raise DataError(
-            f"{where}: object {ids[~known][0]} has observations and no row in the metadata ({count:,} such objects "
+            f"{where}: object {unknown[0]} has observations and no row in the metadata ({unknown.size:,} such objects "
             "there). The files belong to different releases, or a metadata file was cut; fetch them again."
         )
 
@@ -295,14 +279,7 @@ def _slice(folder: Path, start: int, end: int) -> Rows:
 
 
 def _merge(source: Path, target: Path, state: State, where: str) -> Path:
-    """Merges the stretches, one range of objects at a time.
-
-    Args:
-        source: Folder of the stretches.
-        target: Folder for the rows in order; what an interruption left there goes.
-        state: Where the stretches start; its copies are counted on.
-        where: The files, for error messages.
-    """
+    """Merges the stretches of a folder into another, one range of objects at a time; counts copies on."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     bounds = [*state.starts, state.rows]
@@ -317,7 +294,7 @@ def _merge(source: Path, target: Path, state: State, where: str) -> Path:
             pieces = [_slice(source, start, end) for start, end in zip(starts, ends, strict=True) if end > start]
             if pieces:
                 rows = {name: np.concatenate([piece[name] for piece in pieces]) for name in COLUMNS}
-                rows, copies, _ = in_order(rows, where)
+                rows, copies, _ = _sort(rows, where)
                 state.copies += copies
                 writer.add(rows)
     return target
@@ -341,8 +318,8 @@ def _index(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Ids, ascending, and offsets of the objects of ordered rows."""
     ids, starts, row, last = [], [], 0, None
     for objects in _objects(path):
-        new = np.concatenate([[objects[0] != last], objects[1:] != objects[:-1]])
-        ids.append(objects[new])
-        starts.append(row + np.flatnonzero(new))
+        first = np.concatenate([[objects[0] != last], objects[1:] != objects[:-1]])
+        ids.append(objects[first])
+        starts.append(row + np.flatnonzero(first))
         row, last = row + len(objects), objects[-1]
     return np.concatenate(ids), np.append(np.concatenate(starts), row).astype(np.int64)

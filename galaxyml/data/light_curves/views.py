@@ -1,7 +1,7 @@
 """Random views of light curves for training: moved in time, thinned out, fainter, noisier."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -16,16 +16,6 @@ GALACTIC = CONDITIONS.index("galactic")
 PADDING = {"time": 0.0, "band": 0, "flux": 0.0, "error": 1.0, "detected": False, "mask": False}
 
 Batch = dict[str, Tensor]
-
-# From where to where each setting of `CurveAugment` goes.
-_LIMITS = {
-    "shift": (0.0, math.inf),
-    "drop": (0.0, 1.0),
-    "drop_band": (0.0, 1.0),
-    "drop_block": (0.0, 1.0),
-    "scale": (1.0, math.inf),
-    "renoise": (1.0, math.inf),
-}
 
 
 def detection_probability(significance: Tensor) -> Tensor:
@@ -65,8 +55,10 @@ class CurveAugment:
     renoise: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, (lowest, highest) in _LIMITS.items():
-            value = getattr(self, name)
+        for setting in fields(self):
+            name, value = setting.name, getattr(self, setting.name)
+            lowest = getattr(CurveAugment, name)  # the default
+            highest = 1.0 if name.startswith("drop") else math.inf
             if not (isinstance(value, int | float) and math.isfinite(value) and lowest <= value <= highest):
                 allowed = f"of {lowest:g} or above" if math.isinf(highest) else f"from {lowest:g} to {highest:g}"
                 raise UserError(
@@ -103,7 +95,8 @@ class CurveAugment:
         if self.drop_band:
             lost |= (batch["band"] == torch.randint(6, (count, 1)).to(mask.device)) & chance(self.drop_band, mask)
         if self.drop_block:
-            first, last = _span(batch["time"], mask)
+            first = batch["time"].masked_fill(~mask, torch.inf).amin(1, keepdim=True)
+            last = batch["time"].masked_fill(~mask, -torch.inf).amax(1, keepdim=True)
             begin = first - BLOCK + (last - first + BLOCK) * torch.rand(count, 1).to(first)
             after = batch["time"] - begin
             lost |= (after >= 0) & (after <= BLOCK) & chance(self.drop_block, mask)
@@ -173,8 +166,8 @@ def chosen(order: Tensor, mask: Tensor, detected: Tensor, lost: Tensor, share: T
 def keep(batch: Batch, kept: Tensor) -> Batch:
     """The observations of a batch that are `kept`, bool (B, L), in their order and before the padding."""
     order = (~kept).to(torch.int8).sort(dim=1, stable=True).indices[:, : max(int(kept.sum(1).max()), 1)]
-    there = kept.gather(1, order)
-    return batch | {name: batch[name].gather(1, order).masked_fill(~there, empty) for name, empty in PADDING.items()}
+    observed = kept.gather(1, order)
+    return batch | {name: batch[name].gather(1, order).masked_fill(~observed, empty) for name, empty in PADDING.items()}
 
 
 def log_uniform(count: int, largest: float) -> Tensor:
@@ -185,12 +178,6 @@ def log_uniform(count: int, largest: float) -> Tensor:
 def chance(probability: float, mask: Tensor) -> Tensor:
     """True for some of the objects, shape (B, 1)."""
     return (torch.rand(len(mask), 1) < probability).to(mask.device)
-
-
-def _span(time: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Time of the first and last observation, shape (B, 1) each."""
-    first = time.masked_fill(~mask, torch.inf).amin(1, keepdim=True)
-    return first, time.masked_fill(~mask, -torch.inf).amax(1, keepdim=True)
 
 
 def _rank(values: Tensor) -> Tensor:

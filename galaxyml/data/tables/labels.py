@@ -1,4 +1,4 @@
-"""What a table of labels of one's own is about, by its header and values, before a run is configured.
+"""Contents of a table of labels of one's own, by its header and values, before a run is configured.
 
 Imports nothing heavy: the command reads the table before anything else is done.
 """
@@ -71,7 +71,7 @@ class Column:
 
 
 def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
-    """What a command leaves to the table: values for `kind`, `columns`, `classes` and `split`.
+    """Settings that a command leaves to the table: values for `kind`, `columns`, `classes` and `split`.
 
     Args:
         given: The user's values, by key: text, lists of texts, None where something is left open.
@@ -88,21 +88,19 @@ def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
     path = table_path(Path(given.get("data_dir", FOLDER)).expanduser(), given.get("labels", "labels.csv"))
     kind = "fractions" if "tree" in given else given.get("kind")
     chosen = _names(given["columns"]) if "columns" in given else None
-    table = what_it_holds(path, chosen, kind, "classes" in given)
+    table = table_contents(path, chosen, kind, "classes" in given)
     settings: dict[str, str | list[str]] = {}
     if table.has_test and "split" not in given:
         settings["split"] = "folds"
-    if table.kind == "fractions":
-        return settings | _missing(given, "fractions")
-    settings |= _missing(given, table.kind, table.columns)
+    settings |= _missing(given, table.kind, table.columns if table.kind != "fractions" else None)
     if table.classes is not None:
         settings["classes"] = table.classes
     return settings
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a table of labels holds.
+class TableContents:
+    """Contents of a table of labels.
 
     Attributes:
         kind: `classes`, `numbers` or `fractions`.
@@ -117,9 +115,9 @@ class Held:
     has_test: bool
 
 
-def what_it_holds(
+def table_contents(
     path: Path, chosen: Sequence[str] | None = None, kind: str | None = None, classes_known: bool = False
-) -> Held:
+) -> TableContents:
     """Reads from a table what it is about.
 
     Args:
@@ -135,7 +133,7 @@ def what_it_holds(
     header, columns = _read(path, [SPLIT] if votes else None if chosen is None else [SPLIT, *chosen])
     has_test = SPLIT in header and "test" in {value.lower() for value in columns[SPLIT].values}
     if votes:
-        return Held("fractions", [], None, has_test)
+        return TableContents("fractions", [], None, has_test)
     names = list(chosen) if chosen is not None else [name for name in header if name not in ABOUT]
     if missing := [name for name in names if name not in header]:
         raise UserError(
@@ -150,7 +148,7 @@ def what_it_holds(
         for name in names:
             _check_numbers(path, name, columns[name])
     classes = _classes(path, names, columns) if kind == "classes" and not classes_known else None
-    return Held(kind, names, classes, has_test)
+    return TableContents(kind, names, classes, has_test)
 
 
 def _of_simulated(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
@@ -185,7 +183,7 @@ def _names(value: Any) -> list[str]:
 
 
 def table_path(folder: Path, labels: str) -> Path:
-    """Where a table is: in the folder of the images, or else where its name says.
+    """Path of a table: in the folder of the images, or else where its name says.
 
     Args:
         folder: The folder.
@@ -196,7 +194,7 @@ def table_path(folder: Path, labels: str) -> Path:
 
 
 def path_column(header: Sequence[str], path: Path) -> str:
-    """Which column holds the paths of images.
+    """Name of the column that holds the paths of images.
 
     Raises:
         UserError: If none does.
@@ -217,7 +215,7 @@ def _read(path: Path, wanted: Sequence[str] | None) -> tuple[list[str], dict[str
             if twice := [name for name in header if header.count(name) > 1]:
                 raise UserError(f"{path} has two columns '{twice[0]}'. Rename one of them.")
             columns = {name: Column(set()) for name in header if wanted is None or name in wanted}
-            places = [(at, columns[name]) for at, name in enumerate(header) if name in columns]
+            wanted_columns = [(index, columns[name]) for index, name in enumerate(header) if name in columns]
             count = 0
             for row in rows:
                 if not row:
@@ -228,8 +226,8 @@ def _read(path: Path, wanted: Sequence[str] | None) -> tuple[list[str], dict[str
                         f"{path}, line {rows.line_num}: {len(row)} values, but the header has {len(header)} columns. "
                         "Put values that hold a comma between quotation marks."
                     )
-                for at, column in places:
-                    column.add(row[at].strip(), rows.line_num)
+                for index, column in wanted_columns:
+                    column.add(row[index].strip(), rows.line_num)
     except FileNotFoundError:
         raise UserError(f"{path} is missing. {WANTED}. labels=… names another table.") from None
     except OSError as error:
@@ -242,7 +240,7 @@ def _read(path: Path, wanted: Sequence[str] | None) -> tuple[list[str], dict[str
 
 
 def _kind(path: Path, columns: Mapping[str, Column]) -> str:
-    """What the columns are: `classes` or `numbers`."""
+    """Kind of the columns: `classes` or `numbers`."""
     for name, column in columns.items():
         if 0 < column.words < FEW_WORDS * column.filled:  # a number that went wrong rather than a class
             _check_numbers(path, name, column)

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.light_curves.columns import LightCurves
-from galaxyml.data.tables.reading import Rows, check_header, header, read_csv
+from galaxyml.data.tables.reading import Rows, check_columns, header, read_csv
 from galaxyml.runs.errors import DataError, shorten
 
 WHERE = (
@@ -41,7 +40,6 @@ CLASSES = {
     994: "PISN",
     995: "MicroLens-String",
 }
-GALACTIC = frozenset({92, 65, 16, 53, 6, 991, 995})  # of our Galaxy: the host's photometric redshift is 0
 OTHER = 99  # Kaggle's code for all of 991 to 995
 
 # Names of the files without .csv: training curves and metadata, test curves (or how their parts begin) and metadata.
@@ -136,22 +134,18 @@ def find_survey(root: Path) -> Files:
 
 
 def _test_curves(root: Path, start: str) -> tuple[list[Path], tuple[str, ...]]:
-    """Files of the test set's light curves, and what a user should know of them."""
-    notes, parts = [], _parts(root, start)
-    if start in parts and len(parts) > 1:
-        notes.append(f"{parts[start].name} is used, and not the parts of it ({len(parts) - 1}).")
-        parts = {start: parts[start]}
-    numbers = {_number(stem) for stem in parts}
+    """Files of the test set's light curves, in the order of their numbers, and what a user should know of them."""
+    stems = {path.name.removesuffix(".gz").removesuffix(".csv") for path in root.glob(f"{start}*.csv*")}
+    numbered = sorted((_number(stem), stem) for stem in stems if not re.search("metadata|truth|sample", stem))
+    paths = {stem: path for _, stem in numbered if (path := _file(root, stem))}
+    notes = []
+    if start in paths and len(paths) > 1:
+        notes.append(f"{paths[start].name} is used, and not the parts of it ({len(paths) - 1}).")
+        paths = {start: paths[start]}
+    numbers = {_number(stem) for stem in paths}
     if gaps := sorted(set(range(min(numbers, default=0), max(numbers, default=0))) - numbers):
         notes.append(f"parts of the test set's light curves are not there: {shorten(gaps)}.")
-    return list(parts.values()), tuple(notes)
-
-
-def _parts(root: Path, start: str) -> dict[str, Path]:
-    """Light curves of the test set by name without .csv or .csv.gz, in the order of their numbers."""
-    stems = {path.name.removesuffix(".gz").removesuffix(".csv") for path in root.glob(f"{start}*.csv*")}
-    kept = sorted((_number(stem), stem) for stem in stems if not re.search("metadata|truth|sample", stem))
-    return {stem: path for _, stem in kept if (path := _file(root, stem))}
+    return list(paths.values()), tuple(notes)
 
 
 def _file(root: Path, stem: str) -> Path | None:
@@ -191,18 +185,13 @@ def read_objects(files: Files) -> pd.DataFrame:
     return objects if files.truth is None else _with_truth(objects, files.truth)
 
 
-def without_curves(objects: pd.DataFrame, curves: LightCurves) -> np.ndarray:
-    """Which objects (N,) have metadata and no observations; bool, shape (N,)."""
-    return ~np.isin(objects["id"].to_numpy(), curves.ids)
-
-
 def _read_metadata(path: Path, file: str) -> pd.DataFrame:
     needed = [name for _, name, *_ in _NUMBERS]
     labels = ["true_target", "target"]
     rows = _read(path, needed, labels)
     label = next((name for name in labels if name in rows.frame), None)  # true_target wins
     if file == "train" and label is None:
-        check_header(path, list(rows.frame.columns), ["object_id", *needed, "target"])
+        check_columns(path, list(rows.frame.columns), ["object_id", *needed, "target"])
     columns: dict[str, object] = {"id": rows.ids.astype(np.int64).to_numpy(), "file": file}
     for name, column, may_miss, lowest, highest in _NUMBERS:
         values = _numbers(rows, column)
@@ -210,7 +199,7 @@ def _read_metadata(path: Path, file: str) -> pd.DataFrame:
             values = np.where(values == _MISSING, np.nan, values)
         wrong = ~((values >= lowest) & (values <= highest) & np.isfinite(values) | (may_miss & np.isnan(values)))
         if name == "ddf":
-            wrong |= (values != 0) & (values != 1)
+            wrong = ~np.isin(values, (0, 1))
         limits = {"ddf": "0 or 1", "distmod": "a finite number"}.get(name) or (
             f"from {lowest:g} to {highest:g}" if np.isfinite(highest) else f"{lowest:g} or above"
         )
@@ -239,7 +228,7 @@ def _with_truth(objects: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _read(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Rows:
     """Some columns of a table, as pandas takes them to be, with ids as text; 615.0 is the id 615."""
     names = {name: _RENAMED.get(name.strip(), name.strip()) for name in header(path, WHERE)}
-    check_header(path, list(names.values()), ["object_id", *needed])
+    check_columns(path, list(names.values()), ["object_id", *needed])
     table = read_csv(
         path,
         WHERE,

@@ -92,19 +92,13 @@ class Rows:
         Raises:
             DataError: If a cell holds anything else; the message names the first one.
         """
-        values = np.empty((len(self.frame), len(names)))
-        wrong = np.zeros(values.shape, bool)
-        for number, name in enumerate(names):
-            column = self.frame[name]
-            numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-            values[:, number] = np.clip(numbers, lowest, highest)
-            missing = np.isnan(numbers)
-            inside = (numbers >= lowest - ROUNDING) & (numbers <= highest + ROUNDING) & np.isfinite(numbers)
-            wrong[:, number] = ~(missing | inside)
-            if missing.any():
-                wrong[:, number] |= missing & (column.notna().to_numpy() if empty else True)
-        self.refuse_cells(wrong, names, allowed)
-        return values
+        cells = self.frame[list(names)]
+        values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        good = (values >= lowest - ROUNDING) & (values <= highest + ROUNDING) & np.isfinite(values)
+        if empty:
+            good |= cells.isna().to_numpy()
+        self.refuse_cells(~good, names, allowed)
+        return np.clip(values, lowest, highest)
 
     def check_ids(self, pattern: str, repeats: bool = False) -> None:
         """Makes sure that ids, as text, look like ids and, unless they may repeat, that each object has one row.
@@ -175,7 +169,7 @@ def read_table(
         low_memory=False,
     )
     wanted = [id_column, *numbers, *texts]
-    check_header(path, list(table.columns), wanted, otherwise)
+    check_columns(path, list(table.columns), wanted, otherwise)
     table = table[[*wanted, *(name for name in optional if name in table.columns)]].dropna(how="all")
     if table.empty:
         raise DataError(f"{path} has a header and no rows. Fetch it again. {where}".rstrip())
@@ -263,21 +257,29 @@ def unpacked(path: Path, where: str = "Put it there, or take its name out.") -> 
         yield (cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw), raw
 
 
-def check_header(path: Path, header: list[str], wanted: list[str], otherwise: str = "") -> None:
+def check_columns(
+    path: Path, columns: Sequence[str], wanted: Sequence[str], advice: str = "", other: Sequence[str] = ()
+) -> None:
     """Makes sure that a table has the columns that are needed.
 
+    Args:
+        path: The file.
+        columns: Names of its columns.
+        wanted: Those that are needed.
+        advice: What the user can do.
+        other: Other names that a table of this kind has, which are therefore not misspelt ones.
+
     Raises:
-        DataError: If it has not; the message names those that are missing, and near ones.
+        DataError: If some are missing; the message names them, and near ones.
     """
-    unknown = [name for name in header if name not in wanted]
-    if missing := [name for name in wanted if name not in header]:
-        hint = f" It has {shorten(unknown)}, which this table does not know." if unknown else ""
-        close = did_you_mean(missing[0], unknown) if unknown else ""
-        hint += f" {close}" if close.startswith("Did") else ""
-        names = ",".join(wanted) if len(wanted) < 8 else f"{wanted[0]},{wanted[1]},…,{wanted[-1]}"
+    if missing := [name for name in wanted if name not in columns]:
+        unknown = [name for name in columns if name and name not in {*wanted, *other}]
+        hint = f"The table has {shorten(unknown, shown=12)}, which are none of these. " if unknown else ""
+        close = did_you_mean(missing[0], unknown)
+        hint += f"{close} " if close.startswith("Did") else ""
         raise DataError(
-            f"{path}: missing columns ({len(missing)}): {shorten(missing)}.{hint} "
-            f"The header must be {names}, with commas. {otherwise}".rstrip()
+            f"{path}: missing columns ({len(missing)}): {shorten(missing)}. {hint}Columns are found by their names in "
+            f"the header, in any order; a CSV file parts them with commas. {advice}".rstrip()
         )
 
 
@@ -315,7 +317,7 @@ def degrees(rows: Rows, ra: str, dec: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def more(count: int) -> str:
-    """How many places share a fault, as part of an error message."""
+    """Number of places that share a fault, as part of an error message."""
     return f" ({count:,} such places in all)" if count > 1 else ""
 
 

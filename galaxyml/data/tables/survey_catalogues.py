@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.images.folders import ImageFolders, without_suffix
+from galaxyml.data.images.folders import without_suffix
 from galaxyml.data.tables.reading import WHOLE, Rows
 from galaxyml.data.tables.vote_catalogue import KINDS, Steps, VoteCatalogue, counted, positions
 from galaxyml.data.tables.wide import WideTable
@@ -42,6 +42,7 @@ class GalaxyZoo2(VoteCatalogue):
     id_pattern = WHOLE
     kinds = KINDS
     endings = ("_count", "_weight", "_fraction", "_weighted_fraction", "_debiased", "_flag")
+    count_ending = "_count"
     where = (
         "The table is https://gz2hart.s3.amazonaws.com/gz2_hart16.fits.gz (Hart et al. 2016); gz2_filename_mapping.csv "
         "and images_gz2.zip (unpacked as images/) are those of https://doi.org/10.5281/zenodo.3565489: "
@@ -51,22 +52,16 @@ class GalaxyZoo2(VoteCatalogue):
 
     def __init__(self, table: str | Sequence[str], mapping: str | None, images: str | Sequence[str]) -> None:
         super().__init__("gz2", table, images)
-        self.mapping = mapping
-
-    def other_tables(self) -> list[str]:
-        return [self.mapping] if self.mapping else []
-
-    def count_column(self, answer: str) -> str:
-        return f"{answer}_count"
+        self.other_table = mapping
 
     def vote_columns(self, table: WideTable) -> list[str]:
-        counts = [self.count_column(answer) for answer in self.tree.columns]
+        counts = self.count_columns
         wanted = counts if set(counts) & set(table.columns) else ["total_classifications"]
         table.check(wanted, self.column_names())
         return wanted
 
     def path_kind(self, table: WideTable) -> list[str]:
-        return [] if self.count_column(self.tree.columns[0]) in table.columns else self._complete(table)[:1]
+        return [] if self.count_columns[0] in table.columns else self._complete(table)[:1]
 
     def votes(self, table: WideTable, rows: Rows, values: Mapping[str, np.ndarray], notes: list[str]) -> np.ndarray:
         if not (kinds := self.path_kind(table)):
@@ -85,14 +80,14 @@ class GalaxyZoo2(VoteCatalogue):
         return np.where(self._sums(fractions) > 0, np.maximum(votes, 1.0), np.nan)
 
     def image_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
-        if self.mapping is None:
+        if self.other_table is None:
             return super().image_names(root, rows, notes, steps)
-        table = WideTable(root / self.mapping, self.where)
+        table = WideTable(root / self.other_table, self.where)
         sample = ["sample"] if "sample" in table.columns else []
         mapping = table.read("objid", ["asset_id", *sample], repeats=True).frame
         galaxies = pd.DataFrame({"objid": rows.ids.to_numpy(object), "row": np.arange(len(rows.frame))})
         both = galaxies.merge(mapping, on="objid").rename(columns={"asset_id": "name"})
-        steps(f"{self.id_column} is in {self.mapping}", len(galaxies), both["row"].nunique())
+        steps(f"{self.id_column} is in {self.other_table}", len(galaxies), both["row"].nunique())
         ranks = {name: rank for rank, name in enumerate(SAMPLES)}
         both["rank"] = both["sample"].map(ranks).fillna(len(ranks)) if sample else 0
         return both.sort_values(["row", "rank", "name"])[["row", "name"]]
@@ -117,6 +112,7 @@ class TotalledCatalogue(VoteCatalogue):
         incomplete: Sequence[str] | None = None,
     ) -> None:
         super().__init__(tree, table, images)
+        self.totals = [f"{question.name}_total-votes" for question in self.tree.questions]
         self.incomplete = list(INCOMPLETE.get(tree, ()) if incomplete is None else incomplete)
         names = [question.name for question in self.tree.questions]
         if unknown := [name for name in self.incomplete if name not in names]:
@@ -126,19 +122,19 @@ class TotalledCatalogue(VoteCatalogue):
             )
 
     def vote_columns(self, table: WideTable) -> list[str]:
-        wanted = [*self.tree.columns, *self._totals()]
+        wanted = [*self.tree.columns, *self.totals]
         table.check(wanted, self.column_names())
         return wanted
 
     def votes(self, table: WideTable, rows: Rows, values: Mapping[str, np.ndarray], notes: list[str]) -> np.ndarray:
-        sums, totals = self._sums(self._counts(rows)), counted(rows, self._totals())
+        sums, totals = self._sums(self._counts(rows)), counted(rows, self.totals)
         may_lack = np.array([question.name in self.incomplete for question in self.tree.questions])
         lacking = (sums < totals - SAME) & may_lack
         rows.refuse(
             (np.abs(sums - totals) > SAME) & ~lacking,
             lambda row, question: (
                 f": the votes of {self._answers(question)} sum to {sums[row, question]:g}, but "
-                f"{self._totals()[question]} is {totals[row, question]:g}; they must be the same, or where volunteers "
+                f"{self.totals[question]} is {totals[row, question]:g}; they must be the same, or where volunteers "
                 "gave answers that the table does not have, the question must be masked by "
                 f"incomplete=[{self.tree.questions[question].name}]"
             ),
@@ -151,9 +147,6 @@ class TotalledCatalogue(VoteCatalogue):
                     "does not have; the question is masked for them."
                 )
         return np.where(lacking, np.nan, totals)
-
-    def _totals(self) -> list[str]:
-        return [f"{question.name}_total-votes" for question in self.tree.questions]
 
 
 class GalaxyZooDecals(TotalledCatalogue):
@@ -205,6 +198,7 @@ class GalaxyZooUkidss(TotalledCatalogue):
 
     id_column = "subject_id"
     texts = ("subfolder", "filename")
+    by_path = True
     kinds = ("fraction",)
     where = (
         "The table is the catalogue of Galaxy Zoo: UKIDSS (https://data.galaxyzoo.org) with subject_id, subfolder and "
@@ -220,10 +214,7 @@ class GalaxyZooUkidss(TotalledCatalogue):
         incomplete: Sequence[str] | None = None,
     ) -> None:
         super().__init__("ukidss", table, images, incomplete)
-        self.places = positions
-
-    def other_tables(self) -> list[str]:
-        return [self.places] if self.places else []
+        self.other_table = positions
 
     def image_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
         folder, name = rows.frame["subfolder"], rows.frame["filename"].map(without_suffix)
@@ -231,21 +222,18 @@ class GalaxyZooUkidss(TotalledCatalogue):
         return pd.DataFrame(
             {
                 "row": np.tile(np.arange(len(rows.frame)), len(names)),
-                "name": np.concatenate([part.to_numpy(object) for part in names]),
+                "name": np.concatenate([column.to_numpy(object) for column in names]),
             }
         )
 
-    def image_path(self, folders: ImageFolders, name: str) -> str | None:
-        return folders.by_path.get(name)
-
     def positions(self, root: Path, rows: Rows, notes: list[str]) -> np.ndarray:
-        if self.places is None or not (root / self.places).is_file():
+        if self.other_table is None or not (root / self.other_table).is_file():
             notes.append(
                 "No positions are known of the galaxies of UKIDSS: by them they cannot be found in other surveys."
             )
             return super().positions(root, rows, notes)
-        table = WideTable(root / self.places).read(self.id_column, (), ["ra", "dec"], self.id_pattern)
+        table = WideTable(root / self.other_table).read(self.id_column, (), ["ra", "dec"], self.id_pattern)
         degrees = pd.DataFrame(positions(table), index=table.ids.to_numpy(object)).reindex(rows.ids)
         if missing := int(degrees.isna().any(axis=1).sum()):
-            notes.append(f"{self.places}: {missing:,} of {len(degrees):,} galaxies have no position there.")
+            notes.append(f"{self.other_table}: {missing:,} of {len(degrees):,} galaxies have no position there.")
         return degrees.to_numpy()

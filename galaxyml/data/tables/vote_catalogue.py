@@ -51,7 +51,10 @@ class VoteCatalogue:
         texts: Further columns of text.
         kinds: The kinds of fractions that a catalogue like this has.
         endings: Everything that is put behind an answer's name to make a column.
+        count_ending: What is put behind it to make the column of its votes, as in `count_columns`.
+        by_path: Whether images are known by their paths in their folder, rather than by their names alone.
         where: Where the files can be had.
+        other_table: A table beside the catalogue; None if there is none.
     """
 
     id_column: str
@@ -59,20 +62,25 @@ class VoteCatalogue:
     texts: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ("fraction", "debiased")
     endings: tuple[str, ...] = ("", "_fraction", "_debiased")
+    count_ending = ""
+    by_path = False
     where: str
+    other_table: str | None = None
 
     def __init__(self, tree: str, table: str | Sequence[str], images: str | Sequence[str]) -> None:
         self.campaign = tree
         self.tree = DecisionTree.load(tree)
         self.tables = [table] if isinstance(table, str) else list(table)
         self.images = [images] if isinstance(images, str) else list(images)
+        self.count_columns = [answer + self.count_ending for answer in self.tree.columns]
         self._question_of = np.array(self.tree.question_of)
         self._starts = np.flatnonzero(np.diff(self._question_of, prepend=-1))
 
     def files(self, root: Path) -> list[str]:
         """The tables that are read, as paths in the task's folder; those that are there."""
-        first = [name for name in self.tables if (root / name).is_file()][:1]
-        return [*first, *(name for name in self.other_tables() if (root / name).is_file())]
+        present = [name for name in self.tables if (root / name).is_file()]
+        other = [self.other_table] if self.other_table and (root / self.other_table).is_file() else []
+        return [*present[:1], *other]
 
     def read(self, root: Path, kinds: Sequence[str], notes: list[str], steps: Steps) -> SurveyTable:
         """Reads the galaxies that have an image.
@@ -119,23 +127,15 @@ class VoteCatalogue:
         galaxies = pd.DataFrame({"id": rows.ids.to_numpy(object), "votes": np.nan_to_num(votes[:, 0])})
         galaxies[["ra", "dec"]] = self.positions(root, rows, notes) if not position else positions(rows)
         galaxies["image"] = self._images(root, rows, notes, steps)
-        kept = galaxies[galaxies["image"].notna()].sort_values("id")
-        order = kept.index.to_numpy()
+        galaxies = galaxies[galaxies["image"].notna()].sort_values("id")
+        order = galaxies.index.to_numpy()
         return SurveyTable(
-            kept[["id", "image", "ra", "dec", "votes"]].reset_index(drop=True),
+            galaxies[["id", "image", "ra", "dec", "votes"]].reset_index(drop=True),
             np.nan_to_num(votes[order]),
             {kind: values[order] for kind, values in fractions.items()},
         )
 
     # --- for subclasses
-
-    def other_tables(self) -> list[str]:
-        """Tables beside the catalogue."""
-        return []
-
-    def count_column(self, answer: str) -> str:
-        """Name of the column with the votes for an answer."""
-        return answer
 
     def vote_columns(self, table: WideTable) -> list[str]:
         """Columns that tell how many volunteers were asked.
@@ -156,10 +156,6 @@ class VoteCatalogue:
     def image_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
         """Names that galaxies' images may have: `row` (a number in the rows read) and `name`, the preferred first."""
         return pd.DataFrame({"row": np.arange(len(rows.frame)), "name": rows.ids.to_numpy(object)})
-
-    def image_path(self, folders: ImageFolders, name: str) -> str | None:
-        """The image of a name, at any depth; None where there is none."""
-        return folders.by_name.get(name)
 
     def positions(self, root: Path, rows: Rows, notes: list[str]) -> np.ndarray:
         """Positions of galaxies whose catalogue has none, in degrees, shape (N, 2); NaN where not known."""
@@ -183,8 +179,8 @@ class VoteCatalogue:
         """Kinds that the table has for every answer; shares of votes follow from counts too."""
         count = len(self.tree.columns)
         kinds = [kind for kind in KINDS if len(self._columns(table, kind)) == count]
-        counts = {self.count_column(answer) for answer in self.tree.columns} <= set(table.columns)
-        return ["fraction", *kinds] if counts and not self._columns(table, "fraction") else kinds
+        counted = set(self.count_columns) <= set(table.columns)
+        return ["fraction", *kinds] if counted and not self._columns(table, "fraction") else kinds
 
     def _chosen(self, table: WideTable, kinds: Sequence[str], notes: list[str]) -> list[str]:
         """The kinds asked for that the table has, in whole or in part.
@@ -231,12 +227,11 @@ class VoteCatalogue:
 
     def _counts(self, rows: Rows) -> np.ndarray:
         """Votes for each answer, shape (N, K)."""
-        return counted(rows, [self.count_column(answer) for answer in self.tree.columns])
+        return counted(rows, self.count_columns)
 
     def _shares(self, rows: Rows, votes: np.ndarray) -> np.ndarray:
         """Each answer's share of its question's votes, shape (N, K); NaN where there are none."""
-        asked = np.where(votes > 0, votes, np.nan)
-        return self._counts(rows) / asked[:, self._question_of]
+        return self._counts(rows) / np.where(votes > 0, votes, np.nan)[:, self._question_of]
 
     def _sums(self, values: np.ndarray) -> np.ndarray:
         """Sums over the answers of each question, shape (N, Q); what is not known counts as 0."""
@@ -245,38 +240,30 @@ class VoteCatalogue:
     def _checked(
         self, rows: Rows, kind: str, values: np.ndarray, present: np.ndarray, votes: np.ndarray, notes: list[str]
     ) -> np.ndarray:
-        """Fractions of the questions that were asked; all others are masked.
-
-        Args:
-            rows: The rows read.
-            kind: The kind.
-            values: Shape (N, K).
-            present: Answers that the table has the kind of, shape (K,).
-            votes: As `votes` gives them.
-            notes: Gets what is reported.
+        """Fractions (N, K) of the questions that were asked, all others masked; `present` (K,) are those of the table.
 
         Raises:
             DataError: If they cannot be shares of the question's votes.
         """
-        asked = votes > 0
+        answered = votes > 0
         whole = np.logical_and.reduceat(present, self._starts)
         empty = self._sums(np.isnan(values) & present) > 0
         sums = self._sums(values)
         if kind == "debiased":
-            asked = asked & ~empty & (sums > 0)  # debiasing was not possible for every galaxy
-            off = np.abs(sums - 1)[asked & whole]
+            answered = answered & ~empty & (sums > 0)  # debiasing was not possible for every galaxy
+            off = np.abs(sums - 1)[answered & whole]
             if count := int((off > REFUSED_GAP).sum()):
                 notes.append(
                     f"{rows.path.name}: answers are debiased one by one; the debiased fractions of {count:,} of "
                     f"{off.size:,} questions do not sum to 1 within {REFUSED_GAP} (largest gap {off.max():.2f}); used "
                     "unchanged."
                 )
-            return np.where(asked[:, self._question_of], values, np.nan)
+            return np.where(answered[:, self._question_of], values, np.nan)
         if kind == "weighted_fraction":
-            asked = asked & ((sums > 0) | empty)  # all who answered may have the weight 0
-        off = np.where(asked & whole, np.abs(sums - 1), 0.0)
+            answered = answered & ((sums > 0) | empty)  # all who answered may have the weight 0
+        off = np.where(answered & whole, np.abs(sums - 1), 0.0)
         for wrong, fault in (
-            (asked & empty, "a {kind} of {answers} is empty, but it has votes"),
+            (answered & empty, "a {kind} of {answers} is empty, but it has votes"),
             ((votes == 0) & (sums > REFUSED_GAP), "the {kind}s of {answers} sum to {sum:.4f}, but it has no votes"),
             (off > REFUSED_GAP, "the {kind}s of {answers} sum to {sum:.4f}"),
         ):
@@ -291,11 +278,11 @@ class VoteCatalogue:
         if count := int((off > REPORTED_GAP).sum()):
             row, question = (int(number) for number in np.unravel_index(off.argmax(), off.shape))
             notes.append(
-                f"{rows.path.name}: the {kind}s of {count:,} of {int((asked & whole).sum()):,} questions do not sum to "
+                f"{rows.path.name}: the {kind}s of {count:,} of {(answered & whole).sum():,} questions do not sum to "
                 f"1 within {REPORTED_GAP} (largest gap {off.max():.3f}: {self._answers(question)} in {rows.line(row)}, "
                 f"galaxy {rows.ids.iloc[row]}, with {sums[row, question]:.3f}); used unchanged."
             )
-        return np.where(asked[:, self._question_of], values, np.nan)
+        return np.where(answered[:, self._question_of], values, np.nan)
 
     def _answers(self, number: int) -> str:
         question = self.tree.questions[number]
@@ -312,8 +299,8 @@ class VoteCatalogue:
         where = ", ".join(self.images)
         folders = ImageFolders.below(root, self.images, self.where)
         named = self.image_names(root, rows, notes, steps)
-        paths = [self.image_path(folders, name) for name in named["name"]]
-        named["image"] = pd.Series(paths, named.index, dtype=object)
+        paths = folders.by_path if self.by_path else folders.by_name
+        named["image"] = pd.Series([paths.get(name) for name in named["name"]], named.index, dtype=object)
         images = named[named["image"].notna()].drop_duplicates("row").set_index("row")["image"]
         if images.empty:
             example = f" such as {named['name'].iloc[0]}" if len(named) else ""

@@ -1,6 +1,5 @@
 """Wide tables of catalogues, as CSV, FITS or parquet: columns by name, read only where wanted, and checked."""
 
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +12,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from galaxyml.data.tables.reading import WHOLE, Rows, more
-from galaxyml.runs.errors import DataError, did_you_mean, shorten
+from galaxyml.data.images.decode import fits_units, has_suffix
+from galaxyml.data.tables.reading import WHOLE, Rows, check_columns, more
+from galaxyml.runs.errors import DataError, shorten
 
 FITS = (".fits", ".fits.gz", ".fit", ".fit.gz")
 PARQUET = (".parquet",)
@@ -29,6 +29,7 @@ class WideTable:
         where: Where it can be had, for error messages.
 
     Attributes:
+        format: `FITS`, `parquet` or `CSV`, by the file's name.
         columns: Names of all its columns.
 
     Raises:
@@ -37,11 +38,12 @@ class WideTable:
 
     def __init__(self, path: Path, where: str = "") -> None:
         self.path, self.where = path, where
+        self.format = "FITS" if has_suffix(path, FITS) else "parquet" if has_suffix(path, PARQUET) else "CSV"
         with self._one_sentence():
-            if _ends(path, FITS):
+            if self.format == "FITS":
                 with _fits_table(path) as table:
                     self.columns = list(table.columns.names)
-            elif _ends(path, PARQUET):
+            elif self.format == "parquet":
                 self.columns = list(pa.parquet.read_schema(path).names)
             else:
                 # Not pandas' own header: it would rename a column that occurs twice.
@@ -60,15 +62,7 @@ class WideTable:
         Raises:
             DataError: If some are not; the message names them, and near ones.
         """
-        if missing := [name for name in wanted if name not in self.columns]:
-            unknown = [name for name in self.columns if name and name not in {*wanted, *other}]
-            hint = f"The table has {shorten(unknown)}, which are not known. " if unknown else ""
-            close = did_you_mean(missing[0], unknown) if unknown else ""
-            hint += f"{close} " if close.startswith("Did") else ""
-            raise DataError(
-                f"{self.path}: missing columns ({len(missing)}): {shorten(missing)}. {hint}Columns are found by their "
-                f"names in the header, in any order. {self.where}".rstrip()
-            )
+        check_columns(self.path, self.columns, wanted, self.where, other)
 
     def read(
         self,
@@ -106,10 +100,10 @@ class WideTable:
         return rows
 
     def _frame(self, names: list[str], texts: list[str]) -> pd.DataFrame:
-        if _ends(self.path, FITS):
+        if self.format == "FITS":
             with _fits_table(self.path) as table:
                 return pd.DataFrame({name: _fits_column(table, name) for name in names})
-        if _ends(self.path, PARQUET):
+        if self.format == "parquet":
             table = pa.parquet.read_table(self.path, columns=names)
             for name in texts:  # before pandas, which makes floats of whole numbers with gaps
                 table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
@@ -163,30 +157,23 @@ class WideTable:
         except FileNotFoundError:
             raise DataError(f"{self.path} is missing. {self.where}".rstrip()) from None
         except (OSError, EOFError, ValueError, TypeError, zlib.error, pa.ArrowException) as error:
-            kind = "a FITS" if _ends(self.path, FITS) else "a parquet" if _ends(self.path, PARQUET) else "a CSV"
             reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".")
             raise DataError(
-                f"{self.path} is not {kind} table that can be read: {reason}. Fetch it again. {self.where}".rstrip()
+                f"{self.path} is not a {self.format} table that can be read: {reason}. Fetch it again. "
+                f"{self.where}".rstrip()
             ) from None
-
-
-def _ends(path: Path, suffixes: Sequence[str]) -> bool:
-    return path.name.lower().endswith(tuple(suffixes))
 
 
 @contextmanager
 def _fits_table(path: Path) -> Iterator[Any]:
     """The first table of a FITS file."""
     from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)  # about headers; the columns are what counts
-        with path.open("rb") as file, fits.open(file, memmap=False) as units:  # it leaves broken files open otherwise
-            table = next((unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)), None)
-            if table is None:
-                raise ValueError("it has no table")
-            yield table
+    with fits_units(path) as units:
+        table = next((unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)), None)
+        if table is None:
+            raise ValueError("it has no table")
+        yield table
 
 
 def _fits_column(table: Any, name: str) -> np.ndarray | pd.Series:

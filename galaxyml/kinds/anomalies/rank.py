@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.light_curves.columns import BANDS
+from galaxyml.data.light_curves.reader import BANDS
 from galaxyml.runs.files import atomic_write
 from galaxyml.runs.run_dir import RunDir
 

@@ -8,8 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from galaxyml.data.catalog import as_text
-from galaxyml.data.classes import check_counts
+from galaxyml.data.catalog import as_text, check_counts
 from galaxyml.data.tables.reading import Rows
 from galaxyml.kinds.classes.calibrate import Calibrate
 from galaxyml.kinds.classes.figures import ClassFigures

@@ -15,8 +15,8 @@ import torch
 from astropy.time import Time
 
 from galaxyml.data.light_curves import reader, store
-from galaxyml.data.light_curves.columns import BANDS, LightCurves, open_curves
-from galaxyml.data.light_curves.reader import HEADER, Block
+from galaxyml.data.light_curves.columns import LightCurves, open_curves
+from galaxyml.data.light_curves.reader import BANDS, HEADER, Block
 from galaxyml.runs.errors import DataError
 
 BAND = r"a number from 0 to 5 \(for u, g, r, i, z, y\)"
