@@ -12,9 +12,9 @@ from galaxyml.inference.predictor import Predictor
 from galaxyml.page import examples, markup
 from galaxyml.page.curve_tab import curve_tab
 from galaxyml.page.curves import Curves
-from galaxyml.page.picture_tab import picture_tab
-from galaxyml.page.pictures import Pictures
-from galaxyml.page.provenance_tab import CITE, about
+from galaxyml.page.image_tab import image_tab
+from galaxyml.page.images import Pictures
+from galaxyml.page.provenance import CITE, about
 
 SWEEP = (60, 600)  # seconds between looks for old uploads, and from when on they are old
 TITLE = "galaxyml: try a trained run"
@@ -57,7 +57,7 @@ def _tab(source: Path, predictor: Predictor) -> None:
     gr.HTML(told.shown())
     shown = _examples(source)
     if isinstance(predictor, ImagePredictor):
-        picture_tab(Pictures(predictor, source), shown or examples.galaxies(predictor.task))
+        image_tab(Pictures(predictor, source), shown or examples.galaxies(predictor.task))
     elif isinstance(predictor, LightCurvePredictor):
         curve_tab(Curves(predictor), shown or examples.light_curves())
     cite = markup.paragraph(f"Data: {told.cite}. Please cite that and {CITE}.")

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 
 from galaxyml.page import markup
+from galaxyml.page.controls import TO_ANSWER, example_buttons, pressed
 from galaxyml.page.curves import Curves
 from galaxyml.page.events import TURNS, refusal
-from galaxyml.page.example_buttons import TO_ANSWER, example_buttons, pressed
 from galaxyml.page.examples import Example
 from galaxyml.page.upload_field import upload_field
 

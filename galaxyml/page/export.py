@@ -93,7 +93,7 @@ def _write_run(source: Path, folder: Path) -> str:
     from galaxyml.inference import bundle, load
     from galaxyml.inference.image_predictor import ImagePredictor
     from galaxyml.page import examples, nearest
-    from galaxyml.page.provenance_tab import about
+    from galaxyml.page.provenance import about
 
     folder.mkdir(parents=True)
     target = folder / "model.zip"

@@ -89,8 +89,8 @@ def _on_the_page(run: Path, picture: Path) -> None:
     pytest.importorskip("captum")
     from galaxyml.inference import load
     from galaxyml.inference.image_predictor import ImagePredictor
-    from galaxyml.page.pictures import Pictures
-    from galaxyml.page.provenance_tab import about
+    from galaxyml.page.images import Pictures
+    from galaxyml.page.provenance import about
     from galaxyml.page.uploads import received
 
     predictor = load(run)

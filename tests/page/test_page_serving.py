@@ -22,7 +22,7 @@ from PIL import Image
 from galaxyml.inference import load
 from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.page import app, serving
-from galaxyml.page.pictures import Pictures
+from galaxyml.page.images import Pictures
 from galaxyml.page.uploads import received
 from galaxyml.runs.errors import UserError
 

@@ -11,7 +11,7 @@ from PIL import Image
 from galaxyml.inference import load
 from galaxyml.page import examples
 from galaxyml.page.app import titles
-from galaxyml.page.provenance_tab import about
+from galaxyml.page.provenance import about
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.sky.survey import DECALS, SDSS
 

@@ -19,8 +19,8 @@ from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.kinds.classes import Classes
 from galaxyml.kinds.view import View
 from galaxyml.page import explain, nearest
+from galaxyml.page.images import Pictures
 from galaxyml.page.nearest import TrainingSet
-from galaxyml.page.pictures import Pictures
 from galaxyml.page.uploads import Received, received
 from galaxyml.training.prediction_module import PredictionModule
 

@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 
 from galaxyml.page import markup
+from galaxyml.page.controls import TO_ANSWER, example_buttons, pressed
 from galaxyml.page.events import TURNS, refusal
-from galaxyml.page.example_buttons import TO_ANSWER, example_buttons, pressed
 from galaxyml.page.examples import Example
-from galaxyml.page.pictures import Asked, Pictures
+from galaxyml.page.images import Asked, Pictures
 from galaxyml.page.upload_field import upload_field
 from galaxyml.page.uploads import MOST_BYTES, MOST_PIXELS, received
 
@@ -21,7 +21,7 @@ LIMITS = (
 )
 
 
-def picture_tab(model: Pictures, shown: Sequence[Example]) -> None:
+def image_tab(model: Pictures, shown: Sequence[Example]) -> None:
     """Adds it to the page that is being built."""
     choices = [(name, column) for column, name in model.outputs.items()]
     with gr.Row(elem_classes="gx-row"):
