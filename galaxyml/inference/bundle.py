@@ -108,8 +108,8 @@ def _files(predictor: "ImagePredictor") -> Iterator[tuple[str, bytes]]:
     for number, net in enumerate(nets):
         yield f"nets/{number}/weights.safetensors", save_weights(_contiguous(weights_of(net)))
     fitted = []
-    for prefix, each in [("", run), *((f"nets/{number}/", net) for number, net in enumerate(nets))]:
-        values, arrays = _fitted(each)
+    for prefix, part in [("", run), *((f"nets/{number}/", net) for number, net in enumerate(nets))]:
+        values, arrays = _fitted(part)
         fitted.append(values)
         if arrays:
             yield f"{prefix}fitted.safetensors", save(arrays)
@@ -140,8 +140,8 @@ def _fitted(run: RunDir) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         if path.suffix == ".json":
             values[path.stem] = run.fitted_values(path.stem)
         elif path.suffix == ".npz" and path.stem not in FIGURES_ONLY:
-            of_file = run.arrays(path.stem) or {}
-            arrays |= {f"{path.stem}/{name}": of_file[name].copy(order="C") for name in sorted(of_file)}
+            in_file = run.arrays(path.stem) or {}
+            arrays |= {f"{path.stem}/{name}": in_file[name].copy(order="C") for name in sorted(in_file)}
     return values, arrays
 
 
@@ -167,7 +167,7 @@ class Bundle(RunDir):
         self, path: Path, content: dict[str, Any], values: dict[str, Any], arrays: dict[str, np.ndarray]
     ) -> None:
         super().__init__(path)
-        self.content, self.values, self.of_files = content, values, arrays
+        self.content, self.values, self.all_arrays = content, values, arrays
         self.joined: list[RunDir] = []
 
     def members(self) -> list[RunDir]:
@@ -188,8 +188,8 @@ class Bundle(RunDir):
         return dict(self.values[name])
 
     def arrays(self, name: str) -> dict[str, np.ndarray] | None:
-        found = {key.partition("/")[2]: array for key, array in self.of_files.items() if key.startswith(f"{name}/")}
-        return found or None
+        in_file = {key.partition("/")[2]: array for key, array in self.all_arrays.items() if key.startswith(f"{name}/")}
+        return in_file or None
 
 
 def read(path: Path) -> "ImagePredictor":
@@ -257,8 +257,6 @@ def _entries(file: zipfile.ZipFile, path: Path) -> set[str]:
         entries.add(name)
     if sum(info.file_size for info in file.infolist()) > path.stat().st_size:
         raise _damaged(path, "its files are larger than itself")
-    if "bundle.json" in entries:
-        raise UserError(f"{path} was made by an earlier version of galaxyml. Make it anew from its run. {MADE_BY}")
     if DESCRIPTION not in entries:
         raise UserError(f"{path} is no bundle of galaxyml: it has no {DESCRIPTION}. {MADE_BY}")
     if others := sorted(n for n in entries if n != DESCRIPTION and not re.fullmatch(FILE, n, flags=re.ASCII)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from galaxyml.data.images.views import plain
 from galaxyml.evaluation.joined import Said
 from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
 from galaxyml.inference.inputs import find
-from galaxyml.inference.predictor import Predictor
+from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import CombiningStage, Kind
 from galaxyml.models import build_model
 from galaxyml.models.backbone_with_head import BackboneWithHead
@@ -29,7 +30,7 @@ from galaxyml.training.prediction_module import PredictionModule
 from galaxyml.training.predictions import gather
 
 BATCH = 64
-PART = 1024  # images that are held at a time
+HELD = 1024  # images that are held at a time
 SEEN = "familiar"  # arrays that tell what the training set looks like
 PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
 
@@ -115,39 +116,21 @@ class ImagePredictor(Predictor):
             DataError: If an image cannot be read and `bad` is None.
         """
         images = find([inputs] if isinstance(inputs, Path | str) else inputs)
-        tables = [self.predict_framed(*part) for part in self._parts([image.path for image in images], bad)]
+        names = list(images.values())
+        tables = [
+            self.predict_framed([names[row] for row in rows], pixels)
+            for rows, pixels in frames_in_batches(Path(), list(images), self.framings, HELD, "Predicting", bad)
+        ]
         if not tables:
             raise UserError(f"None of the {len(images):,} images can be read: {(bad or [''])[0]}.")
-        table = pd.concat(tables, ignore_index=True)
-        table["path"] = table["path"].map({image.path: image.shown for image in images})
-        return table
+        return pd.concat(tables, ignore_index=True)
 
     def summary(self, table: pd.DataFrame) -> str:
         """How many images, and how many of them are out of distribution."""
-        odd = int(table["ood"].sum()) if "ood" in table else 0
-        shown = f", {odd:,} of them out of distribution (unlike the training set)" if "ood" in table else ""
-        return f"{len(table):,} images{shown}"
-
-    def _parts(self, images: Sequence[str], bad: list[str] | None) -> Iterator[tuple[list[str], list[Tensor]]]:
-        """Names of the images that can be read and their pixels in each framing, a bounded number at a time."""
-        framed = zip(*(frame_all(Path(), images, framing) for framing in self.framings), strict=True)
-        names: list[str] = []
-        frames: list[list[np.ndarray]] = []
-        for name, found in zip(images, track(framed, "Predicting", len(images)), strict=True):
-            whole = [pixels for pixels in found if not isinstance(pixels, str)]
-            if len(whole) < len(found):
-                reason = next(pixels for pixels in found if isinstance(pixels, str))
-                if bad is None:
-                    raise DataError(f"An image cannot be read: {reason}. --on-error skip leaves such images out.")
-                bad.append(reason)
-                continue
-            names.append(name)
-            frames.append(whole)
-            if len(names) == PART:
-                yield names, _stacked(frames)
-                names, frames = [], []
-        if names:
-            yield names, _stacked(frames)
+        count = f"{len(table):,} images"
+        if "ood" not in table:
+            return count
+        return f"{count}, {int(table['ood'].sum()):,} of them out of distribution (unlike the training set)"
 
     def predict_framed(self, names: Sequence[str], pixels: Sequence[Tensor]) -> pd.DataFrame:
         """Predictions for images that are decoded and framed already; otherwise as `predict`.
@@ -197,14 +180,51 @@ class ImagePredictor(Predictor):
 
 
 def weights_of(run: RunDir) -> dict[str, Tensor]:
-    """The weights of a fitted run that predict.
+    """The weights of a fitted run that predict; errors as for `fitted_weights`."""
+    return {name: value for name, value in fitted_weights(run).items() if name.startswith(PREDICTS)}
+
+
+def frames_in_batches(
+    folder: Path,
+    images: Sequence[str],
+    framings: Sequence[Framing],
+    size: int,
+    title: str,
+    bad: list[str] | None = None,
+) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Images decoded and framed, some at a time.
+
+    Args:
+        folder: Of the images.
+        images: Their paths in it, or addresses of rows of an HDF5 file there.
+        framings: What is kept of each image.
+        size: How many images are held at a time.
+        title: Of the progress bar.
+        bad: Gets a sentence for each image that cannot be read, which is then left out; None to raise.
+
+    Yields:
+        Positions of at most `size` images, and for each framing their pixels, uint8 of shape (n, side, side, 3).
 
     Raises:
-        UserError: If the run is not fitted.
+        DataError: If an image cannot be read and `bad` is None.
     """
-    if not run.fitted.is_file():
-        raise UserError(f"{run.path} has no fitted net: the run is not finished. The same command carries on with it.")
-    return {name: value for name, value in run.weights(run.config.predict_with).items() if name.startswith(PREDICTS)}
+
+    def readable() -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+        framed = zip(*(frame_all(folder, images, framing) for framing in framings), strict=True)
+        for row, frames in enumerate(track(framed, title, len(images))):
+            pixels = tuple(frame for frame in frames if not isinstance(frame, str))
+            if len(pixels) == len(frames):
+                yield row, pixels
+                continue
+            reason = next(frame for frame in frames if isinstance(frame, str))
+            if bad is None:
+                raise DataError(f"An image cannot be read: {reason}. --on-error skip leaves such images out.")
+            bad.append(reason)
+
+    held = readable()
+    while batch := list(islice(held, size)):
+        rows, frames = zip(*batch, strict=True)
+        yield list(rows), [torch.from_numpy(np.stack(of_framing)) for of_framing in zip(*frames, strict=True)]
 
 
 def _member(
@@ -223,10 +243,6 @@ def _member(
     model.load_state_dict(dict(weights))
     training_set = OutOfDistribution.of_arrays(seen) if seen else None
     return Member(model.eval(), framing, described["fold"], described["precision"], training_set)
-
-
-def _stacked(frames: list[list[np.ndarray]]) -> list[Tensor]:
-    return [torch.from_numpy(np.stack(of_framing)) for of_framing in zip(*frames, strict=True)]
 
 
 class PlainBatches(Dataset[dict[str, Tensor]]):

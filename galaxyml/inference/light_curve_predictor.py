@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 
 from galaxyml.data.light_curves.data_module import CurveData
 from galaxyml.evaluation.joined import mean_table
-from galaxyml.inference.predictor import Predictor
+from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import of_run
 from galaxyml.kinds.anomalies.detect import Detect, Learnt
 from galaxyml.kinds.anomalies.rank import in_order
@@ -128,14 +128,8 @@ class LightCurvePredictor(Predictor):
 
 
 def load_module(run: RunDir) -> Any:
-    """The module of a fitted run, with the weights that it predicts with.
-
-    Raises:
-        UserError: If the folder is no run's, or the run is not fitted.
-    """
-    config = run.config
-    if not run.fitted.is_file():
-        raise UserError(f"{run.path} has no fitted net: the run is not finished. The same command carries on with it.")
-    module = instantiate(config.module, _recursive_=False)
-    module.load_state_dict(run.weights(config.predict_with))
+    """The module of a fitted run, with the weights that it predicts with; errors as for `fitted_weights`."""
+    weights = fitted_weights(run)
+    module = instantiate(run.config.module, _recursive_=False)
+    module.load_state_dict(weights)
     return module.eval()
