@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from galaxyml.evaluation.conformal import LEVELS, Intervals, covered, shrinkage, widths
 from galaxyml.evaluation.interval_plots import interval_figure
-from galaxyml.evaluation.joined import BETWEEN, NET, SPREAD, Said
+from galaxyml.evaluation.joined import BETWEEN, NET, SPREAD, NetOutputs
 from galaxyml.runs.errors import UserError, diverged
 from galaxyml.runs.run_dir import NAMED, RunDir
 
@@ -135,7 +135,7 @@ class PredictIntervals:
                 break
         return found
 
-    def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
+    def combine(self, run: RunDir, said: NetOutputs, table: pd.DataFrame) -> pd.DataFrame:
         """Adds the intervals to what the stages before made of the same pictures.
 
         Args:

@@ -51,7 +51,7 @@ def ensemble(folders: Sequence[Path], out: Path, weights: str = "uniform") -> No
     """Joins the folds of each model, averages the models, and runs the stages of the first on the result.
 
     With fitted weights no validation object is predicted by weights that were fitted on it: those of a fold are fitted
-    on the other folds (of a single fold on its other half). Test objects and new pictures have what was fitted on all.
+    on the other folds (of a single fold on its other half). Test objects and new images have what was fitted on all.
 
     Args:
         folders: Of finished runs or sweeps.

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from galaxyml.data.images.store import Framing, frame_all
 from galaxyml.data.images.views import plain
-from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
 from galaxyml.inference.inputs import find
 from galaxyml.inference.predictor import Predictor, fitted_weights
@@ -142,7 +142,7 @@ class ImagePredictor(Predictor):
         seen = [pixels[self.framings.index(member.framing)] for member in self.members]
         outputs = [self._outputs(member, part) for member, part in zip(self.members, seen, strict=True)]
         spreads = [pd.DataFrame(net["spread"].numpy(), columns=self.columns) for net in outputs if "spread" in net]
-        said = Said(
+        said = NetOutputs(
             [pd.DataFrame(net["output"].numpy(), columns=self.columns) for net in outputs],
             self.shares,
             [member.fold for member in self.members],

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 
 from galaxyml.data.catalog import as_text
 from galaxyml.data.tables.reading import Rows
-from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.scored import ScoredPredictions
 from galaxyml.evaluation.words import Words
 from galaxyml.kinds.view import Row, View, numbers_view
@@ -39,7 +39,7 @@ class Stage(Protocol):
 class CombiningStage(Stage, Protocol):
     """A stage that also turns outputs for new images into what people read."""
 
-    def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
+    def combine(self, run: RunDir, said: NetOutputs, table: pd.DataFrame) -> pd.DataFrame:
         """What the stage makes of the outputs of a run's nets for the same images.
 
         Args:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.evaluation import calibration
-from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.kinds.classes.scored import ScoredClasses
 from galaxyml.runs.run_dir import RunDir
 
@@ -77,7 +77,7 @@ class Calibrate:
             found |= self._sizes("test", sets, test.target)
         return found
 
-    def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
+    def combine(self, run: RunDir, said: NetOutputs, table: pd.DataFrame) -> pd.DataFrame:
         """What a finished run's calibration makes of what its nets said of the same pictures.
 
         Args:

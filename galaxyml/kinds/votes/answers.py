@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees.vocabulary import Vocabulary
@@ -40,7 +40,7 @@ class Answers:
                 )
         return {}
 
-    def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
+    def combine(self, run: RunDir, said: NetOutputs, table: pd.DataFrame) -> pd.DataFrame:
         """Fractions that volunteers of one campaign would give, from what nets say of the same pictures."""
         values = said.mean[self.vocabulary.columns].to_numpy(float)
         return self._table(run, said.mean, values, np.full(len(values), self.campaign))
