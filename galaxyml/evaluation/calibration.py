@@ -125,12 +125,12 @@ class Reliability:
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> Reliability:
-    """Accuracy against confidence of each object's likeliest class, in bins of equal width.
+    """Accuracy against confidence of each object's likeliest class, in bins.
 
     Args:
         probabilities: Rows that sum to 1, shape (N, K).
         labels: Shape (N,); -1 marks what is not known.
-        bins: How many.
+        bins: How many, of equal width. More bins find more error, true or of chance: compare like with like.
     """
     known = labels >= 0
     confidence = probabilities[known].max(axis=1)
@@ -151,17 +151,6 @@ def confidence_bin(confidence: np.ndarray, bins: int) -> np.ndarray:
     return np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="left") - 1, 0, bins - 1)
 
 
-def ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error of the likeliest class, in [0, 1] (Guo et al. 2017, eq. 3). The best value is 0.
-
-    Args:
-        probabilities: Rows that sum to 1, shape (N, K).
-        labels: Shape (N,); -1 marks what is not known.
-        bins: Bins of equal width. More bins find more error, true or of chance: compare like with like.
-    """
-    return reliability(probabilities, labels, bins).ece
-
-
 def _least_ambiguous(probabilities: np.ndarray) -> np.ndarray:
     """Score 1 - p of each class (Sadinle, Lei & Wasserman 2019): the smallest sets on average."""
     return 1 - probabilities
@@ -179,7 +168,7 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"lac": _least_ambiguou
 
 
 def _strangeness(probabilities: np.ndarray, method: str) -> np.ndarray:
-    """How strange each class would be as the answer, in [0, 1]; (N, K) -> (N, K)."""
+    """Score of each class as the answer, in [0, 1], high where it would be strange; (N, K) -> (N, K)."""
     if method not in METHODS:
         raise UserError(f"No way {method!r} to build prediction sets. {did_you_mean(method, METHODS)}")
     return METHODS[method](np.asarray(probabilities, np.float64))

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from galaxyml.evaluation.conformal import LEVELS, Intervals, covered, shrinkage, widths
-from galaxyml.evaluation.interval_plots import interval_figure
 from galaxyml.evaluation.joined import BETWEEN, NET, SPREAD, NetOutputs
+from galaxyml.evaluation.plots import interval_figure
 from galaxyml.runs.errors import UserError, diverged
 from galaxyml.runs.run_dir import NAMED, RunDir
 
