@@ -3,7 +3,6 @@
 Labels are integers from 0 to K - 1, shape (N,); -1 marks an object whose class is not known, which counts nowhere.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 from scipy import special
 from scipy.optimize import brentq
 
+from galaxyml.evaluation.conformal import conformal_quantiles
 from galaxyml.runs.errors import UserError, did_you_mean
 
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures
@@ -197,8 +197,7 @@ def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage:
         raise UserError(f"coverage is {coverage}; it lies between 0 and 1. Take 0.9, say.")
     known = labels >= 0
     scores = np.take_along_axis(_strangeness(probabilities, method)[known], labels[known, None], axis=1)[:, 0]
-    rank = math.ceil((len(scores) + 1) * coverage - 1e-9)  # 20 x 0.55 is 11.000000000000002
-    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
+    return float(conformal_quantiles(scores, np.array([coverage]))[0])
 
 
 def prediction_sets(probabilities: np.ndarray, threshold: float, method: str = "lac") -> np.ndarray:

@@ -83,8 +83,10 @@ def error_grid(predicted: np.ndarray, target: np.ndarray, names: Sequence[str]) 
     return figure
 
 
-def _target_panels(target: np.ndarray, values: np.ndarray, names: Sequence[str], label: str) -> tuple[Figure, Any]:
-    """A figure of values against targets, both of shape (N, K), at most four panels in a row."""
+def _target_panels(
+    target: np.ndarray, values: np.ndarray, names: Sequence[str], label: str
+) -> tuple[Figure, list[Axes]]:
+    """A figure of values against targets, both of shape (N, K), a panel a name."""
     figure, panels = _grid(len(names), 3.1, 3.2)
     alpha = min(1.0, 300 / max(len(target), 1) + 0.05)  # many points lie over each other
     for k, (axes, name) in enumerate(zip(panels, names, strict=True)):

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from hydra.utils import instantiate
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from galaxyml.data.images.store import Framing, frame_all
 from galaxyml.data.images.views import plain
@@ -139,18 +139,17 @@ class ImagePredictor(Predictor):
             names: What each of the N images is called.
             pixels: For each of `framings` what it keeps of them, uint8 of shape (N, side, side, 3).
         """
-        seen = [pixels[self.framings.index(member.framing)] for member in self.members]
-        outputs = [self._outputs(member, part) for member, part in zip(self.members, seen, strict=True)]
+        outputs = [self._outputs(member, pixels[self.framings.index(member.framing)]) for member in self.members]
         spreads = [pd.DataFrame(net["spread"].numpy(), columns=self.columns) for net in outputs if "spread" in net]
-        said = NetOutputs(
+        nets = NetOutputs(
             [pd.DataFrame(net["output"].numpy(), columns=self.columns) for net in outputs],
             self.shares,
             [member.fold for member in self.members],
             spreads if len(spreads) == len(outputs) else [],  # as where the runs were joined
         )
-        table = said.mean
+        table = nets.mean
         for stage in self.stages:
-            table = stage.combine(self.run, said, table)
+            table = stage.combine(self.run, nets, table)
         table.insert(0, "path", names)
         if distances := list(self._distances(pixels, outputs)):
             table["ood_distance"] = np.mean(distances, axis=0)
@@ -164,19 +163,23 @@ class ImagePredictor(Predictor):
         )
 
     def _outputs(self, member: Member, pixels: Tensor) -> dict[str, Tensor]:
-        batches: Any = DataLoader(PlainBatches(pixels, member.framing.size), batch_size=None)
+        def batch(rows: Tensor) -> dict[str, Tensor]:
+            return {"index": rows, "image": plain(pixels[rows], member.framing.size), "pixels": pixels[rows]}
+
+        rows: Any = torch.arange(len(pixels)).split(BATCH)
+        batches = DataLoader(rows, batch_size=None, collate_fn=batch)
         return gather(self.trainers[member.precision].predict(member.model, batches))
 
     def _distances(self, pixels: Sequence[Tensor], outputs: list[dict[str, Tensor]]) -> Iterator[np.ndarray]:
-        """How unlike each net's training set the images are, shape (N,)."""
-        looks = [
-            np.concatenate([appearance(plain(part, framing.size)) for part in of_framing.split(BATCH)])
+        """Distance of the images from each net's training set, shape (N,)."""
+        looks = {
+            framing: np.concatenate([appearance(plain(batch, framing.size)) for batch in of_framing.split(BATCH)])
             for framing, of_framing in zip(self.framings, pixels, strict=True)
-        ]
-        for member, own in zip(self.members, outputs, strict=True):
+        }
+        for member, net in zip(self.members, outputs, strict=True):
             if member.training_set is not None:
-                feature = own["feature"].numpy() if "feature" in own else None
-                yield member.training_set.distance(looks[self.framings.index(member.framing)], feature)
+                features = net["feature"].numpy() if "feature" in net else None
+                yield member.training_set.distance(looks[member.framing], features)
 
 
 def weights_of(run: RunDir) -> dict[str, Tensor]:
@@ -243,19 +246,3 @@ def _member(
     model.load_state_dict(dict(weights))
     training_set = OutOfDistribution.of_arrays(seen) if seen else None
     return Member(model.eval(), framing, described["fold"], described["precision"], training_set)
-
-
-class PlainBatches(Dataset[dict[str, Tensor]]):
-    """Batches of `index`, of the plain view as `image` and of `pixels`, from framed pixels (N, side, side, 3)."""
-
-    def __init__(self, pixels: Tensor, size: int) -> None:
-        self.pixels = pixels
-        self.size = size
-        self.rows = torch.arange(len(pixels)).split(BATCH)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, number: int) -> dict[str, Tensor]:
-        rows = self.rows[number]
-        return {"index": rows, "image": plain(self.pixels[rows], self.size), "pixels": self.pixels[rows]}
