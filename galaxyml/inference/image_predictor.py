@@ -86,9 +86,7 @@ class ImagePredictor(Predictor):
         if self.columns != list(kind.outputs):
             raise UserError(f"its model has the outputs {shorten(self.columns)}, its kind of target others")
         nets = description["nets"]
-        self.members = [
-            _member(kind, *parts) for parts in zip(nets, weights, (each.arrays(SEEN) for each in fitted), strict=True)
-        ]
+        self.members = [_member(kind, *of_net) for of_net in zip(nets, weights, fitted, strict=True)]
         self.shares = [float(net["share"]) for net in nets]
         self.framings = list(dict.fromkeys(member.framing for member in self.members))
         stages = [*kind.stages(), *instantiate(list(description["stages"]), _convert_="all")]
@@ -230,9 +228,7 @@ def frames_in_batches(
         yield list(rows), [torch.from_numpy(np.stack(of_framing)) for of_framing in zip(*frames, strict=True)]
 
 
-def _member(
-    kind: Kind, described: Mapping[str, Any], weights: Mapping[str, Tensor], seen: dict[str, np.ndarray] | None
-) -> Member:
+def _member(kind: Kind, described: Mapping[str, Any], weights: Mapping[str, Tensor], fitted: RunDir) -> Member:
     """A model as it is described, with its weights."""
     framing = Framing(**described["framing"])
     net = build_model(described["net"], len(kind.outputs), framing.size)
@@ -244,5 +240,6 @@ def _member(
         assert isinstance(model.net, BackboneWithHead)  # as the run has found
         lora(model.net, **described["lora"])
     model.load_state_dict(dict(weights))
-    training_set = OutOfDistribution.of_arrays(seen) if seen else None
+    arrays = fitted.arrays(SEEN)
+    training_set = OutOfDistribution.of_arrays(arrays) if arrays else None
     return Member(model.eval(), framing, described["fold"], described["precision"], training_set)

@@ -59,10 +59,7 @@ class LightCurvePredictor(Predictor):
             self.members.append(LightCurveMember(member, load_module(member), detect.learn(member)))
         self.threshold: float | None = run.fitted_values("threshold")["score"]
         self.trainer: lightning.Trainer = trainer(
-            description["accelerator"],
-            run.config.trainer.precision,
-            logger=False,
-            enable_checkpointing=False,
+            description["accelerator"], run.config.trainer.precision, logger=False, enable_checkpointing=False
         )
 
     def predict(self, inputs: Sequence[Path | str] | Path | str, bad: list[str] | None = None) -> pd.DataFrame:
@@ -79,7 +76,7 @@ class LightCurvePredictor(Predictor):
             UserError: If it is no folder.
             DataError: If a file cannot be used.
         """
-        folders = [Path(each).expanduser() for each in ([inputs] if isinstance(inputs, Path | str) else inputs)]
+        folders = [Path(path).expanduser() for path in ([inputs] if isinstance(inputs, Path | str) else inputs)]
         if len(folders) != 1 or not folders[0].is_dir():
             raise UserError(
                 f"{self.run.path} is a run of light curves: give one folder with a test_set.csv and its "
@@ -119,10 +116,10 @@ class LightCurvePredictor(Predictor):
         scores: list[pd.DataFrame] = []
         reasons: list[pd.DataFrame] = []
         for member in self.members:
-            parts = encoded_tables(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
-            judged = [member.detectors.judge(part) for part in parts]
-            scores.append(pd.concat([part for part, _ in judged], ignore_index=True))
-            reasons.append(pd.concat([part for _, part in judged], ignore_index=True))
+            tables = encoded_tables(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
+            of_scores, of_reasons = zip(*map(member.detectors.judge, tables), strict=True)
+            scores.append(pd.concat(of_scores, ignore_index=True))
+            reasons.append(pd.concat(of_reasons, ignore_index=True))
         names = data.catalog.set_index("id")["name"]
         return in_order(mean_table(scores), reasons[0], self.threshold, names)
 

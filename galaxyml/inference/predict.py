@@ -105,7 +105,9 @@ def with_interval(table: "pd.DataFrame", interval: str) -> "pd.DataFrame":
     levels = {name: ends.group(1) for name in table.columns if (ends := re.search(INTERVAL, name))}
     if not levels or interval == "all":
         return table
-    known = sorted(set(levels.values()), key=int)
-    if interval not in (*known, "none"):
-        raise UserError(f"--interval {interval}: this run has intervals of {', '.join(known)} %; or give all or none.")
+    choices = sorted(set(levels.values()), key=int)
+    if interval not in (*choices, "none"):
+        raise UserError(
+            f"--interval {interval}: this run has intervals of {', '.join(choices)} %; or give all or none."
+        )
     return table.drop(columns=[name for name, level in levels.items() if level != interval])

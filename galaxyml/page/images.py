@@ -127,23 +127,23 @@ def _out_of_distribution(row: Mapping[str, Any]) -> str:
 
 
 def _view(view: View) -> str:
-    parts = []
+    pieces = []
     if view.verdict:
         sure = f" <small>confidence {markup.number(view.confidence)}</small>" if view.confidence is not None else ""
-        parts.append(f'<h3 class="gx-verdict">{markup.text(view.verdict)}{sure}</h3>')
+        pieces.append(f'<h3 class="gx-verdict">{markup.text(view.verdict)}{sure}</h3>')
     if view.note:
-        parts.append(markup.paragraph(view.note, "gx-note"))
+        pieces.append(markup.paragraph(view.note, "gx-note"))
     if view.charts:
-        parts.append(f'<ol class="gx-way">{_items(view.charts)}</ol>')
+        pieces.append(f'<ol class="gx-way">{_items(view.charts)}</ol>')
     if view.others:
-        parts.append(markup.details(f"The other questions ({len(view.others)})", f"<ol>{_items(view.others)}</ol>"))
+        pieces.append(markup.details(f"The other questions ({len(view.others)})", f"<ol>{_items(view.others)}</ol>"))
     if view.conclusion is not None:
         sentence, words = view.conclusion
-        parts.append(f'<p>{markup.text(sentence)} <strong class="gx-set">{markup.text(words)}</strong>.</p>')
+        pieces.append(f'<p>{markup.text(sentence)} <strong class="gx-set">{markup.text(words)}</strong>.</p>')
     if view.numbers:
         rows = "".join(map(_number, view.numbers))
-        parts.append(f'<table class="gx-table"><caption>Predictions</caption><tbody>{rows}</tbody></table>')
-    return "".join(parts)
+        pieces.append(f'<table class="gx-table"><caption>Predictions</caption><tbody>{rows}</tbody></table>')
+    return "".join(pieces)
 
 
 def _items(charts: tuple[Chart, ...]) -> str:
