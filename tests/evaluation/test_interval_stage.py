@@ -169,7 +169,7 @@ def said_of_test(run: RunDir) -> tuple[NetOutputs, pd.DataFrame]:
     return said, read(run, "test", "").reset_index(drop=True)
 
 
-def test_new_pictures_have_the_intervals_that_they_would_have_as_test_galaxies(tmp_path: Path) -> None:
+def test_new_images_have_the_intervals_that_they_would_have_as_test_galaxies(tmp_path: Path) -> None:
     run = made_up(tmp_path)
     stage = PredictIntervals(COLUMNS)
     stage(run)
@@ -180,7 +180,7 @@ def test_new_pictures_have_the_intervals_that_they_would_have_as_test_galaxies(t
     np.testing.assert_allclose(ends(made), ends(read(run, "test")), atol=1e-5)
 
 
-def test_one_picture_alone_gets_the_bits_that_it_has_in_company(tmp_path: Path) -> None:
+def test_one_image_alone_gets_the_bits_that_it_has_in_company(tmp_path: Path) -> None:
     run = made_up(tmp_path, count=200)
     stage = PredictIntervals(COLUMNS)
     stage(run)
