@@ -11,7 +11,7 @@ COUNTS_AT_ONCE = 80_000_000  # of resamples times objects, a byte each
 
 
 def draws(count: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each of some objects is drawn; the sample itself comes first.
+    """Counts of how often each object is drawn; the sample itself comes first.
 
     Returns:
         Shape (1 + resamples, count); uint8, as no object is drawn more than 255 times.

@@ -103,7 +103,7 @@ def cross_fitted(logits: np.ndarray, labels: np.ndarray, parts: np.ndarray) -> t
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often the net is right, against how sure it was of its first choice; B bins of confidence.
+    """Accuracy of the net's first choices against its confidence in them; B bins of confidence.
 
     Attributes:
         edges: Ends of the bins, in [0, 1]; shape (B + 1,). The upper end belongs to the bin.

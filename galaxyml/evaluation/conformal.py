@@ -176,7 +176,7 @@ def shrinkage(between: np.ndarray, residuals: np.ndarray) -> np.ndarray:
     """Ratio of the errors of the mean over nets to those of one net, column by column.
 
     For the mean m over nets f and any truth y, mean (y - f)^2 = (y - m)^2 + mean (f - m)^2 (Krogh & Vedelsby 1995). So
-    what galaxies without truth tell of the last term is what the mean gains over out-of-fold residuals of single nets.
+    what galaxies without truth show of the last term is what the mean gains over out-of-fold residuals of single nets.
 
     Args:
         between: Standard deviation over the nets, shape (N, K).

@@ -1,4 +1,4 @@
-"""How well predicted numbers agree with known ones: Pearson's r, R2, MAE and MSE, of columns, weighted, resampled.
+"""Agreement of predicted numbers with known ones: Pearson's r, R2, MAE and MSE, of columns, weighted, resampled.
 
 Values have shape (N, K). NaN in the targets marks what is not known and is left out. `votes`, shape (N, K), are
 weights: how many votes a fraction is made of, or 1.
@@ -31,7 +31,7 @@ def _terms(weight: Any, x: Any, y: Any) -> tuple[Any, ...]:
 
 
 def moments(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray) -> np.ndarray:
-    """What each galaxy adds to the sums that `measures` takes; three of shape (N, F) -> (N, 7, F)."""
+    """Terms that each galaxy adds to the sums that `measures` takes; three of shape (N, F) -> (N, 7, F)."""
     counted = asked(target, votes)
     x, y = (np.where(counted, np.asarray(values, np.float64) - CENTRE, 0.0) for values in (predicted, target))
     return np.stack(_terms(np.where(counted, votes, 0.0), x, y), axis=1)

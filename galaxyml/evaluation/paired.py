@@ -19,7 +19,7 @@ from galaxyml.runs.errors import UserError, shorten
 
 @dataclass(frozen=True)
 class Difference:
-    """How much a metric of one model is above that of another.
+    """A metric of one model less that of another.
 
     Attributes:
         value: Of the sample.

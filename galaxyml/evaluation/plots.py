@@ -134,7 +134,7 @@ def interval_figure(
     title: str,
     unit: str = "",
 ) -> Figure:
-    """How often intervals hold the truth and how wide they are column by column, and over all columns by level.
+    """Coverage and width of intervals column by column, and their coverage over all columns by level.
 
     Args:
         names: Of the K columns.
@@ -223,5 +223,5 @@ def with_legend(figure: Figure) -> Figure:
 
 
 def line_style(k: int) -> dict[str, Any]:
-    """Colour of the k-th line; dashes tell those apart that share one."""
+    """Colour of the k-th line; dashes distinguish those that share one."""
     return {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.5, "linestyle": ("-", "--")[k // len(COLOURS) % 2]}

@@ -57,7 +57,7 @@ class ScoredPredictions(ABC):
         """
 
     def counts(self) -> dict[str, int]:
-        """How many objects each metric of `measure` that does not count all of them is measured on."""
+        """Numbers of objects of those metrics of `measure` that are not measured on all of them."""
         return {}
 
     def take(self, rows: np.ndarray) -> Self:
@@ -90,7 +90,7 @@ class ScoredPredictions(ABC):
         return self
 
     def disagreement(self, other: Self) -> str | None:
-        """How the targets differ from another run's of the same objects and columns, in words; None if they do not."""
+        """Difference of the targets from another run's of the same objects and columns, in words; None if they do not."""
         gap = self._gaps(other).reshape(len(self.ids), -1)
         if not gap.any():
             return None
@@ -103,7 +103,7 @@ class ScoredPredictions(ABC):
         )
 
     def _gaps(self, other: Self) -> np.ndarray:
-        """Where the targets are not another run's, bool of shape (N, K) or (N,)."""
+        """Targets that are not another run's, bool of shape (N, K) or (N,)."""
         return (np.abs(self.target - other.target) > TIE) | (np.isnan(self.target) != np.isnan(other.target))
 
     def _shown(self, row: int, column: int) -> str:

@@ -133,7 +133,7 @@ def _contiguous(weights: "dict[str, Tensor]") -> "dict[str, Tensor]":
 
 
 def _fitted(run: RunDir) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What a run's stages have fitted: values by file, and arrays by file and name."""
+    """Results that a run's stages have fitted: values by file, and arrays by file and name."""
     values: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
     for path in sorted((run.path / "fitted").glob("*")):
@@ -146,7 +146,7 @@ def _fitted(run: RunDir) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _provenance(run: RunDir) -> dict[str, Any]:
-    """Where the run came from, without names of this machine's folders."""
+    """The run's provenance, without names of this machine's folders."""
     content = run.provenance()
     data = {key: content["data"][key] for key in ("source", "things") if key in content["data"]}
     data["sha256"] = {Path(name).name: digest for name, digest in content["data"]["sha256"].items()}
@@ -154,7 +154,7 @@ def _provenance(run: RunDir) -> dict[str, Any]:
 
 
 class Bundle(RunDir):
-    """What a run has fitted, read from a bundle: a run without a folder.
+    """A run without a folder: its fitted values and arrays, read from a bundle.
 
     Args:
         path: The bundle.

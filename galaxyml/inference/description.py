@@ -1,4 +1,4 @@
-"""What a predictor is made of, as plain values: of a run's configuration, and as the JSON of a bundle.
+"""Descriptions of predictors as plain values: of a run's configuration, and as the JSON of a bundle.
 
 A description has `task`, `kind`, further `stages`, `accelerator` and `nets`, each with `fold`, `share`, `net`, `head`
 (None for the kind's), `views`, `symmetry`, `lora` (its arguments, or None), `framing` and `precision`. Parts that are

@@ -31,7 +31,7 @@ from galaxyml.training.predictions import gather
 
 BATCH = 64
 HELD = 1024  # images that are held at a time
-SEEN = "familiar"  # arrays that tell what the training set looks like
+LOOKS = "familiar"  # arrays of what the training set looks like
 PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
 
 
@@ -124,7 +124,7 @@ class ImagePredictor(Predictor):
         return pd.concat(tables, ignore_index=True)
 
     def summary(self, table: pd.DataFrame) -> str:
-        """How many images, and how many of them are out of distribution."""
+        """The number of images, and of those that are out of distribution."""
         count = f"{len(table):,} images"
         if "ood" not in table:
             return count
@@ -240,6 +240,6 @@ def _member(kind: Kind, described: Mapping[str, Any], weights: Mapping[str, Tens
         assert isinstance(model.net, BackboneWithHead)  # as the run has found
         lora(model.net, **described["lora"])
     model.load_state_dict(dict(weights))
-    arrays = fitted.arrays(SEEN)
+    arrays = fitted.arrays(LOOKS)
     training_set = OutOfDistribution.of_arrays(arrays) if arrays else None
     return Member(model.eval(), framing, described["fold"], described["precision"], training_set)

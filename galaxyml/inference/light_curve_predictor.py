@@ -88,7 +88,7 @@ class LightCurvePredictor(Predictor):
         return self.rank(data)
 
     def summary(self, table: pd.DataFrame) -> str:
-        """How many objects, and how many of them are above the threshold."""
+        """The number of objects, and of those above the threshold."""
         above = int(table["anomaly"].eq(True).sum())  # empty where the run has no threshold
         return f"{len(table):,} light curves, {above:,} of them above the run's threshold"
 

@@ -1,4 +1,4 @@
-"""What a finished run predicts for new images: `galaxyml predict RUN PATHS… --out predictions.csv`."""
+"""Predictions of a finished run for new images: `galaxyml predict RUN PATHS… --out predictions.csv`."""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""What can be asked for predictions of new objects, whatever it was fitted to."""
+"""The contract of predictors of new objects, whatever they were fitted to."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

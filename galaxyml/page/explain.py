@@ -1,4 +1,4 @@
-"""Where a net looked: how much each pixel of an image has to do with one of its outputs."""
+"""Attributions: how much each pixel of an image has to do with one of a net's outputs."""
 
 import matplotlib as mpl
 import numpy as np
@@ -51,7 +51,7 @@ def empty_sky(image: Tensor) -> Tensor:
 
 
 def heat(attributed: Tensor) -> np.ndarray:
-    """How much each pixel counts, smoothed, (3, H, W) -> (H, W) in [0, 1]."""
+    """Strength of each pixel's attribution, smoothed, (3, H, W) -> (H, W) in [0, 1]."""
     strength = attributed.sum(0).abs().double().numpy()
     smooth = gaussian_filter(strength, SMOOTH * strength.shape[0])
     return np.clip(smooth / max(float(np.percentile(smooth, STRONGEST)), 1e-30), 0, 1)

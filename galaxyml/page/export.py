@@ -61,7 +61,7 @@ their survey's terms let you publish them.
 
 
 def export(sources: Sequence[Path], folder: Path) -> None:
-    """Writes the folder, whole or not at all, and tells what to do with it.
+    """Writes the folder, whole or not at all, and prints what to do with it.
 
     Args:
         sources: Folders of finished runs on images, of sweeps whose folds were joined, or bundles.
@@ -137,7 +137,7 @@ def _names(sources: Sequence[Path]) -> list[str]:
 
 
 def _requirements() -> list[str]:
-    """What the package needs, at the versions that are installed here."""
+    """Packages that galaxyml needs, at the versions that are installed here."""
     try:
         needed = requires("galaxyml") or []
     except PackageNotFoundError:

@@ -25,12 +25,12 @@ def paragraph(sentence: object, kind: str = "") -> str:
 
 
 def refusal(sentence: object) -> str:
-    """What is shown in the place of an answer; screen readers tell it at once."""
+    """A sentence in the place of an answer; screen readers read it at once."""
     return f'<div class="gx-refusal" role="alert">{paragraph(sentence)}</div>'
 
 
 def waiting(what: str) -> str:
-    """What is shown until something comes."""
+    """A sentence until something comes."""
     return f'<p class="gx-waiting" aria-live="polite">{text(what)}</p>'
 
 
@@ -45,7 +45,7 @@ def number(value: float) -> str:
 
 
 def bar(share: float, low: float | None = None, high: float | None = None) -> str:
-    """A bar of a share in [0, 1], with an interval where there is one; the number beside it tells the same."""
+    """A bar of a share in [0, 1], with an interval where there is one; the number beside it says the same."""
     inner = f'<span class="gx-fill" style="width:{_percent(share)}"></span>'
     if low is not None and high is not None:
         inner += f'<span class="gx-span" style="left:{_percent(low)};width:{_percent(high - low)}"></span>'

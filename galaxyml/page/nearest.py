@@ -85,7 +85,7 @@ def has_features(member: Member) -> bool:
 
 
 def compared(member: Member, image: Tensor) -> np.ndarray:
-    """What images are compared by: what the net's head sees of them, or their looks where the net has no head.
+    """Numbers that images are compared by: what the net's head sees of them, or their looks where the net has no head.
 
     Args:
         member: One net of a run.

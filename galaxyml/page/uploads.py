@@ -98,7 +98,7 @@ def _check_pixels(path: Path, sides: tuple[int, ...]) -> None:
 
 
 def _image_notes(path: Path) -> list[str]:
-    """What is made of an image that Pillow can read; nothing is decoded."""
+    """Sentences on what is made of an image that Pillow can read; nothing is decoded."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
@@ -130,7 +130,7 @@ def _image_notes(path: Path) -> list[str]:
 
 
 def _fits_notes(path: Path) -> list[str]:
-    """What is made of a FITS file; its headers are read, and no data unit that is too large is unpacked."""
+    """Sentences on what is made of a FITS file; its headers are read, and no data unit that is too large is unpacked."""
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
 
