@@ -90,7 +90,7 @@ class ScoredPredictions(ABC):
         return self
 
     def disagreement(self, other: Self) -> str | None:
-        """Difference of the targets from another run's of the same objects and columns, in words; None if they do not."""
+        """Difference of the targets from another run's of the same objects and columns, in words; None without."""
         gap = self._gaps(other).reshape(len(self.ids), -1)
         if not gap.any():
             return None

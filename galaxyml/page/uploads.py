@@ -130,7 +130,7 @@ def _image_notes(path: Path) -> list[str]:
 
 
 def _fits_notes(path: Path) -> list[str]:
-    """Sentences on what is made of a FITS file; its headers are read, and no data unit that is too large is unpacked."""
+    """Sentences on what is made of a FITS file; headers are read, and no data unit that is too large is unpacked."""
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
 
