@@ -43,9 +43,13 @@ def latent_figure(points: np.ndarray, above: np.ndarray, new: np.ndarray, titles
     figure = Figure(figsize=(6.0, 4.6), layout="constrained")
     axes = figure.add_subplot()
     size = float(np.clip(6000 / max(len(points), 1), 3, 16))
-    axes.scatter(*points[~above].T, s=size, color="#8a94a6", alpha=0.6, linewidths=0, label="of the survey")
-    axes.scatter(*points[above].T, s=1.5 * size, color=UNKNOWN, alpha=0.8, linewidths=0, label="above the threshold")
-    axes.scatter(*new.T, s=130, marker="*", color="#2f80ed", edgecolors="white", linewidths=0.7, label="uploaded")
+    for (x, y), scale, colour, alpha, label in (
+        (points[~above].T, 1.0, "#8a94a6", 0.6, "of the survey"),
+        (points[above].T, 1.5, UNKNOWN, 0.8, "above the threshold"),
+    ):
+        axes.scatter(x, y, s=scale * size, color=colour, alpha=alpha, linewidths=0, label=label)
+    x, y = new.T
+    axes.scatter(x, y, s=130, marker="*", color="#2f80ed", edgecolors="white", linewidths=0.7, label="uploaded")
     for title, point in zip(titles, new, strict=True):
         axes.annotate(title, point, (6, 4), textcoords="offset points", fontsize=9, color=INK)
     axes.set(xticks=[], yticks=[])
