@@ -161,7 +161,7 @@ class ImagePredictor(Predictor):
         )
 
     def _outputs(self, member: Member, pixels: Tensor) -> dict[str, Tensor]:
-        def batch(rows: Tensor) -> dict[str, Tensor]:
+        def batch(rows: Any) -> dict[str, Tensor]:
             return {"index": rows, "image": plain(pixels[rows], member.framing.size), "pixels": pixels[rows]}
 
         rows: Any = torch.arange(len(pixels)).split(BATCH)
