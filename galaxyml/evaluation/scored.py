@@ -126,7 +126,7 @@ def only_wanted(values: dict[str, np.ndarray], wanted: Collection[str] | None) -
     return {key: values[key] for key in values if wanted is None or key.partition("/")[0] in wanted}
 
 
-def aligned(runs: Sequence[ScoredPredictions], split: str) -> Sequence[ScoredPredictions]:
+def aligned(runs: Sequence[ScoredPredictions], split: str) -> list[ScoredPredictions]:
     """The objects and columns that all predicted, in the same order.
 
     Args:
@@ -168,4 +168,4 @@ def aligned(runs: Sequence[ScoredPredictions], split: str) -> Sequence[ScoredPre
             raise UserError(
                 f"{first.path} and {other.path} have {differs}. Compare runs that were made from the same tables."
             )
-    return runs
+    return list(runs)

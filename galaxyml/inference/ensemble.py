@@ -204,7 +204,7 @@ def _check_same(run: "RunDir", first: "RunDir") -> None:
         )
     if run.provenance()["data"]["sha256"] != first.provenance()["data"]["sha256"]:
         raise UserError(f"{run.path} and {first.path} were made from other tables (their SHA-256). {_APART}")
-    columns, others = list(_outputs(run)), list(_outputs(first))
+    columns, others = list(_outputs(run).columns), list(_outputs(first).columns)
     if columns != others:
         odd = sorted(set(columns) ^ set(others)) or ["their order"]
         raise UserError(f"{run.path} predicts other columns than {first.path} ({shorten(odd)}). {_APART}")
