@@ -1,1 +1,1 @@
-"""What kinds of target share: bootstrap, calibration, intervals, figures, paired comparison."""
+"""Parts that kinds of target share: bootstrap, calibration, intervals, figures, paired comparison."""

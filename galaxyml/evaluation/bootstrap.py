@@ -11,7 +11,7 @@ COUNTS_AT_ONCE = 80_000_000  # of resamples times objects, a byte each
 
 
 def draws(count: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each of some objects is drawn; the sample itself comes first.
+    """Counts of how often each object is drawn; the sample itself comes first.
 
     Returns:
         Shape (1 + resamples, count); uint8, as no object is drawn more than 255 times.
@@ -38,8 +38,8 @@ def stratified(strata: np.ndarray, resamples: int, seed: int, at_once: int = COU
     for start in range(0, 1 + resamples, rows):
         drawn = np.ones((min(rows, 1 + resamples - start), len(strata)), np.uint8)
         for row in drawn[1:] if not start else drawn:
-            for at in inside:
-                row[at] = np.bincount(rng.integers(0, len(at), len(at)), minlength=len(at))
+            for own in inside:
+                row[own] = np.bincount(rng.integers(0, len(own), len(own)), minlength=len(own))
         yield drawn
 
 

@@ -3,7 +3,6 @@
 Labels are integers from 0 to K - 1, shape (N,); -1 marks an object whose class is not known, which counts nowhere.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 from scipy import special
 from scipy.optimize import brentq
 
+from galaxyml.evaluation.conformal import conformal_quantiles
 from galaxyml.runs.errors import UserError, did_you_mean
 
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures
@@ -103,7 +103,7 @@ def cross_fitted(logits: np.ndarray, labels: np.ndarray, parts: np.ndarray) -> t
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often the net is right, against how sure it was of its first choice; B bins of confidence.
+    """Accuracy of the net's first choices against its confidence in them; B bins of confidence.
 
     Attributes:
         edges: Ends of the bins, in [0, 1]; shape (B + 1,). The upper end belongs to the bin.
@@ -125,12 +125,12 @@ class Reliability:
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> Reliability:
-    """Accuracy against confidence of each object's likeliest class, in bins of equal width.
+    """Accuracy against confidence of each object's likeliest class, in bins.
 
     Args:
         probabilities: Rows that sum to 1, shape (N, K).
         labels: Shape (N,); -1 marks what is not known.
-        bins: How many.
+        bins: How many, of equal width. More bins find more error, true or of chance: compare like with like.
     """
     known = labels >= 0
     confidence = probabilities[known].max(axis=1)
@@ -151,17 +151,6 @@ def confidence_bin(confidence: np.ndarray, bins: int) -> np.ndarray:
     return np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="left") - 1, 0, bins - 1)
 
 
-def ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error of the likeliest class, in [0, 1] (Guo et al. 2017, eq. 3). The best value is 0.
-
-    Args:
-        probabilities: Rows that sum to 1, shape (N, K).
-        labels: Shape (N,); -1 marks what is not known.
-        bins: Bins of equal width. More bins find more error, true or of chance: compare like with like.
-    """
-    return reliability(probabilities, labels, bins).ece
-
-
 def _least_ambiguous(probabilities: np.ndarray) -> np.ndarray:
     """Score 1 - p of each class (Sadinle, Lei & Wasserman 2019): the smallest sets on average."""
     return 1 - probabilities
@@ -179,7 +168,7 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"lac": _least_ambiguou
 
 
 def _strangeness(probabilities: np.ndarray, method: str) -> np.ndarray:
-    """How strange each class would be as the answer, in [0, 1]; (N, K) -> (N, K)."""
+    """Score of each class as the answer, in [0, 1], high where it would be strange; (N, K) -> (N, K)."""
     if method not in METHODS:
         raise UserError(f"No way {method!r} to build prediction sets. {did_you_mean(method, METHODS)}")
     return METHODS[method](np.asarray(probabilities, np.float64))
@@ -208,8 +197,7 @@ def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage:
         raise UserError(f"coverage is {coverage}; it lies between 0 and 1. Take 0.9, say.")
     known = labels >= 0
     scores = np.take_along_axis(_strangeness(probabilities, method)[known], labels[known, None], axis=1)[:, 0]
-    rank = math.ceil((len(scores) + 1) * coverage - 1e-9)  # 20 x 0.55 is 11.000000000000002
-    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
+    return float(conformal_quantiles(scores, np.array([coverage]))[0])
 
 
 def prediction_sets(probabilities: np.ndarray, threshold: float, method: str = "lac") -> np.ndarray:

@@ -5,7 +5,7 @@ nowhere. Every column is calibrated by itself.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -44,7 +44,7 @@ class Intervals:
     levels: np.ndarray
     variance: np.ndarray
     quantiles: np.ndarray
-    bounded: np.ndarray = field(default_factory=lambda: np.array(True))
+    bounded: np.ndarray
 
     @classmethod
     def fit(
@@ -77,11 +77,11 @@ class Intervals:
             variance[:, k] = fit_variance(p, u / scale, (residuals / scale) ** 2, bounded)
             variance[0, k] *= scale**2
             scores = residuals / error(p, u, variance[:, k], bounded)
-            every = conformal_quantiles(scores, levels)
+            of_all = conformal_quantiles(scores, levels)
             at_end = _at_end(p, bounded)
             for group, inside in enumerate((~at_end, at_end)):
                 own = conformal_quantiles(scores[inside], levels)
-                quantiles[group, :, k] = np.where(np.isfinite(own), own, every)
+                quantiles[group, :, k] = np.where(np.isfinite(own), own, of_all)
         return cls(levels, variance, quantiles, np.array(bounded))
 
     def __call__(
@@ -107,18 +107,18 @@ class Intervals:
             np.minimum(p + half, highest, out=high[number])
         return low, high
 
-    def at(self, which: slice) -> Self:
+    def at(self, levels: slice) -> Self:
         """The intervals of some of the levels."""
-        return type(self)(self.levels[which], self.variance, self.quantiles[:, which], self.bounded)
+        return type(self)(self.levels[levels], self.variance, self.quantiles[:, levels], self.bounded)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `of_arrays` makes it of again."""
+        """All that `of_arrays` needs."""
         return dict(vars(self))
 
     @classmethod
     def of_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         """The counterpart of `arrays`; other arrays may stand beside its own."""
-        return cls(**{field.name: arrays[field.name] for field in fields(cls) if field.name in arrays})
+        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
 
 def error(predicted: np.ndarray, spread: np.ndarray, variance: np.ndarray, bounded: bool = True) -> np.ndarray:
@@ -168,20 +168,20 @@ def conformal_quantiles(scores: np.ndarray, levels: np.ndarray) -> np.ndarray:
     at most 1 / (n + 1) more; inf where n is too small for the level.
     """
     ranks = np.ceil((len(scores) + 1) * levels - 1e-9).astype(int)  # 100 x 0.55 is 55.00000000000001
-    at = np.minimum(ranks - 1, len(scores))
-    return np.partition(np.append(scores, np.inf), at)[at]
+    index = np.minimum(ranks - 1, len(scores))
+    return np.partition(np.append(scores, np.inf), index)[index]
 
 
 def shrinkage(between: np.ndarray, residuals: np.ndarray) -> np.ndarray:
-    """By how much the errors of the mean over nets are smaller than those of one net, column by column.
+    """Ratio of the errors of the mean over nets to those of one net, column by column.
 
     For the mean m over nets f and any truth y, mean (y - f)^2 = (y - m)^2 + mean (f - m)^2 (Krogh & Vedelsby 1995). So
-    what galaxies without truth tell of the last term is what the mean gains over out-of-fold residuals of single nets.
+    what galaxies without truth show of the last term is what the mean gains over out-of-fold residuals of single nets.
 
     Args:
         between: Standard deviation over the nets, shape (N, K).
-        residuals: True minus said by a net that has not learnt from the galaxy, of other galaxies of the same kind,
-            shape (M, K); NaN where the truth is not known.
+        residuals: Target minus prediction of a net that has not learnt from the galaxy, of other galaxies of the same
+            kind, shape (M, K); NaN where the truth is not known.
 
     Returns:
         Ratio of root mean squares, within [0.5, 1], shape (K,); 1 where no residual is known.

@@ -1,10 +1,11 @@
-"""How well predicted numbers agree with known ones: Pearson's r, R2, MAE and MSE, of columns, weighted, resampled.
+"""Agreement of predicted numbers with known ones: Pearson's r, R2, MAE and MSE, of columns, weighted, resampled.
 
 Values have shape (N, K). NaN in the targets marks what is not known and is left out. `votes`, shape (N, K), are
 weights: how many votes a fraction is made of, or 1.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +24,17 @@ def asked(target: np.ndarray, votes: np.ndarray) -> np.ndarray:
     return ~np.isnan(target) & (votes > 0)
 
 
-def moments(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray) -> np.ndarray:
-    """What each galaxy adds to the sums that `measures` takes; three of shape (N, F) -> (N, 7, F)."""
-    counted = asked(target, votes)
-    weight = np.where(counted, votes, 0.0)
-    x = np.where(counted, np.asarray(predicted, np.float64) - CENTRE, 0.0)
-    y = np.where(counted, np.asarray(target, np.float64) - CENTRE, 0.0)
+def _terms(weight: Any, x: Any, y: Any) -> tuple[Any, ...]:
+    """Terms of the `MOMENTS` sums, of arrays or tensors of one shape."""
     wx, wy = weight * x, weight * y
-    return np.stack([weight, wx, wy, wx * x, wy * y, wx * y, weight * np.abs(x - y)], axis=1)
+    return weight, wx, wy, wx * x, wy * y, wx * y, weight * abs(x - y)
+
+
+def moments(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """Terms that each galaxy adds to the sums that `measures` takes; three of shape (N, F) -> (N, 7, F)."""
+    counted = asked(target, votes)
+    x, y = (np.where(counted, np.asarray(values, np.float64) - CENTRE, 0.0) for values in (predicted, target))
+    return np.stack(_terms(np.where(counted, votes, 0.0), x, y), axis=1)
 
 
 def weighted_sums(predicted: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
@@ -43,14 +47,13 @@ def weighted_sums(predicted: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     """
     weight = weight.double()
     x, y = (torch.where(weight > 0, values.double() - CENTRE, 0.0) for values in (predicted, targets))
-    wx, wy = weight * x, weight * y
-    return torch.stack([part.sum(0) for part in (weight, wx, wy, wx * x, wy * y, wx * y, weight * (x - y).abs())])
+    return torch.stack([term.sum(0) for term in _terms(weight, x, y)])
 
 
 def measures(sums: np.ndarray) -> dict[str, np.ndarray]:
     """Every measure of each column, from sums of moments.
 
-    - `pearson`: weighted correlation, in [-1, 1]; 0 where only what is said is constant. The best value is 1.
+    - `pearson`: weighted correlation, in [-1, 1]; 0 where only the predictions are constant. The best value is 1.
     - `r2`: 1 - weighted squared errors / weighted squared distances to the columns' own mean. The best value is 1; the
       column's true mean has 0, and what is worse than that is negative.
     - `mae`, `mse`: weighted means of absolute and squared errors. The best value is 0.
@@ -59,7 +62,7 @@ def measures(sums: np.ndarray) -> dict[str, np.ndarray]:
         sums: Shape (..., 7, F).
 
     Returns:
-        Each of shape (..., F). All are NaN where nobody was asked, the first two also where the truth is constant.
+        Each of shape (..., F). All are NaN where nobody was asked, the first two also where the targets are constant.
     """
     weight, x, y, xx, yy, xy, absolute = np.moveaxis(np.asarray(sums, np.float64), -2, 0)
     total = np.where(weight > 0, weight, np.nan)
@@ -82,21 +85,16 @@ def by_column(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray, leas
         least: Galaxies that must have been asked; with fewer, everything is NaN.
     """
     enough = asked(target, votes).sum(0) >= least
-    found = measures(summed(predicted, target, votes))
-    found["rmse"] = np.sqrt(found["mse"])
-    return {name: np.where(enough, values, np.nan) for name, values in found.items()}
-
-
-def flattened_pearson(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray) -> float:
-    """Weighted correlation over the known values of all columns at once, in [-1, 1]; NaN where it is not defined.
-
-    It is high for a constant a column, as the columns' means differ; read it beside that of the means.
-    """
-    return float(flattened(summed(predicted, target, votes)))
+    by_measure = measures(summed(predicted, target, votes))
+    by_measure["rmse"] = np.sqrt(by_measure["mse"])
+    return {name: np.where(enough, values, np.nan) for name, values in by_measure.items()}
 
 
 def flattened(sums: np.ndarray) -> np.ndarray:
-    """Correlation over all columns at once, from sums of moments; (..., 7, F) -> (...)."""
+    """Correlation over the known values of all columns at once, from sums of moments; (..., 7, F) -> (...).
+
+    It is high for a constant a column, as the columns' means differ; read it beside that of the means.
+    """
     return measures(sums.sum(-1, keepdims=True))["pearson"][..., 0]
 
 
@@ -122,9 +120,9 @@ def resampled_sums(predicted: np.ndarray, target: np.ndarray, votes: np.ndarray,
     count, columns = target.shape
     sums = np.zeros((len(drawn), MOMENTS * columns))
     for start in range(0, count, GALAXIES_AT_ONCE):
-        part = slice(start, start + GALAXIES_AT_ONCE)
-        parts = moments(predicted[part], target[part], votes[part]).reshape(-1, MOMENTS * columns)
-        sums += drawn[:, part].astype(np.float64) @ parts
+        rows = slice(start, start + GALAXIES_AT_ONCE)
+        added = moments(predicted[rows], target[rows], votes[rows]).reshape(-1, MOMENTS * columns)
+        sums += drawn[:, rows].astype(np.float64) @ added
     return sums.reshape(-1, MOMENTS, columns)
 
 
@@ -144,7 +142,7 @@ class Resampled:
         predicted: Predicted fractions by what they are called, such as `""` and `head`, shape (N, F) each.
         target: Shape (N, F); NaN where not asked.
         votes: Shape (N, F).
-        resamples: R, or how often each galaxy is drawn, uint8 of shape (1 + R, N), ones first (`resampling.draws`).
+        resamples: R, or how often each galaxy is drawn, uint8 of shape (1 + R, N), ones first (`bootstrap.draws`).
         least: Galaxies that must have been asked for a column to be measured.
         seed: Of the draws, where they are not given.
 
@@ -182,7 +180,7 @@ class Resampled:
         return np.where(self.defined, self._measures[by][measure], np.nan)
 
     def mean(self, measure: str, columns: np.ndarray, by: str = "") -> np.ndarray:
-        """Mean of a measure over columns, or `flattened_pearson` of them, shape (1 + R,).
+        """Mean of a measure over columns, or `flattened_pearson`, the correlation over all of them; shape (1 + R,).
 
         Args:
             measure: `rmse` is the root of the mean `mse`.

@@ -51,8 +51,13 @@ def curves_figure(curves: Sequence[Curve], columns: int = 5) -> Figure:
     wide = min(columns, max(len(curves), 1))
     high = -(-len(curves) // wide)
     figure = Figure(figsize=(2.5 * wide + 0.5, 1.9 * high + 0.7), layout="constrained")
-    for place, curve in enumerate(curves, start=1):
-        _draw_curve(figure.add_subplot(high, wide, place), curve)
+    for number, curve in enumerate(curves, start=1):
+        axes = figure.add_subplot(high, wide, number)
+        draw_curve(axes, curve)
+        axes.set_title(curve.title, fontsize=8)
+        axes.tick_params(labelsize=7, length=2)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
     handles = [legend_mark(band, marker="o", color=colour) for band, colour in zip(BANDS, BAND_COLOURS, strict=True)]
     figure.legend(handles=handles, loc="outside upper center", ncols=6, frameon=False, fontsize=9, handletextpad=0)
     figure.supxlabel("time (days)", fontsize=10)
@@ -60,12 +65,19 @@ def curves_figure(curves: Sequence[Curve], columns: int = 5) -> Figure:
     return figure
 
 
-def _draw_curve(axes: Axes, curve: Curve) -> None:
-    """One panel of `curves_figure`."""
-    low, high = _flux_range(curve)
+def draw_curve(axes: Axes, curve: Curve, noise: float = 1.0, colours: Sequence[str] = BAND_COLOURS) -> None:
+    """One panel with a light curve, see `curves_figure`.
+
+    Args:
+        axes: The panel.
+        curve: What to draw.
+        noise: Errors of the observations that set the panel's range, at most, in units of the median error.
+        colours: Of the six passbands.
+    """
+    low, high = _flux_range(curve, noise)
     axes.axhline(0, color=BASELINE, linewidth=0.6, zorder=0)
     for band in np.unique(curve.band):
-        colour, of_it = BAND_COLOURS[band], curve.band == band
+        colour, of_it = colours[band], curve.band == band
         time, flux = curve.time[of_it], curve.flux[of_it]
         axes.errorbar(
             time,
@@ -81,9 +93,8 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
         )
         for outside, edge, marker in ((flux > high, high, "^"), (flux < low, low, "v")):
             if outside.any():
-                axes.plot(
-                    time[outside], np.full(outside.sum(), edge), marker, color=colour, markersize=3, clip_on=False
-                )
+                edges = np.full(outside.sum(), edge)
+                axes.plot(time[outside], edges, marker, color=colour, markersize=3, clip_on=False)
         if curve.model is not None:
             times, fluxes, spread = curve.model
             axes.plot(times, fluxes[band], color=colour, linewidth=1.1)
@@ -94,25 +105,21 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
         row = _nearest(curve, *curve.marked)
         axes.plot(curve.time[row], curve.flux[row], "o", markersize=9, color="black", fillstyle="none", zorder=5)
     axes.set(ylim=(low, high))
-    axes.set_title(curve.title, fontsize=8)
-    axes.tick_params(labelsize=7, length=2)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _flux_range(curve: Curve) -> tuple[float, float]:
+def _flux_range(curve: Curve, noise: float) -> tuple[float, float]:
     """Ends of a panel's flux axis: what is measured well or detected, the model, and the marked observation."""
-    shown = (curve.error <= np.median(curve.error)) | (np.abs(curve.flux) > 5 * curve.error)
+    shown = (curve.error <= noise * np.median(curve.error)) | (np.abs(curve.flux) > 5 * curve.error)
     if curve.marked is not None:
         shown[_nearest(curve, *curve.marked)] = True
     flux, error = curve.flux[shown], curve.error[shown]
     values = [flux - error, flux + error]
     if curve.model is not None:
         values.append(curve.model[1][np.unique(curve.band)].ravel())
-    every = np.concatenate(values)
-    margin = 0.05 * np.ptp(every) or 1.0
-    return float(every.min() - margin), float(every.max() + margin)
+    fluxes = np.concatenate(values)
+    margin = 0.05 * np.ptp(fluxes) or 1.0
+    return float(fluxes.min() - margin), float(fluxes.max() + margin)
 
 
 def _nearest(curve: Curve, time: float, band: int) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,14 @@ NET, SPREAD, BETWEEN = "net", "spread", "between"  # tables of predictions that 
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the nets of a run say of the same pictures.
+class NetOutputs:
+    """Outputs of the nets of a run for the same objects.
 
     Attributes:
-        outputs: One table a net, one column an output (and `id`, where the pictures have one).
+        outputs: One table a net, one column an output (and `id`, where the objects have one).
         shares: How much each net counts, summing to 1.
         folds: The fold that each net was fitted without.
-        spreads: Standard deviations over the views of each picture, one table a net; none where each sees one view.
+        spreads: Standard deviations over the views of each image, one table a net; none where each sees one view.
     """
 
     outputs: Sequence[pd.DataFrame]
@@ -30,8 +31,8 @@ class Said:
     spreads: Sequence[pd.DataFrame] = field(default_factory=list)
 
     @classmethod
-    def by(cls, outputs: Sequence[pd.DataFrame]) -> "Said":
-        """What nets say that count the same, each of a fold of its own."""
+    def equal(cls, outputs: Sequence[pd.DataFrame]) -> Self:
+        """Outputs of nets that count the same, each of a fold of its own."""
         return cls(outputs, [1 / len(outputs)] * len(outputs), range(len(outputs)))
 
     @cached_property
@@ -41,7 +42,7 @@ class Said:
 
     @property
     def spread(self) -> np.ndarray | None:
-        """Standard deviation over the views of a picture, root mean square over the nets, shape (N, K)."""
+        """Standard deviation over the views of an image, root mean square over the nets, shape (N, K)."""
         if not self.spreads:
             return None
         # In single precision, as it is kept with a run.
@@ -49,7 +50,7 @@ class Said:
 
     @property
     def between(self) -> np.ndarray | None:
-        """Standard deviation over the folds of what their models say, shape (N, K); None for nets of one fold."""
+        """Standard deviation over the folds of their models' mean, shape (N, K); None for nets of one fold."""
         return between([_values(table) for table in self.outputs], self.shares, self.folds)
 
 
@@ -62,8 +63,8 @@ def join(
     """Writes the catalog and the predictions of all runs together.
 
     Within a group validation predictions are joined, each object predicted by the run that has not seen it; test and
-    survey predictions are averaged. Of several groups, models, the mean is taken. They are what the nets said, and the
-    stages follow; where nets do not speak of the same (latents), they are what the runs' own stages made of it.
+    survey predictions are averaged. Of several groups, models, the mean is taken. They are the nets' outputs, and the
+    stages follow; where outputs of nets cannot be averaged (latents), they are what the runs' own stages made of them.
 
     Args:
         groups: For each model finished runs that differ in their fold alone.
@@ -76,32 +77,34 @@ def join(
     """
     runs = [run for group in groups for run in group]
     weights = np.full(len(groups), 1 / len(groups)) if weights is None else weights
-    first, folds = _catalog(groups, into)
-    into.write_catalog(first)
-    made = runs[0].provenance()
-    into.write_provenance(made["seed"], made["device"], made["data"], joined=runs)
-    shares = [float(weights[at]) / len(group) for at, group in enumerate(groups) for _ in group]
+    catalog, folds = _catalog(groups, into)
+    into.write_catalog(catalog)
+    provenance = runs[0].provenance()
+    into.write_provenance(provenance["seed"], provenance["device"], provenance["data"], joined=runs)
+    shares = [float(weight) / len(group) for weight, group in zip(weights, groups, strict=True) for _ in group]
     if len(groups) > 1:
         into.write_fitted("shares", {"nets": shares})
     for split in ("val", "test", "survey"):
+        inside = (catalog["split"] == split).to_numpy()
+        ids = catalog.loc[inside, "id"]
+        weighed_apart = split == "val" and held_out_weights is not None
         for by in _tables(runs[0], split):
-            inside = (first["split"] == split).to_numpy()
-            order = first.loc[inside, "id"]
-            tables = [table for run in runs if (table := run.predictions(split, by=by)) is not None]
-            weighed_apart = split == "val" and held_out_weights is not None
-            if len(tables) == len(runs) and _alike(tables) and not weighed_apart:
-                # All nets at once, as where they are asked about other pictures.
-                table = _ordered(mean_table(tables, shares, squared=by == SPREAD), order)
+            tables = _predictions(runs, split, by)
+            if len(tables) == len(runs) and _same_objects(tables) and not weighed_apart:
+                # All nets at once, as where they predict other images.
+                table = _ordered(mean_table(tables, shares, squared=by == SPREAD), ids)
                 if by == NET and (values := between([_values(table) for table in tables], shares, folds)) is not None:
-                    names = [name for name in table.columns if name != "id"]
-                    apart = tables[0].assign(**dict(zip(names, values.T, strict=True)))
-                    into.write_predictions(split, _ordered(apart, order), by=BETWEEN)
+                    into.write_predictions(split, _ordered(_with_values(tables[0], values), ids), by=BETWEEN)
             else:
-                parts = [_of_group(group, split, by, order) for group in groups]
-                if any(part is None for part in parts):
+                by_group = [_predictions(group, split, by) for group in groups]
+                if not all(by_group):
                     continue
-                each = weights if held_out_weights is None else held_out_weights[inside].T
-                table = mean_table([part for part in parts if part is not None], list(each), squared=by == SPREAD)
+                means = [
+                    _ordered(mean_table(own, squared=by == SPREAD) if _same_objects(own) else pd.concat(own), ids)
+                    for own in by_group
+                ]
+                own_weights = weights if held_out_weights is None else held_out_weights[inside].T
+                table = mean_table(means, list(own_weights), squared=by == SPREAD)
             into.write_predictions(split, table, by=by)
             if by == NET:
                 into.write_predictions(split, table)
@@ -130,32 +133,27 @@ def _catalog(groups: Sequence[Sequence[RunDir]], into: RunDir) -> tuple[pd.DataF
 
 
 def _tables(run: RunDir, split: str) -> list[str]:
-    """Which tables of nets there are; the plain one where nets do not speak of the same."""
-    found = [by for by in run.tables_of_predictions(split) if by.startswith(NET) or by == SPREAD]
-    return found if any(by.startswith(NET) for by in found) else [""]
+    """Tables of nets' outputs that there are; the plain one where outputs of nets cannot be averaged."""
+    tables = [by for by in run.tables_of_predictions(split) if by.startswith(NET) or by == SPREAD]
+    return tables if any(by.startswith(NET) for by in tables) else [""]
 
 
-def _of_group(group: Sequence[RunDir], split: str, by: str, order: pd.Series) -> pd.DataFrame | None:
-    """One table of what the runs of a group say, in the given order; None if they say nothing."""
-    tables = [table for run in group if (table := run.predictions(split, by=by)) is not None]
-    if not tables:
-        return None
-    return _ordered(mean_table(tables, squared=by == SPREAD) if _alike(tables) else pd.concat(tables), order)
+def _predictions(runs: Sequence[RunDir], split: str, by: str) -> list[pd.DataFrame]:
+    return [table for run in runs if (table := run.predictions(split, by=by)) is not None]
 
 
-def _alike(tables: Sequence[pd.DataFrame]) -> bool:
-    """Whether all tables speak of the same objects."""
+def _same_objects(tables: Sequence[pd.DataFrame]) -> bool:
     return all(table["id"].equals(tables[0]["id"]) for table in tables)
 
 
-def _ordered(table: pd.DataFrame, order: pd.Series) -> pd.DataFrame:
-    return table.set_index("id").loc[order].reset_index()
+def _ordered(table: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
+    return table.set_index("id").loc[ids].reset_index()
 
 
 def mean_table(
     tables: Sequence[pd.DataFrame], shares: Sequence[float | np.ndarray] | None = None, squared: bool = False
 ) -> pd.DataFrame:
-    """Mean over nets of what they say of the same objects, in single precision; `id` stays where there is one.
+    """Mean of nets' outputs for the same objects, in single precision; `id` stays where there is one.
 
     Args:
         tables: One a net, with equal rows.
@@ -164,9 +162,8 @@ def mean_table(
     """
     shares = [1 / len(tables)] * len(tables) if shares is None else shares
     values = [_values(table) for table in tables]
-    found = root_mean_square(values, shares) if squared else _weighted(values, shares)
-    columns = [name for name in tables[0].columns if name != "id"]
-    return tables[0].assign(**dict(zip(columns, found.astype(np.float32).T, strict=True)))
+    mean = root_mean_square(values, shares) if squared else _weighted(values, shares)
+    return _with_values(tables[0], mean.astype(np.float32))
 
 
 def root_mean_square(values: Sequence[np.ndarray], shares: Sequence[float | np.ndarray]) -> np.ndarray:
@@ -175,7 +172,7 @@ def root_mean_square(values: Sequence[np.ndarray], shares: Sequence[float | np.n
 
 
 def between(values: Sequence[np.ndarray], shares: Sequence[float], folds: Sequence[int]) -> np.ndarray | None:
-    """Standard deviation over folds of what their models say together.
+    """Standard deviation over folds of the mean of their models' outputs.
 
     Args:
         values: Of each net, shape (N, K).
@@ -190,10 +187,10 @@ def between(values: Sequence[np.ndarray], shares: Sequence[float], folds: Sequen
     mean = _weighted(values, shares)
     variance = np.zeros_like(mean)
     for fold in sorted(set(folds)):
-        members = [at for at, number in enumerate(folds) if number == fold]
-        total = sum(shares[at] for at in members)
+        nets = [net for net, number in enumerate(folds) if number == fold]
+        total = sum(shares[net] for net in nets)
         if total > 0:
-            of_fold = _weighted([values[at] for at in members], [shares[at] / total for at in members])
+            of_fold = _weighted([values[net] for net in nets], [shares[net] / total for net in nets])
             variance += total * (of_fold - mean) ** 2
     return np.sqrt(variance).astype(np.float32)
 
@@ -207,7 +204,12 @@ def _weighted(values: Sequence[np.ndarray], shares: Sequence[float | np.ndarray]
 
 
 def _values(table: pd.DataFrame) -> np.ndarray:
-    return table[[name for name in table.columns if name != "id"]].to_numpy(np.float64)
+    return table.drop(columns="id", errors="ignore").to_numpy(np.float64)
+
+
+def _with_values(table: pd.DataFrame, values: np.ndarray) -> pd.DataFrame:
+    """A table with other values, shape (N, K), in its columns besides `id`."""
+    return table.assign(**dict(zip((name for name in table.columns if name != "id"), values.T, strict=True)))
 
 
 def spread(runs: Sequence[RunDir]) -> dict[str, dict[str, float]]:
@@ -216,7 +218,7 @@ def spread(runs: Sequence[RunDir]) -> dict[str, dict[str, float]]:
     shared = [name for name in metrics[0] if all(name in other for other in metrics)]
     return {
         name: {
-            "mean": float(np.mean(values := [found[name] for found in metrics])),
+            "mean": float(np.mean(values := [own[name] for own in metrics])),
             "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
             "runs": len(values),
         }

@@ -1,6 +1,6 @@
-"""How unlike a picture is to those that a net was trained on: by its pixels, and by what the net makes of it."""
+"""Distance of an image from those that a net was trained on: by its pixels, and by what the net makes of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -8,23 +8,23 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
-MOST = 10_000  # training pictures that are looked at
+MOST = 10_000  # training images that are looked at
 LEVELS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 RIM = 6  # pixels along the upper and lower edge: mostly sky
 
 
 @dataclass(frozen=True)
 class MahalanobisFit:
-    """What training pictures have in common in some numbers.
+    """Distances of images from training images, by some numbers of each.
 
-    The distance of a picture is Mahalanobis' to the training pictures (Lee et al. 2018, arXiv:1807.03888, without its
-    classes), whose covariance is shrunk as Ledoit & Wolf 2004 do, so that few pictures suffice. It is given in units of
-    what only a given share of validation pictures exceeds: above 1, a picture is unlike the training set.
+    The distance of an image is Mahalanobis' to the training images (Lee et al. 2018, arXiv:1807.03888, without its
+    classes), whose covariance is shrunk as Ledoit & Wolf 2004 do, so that few images suffice. It is given in units of
+    what only a given share of validation images exceeds: above 1, an image is unlike the training set.
 
     Attributes:
-        mean: Of the training pictures' numbers, shape (F,).
+        mean: Of the training images' numbers, shape (F,).
         precision: Inverse of their covariance, shape (F, F).
-        threshold: Distance that the share of validation pictures exceeds.
+        threshold: Distance that the share of validation images exceeds.
     """
 
     mean: np.ndarray
@@ -36,16 +36,16 @@ class MahalanobisFit:
         """Keeps what is needed of the training set.
 
         Args:
-            train: Numbers of training pictures, shape (M, F).
-            val: Numbers of validation pictures, shape (N, F).
-            flagged: Share of validation pictures that is to be called unlike, in (0, 1).
+            train: Numbers of training images, shape (M, F).
+            val: Numbers of validation images, shape (N, F).
+            flagged: Share of validation images that is to be called unlike, in (0, 1).
         """
-        known = LedoitWolf(store_precision=True).fit(train)
-        made = cls(known.location_, known.precision_, np.array(1.0))
-        return cls(made.mean, made.precision, np.quantile(made.distance(val), 1 - flagged, method="higher"))
+        covariance = LedoitWolf().fit(train)
+        fit = cls(covariance.location_, covariance.precision_, np.array(1.0))
+        return replace(fit, threshold=np.quantile(fit.distance(val), 1 - flagged, method="higher"))
 
     def distance(self, values: np.ndarray) -> np.ndarray:
-        """How unlike pictures are, shape (N, F) -> (N,); above 1 is more than the threshold, inf what is not finite."""
+        """Distances of images, shape (N, F) -> (N,); above 1 is more than the threshold, inf what is not finite."""
         finite = np.isfinite(values).all(axis=1)
         away = np.where(finite[:, None], values, 0.0) - self.mean
         square = np.einsum("nf,nf->n", away @ self.precision, away).clip(min=0)
@@ -57,7 +57,7 @@ class OutOfDistribution:
     """The training set by its looks and, for nets that have features, as the net sees it.
 
     A net's features forget what does not matter to its task; another survey's sky, noise and colours show in the
-    pixels. A picture is as unlike as the larger of the two distances says.
+    pixels. An image is as unlike as the larger of the two distances says.
 
     Attributes:
         looks: Of `appearance`.
@@ -77,46 +77,42 @@ class OutOfDistribution:
         """Keeps what is needed of the training set.
 
         Args:
-            looks: `appearance` of training and of validation pictures, shapes (M, A) and (N, A).
-            features: Features of training and of validation pictures, shapes (M, F) and (N, F).
-            flagged: Share of validation pictures that is to be called unlike at most, in (0, 1).
+            looks: `appearance` of training and of validation images, shapes (M, A) and (N, A).
+            features: Features of training and of validation images, shapes (M, F) and (N, F).
+            flagged: Share of validation images that is to be called unlike at most, in (0, 1).
         """
-        each = flagged / 2 if features else flagged
-        by_looks = MahalanobisFit.fit(*looks, each)
-        return cls(by_looks, MahalanobisFit.fit(unit(features[0]), unit(features[1]), each) if features else None)
+        share = flagged / 2 if features else flagged
+        by_looks = MahalanobisFit.fit(*looks, share)
+        return cls(by_looks, MahalanobisFit.fit(unit(features[0]), unit(features[1]), share) if features else None)
 
     def distance(self, looks: np.ndarray, features: np.ndarray | None) -> np.ndarray:
-        """How unlike pictures are, (N, A) and (N, F) -> (N,); 1 is what at most the share of validation exceeds."""
+        """Distances of images, (N, A) and (N, F) -> (N,); 1 is what at most the share of validation exceeds."""
         by_looks = self.looks.distance(looks)
         if self.features is None or features is None:
             return by_looks
         return np.maximum(by_looks, self.features.distance(unit(features)))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `of_arrays` makes it of again, in single precision."""
-        parts = {"looks": self.looks, "features": self.features}
+        """All that `of_arrays` needs, in single precision."""
         return {
             f"{part}_{name}": np.asarray(values, np.float32)
-            for part, known in parts.items()
-            if known is not None
-            for name, values in vars(known).items()
+            for part, fit in vars(self).items()
+            if fit is not None
+            for name, values in vars(fit).items()
         }
 
     @classmethod
     def of_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         """The counterpart of `arrays`."""
-        parts = [
-            MahalanobisFit(**{name: arrays[f"{part}_{name}"] for name in ("mean", "precision", "threshold")})
-            if f"{part}_mean" in arrays
-            else None
-            for part in ("looks", "features")
-        ]
-        assert parts[0] is not None
-        return cls(parts[0], parts[1])
+        looks, features = (
+            {name.removeprefix(part): values for name, values in arrays.items() if name.startswith(part)}
+            for part in ("looks_", "features_")
+        )
+        return cls(MahalanobisFit(**looks), MahalanobisFit(**features) if features else None)
 
 
 def appearance(images: Tensor) -> np.ndarray:
-    """What a picture looks like whatever it shows: levels of brightness, contrast, noise, colours, and its rim.
+    """Looks of an image, whatever it shows: levels of brightness, contrast, noise, colours, and its rim.
 
     Args:
         images: In [0, 1], shape (N, 3, H, W).
@@ -132,13 +128,13 @@ def appearance(images: Tensor) -> np.ndarray:
     two_away = (images[..., 2:] - images[..., :-2]).float().abs().flatten(2)
     steps = torch.cat([next_to.median(2).values, two_away.median(2).values, next_to.quantile(0.9, dim=2)], 1)
     spread, around = flat.std(2), flat - flat.mean(2, keepdim=True)
-    alike = [
-        (around[:, one] * around[:, other]).mean(1) / (spread[:, one] * spread[:, other] + 1e-6)
-        for one, other in ((0, 1), (0, 2), (1, 2))
+    correlations = [
+        (around[:, i] * around[:, j]).mean(1) / (spread[:, i] * spread[:, j] + 1e-6)
+        for i, j in ((0, 1), (0, 2), (1, 2))
     ]
     rim = torch.cat([images[:, :, :RIM], images[:, :, -RIM:]], 2).float().flatten(2)
-    every = torch.cat([levels, steps, spread, torch.stack(alike, 1), rim.median(2).values, rim.std(2)], 1)
-    return every.double().cpu().numpy()
+    looks = torch.cat([levels, steps, spread, torch.stack(correlations, 1), rim.median(2).values, rim.std(2)], 1)
+    return looks.double().cpu().numpy()
 
 
 def unit(features: np.ndarray) -> np.ndarray:

@@ -8,17 +8,18 @@ may be gone after another training.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
-from galaxyml.evaluation.bootstrap import COUNTS_AT_ONCE, interval, stratified
+from galaxyml.evaluation.bootstrap import interval, stratified
 from galaxyml.evaluation.scored import ScoredPredictions, aligned, lower_is_better
 from galaxyml.runs.errors import UserError, shorten
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much a metric of one model is above that of another.
+    """A metric of one model less that of another.
 
     Attributes:
         value: Of the sample.
@@ -34,11 +35,11 @@ class Difference:
     p: float
 
     @classmethod
-    def of(cls, one: np.ndarray, other: np.ndarray) -> "Difference":
+    def of(cls, first: np.ndarray, second: np.ndarray) -> Self:
         """The second less the first, of the sample and its resamples, each of shape (1 + R,)."""
-        value, low, high = interval(other - one)
-        drawn = (other - one)[1:]
-        drawn = drawn[~np.isnan(drawn)]
+        gaps = second - first
+        value, low, high = interval(gaps)
+        drawn = gaps[1:][~np.isnan(gaps[1:])]
         if not len(drawn) or np.isnan(value):
             return cls(value, low, high, np.nan)
         below = (drawn < 0).sum() + (drawn == 0).sum() / 2
@@ -52,7 +53,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Ranked:
-    """A model's place.
+    """One model of a ranking.
 
     Attributes:
         name: What was swept besides fold and seed.
@@ -101,30 +102,28 @@ def measured(
     wanted: Collection[str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    at_once: int = COUNTS_AT_ONCE,
 ) -> list[dict[str, np.ndarray]]:
     """The numbers of runs, and of resamples that are the same for all.
 
-    Objects are known by their id, so that runs need not speak of the same: what two have in common is drawn alike.
+    Objects are known by their id, so that runs need not predict the same: what two have in common is drawn alike.
 
     Args:
         runs: Of one kind; the truth of what they have in common is the same.
         wanted: As for `ScoredPredictions.measure`.
         resamples: R.
         seed: Of the draws.
-        at_once: Counts that fit into memory.
 
     Returns:
         For each run by metric, shape (1 + R,) each; the sample comes first.
     """
     ids, first = np.unique(np.concatenate([run.ids for run in runs]), return_index=True)
     strata = np.concatenate([run.strata for run in runs])[first]
-    places = [np.searchsorted(ids, run.ids) for run in runs]
-    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in runs]
-    for drawn in stratified(strata, resamples, seed, at_once):
-        for run, at, found in zip(runs, places, parts, strict=True):
-            found.append(run.measure(drawn if np.array_equal(at, np.arange(len(ids))) else drawn[:, at], wanted))
-    return [{name: np.concatenate([part[name] for part in found]) for name in found[0]} for found in parts]
+    columns = [np.searchsorted(ids, run.ids) for run in runs]
+    batches: list[list[dict[str, np.ndarray]]] = [[] for _ in runs]
+    for drawn in stratified(strata, resamples, seed):
+        for run, own, metrics in zip(runs, columns, batches, strict=True):
+            metrics.append(run.measure(drawn if np.array_equal(own, np.arange(len(ids))) else drawn[:, own], wanted))
+    return [{name: np.concatenate([batch[name] for batch in own]) for name in own[0]} for own in batches]
 
 
 def rank(
@@ -143,7 +142,7 @@ def rank(
     there are, the spread comes out right for few of them (Rao & Wu 1988, doi:10.1080/01621459.1988.10478591).
 
     Args:
-        models: By name and seed, what they said of one split.
+        models: By name and seed, their predictions of one split.
         metric: Without its split, such as `rmse`.
         split: Its name, for messages.
         order: Names, the first one first; None for the order of the metric.
@@ -154,20 +153,19 @@ def rank(
         UserError: If the models cannot be compared (see `aligned`), or have no seed in common.
     """
     names = list(models)
-    every = sorted({number for seeds in models.values() for number in seeds})
-    shared = [number for number in every if all(number in seeds for seeds in models.values())]
+    trained = sorted({number for seeds in models.values() for number in seeds})
+    shared = [number for number in trained if all(number in seeds for seeds in models.values())]
     if not shared:
         raise UserError(
-            f"The combinations were not trained with the same seeds ({shorten(every)}): train all with one."
+            f"The combinations were not trained with the same seeds ({shorten(trained)}): train all with one."
         )
     runs = [run for number in shared for run in aligned([models[name][number] for name in names], split)]
-    same_columns = {run.columns for run in runs}
-    if len(same_columns) > 1:  # seeds whose features differ
+    if len({run.columns for run in runs}) > 1:  # seeds whose features differ
         raise UserError(f"The seeds {shorten(shared)} predicted other columns.")
-    found = measured(runs, [metric.partition("/")[0]], resamples, seed)
-    if any(metric not in numbers for numbers in found):
+    metrics = measured(runs, [metric.partition("/")[0]], resamples, seed)
+    if any(metric not in numbers for numbers in metrics):
         raise UserError(f"No {split}/{metric} can be measured on the {runs[0].words.noun} that all predicted.")
-    values = np.array([numbers[metric] for numbers in found]).reshape(len(shared), len(names), -1)
+    values = np.array([numbers[metric] for numbers in metrics]).reshape(len(shared), len(names), -1)
     weights = np.random.default_rng(seed).multinomial(
         max(len(shared) - 1, 1), [1 / len(shared)] * len(shared), values.shape[-1]
     )
@@ -175,20 +173,21 @@ def rank(
     weights[0] = 1 / len(shared)
     over_seeds = np.einsum("snr,rs->nr", values, weights)  # models, 1 + resamples
     signed = -over_seeds if lower_is_better(metric) else over_seeds
-    places = np.argsort(-signed[:, 0], kind="stable")
-    if order is not None:
-        places = np.array([names.index(name) for name in order])
+    if order is None:
+        ranked = np.argsort(-signed[:, 0], kind="stable")
+    else:
+        ranked = np.array([names.index(name) for name in order])
     best = signed[:, 1:] == signed[:, 1:].max(axis=0)
     firsts = (best / np.maximum(best.sum(axis=0), 1)).mean(axis=1)
     rows = [
         Ranked(
-            names[at],
+            names[model],
             len(shared),
-            *interval(over_seeds[at]),
-            Difference.of(over_seeds[places[0]], over_seeds[at]) if at != places[0] else None,
-            float(firsts[at]),
+            *interval(over_seeds[model]),
+            Difference.of(over_seeds[ranked[0]], over_seeds[model]) if model != ranked[0] else None,
+            float(firsts[model]),
         )
-        for at in places
+        for model in ranked
     ]
     return Ranking(
         metric,
@@ -196,6 +195,6 @@ def rank(
         runs[0].words.noun,
         max(len(run.ids) for seeds in models.values() for run in seeds.values()),
         shared,
-        [number for number in every if number not in shared],
+        [number for number in trained if number not in shared],
         rows,
     )

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
 
 from galaxyml.data.images.decode import open_image
 from galaxyml.evaluation.calibration import Reliability
@@ -16,6 +17,7 @@ from galaxyml.runs.run_dir import RunDir
 
 LOSS_CURVES = "Loss over the epochs, of what is trained on and of validation objects, a line a net."  # as a caption
 MODEL, BASELINE, ACCENT = "#1f5fa8", "#b8b8b8", "#d1603d"
+SHADES = ("#8fbde8", "#3f84cc", "#123a6b", "#d1603d", "#3a8f5c")  # of levels, the lowest first
 COLOURS = (MODEL, "#d1603d", "#3a8f5c", "#8757a6", "#c9a227", "#4fb0c6", "#a63d57", "#7d8b2f", "#e58fb1", "#6b6b6b")
 
 
@@ -23,11 +25,11 @@ def bars(names: list[str], values: np.ndarray, baseline: np.ndarray | None = Non
     """One horizontal bar a name; values and baseline of shape (K,)."""
     figure = Figure(figsize=(8, 0.24 * len(names) + 0.8), layout="constrained")
     axes = figure.add_subplot()
-    at = np.arange(len(names))
+    rows = np.arange(len(names))
     if baseline is not None:
-        axes.barh(at, baseline, height=0.8, color=BASELINE, label="trivial predictor")
-    axes.barh(at, values, height=0.45, color=MODEL, label="model")
-    axes.set_yticks(at, names, fontsize=8)
+        axes.barh(rows, baseline, height=0.8, color=BASELINE, label="trivial predictor")
+    axes.barh(rows, values, height=0.45, color=MODEL, label="model")
+    axes.set_yticks(rows, names, fontsize=8)
     axes.set(ylim=(len(names) - 0.4, -0.6), xlabel=label)
     if baseline is not None:
         axes.legend(loc="lower right", frameon=False)
@@ -38,8 +40,7 @@ def bars(names: list[str], values: np.ndarray, baseline: np.ndarray | None = Non
 def loss_curves(histories: dict[str, pd.DataFrame]) -> Figure:
     """Training and validation loss over the epochs, one line a run."""
     figure = Figure(figsize=(8, 3.4), layout="constrained")
-    for place, name in enumerate(("train/loss", "val/loss"), start=1):
-        axes = figure.add_subplot(1, 2, place)
+    for axes, name in zip(figure.subplots(1, 2), ("train/loss", "val/loss"), strict=True):
         for run, history in histories.items():
             if name in history:
                 axes.plot(history["epoch"] + 1, history[name], label=run, linewidth=1.3)
@@ -61,70 +62,122 @@ def scatter_grid(
         names: Titles of the first panels, at most K.
         ends: Of all axes; None for those of each number.
     """
-    figure, panels = _panels(len(names))
-    for k, (axes, name) in enumerate(zip(panels, names, strict=True)):
+    figure, panels = _target_panels(target, predicted, names, "predicted")
+    for k, axes in enumerate(panels):
         both = np.concatenate([predicted[:, k], target[:, k]])
         line = ends if ends is not None else (both.min(), both.max())
         axes.plot(line, line, color="0.6", linewidth=0.8)
-        axes.scatter(target[:, k], predicted[:, k], s=6, alpha=_alpha(len(predicted)), color=MODEL, linewidths=0)
-        axes.set(title=name, aspect="equal", adjustable="datalim")
+        axes.set(aspect="equal", adjustable="datalim")
         if ends is not None:
             axes.set(xlim=ends, ylim=ends, adjustable="box")
-        axes.title.set_fontsize(9)
-    figure.supxlabel("true")
-    figure.supylabel("predicted")
     return figure
 
 
 def error_grid(predicted: np.ndarray, target: np.ndarray, names: Sequence[str]) -> Figure:
-    """Errors against what is true, a panel a number, with the running median; arguments as for `scatter_grid`."""
-    figure, panels = _panels(len(names))
-    for at, (axes, name) in enumerate(zip(panels, names, strict=True)):
-        error = predicted[:, at] - target[:, at]
+    """Errors against targets, a panel a number, with the running median; arguments as for `scatter_grid`."""
+    errors = predicted - target
+    figure, panels = _target_panels(target, errors, names, "predicted − true (line: running median)")
+    for k, axes in enumerate(panels):
         axes.axhline(0, color="0.6", linewidth=0.8)
-        axes.scatter(target[:, at], error, s=6, alpha=_alpha(len(predicted)), color=MODEL, linewidths=0)
-        parts = [part for part in np.array_split(np.argsort(target[:, at]), 10) if len(part)]
-        middle = [np.median(target[part, at]) for part in parts]
-        axes.plot(middle, [np.median(error[part]) for part in parts], color=ACCENT, linewidth=1.5)
-        axes.set_title(name, fontsize=9)
-    figure.supxlabel("true")
-    figure.supylabel("predicted − true (line: running median)")
+        tenths = [rows for rows in np.array_split(np.argsort(target[:, k]), 10) if len(rows)]
+        medians = [[np.median(values[rows, k]) for rows in tenths] for values in (target, errors)]
+        axes.plot(*medians, color=ACCENT, linewidth=1.5)
     return figure
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels, at most four in a row."""
+def _target_panels(
+    target: np.ndarray, values: np.ndarray, names: Sequence[str], label: str
+) -> tuple[Figure, list[Axes]]:
+    """A figure of values against targets, both of shape (N, K), a panel a name."""
+    figure, panels = _grid(len(names), 3.1, 3.2)
+    alpha = min(1.0, 300 / max(len(target), 1) + 0.05)  # many points lie over each other
+    for k, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        axes.scatter(target[:, k], values[:, k], s=6, alpha=alpha, color=MODEL, linewidths=0)
+        axes.set_title(name, fontsize=9)
+    figure.supxlabel("true")
+    figure.supylabel(label)
+    return figure, panels
+
+
+def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels, at most four in a row, each of a size in inches."""
     wide = min(4, count)
     high = -(-count // wide)
-    figure = Figure(figsize=(max(3.1 * wide, 4), 3.2 * high), layout="constrained")
-    return figure, [figure.add_subplot(high, wide, place) for place in range(1, count + 1)]
+    figure = Figure(figsize=(max(width * wide, 4), height * high), layout="constrained")
+    return figure, [figure.add_subplot(high, wide, number) for number in range(1, count + 1)]
 
 
-def _alpha(count: int) -> float:
-    """How opaque so many points are that lie over each other."""
-    return min(1.0, 300 / max(count, 1) + 0.05)
-
-
-def picture_grid(pictures: list[np.ndarray], captions: list[str], title: str = "") -> Figure:
-    """Pictures, each uint8 of shape (H, W, 3), with a few lines of text below each."""
-    wide = min(4, len(pictures))
-    high = -(-len(pictures) // wide)
-    figure = Figure(figsize=(2.9 * wide, 3.7 * high), layout="constrained")
+def image_grid(images: list[np.ndarray], captions: list[str], title: str = "") -> Figure:
+    """Images, each uint8 of shape (H, W, 3), with a few lines of text below each."""
+    figure, panels = _grid(len(images), 2.9, 3.7)
     figure.suptitle(title)
-    for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True), start=1):
-        axes = figure.add_subplot(high, wide, place)
-        axes.imshow(picture)
+    for axes, image, caption in zip(panels, images, captions, strict=True):
+        axes.imshow(image)
         axes.set_xlabel(caption, fontsize=7.5)
         axes.set(xticks=[], yticks=[])
     return figure
 
 
-def central_part(run: RunDir, image: str, fraction: float = 0.5) -> np.ndarray:
-    """The central part of an object's original picture, uint8 of shape (H, W, 3)."""
-    picture = open_image(run.source(image))
-    width, height = picture.size
+def _central_part(run: RunDir, image: str, fraction: float) -> np.ndarray:
+    """The central part of an object's original image, uint8 of shape (H, W, 3)."""
+    original = open_image(run.source(image))
+    width, height = original.size
     left, upper = width * (1 - fraction) / 2, height * (1 - fraction) / 2
-    return np.asarray(picture.crop((int(left), int(upper), int(width - left), int(height - upper))))
+    return np.asarray(original.crop((int(left), int(upper), int(width - left), int(height - upper))))
+
+
+def interval_figure(
+    names: Sequence[str],
+    levels: np.ndarray,
+    shares: np.ndarray,
+    wide: np.ndarray,
+    asked: np.ndarray,
+    curves: Mapping[str, np.ndarray],
+    title: str,
+    unit: str = "",
+) -> Figure:
+    """Coverage and width of intervals column by column, and their coverage over all columns by level.
+
+    Args:
+        names: Of the K columns.
+        levels: Shares that the intervals are to hold, in (0, 1), shape (L,).
+        shares: What they hold, shape (L, K); NaN where no truth is known.
+        wide: Their mean widths, shape (L, K).
+        asked: More levels, shape (C,).
+        curves: By what the legend calls them, the shares held at these, shape (C,) each.
+        title: What the figure is called.
+        unit: What the widths are measured in, as a part of their label.
+    """
+    figure = Figure(figsize=(12, max(0.21 * len(names), 3.6) + 1.2), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    held, width, over_all = figure.subplots(1, 3, width_ratios=[1.25, 1, 1.25])
+    rows = np.arange(len(names))
+    for number in reversed(range(len(levels))):
+        shade = SHADES[number % len(SHADES)]
+        held.axvline(levels[number], color=shade, linewidth=0.8, linestyle="--")
+        held.plot(shares[number], rows, "o", color=shade, markersize=4.5)
+        width.barh(rows, wide[number], height=0.7, color=shade, label=f"{levels[number]:.0%}")
+    held.set(xlim=(min(levels.min() - 0.1, np.nanmin(shares) - 0.02), 1.01), xlabel="share held (dashed: asked)")
+    width.set(xlim=(0, None), xlabel=f"mean width{unit}")
+    handles, labels = width.get_legend_handles_labels()
+    width.legend(handles[::-1], labels[::-1], loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
+    for axes in (held, width):
+        axes.set_yticks(rows, names if axes is held else [""] * len(names), fontsize=8)
+        axes.set(ylim=(len(names) - 0.4, -0.6), axisbelow=True)
+        axes.grid(axis="y", alpha=0.25)
+    over_all.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
+    for (name, share), colour in zip(curves.items(), (BASELINE, MODEL)[-len(curves) :], strict=True):
+        over_all.plot(asked, share, "o-", color=colour, markersize=4, linewidth=1.3, label=name)
+    over_all.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1, anchor="N", xlabel="share asked", ylabel="share held")
+    over_all.yaxis.set_major_formatter(PercentFormatter(1.0))
+    over_all.legend(loc="upper left", frameon=False, fontsize=8)
+    over_all.grid(alpha=0.3)
+    for axes in (held, over_all):
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes in (held, width, over_all):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    return figure
 
 
 def legend_mark(label: str, marker: str, color: str) -> Line2D:
@@ -133,7 +186,7 @@ def legend_mark(label: str, marker: str, color: str) -> Line2D:
 
 
 def write_images(
-    run: RunDir, name: str, title: str, told: str, images: pd.Series, captions: list[str], crop: float
+    run: RunDir, name: str, title: str, caption: str, images: pd.Series, captions: list[str], crop: float
 ) -> None:
     """Writes a figure of some objects' original images; none where there are no objects.
 
@@ -141,14 +194,14 @@ def write_images(
         run: Whose images, and whose figure.
         name: Of the figure.
         title: Above the images.
-        told: What is seen, in a sentence.
+        caption: What is seen, in a sentence.
         images: As the catalog has them.
         captions: Below each.
         crop: Central part that is shown, a fraction of the side.
     """
     if len(images):
-        pictures = [central_part(run, image, crop) for image in images]
-        run.write_figure(name, picture_grid(pictures, captions, title), told)
+        parts = [_central_part(run, image, crop) for image in images]
+        run.write_figure(name, image_grid(parts, captions, title), caption)
 
 
 def unit_axes() -> tuple[Figure, Axes]:
@@ -189,5 +242,5 @@ def reliability_curves(axes: Axes, curves: Mapping[str, Reliability], errors: bo
 
 
 def line_style(k: int) -> dict[str, Any]:
-    """Colour of the k-th line; dashes tell those apart that share one."""
+    """Colour of the k-th line; dashes distinguish those that share one."""
     return {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.5, "linestyle": ("-", "--")[k // len(COLOURS) % 2]}

@@ -8,28 +8,28 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from galaxyml.evaluation.conformal import LEVELS, Intervals, covered, shrinkage, widths
-from galaxyml.evaluation.interval_plots import interval_figure
-from galaxyml.evaluation.joined import BETWEEN, NET, SPREAD, Said
+from galaxyml.evaluation.joined import BETWEEN, NET, SPREAD, NetOutputs
+from galaxyml.evaluation.plots import interval_figure
 from galaxyml.runs.errors import UserError, diverged
 from galaxyml.runs.run_dir import NAMED, RunDir
 
-LEARNT = "intervals"
-CURVE = np.append(np.arange(5, 100, 5), 99) / 100  # more levels, at which the figure tells what is covered
-EVERY = np.concatenate([LEVELS, CURVE])
-TOLD = slice(0, len(LEVELS))
+NAME = "intervals"  # of what is fitted, and of the tables of predictions
+CURVE = np.append(np.arange(5, 100, 5), 99) / 100  # more levels, at which the figure shows what is covered
+ALL_LEVELS = np.concatenate([LEVELS, CURVE])
+WRITTEN = slice(0, len(LEVELS))  # of these
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """What is said of the N galaxies of a split, and what is known of them.
+class Galaxies:
+    """Predictions and targets of the N galaxies of a split.
 
     Attributes:
         ids: Shape (N,).
         rows: Their rows in the catalog, shape (N,).
         predicted: Fractions as the stages before have them, shape (N, K).
-        net: What the nets themselves said, shape (N, K).
-        spread: Standard deviations over the views of a picture, shape (N, K); 0 where there is one.
-        between: Standard deviations over the nets of the folds, shape (N, K); None where one net speaks.
+        net: The nets' own outputs, shape (N, K).
+        spread: Standard deviations over the views of an image, shape (N, K); 0 where there is one.
+        between: Standard deviations over the nets of the folds, shape (N, K); None where one net predicts.
         target: Shape (N, K); NaN where it is not known.
     """
 
@@ -48,23 +48,20 @@ class Calibrated:
 
     Attributes:
         galaxies: N of them.
-        fits: Intervals at the levels of `EVERY`.
-        fit_of: Which of these each galaxy has, shape (N,).
+        fits: Intervals at `ALL_LEVELS`, each after the galaxies that have them, bool of shape (N,).
         spread: As the intervals take it, shape (N, K).
         shrink: Factor on the widths, one for all or of shape (K,).
     """
 
-    galaxies: Predicted
-    fits: Sequence[Intervals]
-    fit_of: np.ndarray
+    galaxies: Galaxies
+    fits: Sequence[tuple[np.ndarray, Intervals]]
     spread: np.ndarray
     shrink: float | np.ndarray = 1.0
 
     def ends(self, levels: slice) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends at some of the levels, shape (L, N, K) each."""
-        low, high = np.empty((2, len(EVERY[levels]), *self.spread.shape))
-        for number, fit in enumerate(self.fits):
-            inside = self.fit_of == number
+        low, high = np.empty((2, len(ALL_LEVELS[levels]), *self.spread.shape))
+        for inside, fit in self.fits:
             predicted, spread = self.galaxies.predicted[inside], self.spread[inside]
             low[:, inside], high[:, inside] = fit.at(levels)(predicted, spread, self.shrink)
         return low, high
@@ -74,13 +71,13 @@ class PredictIntervals:
     """Conformal intervals of the fractions that the stages before have made, fitted on the validation split.
 
     No galaxy calibrates its own intervals: those of a validation galaxy are fitted on the other folds, of a single fold
-    on its other half. Those of test galaxies and of new pictures are fitted on all validation galaxies.
+    on its other half. Those of test galaxies and of new images are fitted on all validation galaxies.
 
-    Of test galaxies the nets of all folds say the mean, which errs less than each of them; but residuals are known of
-    single nets. So widths are shrunk by what the nets' disagreement on test galaxies tells (`intervals.shrinkage`), and
-    where they disagree more than is usual, the surplus counts as disagreement between the views of a picture does:
+    Test galaxies have the mean of the nets of all folds, which errs less than each of them; but residuals are known of
+    single nets. So widths are shrunk by what the nets' disagreement on test galaxies shows (`conformal.shrinkage`), and
+    where they disagree more than is usual, the surplus counts as disagreement between the views of an image does:
     u^2 = spread^2 + (between^2 - its mean over the test galaxies, at least 0). What is less than usual counts for
-    nothing, as galaxies that are easy would lose what their own views tell. Where there are no test galaxies both are
+    nothing, as galaxies that are easy would lose what their own views show. Where there are no test galaxies both are
     left out, and intervals are those of a single net: rather too wide.
 
     Args:
@@ -104,28 +101,28 @@ class PredictIntervals:
             UserError: If a prediction is not finite.
         """
         catalog = run.catalog()
-        val, test = self._predicted(run, "val", catalog), self._predicted(run, "test", catalog)
+        val, test = self._load(run, "val", catalog), self._load(run, "test", catalog)
         if val is None:
             return {}
         calibrated = {"val": _cross_fitted(val, catalog["fold"].to_numpy()[val.rows], self.bounded)}
-        fit = Intervals.fit(val.predicted, val.spread, val.target, EVERY, self.bounded)
-        learnt = fit.at(TOLD).arrays()
+        fit = Intervals.fit(val.predicted, val.spread, val.target, ALL_LEVELS, self.bounded)
+        fitted = fit.at(WRITTEN).arrays()
         if test is not None:
             if test.between is not None:
-                learnt["usual"] = np.square(test.between).mean(axis=0)
-                learnt["shrink"] = shrinkage(test.between, val.target - val.net)
-            spread, shrink = _of_mean(test.spread, test.between, learnt)
-            calibrated["test"] = Calibrated(test, [fit], np.zeros(len(test.ids), int), spread, shrink)
-        run.write_arrays(LEARNT, learnt)
-        found: dict[str, float] = {}
-        for split, each in calibrated.items():
-            low, high = each.ends(TOLD)
+                fitted["usual"] = np.square(test.between).mean(axis=0)
+                fitted["shrink"] = shrinkage(test.between, val.target - val.net)
+            spread, shrink = _of_mean(test.spread, test.between, fitted)
+            calibrated["test"] = Calibrated(test, [(np.ones(len(test.ids), bool), fit)], spread, shrink)
+        run.write_arrays(NAME, fitted)
+        metrics: dict[str, float] = {}
+        for split, own in calibrated.items():
+            low, high = own.ends(WRITTEN)
             table = self._table(low, high)
-            table.insert(0, "id", each.galaxies.ids.to_numpy())
-            run.write_predictions(split, table, by=LEARNT)
-            found |= self._measured(split, low, high, each.galaxies.target)
+            table.insert(0, "id", own.galaxies.ids.to_numpy())
+            run.write_predictions(split, table, by=NAME)
+            metrics |= self._metrics(split, low, high, own.galaxies.target)
         for split in ("test", "val"):
-            if f"{split}/coverage_95" in found:
+            if f"{split}/coverage_95" in metrics:
                 run.write_figure(
                     "6_intervals",
                     self._figure(calibrated[split], split),
@@ -133,14 +130,14 @@ class PredictIntervals:
                     "they hold at any level asked. Calibrated intervals lie on the dashed lines.",
                 )
                 break
-        return found
+        return metrics
 
-    def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
-        """Adds the intervals to what the stages before made of the same pictures.
+    def combine(self, run: RunDir, nets: NetOutputs, table: pd.DataFrame) -> pd.DataFrame:
+        """Adds the intervals to what the stages before made of the same images.
 
         Args:
             run: The run, or the sweep.
-            said: What its nets said.
+            nets: The outputs of its nets.
             table: With the fractions.
 
         Returns:
@@ -149,20 +146,20 @@ class PredictIntervals:
         Raises:
             UserError: If the run has no intervals.
         """
-        learnt = run.arrays(LEARNT)
-        if learnt is None:
+        fitted = run.arrays(NAME)
+        if fitted is None:
             raise UserError(
-                f"{run.path} has no fitted/{LEARNT}.npz: only a part of its folder was copied. Copy all of fitted/."
+                f"{run.path} has no fitted/{NAME}.npz: only a part of its folder was copied. Copy all of fitted/."
             )
-        names = [name for name in said.mean.columns if name != "id"]
+        names = [name for name in nets.mean.columns if name != "id"]
         order = [names.index(column) for column in self.columns]
         fractions = table[self.columns].to_numpy(np.float64)
-        over_views = np.zeros(fractions.shape) if said.spread is None else said.spread[:, order]
-        over_nets = None if said.between is None else said.between[:, order]
-        ends = Intervals.of_arrays(learnt)(fractions, *_of_mean(over_views, over_nets, learnt))
+        over_views = np.zeros(fractions.shape) if nets.spread is None else nets.spread[:, order]
+        over_nets = None if nets.between is None else nets.between[:, order]
+        ends = Intervals.of_arrays(fitted)(fractions, *_of_mean(over_views, over_nets, fitted))
         return pd.concat([table, self._table(*ends).set_axis(table.index)], axis=1)
 
-    def _predicted(self, run: RunDir, split: str, catalog: pd.DataFrame) -> Predicted | None:
+    def _load(self, run: RunDir, split: str, catalog: pd.DataFrame) -> Galaxies | None:
         table = run.predictions(split)
         if table is None:
             return None
@@ -176,7 +173,7 @@ class PredictIntervals:
         if not np.isfinite(predicted).all():
             raise diverged(run.path)
         rows = pd.Index(catalog["id"]).get_indexer(table["id"])
-        return Predicted(
+        return Galaxies(
             ids=table["id"],
             rows=rows,
             predicted=predicted,
@@ -196,20 +193,20 @@ class PredictIntervals:
         }
         return pd.DataFrame(ends)
 
-    def _measured(self, split: str, low: np.ndarray, high: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    def _metrics(self, split: str, low: np.ndarray, high: np.ndarray, target: np.ndarray) -> dict[str, float]:
         known = (~np.isnan(target)).sum(axis=0)
         shares, wide = covered(low, high, target), widths(low, high)
-        found: dict[str, float] = {}
-        for number, level in enumerate(LEVELS):
+        metrics: dict[str, float] = {}
+        for number, level in enumerate(map(_percent, LEVELS)):
             if known.any():
-                found[f"{split}/coverage_{_percent(level)}"] = _over_columns(shares[number], target)
+                metrics[f"{split}/coverage_{level}"] = _over_columns(shares[number], target)
             if self.bounded:
-                found[f"{split}/width_{_percent(level)}"] = float(wide[number].mean())
+                metrics[f"{split}/width_{level}"] = float(wide[number].mean())
             else:
-                each = zip(self.columns, wide[number], strict=True)
-                found |= {f"{split}/width_{_percent(level)}/{column}": width for column, width in each}
-        found = {key: float(value) for key, value in found.items() if np.isfinite(value)}
-        return found | {
+                by_column = zip(self.columns, wide[number], strict=True)
+                metrics |= {f"{split}/width_{level}/{column}": width for column, width in by_column}
+        metrics = {key: float(value) for key, value in metrics.items() if np.isfinite(value)}
+        return metrics | {
             f"{split}/coverage_{_percent(level)}/{column}": float(shares[number, k])
             for number, level in enumerate(LEVELS)
             for k, column in enumerate(self.columns)
@@ -218,15 +215,15 @@ class PredictIntervals:
 
     def _figure(self, calibrated: Calibrated, split: str) -> Figure:
         target, predicted = calibrated.galaxies.target, calibrated.galaxies.predicted
-        judged = {"all fractions" if self.bounded else "all numbers": target}
+        targets = {"all fractions" if self.bounded else "all numbers": target}
         if self.bounded:
-            judged["predicted within (0, 1)"] = np.where((predicted > 0) & (predicted < 1), target, np.nan)
-        curves: dict[str, list[float]] = {name: [] for name in judged}
-        for at in range(len(LEVELS), len(EVERY)):
-            ends = calibrated.ends(slice(at, at + 1))
-            for name, values in judged.items():
+            targets["predicted within (0, 1)"] = np.where((predicted > 0) & (predicted < 1), target, np.nan)
+        curves: dict[str, list[float]] = {name: [] for name in targets}
+        for index in range(len(LEVELS), len(ALL_LEVELS)):
+            ends = calibrated.ends(slice(index, index + 1))
+            for name, values in targets.items():
                 curves[name].append(_over_columns(covered(*ends, values)[0], values))
-        ends = calibrated.ends(TOLD)
+        ends = calibrated.ends(WRITTEN)
         wide = widths(*ends)
         if not self.bounded:
             deviation = np.nanstd(target, axis=0)
@@ -243,27 +240,27 @@ class PredictIntervals:
         )
 
 
-def _cross_fitted(val: Predicted, fold: np.ndarray, bounded: bool) -> Calibrated:
+def _cross_fitted(val: Galaxies, fold: np.ndarray, bounded: bool) -> Calibrated:
     """Validation galaxies, with intervals that were fitted on others; folds of shape (N,)."""
     parts = fold
     if (fold == fold[:1]).all():
         parts = val.rows.argsort().argsort() % 2  # the even and the odd ones, whatever the order of the table
-    fits, fit_of = [], np.empty(len(parts), int)
-    for number, part in enumerate(np.unique(parts)):
+    fits = []
+    for part in np.unique(parts):
         others = parts != part
-        fits.append(Intervals.fit(val.predicted[others], val.spread[others], val.target[others], EVERY, bounded))
-        fit_of[~others] = number
-    return Calibrated(val, fits, fit_of, val.spread)
+        fit = Intervals.fit(val.predicted[others], val.spread[others], val.target[others], ALL_LEVELS, bounded)
+        fits.append((~others, fit))
+    return Calibrated(val, fits, val.spread)
 
 
 def _of_mean(
-    spread: np.ndarray, between: np.ndarray | None, learnt: dict[str, np.ndarray]
+    spread: np.ndarray, between: np.ndarray | None, fitted: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, float | np.ndarray]:
-    """Spread and shrinkage of what nets say together; see `PredictIntervals`."""
-    if between is None or "usual" not in learnt:
+    """Spread and shrinkage of the mean over nets; see `PredictIntervals`."""
+    if between is None or "usual" not in fitted:
         return spread, 1.0
-    surplus = np.maximum(np.square(between, dtype=np.float64) - learnt["usual"], 0)
-    return np.sqrt(np.square(spread, dtype=np.float64) + surplus), learnt["shrink"]
+    surplus = np.maximum(np.square(between, dtype=np.float64) - fitted["usual"], 0)
+    return np.sqrt(np.square(spread, dtype=np.float64) + surplus), fitted["shrink"]
 
 
 def _over_columns(shares: np.ndarray, target: np.ndarray) -> float:

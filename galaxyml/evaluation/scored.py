@@ -57,7 +57,7 @@ class ScoredPredictions(ABC):
         """
 
     def counts(self) -> dict[str, int]:
-        """How many objects each metric of `measure` that does not count all of them is measured on."""
+        """Numbers of objects of those metrics of `measure` that are not measured on all of them."""
         return {}
 
     def take(self, rows: np.ndarray) -> Self:
@@ -71,9 +71,9 @@ class ScoredPredictions(ABC):
         Raises:
             UserError: If an object is there twice.
         """
-        values = {field.name: [getattr(run, field.name) for run in (self, *others)] for field in fields(self)}
+        names = [field.name for field in fields(self) if isinstance(getattr(self, field.name), np.ndarray)]
         arrays: dict[str, Any] = {
-            name: np.concatenate(each) for name, each in values.items() if isinstance(each[0], np.ndarray)
+            name: np.concatenate([getattr(run, name) for run in (self, *others)]) for name in names
         }
         joined = replace(self, **arrays)
         if len(np.unique(joined.ids)) < len(joined.ids):
@@ -82,15 +82,15 @@ class ScoredPredictions(ABC):
 
     def only(self, columns: Sequence[str]) -> Self:
         """Some of the columns, in this order."""
-        places = [self.columns.index(name) for name in columns]
-        return replace(self, columns=tuple(columns), predicted=self.predicted[:, places], target=self.target[:, places])
+        index = [self.columns.index(name) for name in columns]
+        return replace(self, columns=tuple(columns), predicted=self.predicted[:, index], target=self.target[:, index])
 
     def alongside(self, runs: Sequence[Self]) -> Self:
         """The same, ready to be compared with other runs on the same objects and columns."""
         return self
 
     def disagreement(self, other: Self) -> str | None:
-        """How the targets differ from another run's of the same objects and columns, in words; None if they do not."""
+        """Difference of the targets from another run's of the same objects and columns, in words; None without."""
         gap = self._gaps(other).reshape(len(self.ids), -1)
         if not gap.any():
             return None
@@ -103,7 +103,7 @@ class ScoredPredictions(ABC):
         )
 
     def _gaps(self, other: Self) -> np.ndarray:
-        """Where the targets are not another run's, bool of shape (N, K) or (N,)."""
+        """Targets that are not another run's, bool of shape (N, K) or (N,)."""
         return (np.abs(self.target - other.target) > TIE) | (np.isnan(self.target) != np.isnan(other.target))
 
     def _shown(self, row: int, column: int) -> str:
@@ -113,7 +113,7 @@ class ScoredPredictions(ABC):
 
 def per_column(values: dict[str, np.ndarray], columns: Sequence[str]) -> dict[str, np.ndarray]:
     """Metrics of each column: `f1` of shape (R, K) becomes `f1/<column>`, shape (R,), K times."""
-    return {f"{name}/{column}": each[:, k] for name, each in values.items() for k, column in enumerate(columns)}
+    return {f"{name}/{column}": values[name][:, k] for name in values for k, column in enumerate(columns)}
 
 
 def under(split: str, metrics: dict[str, float]) -> dict[str, float]:
@@ -123,7 +123,7 @@ def under(split: str, metrics: dict[str, float]) -> dict[str, float]:
 
 def only_wanted(values: dict[str, np.ndarray], wanted: Collection[str] | None) -> dict[str, np.ndarray]:
     """Those metrics that `ScoredPredictions.measure` is asked for."""
-    return {key: each for key, each in values.items() if wanted is None or key.partition("/")[0] in wanted}
+    return {key: values[key] for key in values if wanted is None or key.partition("/")[0] in wanted}
 
 
 def aligned(runs: Sequence[ScoredPredictions], split: str) -> list[ScoredPredictions]:
@@ -145,27 +145,27 @@ def aligned(runs: Sequence[ScoredPredictions], split: str) -> list[ScoredPredict
             )
     columns = [name for name in first.columns if all(name in other.columns for other in runs)]
     if not columns:
-        other = next(each for each in runs if not set(each.columns) & set(first.columns))
+        other = next(run for run in runs if not set(run.columns) & set(first.columns))
         raise UserError(
             f"{first.path} and {other.path} share no {words.column}: the first has {shorten(first.columns)}, the "
             f"second {shorten(other.columns)}. Compare runs that predict the same."
         )
-    found = [run if run.columns == tuple(columns) else run.only(columns) for run in runs]
-    ids = found[0].ids
-    for other in found[1:]:
+    runs = [run if run.columns == tuple(columns) else run.only(columns) for run in runs]
+    ids = first.ids
+    for other in runs[1:]:
         ids = np.intersect1d(ids, other.ids)
         if not len(ids):
             raise UserError(
                 f"{first.path} and {other.path} have no {split} {words.one} in common: the first has "
-                f"{shorten(list(found[0].ids), shown=2)}, the second {shorten(list(other.ids), shown=2)}. "
+                f"{shorten(list(first.ids), shown=2)}, the second {shorten(list(other.ids), shown=2)}. "
                 "Compare runs that were tested on the same survey and split."
             )
     ids = np.sort(ids)
-    found = [run.take(pd.Index(run.ids).get_indexer(ids)) for run in found]
-    found = [run.alongside(found) for run in found]
-    for other in found[1:]:
-        if differs := found[0].disagreement(other):
+    runs = [run.take(pd.Index(run.ids).get_indexer(ids)) for run in runs]
+    runs = [run.alongside(runs) for run in runs]
+    for other in runs[1:]:
+        if differs := runs[0].disagreement(other):
             raise UserError(
                 f"{first.path} and {other.path} have {differs}. Compare runs that were made from the same tables."
             )
-    return found
+    return list(runs)

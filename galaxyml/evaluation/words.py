@@ -1,4 +1,4 @@
-"""What reports say of a kind of target: its nouns, and the names, order and company of its metrics."""
+"""Words of reports about a kind of target: its nouns, and the names, order and company of its metrics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ class Words:
 
     Attributes:
         targets: What is predicted, such as `vote fractions`.
-        main: The metric that tells most.
+        main: The metric that says most.
         noun: What the objects are.
         known: What can be scored, after the noun.
         column: What one of the columns is.

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from galaxyml.runs.errors import UserError
+
 if TYPE_CHECKING:
     from galaxyml.inference.predictor import Predictor
 
@@ -19,6 +21,29 @@ def load(path: Path | str) -> "Predictor":
     Raises:
         UserError: If it is none of these, not finished, or a bundle that cannot be used.
     """
-    from galaxyml.inference.loading import load_predictor
+    from hydra.utils import get_class
 
-    return load_predictor(Path(path))
+    from galaxyml.data.light_curves.data_module import CurveData
+    from galaxyml.inference import bundle
+    from galaxyml.inference.description import describe
+    from galaxyml.inference.image_predictor import ImagePredictor, weights_of
+    from galaxyml.inference.light_curve_predictor import LightCurvePredictor
+    from galaxyml.runs.run_dir import RunDir
+    from galaxyml.training.hardware import keep_memory
+    from galaxyml.training.quiet import quiet
+
+    quiet()
+    keep_memory()
+    path = Path(path)
+    if path.is_file():
+        return bundle.read(path)
+    if path.suffix.lower() == ".zip":
+        raise UserError(f"{path} is not there. Give a bundle, or the folder of a run.")
+    run = RunDir(path)
+    data = run.config.data
+    run.metrics()  # only of a finished run
+    description = describe(run)
+    if issubclass(get_class(data._target_), CurveData):
+        return LightCurvePredictor(run, description)
+    nets = run.nets()
+    return ImagePredictor(run, description, [weights_of(net) for net in nets], nets)

@@ -108,8 +108,8 @@ def _files(predictor: "ImagePredictor") -> Iterator[tuple[str, bytes]]:
     for number, net in enumerate(nets):
         yield f"nets/{number}/weights.safetensors", save_weights(_contiguous(weights_of(net)))
     fitted = []
-    for prefix, each in [("", run), *((f"nets/{number}/", net) for number, net in enumerate(nets))]:
-        values, arrays = _fitted(each)
+    for prefix, part in [("", run), *((f"nets/{number}/", net) for number, net in enumerate(nets))]:
+        values, arrays = _fitted(part)
         fitted.append(values)
         if arrays:
             yield f"{prefix}fitted.safetensors", save(arrays)
@@ -133,20 +133,20 @@ def _contiguous(weights: "dict[str, Tensor]") -> "dict[str, Tensor]":
 
 
 def _fitted(run: RunDir) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What a run's stages have fitted: values by file, and arrays by file and name."""
+    """Results that a run's stages have fitted: values by file, and arrays by file and name."""
     values: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
     for path in sorted((run.path / "fitted").glob("*")):
         if path.suffix == ".json":
             values[path.stem] = run.fitted_values(path.stem)
         elif path.suffix == ".npz" and path.stem not in FIGURES_ONLY:
-            of_file = run.arrays(path.stem) or {}
-            arrays |= {f"{path.stem}/{name}": of_file[name].copy(order="C") for name in sorted(of_file)}
+            in_file = run.arrays(path.stem) or {}
+            arrays |= {f"{path.stem}/{name}": in_file[name].copy(order="C") for name in sorted(in_file)}
     return values, arrays
 
 
 def _provenance(run: RunDir) -> dict[str, Any]:
-    """Where the run came from, without names of this machine's folders."""
+    """The run's provenance, without names of this machine's folders."""
     content = run.provenance()
     data = {key: content["data"][key] for key in ("source", "things") if key in content["data"]}
     data["sha256"] = {Path(name).name: digest for name, digest in content["data"]["sha256"].items()}
@@ -154,7 +154,7 @@ def _provenance(run: RunDir) -> dict[str, Any]:
 
 
 class Bundle(RunDir):
-    """What a run has fitted, read from a bundle: a run without a folder.
+    """A run without a folder: its fitted values and arrays, read from a bundle.
 
     Args:
         path: The bundle.
@@ -167,7 +167,7 @@ class Bundle(RunDir):
         self, path: Path, content: dict[str, Any], values: dict[str, Any], arrays: dict[str, np.ndarray]
     ) -> None:
         super().__init__(path)
-        self.content, self.values, self.of_files = content, values, arrays
+        self.content, self.values, self.all_arrays = content, values, arrays
         self.joined: list[RunDir] = []
 
     def members(self) -> list[RunDir]:
@@ -188,8 +188,8 @@ class Bundle(RunDir):
         return dict(self.values[name])
 
     def arrays(self, name: str) -> dict[str, np.ndarray] | None:
-        found = {key.partition("/")[2]: array for key, array in self.of_files.items() if key.startswith(f"{name}/")}
-        return found or None
+        in_file = {key.partition("/")[2]: array for key, array in self.all_arrays.items() if key.startswith(f"{name}/")}
+        return in_file or None
 
 
 def read(path: Path) -> "ImagePredictor":
@@ -257,8 +257,6 @@ def _entries(file: zipfile.ZipFile, path: Path) -> set[str]:
         entries.add(name)
     if sum(info.file_size for info in file.infolist()) > path.stat().st_size:
         raise _damaged(path, "its files are larger than itself")
-    if "bundle.json" in entries:
-        raise UserError(f"{path} was made by an earlier version of galaxyml. Make it anew from its run. {MADE_BY}")
     if DESCRIPTION not in entries:
         raise UserError(f"{path} is no bundle of galaxyml: it has no {DESCRIPTION}. {MADE_BY}")
     if others := sorted(n for n in entries if n != DESCRIPTION and not re.fullmatch(FILE, n, flags=re.ASCII)):

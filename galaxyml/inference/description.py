@@ -1,4 +1,4 @@
-"""What a predictor is made of, as plain values: of a run's configuration, and as the JSON of a bundle.
+"""Descriptions of predictors as plain values: of a run's configuration, and as the JSON of a bundle.
 
 A description has `task`, `kind`, further `stages`, `accelerator` and `nets`, each with `fold`, `share`, `net`, `head`
 (None for the kind's), `views`, `symmetry`, `lora` (its arguments, or None), `framing` and `precision`. Parts that are
@@ -110,10 +110,10 @@ def _plain(node: Any) -> Any:
 def _counted(value: Any) -> Any:
     if isinstance(value, dict):
         if value.get("_target_") in NUMBERS:
-            found = instantiate(value, _convert_="all")
-            return found if isinstance(found, int) else list(found)
-        return {key: _counted(part) for key, part in value.items()}
-    return [_counted(part) for part in value] if isinstance(value, list) else value
+            counted = instantiate(value, _convert_="all")
+            return counted if isinstance(counted, int) else list(counted)
+        return {key: _counted(item) for key, item in value.items()}
+    return [_counted(item) for item in value] if isinstance(value, list) else value
 
 
 def _class(stage: Mapping[str, Any]) -> Any:
@@ -139,29 +139,28 @@ def encode(description: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _encoded(value: Any, where: str, key: str, trees: dict[str, Any]) -> Any:
     if isinstance(value, list):
-        return [_encoded(part, where, f"{key}.{number}", trees) for number, part in enumerate(value)]
+        return [_encoded(item, where, f"{key}.{number}", trees) for number, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
-    found: dict[str, Any] = {}
+    encoded: dict[str, Any] = {}
     if (target := value.get("_target_")) is not None:
         if target not in NAMES:
             raise UserError(f"{where}: {key} is '{target}', which is not galaxyml's own. {SAFE}")
-        found["class"] = NAMES[target]
-    if found.get("class") == "Vocabulary":
+        encoded["class"] = NAMES[target]
+    if encoded.get("class") == "Vocabulary":
         used = {name: instantiate(value["surveys"][name]).campaign for name in (*value["train"], *value["test"])}
-        found["surveys"] = {name: {"class": "Campaign", "campaign": campaign} for name, campaign in used.items()}
-        value = {name: part for name, part in value.items() if name != "surveys"}
-    for name, part in value.items():
-        if name == "tree" and isinstance(part, str):
-            found[name] = _add_tree(part, trees)
-        elif not name.startswith("_") and name not in NOT_TO_PREDICT:
-            found[name] = _encoded(part, where, f"{key}.{name}" if key else name, trees)
-    return found
+        encoded["surveys"] = {name: {"class": "Campaign", "campaign": campaign} for name, campaign in used.items()}
+    for name, item in value.items():
+        if name == "tree" and isinstance(item, str):
+            encoded[name] = _add_tree(item, trees)
+        elif name not in encoded and not name.startswith("_") and name not in NOT_TO_PREDICT:
+            encoded[name] = _encoded(item, where, f"{key}.{name}" if key else name, trees)
+    return encoded
 
 
 def _add_tree(name: str, trees: dict[str, Any]) -> str:
-    """Keeps the content of a decision tree, and gives its name there."""
-    DecisionTree.load(name)  # tells what is wrong with it
+    """Adds the content of a decision tree, and returns its name there."""
+    DecisionTree.load(name)  # says what is wrong with it
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     stem = re.sub(r"[^a-z0-9_-]", "-", path.stem.lower())
@@ -180,9 +179,8 @@ def decode(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     Raises:
         UserError: If it has anything that `encode` does not write.
     """
-    _check(content, "")
     content = dict(content)
-    trees = content.pop("trees", {})
+    trees = _decoded(content.pop("trees", {}), "trees", {})
     if not isinstance(trees, dict):
         raise UserError("its trees are no mapping")
     paths = {}
@@ -193,49 +191,46 @@ def decode(content: dict[str, Any], folder: Path) -> dict[str, Any]:
             raise UserError(f"the columns of its tree {name} are made of other things than names and numbers")
         paths[name] = str(folder / f"{name}.yaml")
         write_json(Path(paths[name]), tree)  # JSON is YAML
-    return _decoded(content, paths)
+    return _decoded(content, "", paths)
 
 
-def _decoded(value: Any, trees: Mapping[str, str]) -> Any:
-    if isinstance(value, list):
-        return [_decoded(part, trees) for part in value]
-    if not isinstance(value, dict):
-        return value
-    found = {key: _decoded(part, trees) for key, part in value.items() if key != "class"}
-    if isinstance(tree := value.get("tree"), str):
-        if tree not in trees:
-            raise UserError(f"it names the decision tree {tree!r}, which is not in it. {SAFE}")
-        found["tree"] = trees[tree]
-    if (name := value.get("class")) is not None:
-        if name not in CLASSES:
-            raise UserError(f"it names {str(name)[:80]!r}, which is none of galaxyml's nets and kinds. {SAFE}")
-        text = [key for key, part in found.items() if key not in TEXT_OPTIONS and _has_text(part)]
-        if name == "timm_net" and text:
-            raise UserError(f"{text[0]} is no argument that a bundle may give timm's nets. {SAFE}")
-        found["_target_"] = CLASSES[name]
-    return found
-
-
-def _has_text(value: Any) -> bool:
-    return isinstance(value, str | dict) or (isinstance(value, list) and any(map(_has_text, value)))
-
-
-def _check(value: Any, key: str) -> None:
-    """Makes sure that a value is plain: no keys and texts that Hydra would run, and no numbers out of bounds."""
+def _decoded(value: Any, key: str, trees: Mapping[str, str]) -> Any:
+    """A plain value, with `_target_` for `class` and the files of trees for their names; of bounded size."""
     if isinstance(value, dict):
-        for name, part in value.items():
-            _check(str(name), key)
-            if name.startswith("_") or name in NOT_TO_PREDICT:
-                raise UserError(f"{key}.{name} is a key that bundles do not have. {SAFE}")
-            _check(part, f"{key}.{name}" if key else name)
-    elif isinstance(value, list):
+        return _decoded_mapping(value, key, trees)
+    if isinstance(value, list):
         if len(value) > MOST_ITEMS:
             raise UserError(f"{key} has {len(value):,} items; at most {MOST_ITEMS:,} are allowed")
-        for number, part in enumerate(value):
-            _check(part, f"{key}.{number}")
-    elif isinstance(value, str):
+        return [_decoded(item, f"{key}.{number}", trees) for number, item in enumerate(value)]
+    if isinstance(value, str):
         plain = value.replace("\n", "").replace("\t", "").isprintable()
         if "${" in value or value == "???" or len(value) > MOST_CHARACTERS or not plain:
             raise UserError(f"{key} is {value[:40]!r}, which is no plain text. {SAFE}")
     elif isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= MOST_NUMBER):
         raise UserError(f"{key} is {str(value)[:40]}; at most {MOST_NUMBER:,} is allowed")
+    return value
+
+
+def _decoded_mapping(value: dict[str, Any], key: str, trees: Mapping[str, str]) -> dict[str, Any]:
+    decoded = {}
+    for name, item in value.items():
+        _decoded(name, key, {})
+        if name.startswith("_") or name in NOT_TO_PREDICT:
+            raise UserError(f"{key}.{name} is a key that bundles do not have. {SAFE}")
+        decoded[name] = _decoded(item, f"{key}.{name}" if key else name, trees)
+    if isinstance(tree := value.get("tree"), str):
+        if tree not in trees:
+            raise UserError(f"it names the decision tree {tree!r}, which is not in it. {SAFE}")
+        decoded["tree"] = trees[tree]
+    if (name := decoded.pop("class", None)) is not None:
+        if name not in CLASSES:
+            raise UserError(f"it names {str(name)[:80]!r}, which is none of galaxyml's nets and kinds. {SAFE}")
+        text = [option for option, item in decoded.items() if option not in TEXT_OPTIONS and _has_text(item)]
+        if name == "timm_net" and text:
+            raise UserError(f"{text[0]} is no argument that a bundle may give timm's nets. {SAFE}")
+        decoded["_target_"] = CLASSES[name]
+    return decoded
+
+
+def _has_text(value: Any) -> bool:
+    return isinstance(value, str | dict) or (isinstance(value, list) and any(map(_has_text, value)))

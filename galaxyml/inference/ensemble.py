@@ -1,4 +1,4 @@
-"""Finished runs that speak together: `python -m galaxyml ensemble RUN RUN… --out FOLDER`."""
+"""Finished runs whose outputs are averaged: `python -m galaxyml ensemble RUN RUN… --out FOLDER`."""
 
 import argparse
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def ensemble(folders: Sequence[Path], out: Path, weights: str = "uniform") -> No
     """Joins the folds of each model, averages the models, and runs the stages of the first on the result.
 
     With fitted weights no validation object is predicted by weights that were fitted on it: those of a fold are fitted
-    on the other folds (of a single fold on its other half). Test objects and new pictures have what was fitted on all.
+    on the other folds (of a single fold on its other half). Test objects and new images have what was fitted on all.
 
     Args:
         folders: Of finished runs or sweeps.
@@ -119,8 +119,8 @@ def fit_weights(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(products / scale)
     root = np.sqrt(values.clip(min=0))[:, None] * vectors.T
     system = np.vstack([root, np.ones(len(outputs))])
-    found, _ = nnls(system, np.append(np.zeros(len(outputs)), 1.0))
-    return found / found.sum()
+    weights, _ = nnls(system, np.append(np.zeros(len(outputs)), 1.0))
+    return weights / weights.sum()
 
 
 def _models(runs: "Sequence[RunDir]") -> "list[list[RunDir]]":
@@ -137,9 +137,8 @@ def _models(runs: "Sequence[RunDir]") -> "list[list[RunDir]]":
             combinations = sorted(path.name for path in (run.path / "joined").glob("*") if path.is_dir())
             if combinations:
                 raise UserError(
-                    f"{run.path} holds several combinations ({shorten(combinations)}): name one or more of "
-                    f"them, such as "
-                    f"{run.path / 'joined' / combinations[0]}."
+                    f"{run.path} holds several combinations ({shorten(combinations)}): name one or more of them, such "
+                    f"as {run.path / 'joined' / combinations[0]}."
                 )
             raise UserError(
                 f"{run.path} is not finished, or not a run's folder: it has no metrics.json. Run its command again."
@@ -153,16 +152,16 @@ def _models(runs: "Sequence[RunDir]") -> "list[list[RunDir]]":
     models: dict[str, list[RunDir]] = {}
     for run in singles:
         config = flat(run.config)
-        kept = {key: value for key, value in config.items() if not key.startswith((*PLACES, "fold", "trainer."))}
-        models.setdefault(repr(sorted(kept.items(), key=lambda item: item[0])), []).append(run)
+        same = {key: config[key] for key in sorted(config) if not key.startswith((*PLACES, "fold", "trainer."))}
+        models.setdefault(repr(same), []).append(run)
     return list(models.values())
 
 
 def _check(groups: "list[list[RunDir]]") -> "list[pd.DataFrame]":
-    """What each model says of validation objects, in the same order.
+    """Outputs of each model for validation objects, in the same order.
 
     Raises:
-        UserError: If runs do not speak of the same.
+        UserError: If the runs' outputs cannot be averaged.
     """
     import pandas as pd
 
@@ -172,41 +171,49 @@ def _check(groups: "list[list[RunDir]]") -> "list[pd.DataFrame]":
     kind = of_run(first)
     if not kind.averaged:
         raise UserError(f"{first.path} predicts {kind.words.targets}: outputs of different fits have no common mean.")
-    columns: list[str] | None = None
     tables: list[pd.DataFrame] = []
     for group in groups:
         for run in group:
-            for key, own, other in (
-                ("task", run.config.task, first.config.task),
-                ("kind", of_run(run).name, kind.name),
-            ):
-                if own != other:
-                    raise UserError(f"{run.path} has {key}={own}, {first.path} has {key}={other}: {_APART}")
-            catalog, reference = run.catalog(), first.catalog()
-            if not catalog[["id", "fold"]].equals(reference[["id", "fold"]]):
-                differ = _differs(catalog, reference)
-                raise UserError(
-                    f"{run.path} has other galaxies or another split than {first.path}: {differ}. A mean would mix in "
-                    f"nets that have learnt from a galaxy. {_APART}"
-                )
-            if run.provenance()["data"]["sha256"] != first.provenance()["data"]["sha256"]:
-                raise UserError(f"{run.path} and {first.path} were made from other tables (their SHA-256). {_APART}")
-            said = run.predictions("val", by="net")
-            assert said is not None
-            columns = columns if columns is not None else list(said.columns)
-            if list(said.columns) != columns:
-                odd = sorted(set(said.columns) ^ set(columns)) or ["their order"]
-                raise UserError(f"{run.path} predicts other columns than {first.path} ({shorten(odd)}). {_APART}")
-        parts = [table for run in group if (table := run.predictions("val", by="net")) is not None]
-        table = pd.concat(parts).sort_values("id", kind="stable").reset_index(drop=True)
+            _check_same(run, first)
+        table = pd.concat([_outputs(run) for run in group]).sort_values("id", kind="stable").reset_index(drop=True)
         if tables and not table["id"].equals(tables[0]["id"]):
             raise UserError(
                 f"{group[0].path.parent} predicts {len(table):,} validation galaxies out of fold (folds "
-                f"{_folds(group)}), {groups[0][0].path.parent} {len(tables[0]):,} (folds {_folds(groups[0])}): "
+                f"{_folds(group)}), {first.path.parent} {len(tables[0]):,} (folds {_folds(groups[0])}): "
                 "give the same folds of each model."
             )
         tables.append(table)
     return tables
+
+
+def _check_same(run: "RunDir", first: "RunDir") -> None:
+    """Makes sure that two runs predict the same columns for the same galaxies, on the same split."""
+    from galaxyml.kinds import of_run
+
+    for key, own, other in (
+        ("task", run.config.task, first.config.task),
+        ("kind", of_run(run).name, of_run(first).name),
+    ):
+        if own != other:
+            raise UserError(f"{run.path} has {key}={own}, {first.path} has {key}={other}: {_APART}")
+    catalog, reference = run.catalog(), first.catalog()
+    if not catalog[["id", "fold"]].equals(reference[["id", "fold"]]):
+        raise UserError(
+            f"{run.path} has other galaxies or another split than {first.path}: {_differs(catalog, reference)}. A mean "
+            f"would mix in nets that have learnt from a galaxy. {_APART}"
+        )
+    if run.provenance()["data"]["sha256"] != first.provenance()["data"]["sha256"]:
+        raise UserError(f"{run.path} and {first.path} were made from other tables (their SHA-256). {_APART}")
+    columns, others = list(_outputs(run).columns), list(_outputs(first).columns)
+    if columns != others:
+        odd = sorted(set(columns) ^ set(others)) or ["their order"]
+        raise UserError(f"{run.path} predicts other columns than {first.path} ({shorten(odd)}). {_APART}")
+
+
+def _outputs(run: "RunDir") -> "pd.DataFrame":
+    table = run.predictions("val", by="net")
+    assert table is not None  # of a finished run
+    return table
 
 
 _APART = "Only runs on the same galaxies, split and columns can be averaged."
@@ -234,22 +241,22 @@ def _fitted(
 
     kind = of_run(groups[0][0])
     columns = [name for name in tables[0].columns if name != "id"]
-    truth = catalog.set_index("id").loc[tables[0]["id"]]
-    targets = kind.targets_like_outputs(truth)
+    ids = tables[0]["id"]
+    held_out = catalog.set_index("id").loc[ids]
+    targets = kind.targets_like_outputs(held_out)
     if targets is None:
         raise UserError(
             f"--weights fitted: targets are {kind.words.targets}, not numbers like the outputs. Use --weights uniform."
         )
-    fold = truth["fold"].to_numpy()
+    fold = held_out["fold"].to_numpy()
     outputs = np.stack([table[columns].to_numpy(np.float64) for table in tables])
     unit = kind.unit(targets)
     targets, outputs = targets / unit, outputs / unit
     parts = fold if len(set(fold)) > 1 else np.arange(len(fold)) % 2
-    every = fit_weights(outputs, targets)
-    rows = np.tile(every, (len(catalog), 1))
-    places = catalog["id"].reset_index(drop=True)
+    weights = fit_weights(outputs, targets)
+    rows = np.tile(weights, (len(catalog), 1))
     for part in np.unique(parts):
         inside = parts == part
         own = fit_weights(outputs[:, ~inside], targets[~inside])
-        rows[places.isin(tables[0]["id"][inside]).to_numpy()] = own
-    return every, rows
+        rows[catalog["id"].isin(ids[inside]).to_numpy()] = own
+    return weights, rows

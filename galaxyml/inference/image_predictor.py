@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import pandas as pd
 import torch
 from hydra.utils import instantiate
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from galaxyml.data.images.store import Framing, frame_all
 from galaxyml.data.images.views import plain
-from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
 from galaxyml.inference.inputs import find
-from galaxyml.inference.predictor import Predictor
+from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import CombiningStage, Kind
 from galaxyml.models import build_model
 from galaxyml.models.backbone_with_head import BackboneWithHead
@@ -29,8 +30,8 @@ from galaxyml.training.prediction_module import PredictionModule
 from galaxyml.training.predictions import gather
 
 BATCH = 64
-PART = 1024  # images that are held at a time
-SEEN = "familiar"  # arrays that tell what the training set looks like
+HELD = 1024  # images that are held at a time
+LOOKS = "familiar"  # arrays of what the training set looks like
 PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
 
 
@@ -85,9 +86,7 @@ class ImagePredictor(Predictor):
         if self.columns != list(kind.outputs):
             raise UserError(f"its model has the outputs {shorten(self.columns)}, its kind of target others")
         nets = description["nets"]
-        self.members = [
-            _member(kind, *parts) for parts in zip(nets, weights, (each.arrays(SEEN) for each in fitted), strict=True)
-        ]
+        self.members = [_member(kind, *of_net) for of_net in zip(nets, weights, fitted, strict=True)]
         self.shares = [float(net["share"]) for net in nets]
         self.framings = list(dict.fromkeys(member.framing for member in self.members))
         stages = [*kind.stages(), *instantiate(list(description["stages"]), _convert_="all")]
@@ -115,39 +114,21 @@ class ImagePredictor(Predictor):
             DataError: If an image cannot be read and `bad` is None.
         """
         images = find([inputs] if isinstance(inputs, Path | str) else inputs)
-        tables = [self.predict_framed(*part) for part in self._parts([image.path for image in images], bad)]
+        names = list(images.values())
+        tables = [
+            self.predict_framed([names[row] for row in rows], pixels)
+            for rows, pixels in frames_in_batches(Path(), list(images), self.framings, HELD, "Predicting", bad)
+        ]
         if not tables:
             raise UserError(f"None of the {len(images):,} images can be read: {(bad or [''])[0]}.")
-        table = pd.concat(tables, ignore_index=True)
-        table["path"] = table["path"].map({image.path: image.shown for image in images})
-        return table
+        return pd.concat(tables, ignore_index=True)
 
     def summary(self, table: pd.DataFrame) -> str:
-        """How many images, and how many of them are out of distribution."""
-        odd = int(table["ood"].sum()) if "ood" in table else 0
-        shown = f", {odd:,} of them out of distribution (unlike the training set)" if "ood" in table else ""
-        return f"{len(table):,} images{shown}"
-
-    def _parts(self, images: Sequence[str], bad: list[str] | None) -> Iterator[tuple[list[str], list[Tensor]]]:
-        """Names of the images that can be read and their pixels in each framing, a bounded number at a time."""
-        framed = zip(*(frame_all(Path(), images, framing) for framing in self.framings), strict=True)
-        names: list[str] = []
-        frames: list[list[np.ndarray]] = []
-        for name, found in zip(images, track(framed, "Predicting", len(images)), strict=True):
-            whole = [pixels for pixels in found if not isinstance(pixels, str)]
-            if len(whole) < len(found):
-                reason = next(pixels for pixels in found if isinstance(pixels, str))
-                if bad is None:
-                    raise DataError(f"An image cannot be read: {reason}. --on-error skip leaves such images out.")
-                bad.append(reason)
-                continue
-            names.append(name)
-            frames.append(whole)
-            if len(names) == PART:
-                yield names, _stacked(frames)
-                names, frames = [], []
-        if names:
-            yield names, _stacked(frames)
+        """The number of images, and of those that are out of distribution."""
+        count = f"{len(table):,} images"
+        if "ood" not in table:
+            return count
+        return f"{count}, {int(table['ood'].sum()):,} of them out of distribution (unlike the training set)"
 
     def predict_framed(self, names: Sequence[str], pixels: Sequence[Tensor]) -> pd.DataFrame:
         """Predictions for images that are decoded and framed already; otherwise as `predict`.
@@ -156,18 +137,17 @@ class ImagePredictor(Predictor):
             names: What each of the N images is called.
             pixels: For each of `framings` what it keeps of them, uint8 of shape (N, side, side, 3).
         """
-        seen = [pixels[self.framings.index(member.framing)] for member in self.members]
-        outputs = [self._outputs(member, part) for member, part in zip(self.members, seen, strict=True)]
+        outputs = [self._outputs(member, pixels[self.framings.index(member.framing)]) for member in self.members]
         spreads = [pd.DataFrame(net["spread"].numpy(), columns=self.columns) for net in outputs if "spread" in net]
-        said = Said(
+        nets = NetOutputs(
             [pd.DataFrame(net["output"].numpy(), columns=self.columns) for net in outputs],
             self.shares,
             [member.fold for member in self.members],
             spreads if len(spreads) == len(outputs) else [],  # as where the runs were joined
         )
-        table = said.mean
+        table = nets.mean
         for stage in self.stages:
-            table = stage.combine(self.run, said, table)
+            table = stage.combine(self.run, nets, table)
         table.insert(0, "path", names)
         if distances := list(self._distances(pixels, outputs)):
             table["ood_distance"] = np.mean(distances, axis=0)
@@ -181,35 +161,74 @@ class ImagePredictor(Predictor):
         )
 
     def _outputs(self, member: Member, pixels: Tensor) -> dict[str, Tensor]:
-        batches: Any = DataLoader(PlainBatches(pixels, member.framing.size), batch_size=None)
+        def batch(rows: Any) -> dict[str, Tensor]:
+            return {"index": rows, "image": plain(pixels[rows], member.framing.size), "pixels": pixels[rows]}
+
+        rows: Any = torch.arange(len(pixels)).split(BATCH)
+        batches = DataLoader(rows, batch_size=None, collate_fn=batch)
         return gather(self.trainers[member.precision].predict(member.model, batches))
 
     def _distances(self, pixels: Sequence[Tensor], outputs: list[dict[str, Tensor]]) -> Iterator[np.ndarray]:
-        """How unlike each net's training set the images are, shape (N,)."""
-        looks = [
-            np.concatenate([appearance(plain(part, framing.size)) for part in of_framing.split(BATCH)])
+        """Distance of the images from each net's training set, shape (N,)."""
+        looks = {
+            framing: np.concatenate([appearance(plain(batch, framing.size)) for batch in of_framing.split(BATCH)])
             for framing, of_framing in zip(self.framings, pixels, strict=True)
-        ]
-        for member, own in zip(self.members, outputs, strict=True):
+        }
+        for member, net in zip(self.members, outputs, strict=True):
             if member.training_set is not None:
-                feature = own["feature"].numpy() if "feature" in own else None
-                yield member.training_set.distance(looks[self.framings.index(member.framing)], feature)
+                features = net["feature"].numpy() if "feature" in net else None
+                yield member.training_set.distance(looks[member.framing], features)
 
 
 def weights_of(run: RunDir) -> dict[str, Tensor]:
-    """The weights of a fitted run that predict.
+    """The weights of a fitted run that predict; errors as for `fitted_weights`."""
+    return {name: value for name, value in fitted_weights(run).items() if name.startswith(PREDICTS)}
+
+
+def frames_in_batches(
+    folder: Path,
+    images: Sequence[str],
+    framings: Sequence[Framing],
+    size: int,
+    title: str,
+    bad: list[str] | None = None,
+) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Images decoded and framed, some at a time.
+
+    Args:
+        folder: Of the images.
+        images: Their paths in it, or addresses of rows of an HDF5 file there.
+        framings: What is kept of each image.
+        size: How many images are held at a time.
+        title: Of the progress bar.
+        bad: Gets a sentence for each image that cannot be read, which is then left out; None to raise.
+
+    Yields:
+        Positions of at most `size` images, and for each framing their pixels, uint8 of shape (n, side, side, 3).
 
     Raises:
-        UserError: If the run is not fitted.
+        DataError: If an image cannot be read and `bad` is None.
     """
-    if not run.fitted.is_file():
-        raise UserError(f"{run.path} has no fitted net: the run is not finished. The same command carries on with it.")
-    return {name: value for name, value in run.weights(run.config.predict_with).items() if name.startswith(PREDICTS)}
+
+    def readable() -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+        framed = zip(*(frame_all(folder, images, framing) for framing in framings), strict=True)
+        for row, frames in enumerate(track(framed, title, len(images))):
+            pixels = tuple(frame for frame in frames if not isinstance(frame, str))
+            if len(pixels) == len(frames):
+                yield row, pixels
+                continue
+            reason = next(frame for frame in frames if isinstance(frame, str))
+            if bad is None:
+                raise DataError(f"An image cannot be read: {reason}. --on-error skip leaves such images out.")
+            bad.append(reason)
+
+    held = readable()
+    while batch := list(islice(held, size)):
+        rows, frames = zip(*batch, strict=True)
+        yield list(rows), [torch.from_numpy(np.stack(of_framing)) for of_framing in zip(*frames, strict=True)]
 
 
-def _member(
-    kind: Kind, described: Mapping[str, Any], weights: Mapping[str, Tensor], seen: dict[str, np.ndarray] | None
-) -> Member:
+def _member(kind: Kind, described: Mapping[str, Any], weights: Mapping[str, Tensor], fitted: RunDir) -> Member:
     """A model as it is described, with its weights."""
     framing = Framing(**described["framing"])
     net = build_model(described["net"], len(kind.outputs), framing.size)
@@ -221,25 +240,6 @@ def _member(
         assert isinstance(model.net, BackboneWithHead)  # as the run has found
         lora(model.net, **described["lora"])
     model.load_state_dict(dict(weights))
-    training_set = OutOfDistribution.of_arrays(seen) if seen else None
+    arrays = fitted.arrays(LOOKS)
+    training_set = OutOfDistribution.of_arrays(arrays) if arrays else None
     return Member(model.eval(), framing, described["fold"], described["precision"], training_set)
-
-
-def _stacked(frames: list[list[np.ndarray]]) -> list[Tensor]:
-    return [torch.from_numpy(np.stack(of_framing)) for of_framing in zip(*frames, strict=True)]
-
-
-class PlainBatches(Dataset[dict[str, Tensor]]):
-    """Batches of `index`, of the plain view as `image` and of `pixels`, from framed pixels (N, side, side, 3)."""
-
-    def __init__(self, pixels: Tensor, size: int) -> None:
-        self.pixels = pixels
-        self.size = size
-        self.rows = torch.arange(len(pixels)).split(BATCH)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, number: int) -> dict[str, Tensor]:
-        rows = self.rows[number]
-        return {"index": rows, "image": plain(self.pixels[rows], self.size), "pixels": self.pixels[rows]}

@@ -2,7 +2,6 @@
 
 import glob
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -14,36 +13,25 @@ from galaxyml.runs.errors import DataError, UserError, shorten
 PATH_COLUMNS = ("path", "image", "file", "filename")
 
 
-@dataclass(frozen=True)
-class ImagePath:
-    """An image that was found.
-
-    Attributes:
-        path: Where it is.
-        shown: What the user called it.
-    """
-
-    path: str
-    shown: str
-
-
-def find(paths: Sequence[Path | str]) -> list[ImagePath]:
+def find(paths: Sequence[Path | str]) -> dict[str, str]:
     """All images that files, folders, patterns and tables of paths name; each once, in the order given.
+
+    Returns:
+        What the user called each image, by where it is.
 
     Raises:
         UserError: If something is not there, or holds no images.
     """
-    found = {image.path: image for path in paths for image in _images_of(str(path))}
-    return list(found.values())
+    return dict(image for path in paths for image in _images_of(str(path)))
 
 
-def _images_of(given: str) -> Iterator[ImagePath]:
+def _images_of(given: str) -> Iterator[tuple[str, str]]:
     path = Path(given).expanduser()
     if path.is_dir():
         inside = sorted(file for file in path.rglob("*") if has_suffix(file, SUFFIXES) and file.is_file())
         if not inside:
             raise UserError(f"{path}: the folder holds no images ({', '.join(SUFFIXES)}).")
-        yield from (ImagePath(str(file), str(file)) for file in inside)
+        yield from ((str(file), str(file)) for file in inside)
     elif not path.exists() and glob.has_magic(given):
         matches = sorted(glob.glob(str(path), recursive=True))
         if not matches:
@@ -53,32 +41,28 @@ def _images_of(given: str) -> Iterator[ImagePath]:
     elif path.name.lower().endswith(".csv"):
         yield from _listed(path)
     elif has_suffix(path, HDF5):
-        yield from _rows(path)
+        yield from ((name := address(str(path), row), name) for row in range(_count(path)))
     else:
-        yield ImagePath(str(path), given)  # what is missing or no image is told like any other bad image
+        yield str(path), given  # what is missing or no image is told like any other bad image
 
 
-def _rows(path: Path) -> Iterator[ImagePath]:
+def _count(path: Path) -> int:
+    """Number of images in an HDF5 file."""
     try:
         with h5py.File(path) as file:
             pixels = file.get(KEY)
-            if (
-                not isinstance(pixels, h5py.Dataset)
-                or pixels.ndim != 4
-                or pixels.shape[-1] != 3
-                or pixels.dtype != "u1"
-            ):
+            is_images = isinstance(pixels, h5py.Dataset) and pixels.ndim == 4 and pixels.shape[-1] == 3
+            if not is_images or pixels.dtype != "u1":
                 raise DataError(
                     f"{path} has no {KEY} of shape (N, H, W, 3) and type uint8; it has {shorten(sorted(file))}."
                 )
-            count = len(pixels)
+            return len(pixels)
     except OSError as error:
         raise DataError(f"{path} cannot be read as HDF5 ({str(error).splitlines()[0]}).") from None
-    yield from (ImagePath(address(str(path), row), address(str(path), row)) for row in range(count))
 
 
-def _listed(path: Path) -> Iterator[ImagePath]:
-    """Pictures of a CSV; relative paths begin in its own folder."""
+def _listed(path: Path) -> Iterator[tuple[str, str]]:
+    """Images of a CSV; relative paths begin in its own folder."""
     table = read_csv(path, dtype=str)
     column = next((name for name in PATH_COLUMNS if name in table.columns), None)
     if column is None:
@@ -88,4 +72,4 @@ def _listed(path: Path) -> Iterator[ImagePath]:
         raise UserError(f"{path}, line {row + 2}: {column} is empty. Give a path or take the row out.")
     if table.empty:
         raise UserError(f"{path} has a header and no rows.")
-    yield from (ImagePath(str(path.parent / Path(name).expanduser()), name) for name in table[column])
+    yield from ((str(path.parent / Path(name).expanduser()), name) for name in table[column])

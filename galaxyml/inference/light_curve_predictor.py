@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 
 from galaxyml.data.light_curves.data_module import CurveData
 from galaxyml.evaluation.joined import mean_table
-from galaxyml.inference.predictor import Predictor
+from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import of_run
 from galaxyml.kinds.anomalies.detect import Detect, Learnt
 from galaxyml.kinds.anomalies.rank import in_order
@@ -59,10 +59,7 @@ class LightCurvePredictor(Predictor):
             self.members.append(LightCurveMember(member, load_module(member), detect.learn(member)))
         self.threshold: float | None = run.fitted_values("threshold")["score"]
         self.trainer: lightning.Trainer = trainer(
-            description["accelerator"],
-            run.config.trainer.precision,
-            logger=False,
-            enable_checkpointing=False,
+            description["accelerator"], run.config.trainer.precision, logger=False, enable_checkpointing=False
         )
 
     def predict(self, inputs: Sequence[Path | str] | Path | str, bad: list[str] | None = None) -> pd.DataFrame:
@@ -79,7 +76,7 @@ class LightCurvePredictor(Predictor):
             UserError: If it is no folder.
             DataError: If a file cannot be used.
         """
-        folders = [Path(each).expanduser() for each in ([inputs] if isinstance(inputs, Path | str) else inputs)]
+        folders = [Path(path).expanduser() for path in ([inputs] if isinstance(inputs, Path | str) else inputs)]
         if len(folders) != 1 or not folders[0].is_dir():
             raise UserError(
                 f"{self.run.path} is a run of light curves: give one folder with a test_set.csv and its "
@@ -91,7 +88,7 @@ class LightCurvePredictor(Predictor):
         return self.rank(data)
 
     def summary(self, table: pd.DataFrame) -> str:
-        """How many objects, and how many of them are above the threshold."""
+        """The number of objects, and of those above the threshold."""
         above = int(table["anomaly"].eq(True).sum())  # empty where the run has no threshold
         return f"{len(table):,} light curves, {above:,} of them above the run's threshold"
 
@@ -119,23 +116,17 @@ class LightCurvePredictor(Predictor):
         scores: list[pd.DataFrame] = []
         reasons: list[pd.DataFrame] = []
         for member in self.members:
-            parts = encoded_tables(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
-            judged = [member.detectors.judge(part) for part in parts]
-            scores.append(pd.concat([part for part, _ in judged], ignore_index=True))
-            reasons.append(pd.concat([part for _, part in judged], ignore_index=True))
+            tables = encoded_tables(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
+            of_scores, of_reasons = zip(*map(member.detectors.judge, tables), strict=True)
+            scores.append(pd.concat(of_scores, ignore_index=True))
+            reasons.append(pd.concat(of_reasons, ignore_index=True))
         names = data.catalog.set_index("id")["name"]
         return in_order(mean_table(scores), reasons[0], self.threshold, names)
 
 
 def load_module(run: RunDir) -> Any:
-    """The module of a fitted run, with the weights that it predicts with.
-
-    Raises:
-        UserError: If the folder is no run's, or the run is not fitted.
-    """
-    config = run.config
-    if not run.fitted.is_file():
-        raise UserError(f"{run.path} has no fitted net: the run is not finished. The same command carries on with it.")
-    module = instantiate(config.module, _recursive_=False)
-    module.load_state_dict(run.weights(config.predict_with))
+    """The module of a fitted run, with the weights that it predicts with; errors as for `fitted_weights`."""
+    weights = fitted_weights(run)
+    module = instantiate(run.config.module, _recursive_=False)
+    module.load_state_dict(weights)
     return module.eval()

@@ -1,22 +1,28 @@
-"""What a finished run predicts for new images: `galaxyml predict RUN PATHS… --out predictions.csv`."""
+"""Predictions of a finished run for new images: `galaxyml predict RUN PATHS… --out predictions.csv`."""
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from galaxyml.runs.errors import UserError, shorten
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 EXAMPLES = """\
 examples:
-  galaxyml predict multirun/spirals/mine pictures/ --out predictions.csv
+  galaxyml predict multirun/spirals/mine images/ --out predictions.csv
   galaxyml predict multirun/spirals/mine/fold-0 a.fits 'cutouts/*.png' --out predictions.parquet
   galaxyml predict multirun/galaxy10/mine paths.csv --out predictions.csv
   galaxyml predict multirun/plasticc/mine night/ --out anomalies.csv
-  galaxyml predict model.zip pictures/ --out fractions.csv --interval 80"""
+  galaxyml predict model.zip images/ --out fractions.csv --interval 80"""
 
 FORMATS = (".csv", ".parquet")
+INTERVAL = r"_(?:low|high)(\d+)$"  # end of the name of an interval's column, in per cent
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,7 +76,6 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, inte
         raise UserError(f"--out {out}: it must end in {' or '.join(FORMATS)}.")
 
     from galaxyml.inference import load
-    from galaxyml.inference.predictor import with_interval
     from galaxyml.runs.files import atomic_write
 
     predictor = load(run)
@@ -85,3 +90,24 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, inte
         else:
             table.to_parquet(draft, index=False)
     print(f"{predictor.summary(table)}: {out}")
+
+
+def with_interval(table: "pd.DataFrame", interval: str) -> "pd.DataFrame":
+    """A table of predictions with the ends of one interval of each column, of those that it has.
+
+    Args:
+        table: With columns such as `r90_low95`, or without.
+        interval: Per cent; or `all`, or `none`.
+
+    Raises:
+        UserError: If it has intervals and not this one.
+    """
+    levels = {name: ends.group(1) for name in table.columns if (ends := re.search(INTERVAL, name))}
+    if not levels or interval == "all":
+        return table
+    choices = sorted(set(levels.values()), key=int)
+    if interval not in (*choices, "none"):
+        raise UserError(
+            f"--interval {interval}: this run has intervals of {', '.join(choices)} %; or give all or none."
+        )
+    return table.drop(columns=[name for name, level in levels.items() if level != interval])

@@ -1,18 +1,16 @@
-"""What can be asked for predictions of new objects, whatever it was fitted to."""
+"""The contract of predictors of new objects, whatever they were fitted to."""
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from galaxyml.kinds import Kind
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
-
-_END = re.compile(r"_(?:low|high)(\d+)$")  # of an interval, in per cent
 
 
 class Predictor(ABC):
@@ -60,20 +58,13 @@ class Predictor(ABC):
         return f"{net.get('name') or str(net['_target_']).rpartition('.')[2]}{size}"
 
 
-def with_interval(table: pd.DataFrame, interval: str) -> pd.DataFrame:
-    """A table of predictions with the ends of one interval of each column, of those that it has.
-
-    Args:
-        table: With columns such as `r90_low95`, or without.
-        interval: Per cent; or `all`, or `none`.
+def fitted_weights(run: RunDir) -> dict[str, Tensor]:
+    """The weights that a fitted run predicts with, by name.
 
     Raises:
-        UserError: If it has intervals and not this one.
+        UserError: If the folder is no run's, or the run is not fitted.
     """
-    levels = {name: ends.group(1) for name in table.columns if (ends := _END.search(name))}
-    if not levels or interval == "all":
-        return table
-    known = sorted(set(levels.values()), key=int)
-    if interval not in (*known, "none"):
-        raise UserError(f"--interval {interval}: this run has intervals of {', '.join(known)} %; or give all or none.")
-    return table.drop(columns=[name for name, level in levels.items() if level != interval])
+    config = run.config
+    if not run.fitted.is_file():
+        raise UserError(f"{run.path} has no fitted net: the run is not finished. The same command carries on with it.")
+    return run.weights(config.predict_with)

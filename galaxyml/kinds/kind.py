@@ -16,7 +16,7 @@ from torchmetrics import Metric
 
 from galaxyml.data.catalog import as_text
 from galaxyml.data.tables.reading import Rows
-from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.scored import ScoredPredictions
 from galaxyml.evaluation.words import Words
 from galaxyml.kinds.view import Row, View, numbers_view
@@ -40,12 +40,12 @@ class Stage(Protocol):
 class CombiningStage(Stage, Protocol):
     """A stage that also turns outputs for new images into what people read."""
 
-    def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
+    def combine(self, run: RunDir, nets: NetOutputs, table: pd.DataFrame) -> pd.DataFrame:
         """Turns the outputs of a run's nets for the same images into the next table.
 
         Args:
             run: The run, or the sweep.
-            said: The outputs.
+            nets: The outputs.
             table: That of the stages before, one row an image.
         """
 

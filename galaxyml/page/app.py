@@ -11,10 +11,10 @@ from galaxyml.inference.light_curve_predictor import LightCurvePredictor
 from galaxyml.inference.predictor import Predictor
 from galaxyml.page import examples, markup
 from galaxyml.page.curve_tab import curve_tab
-from galaxyml.page.curves import Curves
-from galaxyml.page.picture_tab import picture_tab
-from galaxyml.page.pictures import Pictures
-from galaxyml.page.provenance_tab import CITE, about
+from galaxyml.page.curves import CurveModel
+from galaxyml.page.image_tab import image_tab
+from galaxyml.page.images import ImageModel
+from galaxyml.page.provenance import CITE, about
 
 SWEEP = (60, 600)  # seconds between looks for old uploads, and from when on they are old
 TITLE = "galaxyml: try a trained run"
@@ -44,7 +44,7 @@ def build(sources: Sequence[Path]) -> gr.Blocks:
 
 
 def titles(sources: Sequence[Path], predictors: Sequence[Predictor]) -> list[str]:
-    """What tabs are called: the runs' tasks, and the names of runs where tasks do not tell them apart."""
+    """Titles of the tabs: the runs' tasks, and the names of runs where tasks do not tell them apart."""
     tasks = [predictor.task for predictor in predictors]
     return [
         task if tasks.count(task) == 1 else f"{task}: {source.stem if source.is_file() else source.resolve().name}"
@@ -53,18 +53,13 @@ def titles(sources: Sequence[Path], predictors: Sequence[Predictor]) -> list[str
 
 
 def _tab(source: Path, predictor: Predictor) -> None:
-    told = about(predictor)
-    gr.HTML(told.shown())
-    shown = _examples(source)
-    if isinstance(predictor, ImagePredictor):
-        picture_tab(Pictures(predictor, source), shown or examples.galaxies(predictor.task))
-    elif isinstance(predictor, LightCurvePredictor):
-        curve_tab(Curves(predictor), shown or examples.light_curves())
-    cite = markup.paragraph(f"Data: {told.cite}. Please cite that and {CITE}.")
-    gr.HTML(f'<div class="gx-footer">{cite}{markup.paragraph(REMOVED)}</div>')
-
-
-def _examples(source: Path) -> list[examples.Example]:
-    """Those beside a bundle; none where there are none, and then those of the simulated sky are shown."""
+    facts = about(predictor)
+    gr.HTML(facts.html())
     beside = source.with_name(examples.FOLDER)
-    return examples.read(beside) if source.is_file() and beside.is_dir() else []
+    of_bundle = examples.read(beside) if source.is_file() and beside.is_dir() else []
+    if isinstance(predictor, ImagePredictor):
+        image_tab(ImageModel(predictor, source), of_bundle or examples.galaxies(predictor.task))
+    elif isinstance(predictor, LightCurvePredictor):
+        curve_tab(CurveModel(predictor), of_bundle or examples.light_curves())
+    cite = markup.paragraph(f"Data: {facts.cite}. Please cite that and {CITE}.")
+    gr.HTML(f'<div class="gx-footer">{cite}{markup.paragraph(REMOVED)}</div>')

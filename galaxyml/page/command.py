@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line, and serves the page or exports it."""
     parser = argparse.ArgumentParser(
         prog="galaxyml page",
-        description="Serves a web page on which people try finished runs on pictures or light curves of their own.",
+        description="Serves a web page on which people try finished runs on images or light curves of their own.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

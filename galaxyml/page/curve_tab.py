@@ -7,11 +7,9 @@ from typing import Any
 import gradio as gr
 
 from galaxyml.page import markup
-from galaxyml.page.curves import Curves
-from galaxyml.page.events import TURNS, refusal
-from galaxyml.page.example_buttons import TO_ANSWER, example_buttons, pressed
+from galaxyml.page.controls import TO_ANSWER, TURNS, example_buttons, pressed, refusal, upload_field
+from galaxyml.page.curves import CurveModel
 from galaxyml.page.examples import Example
-from galaxyml.page.upload_field import upload_field
 
 LIMITS = (
     "A CSV with the columns object_id, mjd, passband (0 to 5 for ugrizy), flux, flux_err and detected; metadata "
@@ -23,37 +21,36 @@ SURE = (
 )
 
 
-def curve_tab(model: Curves, shown: Sequence[Example]) -> None:
+def curve_tab(model: CurveModel, examples: Sequence[Example]) -> None:
     """Adds it to the page that is being built."""
     with gr.Row(elem_classes="gx-row"):
         with gr.Column(scale=4, min_width=300):
             upload = upload_field("Upload light curves", several=True)
             gr.HTML(markup.paragraph(LIMITS, "gx-note"))
-            buttons = example_buttons(shown, pictures=False)
+            buttons = example_buttons(examples, thumbnails=False)
         with gr.Column(scale=7, min_width=300):
-            said = gr.HTML(
-                markup.paragraph("Upload a light curve, or choose an example.", "gx-empty"), elem_classes="gx-said"
-            )
+            invitation = markup.paragraph("Upload a light curve, or choose an example.", "gx-empty")
+            scores = gr.HTML(invitation, elem_classes="gx-answer")
             gr.HTML(markup.paragraph(SURE, "gx-note"))
             figures = gr.HTML()
 
-    def answered(paths: Sequence[Path]) -> Iterator[tuple[Any, ...]]:
+    def answer_files(paths: Sequence[Path]) -> Iterator[tuple[Any, ...]]:
         """The numbers first, then the figures."""
         try:
-            asked = model.ask(paths)
-            yield model.shown(asked), markup.waiting("A moment …")
-            yield gr.skip(), model.drawn(asked)
+            answer = model.ask(paths)
+            yield model.scores_html(answer), markup.waiting("A moment …")
+            yield gr.skip(), model.figures_html(answer)
         except Exception as error:  # a visitor gets a sentence, whatever it is
             yield refusal(error, *paths), ""
 
     def ask(paths: list[str] | None) -> Iterator[tuple[Any, ...]]:
         if paths:
-            yield from ((None, *answer) for answer in answered([Path(path) for path in paths]))
+            yield from ((None, *values) for values in answer_files([Path(path) for path in paths]))
 
     def ask_example(event: gr.EventData) -> Iterator[tuple[Any, ...]]:
-        with pressed(event, shown) as path:
-            yield from answered([path])
+        with pressed(event, examples) as path:
+            yield from answer_files([path])
 
-    upload.upload(ask, upload, [upload, said, figures], api_name="rank", **TURNS)
-    buttons.click(ask_example, None, [said, figures], api_visibility="private", **TURNS)
+    upload.upload(ask, upload, [upload, scores, figures], api_name="rank", **TURNS)
+    buttons.click(ask_example, None, [scores, figures], api_visibility="private", **TURNS)
     buttons.click(js=TO_ANSWER, api_visibility="private")

@@ -11,25 +11,18 @@ from galaxyml.data.tables.reading import read_csv
 from galaxyml.page.uploads import check_bytes
 from galaxyml.runs.errors import UserError, shorten
 
-CURVES, KNOWN = "test_set.csv", "test_set_metadata.csv"  # Kaggle's names
+CURVES, METADATA = "test_set.csv", "test_set_metadata.csv"  # Kaggle's names
 OBSERVED = ("object_id", "mjd", "passband", "flux", "flux_err")
 # What is taken for metadata that are not given.
-DEFAULTS = {
-    "ra": "0",
-    "decl": "0",
-    "ddf": "0",
-    "hostgal_specz": "nan",
-    "hostgal_photoz": "nan",
-    "hostgal_photoz_err": "nan",
-    "distmod": "nan",
-    "mwebv": "0",
-}
+DEFAULTS = dict.fromkeys(("ra", "decl", "ddf", "mwebv"), "0") | dict.fromkeys(
+    ("hostgal_specz", "hostgal_photoz", "hostgal_photoz_err", "distmod"), "nan"
+)
 MATTER = ("hostgal_photoz", "hostgal_photoz_err", "mwebv", "ddf")  # to the net
 MOST_OBJECTS, MOST_ROWS = 20, 50_000
 
 
 @dataclass(frozen=True)
-class LaidOut:
+class SurveyFolder:
     """Uploaded light curves in a folder.
 
     Attributes:
@@ -49,7 +42,7 @@ class LaidOut:
         return message.replace(f"{self.folder}/", "").replace(str(self.folder), "the upload")
 
 
-def lay_out(paths: Sequence[Path], folder: Path) -> LaidOut:
+def lay_out(paths: Sequence[Path], folder: Path) -> SurveyFolder:
     """Lays uploaded files out as a survey.
 
     Args:
@@ -59,44 +52,41 @@ def lay_out(paths: Sequence[Path], folder: Path) -> LaidOut:
     Raises:
         UserError: If they are something else, or hold too much.
     """
-    tables: dict[Path, pd.DataFrame] = {}
-    for path in paths:
-        check_bytes(path)
-        tables[path] = _read(path)
-    curves = [path for path, table in tables.items() if set(OBSERVED) <= set(table.columns)]
-    if len(curves) != 1 or len(tables) > 2:
-        found = "; ".join(f"{path.name} has {shorten(list(table.columns))}" for path, table in tables.items())
+    tables = {path: _read(path) for path in paths}
+    observed = [path for path, table in tables.items() if set(OBSERVED) <= set(table.columns)]
+    if len(observed) != 1 or len(tables) > 2:
+        given = "; ".join(f"{path.name} has {shorten(list(table.columns))}" for path, table in tables.items())
         raise UserError(
-            f"One CSV with the columns {', '.join(OBSERVED)} is needed, and none or one with metadata. {found}."
+            f"One CSV with the columns {', '.join(OBSERVED)} is needed, and none or one with metadata. {given}."
         )
-    table = tables.pop(curves[0])
+    path = observed[0]
+    table = tables.pop(path)
     if table.empty:
-        raise UserError(f"{curves[0].name} has a header and no rows.")
+        raise UserError(f"{path.name} has a header and no rows.")
     ids = pd.unique(table["object_id"])
     if len(ids) > MOST_OBJECTS or len(table) > MOST_ROWS:
         raise UserError(
-            f"{curves[0].name} has {len(ids):,} objects and {len(table):,} rows; at most {MOST_OBJECTS} and "
+            f"{path.name} has {len(ids):,} objects and {len(table):,} rows; at most {MOST_OBJECTS} and "
             f"{MOST_ROWS:,} are allowed here. For more: python -m galaxyml predict RUN FOLDER --out anomalies.csv"
         )
-    shutil.copyfile(curves[0], folder / CURVES)
-    other = next(iter(tables), None)
-    known = tables[other] if other is not None else table.drop_duplicates("object_id")
-    if "object_id" not in known:
-        assert other is not None
-        raise UserError(f"{other.name} has no column object_id; it has {shorten(list(known.columns))}.")
-    missing = [name for name in DEFAULTS if name not in known]
-    known = known.assign(**{name: DEFAULTS[name] for name in missing})
-    known[["object_id", *DEFAULTS]].fillna("nan").to_csv(folder / KNOWN, index=False)
+    shutil.copyfile(path, folder / CURVES)
+    metadata_path, metadata = next(iter(tables.items()), (path, table.drop_duplicates("object_id")))
+    if "object_id" not in metadata:
+        raise UserError(f"{metadata_path.name} has no column object_id; it has {shorten(list(metadata.columns))}.")
+    missing = [name for name in DEFAULTS if name not in metadata]
+    metadata = metadata.assign(**{name: DEFAULTS[name] for name in missing})
+    metadata[["object_id", *DEFAULTS]].fillna("nan").to_csv(folder / METADATA, index=False)
     notes = []
     if lacking := [name for name in MATTER if name in missing]:
         notes.append(
             f"Not given, and taken to be unremarkable: {', '.join(lacking)}. With them the scores may be others."
         )
-    names = {str(folder / CURVES): curves[0].name, str(folder / KNOWN): (other or curves[0]).name}
-    return LaidOut(folder, names, tuple(notes))
+    names = {str(folder / CURVES): path.name, str(folder / METADATA): metadata_path.name}
+    return SurveyFolder(folder, names, tuple(notes))
 
 
 def _read(path: Path) -> pd.DataFrame:
+    check_bytes(path)
     with path.open("rb") as file:
         start = file.read(4096)
     if b"\0" in start or start.startswith(b"\x1f\x8b"):

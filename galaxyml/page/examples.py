@@ -1,4 +1,4 @@
-"""Galaxies and light curves of the simulated sky, for people without a picture of their own."""
+"""Galaxies and light curves of the simulated sky, for people without an image of their own."""
 
 import io
 from collections.abc import Iterator
@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from galaxyml.reports import references
+from galaxyml.sky import survey as surveys
 from galaxyml.sky.galaxy10 import members
 from galaxyml.sky.light_curves.population import member
 from galaxyml.sky.plasticc import METADATA, metadata
 from galaxyml.sky.population import population, rows
 from galaxyml.sky.render import draw_image
-from galaxyml.sky.survey import DECALS, GZD, SDSS, UKIDSS, Survey
 
 FOLDER = "examples"  # beside a bundle
 COUNT = 8
@@ -41,20 +42,12 @@ CLASSES = (
     "Merging",
     "Disturbed",
 )
-# The surveys that the pictures of a task come from; those of others are SDSS's.
-SURVEYS: dict[str, tuple[Survey, ...]] = {"galaxy10": (DECALS,), "surveys": (SDSS, GZD, UKIDSS)}
 CURVES = {"SNIa": 90, "RR Lyrae": 92, "AGN": 88, "kilonova": 64, "pair instability, unknown": 994}  # and their classes
 
 
 @dataclass(frozen=True)
 class Example:
-    """Something that can be tried.
-
-    Attributes:
-        name: Of its file.
-        caption: What it is.
-        content: The file.
-    """
+    """A file that can be tried: its name, what it shows, and what is in it."""
 
     name: str
     caption: str
@@ -62,57 +55,56 @@ class Example:
 
 
 def galaxies(task: str) -> list[Example]:
-    """Simulated galaxies as the surveys of a task show them, JPEG."""
-    surveys = SURVEYS.get(task, (SDSS,))
-    chosen = islice(_of_classes() if surveys == (DECALS,) else _of_kinds(), -(-COUNT // len(surveys)))
-    found = []
-    for number, ((caption, galaxy), survey) in enumerate(product(chosen, surveys), start=1):
+    """Simulated galaxies as the surveys of a task show them (see `references.yaml`), JPEG."""
+    seen_by = [getattr(surveys, name) for name in references.surveys(task)]
+    drawn = _of_classes() if seen_by == [surveys.DECALS] else _of_kinds()
+    pairs = product(islice(drawn, -(-COUNT // len(seen_by))), seen_by)
+    examples = []
+    for number, ((caption, galaxy), survey) in enumerate(pairs, start=1):
         image = draw_image(next(iter(rows(galaxy))), survey.cutout, SEED, survey)
-        told = f"{caption}, {survey.name}" if len(surveys) > 1 else caption
+        caption = f"{caption}, {survey.name}" if len(seen_by) > 1 else caption
         file = io.BytesIO()
         image.save(file, "JPEG", quality=95)
-        found.append(Example(_file_name(number, told, "jpg"), told, file.getvalue()))
-    return found
+        examples.append(Example(_file_name(number, caption, "jpg"), caption, file.getvalue()))
+    return examples
 
 
 def light_curves() -> list[Example]:
     """Simulated light curves, CSV: an observation a row, with what else is known of the object beside it."""
     drawn = [member(target, np.random.default_rng([SEED, target])) for target in CURVES.values()]
     plan = pd.DataFrame({"object_id": range(1, len(CURVES) + 1), "true_target": CURVES.values(), "file": "test"})
-    places = [
-        {"ra": one.ra, "decl": one.decl, "ddf": int(one.deep), "mwebv": one.mwebv, **one.parameters} for one in drawn
+    parameters = [
+        {"ra": each.ra, "decl": each.decl, "ddf": int(each.deep), "mwebv": each.mwebv, **each.parameters}
+        for each in drawn
     ]
-    known = metadata(plan, pd.DataFrame(places), SEED)[list(METADATA)]
-    found = []
-    for number, (caption, one) in enumerate(zip(CURVES, drawn, strict=True)):
-        curve = one.curve
-        table = pd.DataFrame(
-            {
-                "mjd": curve.mjd.round(4),
-                "passband": curve.band,
-                "flux": curve.flux.round(4),
-                "flux_err": curve.flux_err.round(4),
-                "detected": curve.detected.astype(int),
-            }
-        ).assign(**{str(name): value for name, value in known.iloc[number].round(4).items()})
-        table["object_id"] = number + 1
-        content = table[["object_id", *(name for name in table if name != "object_id")]].to_csv(index=False)
-        found.append(Example(_file_name(number + 1, caption, "csv"), caption, content.encode()))
-    return found
+    table = metadata(plan, pd.DataFrame(parameters), SEED)[list(METADATA)]
+    examples = []
+    for number, (caption, curve) in enumerate(zip(CURVES, (each.curve for each in drawn), strict=True), start=1):
+        observed = {
+            "object_id": number,
+            "mjd": curve.mjd.round(4),
+            "passband": curve.band,
+            "flux": curve.flux.round(4),
+            "flux_err": curve.flux_err.round(4),
+            "detected": curve.detected.astype(int),
+        }
+        known = table.iloc[number - 1].round(4).drop("object_id")
+        content = pd.DataFrame(observed | {str(name): value for name, value in known.items()}).to_csv(index=False)
+        examples.append(Example(_file_name(number, caption, "csv"), caption, content.encode()))
+    return examples
 
 
 def read(folder: Path) -> list[Example]:
     """The examples that were written into a folder."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        caption = path.stem.partition("_")[2].replace("_", " ")
-        found.append(Example(path.name, caption or path.stem, path.read_bytes()))
-    return found
+    return [
+        Example(path.name, path.stem.partition("_")[2].replace("_", " ") or path.stem, path.read_bytes())
+        for path in sorted(folder.iterdir())
+    ]
 
 
 def _of_classes() -> Iterator[tuple[str, pd.DataFrame]]:
     for name in CLASSES:
-        yield name.lower(), members(name, 1, SEED).assign(pixel=DECALS.pixel)
+        yield name.lower(), members(name, 1, SEED).assign(pixel=surveys.DECALS.pixel)
 
 
 def _of_kinds() -> Iterator[tuple[str, pd.DataFrame]]:

@@ -1,5 +1,6 @@
-"""Where a net looked: how much each pixel of a picture has to do with one of its outputs."""
+"""Attributions: how much each pixel of an image has to do with one of a net's outputs."""
 
+import matplotlib as mpl
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients
@@ -10,12 +11,12 @@ from torch import Tensor
 from galaxyml.evaluation.out_of_distribution import RIM
 from galaxyml.training.prediction_module import PredictionModule
 
-STEPS = 8  # between sky and picture; more change the smoothed map little
-SMOOTH = 1 / 28  # of the picture's side: below it, gradients are noise
-SHOWN = 360  # pixels, side of the pictures in the page
+STEPS = 8  # between sky and image; more change the smoothed map little
+SMOOTH = 1 / 28  # of the image's side: below it, gradients are noise
+SHOWN = 360  # pixels, side of the images in the page
 STRONGEST = 99.5  # per cent of the pixels that are weaker than what is shown brightest
 METHOD = (
-    f"Integrated gradients (Sundararajan et al. 2017) in {STEPS} steps from empty sky to the picture, of one net and "
+    f"Integrated gradients (Sundararajan et al. 2017) in {STEPS} steps from empty sky to the image, of one net and "
     "the plain view, smoothed. It shows which light the number depends on, not whether the net is right."
 )
 
@@ -23,7 +24,7 @@ METHOD = (
 def attribution(predictor: PredictionModule, image: Tensor, output: int, steps: int = STEPS) -> Tensor:
     """Integrated gradients of one output (Sundararajan et al. 2017, arXiv:1703.01365, eq. 3) from empty sky.
 
-    Their sum is what the output gains from sky to picture, as far as the steps are fine enough.
+    Their sum is what the output gains from sky to image, as far as the steps are fine enough.
 
     Args:
         predictor: The net, in evaluation mode.
@@ -37,35 +38,33 @@ def attribution(predictor: PredictionModule, image: Tensor, output: int, steps: 
     device = next(predictor.parameters()).device
     method = IntegratedGradients(predictor, multiply_by_inputs=True)
     with torch.enable_grad():
-        found = method.attribute(
+        attributed = method.attribute(
             image.to(device), empty_sky(image).to(device), target=output, n_steps=steps, method="gausslegendre"
         )
-    return found[0].detach().float().cpu()
+    return attributed[0].detach().float().cpu()
 
 
 def empty_sky(image: Tensor) -> Tensor:
-    """A picture all of whose pixels have the median colour of the upper and lower rim, (1, 3, H, W) -> the same."""
+    """An image all of whose pixels have the median colour of the upper and lower rim, (1, 3, H, W) -> the same."""
     rim = torch.cat([image[:, :, :RIM], image[:, :, -RIM:]], 2)
     return rim.flatten(2).median(2).values[:, :, None, None].expand_as(image).contiguous()
 
 
 def heat(attributed: Tensor) -> np.ndarray:
-    """How much each place counts, smoothed, (3, H, W) -> (H, W) in [0, 1]."""
+    """Strength of each pixel's attribution, smoothed, (3, H, W) -> (H, W) in [0, 1]."""
     strength = attributed.sum(0).abs().double().numpy()
     smooth = gaussian_filter(strength, SMOOTH * strength.shape[0])
     return np.clip(smooth / max(float(np.percentile(smooth, STRONGEST)), 1e-30), 0, 1)
 
 
 def shown(image: Tensor) -> Image.Image:
-    """A picture as the net saw it, enlarged; (1, 3, H, W) in [0, 1]."""
+    """An image as the net saw it, enlarged; (1, 3, H, W) in [0, 1]."""
     pixels = (image[0].permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8)
     return Image.fromarray(pixels).resize((SHOWN, SHOWN), Image.Resampling.BICUBIC)
 
 
 def overlaid(image: Tensor, strength: np.ndarray) -> Image.Image:
-    """The picture in grey, and on it in colour how much each place counts, (H, W) in [0, 1]."""
-    import matplotlib as mpl
-
+    """The image in grey, and on it in colour how much each pixel counts, (H, W) in [0, 1]."""
     wide = Image.fromarray(strength.astype(np.float32)).resize((SHOWN, SHOWN), Image.Resampling.BICUBIC)
     amount = np.clip(np.asarray(wide), 0, 1)[..., None]
     grey = np.asarray(shown(image).convert("L").convert("RGB")) / 255

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from platform import python_version_tuple
 
 import galaxyml
 from galaxyml.runs.errors import UserError
@@ -17,14 +18,14 @@ CODE = (".py", ".yaml", ".css")
 RUNS = "runs"
 # Read through the web at each build; without it pip brings torch for GPUs, which free Spaces do not have: 4 GB.
 TORCH_FOR_CPUS = "--extra-index-url https://download.pytorch.org/whl/cpu"
-LARGE_FILES = "".join(f"*.{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind in ("zip", "npz", "jpg"))
-NAME = re.compile(r"[A-Za-z0-9._-]+")
+LARGE_FILES = "".join(f"*.{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind in ("zip", "parquet", "jpg"))
 APP = '''\
 """Serves the runs of this folder: `python app.py`."""
 
 from pathlib import Path
+from platform import python_version_tuple
 
-from galaxyml.page.space import serve_folder
+from galaxyml.page.serving import serve_folder
 
 if __name__ == "__main__":
     serve_folder(Path(__file__).parent)
@@ -46,7 +47,7 @@ short_description: Try a trained net on a galaxy of your own
 
 # {title}
 
-A page on which people try nets that were trained with galaxyml {version} on pictures of their own.
+A page on which people try nets that were trained with galaxyml {version} on images of their own.
 
 {runs}
 
@@ -54,16 +55,16 @@ Try it here: `pip install -r requirements.txt`, then `python app.py`. Put it on 
 SDK at <https://huggingface.co/new-space>, then `hf upload YOU/NAME . . --repo-type space` in this folder.
 
 What visitors upload is removed within minutes, and the page fetches nothing from elsewhere. The galaxies of
-`examples/` are simulated; the thumbnails in `alike.npz` are of the galaxies that the runs learnt from: see whether
+`examples/` are simulated; the thumbnails in `alike.parquet` are of the galaxies that the runs learnt from: see whether
 their survey's terms let you publish them.
 """
 
 
 def export(sources: Sequence[Path], folder: Path) -> None:
-    """Writes the folder, whole or not at all, and tells what to do with it.
+    """Writes the folder, whole or not at all, and prints what to do with it.
 
     Args:
-        sources: Folders of finished runs on pictures, of sweeps whose folds were joined, or bundles.
+        sources: Folders of finished runs on images, of sweeps whose folds were joined, or bundles.
         folder: It must not exist yet, or be empty.
 
     Raises:
@@ -74,15 +75,25 @@ def export(sources: Sequence[Path], folder: Path) -> None:
     names = _names(sources)
     if folder.is_dir():
         folder.rmdir()
-    told = []
     with atomic_write(folder, "Choose another --export.") as draft:
-        for source, name in zip(sources, names, strict=True):
-            told.append(_write_run(source, draft / RUNS / name))
+        runs = [_write_run(source, draft / RUNS / name) for source, name in zip(sources, names, strict=True)]
         (draft / "app.py").write_text(APP, encoding="utf-8")
         (draft / "requirements.txt").write_text("\n".join(_requirements()) + "\n", encoding="utf-8")
         (draft / ".gitattributes").write_text(LARGE_FILES, encoding="utf-8")  # as Hugging Face has it
-        (draft / "README.md").write_text(_readme(told), encoding="utf-8")
-        _copy_package(draft / PACKAGE.name)
+        readme = README.format(
+            title="galaxyml: try a trained net",
+            gradio=version("gradio"),
+            python=".".join(python_version_tuple()[:2]),
+            version=galaxyml.__version__,
+            runs="\n".join(runs),
+        )
+        (draft / "README.md").write_text(readme, encoding="utf-8")
+        # The code that runs here, so that the exported runs are read by what read them.
+        for path in PACKAGE.rglob("*"):
+            if path.suffix in CODE:
+                copy = draft / PACKAGE.name / path.relative_to(PACKAGE)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {', '.join(names)}; {size / 1e6:.1f} MB")
     print(f"Try it: python {folder / 'app.py'}. Its README.md says how to put it on the web.")
@@ -93,7 +104,7 @@ def _write_run(source: Path, folder: Path) -> str:
     from galaxyml.inference import bundle, load
     from galaxyml.inference.image_predictor import ImagePredictor
     from galaxyml.page import examples, nearest
-    from galaxyml.page.provenance_tab import about
+    from galaxyml.page.provenance import about
 
     folder.mkdir(parents=True)
     target = folder / "model.zip"
@@ -111,22 +122,22 @@ def _write_run(source: Path, folder: Path) -> str:
     (folder / examples.FOLDER).mkdir()
     for example in examples.galaxies(predictor.task):
         (folder / examples.FOLDER / example.name).write_bytes(example.content)
-    told = about(predictor)
-    facts = "; ".join(f"{name} {fact}" for name, fact in told.facts.items())
-    return f"- `{RUNS}/{folder.name}`: {told.question} ({facts}.) Data: {told.cite}."
+    run = about(predictor)
+    facts = "; ".join(f"{name} {fact}" for name, fact in run.facts.items())
+    return f"- `{RUNS}/{folder.name}`: {run.question} ({facts}.) Data: {run.cite}."
 
 
 def _names(sources: Sequence[Path]) -> list[str]:
     """Names of the runs' folders in the exported one, in the order of the page's tabs."""
-    found = []
+    names = []
     for number, source in enumerate(sources, start=1):
         parts = (source.resolve().parent.name, source.stem) if source.is_file() else source.resolve().parts[-2:]
-        found.append(f"{number}-{'-'.join(''.join(NAME.findall(part)) for part in parts)}")
-    return found
+        names.append("-".join([str(number), *(re.sub(r"[^A-Za-z0-9._-]", "", part) for part in parts)]))
+    return names
 
 
 def _requirements() -> list[str]:
-    """What the package needs, at the versions that are installed here."""
+    """Packages that galaxyml needs, at the versions that are installed here."""
     try:
         needed = requires("galaxyml") or []
     except PackageNotFoundError:
@@ -136,24 +147,3 @@ def _requirements() -> list[str]:
     names = [re.split(r"[ ;<>=!~\[(]", line, maxsplit=1)[0] for line in needed if "extra ==" not in line]
     pinned = [f"{name}=={version(name).partition('+')[0]}" for name in (*names, "captum")]
     return [TORCH_FOR_CPUS, *sorted(pinned), f"gradio=={version('gradio')}"]
-
-
-def _readme(told: Sequence[str]) -> str:
-    from platform import python_version_tuple
-
-    return README.format(
-        title="galaxyml: try a trained net",
-        gradio=version("gradio"),
-        python=".".join(python_version_tuple()[:2]),
-        version=galaxyml.__version__,
-        runs="\n".join(told),
-    )
-
-
-def _copy_package(target: Path) -> None:
-    """Copies the code that runs here, so that the exported runs are read by what read them."""
-    for path in sorted(PACKAGE.rglob("*")):
-        if path.suffix in CODE and path.is_file() and "__pycache__" not in path.parts:
-            copy = target / path.relative_to(PACKAGE)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)

@@ -25,27 +25,27 @@ def paragraph(sentence: object, kind: str = "") -> str:
 
 
 def refusal(sentence: object) -> str:
-    """What is shown in the place of an answer; screen readers tell it at once."""
+    """A sentence in the place of an answer; screen readers read it at once."""
     return f'<div class="gx-refusal" role="alert">{paragraph(sentence)}</div>'
 
 
 def waiting(what: str) -> str:
-    """What is shown until something comes."""
+    """A sentence until something comes."""
     return f'<p class="gx-waiting" aria-live="polite">{text(what)}</p>'
 
 
-def number(value: float, digits: int = 1) -> str:
+def number(value: float) -> str:
     """A share in per cent; the element's `value` has it to the last bit.
 
     >>> number(0.25)
     '<data value="0.25">25.0 %</data>'
     """
-    shown = f"{100 * value:.{digits}f} %" if value == value else "not known"
+    shown = f"{100 * value:.1f} %" if value == value else "not known"
     return f'<data value="{float(value)!r}">{shown}</data>'
 
 
 def bar(share: float, low: float | None = None, high: float | None = None) -> str:
-    """A bar of a share in [0, 1], with an interval where there is one; the number beside it tells the same."""
+    """A bar of a share in [0, 1], with an interval where there is one; the number beside it says the same."""
     inner = f'<span class="gx-fill" style="width:{_percent(share)}"></span>'
     if low is not None and high is not None:
         inner += f'<span class="gx-span" style="left:{_percent(low)};width:{_percent(high - low)}"></span>'
@@ -61,16 +61,21 @@ def details(summary: str, inside: str) -> str:
     return f"<details><summary>{text(summary)}</summary>{inside}</details>"
 
 
-def picture(image: Image.Image, alt: str, kind: str = "JPEG") -> str:
-    """A picture in the page itself, so that no file of it lies on the server."""
+def image(pixels: Image.Image, alt: str) -> str:
+    """An image in the page itself, so that no file of it lies on the server."""
     file = io.BytesIO()
-    image.save(file, kind, **({"quality": 90} if kind == "JPEG" else {}))
-    return picture_of(file.getvalue(), alt, kind)
+    pixels.save(file, "JPEG", quality=90)
+    return encoded_image(file.getvalue(), alt)
 
 
-def picture_of(content: bytes, alt: str, kind: str = "JPEG") -> str:
-    """The same of a picture's encoded bytes."""
-    return f'<img alt="{text(alt)}" src="data:image/{kind.lower()};base64,{base64.b64encode(content).decode()}">'
+def encoded_image(content: bytes, alt: str) -> str:
+    """The same of a JPEG file's bytes."""
+    return f'<img alt="{text(alt)}" src="data:image/jpeg;base64,{base64.b64encode(content).decode()}">'
+
+
+def figure(inside: str, caption: str) -> str:
+    """An image or a drawing, and what it shows."""
+    return f"<figure>{inside}<figcaption>{text(caption)}</figcaption></figure>"
 
 
 def download(content: str, name: str, what: str) -> str:

@@ -150,6 +150,23 @@ def serve(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = None
             print("\nThe page is closed; what was uploaded is removed.", flush=True)
 
 
+def serve_folder(folder: Path) -> None:
+    """Serves the bundles of an exported folder, at home or as a Hugging Face Space, until it is interrupted.
+
+    Args:
+        folder: As `galaxyml.page.export` writes it. A Space says by `GRADIO_SERVER_NAME` and `GRADIO_SERVER_PORT` where
+            it listens; elsewhere it is this machine alone.
+    """
+    on_space = "SPACE_ID" in os.environ  # which Hugging Face sets
+    bundles = sorted(folder.glob("runs/*/model.zip"))
+    if not bundles:
+        sys.exit(f"error: {folder} has no runs/*/model.zip. Export it again: python -m galaxyml page RUN --export …")
+    try:
+        serve(bundles, os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if on_space else LOOPBACK))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
 def _has_screen() -> bool:
     """Whether a browser would have a window; those of a terminal would take it over."""
     return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -1,75 +1,55 @@
-"""What people upload, which may be anything: looked at with care before anything is decoded."""
+"""Images that people upload, which may be anything: looked at with care before anything is decoded."""
 
 import gzip
 import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from galaxyml.data.images.decode import FITS, has_suffix, open_image
+from galaxyml.data.images.decode import open_image
 from galaxyml.runs.errors import DataError, UserError
 
 MOST_BYTES = 20 * 10**6
 MOST_PIXELS = 64 * 10**6
 LEAST_SIDE = 8  # pixels
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # as Pillow calls them; others run programs, as EPS does
-KNOWN = "a JPEG, PNG, TIFF, WebP, BMP, GIF or FITS file"
 _GZIP, _FITS = b"\x1f\x8b", b"SIMPLE  ="
-_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_SMALLER = "Cut the galaxy out, or make the image smaller."
 
 
 @dataclass(frozen=True)
-class Received:
-    """A picture that somebody uploaded.
+class Upload:
+    """An image that somebody uploaded.
 
     Attributes:
         name: What they call it.
-        picture: Decoded, RGB.
+        image: Decoded, RGB.
         notes: What was made of it on the way, in sentences.
     """
 
     name: str
-    picture: Image.Image
+    image: Image.Image
     notes: tuple[str, ...] = ()
 
 
-def received(path: Path) -> Received:
-    """Decodes an uploaded picture as `galaxyml.inference.predict` does, whatever its name ends in.
+def read_upload(path: Path) -> Upload:
+    """Decodes an uploaded image as `galaxyml.inference.predict` does, whatever its name ends in.
 
     Raises:
-        UserError: If it is no picture, is cut off, or has too many bytes or pixels; a sentence for who uploaded it.
+        UserError: If it is no image, is cut off, or has too many bytes or pixels; a sentence for who uploaded it.
     """
     check_bytes(path)
-    with path.open("rb") as file:
-        start = file.read(len(_FITS))
-    if start.startswith(_GZIP):
-        start = _unpacked_start(path)
-        if start != _FITS:
-            raise _no_picture(path)
-    notes = _fits_notes(path) if start == _FITS else _picture_notes(path)
-    picture = _decoded(path, start == _FITS)
-    if min(picture.size) < LEAST_SIDE:
-        raise UserError(
-            f"{path.name} has {picture.width} x {picture.height} pixels; each side needs {LEAST_SIDE} or more."
-        )
-    return Received(path.name, picture, tuple(notes))
-
-
-def _decoded(path: Path, is_fits: bool) -> Image.Image:
-    with _named_alike(path, is_fits) as named:
-        try:
-            return open_image(named)
-        except DataError as error:
-            reason = re.sub(r" \(\w+\)$", "", str(error)).removeprefix(named.name).strip(": ")
-    raise UserError(f"{path.name} cannot be read: {reason}. It may be cut off; fetch or save it again.")
+    is_fits = _is_fits(path)
+    notes = _fits_notes(path) if is_fits else _image_notes(path)
+    image = _decoded(path, ".fits" if is_fits else "")
+    if min(image.size) < LEAST_SIDE:
+        raise UserError(f"{path.name} has {image.width} x {image.height} pixels; each side needs {LEAST_SIDE} or more.")
+    return Upload(path.name, image, tuple(notes))
 
 
 def check_bytes(path: Path) -> None:
@@ -85,64 +65,72 @@ def check_bytes(path: Path) -> None:
         raise UserError(f"{path.name} has {size / 1e6:.1f} MB; at most {MOST_BYTES / 1e6:.0f} MB are allowed.")
 
 
-def _no_picture(path: Path) -> UserError:
-    return UserError(f"{path.name} is not a picture that can be read. Give {KNOWN}.")
+def _is_fits(path: Path) -> bool:
+    """Whether a file, packed or not, begins as FITS does."""
+    with path.open("rb") as file:
+        start = file.read(len(_FITS))
+    if start.startswith(_GZIP):
+        try:
+            with gzip.open(path) as unpacked:
+                start = unpacked.read(len(_FITS))
+        except (OSError, EOFError):
+            return False
+    return start == _FITS
+
+
+def _decoded(path: Path, suffix: str) -> Image.Image:
+    """The image, read under a name that ends as its content is: `open_image` tells FITS by that."""
+    with tempfile.TemporaryDirectory(prefix="galaxyml-upload-") as folder:
+        copy = Path(shutil.copyfile(path, Path(folder) / f"upload{suffix}"))
+        try:
+            return open_image(copy)
+        except DataError as error:
+            reason = re.sub(r" \(\w+\)$", "", str(error)).removeprefix(copy.name).strip(": ")
+    raise UserError(f"{path.name} cannot be read: {reason}. It may be cut off; fetch or save it again.")
 
 
 def _check_pixels(path: Path, sides: tuple[int, ...]) -> None:
     if prod(sides) > MOST_PIXELS:
         shape = " x ".join(map(str, sides))
         raise UserError(
-            f"{path.name} has {shape} pixels; at most {MOST_PIXELS / 1e6:.0f} million are allowed. "
-            "Cut the galaxy out, or make the picture smaller."
+            f"{path.name} has {shape} pixels; at most {MOST_PIXELS / 1e6:.0f} million are allowed. {_SMALLER}"
         )
 
 
-def _picture_notes(path: Path) -> list[str]:
-    """What is made of a picture that Pillow can read; nothing is decoded."""
+def _image_notes(path: Path) -> list[str]:
+    """Sentences on what is made of an image that Pillow can read; nothing is decoded."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
-            picture = Image.open(path, formats=FORMATS)
+            image = Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError:
         raise UserError(
-            f"{path.name} unpacks to more than {MOST_PIXELS / 1e6:.0f} million pixels, which is the limit. "
-            "Cut the galaxy out, or make the picture smaller."
+            f"{path.name} unpacks to more than {MOST_PIXELS / 1e6:.0f} million pixels, which is the limit. {_SMALLER}"
         ) from None
     except UnidentifiedImageError:
-        raise _no_picture(path) from None
+        raise UserError(
+            f"{path.name} is not an image that can be read. Give a JPEG, PNG, TIFF, WebP, BMP, GIF or FITS file."
+        ) from None
     except (OSError, ValueError, SyntaxError, OverflowError) as error:  # what Pillow raises on broken headers
         raise UserError(f"{path.name} is broken and cannot be read ({error}).") from None
-    with picture:
-        _check_pixels(path, picture.size)
-        return _told(picture)
-
-
-def _told(picture: Any) -> list[str]:
-    notes = []
-    if (frames := getattr(picture, "n_frames", 1)) > 1:
-        notes.append(f"It has {frames} frames; the first one is looked at.")
-    if picture.mode in _ALPHA or "transparency" in picture.info:
-        notes.append("Its transparent parts are taken as black sky.")
-    if picture.mode == "CMYK":
-        notes.append("Its colours were made for print (CMYK) and are turned into those of a screen.")
-    if picture.mode.startswith("I") or picture.mode == "F":
-        notes.append("It has more than 256 levels of grey, which are scaled to 256.")
-    if picture.mode in ("1", "L", "LA", "I", "F") or picture.mode.startswith("I;"):
-        notes.append("It has no colours; the net has learnt from pictures that have.")
-    return notes
-
-
-def _unpacked_start(path: Path) -> bytes:
-    try:
-        with gzip.open(path) as file:
-            return file.read(len(_FITS))
-    except (OSError, EOFError):
-        return b""
+    with image:
+        _check_pixels(path, image.size)
+        notes = []
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            notes.append(f"It has {frames} frames; the first one is looked at.")
+        if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+            notes.append("Its transparent parts are taken as black sky.")
+        if image.mode == "CMYK":
+            notes.append("Its colours were made for print (CMYK) and are turned into those of a screen.")
+        if image.mode.startswith("I") or image.mode == "F":
+            notes.append("It has more than 256 levels of grey, which are scaled to 256.")
+        if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;"):
+            notes.append("It has no colours; the net has learnt from images that have.")
+        return notes
 
 
 def _fits_notes(path: Path) -> list[str]:
-    """What is made of a FITS file; its headers are read, and no data unit that is too large is unpacked."""
+    """Sentences on what is made of a FITS file; headers are read, and no data unit that is too large is unpacked."""
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
 
@@ -159,17 +147,4 @@ def _fits_notes(path: Path) -> list[str]:
         raise
     except Exception as error:  # astropy raises anything on broken headers
         raise UserError(f"{path.name} is broken and cannot be read as FITS ({error}).") from None
-    return ["Its bands were made a colour picture by an asinh stretch (Lupton et al. 2004)."]
-
-
-@contextmanager
-def _named_alike(path: Path, is_fits: bool) -> Iterator[Path]:
-    """The file under a name that ends as its content is, since what reads it tells FITS by that."""
-    if is_fits == has_suffix(path, FITS):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="galaxyml-upload-") as folder, path.open("rb") as file:
-        packed = file.read(len(_GZIP)) == _GZIP
-        copy = Path(folder) / ("upload.fits.gz" if packed else "upload.fits" if is_fits else "upload")
-        shutil.copyfile(path, copy)
-        yield copy
+    return ["Its bands were made a colour image by an asinh stretch (Lupton et al. 2004)."]

@@ -59,6 +59,11 @@ def _classes(value: Any) -> set[str]:
     return set().union(*(_classes(part) for part in value)) if isinstance(value, list) else set()
 
 
+def surveys(task: str) -> list[str]:
+    """Surveys of `galaxyml.sky.survey` whose images a task's examples look like."""
+    return list(_tasks().get(task, {}).get("surveys", ["SDSS"]))
+
+
 @cache
 def _known() -> dict[str, Any]:
     return dict(yaml.safe_load(FILE.read_text(encoding="utf-8")))

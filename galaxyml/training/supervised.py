@@ -204,7 +204,7 @@ class SupervisedModule(PredictionModule):
     @torch.no_grad()
     def figures(self, trainer: lightning.Trainer) -> "dict[str, Figure]":
         """The metric's figures, and some validation images with their predictions and targets."""
-        from galaxyml.evaluation.plots import picture_grid
+        from galaxyml.evaluation.plots import image_grid
 
         collected: Any = self.metrics
         drawn: dict[str, Figure] = {}
@@ -222,7 +222,7 @@ class SupervisedModule(PredictionModule):
         targets = batch["target"].cpu().numpy()
         images = batch["image"].permute(0, 2, 3, 1).clamp(0, 1).mul(255).byte().cpu().numpy()
         captions = [self.kind.caption(output, target) for output, target in zip(outputs, targets, strict=True)]
-        return {**drawn, "objects": picture_grid(list(images), captions)}
+        return {**drawn, "objects": image_grid(list(images), captions)}
 
     def outputs(self, batch: dict[str, Tensor]) -> Tensor:
         """Outputs for a batch of images, or of their features (the first view's)."""

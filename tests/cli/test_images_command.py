@@ -1,4 +1,4 @@
-"""Pictures and labels of one's own by the command, as users type it."""
+"""Images and labels of one's own by the command, as users type it."""
 
 import json
 import shutil
@@ -89,18 +89,20 @@ def _on_the_page(run: Path, picture: Path) -> None:
     pytest.importorskip("captum")
     from galaxyml.inference import load
     from galaxyml.inference.image_predictor import ImagePredictor
-    from galaxyml.page.pictures import Pictures
-    from galaxyml.page.provenance_tab import about
-    from galaxyml.page.uploads import received
+    from galaxyml.page.images import ImageModel
+    from galaxyml.page.provenance import about
+    from galaxyml.page.uploads import read_upload
 
     predictor = load(run)
     assert isinstance(predictor, ImagePredictor)
-    pictures = Pictures(predictor, run)
-    asked = pictures.ask(received(picture))
+    model = ImageModel(predictor, run)
+    asked = model.ask(read_upload(picture))
     row = asked.table.iloc[0]
-    assert f"{row['r90']:.4g}</data> <small>{row['r90_low95']:.4g} to {row['r90_high95']:.4g}" in pictures.shown(asked)
+    assert f"{row['r90']:.4g}</data> <small>{row['r90_low95']:.4g} to {row['r90_high95']:.4g}" in model.numbers_html(
+        asked
+    )
     assert "volunteers" not in predictor.kind.promise
-    assert "R2" in about(predictor).shown()
+    assert "R2" in about(predictor).html()
 
 
 def test_fractions_of_a_tree_of_ones_own_obey_it(command: Command, own: Path, tmp_path: Path) -> None:

@@ -140,15 +140,16 @@ def test_calibration_errors_are_torchmetrics(bins: int) -> None:
     logits, labels = drawn(2000)
     probabilities = calibration.softmax(3 * logits)
     theirs = multiclass_calibration_error(torch.tensor(probabilities), torch.tensor(labels), 4, bins, "l1").item()
-    assert calibration.ece(probabilities, labels, bins) == pytest.approx(theirs, abs=1e-6)
+    assert calibration.reliability(probabilities, labels, bins).ece == pytest.approx(theirs, abs=1e-6)
 
 
 def test_calibration_errors_leave_unknown_classes_out() -> None:
     logits, labels = drawn(200)
     probabilities = calibration.softmax(logits)
     gaps = np.where(np.arange(200) < 50, -1, labels)
-    assert calibration.ece(probabilities, gaps) == calibration.ece(probabilities[50:], labels[50:])
-    assert calibration.ece(probabilities, np.full(200, -1)) == 0
+    known = calibration.reliability(probabilities[50:], labels[50:])
+    assert calibration.reliability(probabilities, gaps).ece == known.ece
+    assert calibration.reliability(probabilities, np.full(200, -1)).ece == 0
 
 
 def test_bins_hold_their_upper_end() -> None:

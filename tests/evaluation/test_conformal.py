@@ -17,7 +17,7 @@ from galaxyml.evaluation.conformal import (
     shrinkage,
     widths,
 )
-from galaxyml.evaluation.interval_plots import interval_figure
+from galaxyml.evaluation.plots import interval_figure
 
 TRUE = np.array([2e-4, 0.02, 1.5])
 
@@ -200,7 +200,7 @@ def test_intervals_lie_in_each_other_about_the_fraction_and_within_0_and_1() -> 
 
 def test_half_the_width_is_the_quantile_times_the_error_times_the_shrinkage() -> None:
     quantiles = np.array([[[1.0, 2.0]], [[3.0, 4.0]]])
-    made = Intervals(np.array([0.9]), np.array([[0.0001, 0.0004], [0.01, 0.0], [0.0, 1.0]]), quantiles)
+    made = Intervals(np.array([0.9]), np.array([[0.0001, 0.0004], [0.01, 0.0], [0.0, 1.0]]), quantiles, np.array(True))
     low, high = made(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([[0.1, 0.1], [0.0, 0.0]]), np.array([1.0, 0.5]))
     first, second = np.sqrt(0.0001 + 0.01 / 4), 2 * np.sqrt(0.0004 + 0.01) / 2
     np.testing.assert_allclose(low[0], [[0.5 - first, 0.5 - second], [0, 1 - 4 * 0.02 / 2]])
@@ -314,12 +314,3 @@ def test_without_anything_to_learn_from_an_interval_is_all_numbers() -> None:
     low, high = Intervals.fit(nothing, nothing, nothing, bounded=False)(np.ones((2, 1)), np.zeros((2, 1)))
     assert (low == -np.inf).all()
     assert (high == np.inf).all()
-
-
-def test_intervals_that_were_kept_before_numbers_had_them_are_of_fractions() -> None:
-    said, spread, true = drawn(200)
-    arrays = Intervals.fit(said, spread, true).arrays()
-    del arrays["bounded"]
-    low, high = Intervals.of_arrays(arrays)(said, spread)
-    assert low.min() >= 0
-    assert high.max() <= 1

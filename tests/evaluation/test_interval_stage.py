@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from galaxyml.evaluation.conformal import Intervals, covered, shrinkage, widths
-from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.predict_intervals import PredictIntervals
 from galaxyml.kinds.fractions import Fractions
 from galaxyml.runs.errors import UserError
@@ -160,16 +160,16 @@ def test_intervals_of_a_mean_shrink_and_grow_with_the_disagreement_of_its_nets(t
     np.testing.assert_allclose(ends(read(run, "test")), fitted(values(run, "test", ""), wide, shrink), atol=1e-6)
 
 
-def said_of_test(run: RunDir) -> tuple[Said, pd.DataFrame]:
+def said_of_test(run: RunDir) -> tuple[NetOutputs, pd.DataFrame]:
     """Nets whose mean, spread and disagreement are those of the tables, columns in another order; and their mean."""
     mean, off = read(run, "test", "net")[COLUMNS[::-1]], read(run, "test", "between")[COLUMNS[::-1]]
     spread = read(run, "test", "spread")[COLUMNS[::-1]]
     outputs = [(mean + sign * off).reset_index(drop=True) for sign in (1, -1)]
-    said = Said(outputs, [0.5, 0.5], [0, 1], [spread.reset_index(drop=True)] * 2)
+    said = NetOutputs(outputs, [0.5, 0.5], [0, 1], [spread.reset_index(drop=True)] * 2)
     return said, read(run, "test", "").reset_index(drop=True)
 
 
-def test_new_pictures_have_the_intervals_that_they_would_have_as_test_galaxies(tmp_path: Path) -> None:
+def test_new_images_have_the_intervals_that_they_would_have_as_test_galaxies(tmp_path: Path) -> None:
     run = made_up(tmp_path)
     stage = PredictIntervals(COLUMNS)
     stage(run)
@@ -180,7 +180,7 @@ def test_new_pictures_have_the_intervals_that_they_would_have_as_test_galaxies(t
     np.testing.assert_allclose(ends(made), ends(read(run, "test")), atol=1e-5)
 
 
-def test_one_picture_alone_gets_the_bits_that_it_has_in_company(tmp_path: Path) -> None:
+def test_one_image_alone_gets_the_bits_that_it_has_in_company(tmp_path: Path) -> None:
     run = made_up(tmp_path, count=200)
     stage = PredictIntervals(COLUMNS)
     stage(run)
@@ -188,7 +188,7 @@ def test_one_picture_alone_gets_the_bits_that_it_has_in_company(tmp_path: Path) 
     together = stage.combine(run, said, table)
     for row in range(len(table)):
         outputs, spreads = ([part.iloc[[row]] for part in parts] for parts in (said.outputs, said.spreads))
-        alone = stage.combine(run, Said(outputs, said.shares, said.folds, spreads), table.iloc[[row]])
+        alone = stage.combine(run, NetOutputs(outputs, said.shares, said.folds, spreads), table.iloc[[row]])
         pd.testing.assert_frame_equal(alone, together.iloc[[row]], check_exact=True)
 
 
@@ -200,7 +200,7 @@ def test_a_net_by_itself_has_neither_shrinkage_nor_disagreement(tmp_path: Path) 
     assert learnt is not None
     assert set(learnt) == {"levels", "variance", "quantiles", "bounded"}
     net, table = (read(run, "test", by).reset_index(drop=True) for by in ("net", ""))
-    made = stage.combine(run, Said.by([net]), table)
+    made = stage.combine(run, NetOutputs.equal([net]), table)
     np.testing.assert_array_equal(ends(made), ends(read(run, "test")))
 
 
@@ -251,7 +251,7 @@ def test_a_run_without_predictions_has_no_intervals(tmp_path: Path) -> None:
     assert PredictIntervals(COLUMNS)(run) == {}
     net = pd.DataFrame([[0.5, 0.5, 0.5]], columns=COLUMNS)
     with pytest.raises(UserError, match=r"has no fitted/intervals.npz.*Copy all of fitted/"):
-        PredictIntervals(COLUMNS).combine(run, Said.by([net]), net)
+        PredictIntervals(COLUMNS).combine(run, NetOutputs.equal([net]), net)
 
 
 def test_diverged_predictions_are_told(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def values(count: int, shift: float = 0.0) -> np.ndarray:
     return 3 + RNG.normal(size=(count, 6)) @ MIX + 0.05 * RNG.normal(size=(count, 20)) + shift * np.eye(20)[0]
 
 
-def test_a_given_share_of_familiar_pictures_is_flagged() -> None:
+def test_a_given_share_of_familiar_images_is_flagged() -> None:
     known = MahalanobisFit.fit(values(2000), values(2000), flagged=0.05)
     assert (known.distance(values(4000)) > 1).mean() == pytest.approx(0.05, abs=0.02)
 
@@ -30,7 +30,7 @@ def test_what_leaves_the_usual_directions_is_flagged() -> None:
 def test_distances_are_mahalanobis_ones() -> None:
     train = values(5000)
     known = MahalanobisFit.fit(train, values(100), flagged=0.01)
-    covariance = np.cov(train.T, bias=True)  # of so many pictures hardly shrunk
+    covariance = np.cov(train.T, bias=True)  # of so many images hardly shrunk
     asked = values(50)
     away = asked - train.mean(0)
     expected = np.sqrt(np.einsum("nf,fg,ng->n", away, np.linalg.inv(covariance), away))
@@ -39,7 +39,7 @@ def test_distances_are_mahalanobis_ones() -> None:
     np.testing.assert_allclose((known.distance(asked) * known.threshold) ** 2, shrunk, rtol=1e-9)
 
 
-def test_fewer_pictures_than_numbers_suffice() -> None:
+def test_fewer_images_than_numbers_suffice() -> None:
     known = MahalanobisFit.fit(values(12), values(8), flagged=0.01)
     assert np.isfinite(known.distance(values(5))).all()
     constant = MahalanobisFit.fit(np.zeros((9, 4)), np.zeros((5, 4)), flagged=0.01)  # of a net whose features have died
@@ -81,7 +81,7 @@ def test_another_survey_shows_in_the_pixels() -> None:
     assert (known.distance(looks[260:]) > 1).mean() < 0.3
 
 
-def test_appearance_is_of_each_picture_by_itself() -> None:
+def test_appearance_is_of_each_image_by_itself() -> None:
     images = torch.rand(6, 3, 32, 32)
     found = appearance(images)
     assert found.shape == (6, 42)

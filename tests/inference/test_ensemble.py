@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from galaxyml.evaluation.joined import Said, between, mean_table
+from galaxyml.evaluation.joined import NetOutputs, between, mean_table
 from galaxyml.inference import ensemble, predict
 from galaxyml.inference.ensemble import fit_weights
 from galaxyml.runs.run_dir import RunDir
@@ -81,7 +81,7 @@ def test_a_rows_mean_does_not_depend_on_its_neighbours() -> None:
         pd.testing.assert_frame_equal(alone, whole.iloc[[row]], check_exact=True)
     stacked = np.stack([table.to_numpy(np.float64) for table in tables])
     np.testing.assert_allclose(whole, np.tensordot(shares, stacked, 1), rtol=1e-6)
-    said = Said.by(tables)
+    said = NetOutputs.equal(tables)
     np.testing.assert_allclose(said.mean, stacked.mean(0), rtol=1e-6)
     assert said.between is not None
     np.testing.assert_allclose(said.between, stacked.std(0), rtol=1e-5)

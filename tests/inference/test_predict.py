@@ -31,7 +31,13 @@ def spirals(command: Command, *more: str) -> Path:
     return Path("multirun/spirals/run")
 
 
-def test_the_same_pictures_get_the_same_numbers_to_the_last_bit(
+@pytest.fixture
+def run(command: Command, page_run: Callable[[str], Path]) -> Path:
+    """A run of spirals, asked in an empty folder; to be read only."""
+    return page_run("spirals")
+
+
+def test_the_same_images_get_the_same_numbers_to_the_last_bit(
     command: Command, ask: Command, spirals_sky: Path, tmp_path: Path
 ) -> None:
     sweep = spirals(command, "-m", "fold=0,1")
@@ -57,7 +63,7 @@ def test_the_same_pictures_get_the_same_numbers_to_the_last_bit(
         ("views=1", "predict_views={rotations:[30,0],zooms:[1.1]}"),
     ],
 )
-def test_a_tuned_head_predicts_from_pictures_what_it_did_in_its_run(
+def test_a_tuned_head_predicts_from_images_what_it_did_in_its_run(
     command: Command, ask: Command, spirals_sky: Path, tmp_path: Path, views: tuple[str, str]
 ) -> None:
     run = spirals(command, "tune=head", *views) / "fold-0"
@@ -81,7 +87,7 @@ def test_rows_of_galaxy10s_file_get_the_same_numbers(
     expected = pd.read_parquet(run / "predictions" / "test.parquet")
     names = list(CLASSES)
     assert (found[names].to_numpy()[expected["id"]] == expected[names].to_numpy()).all()
-    with h5py.File(path) as file:  # and the pictures themselves, as PNG
+    with h5py.File(path) as file:  # and the images themselves, as PNG
         for row in (3, 99):
             Image.fromarray(file["images"][row]).save(tmp_path / f"{row}.png")
     assert ask(run, tmp_path / "3.png", tmp_path / "99.png", "--out", tmp_path / "png.parquet")[0] == 0
@@ -99,8 +105,7 @@ def test_galaxyzoo_answers_obey_the_tree(command: Command, ask: Command, sky: Pa
     assert (found.loc[expected.index, expected.columns] == expected).all(axis=None)
 
 
-def test_pictures_of_any_kind_and_bad_ones(command: Command, ask: Command, tmp_path: Path, spirals_sky: Path) -> None:
-    run = spirals(command)
+def test_images_of_any_kind_and_bad_ones(run: Path, ask: Command, tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "deep"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -147,8 +152,7 @@ def test_pictures_of_any_kind_and_bad_ones(command: Command, ask: Command, tmp_p
     assert len(pd.read_csv(tmp_path / "q.csv")) == 3
 
 
-def test_what_cannot_be_predicted_is_told(command: Command, ask: Command, spirals_sky: Path, tmp_path: Path) -> None:
-    run = spirals(command)
+def test_what_cannot_be_predicted_is_told(run: Path, ask: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.csv").write_text("a,b\n1,2\n")
     (tmp_path / "blank.csv").write_text("path,b\nx.jpg,1\n,2\n")
@@ -181,10 +185,9 @@ def test_folders_that_are_no_runs_are_told(ask: Command, tmp_path: Path) -> None
     assert "is not the folder of a run" in said
 
 
-def test_pictures_of_another_survey_are_predicted_and_look_stranger(
-    command: Command, ask: Command, spirals_sky: Path, galaxy10_sky: Path, tmp_path: Path
+def test_images_of_another_survey_are_predicted_and_look_stranger(
+    run: Path, ask: Command, spirals_sky: Path, galaxy10_sky: Path, tmp_path: Path
 ) -> None:
-    run = spirals(command)
     table = tmp_path / "p.parquet"
     assert ask(run, spirals_sky / "images", galaxy10_sky / "Galaxy10_DECals.h5", "--out", table)[0] == 0
     found = pd.read_parquet(table)
@@ -194,8 +197,7 @@ def test_pictures_of_another_survey_are_predicted_and_look_stranger(
     assert found.loc[decals, "ood"].mean() > found.loc[~decals, "ood"].mean()
 
 
-def test_unlike_pictures_are_flagged(command: Command, ask: Command, spirals_sky: Path, tmp_path: Path) -> None:
-    run = spirals(command)
+def test_unlike_images_are_flagged(run: Path, ask: Command, spirals_sky: Path, tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "noise.png")
     shutil.copy(next((spirals_sky / "images").iterdir()), tmp_path / "galaxy.jpg")
     assert ask(run, tmp_path / "noise.png", tmp_path / "galaxy.jpg", "--out", tmp_path / "p.csv")[0] == 0

@@ -12,7 +12,7 @@ from galaxyml.inference import load, predict
 from galaxyml.inference.light_curve_predictor import LightCurvePredictor
 from galaxyml.page import examples
 from galaxyml.page.curve_uploads import MOST_OBJECTS
-from galaxyml.page.curves import Curves, Plane
+from galaxyml.page.curves import CurveModel
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 
@@ -26,10 +26,10 @@ def run(page_run: Make) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(run: Path) -> Curves:
+def model(run: Path) -> CurveModel:
     predictor = load(run)
     assert isinstance(predictor, LightCurvePredictor)
-    return Curves(predictor)
+    return CurveModel(predictor)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def night(plasticc_sky: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_the_scores_are_those_of_the_run_and_of_predict(
-    run: Path, model: Curves, night: tuple[Path, Path], tmp_path: Path
+    run: Path, model: CurveModel, night: tuple[Path, Path], tmp_path: Path
 ) -> None:
     asked = model.ask(night)
     own = pd.read_csv(run / "anomalies.csv").set_index("object_id")
@@ -60,10 +60,10 @@ def test_the_scores_are_those_of_the_run_and_of_predict(
 
 
 def test_the_page_tells_score_threshold_and_rank_among_the_surveys_objects(
-    run: Path, model: Curves, night: tuple[Path, Path]
+    run: Path, model: CurveModel, night: tuple[Path, Path]
 ) -> None:
     asked = model.ask(night)
-    html = model.shown(asked)
+    html = model.scores_html(asked)
     first = asked.table.iloc[0]
     scores = RunDir(run).predictions("survey")
     assert scores is not None
@@ -73,7 +73,9 @@ def test_the_page_tells_score_threshold_and_rank_among_the_surveys_objects(
     assert all(str(name) in html for name in asked.table["object_id"])
 
 
-def test_metadata_may_stand_beside_the_observations(model: Curves, night: tuple[Path, Path], tmp_path: Path) -> None:
+def test_metadata_may_stand_beside_the_observations(
+    model: CurveModel, night: tuple[Path, Path], tmp_path: Path
+) -> None:
     curves, known = pd.read_csv(night[0]), pd.read_csv(night[1])
     curves.merge(known, on="object_id").to_csv(tmp_path / "one.csv", index=False)
     expected = model.ask(night).table
@@ -81,24 +83,24 @@ def test_metadata_may_stand_beside_the_observations(model: Curves, night: tuple[
     assert model.ask([tmp_path / "one.csv"]).notes == ()
 
 
-def test_without_metadata_the_page_says_what_it_takes_for_granted(model: Curves, night: tuple[Path, Path]) -> None:
+def test_without_metadata_the_page_says_what_it_takes_for_granted(model: CurveModel, night: tuple[Path, Path]) -> None:
     asked = model.ask(night[:1])
     assert "hostgal_photoz" in asked.notes[0]
-    assert asked.notes[0] in model.shown(asked)
+    assert asked.notes[0] in model.scores_html(asked)
 
 
 def test_the_figures_have_every_observation_and_the_place_among_the_others(
-    model: Curves, night: tuple[Path, Path]
+    model: CurveModel, night: tuple[Path, Path]
 ) -> None:
     asked = model.ask(night)
     counts = pd.read_csv(night[0])["object_id"].value_counts()
     assert [len(curve.time) for curve in asked.curves] == [counts[int(curve.title)] for curve in asked.curves]
-    html = model.drawn(asked)
+    html = model.figures_html(asked)
     assert html.count("<svg") == 4
     assert html.count('role="img"') == 4
 
 
-def test_the_examples_can_be_asked_about(model: Curves, tmp_path: Path) -> None:
+def test_the_examples_can_be_asked_about(model: CurveModel, tmp_path: Path) -> None:
     shown = examples.light_curves()
     assert len(shown) == 5
     for example in shown:
@@ -108,7 +110,7 @@ def test_the_examples_can_be_asked_about(model: Curves, tmp_path: Path) -> None:
         assert len(asked.curves[0].time) == len(pd.read_csv(io.BytesIO(example.content)))
 
 
-def test_nothing_of_an_upload_is_kept(model: Curves, night: tuple[Path, Path], sky: Path) -> None:
+def test_nothing_of_an_upload_is_kept(model: CurveModel, night: tuple[Path, Path], sky: Path) -> None:
     def kept() -> set[Path]:
         return set((sky.parent / "cache").rglob("*")) | set(Path("/tmp").glob("galaxyml-upload-*"))
 
@@ -132,7 +134,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_cannot_be_used_is_refused_in_the_users_own_names(
-    name: str, model: Curves, night: tuple[Path, Path], tmp_path: Path
+    name: str, model: CurveModel, night: tuple[Path, Path], tmp_path: Path
 ) -> None:
     change, told = BROKEN[name]
     change(pd.read_csv(night[0])).to_csv(night[0], index=False)
@@ -144,17 +146,17 @@ def test_what_cannot_be_used_is_refused_in_the_users_own_names(
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n\0\0", b"\x1f\x8b\x08", b"\xff\xfe\xfa", b'"'])
-def test_what_is_no_table_is_refused(model: Curves, tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_table_is_refused(model: CurveModel, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mine.csv").write_bytes(content)
     with pytest.raises(UserError, match=r"mine\.csv"):
         model.ask([tmp_path / "mine.csv"])
 
 
-def test_the_plane_is_that_of_the_principal_axes() -> None:
-    rng = np.random.default_rng(0)
-    latents = rng.normal(size=(200, 5)) * [5, 3, 1, 0.5, 0.1]
-    plane = Plane(latents, np.zeros(200, bool))
+def test_the_plane_is_that_of_the_principal_axes(model: CurveModel) -> None:
+    table = model.predictor.members[0].run.predictions(model.split, by="encoded")
+    assert table is not None
+    latents = table.filter(like="latent_").to_numpy(float)
     values = np.linalg.eigvalsh(np.cov(latents.T))[::-1]
-    assert plane.share == pytest.approx(values[:2].sum() / values.sum())
-    np.testing.assert_allclose(plane.points.var(axis=0, ddof=1), values[:2])
-    np.testing.assert_allclose(plane.place(latents[:3]), plane.points[:3])
+    assert model.axes.explained_variance_ratio_.sum() == pytest.approx(values[:2].sum() / values.sum())
+    np.testing.assert_allclose(model.points.var(axis=0, ddof=1), values[:2], rtol=1e-5)
+    np.testing.assert_allclose(model.axes.transform(latents[:3]), model.points[:3])

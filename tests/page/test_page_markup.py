@@ -39,7 +39,7 @@ def test_what_people_write_is_text_and_reads_as_they_wrote_it(made: str) -> None
 
 
 def test_attributes_hold_what_people_write_too() -> None:
-    read = Reader(markup.picture_of(b"x", EVIL) + markup.download("a", EVIL, "save"))
+    read = Reader(markup.encoded_image(b"x", EVIL) + markup.download("a", EVIL, "save"))
     assert read.tags == ["img", "a"]
     assert read.values.count(EVIL) == 2
 

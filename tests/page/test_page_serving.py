@@ -22,8 +22,8 @@ from PIL import Image
 from galaxyml.inference import load
 from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.page import app, serving
-from galaxyml.page.pictures import Pictures
-from galaxyml.page.uploads import received
+from galaxyml.page.images import ImageModel
+from galaxyml.page.uploads import read_upload
 from galaxyml.runs.errors import UserError
 
 Make = Callable[[str], Path]
@@ -50,7 +50,7 @@ def address(page_run: Make) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Pictures that differ, half of them under one name."""
+    """Images that differ, half of them under one name."""
     folder = tmp_path_factory.mktemp("many")
     found = []
     for number in range(MANY):
@@ -86,10 +86,10 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     assert failed == []
 
 
-def shown_by(run: Path) -> Pictures:
+def shown_by(run: Path) -> ImageModel:
     predictor = load(run)
     assert isinstance(predictor, ImagePredictor)
-    return Pictures(predictor, run)
+    return ImageModel(predictor, run)
 
 
 def upload(page: Any, path: Path) -> str:
@@ -106,7 +106,7 @@ def test_an_uploaded_galaxy_gets_its_numbers_reasons_and_neighbours(
     upload(page, galaxies[0])
     page.wait_for_selector(".gx-alike img")
     shown = shown_by(page_run("galaxyzoo"))
-    row = shown.ask(received(galaxies[0])).table.iloc[0]
+    row = shown.ask(read_upload(galaxies[0])).table.iloc[0]
     values = page.eval_on_selector_all("data", "found => found.map(each => Number(each.value))")
     assert row["Class1.1"] in values
     assert row["Class7.3"] in values
@@ -141,20 +141,20 @@ def test_a_light_curve_gets_its_score_and_figures(visit: Callable[..., Any]) -> 
     page.get_by_role("tab", name="plasticc").click()
     page.get_by_role("button", name="RR Lyrae").click()
     page.wait_for_selector(".gx-drawing:visible")
-    assert "nats" in page.locator(".gx-said [role=status]:visible").inner_text()
+    assert "nats" in page.locator(".gx-answer [role=status]:visible").inner_text()
     assert page.locator(".gx-drawing:visible").count() == 2
 
 
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("notes.txt", b"hello", "not a picture"),
+        ("notes.txt", b"hello", "not an image"),
         ("cut.jpg", None, "cut off"),
-        ("${alert(1)}<img src=x onerror=alert(1)>.png", b"nothing", ".png is not a picture"),
+        ("${alert(1)}<img src=x onerror=alert(1)>.png", b"nothing", ".png is not an image"),
         ("big.png", b"\0" * (20 * 10**6 + 1), "20"),
     ],
 )
-def test_what_is_no_picture_gets_a_sentence_and_the_next_one_its_answer(
+def test_what_is_no_image_gets_a_sentence_and_the_next_one_its_answer(
     name: str, content: bytes | None, told: str, visit: Callable[..., Any], galaxies: list[Path], tmp_path: Path
 ) -> None:
     page = visit()
@@ -181,7 +181,7 @@ def test_two_at_once_get_their_own_answers(visit: Callable[..., Any], page_run: 
     for page, path in zip(pages, galaxies[:2], strict=True):
         page.wait_for_selector(".gx-alike img")
         values = page.eval_on_selector_all("data", "found => found.map(each => Number(each.value))")
-        assert shown.ask(received(path)).table.iloc[0]["Class1.1"] in values
+        assert shown.ask(read_upload(path)).table.iloc[0]["Class1.1"] in values
 
 
 def test_of_fifty_at_once_none_is_lost_and_each_gets_their_own(address: str, page_run: Make, many: list[Path]) -> None:
@@ -194,7 +194,7 @@ def test_of_fifty_at_once_none_is_lost_and_each_gets_their_own(address: str, pag
     assert len(found) == MANY
     for job, path in zip(jobs, many, strict=True):
         html = job.outputs()[0][1]
-        expected = shown.ask(received(path)).table.iloc[0]["Class1.1"]
+        expected = shown.ask(read_upload(path)).table.iloc[0]["Class1.1"]
         assert f'value="{float(expected)!r}"' in html
 
 

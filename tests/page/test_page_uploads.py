@@ -1,4 +1,4 @@
-"""What people upload: pictures of any kind, and what is none."""
+"""What people upload: images of any kind, and what is none."""
 
 import gzip
 import zlib
@@ -12,7 +12,7 @@ from PIL import Image
 
 from galaxyml.data.images.decode import open_image
 from galaxyml.page import uploads
-from galaxyml.page.uploads import received
+from galaxyml.page.uploads import read_upload
 from galaxyml.runs.errors import UserError
 
 Saved = Callable[..., Path]
@@ -32,35 +32,35 @@ Saved = Callable[..., Path]
         ("a.bmp", "RGB", None),
     ],
 )
-def test_every_kind_of_picture_is_decoded_as_by_predict_and_says_what_was_made_of_it(
+def test_every_kind_of_image_is_decoded_as_by_predict_and_says_what_was_made_of_it(
     saved: Saved, name: str, mode: str, note: str | None
 ) -> None:
     path = saved(name, mode)
-    found = received(path)
-    assert np.array_equal(np.asarray(found.picture), np.asarray(open_image(path)))
-    assert found.picture.mode == "RGB"
+    found = read_upload(path)
+    assert np.array_equal(np.asarray(found.image), np.asarray(open_image(path)))
+    assert found.image.mode == "RGB"
     assert note is None or any(note in told for told in found.notes)
 
 
 def test_of_an_animation_the_first_frame_is_looked_at(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (16, 16), (level, 0, 0)) for level in (200, 100, 0)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    found = received(tmp_path / "a.gif")
-    assert abs(np.asarray(found.picture)[0, 0, 0] - 200.0) < 8
+    found = read_upload(tmp_path / "a.gif")
+    assert abs(np.asarray(found.image)[0, 0, 0] - 200.0) < 8
     assert "3 frames" in found.notes[0]
 
 
 def test_the_content_counts_and_not_the_end_of_the_name(saved: Saved, tmp_path: Path) -> None:
     jpeg = saved("a.jpg")
     for name in ("a.fits", "a.png", "a.txt", "a"):
-        assert received(jpeg.rename(tmp_path / name)).picture.size == (64, 48)
+        assert read_upload(jpeg.rename(tmp_path / name)).image.size == (64, 48)
         jpeg = tmp_path / name
     fits.PrimaryHDU(np.random.default_rng(0).normal(size=(3, 20, 30))).writeto(tmp_path / "b.fits")
     (tmp_path / "b.fits").rename(tmp_path / "b.jpg")
-    assert received(tmp_path / "b.jpg").picture.size == (30, 20)
+    assert read_upload(tmp_path / "b.jpg").image.size == (30, 20)
     packed = gzip.compress((tmp_path / "b.jpg").read_bytes())
     (tmp_path / "c.jpg").write_bytes(packed)
-    assert received(tmp_path / "c.jpg").picture.size == (30, 20)
+    assert read_upload(tmp_path / "c.jpg").image.size == (30, 20)
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -77,10 +77,10 @@ def png_of(width: int, height: int) -> bytes:
     ("content", "told"),
     [
         (b"", "is empty"),
-        (b"object_id,mjd\n1,2\n", "not a picture"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),  # which Pillow would run
-        (b"\x1f\x8bno gzip", "not a picture"),
+        (b"object_id,mjd\n1,2\n", "not an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),  # which Pillow would run
+        (b"\x1f\x8bno gzip", "not an image"),
         (b"SIMPLE  = nonsense", "FITS"),
         (png_of(30_000, 30_000), "million pixels"),
         (png_of(9_000, 9_000), "9000 x 9000 pixels; at most 64 million"),
@@ -88,39 +88,39 @@ def png_of(width: int, height: int) -> bytes:
         (png_of(64, 64), "truncated"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_a_sentence(tmp_path: Path, content: bytes, told: str) -> None:
+def test_what_is_no_image_is_refused_with_a_sentence(tmp_path: Path, content: bytes, told: str) -> None:
     (tmp_path / "mine.png").write_bytes(content)
     with pytest.raises(UserError, match=told) as refusal:
-        received(tmp_path / "mine.png")
+        read_upload(tmp_path / "mine.png")
     assert "mine" in str(refusal.value)
     assert str(tmp_path) not in str(refusal.value)
 
 
 @pytest.mark.parametrize("end", [0.5, 0.9, 0.99])
-def test_a_picture_that_is_cut_off_is_refused(saved: Saved, tmp_path: Path, end: float) -> None:
+def test_an_image_that_is_cut_off_is_refused(saved: Saved, tmp_path: Path, end: float) -> None:
     whole = saved("a.jpg", size=(400, 400)).read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: int(end * len(whole))])
     with pytest.raises(UserError, match=r"cut\.jpg"):
-        received(tmp_path / "cut.jpg")
+        read_upload(tmp_path / "cut.jpg")
 
 
-def test_a_small_fits_file_that_unpacks_to_a_huge_picture_is_refused_unread(
+def test_a_small_fits_file_that_unpacks_to_a_huge_image_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     header = fits.PrimaryHDU(np.zeros((2, 2), np.uint8)).header
     header["NAXIS1"], header["NAXIS2"] = 100_000, 100_000
     (tmp_path / "bomb.fits").write_bytes(header.tostring().encode())
     with pytest.raises(UserError, match="million"):
-        received(tmp_path / "bomb.fits")
+        read_upload(tmp_path / "bomb.fits")
 
 
 def test_too_many_bytes_are_refused(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved("a.bmp")
     monkeypatch.setattr(uploads, "MOST_BYTES", path.stat().st_size - 1)
     with pytest.raises(UserError, match="MB are allowed"):
-        received(path)
+        read_upload(path)
 
 
-def test_a_picture_without_pixels_to_speak_of_is_refused(saved: Saved) -> None:
+def test_an_image_without_pixels_to_speak_of_is_refused(saved: Saved) -> None:
     with pytest.raises(UserError, match="3 x 200 pixels"):
-        received(saved("a.png", size=(3, 200)))
+        read_upload(saved("a.png", size=(3, 200)))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.evaluation import calibration
-from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.scored import under
 from galaxyml.kinds.classes.score import ScoredClasses
 from galaxyml.runs.run_dir import RunDir
@@ -80,19 +80,19 @@ class Calibrate:
             metrics |= under("test", _sizes(sets, test.target))
         return metrics
 
-    def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
+    def combine(self, run: RunDir, nets: NetOutputs, table: pd.DataFrame) -> pd.DataFrame:
         """Calibrates what a finished run's nets said of the same images.
 
         Args:
             run: The run, or the sweep.
-            said: One column a class, of each net, in the order of the sweep's members.
+            nets: One column a class, of each net, in the order of the sweep's members.
             table: What the stages before made of it.
 
         Returns:
             Probabilities, one column a class; `class`, the likeliest; `confidence`, its probability; and `classes`, the
             prediction set, its names joined by `|`.
         """
-        table = self._probabilities(run, said.outputs, said.shares)
+        table = self._probabilities(run, nets.outputs, nets.shares)
         threshold = run.fitted_values(FITTED)["set_threshold"]
         values = table[self.classes].to_numpy()
         sets = calibration.prediction_sets(values, np.inf if threshold is None else threshold, self.method)

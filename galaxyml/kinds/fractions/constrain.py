@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import CONSTRAINTS, DecisionTree, constrain
@@ -39,10 +39,10 @@ class Constrain:
         """Writes the constrained predictions of every split; has no numbers of its own."""
         for split in ("val", "test"):
             if (table := run.predictions(split, by="net")) is not None:
-                run.write_predictions(split, self.combine(run, Said.by([table]), table))
+                run.write_predictions(split, self.combine(run, NetOutputs.equal([table]), table))
         return {}
 
-    def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
+    def combine(self, run: RunDir, nets: NetOutputs, table: pd.DataFrame) -> pd.DataFrame:
         """Fractions that obey the tree, from what the nets of a run say of the same images."""
-        values = constrained(said.mean[self.tree.columns].to_numpy(), self.tree, self.constraint)
-        return said.mean.assign(**dict(zip(self.tree.columns, values.T, strict=True)))
+        values = constrained(nets.mean[self.tree.columns].to_numpy(), self.tree, self.constraint)
+        return nets.mean.assign(**dict(zip(self.tree.columns, values.T, strict=True)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees.vocabulary import Vocabulary
@@ -37,9 +37,9 @@ class Answers:
                     run.write_predictions(split, fractions, by=by.removeprefix(NET).lstrip("_"))
         return {}
 
-    def combine(self, run: RunDir, said: Said, table: pd.DataFrame) -> pd.DataFrame:
+    def combine(self, run: RunDir, nets: NetOutputs, table: pd.DataFrame) -> pd.DataFrame:
         """Fractions that volunteers of one campaign would give, from what nets say of the same images."""
-        return self._fractions(run, said.mean, np.full(len(said.mean), self.campaign))
+        return self._fractions(run, nets.mean, np.full(len(nets.mean), self.campaign))
 
     def _fractions(self, run: RunDir, table: pd.DataFrame, campaigns: np.ndarray) -> pd.DataFrame:
         outputs = table[self.vocabulary.columns].to_numpy(float)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import metrics as theirs
 
-from galaxyml.evaluation.calibration import ece, softmax
+from galaxyml.evaluation.calibration import reliability, softmax
 from galaxyml.kinds.classes import metrics
 
 NAMES = ["Round", "Cigar", "Spiral", "Merging"]
@@ -91,7 +91,7 @@ def test_scores_are_scikit_learns() -> None:
     found = metrics.score(labels, probabilities, NAMES)
     assert found["nll"] == pytest.approx(theirs.log_loss(labels, probabilities))
     assert found["brier"] == pytest.approx(((probabilities - np.eye(4)[labels]) ** 2).sum(1).mean())
-    assert found["ece"] == pytest.approx(ece(probabilities, labels, 15))
+    assert found["ece"] == pytest.approx(reliability(probabilities, labels, 15).ece)
     assert found["f1/Merging"] == pytest.approx(theirs.f1_score(labels == 3, probabilities.argmax(1) == 3))
     assert found["auc/Cigar"] == pytest.approx(theirs.roc_auc_score(labels == 1, probabilities[:, 1]))
     assert found["support/Spiral"] == (labels == 2).sum()

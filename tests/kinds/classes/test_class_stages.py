@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as sk
 
 from galaxyml.evaluation.calibration import softmax
-from galaxyml.evaluation.joined import Said
+from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.kinds.classes import WORDS
 from galaxyml.kinds.classes.calibrate import Calibrate
 from galaxyml.kinds.classes.figures import ClassFigures
@@ -91,7 +91,7 @@ def test_what_is_learnt_serves_other_pictures(tmp_path: Path) -> None:
     stage(run)
     net = run.predictions("test", "net")
     assert net is not None
-    made = stage.combine(run, Said.by([net[CLASSES]]), net)
+    made = stage.combine(run, NetOutputs.equal([net[CLASSES]]), net)
     np.testing.assert_array_equal(made[CLASSES].to_numpy(), known(run, "test")[1])
     labels = known(run, "test")[0]
     assert made["class"].tolist() == [CLASSES[at] for at in made[CLASSES].to_numpy().argmax(1)]
@@ -127,10 +127,12 @@ def test_one_row_alone_gets_the_bits_that_it_has_in_company(tmp_path: Path) -> N
     run.write_provenance(0, "CPU", data)
     run.write_fitted("calibration", {"temperature": 1.7, "set_threshold": 0.5})
     stage = Calibrate(names)
-    together = stage.combine(run, Said.by([table]), table)
+    together = stage.combine(run, NetOutputs.equal([table]), table)
     for row in range(300):
         pd.testing.assert_frame_equal(
-            stage.combine(run, Said.by([table.iloc[[row]]]), table.iloc[[row]]), together.iloc[[row]], check_exact=True
+            stage.combine(run, NetOutputs.equal([table.iloc[[row]]]), table.iloc[[row]]),
+            together.iloc[[row]],
+            check_exact=True,
         )
 
 
@@ -140,7 +142,7 @@ def test_too_few_objects_for_the_coverage_give_all_classes(tmp_path: Path) -> No
     stage(run)
     net = run.predictions("val", "net")
     assert net is not None
-    assert set(stage.combine(run, Said.by([net[CLASSES]]), net)["classes"]) == {"|".join(CLASSES)}
+    assert set(stage.combine(run, NetOutputs.equal([net[CLASSES]]), net)["classes"]) == {"|".join(CLASSES)}
 
 
 def test_scores_are_scikit_learns(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.evaluation.joined import Said, join
+from galaxyml.evaluation.joined import NetOutputs, join
 from galaxyml.kinds.votes.answers import Answers
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees.vocabulary import Vocabulary
@@ -46,7 +46,7 @@ def test_tables_of_each_phase_become_fractions(tmp_path: Path) -> None:
 def test_pictures_from_elsewhere_get_the_answers_of_the_first_campaign() -> None:
     made = stage()
     outputs = [pd.DataFrame(np.full((2, 9), value), columns=made.vocabulary.columns) for value in (1.0, 3.0)]
-    said = made.combine(RunDir("nowhere"), Said.by(outputs), outputs[0])
+    said = made.combine(RunDir("nowhere"), NetOutputs.equal(outputs), outputs[0])
     np.testing.assert_allclose(said[made.vocabulary.features[:3]], 1 / 3)
     np.testing.assert_allclose(said[made.vocabulary.features[3:]], 1 / 2)
 

@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 from galaxyml.evaluation import correlation
 from galaxyml.evaluation.bootstrap import interval
 from galaxyml.evaluation.calibration import reliability
-from galaxyml.evaluation.correlation import Resampled, by_column, flattened_pearson, mean_defined
+from galaxyml.evaluation.correlation import Resampled, by_column, flattened, mean_defined, summed
 from galaxyml.kinds.votes.metrics import VoteMetrics, fraction_reliability, majorities, published
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -73,7 +73,7 @@ def test_flattened_is_scipys_over_all_known_values() -> None:
     said, true, votes = sample()
     pairs = [repeated(said[:, k], true[:, k], votes[:, k]) for k in range(4)]
     x, y = (np.concatenate(each) for each in zip(*pairs, strict=True))
-    assert flattened_pearson(said, true, votes) == pytest.approx(pearsonr(x, y).statistic, abs=1e-12)
+    assert flattened(summed(said, true, votes)) == pytest.approx(pearsonr(x, y).statistic, abs=1e-12)
 
 
 def test_what_was_not_asked_counts_nowhere() -> None:
@@ -177,7 +177,7 @@ def test_resamples_are_those_of_a_plain_loop(monkeypatch: pytest.MonkeyPatch) ->
             assert found.mean("pearson", chosen, by)[number] == pytest.approx(expected["pearson"][chosen].mean())
             rmse = np.sqrt(expected["mse"][chosen].mean())
             assert found.mean("rmse", chosen, by)[number] == pytest.approx(rmse)
-            flat = flattened_pearson(outputs[rows][:, chosen], true[rows][:, chosen], votes[rows][:, chosen])
+            flat = flattened(summed(outputs[rows][:, chosen], true[rows][:, chosen], votes[rows][:, chosen]))
             assert found.mean("flattened_pearson", chosen, by)[number] == pytest.approx(flat)
     assert found.asked.tolist() == (~np.isnan(true)).sum(0).tolist()
     assert found.votes.tolist() == votes.sum(0).tolist()

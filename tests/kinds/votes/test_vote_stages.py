@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from galaxyml.evaluation.correlation import by_column
-from galaxyml.evaluation.plots import picture_grid
+from galaxyml.evaluation.plots import image_grid
 from galaxyml.kinds.votes import WORDS
 from galaxyml.kinds.votes.features import label, question_of, questions
 from galaxyml.kinds.votes.figures import ShiftFigures
@@ -397,9 +397,9 @@ def test_failures_are_the_largest_errors_of_the_most_votes(tmp_path: Path, monke
 
     def grid(pictures: list[np.ndarray], texts: list[str], title: str) -> Figure:
         captions[title.partition(",")[0]] = texts
-        return picture_grid(pictures, texts, title)
+        return image_grid(pictures, texts, title)
 
-    monkeypatch.setattr("galaxyml.evaluation.plots.picture_grid", grid)
+    monkeypatch.setattr("galaxyml.evaluation.plots.image_grid", grid)
     run = made_up(tmp_path)
     ShiftFigures()(run)
     table = run.predictions("test")

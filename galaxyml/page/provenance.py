@@ -1,4 +1,4 @@
-"""What a run is, in a few words for people who did not make it."""
+"""A run in a few words, for people who did not make it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class About:
     facts: dict[str, str]
     cite: str
 
-    def shown(self) -> str:
+    def html(self) -> str:
         """The HTML at the head of a run's tab."""
         facts = "".join(
             f"<div><dt>{markup.text(name)}</dt><dd>{markup.text(fact)}</dd></div>" for name, fact in self.facts.items()
@@ -40,15 +40,15 @@ class About:
 
 
 def about(predictor: Predictor) -> About:
-    """What is known of a predictor."""
+    """The words about a predictor."""
     run, nets = predictor.run, len(predictor.description["nets"])
-    made = run.provenance()
-    source = made["data"].get("source", "files that are not named")
+    provenance = run.provenance()
+    source, commit = provenance["data"]["source"], str(provenance["commit"] or "not known")[:8]
     facts = {
         "model": f"{predictor.model}{f', mean of {nets} nets' if nets > 1 else ''}",
         "learnt from": source,
         "score": _score(predictor.kind, run.metrics()),
-        "made by": f"galaxyml {made['versions']['galaxyml']}, commit {str(made.get('commit') or 'not known')[:8]}",
+        "made by": f"galaxyml {provenance['versions']['galaxyml']}, commit {commit}",
     }
     task = OmegaConf.create({"task": predictor.task})
     cite = "; ".join(references.of_data(task, source == Simulated.name)) or "the authors of the data"

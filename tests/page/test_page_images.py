@@ -1,4 +1,4 @@
-"""What the page says of a picture is what the run says; why, and what is alike."""
+"""What the page says of an image is what the run says; why, and what is alike."""
 
 import re
 from collections.abc import Callable
@@ -19,26 +19,26 @@ from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.kinds.classes import Classes
 from galaxyml.kinds.view import View
 from galaxyml.page import explain, nearest
+from galaxyml.page.images import ImageModel
 from galaxyml.page.nearest import TrainingSet
-from galaxyml.page.pictures import Pictures
-from galaxyml.page.uploads import Received, received
+from galaxyml.page.uploads import Upload, read_upload
 from galaxyml.training.prediction_module import PredictionModule
 
 pytestmark = pytest.mark.usefixtures("apart")
 Make = Callable[[str], Path]
 
 
-def opened(source: Path) -> Pictures:
+def opened(source: Path) -> ImageModel:
     predictor = load(source)
     assert isinstance(predictor, ImagePredictor)
-    return Pictures(predictor, source)
+    return ImageModel(predictor, source)
 
 
 @pytest.fixture(scope="module")
-def model(page_run: Make, sky: Path) -> Callable[[str], Pictures]:
-    made: dict[str, Pictures] = {}
+def model(page_run: Make, sky: Path) -> Callable[[str], ImageModel]:
+    made: dict[str, ImageModel] = {}
 
-    def of(task: str) -> Pictures:
+    def of(task: str) -> ImageModel:
         if task not in made:
             made[task] = opened(page_run(task))
         return made[task]
@@ -55,7 +55,7 @@ def numbers(html: str) -> dict[str, float]:
 @pytest.mark.parametrize("task", ["galaxyzoo", "spirals", "surveys"])
 @pytest.mark.parametrize("as_bundle", [False, True])
 def test_the_numbers_are_those_of_predict_to_the_last_bit(
-    task: str, as_bundle: bool, page_run: Make, model: Callable[[str], Pictures], galaxies: list[Path], tmp_path: Path
+    task: str, as_bundle: bool, page_run: Make, model: Callable[[str], ImageModel], galaxies: list[Path], tmp_path: Path
 ) -> None:
     source, shown = page_run(task), model(task)
     if as_bundle:
@@ -64,9 +64,9 @@ def test_the_numbers_are_those_of_predict_to_the_last_bit(
     for path in galaxies[:2]:
         predict.main([str(source), str(path), "--out", str(tmp_path / "p.parquet"), "--interval", "all"])
         expected = pd.read_parquet(tmp_path / "p.parquet").drop(columns="path")
-        asked = shown.ask(received(path))
+        asked = shown.ask(read_upload(path))
         pd.testing.assert_frame_equal(asked.table.drop(columns="path"), expected, check_exact=True)
-        html, said = shown.shown(asked), expected.iloc[0]
+        html, said = shown.numbers_html(asked), expected.iloc[0]
         values = numbers(html)
         kind = shown.predictor.kind
         if isinstance(kind, Classes):
@@ -81,34 +81,34 @@ def test_the_numbers_are_those_of_predict_to_the_last_bit(
             assert len(every) == len(expected.columns) - len(ends) - unasked - 2
 
 
-def test_intervals_stand_beside_fractions(model: Callable[[str], Pictures], galaxies: list[Path]) -> None:
-    asked = model("galaxyzoo").ask(received(galaxies[0]))
-    row, html = asked.table.iloc[0], model("galaxyzoo").shown(asked)
+def test_intervals_stand_beside_fractions(model: Callable[[str], ImageModel], galaxies: list[Path]) -> None:
+    asked = model("galaxyzoo").ask(read_upload(galaxies[0]))
+    row, html = asked.table.iloc[0], model("galaxyzoo").numbers_html(asked)
     assert f"{100 * row['Class1.1_low95']:.0f} to {100 * row['Class1.1_high95']:.0f}" in html
 
 
-def test_a_picture_unlike_the_training_set_is_told(model: Callable[[str], Pictures]) -> None:
+def test_an_image_unlike_the_training_set_is_told(model: Callable[[str], ImageModel]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     shown = model("spirals")
-    asked = shown.ask(Received("noise.png", Image.fromarray(noise)))
+    asked = shown.ask(Upload("noise.png", Image.fromarray(noise)))
     assert asked.table["ood"].item()
-    assert "Unlike the training set" in shown.shown(asked)
+    assert "Unlike the training set" in shown.numbers_html(asked)
 
 
-def test_names_of_files_are_text(model: Callable[[str], Pictures], galaxies: list[Path], tmp_path: Path) -> None:
+def test_names_of_files_are_text(model: Callable[[str], ImageModel], galaxies: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "<img src=x onerror=alert(1)>.jpg"
     path.write_bytes(galaxies[0].read_bytes())
-    asked = model("spirals").ask(received(path))
-    assert "<img src=x" not in model("spirals").shown(asked)
+    asked = model("spirals").ask(read_upload(path))
+    assert "<img src=x" not in model("spirals").numbers_html(asked)
 
 
-def test_attributions_sum_to_what_the_output_gains_from_sky_to_picture(
-    model: Callable[[str], Pictures], galaxies: list[Path]
+def test_attributions_sum_to_what_the_output_gains_from_sky_to_image(
+    model: Callable[[str], ImageModel], galaxies: list[Path]
 ) -> None:
     shown = model("spirals")
     predictor = shown.predictor.members[0].model
     for path in galaxies[:3]:
-        image = shown.ask(received(path)).image
+        image = shown.ask(read_upload(path)).image
         with torch.no_grad():
             gain = (predictor(image) - predictor(explain.empty_sky(image)))[0, 1].item()
         total = explain.attribution(predictor, image, 1, steps=200).sum().item()
@@ -131,21 +131,21 @@ def test_the_map_shows_the_place_that_a_net_depends_on() -> None:
     assert explain.overlaid(image, strength).size == explain.shown(image).size
 
 
-def test_other_outputs_can_be_explained(model: Callable[[str], Pictures], galaxies: list[Path]) -> None:
+def test_other_outputs_can_be_explained(model: Callable[[str], ImageModel], galaxies: list[Path]) -> None:
     shown = model("galaxyzoo")
-    asked = shown.ask(received(galaxies[0]))
-    assert shown.looked(asked) == shown.looked(asked, shown.explained(asked))
-    assert shown.looked(asked, "Class8.6") != shown.looked(asked)
-    assert shown.looked(asked, "nonsense") == shown.looked(asked)
+    asked = shown.ask(read_upload(galaxies[0]))
+    assert shown.attribution_html(asked) == shown.attribution_html(asked, shown.explained(asked))
+    assert shown.attribution_html(asked, "Class8.6") != shown.attribution_html(asked)
+    assert shown.attribution_html(asked, "nonsense") == shown.attribution_html(asked)
 
 
 @pytest.mark.parametrize("task", ["galaxyzoo", "spirals", "surveys"])
-def test_a_training_galaxy_is_most_like_itself(task: str, page_run: Make, model: Callable[[str], Pictures]) -> None:
+def test_a_training_galaxy_is_most_like_itself(task: str, page_run: Make, model: Callable[[str], ImageModel]) -> None:
     shown = model(task)
     net = shown.predictor.run.nets()[0]
     catalog = net.catalog()
     row = catalog[catalog["split"] == "train"].iloc[3]
-    asked = shown.ask(Received("x", open_image(net.source(row["image"]))))
+    asked = shown.ask(Upload("x", open_image(net.source(row["image"]))))
     assert isinstance(shown.training, TrainingSet)
     (place, likeness), (_, second) = shown.training.nearest(
         nearest.compared(shown.predictor.members[0], asked.image)[0], 2
@@ -155,36 +155,36 @@ def test_a_training_galaxy_is_most_like_itself(task: str, page_run: Make, model:
     assert place == 3
     label = shown.predictor.kind.known({str(name): value for name, value in row.items()})
     assert shown.training.labels[place] == label
-    assert label in shown.alike(asked)
+    assert label in shown.neighbours_html(asked)
 
 
 def test_what_the_page_keeps_of_the_training_set_is_read_as_it_was_written(
-    model: Callable[[str], Pictures], tmp_path: Path
+    model: Callable[[str], ImageModel], tmp_path: Path
 ) -> None:
     kept = model("spirals").training
     assert isinstance(kept, TrainingSet)
-    kept.write(tmp_path / "alike.npz")
-    again = TrainingSet.read(tmp_path / "alike.npz")
+    kept.write(tmp_path / "alike.parquet")
+    again = TrainingSet.read(tmp_path / "alike.parquet")
     assert (again.thumbnails, again.labels) == (kept.thumbnails, kept.labels)
-    np.testing.assert_allclose(again.vectors, kept.vectors, atol=1e-6)
+    np.testing.assert_array_equal(again.features, kept.features)
 
 
 def test_a_second_page_of_a_run_takes_over_what_the_first_one_kept(
-    page_run: Make, model: Callable[[str], Pictures], monkeypatch: pytest.MonkeyPatch
+    page_run: Make, model: Callable[[str], ImageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = model("spirals").training
 
     def never(*_: Any) -> TrainingSet:
         raise AssertionError("it is made anew")
 
-    monkeypatch.setattr(nearest, "_made", never)
+    monkeypatch.setattr(nearest, "_collect", never)
     again = opened(page_run("spirals")).training
     assert isinstance(first, TrainingSet)
     assert isinstance(again, TrainingSet)
     assert again.labels == first.labels
 
 
-def test_where_the_training_pictures_are_gone_a_sentence_says_so(
+def test_where_the_training_images_are_gone_a_sentence_says_so(
     page_run: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GALAXYML_CACHE", str(tmp_path / "cache"))
@@ -199,18 +199,18 @@ def test_where_the_training_pictures_are_gone_a_sentence_says_so(
     assert str(tmp_path) not in shown.training
 
 
-def test_a_bundle_says_that_it_has_no_training_pictures_or_reads_them_from_beside_it(
-    page_run: Make, model: Callable[[str], Pictures], galaxies: list[Path], tmp_path: Path
+def test_a_bundle_says_that_it_has_no_training_images_or_reads_them_from_beside_it(
+    page_run: Make, model: Callable[[str], ImageModel], galaxies: list[Path], tmp_path: Path
 ) -> None:
     bundle.write(page_run("spirals"), tmp_path / "model.zip")
     bare = opened(tmp_path / "model.zip")
-    assert "as one file" in bare.alike(bare.ask(received(galaxies[0])))
+    assert "as one file" in bare.neighbours_html(bare.ask(read_upload(galaxies[0])))
     kept = model("spirals").training
     assert isinstance(kept, TrainingSet)
     kept.write(tmp_path / nearest.FILE)
     with_them = opened(tmp_path / "model.zip")
-    asked = with_them.ask(received(galaxies[0]))
-    assert with_them.alike(asked) == model("spirals").alike(asked)
+    asked = with_them.ask(read_upload(galaxies[0]))
+    assert with_them.neighbours_html(asked) == model("spirals").neighbours_html(asked)
 
 
 def test_nets_without_features_are_compared_by_looks() -> None:
@@ -219,5 +219,5 @@ def test_nets_without_features_are_compared_by_looks() -> None:
 
     member: Any = Member()
     pixels = torch.randint(0, 256, (5, 16, 16, 3), dtype=torch.uint8)
-    assert not nearest.by_features(member)
+    assert not nearest.has_features(member)
     assert nearest.compared(member, plain(pixels, 16)).shape == (5, 42)

@@ -11,7 +11,7 @@ from PIL import Image
 from galaxyml.inference import load
 from galaxyml.page import examples
 from galaxyml.page.app import titles
-from galaxyml.page.provenance_tab import about
+from galaxyml.page.provenance import about
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.sky.survey import DECALS, SDSS
 
@@ -25,7 +25,7 @@ def test_a_run_is_told_by_its_net_data_and_score(page_run: Make) -> None:
     assert told.facts["model"] == "GalaxyCNN, mean of 2 nets"
     assert told.facts["learnt from"] == "real files"
     assert f"{metrics['test/rmse']:.3f}" in told.facts["score"]
-    assert "Galaxy Zoo" in told.shown()
+    assert "Galaxy Zoo" in told.html()
 
 
 def test_tabs_of_equal_tasks_are_told_apart(page_run: Make, tmp_path: Path) -> None:

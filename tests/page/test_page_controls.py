@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from galaxyml.page.events import refusal
+from galaxyml.page.controls import refusal
 from galaxyml.runs.errors import UserError
 
 
