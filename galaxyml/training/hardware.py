@@ -17,10 +17,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins import ClusterEnvironment, TorchSyncBatchNorm
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm  # torch has no public name for batch norm of any dimension
 
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
@@ -171,31 +171,26 @@ class KernelSettings(Callback):
         words = [precision, *(key for key in KERNELS if used[key])]
         log.info("%s: %s; %s", self.name, device, ", ".join(words))
 
-    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._compile(False)
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._compile(True)
 
-    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._compile(False)
 
-    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        self._put_back(pl_module)
-
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
-        self._put_back(pl_module)
-
-    def _put_back(self, module: Any) -> None:
+    def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         self._compile(True)
-        if hasattr(module, "channels_last"):
-            _lay_out(module, True)
+        if hasattr(pl_module, "channels_last"):
+            _lay_out(pl_module, True)
         if self.products is not None:
             torch.set_float32_matmul_precision(self.products[0])
             torch.backends.cudnn.allow_tf32 = self.products[1]
             self.products = None
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "fit")
 
     def _compile(self, wanted: bool) -> None:
         if self.compiled:  # torch takes a second to find its compiler
@@ -243,18 +238,22 @@ def trainer(
     options = {key: value for key, value in options.items() if key not in KERNELS}
     if accelerator == "auto" and not torch.cuda.is_available():
         accelerator = "cpu"  # a Mac's GPU has no double precision, in which metrics are summed
+    if devices in ("auto", -1, "-1"):
+        devices = torch.cuda.device_count() if on_gpu(accelerator) else 1
     _check_devices(devices, num_nodes, accelerator)
-    if accelerator == "cpu" and devices in ("auto", -1, "-1"):
-        devices = 1
     environment = _environment()
-    if num_nodes > 1 and isinstance(environment, LightningEnvironment):
+    by_lightning = isinstance(environment, LightningEnvironment)
+    if num_nodes > 1 and by_lightning:
         raise UserError(
             f"trainer.num_nodes={num_nodes}: start a process for each GPU of each machine by srun or torchrun, such as "
             f"srun --nodes={num_nodes} --ntasks-per-node=N python -m galaxyml job FOLDER, with this run's folder."
         )
-    if _is_several(devices, num_nodes):
-        options |= {"strategy": _ddp(strategy), "num_nodes": num_nodes}
-    made = lightning.Trainer(
+    if (devices if isinstance(devices, int) else len(devices)) * num_nodes > 1:
+        options["num_nodes"] = num_nodes
+        options["strategy"] = DDPStrategy(
+            find_unused_parameters=strategy == UNUSED, gradient_as_bucket_view=True, timeout=COLLECTIVE
+        )
+    built = lightning.Trainer(
         accelerator=accelerator,
         devices=devices,
         precision=best_precision(accelerator) if precision == "auto" else precision,
@@ -266,58 +265,53 @@ def trainer(
         plugins=[WholeCheckpoints(), environment, *([SyncBatchNorms()] if on_gpu(accelerator) else [])],
         **options,
     )
-    if (started := _world_size(environment)) > 1 and started != made.world_size:
+    if not by_lightning and (started := environment.world_size()) not in (1, built.world_size):
         raise UserError(
-            f"{started} processes were started, but the trainer is for {made.world_size}. Set trainer=ddp, "
+            f"{started} processes were started, but the trainer is for {built.world_size}. Set trainer=ddp, "
             "trainer.devices=N for N processes on each machine, and trainer.num_nodes."
         )
-    _leave_signals(made)
-    return made
+    _leave_signals(built)
+    return built
 
 
-def connect(made: lightning.Trainer, module: nn.Module, batch_size: int) -> None:
+def connect(first: lightning.Trainer, module: nn.Module, batch_size: int) -> None:
     """Starts the other processes of a run, or meets those that torchrun or srun started; nothing where there are none.
 
     Lightning does so when a fit begins; here what comes before it, such as decoding images, is shared as well.
 
     Args:
-        made: The run's first trainer.
+        first: The run's first trainer.
         module: What it will fit.
         batch_size: Rows of a batch, in all processes.
 
     Raises:
         UserError: If a batch cannot be shared out.
     """
-    if made.world_size > batch_size:
+    if first.world_size > batch_size:
         raise UserError(
-            f"batch_size={batch_size}: it is shared out to {made.world_size} processes; give {made.world_size} or "
+            f"batch_size={batch_size}: it is shared out to {first.world_size} processes; give {first.world_size} or "
             "more, or set trainer.devices to fewer."
         )
-    if made.world_size > 1 and made.strategy.launcher is not None:
-        made.strategy.launcher.launch(made.strategy.setup_environment)
-        if made.strategy.root_device.type != "cuda" and any(isinstance(part, _BatchNorm) for part in module.modules()):
+    if first.world_size > 1 and first.strategy.launcher is not None:
+        first.strategy.launcher.launch(first.strategy.setup_environment)
+        if first.strategy.root_device.type != "cuda" and any(isinstance(part, _BatchNorm) for part in module.modules()):
             log.info("note: on CPUs each process normalises its own share of a batch (torch.nn.SyncBatchNorm: GPUs).")
-
-
-def lost_process(made: lightning.Trainer) -> str | None:
-    """How a process ended that Lightning has started and that was lost; None if none was."""
-    processes = getattr(made.strategy.launcher, "procs", [])
-    until = time.monotonic() + 2  # connections break a little before a process has ended
-    while processes and time.monotonic() < until:
-        for number, process in enumerate(processes, 2):
-            if status := process.poll():
-                how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-                return f"process {number} of {made.world_size} {how}"
-        time.sleep(0.1)
-    return None
 
 
 class LostProcess(Callback):
     """Explains an error that follows from the end of another process of the run."""
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        if isinstance(exception, RuntimeError) and (reason := lost_process(trainer)):
-            raise UserError(f"{reason}. The same command carries on.") from exception
+        processes = getattr(trainer.strategy.launcher, "procs", [])  # those that Lightning has started
+        until = time.monotonic() + 2  # connections break a little before a process has ended
+        while isinstance(exception, RuntimeError) and processes and time.monotonic() < until:
+            for number, process in enumerate(processes, 2):
+                if code := process.poll():
+                    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+                    raise UserError(
+                        f"process {number} of {trainer.world_size} {how}. The same command carries on."
+                    ) from exception
+            time.sleep(0.1)
 
 
 class SyncBatchNorms(TorchSyncBatchNorm):
@@ -342,7 +336,7 @@ class SyncBatchNorms(TorchSyncBatchNorm):
 
 def _check_devices(devices: Any, num_nodes: Any, accelerator: str) -> None:
     count = devices if isinstance(devices, int) and not isinstance(devices, bool) else 0
-    if devices not in ("auto", -1, "-1") and (count < 1 if isinstance(devices, int | str) else not devices):
+    if count < 1 if isinstance(devices, int | str) else not devices:
         raise UserError(f"trainer.devices={devices}: it must be a whole number, 1 or more, auto, or a list of GPUs.")
     if not isinstance(num_nodes, int) or isinstance(num_nodes, bool) or num_nodes < 1:
         raise UserError(f"trainer.num_nodes={num_nodes}: it must be a whole number, 1 or more.")
@@ -351,13 +345,6 @@ def _check_devices(devices: Any, num_nodes: Any, accelerator: str) -> None:
             f"trainer.devices={count}: this process sees {torch.cuda.device_count()} GPUs. Set fewer, or give it all "
             "of them (with SLURM, --gpus-per-node and no --gpus-per-task)."
         )
-
-
-def _is_several(devices: Any, num_nodes: int) -> bool:
-    """Whether so many devices, on so many machines, are more than one."""
-    if devices in ("auto", -1, "-1"):
-        devices = torch.cuda.device_count()
-    return (devices if isinstance(devices, int) else len(devices)) * num_nodes > 1
 
 
 def _environment() -> ClusterEnvironment:
@@ -375,21 +362,12 @@ def _environment() -> ClusterEnvironment:
     return LightningEnvironment()
 
 
-def _world_size(environment: ClusterEnvironment) -> int:
-    """Processes that were started from outside."""
-    return 1 if isinstance(environment, LightningEnvironment) else environment.world_size()
-
-
-def _ddp(name: str) -> Strategy:
-    return DDPStrategy(find_unused_parameters=name == UNUSED, gradient_as_bucket_view=True, timeout=COLLECTIVE)
-
-
-def _leave_signals(made: lightning.Trainer) -> None:
+def _leave_signals(trainer: lightning.Trainer) -> None:
     """Leaves signals to `galaxyml.training.stopping`.
 
     Lightning 2.6 lets a run end with status 0, and talks to other processes from within the signal's handler, in the
     middle of whatever they do, waiting for the GPU at each step. It has no public way to leave signals alone.
     """
-    connector: Any = made._signal_connector
-    loop: Any = made.fit_loop.epoch_loop
+    connector: Any = trainer._signal_connector
+    loop: Any = trainer.fit_loop.epoch_loop
     connector.register_signal_handlers = loop._broadcast_sigterm_tensor = lambda: None

@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import pandas as pd
-import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -21,7 +20,7 @@ from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, Stat
 from galaxyml.training.dashboard import Dashboard
 from galaxyml.training.figure_logging import Figures
 from galaxyml.training.frozen_features import FrozenFeatures
-from galaxyml.training.hardware import KernelSettings, LostProcess, connect, wished_kernels
+from galaxyml.training.hardware import KernelSettings, LostProcess, connect, device_name, wished_kernels
 from galaxyml.training.loggers import build_logger, log_final
 from galaxyml.training.predictions import FINAL
 from galaxyml.training.pruning import pruning
@@ -63,9 +62,7 @@ class PhasedFit:
     def device(self) -> str:
         """What the fit runs on, in words, such as `2 x NVIDIA H200 (bf16-mixed)`."""
         many = f"{ranks.world_size()} x " if ranks.world_size() > 1 else ""
-        cuda = self.trainer.strategy.root_device.type == "cuda"
-        name = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
-        return f"{many}{name} ({self.trainer.precision})"
+        return f"{many}{device_name(self.trainer.strategy.root_device)} ({self.trainer.precision})"
 
     def fit(self, data: Any) -> None:
         """Fits all phases to a DataModule; those that were fitted before are taken over.
