@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from torch import nn
 
@@ -50,12 +48,6 @@ class Tuning:
         ):
             if not ok:
                 raise UserError(f"tuning.{name}={getattr(self, name)}: it must be {allowed}.")
-
-    def optimizer(self, phase: str, others_follow: bool, optimizer: Any) -> Any:
-        """The optimizer of a phase: with the head's own learning rate where it has one."""
-        if phase != "head" or not others_follow or self.head_lr is None:
-            return optimizer
-        return partial(optimizer, lr=self.head_lr)
 
 
 def phases(tune: str | Sequence[str], net: nn.Module) -> tuple[str, ...]:

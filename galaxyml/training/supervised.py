@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import lightning.pytorch as lightning
@@ -110,8 +111,7 @@ class SupervisedModule(PredictionModule):
     def setup(self, stage: str) -> None:
         if stage != "fit":
             return
-        attached: Any = self.trainer  # Lightning sets its datamodule without declaring it
-        data = attached.datamodule
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         if data is not None:
             self.check_data(data)
         self.check_output_shape()
@@ -154,10 +154,8 @@ class SupervisedModule(PredictionModule):
         try:
             outputs = self.eval()(torch.zeros(2, 3, self.size, self.size, device=self.device))
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"size={self.size}: this model cannot take it ({reason}). Choose another size=…."
-            ) from error
+            why = str(error).splitlines()[0]
+            raise UserError(f"size={self.size}: this model cannot take it ({why}). Choose another size=….") from error
         finally:
             self.train(training)
         if outputs.shape[1] != len(self.kind.outputs):
@@ -185,10 +183,6 @@ class SupervisedModule(PredictionModule):
         views = self.predict_views
         return self.phase == "head" and isinstance(views, Symmetries) and len(views) <= self.views
 
-    def backbone_rates(self) -> tuple[float, float]:
-        """Of the current phase, the backbone's learning rate relative to the head's, and its decay by layer."""
-        return (self.tuning.backbone_rate, self.tuning.layer_decay) if self.phase == "all" else (1.0, 1.0)
-
     @torch.no_grad()
     def baseline(self, data: Any) -> dict[str, float]:
         """The metrics of the validation split that a predictor reaches which sees no image, by name."""
@@ -212,8 +206,7 @@ class SupervisedModule(PredictionModule):
             collected.compute()  # of all processes, and cached: within the next line none could gather from the others
             with collected.sync_context(should_unsync=True):
                 drawn = collected.figures()
-        attached: Any = trainer
-        data = attached.datamodule
+        data = trainer.datamodule  # type: ignore[attr-defined]  # as above
         if self.kind is None or not hasattr(data, "images"):
             return drawn
         batch = trainer.strategy.batch_to_device(data.images[data.rows("val")[:SHOWN]], self.device)
@@ -271,8 +264,11 @@ class SupervisedModule(PredictionModule):
         metrics.reset()
 
     def configure_optimizers(self) -> Any:
-        follow = self.phase != self.phases[-1]
-        return optimization(self, self.tuning.optimizer(self.phase, follow, self.optimizer), self.schedule)
+        tuning, optimizer = self.tuning, self.optimizer
+        if self.phase != self.phases[-1] and tuning.head_lr is not None:  # the head's, which another phase follows
+            optimizer = partial(optimizer, lr=tuning.head_lr)
+        rates = (tuning.backbone_rate, tuning.layer_decay) if self.phase == "all" else (1.0, 1.0)
+        return optimization(self, optimizer, self.schedule, *rates)
 
 
 def named(metrics: Any) -> dict[str, Tensor]:
