@@ -30,8 +30,8 @@ class Dashboard(Callback):
         self.baseline: dict[str, float] = {}
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        attached: Any = trainer  # Lightning sets its datamodule without declaring it
-        self.baseline = pl_module.baseline(attached.datamodule) if hasattr(pl_module, "baseline") else {}
+        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        self.baseline = pl_module.baseline(data) if hasattr(pl_module, "baseline") else {}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoard):
                 logger.lay_out(layout(self.monitor, self.baseline))

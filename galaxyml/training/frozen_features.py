@@ -80,8 +80,7 @@ class FrozenFeatures(Callback):
         self.before: tuple[Any, int] | None = None
 
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
-        attached: Any = trainer  # Lightning sets its datamodule without declaring it
-        data = attached.datamodule
+        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         if not hasattr(data, "use_features"):
             return
         if stage == "fit":
@@ -94,8 +93,8 @@ class FrozenFeatures(Callback):
 
     def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         if stage == "predict" and self.before is not None:
-            attached: Any = trainer
-            attached.datamodule.shown, attached.datamodule.workers = self.before
+            data = trainer.datamodule  # type: ignore[attr-defined]  # as above
+            data.shown, data.workers = self.before
             self.before = None
 
     def _use_features(self, trainer: lightning.Trainer, module: Any, data: Any) -> None:

@@ -1,7 +1,7 @@
 """Latents, class scores and reconstruction errors of light curves, written into the folder of a run as they come."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -132,56 +132,49 @@ class LightCurveTables(BasePredictionWriter):
     ) -> None:
         super().__init__("batch")
         self.open_table, self.where = open_table, where
-
-    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.split: str | None = None
+        self.table = ExitStack()  # of the split that is predicted
+        self.split = ""
         self.waiting: list[dict[str, Tensor]] = []
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self.split, self.waiting = "", []
 
     def write_on_batch_end(
         self,
         trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
+        pl_module: Any,
         prediction: dict[str, Tensor],
         batch_indices: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        attached: Any = trainer  # Lightning sets its datamodule without declaring it
-        data: CurveData = attached.datamodule
+        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         split = data.predicted[dataloader_idx]
         if split != self.split:
-            self._close(data)
+            self._flush(data)
+            self.table.close()
             self.split = split
-            self.table = self.open_table(split) if ranks.is_rank_zero() else None
-            self.write = self.table.__enter__() if self.table is not None else None
+            if ranks.is_rank_zero():
+                self.write = self.table.enter_context(self.open_table(split))
         self.waiting.append({name: values.cpu() for name, values in prediction.items()})
-        if sum(len(batch["index"]) for batch in self.waiting) * ranks.world_size() >= AT_ONCE:
+        if sum(len(rows["index"]) for rows in self.waiting) * ranks.world_size() >= AT_ONCE:
             self._flush(data)
 
     def on_predict_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        attached: Any = trainer
-        self._close(attached.datamodule)
-        _show_latents(trainer, pl_module, attached.datamodule)
+        data = trainer.datamodule  # type: ignore[attr-defined]  # as above
+        self._flush(data)
+        self.table.close()
+        _show_latents(trainer, pl_module, data)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        if (table := getattr(self, "table", None)) is not None:
-            table.__exit__(type(exception), exception, exception.__traceback__)  # leaves no half table
-            self.table = None
-
-    def _close(self, data: CurveData) -> None:
-        if self.split is None:
-            return
-        self._flush(data)
-        if self.table is not None:
-            self.table.__exit__(None, None, None)
-        self.table, self.split = None, None
+        self.table.__exit__(type(exception), exception, exception.__traceback__)  # leaves no half table
 
     def _flush(self, data: CurveData) -> None:
         if not self.waiting:
             return
         predicted, self.waiting = gather(self.waiting), []
-        if self.write is not None:
+        if ranks.is_rank_zero():
             self.write(with_features(predicted, data, self.where))
 
 
@@ -201,18 +194,16 @@ def with_features(predicted: dict[str, Tensor], data: CurveData, where: Any) -> 
 
 
 @torch.no_grad()
-def _show_latents(trainer: lightning.Trainer, module: Any, data: CurveData) -> None:
+def _show_latents(trainer: lightning.Trainer, module: Any, data: Any) -> None:
     """Shows validation objects in TensorBoard's projector, where they lie in the latent space."""
-    boards = projector.boards(trainer)
-    if boards:
-        assert data.catalog is not None
+    if boards := projector.boards(trainer):
         rows = data.rows("val")
         rows = rows[projector.drawn(len(rows))]
         batch = data.batches[rows]
         latents = module(trainer.strategy.batch_to_device(batch, module.device)).mean.float().cpu()
-        described = as_text(data.catalog.iloc[rows.numpy()], ["id", "name"])
+        metadata = as_text(data.catalog.iloc[rows.numpy()], ["id", "name"])
         for board in boards:
-            board.add_features(projector.principal(latents), described, projector.sparks(batch), trainer.global_step)
+            board.add_features(projector.principal(latents), metadata, projector.sparks(batch), trainer.global_step)
 
 
 def encoded_tables(

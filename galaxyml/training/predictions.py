@@ -50,8 +50,7 @@ class PredictionTables(BasePredictionWriter):
     def write_on_epoch_end(
         self, trainer: lightning.Trainer, pl_module: Any, predictions: Sequence[Any], batch_indices: Any
     ) -> None:
-        attached: Any = trainer  # Lightning sets its datamodule without declaring it
-        data = attached.datamodule
+        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         loaders = [predictions] if isinstance(predictions[0], dict) else predictions
         predicted = [gather(batches) for batches in loaders]
         if not ranks.is_rank_zero():
@@ -68,7 +67,7 @@ class PredictionTables(BasePredictionWriter):
         train, val = by_split.get("train"), judged["val"]
         if "feature" in val:
             if most := getattr(pl_module, "embedded", 0):
-                self.run.write_arrays("embedding", _embedding(data, list(judged.values()), most))
+                self.run.write_arrays("embedding", _embedding(data.catalog, list(judged.values()), most))
             _show_features(trainer, data, val)
         if train is not None:
             looks = [_looks(data, rows["index"]) for rows in (train, val)]
@@ -105,28 +104,25 @@ def _by_split(loaders: Sequence[dict[str, torch.Tensor]], splits: np.ndarray) ->
     return by_split
 
 
-def _embedding(data: ImageData, predicted: Sequence[dict[str, torch.Tensor]], most: int) -> dict[str, np.ndarray]:
+def _embedding(catalog: pd.DataFrame, predicted: Sequence[dict[str, torch.Tensor]], most: int) -> dict[str, np.ndarray]:
     """Features of at most so many validation and test objects of each survey, and their ids."""
-    assert data.catalog is not None
     rows = np.concatenate([split["index"].numpy() for split in predicted])
     features = np.concatenate([split["feature"].numpy() for split in predicted])
-    group = data.catalog["survey"] if "survey" in data.catalog else data.catalog["split"]
+    group = catalog["survey"] if "survey" in catalog else catalog["split"]
     drawn = np.random.default_rng(0).permutation(len(rows))
     chosen = np.sort(pd.Series(drawn).groupby(group.to_numpy()[rows[drawn]]).head(most).to_numpy())
-    return {"id": data.catalog["id"].to_numpy()[rows[chosen]].astype(str), "feature": features[chosen]}
+    return {"id": catalog["id"].to_numpy()[rows[chosen]].astype(str), "feature": features[chosen]}
 
 
-def _show_features(trainer: lightning.Trainer, data: ImageData, val: dict[str, torch.Tensor]) -> None:
+def _show_features(trainer: lightning.Trainer, data: Any, val: dict[str, torch.Tensor]) -> None:
     """Shows validation objects in TensorBoard's projector, as the model sees them."""
-    boards = projector.boards(trainer)
-    if boards:
-        assert data.catalog is not None
+    if boards := projector.boards(trainer):
         drawn = projector.drawn(len(val["index"]))
         rows = val["index"][drawn]
-        described = data.kind.describe(data.catalog.iloc[rows.numpy()])
+        metadata = data.kind.describe(data.catalog.iloc[rows.numpy()])
         images = projector.thumbnails(data.store.gather(rows))
         for board in boards:
-            board.add_features(projector.principal(val["feature"][drawn]), described, images, trainer.global_step)
+            board.add_features(projector.principal(val["feature"][drawn]), metadata, images, trainer.global_step)
 
 
 def gather(batches: Any) -> dict[str, torch.Tensor]:

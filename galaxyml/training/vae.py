@@ -97,8 +97,7 @@ class VAEModule(lightning.LightningModule):
     def setup(self, stage: str) -> None:
         if stage != "fit":
             return
-        attached: Any = self.trainer  # Lightning sets its datamodule without declaring it
-        data = attached.datamodule
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         if not hasattr(data, "batches"):
             raise UserError(
                 "VAEModule learns the scale of the objects' properties: call trainer.fit(model, datamodule=data) with "
@@ -188,8 +187,7 @@ class VAEModule(lightning.LightningModule):
         """Some validation objects, with what the autoencoder makes of them."""
         from galaxyml.evaluation.curve_plots import curves_figure
 
-        attached: Any = trainer  # Lightning sets its datamodule without declaring it
-        data: CurveData = attached.datamodule
+        data: CurveData = trainer.datamodule  # type: ignore[attr-defined]  # as above
         assert data.catalog is not None
         rows = data.rows("val")[:SHOWN]
         batch = trainer.strategy.batch_to_device(data.batches[rows], self.device)
