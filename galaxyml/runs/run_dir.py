@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 
 # What may differ when a run is carried on: where it runs and where its files lie, not what it computes.
 PLACES = ("name", "group", "search", "data_dir", "cache_dir", "logger", "data.workers")
-WEIGHTS = "weights.safetensors"  # of a bundle; a run has checkpoints
 NAMED = {"val": "validation", "test": "test", "survey": "survey"}  # splits in sentences
 CAPTION = "Description"  # the word that PNG has for it
-ROWS_AT_ONCE = 50_000  # of a table that is read or written batch by batch
+ROWS_AT_ONCE = 50_000  # of a table that is read batch by batch
 TableWriter = Callable[[pd.DataFrame], None]
 STATES = ("waiting", "preparing", "training", "predicting", "finished", "failed", "stopped", "pruned")
 # Of the trainer. The last four are how the same is computed, which differs in the last bits.
@@ -153,12 +152,9 @@ class RunDir:
     def plan(self, jobs: dict[str, PlannedJob]) -> None:
         """Adds runs to those that a sweep consists of; see `jobs`. Those that have progress stay as they are."""
         planned = self.jobs()
-        new = {
-            name: job for name, job in jobs.items() if name not in planned or not RunDir(self.path / name).has_progress
-        }
-        if new:
-            content = {name: asdict(job) for name, job in {**planned, **new}.items()}
-            write_json(self.path / "jobs.json", {"jobs": content})
+        begun = {name for name in planned if RunDir(self.path / name).has_progress}
+        if new := {name: job for name, job in jobs.items() if name not in begun}:
+            write_json(self.path / "jobs.json", {"jobs": {name: asdict(job) for name, job in (planned | new).items()}})
 
     def logger_run_id(self, service: str) -> str | None:
         """Id of the run in a logging service, such as `wandb`; None if it has none."""
@@ -241,26 +237,17 @@ class RunDir:
         Yields:
             Takes a table; all have the same columns.
         """
-        waiting: list[pd.DataFrame] = []
         with atomic_write(self._predictions(split, by)) as draft, ExitStack() as stack:
             file: pq.ParquetWriter | None = None
 
-            def flush() -> None:
+            def write(predictions: pd.DataFrame) -> None:
                 nonlocal file
-                table = pa.Table.from_pandas(pd.concat(waiting, ignore_index=True), preserve_index=False)
+                table = pa.Table.from_pandas(predictions, preserve_index=False)
                 if file is None:
                     file = stack.enter_context(pq.ParquetWriter(draft, table.schema))
                 file.write_table(table)
-                waiting.clear()
-
-            def write(table: pd.DataFrame) -> None:
-                waiting.append(table)
-                if sum(map(len, waiting)) >= ROWS_AT_ONCE:
-                    flush()
 
             yield write
-            if waiting:
-                flush()
 
     def has_predictions(self, split: str, by: str = "") -> bool:
         """Whether there are any; arguments as for `predictions`."""
@@ -403,10 +390,7 @@ class RunDir:
             UserError: If they are not there.
         """
         import torch
-        from safetensors.torch import load_file
 
-        if (bundled := self.path / WEIGHTS).is_file():
-            return load_file(bundled)
         path = self.checkpoints / f"{which}.ckpt"
         if not path.is_file():
             raise UserError(
