@@ -71,6 +71,7 @@ class Stopping(Checkpoint):
             self._stop()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
+        # Lightning keeps the sums of what the epoch logs here alone, and leaves them out of its checkpoints.
         logged = trainer.fit_loop.epoch_loop._results
         if self.saved:
             for name, sums in self.saved["sums"].items():
@@ -140,4 +141,4 @@ def _set_random_state(states: list[dict[str, Any]], shared: Tensor | None) -> No
     np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002 - as above
     torch.set_rng_state(state["torch"].cpu())
     if len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+        torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])
