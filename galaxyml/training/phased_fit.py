@@ -17,8 +17,7 @@ from galaxyml.runs.run_dir import RunDir
 from galaxyml.runs.seeds import seed_all
 from galaxyml.training.averaging import ending_callbacks
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, StatusWriter, checkpoints
-from galaxyml.training.dashboard import Dashboard
-from galaxyml.training.figure_logging import Figures
+from galaxyml.training.dashboard import Dashboard, Figures
 from galaxyml.training.frozen_features import FrozenFeatures
 from galaxyml.training.hardware import KernelSettings, LostProcess, connect, device_name, wished_kernels
 from galaxyml.training.loggers import build_logger, log_final

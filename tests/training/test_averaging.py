@@ -22,7 +22,7 @@ from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.averaging import EarlyStopping, WeightEMA, warmed_up
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
-from galaxyml.training.figure_logging import Figures
+from galaxyml.training.dashboard import Figures
 from galaxyml.training.loggers import TensorBoard
 from galaxyml.training.quiet import quiet
 
