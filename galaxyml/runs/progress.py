@@ -35,7 +35,7 @@ def say(text: str) -> None:
 
 
 def rate(speed: float | None, unit: str = "") -> str:
-    """How many are done a second, or how long one takes.
+    """Items a second, or seconds an item, in words.
 
     >>> rate(1234.5, " steps"), rate(0.25), rate(None)
     ('1,234 steps/s', '4.0 s each', '')

@@ -1,4 +1,4 @@
-"""What the processes that work on one run share, on top of torch.distributed; a run in one process is a group of one.
+"""Communication of the processes of one run, on top of torch.distributed; a run in one process is a group of one.
 
 Rank 0 alone writes, prints and judges. Lightning brings the processes together (`galaxyml.training.hardware.connect`).
 """
@@ -19,7 +19,7 @@ PATIENCE = timedelta(days=30)  # a survey takes long to decode, while the other 
 
 
 class _Shared:
-    """What this process keeps of its group.
+    """State of this process as a member of its group.
 
     Attributes:
         group: On CPUs, and patient; None before it is needed.

@@ -70,7 +70,7 @@ class RunDir:
 
     @property
     def group(self) -> str:
-        """What was swept besides the fold, such as `seed-1`; runs that differ in the fold alone share it."""
+        """Name of what was swept besides the fold, such as `seed-1`; runs that differ in the fold alone share it."""
         path = self.path / "provenance.json"
         return self.provenance()["group"] if path.is_file() else str(self.config.get("group") or "")
 
@@ -120,7 +120,7 @@ class RunDir:
 
     @property
     def overrides(self) -> list[str]:
-        """What the user changed of the configuration, such as `optim.lr=0.001`."""
+        """Overrides that the user gave, such as `optim.lr=0.001`."""
         path = self.path / ".hydra" / "overrides.yaml"
         return yaml.safe_load(path.read_text(encoding="utf-8")) or [] if path.is_file() else []
 
@@ -131,7 +131,7 @@ class RunDir:
     # --- progress
 
     def status(self) -> dict[str, Any]:
-        """How far the run is: `state` (one of `STATES`) and what `update_status` was given; {} if never begun."""
+        """Progress of the run: `state` (one of `STATES`) and what `update_status` was given; {} if never begun."""
         return self._json_or_empty("status.json")
 
     def update_status(self, **changes: Any) -> None:
@@ -363,7 +363,7 @@ class RunDir:
 
     @property
     def last_checkpoint(self) -> Path | None:
-        """Where to carry on from; None at the beginning."""
+        """Checkpoint to carry on from; None at the beginning."""
         path = self.checkpoints / "last.ckpt"
         return path if path.is_file() else None
 

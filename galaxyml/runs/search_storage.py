@@ -50,7 +50,7 @@ def require_optuna() -> Any:
 
 
 def open_storage(url: str | None, folder: Path) -> "BaseStorage":
-    """Where a study is kept.
+    """Opens the storage of a study.
 
     Args:
         url: Of a database; None for the file `search.log` in `folder`, which may lie on a network's file system.

@@ -1,4 +1,4 @@
-"""What happens beside the fitting: seeds, checkpoints, history and progress."""
+"""Callbacks beside the fitting: seeds, history, status, progress and checkpoints."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""What loggers show beside a fit's own numbers: baseline metrics, throughput, figures, and TensorBoard's charts."""
+"""Callbacks that fill loggers: the trivial predictor's metrics, throughput, figures, and TensorBoard's charts."""
 
 import time
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Dashboard(Callback):
         self.baseline = pl_module.baseline(data) if hasattr(pl_module, "baseline") else {}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoard):
-                logger.lay_out(layout(self.monitor, self.baseline))
+                logger.experiment.add_custom_scalars(layout(self.monitor, self.baseline))
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._count_anew()  # a fit that goes on within an epoch does not begin it
@@ -72,10 +72,10 @@ class Figures(Callback):
         self.times = times
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        every = max((trainer.max_epochs or 1) // self.times, 1)
+        interval = max((trainer.max_epochs or 1) // self.times, 1)
         last = trainer.current_epoch + 1 == trainer.max_epochs
         showing = [logger for logger in trainer.loggers if isinstance(logger, SHOWING)]
-        if not hasattr(pl_module, "figures") or (trainer.current_epoch % every and not last):
+        if not hasattr(pl_module, "figures") or (trainer.current_epoch % interval and not last):
             return
         if not ranks.broadcast(bool(showing)):
             return

@@ -1,4 +1,4 @@
-"""Where training runs, in which precision, and with which kernels."""
+"""Device, processes, precision and kernels of training."""
 
 import ctypes
 import logging
@@ -70,7 +70,7 @@ def device_name(device: torch.device) -> str:
 
 @dataclass(frozen=True)
 class Kernels:
-    """How a fit uses its device; its numbers depend on them in the last bits, with TF32 from the fourth digit.
+    """Ways of a fit to use its device; its numbers depend on them in the last bits, with TF32 from the fourth digit.
 
     Attributes:
         tf32: Whether products of single precision keep 10 bits of their factors' mantissas, which tensor cores take.
@@ -86,7 +86,7 @@ class Kernels:
 
     @classmethod
     def for_device(cls, device: torch.device, wished: Mapping[str, Any]) -> Self:
-        """What is asked for, and else what is usual on a device.
+        """Takes what is asked for, and else what is usual on a device.
 
         Args:
             device: On which a net is fitted.
@@ -103,7 +103,7 @@ KERNELS = tuple(kernel.name for kernel in fields(Kernels))
 
 
 def wished_kernels(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration's trainer says of each of `Kernels`: true, false or `auto`.
+    """Reads what a configuration's trainer says of each of `Kernels`: true, false or `auto`.
 
     Raises:
         UserError: If it is none of these.
@@ -292,9 +292,10 @@ def connect(first: lightning.Trainer, module: nn.Module, batch_size: int) -> Non
             f"batch_size={batch_size}: it is shared out to {first.world_size} processes; give {first.world_size} or "
             "more, or set trainer.devices to fewer."
         )
-    if first.world_size > 1 and first.strategy.launcher is not None:
-        first.strategy.launcher.launch(first.strategy.setup_environment)
-        if first.strategy.root_device.type != "cuda" and any(isinstance(part, _BatchNorm) for part in module.modules()):
+    strategy = first.strategy
+    if first.world_size > 1 and strategy.launcher is not None:
+        strategy.launcher.launch(strategy.setup_environment)
+        if strategy.root_device.type != "cuda" and any(isinstance(layer, _BatchNorm) for layer in module.modules()):
             log.info("note: on CPUs each process normalises its own share of a batch (torch.nn.SyncBatchNorm: GPUs).")
 
 
@@ -348,13 +349,10 @@ def _check_devices(devices: Any, num_nodes: Any, accelerator: str) -> None:
 
 
 def _environment() -> ClusterEnvironment:
-    """Who has started the processes: torchrun, a step of SLURM with several tasks, or Lightning.
-
-    Lightning would also take a batch script of SLURM for several processes.
-    """
+    """Starter of the processes: torchrun, a step of SLURM with several tasks, or Lightning."""
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:  # Lightning would also take a batch script for several
         try:
             return SLURMEnvironment(auto_requeue=False)
         except RuntimeError as error:  # processes that are not equally many on each machine

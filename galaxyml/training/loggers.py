@@ -78,10 +78,6 @@ class TensorBoard(TensorBoardLogger):
         """Shows a figure."""
         self.experiment.add_figure(name, figure, step)
 
-    def lay_out(self, charts: dict[str, dict[str, list[Any]]]) -> None:
-        """Puts charts together, as `SummaryWriter.add_custom_scalars` takes them."""
-        self.experiment.add_custom_scalars(charts)
-
     def add_features(self, features: Tensor, metadata: pd.DataFrame, images: Tensor, step: int) -> None:
         """Shows objects in the projector.
 

@@ -115,7 +115,7 @@ def by_layer(module: Any, rate: float, decay: float) -> list[dict[str, Any]]:
 
 
 def _distances(net: Any, decay: float, of_head: set[int]) -> dict[int, int]:
-    """How many layers lie from the head down to each parameter, by its identity; empty where all have the same rate."""
+    """Layers from the head down to each parameter, by its identity; empty where all have the same rate."""
     if decay == 1:
         return {}
     net = net.net if isinstance(net, Symmetric) else net

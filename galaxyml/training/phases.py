@@ -1,4 +1,4 @@
-"""What of a net is fitted: all of it, its head alone, or small matrices beside its layers; one phase after another."""
+"""Phases of a fit: all of a net, its head alone, or small matrices beside its layers, one after another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ PHASES = ("all", "head", "lora")
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the phases of a fit go, where there are several or the backbone is treated apart.
+    """Settings of the phases of a fit, where there are several or the backbone is treated apart.
 
     Attributes:
         head_epochs: Epochs of a phase that tunes the head and is followed by another.

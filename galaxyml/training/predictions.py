@@ -1,4 +1,4 @@
-"""What a model predicts for images, written into the folder of its run."""
+"""Predictions for images, written into the folder of the run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -126,7 +126,7 @@ def _show_features(trainer: lightning.Trainer, data: Any, val: dict[str, torch.T
 
 
 def gather(batches: Any) -> dict[str, torch.Tensor]:
-    """What `predict_step` gave for all batches, on the CPU.
+    """Joins what `predict_step` gave for all batches, on the CPU.
 
     Of several processes, the first gets the predictions of all, in the order of their rows; the others nothing.
     """
@@ -140,6 +140,6 @@ def gather(batches: Any) -> dict[str, torch.Tensor]:
 
 
 def _looks(data: ImageData, rows: torch.Tensor) -> np.ndarray:
-    """What some rows' images look like, shape (N, A)."""
+    """Appearance of some rows' images, shape (N, A)."""
     batches = rows.split(AT_ONCE)
     return np.concatenate([appearance(plain(data.store.gather(batch), data.framing.size)) for batch in batches])

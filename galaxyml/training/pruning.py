@@ -72,7 +72,7 @@ def _stored(trial: "Trial") -> "FrozenTrial":
 
 
 def pruning(config: DictConfig, run: RunDir) -> list[Callback]:
-    """What ends a run early, if it belongs to a search; nothing otherwise.
+    """The callback that may end a run early, if it belongs to a search; none otherwise.
 
     Args:
         config: The run's; its `search` has `trial`, `storage`, `study_name` and `pruner`.

@@ -125,7 +125,7 @@ class VAEModule(lightning.LightningModule):
         self.net.standard.fit(torch.cat([inputs.known(batch, inputs.scale(batch)) for batch in batches]))
 
     def forward(self, batch: dict[str, Tensor]) -> Latent:
-        """Where the objects of a batch lie in the latent space."""
+        """Distributions of the latents of a batch."""
         return self.net.encode(batch, *self.net.known(batch))
 
     def losses(self, batch: dict[str, Tensor], sample: bool) -> dict[str, Tensor]:
