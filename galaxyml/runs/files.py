@@ -138,10 +138,10 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def digest(parts: Iterable[object]) -> str:
+def digest(values: Iterable[object]) -> str:
     """A short name for a list of values: the first 16 hexadecimal digits of the SHA-256 of their text."""
     state = hashlib.sha256()
-    for value in parts:
+    for value in values:
         state.update(f"{value}\0".encode())
     return state.hexdigest()[:16]
 

@@ -46,8 +46,8 @@ def origin(seed: int, device: str) -> dict[str, Any]:
 def host_info() -> dict[str, object]:
     """Place, host and number of this process, for a run's status."""
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
-    place = os.environ.get(PLACE) or (f"GPU {gpus.replace(',', '+')}" if gpus else "")
-    return {"place": place, "host": socket.gethostname(), "pid": os.getpid()}
+    slot = os.environ.get(PLACE) or (f"GPU {gpus.replace(',', '+')}" if gpus else "")
+    return {"place": slot, "host": socket.gethostname(), "pid": os.getpid()}
 
 
 def _typed() -> list[str]:

@@ -471,18 +471,15 @@ def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -
     before, now = flat(run.config), flat(config)
     for values in (before, now):  # what a step of the optimizer takes together, in however many batches
         values["batch_size"] = values.get("batch_size", 1) * values.pop("trainer.accumulate_grad_batches", 1)
-    may = (*PLACES, *(f"trainer.{key}" for key in HARDWARE), *besides)
+    free = tuple(f"{key}." for key in (*PLACES, *(f"trainer.{key}" for key in HARDWARE), *besides))
     changed = [
-        key
+        f"{key} ({before.get(key, 'not there')} then, {now.get(key, 'not there')} now)"
         for key in sorted(before | now)
-        if before.get(key) != now.get(key) and not any(key == place or key.startswith(f"{place}.") for place in may)
+        if before.get(key) != now.get(key) and not f"{key}.".startswith(free)
     ]
     if changed:
-        shown = shorten(
-            [f"{key} ({before.get(key, 'not there')} then, {now.get(key, 'not there')} now)" for key in changed]
-        )
         raise UserError(
-            f"{run.path} holds a run of another configuration: {shown}. "
+            f"{run.path} holds a run of another configuration: {shorten(changed)}. "
             "Choose another name=…, give the same keys to carry it on, or delete the folder."
         )
 

@@ -37,15 +37,15 @@ def encode_light_curves(net: LightCurveVAE, batch: dict[str, Tensor]) -> dict[st
         decoder claims, the asinh of the largest deviation in one passband within 10 days, and the deviation of the
         luminosity; and `worst_mjd` (days) and `worst_band` (B,), where that largest deviation is.
     """
-    scales, known = net.known(batch)
-    latent = net.encode(batch, scales, known).mean
-    model = net.decode(latent, known, batch)
+    scales, properties = net.known(batch)
+    latent = net.encode(batch, scales, properties).mean
+    model = net.decode(latent, properties, batch)
     mask = batch["mask"]
     variance = (batch["error"] / scales[:, None]) ** 2 + model.spread**2
     pull = torch.where(mask, (batch["flux"] / scales[:, None] - model.flux) / variance.sqrt(), 0.0)
     mean_square = (pull**2).sum(1) / mask.sum(1).clamp(min=1)
     largest, worst = gathered(pull, batch).abs().max(1)
-    luminosity = (net.decode_luminosity(latent, known) - known[:, -1]).abs()
+    luminosity = (net.decode_luminosity(latent, properties) - properties[:, -1]).abs()
     return {
         "index": batch["index"],
         "latent": latent,
@@ -88,8 +88,8 @@ def reconstructed(
         titles: Of each.
         ringed: Whether the observation of the largest deviation is marked.
     """
-    scales, known = net.known(batch)
-    latent = net.encode(batch, scales, known).mean
+    scales, properties = net.known(batch)
+    latent = net.encode(batch, scales, properties).mean
     time, mask = batch["time"], batch["mask"]
     first, last = time.amin(1), time.amax(1)
     moments = first[:, None] + (last - first)[:, None] * torch.linspace(0, 1, MOMENTS, device=time.device)
@@ -98,18 +98,18 @@ def reconstructed(
         "time": moments.repeat(1, BANDS),
         "band": torch.arange(BANDS, device=time.device).repeat_interleave(MOMENTS).expand(len(time), -1),
     }
-    decoded = net.decode(latent, known, queried)
+    decoded = net.decode(latent, properties, queried)
     flux, spread = ((values * scales[:, None]).view(-1, BANDS, MOMENTS).cpu().numpy() for values in decoded)
-    worst = encode_light_curves(net, batch)
+    encoded = encode_light_curves(net, batch) if ringed else {}
     curves = []
     for row, title in enumerate(titles):
-        start = float(batch["reference"][row])
-        time_of, band, flux_of, error = (
-            batch[name][row][mask[row]].cpu().numpy() for name in ("time", "band", "flux", "error")
-        )
-        marked = (float(worst["worst_mjd"][row]) - start, int(worst["worst_band"][row])) if ringed else None
+        observed = {name: batch[name][row][mask[row]].cpu().numpy() for name in ("time", "band", "flux", "error")}
         model = (moments[row].cpu().numpy(), flux[row], spread[row])
-        curves.append(Curve(time_of, band, flux_of, error, title, model, marked))
+        marked = None
+        if ringed:
+            day = float(encoded["worst_mjd"][row]) - float(batch["reference"][row])
+            marked = day, int(encoded["worst_band"][row])
+        curves.append(Curve(**observed, title=title, model=model, marked=marked))
     return curves
 
 
@@ -219,8 +219,8 @@ def encoded_tables(
         name: Of the run, for the progress bar.
         where: Its folder, for errors.
     """
-    parts = data.rows(split).split(AT_ONCE)
-    for rows in track(parts, f"{name}: predicting {split}", len(parts)):
+    chunks = data.rows(split).split(AT_ONCE)
+    for rows in track(chunks, f"{name}: predicting {split}", len(chunks)):
         predicted = gather(trainer.predict(module, data.plain_batches(rows)))
         if ranks.is_rank_zero():
             yield with_features(predicted, data, where)
@@ -228,12 +228,12 @@ def encoded_tables(
 
 def as_table(prediction: dict[str, Tensor], ids: np.ndarray) -> pd.DataFrame:
     """Predictions with one column a number: `latent_0`, `latent_1` and so on."""
-    columns: dict[str, np.ndarray] = {"id": ids[prediction["index"].cpu().numpy()]}
+    columns: dict[str, np.ndarray] = {}
     for name, values in prediction.items():
         numbers = values.cpu().numpy()
         if name == "index":
-            continue
-        if numbers.ndim == 1:
+            columns["id"] = ids[numbers]
+        elif numbers.ndim == 1:
             columns[name] = numbers
         else:
             columns |= {f"{name}_{number}": column for number, column in enumerate(numbers.T)}

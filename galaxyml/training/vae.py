@@ -135,17 +135,16 @@ class VAEModule(lightning.LightningModule):
             batch: As `galaxyml.data.light_curves.data_module.CurveBatches` has it.
             sample: Whether to decode a sample of the latent; its mean otherwise.
         """
-        scales, known = self.net.known(batch)
-        mean, log_variance = self.net.encode(batch, scales, known)
+        scales, properties = self.net.known(batch)
+        mean, log_variance = self.net.encode(batch, scales, properties)
         latent = mean + noise(mean, rows_of_all(batch)) * (0.5 * log_variance).exp() if sample else mean
         decoded = draw_observations(batch, self.decoded) if sample and self.decoded else batch
-        model = self.net.decode(latent, known, decoded)
+        model = self.net.decode(latent, properties, decoded)
         flux, error = decoded["flux"] / scales[:, None], decoded["error"] / scales[:, None]
         likelihood = nll(flux, error, model.flux, model.spread)
-        luminosity = (self.net.decode_luminosity(latent, known) - known[:, -1]) ** 2
         return {
             "nll": (likelihood * decoded["mask"]).sum(1) / decoded["mask"].sum(1).clamp(min=1),
-            "luminosity": luminosity,
+            "luminosity": (self.net.decode_luminosity(latent, properties) - properties[:, -1]) ** 2,
             "kl": divergence(mean, log_variance),
             "class_scores": self.net.classes(latent),
         }
