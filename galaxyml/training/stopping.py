@@ -124,13 +124,8 @@ def _random_state() -> dict[str, Any]:
 
 
 def _set_random_state(states: list[dict[str, Any]], shared: Tensor | None) -> None:
-    """Sets the random numbers of this process.
-
-    Args:
-        states: Of each process of the run when it was stopped; of more, or fewer, each goes on with its own beginning.
-        shared: State of those that several processes drew alike, which one process draws from its own.
-    """
-    if len(states) != ranks.world_size():
+    """Sets the random numbers of this process, and those that all draw alike, from those of all that were stopped."""
+    if len(states) != ranks.world_size():  # what several drew alike, one process draws from its own
         torch.set_rng_state((states[0]["torch"] if shared is None else shared).cpu())
         ranks.start_shared_rng()
         return
