@@ -8,9 +8,8 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any
 
 import lightning.pytorch as lightning
 import torch
@@ -68,42 +67,31 @@ def device_name(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
 
 
-@dataclass(frozen=True)
-class Kernels:
-    """Ways of a fit to use its device; its numbers depend on them in the last bits, with TF32 from the fourth digit.
+# Ways of a fit to use its device; its numbers depend on them in the last bits, with TF32 from the fourth digit.
+KERNELS = (
+    "tf32",  # products of single precision keep 10 bits of their factors' mantissas, which tensor cores take
+    "channels_last",  # convolutions see channels last
+    "fused",  # the optimizer, if it has such a kernel, updates all weights in one
+    "compile",  # torch.compile makes kernels of the net
+)
 
-    Attributes:
-        tf32: Whether products of single precision keep 10 bits of their factors' mantissas, which tensor cores take.
-        channels_last: Whether convolutions see channels last.
-        fused: Whether the optimizer, if it has such a kernel, updates all weights in one.
-        compile: Whether torch.compile makes kernels of the net.
+
+def kernels_for(device: torch.device, wished: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether each of `KERNELS` is used: as is asked for, and else as is usual on a device.
+
+    Args:
+        device: On which a net is fitted.
+        wished: Of each kernel true, false or `auto`; see `wished_kernels`.
     """
-
-    tf32: bool
-    channels_last: bool
-    fused: bool
-    compile: bool
-
-    @classmethod
-    def for_device(cls, device: torch.device, wished: Mapping[str, Any]) -> Self:
-        """Takes what is asked for, and else what is usual on a device.
-
-        Args:
-            device: On which a net is fitted.
-            wished: Of each kernel true, false or `auto`; see `wished_kernels`.
-        """
-        cuda = device.type == "cuda"
-        has_tf32 = cuda and torch.cuda.get_device_capability(device) >= (8, 0)
-        usual = {"tf32": has_tf32, "channels_last": True, "fused": cuda, "compile": False}
-        chosen = {key: usual[key] if wish == "auto" else bool(wish) for key, wish in wished.items()}
-        return cls(**chosen | {"tf32": chosen["tf32"] and has_tf32})
-
-
-KERNELS = tuple(kernel.name for kernel in fields(Kernels))
+    cuda = device.type == "cuda"
+    has_tf32 = cuda and torch.cuda.get_device_capability(device) >= (8, 0)
+    usual = {"tf32": has_tf32, "channels_last": True, "fused": cuda, "compile": False}
+    chosen = {key: usual[key] if wish == "auto" else bool(wish) for key, wish in wished.items()}
+    return chosen | {"tf32": chosen["tf32"] and has_tf32}
 
 
 def wished_kernels(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads what a configuration's trainer says of each of `Kernels`: true, false or `auto`.
+    """Reads what a configuration's trainer says of each of `KERNELS`: true, false or `auto`.
 
     Raises:
         UserError: If it is none of these.
@@ -137,18 +125,18 @@ class KernelSettings(Callback):
         if stage != "fit":
             return
         device = trainer.strategy.root_device
-        self.kernels = Kernels.for_device(device, self.wished)
+        self.kernels = kernels_for(device, self.wished)
         if device.type == "cuda":
             self.products = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-            torch.set_float32_matmul_precision("high" if self.kernels.tf32 else "highest")
-            torch.backends.cudnn.allow_tf32 = self.kernels.tf32
+            torch.set_float32_matmul_precision("high" if self.kernels["tf32"] else "highest")
+            torch.backends.cudnn.allow_tf32 = self.kernels["tf32"]
         # A fused kernel unscales gradients itself, too late for clipping them; Lightning refuses both together.
         clips_scaled = getattr(trainer.precision_plugin, "scaler", None) and trainer.gradient_clip_val
-        pl_module.fused = self.kernels.fused and not clips_scaled
+        pl_module.fused = self.kernels["fused"] and not clips_scaled
         if not hasattr(pl_module, "channels_last"):
             return
-        _lay_out(pl_module, self.kernels.channels_last)
-        self.compiled = self.kernels.compile
+        _lay_out(pl_module, self.kernels["channels_last"])
+        self.compiled = self.kernels["compile"]
         if self.compiled:
             warnings.filterwarnings("ignore", module=r"torch\.(_dynamo|_inductor|_functorch)")
             for name in ("torch._dynamo", "torch._inductor", "torch.utils.cpp_extension"):  # advice on other ways
@@ -161,7 +149,7 @@ class KernelSettings(Callback):
         if not trainer.is_global_zero:
             return
         images = hasattr(pl_module, "channels_last")
-        used = asdict(self.kernels) | {"fused": bool(trainer.optimizers[0].param_groups[0].get("fused"))}
+        used = self.kernels | {"fused": bool(trainer.optimizers[0].param_groups[0].get("fused"))}
         used |= {} if images else {"channels_last": False, "compile": False}
         for key, wish in self.wished.items():
             if wish is True and not used[key]:
@@ -228,7 +216,7 @@ def trainer(
             `ddp_find_unused_parameters_true` is for nets with weights on which their outputs do not depend.
         devices: As Lightning takes them: a number; auto or -1 for all GPUs, or one CPU; or a list of GPUs.
         num_nodes: Machines, each with equally many processes.
-        **options: The trainer's other arguments; those of `Kernels` are not Lightning's, but `KernelSettings`'s.
+        **options: The trainer's other arguments; those of `KERNELS` are not Lightning's, but `KernelSettings`'s.
 
     Raises:
         UserError: If there is no such strategy, or not as many processes as it takes.

@@ -3,16 +3,18 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import lightning.pytorch as lightning
 import torch
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
 
 from galaxyml.data.batches import rows_of_all
+from galaxyml.evaluation.plots import picture_grid
 from galaxyml.models import build_model
 from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.models.symmetry import Symmetries
@@ -22,9 +24,6 @@ from galaxyml.training.optimizers import optimization
 from galaxyml.training.phases import Tuning, enter, phases
 from galaxyml.training.prediction_module import PredictionModule
 from galaxyml.training.specs import ADAMW, COSINE, arguments, build, own_weights
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SHOWN = 8  # images in a figure
 
@@ -196,10 +195,8 @@ class SupervisedModule(PredictionModule):
         return {name: float(value) for name, value in named(metrics).items() if "/" not in name}
 
     @torch.no_grad()
-    def figures(self, trainer: lightning.Trainer) -> "dict[str, Figure]":
+    def figures(self, trainer: lightning.Trainer) -> dict[str, Figure]:
         """The metric's figures, and some validation images with their predictions and targets."""
-        from galaxyml.evaluation.plots import picture_grid
-
         collected: Any = self.metrics
         drawn: dict[str, Figure] = {}
         if hasattr(collected, "figures"):

@@ -1,16 +1,18 @@
 """Fits a variational autoencoder of light curves to objects of known classes."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import lightning.pytorch as lightning
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from galaxyml.data.batches import rows_of_all
 from galaxyml.data.light_curves import inputs
 from galaxyml.data.light_curves.data_module import CurveData
+from galaxyml.evaluation.curve_plots import curves_figure
 from galaxyml.models import build_model
 from galaxyml.models.light_curves.vae import Latent, LightCurveVAE
 from galaxyml.runs import ranks
@@ -18,9 +20,6 @@ from galaxyml.runs.errors import UserError
 from galaxyml.training.light_curve_predictions import encode_light_curves, reconstructed
 from galaxyml.training.optimizers import optimization
 from galaxyml.training.specs import ADAMW, COSINE, arguments, build
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SHOWN = 8  # light curves in a figure
 
@@ -182,10 +181,8 @@ class VAEModule(lightning.LightningModule):
         return {"nll": float(torch.cat(likelihoods).mean())}
 
     @torch.no_grad()
-    def figures(self, trainer: lightning.Trainer) -> "dict[str, Figure]":
+    def figures(self, trainer: lightning.Trainer) -> dict[str, Figure]:
         """Some validation objects, with what the autoencoder makes of them."""
-        from galaxyml.evaluation.curve_plots import curves_figure
-
         data: CurveData = trainer.datamodule  # type: ignore[attr-defined]  # as above
         assert data.catalog is not None
         rows = data.rows("val")[:SHOWN]

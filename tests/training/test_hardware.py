@@ -9,7 +9,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
 from galaxyml.runs.errors import UserError
-from galaxyml.training.hardware import Kernels, wished_kernels
+from galaxyml.training.hardware import KERNELS, kernels_for, wished_kernels
 from galaxyml.training.optimizers import restore_optimizer_state
 
 Command = Callable[..., tuple[int, str]]
@@ -145,13 +145,19 @@ def test_a_compiled_net_is_compiled_once_and_leaves_the_names_of_its_weights(
 
 def test_kernels_are_those_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     auto = wished_kernels({})
-    assert Kernels.for_device(torch.device("cpu"), auto) == Kernels(False, True, False, False)
+
+    def chosen(kind: str, wished: dict[str, Any]) -> list[str]:
+        kernels = kernels_for(torch.device(kind), wished)
+        assert list(kernels) == list(KERNELS)
+        return [name for name, is_used in kernels.items() if is_used]
+
+    assert chosen("cpu", auto) == ["channels_last"]
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    assert Kernels.for_device(torch.device("cuda"), auto) == Kernels(True, True, True, False)
+    assert chosen("cuda", auto) == ["tf32", "channels_last", "fused"]
     asked = dict.fromkeys(auto, False) | {"compile": True}
-    assert Kernels.for_device(torch.device("cuda"), asked) == Kernels(False, False, False, True)
+    assert chosen("cuda", asked) == ["compile"]
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
-    assert not Kernels.for_device(torch.device("cuda"), auto | {"tf32": True}).tf32
+    assert "tf32" not in chosen("cuda", auto | {"tf32": True})
 
 
 def test_lightning_refuses_to_clip_the_scaled_gradients_of_a_fused_optimizer() -> None:
