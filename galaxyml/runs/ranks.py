@@ -19,17 +19,11 @@ PATIENCE = timedelta(days=30)  # a survey takes long to decode, while the other 
 
 
 class _Shared:
-    """State of this process as a member of its group.
+    """State of this process as a member of its group."""
 
-    Attributes:
-        group: On CPUs, and patient; None before it is needed.
-        vote: The last question of `any_rank`, under way, and its answer.
-        stream: Where the random numbers stand that all processes draw alike.
-    """
-
-    group: Any = None
-    vote: tuple[Any, Tensor] | None = None
-    stream: Tensor | None = None
+    group: Any = None  # on CPUs, and patient; made when it is first needed
+    vote: tuple[Any, Tensor] | None = None  # the last question of `any_rank`, under way, and its answer
+    stream: Tensor | None = None  # where the random numbers stand that all processes draw alike
 
 
 def world_size() -> int:
