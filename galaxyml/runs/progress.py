@@ -91,14 +91,16 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
     def line(done: int, speed: float) -> str:
         return f"{done} of {total}, {speed:.3g}/s, about {(total - done) / speed:.0f} s left"
 
-    within = _tracked.get()
+    if _tracked.get():
+        yield from items
+        return
     with _shown(description, total, line) as update:
         for done, item in enumerate(items, start=1):
             _tracked.set(True)
             try:
                 yield item
             finally:
-                _tracked.set(within)
+                _tracked.set(False)
             update(done)
 
 
@@ -121,6 +123,9 @@ def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Ca
         rest = f" of {total / 1e6:,.1f} MB, about {(total - done) / speed:.0f} s left" if total else " MB"
         return f"{done / 1e6:,.1f}{rest}, {speed / 1e6:.1f} MB/s"
 
+    if _tracked.get():
+        yield lambda done: None
+        return
     with _shown(description, total, line, start, of_bytes=True) as update:
         yield update
 
@@ -130,9 +135,6 @@ def _shown(
     description: str, total: int | None, line: Callable[[int, float], str], start: int = 0, of_bytes: bool = False
 ) -> Iterator[Callable[[int], None]]:
     """Shows a bar, or where none can be drawn a line now and then; yields what takes how many are done now."""
-    if _tracked.get():
-        yield lambda done: None
-        return
     if live():
         with bar(of_bytes) as progress:
             task = progress.add_task(description, total=total, completed=start, note="")

@@ -193,5 +193,5 @@ def handle(study: "Study", number: int) -> "Trial":
     """A trial to report to, which another process has asked for."""
     from optuna.trial import Trial
 
-    # Optuna makes such a trial of the storage's own number of it alone, which has no public name.
+    # A trial of another process is made from its id in the storage, which has no public name.
     return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
