@@ -142,9 +142,6 @@ class EpochProgress(Callback):
             rate = (trainer.global_step - self.step) / (now - self.began)
             say(f"{self.name}: epoch {done} of {total}, {note}, {rate:.3g} steps/s, about {left:.0f} s left")
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.shown.stop()
-
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.shown = bar()
         total = sum(int(count) for count in trainer.num_predict_batches)
@@ -154,11 +151,10 @@ class EpochProgress(Callback):
     def on_predict_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self.shown.advance(self.task)
 
-    def on_predict_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_end(self, *_: Any) -> None:
         self.shown.stop()
 
-    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        self.shown.stop()
+    on_predict_end = on_exception = on_train_end
 
 
 class TopCheckpoints(ModelCheckpoint):

@@ -37,15 +37,11 @@ class Dashboard(Callback):
             if isinstance(logger, TensorBoard):
                 logger.experiment.add_custom_scalars(layout(self.monitor, self.baseline))
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._count_anew()  # a fit that goes on within an epoch does not begin it
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._count_anew()
-
-    def _count_anew(self) -> None:
+    def on_train_start(self, *_: Any) -> None:
         self.began = self.ended = time.monotonic()
         self.seen = 0
+
+    on_train_epoch_start = on_train_start  # both, as a fit that goes on within an epoch does not begin it
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

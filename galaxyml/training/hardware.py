@@ -159,14 +159,13 @@ class KernelSettings(Callback):
         words = [precision, *(key for key in KERNELS if used[key])]
         log.info("%s: %s; %s", self.name, device, ", ".join(words))
 
-    def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_validation_start(self, *_: Any) -> None:
         self._compile(False)
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    on_predict_start = on_validation_start
+
+    def on_validation_end(self, *_: Any) -> None:
         self._compile(True)
-
-    def on_predict_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._compile(False)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         self._compile(True)
