@@ -119,7 +119,7 @@ class LightCurvePredictor(Predictor):
         scores: list[pd.DataFrame] = []
         reasons: list[pd.DataFrame] = []
         for member in self.members:
-            parts = encoded_tables(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
+            parts = encoded_tables(self.trainer, member.module, data, member.run)
             judged = [member.detectors.judge(part) for part in parts]
             scores.append(pd.concat([part for part, _ in judged], ignore_index=True))
             reasons.append(pd.concat([part for _, part in judged], ignore_index=True))

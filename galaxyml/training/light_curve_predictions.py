@@ -1,7 +1,7 @@
 """Latents, class scores and reconstruction errors of light curves, written into the folder of a run as they come."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -20,6 +20,7 @@ from galaxyml.models.light_curves.vae import LightCurveVAE
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.progress import track
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.training import projector
 from galaxyml.training.predictions import gather
 
@@ -120,18 +121,15 @@ class LightCurveTables(BasePredictionWriter):
     written as they come, so that millions of objects pass through little memory.
 
     Args:
-        open_table: Takes a split and gives what takes its tables, such as `RunDir.predictions_writer`.
-        where: What is predicted with, for errors.
+        run: The run's folder.
 
     Raises:
         UserError: If a number is not finite.
     """
 
-    def __init__(
-        self, open_table: Callable[[str], AbstractContextManager[Callable[[pd.DataFrame], None]]], where: Any
-    ) -> None:
+    def __init__(self, run: RunDir) -> None:
         super().__init__("batch")
-        self.open_table, self.where = open_table, where
+        self.run = run
         self.table = ExitStack()  # of the split that is predicted
         self.split = ""
         self.waiting: list[dict[str, Tensor]] = []
@@ -156,7 +154,7 @@ class LightCurveTables(BasePredictionWriter):
             self.table.close()
             self.split = split
             if ranks.is_rank_zero():
-                self.write = self.table.enter_context(self.open_table(split))
+                self.write = self.table.enter_context(self.run.predictions_writer(split, by="encoded"))
         self.waiting.append({name: values.cpu() for name, values in prediction.items()})
         if sum(len(rows["index"]) for rows in self.waiting) * ranks.world_size() >= AT_ONCE:
             self._flush(data)
@@ -175,10 +173,10 @@ class LightCurveTables(BasePredictionWriter):
             return
         predicted, self.waiting = gather(self.waiting), []
         if ranks.is_rank_zero():
-            self.write(with_features(predicted, data, self.where))
+            self.write(with_features(predicted, data, self.run))
 
 
-def with_features(predicted: dict[str, Tensor], data: CurveData, where: Any) -> pd.DataFrame:
+def with_features(predicted: dict[str, Tensor], data: CurveData, run: RunDir) -> pd.DataFrame:
     """A table of predictions with the plain features of the same objects.
 
     Returns:
@@ -188,7 +186,7 @@ def with_features(predicted: dict[str, Tensor], data: CurveData, where: Any) -> 
     rows = predicted["index"]
     table = as_table(predicted, data.catalog["id"].to_numpy())
     if not np.isfinite(table.to_numpy(np.float64)).all():
-        raise diverged(where)
+        raise diverged(run.path)
     plain = features(data.batches.curves(rows), data.catalog.iloc[rows.numpy()])
     return pd.concat([table, plain.drop(columns="id").add_prefix("feature_")], axis=1)
 
@@ -206,24 +204,18 @@ def _show_latents(trainer: lightning.Trainer, module: Any, data: Any) -> None:
             board.add_features(projector.principal(latents), metadata, projector.sparks(batch), trainer.global_step)
 
 
-def encoded_tables(
-    trainer: lightning.Trainer, module: Any, data: CurveData, split: str, name: str, where: Any
-) -> Iterator[pd.DataFrame]:
-    """The same tables of the objects of a split, 20,000 objects at a time; of several processes, the first has them.
+def encoded_tables(trainer: lightning.Trainer, module: Any, data: CurveData, run: RunDir) -> Iterator[pd.DataFrame]:
+    """The same tables of the objects of the survey, 20,000 objects at a time.
 
     Args:
         trainer: Predicts.
         module: A fitted VAEModule.
         data: Set up.
-        split: Of its catalog.
-        name: Of the run, for the progress bar.
-        where: Its folder, for errors.
+        run: The module's, for the progress bar and errors.
     """
-    chunks = data.rows(split).split(AT_ONCE)
-    for rows in track(chunks, f"{name}: predicting {split}", len(chunks)):
-        predicted = gather(trainer.predict(module, data.plain_batches(rows)))
-        if ranks.is_rank_zero():
-            yield with_features(predicted, data, where)
+    chunks = data.rows("survey").split(AT_ONCE)
+    for rows in track(chunks, f"{run.name}: predicting survey", len(chunks)):
+        yield with_features(gather(trainer.predict(module, data.plain_batches(rows))), data, run)
 
 
 def as_table(prediction: dict[str, Tensor], ids: np.ndarray) -> pd.DataFrame:
