@@ -46,14 +46,14 @@ def same(one: Any, other: Any) -> bool:
 
 def test_kernels_differ_in_the_last_bits_alone(fitted: Command, tmp_path: Path) -> None:
     line = ["model.dropout=0"]
-    status, said = fitted("name=plain", *line)
-    assert status == 0, said
-    assert "fold-0: CPU, 1 threads; 32-true, channels_last\n" in said
+    status, printed = fitted("name=plain", *line)
+    assert status == 0, printed
+    assert "fold-0: CPU, 1 threads; 32-true, channels_last\n" in printed
     kernels = {"tf32": False, "channels_last": True, "fused": False, "compile": False}
     assert hardware(folder(tmp_path, "plain")) == {"device": "CPU, 1 threads", "precision": "32-true", **kernels}
-    status, said = fitted("name=other", *line, "trainer.fused=true", "trainer.channels_last=false")
-    assert status == 0, said
-    assert "fold-0: CPU, 1 threads; 32-true, fused\n" in said
+    status, printed = fitted("name=other", *line, "trainer.fused=true", "trainer.channels_last=false")
+    assert status == 0, printed
+    assert "fold-0: CPU, 1 threads; 32-true, fused\n" in printed
     plain, other = (last(folder(tmp_path, name))["state_dict"] for name in ("plain", "other"))
     assert not same(plain, other)
     for key in plain:
@@ -65,14 +65,14 @@ def test_a_run_can_be_carried_on_with_other_kernels(
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     line = ["callbacks={stop:{_target_:interrupting.InterruptAt,epoch:1}}", "epochs=3", "model.dropout=0"]
-    status, said = fitted("name=unbroken", *line)
-    assert status == 0, said
+    status, printed = fitted("name=unbroken", *line)
+    assert status == 0, printed
     monkeypatch.setenv("INTERRUPT_WITH", "SIGINT")
     assert fitted("name=broken", *line, "trainer.channels_last=false")[0] == 130
     monkeypatch.delenv("INTERRUPT_WITH")
-    status, said = fitted("name=broken", *line, "trainer.fused=true")
-    assert status == 0, said
-    assert "channels_last, fused\n" in said
+    status, printed = fitted("name=broken", *line, "trainer.fused=true")
+    assert status == 0, printed
+    assert "channels_last, fused\n" in printed
     states = [last(folder(tmp_path, name)) for name in ("unbroken", "broken")]
     assert states[1]["optimizer_states"][0]["param_groups"][0]["fused"] is True
     for key in states[0]["state_dict"]:
@@ -128,12 +128,12 @@ def test_a_compiled_net_is_compiled_once_and_leaves_the_names_of_its_weights(
 
     compiler(monkeypatch, counting)
     line = ["callbacks={ema:{_target_:galaxyml.training.averaging.WeightEMA,decay:0.9}}", "batch_size=17"]
-    status, said = fitted("name=eager", *line)
-    assert status == 0, said
+    status, printed = fitted("name=eager", *line)
+    assert status == 0, printed
     assert shapes == []
-    status, said = fitted("name=compiled", *line, "trainer.compile=true")
-    assert status == 0, said
-    assert "channels_last, compile\n" in said
+    status, printed = fitted("name=compiled", *line, "trainer.compile=true")
+    assert status == 0, printed
+    assert "channels_last, compile\n" in printed
     assert len(set(shapes)) == len(shapes)
     assert all(shape[0] <= 17 for shape in shapes)  # of training alone: full batches, and the last one
     states = [last(folder(tmp_path, name)) for name in ("eager", "compiled")]
@@ -169,10 +169,10 @@ def test_lightning_refuses_to_clip_the_scaled_gradients_of_a_fused_optimizer() -
 
 
 def test_what_cannot_be_is_told_and_not_done(fitted: Command, tmp_path: Path) -> None:
-    status, said = fitted("name=wished", "trainer.fused=true", "trainer.tf32=true", "+optim.optimizer.foreach=true")
-    assert status == 0, said
-    assert "note: trainer.fused=true does not apply: the optimizer has no such kernel" in said
-    assert "note: trainer.tf32=true does not apply: this device does not have it." in said
+    status, printed = fitted("name=wished", "trainer.fused=true", "trainer.tf32=true", "+optim.optimizer.foreach=true")
+    assert status == 0, printed
+    assert "note: trainer.fused=true does not apply: the optimizer has no such kernel" in printed
+    assert "note: trainer.tf32=true does not apply: this device does not have it." in printed
     assert not any(hardware(folder(tmp_path, "wished"))[key] for key in ("fused", "tf32"))
 
 
@@ -185,6 +185,6 @@ def test_choices_are_true_false_or_auto(fitted: Command) -> None:
     }
     with pytest.raises(UserError, match="fused=yes: it must be auto"):
         wished_kernels({"fused": "yes"})
-    status, said = fitted("trainer.compile=fast")
+    status, printed = fitted("trainer.compile=fast")
     assert status == 1
-    assert "trainer.compile=fast: it must be auto, true or false." in said
+    assert "trainer.compile=fast: it must be auto, true or false." in printed
