@@ -151,7 +151,7 @@ class EpochProgress(Callback):
     def on_predict_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self.shown.advance(self.task)
 
-    def on_train_end(self, *_: Any) -> None:
+    def on_train_end(self, *_: Any, **__: Any) -> None:
         self.shown.stop()
 
     on_predict_end = on_exception = on_train_end

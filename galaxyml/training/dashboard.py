@@ -37,7 +37,7 @@ class Dashboard(Callback):
             if isinstance(logger, TensorBoard):
                 logger.experiment.add_custom_scalars(layout(self.monitor, self.baseline))
 
-    def on_train_start(self, *_: Any) -> None:
+    def on_train_start(self, *_: Any, **__: Any) -> None:
         self.began = self.ended = time.monotonic()
         self.seen = 0
 

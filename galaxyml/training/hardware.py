@@ -159,7 +159,7 @@ class KernelSettings(Callback):
         words = [precision, *(key for key in KERNELS if used[key])]
         log.info("%s: %s; %s", self.name, device, ", ".join(words))
 
-    def on_validation_start(self, *_: Any) -> None:
+    def on_validation_start(self, *_: Any, **__: Any) -> None:
         self._compile(False)
 
     on_predict_start = on_validation_start

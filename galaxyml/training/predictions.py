@@ -55,10 +55,11 @@ class PredictionTables(BasePredictionWriter):
         predicted = [gather(batches) for batches in loaders]
         if not ranks.is_rank_zero():
             return
-        by_split = _by_split(predicted, data.catalog["split"].to_numpy())
+        catalog: pd.DataFrame = data.catalog
+        by_split = _by_split(predicted, catalog["split"].to_numpy())
         judged = {split: rows for split, rows in by_split.items() if split != "train"}
         for split, rows in judged.items():
-            self._write_tables(split, rows, data.catalog["id"].to_numpy())
+            self._write_tables(split, rows, catalog["id"].to_numpy())
         if self.by != FINAL:
             return
         self.run.write_fitted("outputs", {"columns": self.columns})
@@ -67,7 +68,7 @@ class PredictionTables(BasePredictionWriter):
         train, val = by_split.get("train"), judged["val"]
         if "feature" in val:
             if most := getattr(pl_module, "embedded", 0):
-                self.run.write_arrays("embedding", _embedding(data.catalog, list(judged.values()), most))
+                self.run.write_arrays("embedding", _embedding(catalog, list(judged.values()), most))
             _show_features(trainer, data, val)
         if train is not None:
             looks = [_looks(data, rows["index"]) for rows in (train, val)]

@@ -34,12 +34,12 @@ def momentum(group: dict[str, Any]) -> float:
 
 def walked(optimizer: Optimizer, schedule: Any, steps: int) -> list[tuple[float, ...]]:
     """Learning rates of the groups at each step, each group's momentum after its rate."""
-    steps = []
+    walk = []
     for _ in range(steps):
-        steps.append(tuple(value for group in optimizer.param_groups for value in (group["lr"], momentum(group))))
+        walk.append(tuple(value for group in optimizer.param_groups for value in (group["lr"], momentum(group))))
         optimizer.step()
         schedule.step()
-    return steps
+    return walk
 
 
 def between(first: float, last: float, done: float) -> float:
