@@ -209,7 +209,7 @@ class RunDir:
 
     def catalog(self) -> pd.DataFrame:
         """One row an object: `id`, `image`, `split`, `fold` and the targets."""
-        return pd.read_parquet(self._there("catalog.parquet"))
+        return pd.read_parquet(self._required("catalog.parquet"))
 
     def write_catalog(self, catalog: pd.DataFrame) -> None:
         """Writes the catalog."""
@@ -436,7 +436,7 @@ class RunDir:
         return [run for run in runs if not (run.path / "jobs.json").is_file()]
 
     def _json(self, name: str) -> dict[str, Any]:
-        return json.loads(self._there(name).read_text(encoding="utf-8"))
+        return json.loads(self._required(name).read_text(encoding="utf-8"))
 
     def _json_or_empty(self, name: str) -> dict[str, Any]:
         path = self.path / name
@@ -445,7 +445,7 @@ class RunDir:
     def _predictions(self, split: str, by: str) -> Path:
         return self.path / "predictions" / by / f"{split}.parquet"
 
-    def _there(self, name: str) -> Path:
+    def _required(self, name: str) -> Path:
         if not (self.path / name).is_file():
             raise UserError(f"{self.path} has no {name}: the run is not finished, or this is not a run's folder.")
         return self.path / name

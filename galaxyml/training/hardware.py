@@ -153,7 +153,7 @@ class KernelSettings(Callback):
         used |= {} if images else {"channels_last": False, "compile": False}
         for key, wish in self.wished.items():
             if wish is True and not used[key]:
-                log.info("note: trainer.%s=true does not apply: %s.", key, WITHOUT[key])
+                log.info("note: trainer.%s=true does not apply: %s.", key, WHY_UNUSED[key])
         device, precision = device_name(trainer.strategy.root_device), str(trainer.precision)
         self.run.write_hardware(self.phase, {"device": device, "precision": precision, **used})
         words = [precision, *(key for key in KERNELS if used[key])]
@@ -184,7 +184,7 @@ class KernelSettings(Callback):
             torch.compiler.set_stance("default" if wanted else "force_eager")
 
 
-WITHOUT = {  # why a kernel that was asked for is not used
+WHY_UNUSED = {  # for the kernels that were asked for
     "tf32": "this device does not have it",
     "channels_last": "the net is not called on images",
     "fused": "the optimizer has no such kernel, or was given another, or clips gradients in 16-mixed",

@@ -74,7 +74,7 @@ def phases(tune: str | Sequence[str], net: nn.Module) -> tuple[str, ...]:
     return named
 
 
-def enter(phase: str, net: nn.Module, tuning: Tuning) -> None:
+def start_phase(phase: str, net: nn.Module, tuning: Tuning) -> None:
     """Makes trainable what a phase tunes, and nothing else."""
     if phase == "all":
         net.requires_grad_(True)

@@ -21,7 +21,7 @@ from galaxyml.models.symmetry import Symmetries
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
 from galaxyml.training.optimizers import optimization
-from galaxyml.training.phases import Tuning, enter, phases
+from galaxyml.training.phases import Tuning, phases, start_phase
 from galaxyml.training.prediction_module import PredictionModule
 from galaxyml.training.specs import ADAMW, COSINE, arguments, build, own_weights
 
@@ -163,7 +163,7 @@ class SupervisedModule(PredictionModule):
     def start_phase(self, phase: str) -> None:
         """Makes trainable what a phase tunes."""
         self.phase = phase
-        enter(phase, self.net, self.tuning)
+        start_phase(phase, self.net, self.tuning)
 
     def phase_epochs(self, phase: str, last: int) -> int:
         """Epochs of a phase, where `last` is how many the last one has."""

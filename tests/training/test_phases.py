@@ -11,7 +11,7 @@ from torch import nn
 
 from galaxyml.models.astrocnn import AstroCNN
 from galaxyml.runs.errors import UserError
-from galaxyml.training.phases import Tuning, enter, phases
+from galaxyml.training.phases import Tuning, phases, start_phase
 
 Command = Callable[..., tuple[int, str]]
 SHORT = ("task=spirals", "model=test_resnet", "tune=[head,all]", "tuning.progression=true", "views=2", "epochs=3")
@@ -53,11 +53,11 @@ def test_impossible_numbers_are_refused(key: str, value: Any) -> None:
 
 def test_a_phase_trains_what_it_names() -> None:
     net: Any = AstroCNN(2)
-    enter("head", net, Tuning())
+    start_phase("head", net, Tuning())
     assert {name for name, value in net.named_parameters() if value.requires_grad} == {
         name for name, _ in net.named_parameters() if name.startswith("head.")
     }
-    enter("all", net, Tuning())
+    start_phase("all", net, Tuning())
     assert all(value.requires_grad for value in net.parameters())
     with pytest.raises(UserError, match="Linear has no separate head"):
         phases(["head", "all"], nn.Linear(2, 2))
