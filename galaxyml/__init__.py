@@ -21,26 +21,10 @@ if TYPE_CHECKING:
     from galaxyml.trees import DecisionTree, constrain, project, violation
 
 __version__ = "0.1.0"
-__all__ = [
-    "DecisionTree",
-    "FocalLoss",
-    "Galaxy10",
-    "GalaxyZoo",
-    "Images",
-    "Plasticc",
-    "Run",
-    "Spirals",
-    "SupervisedModule",
-    "Surveys",
-    "VAEModule",
-    "constrain",
-    "load",
-    "project",
-    "run",
-    "violation",
-]
+__all__ = ["DecisionTree", "FocalLoss", "Galaxy10", "GalaxyZoo", "Images", "Plasticc", "Run", "Spirals"]
+__all__ += ["SupervisedModule", "Surveys", "VAEModule", "constrain", "load", "project", "run", "violation"]
 
-_PLACES = {
+_MODULES = {
     "galaxyml.cli.library": ("Run", "run"),
     "galaxyml.inference": ("load",),
     "galaxyml.kinds.classes.losses": ("FocalLoss",),
@@ -54,13 +38,13 @@ _PLACES = {
     "galaxyml.training.vae": ("VAEModule",),
     "galaxyml.trees": ("DecisionTree", "constrain", "project", "violation"),
 }
-_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACE_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'galaxyml' has no attribute '{name}'")
-    return getattr(import_module(_PLACE_OF[name]), name)
+    return getattr(import_module(_MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:

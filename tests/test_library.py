@@ -109,7 +109,7 @@ def test_a_pair_is_fitted_validated_tested_predicted_and_loaded(
     name = "output" if "output" in batches[0] else "latent"
     assert len(torch.cat([batch[name] for batch in batches])) == len(rows)
 
-    path = tmp_path / "kept.ckpt"
+    path = tmp_path / "saved.ckpt"
     plain.save_checkpoint(path)
     again = type(model).load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
     batch = next(iter(data.val_dataloader()))
@@ -228,10 +228,10 @@ def test_a_plain_trainer_gives_the_commands_numbers_to_the_bit(
 
     history = pd.read_csv(run / "history.csv").iloc[-1]
     assert float(plain.callback_metrics["val/loss"]) == pytest.approx(history["val/loss"], rel=1e-7)
-    kept = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    saved = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)["state_dict"]
     mine = model.state_dict()
-    assert set(kept) == set(mine)
-    for key, value in kept.items():
+    assert set(saved) == set(mine)
+    for key, value in saved.items():
         assert torch.equal(value, mine[key]), key
 
 

@@ -116,7 +116,7 @@ class LightCurvePredictor(Predictor):
         scores: list[pd.DataFrame] = []
         reasons: list[pd.DataFrame] = []
         for member in self.members:
-            tables = encoded_tables(self.trainer, member.module, data, "survey", member.run.name, member.run.path)
+            tables = encoded_tables(self.trainer, member.module, data, member.run)
             of_scores, of_reasons = zip(*map(member.detectors.judge, tables), strict=True)
             scores.append(pd.concat(of_scores, ignore_index=True))
             reasons.append(pd.concat(of_reasons, ignore_index=True))

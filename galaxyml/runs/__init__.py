@@ -1,1 +1,1 @@
-"""What everybody may use: a run's folder, provenance, seeds, files, progress and errors."""
+"""Parts that every room may use: a run's folder, provenance, seeds, files, progress and errors."""

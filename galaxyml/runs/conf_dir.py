@@ -1,4 +1,4 @@
-"""Where the YAML files of the configuration lie."""
+"""The folder of the configuration's YAML files."""
 
 from pathlib import Path
 

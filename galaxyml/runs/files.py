@@ -23,7 +23,7 @@ _REASONS = {
     errno.EEXIST: "a part of that path is a file, not a folder",
 }
 
-_closed: list[Path] = []  # folders that are another process's to write
+_read_only: list[Path] = []  # folders that are another process's to write
 
 
 @contextmanager
@@ -33,11 +33,11 @@ def read_only(folder: Path) -> Iterator[None]:
     Args:
         folder: The folder, with all that lies below.
     """
-    _closed.append(folder)
+    _read_only.append(folder)
     try:
         yield
     finally:
-        _closed.remove(folder)
+        _read_only.remove(folder)
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def atomic_write(
     Raises:
         DataError: If the disk is full or the folder cannot be written.
     """
-    if any(path.is_relative_to(folder) for folder in _closed):
+    if any(path.is_relative_to(folder) for folder in _read_only):
         with tempfile.TemporaryDirectory() as aside:
             yield Path(aside) / path.name
         return
@@ -138,10 +138,10 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def digest(parts: Iterable[object]) -> str:
+def digest(values: Iterable[object]) -> str:
     """A short name for a list of values: the first 16 hexadecimal digits of the SHA-256 of their text."""
     state = hashlib.sha256()
-    for value in parts:
+    for value in values:
         state.update(f"{value}\0".encode())
     return state.hexdigest()[:16]
 

@@ -35,7 +35,7 @@ def say(text: str) -> None:
 
 
 def rate(speed: float | None, unit: str = "") -> str:
-    """How many are done a second, or how long one takes.
+    """Items a second, or seconds an item, in words.
 
     >>> rate(1234.5, " steps"), rate(0.25), rate(None)
     ('1,234 steps/s', '4.0 s each', '')
@@ -134,15 +134,11 @@ def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Ca
 def _shown(
     description: str, total: int | None, line: Callable[[int, float], str], start: int = 0, of_bytes: bool = False
 ) -> Iterator[Callable[[int], None]]:
-    """Shows a bar, or where none can be drawn a line now and then, with how many are done and how many a second.
-
-    Yields:
-        Takes how many are done now.
-    """
+    """Shows a bar, or where none can be drawn a line now and then; yields what takes how many are done now."""
     if live():
-        with bar(of_bytes) as drawn:
-            task = drawn.add_task(description, total=total, completed=start, note="")
-            yield lambda done: drawn.update(task, completed=done)
+        with bar(of_bytes) as progress:
+            task = progress.add_task(description, total=total, completed=start, note="")
+            yield lambda done: progress.update(task, completed=done)
         return
     began = last = time.monotonic()
 

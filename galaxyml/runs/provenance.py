@@ -1,4 +1,4 @@
-"""Where a result came from: the command, the seed, the versions, the commit and the machine."""
+"""Origin of a result: the command, the seed, the versions, the commit and the machine."""
 
 import json
 import os
@@ -33,7 +33,7 @@ PACKAGES = (
 
 
 def origin(seed: int, device: str) -> dict[str, Any]:
-    """What is needed to repeat a run, besides its configuration and its data.
+    """Facts that are needed to repeat a run, besides its configuration and its data.
 
     Args:
         seed: The run's seed.
@@ -44,14 +44,14 @@ def origin(seed: int, device: str) -> dict[str, Any]:
 
 
 def host_info() -> dict[str, object]:
-    """Where this process runs, for a run's status."""
+    """Place, host and number of this process, for a run's status."""
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
-    place = os.environ.get(PLACE) or (f"GPU {gpus.replace(',', '+')}" if gpus else "")
-    return {"place": place, "host": socket.gethostname(), "pid": os.getpid()}
+    slot = os.environ.get(PLACE) or (f"GPU {gpus.replace(',', '+')}" if gpus else "")
+    return {"place": slot, "host": socket.gethostname(), "pid": os.getpid()}
 
 
 def _typed() -> list[str]:
-    """What the user typed after the name of the command."""
+    """Words that the user typed after the name of the command."""
     rest = json.loads(os.environ.get(COMMAND) or json.dumps(sys.orig_argv))[1:]
     return rest[2:] if rest[:1] == ["-m"] else rest[1:]
 

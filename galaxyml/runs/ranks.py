@@ -1,4 +1,4 @@
-"""What the processes that work on one run share, on top of torch.distributed; a run in one process is a group of one.
+"""Communication of the processes of one run, on top of torch.distributed; a run in one process is a group of one.
 
 Rank 0 alone writes, prints and judges. Lightning brings the processes together (`galaxyml.training.hardware.connect`).
 """
@@ -6,14 +6,12 @@ Rank 0 alone writes, prints and judges. Lightning brings the processes together 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_only
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 T = TypeVar("T")
 
@@ -21,17 +19,11 @@ PATIENCE = timedelta(days=30)  # a survey takes long to decode, while the other 
 
 
 class _Shared:
-    """What this process keeps of its group.
+    """State of this process as a member of its group."""
 
-    Attributes:
-        group: On CPUs, and patient; None before it is needed.
-        vote: The last question of `any_rank`, under way, and its answer.
-        stream: Where the random numbers stand that all processes draw alike.
-    """
-
-    group: Any = None
-    vote: "tuple[Any, Tensor] | None" = None
-    stream: "Tensor | None" = None
+    group: Any = None  # on CPUs, and patient; made when it is first needed
+    vote: tuple[Any, Tensor] | None = None  # the last question of `any_rank`, under way, and its answer
+    stream: Tensor | None = None  # where the random numbers stand that all processes draw alike
 
 
 def world_size() -> int:
@@ -125,7 +117,7 @@ def counted(of: int) -> slice:
     return slice(0, of if is_rank_zero() or _is_shared(of) else 0)
 
 
-def gather(rows: "Tensor", of: int) -> "Tensor":
+def gather(rows: Tensor, of: int) -> Tensor:
     """The rows of a whole batch, in its order, from the shares of all processes.
 
     A gradient goes to the process's own rows. Of a function of all rows that every process computes, each then has the
@@ -140,18 +132,18 @@ def gather(rows: "Tensor", of: int) -> "Tensor":
     """
     if not _is_shared(of):
         return rows
-    shares = [_share(of, each) for each in range(world_size())]
-    longest = shares[0].stop
+    rows_of = [_share(of, number) for number in range(world_size())]
+    longest = rows_of[0].stop
     padded = rows.new_zeros(longest, *rows.shape[1:])
     padded[: len(rows)] = rows.detach()
     gathered = rows.new_empty(world_size() * longest, *rows.shape[1:])
     dist.all_gather_into_tensor(gathered, padded)
-    parts = [part[: own.stop - own.start] for part, own in zip(gathered.split(longest), shares, strict=True)]
-    parts[rank()] = rows
-    return torch.cat(parts)
+    shares = [share[: own.stop - own.start] for share, own in zip(gathered.split(longest), rows_of, strict=True)]
+    shares[rank()] = rows
+    return torch.cat(shares)
 
 
-def scale_for_mean(loss: "Tensor", of: int) -> "Tensor":
+def scale_for_mean(loss: Tensor, of: int) -> Tensor:
     """The loss that a process has to return, so that DDP's mean of all gradients is that of the whole batch.
 
     Args:
@@ -174,7 +166,7 @@ def _share(of: int, number: int) -> slice:
 # --- random numbers
 
 
-def start_shared_rng(state: "Tensor | None" = None) -> None:
+def start_shared_rng(state: Tensor | None = None) -> None:
     """Begins the random numbers that all processes draw alike.
 
     Args:
@@ -184,7 +176,7 @@ def start_shared_rng(state: "Tensor | None" = None) -> None:
         _Shared.stream = torch.get_rng_state() if state is None else state.cpu()
 
 
-def shared_rng_state() -> "Tensor | None":
+def shared_rng_state() -> Tensor | None:
     """State of the random numbers that all processes draw alike; None in one process by itself."""
     return _Shared.stream
 
@@ -195,8 +187,7 @@ def shared_rng() -> Iterator[None]:
     if _Shared.stream is None:
         yield
         return
-    own = torch.get_rng_state()
-    torch.set_rng_state(_Shared.stream)
-    yield
-    _Shared.stream = torch.get_rng_state()
-    torch.set_rng_state(own)
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(_Shared.stream)
+        yield
+        _Shared.stream = torch.get_rng_state()

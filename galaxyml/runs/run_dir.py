@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 
 # What may differ when a run is carried on: where it runs and where its files lie, not what it computes.
 PLACES = ("name", "group", "search", "data_dir", "cache_dir", "logger", "data.workers")
-WEIGHTS = "weights.safetensors"  # of a bundle; a run has checkpoints
 NAMED = {"val": "validation", "test": "test", "survey": "survey"}  # splits in sentences
 CAPTION = "Description"  # the word that PNG has for it
-ROWS_AT_ONCE = 50_000  # of a table that is read or written batch by batch
+ROWS_AT_ONCE = 50_000  # of a table that is read batch by batch
 TableWriter = Callable[[pd.DataFrame], None]
 STATES = ("waiting", "preparing", "training", "predicting", "finished", "failed", "stopped", "pruned")
 # Of the trainer. The last four are how the same is computed, which differs in the last bits.
@@ -71,7 +70,7 @@ class RunDir:
 
     @property
     def group(self) -> str:
-        """What was swept besides the fold, such as `seed-1`; runs that differ in the fold alone share it."""
+        """Name of what was swept besides the fold, such as `seed-1`; runs that differ in the fold alone share it."""
         path = self.path / "provenance.json"
         return self.provenance()["group"] if path.is_file() else str(self.config.get("group") or "")
 
@@ -121,7 +120,7 @@ class RunDir:
 
     @property
     def overrides(self) -> list[str]:
-        """What the user changed of the configuration, such as `optim.lr=0.001`."""
+        """Overrides that the user gave, such as `optim.lr=0.001`."""
         path = self.path / ".hydra" / "overrides.yaml"
         return yaml.safe_load(path.read_text(encoding="utf-8")) or [] if path.is_file() else []
 
@@ -132,7 +131,7 @@ class RunDir:
     # --- progress
 
     def status(self) -> dict[str, Any]:
-        """How far the run is: `state` (one of `STATES`) and what `update_status` was given; {} if never begun."""
+        """Progress of the run: `state` (one of `STATES`) and what `update_status` was given; {} if never begun."""
         return self._json_or_empty("status.json")
 
     def update_status(self, **changes: Any) -> None:
@@ -153,12 +152,9 @@ class RunDir:
     def plan(self, jobs: dict[str, PlannedJob]) -> None:
         """Adds runs to those that a sweep consists of; see `jobs`. Those that have progress stay as they are."""
         planned = self.jobs()
-        new = {
-            name: job for name, job in jobs.items() if name not in planned or not RunDir(self.path / name).has_progress
-        }
-        if new:
-            content = {name: asdict(job) for name, job in {**planned, **new}.items()}
-            write_json(self.path / "jobs.json", {"jobs": content})
+        begun = {name for name in planned if RunDir(self.path / name).has_progress}
+        if new := {name: job for name, job in jobs.items() if name not in begun}:
+            write_json(self.path / "jobs.json", {"jobs": {name: asdict(job) for name, job in (planned | new).items()}})
 
     def logger_run_id(self, service: str) -> str | None:
         """Id of the run in a logging service, such as `wandb`; None if it has none."""
@@ -213,7 +209,7 @@ class RunDir:
 
     def catalog(self) -> pd.DataFrame:
         """One row an object: `id`, `image`, `split`, `fold` and the targets."""
-        return pd.read_parquet(self._there("catalog.parquet"))
+        return pd.read_parquet(self._required("catalog.parquet"))
 
     def write_catalog(self, catalog: pd.DataFrame) -> None:
         """Writes the catalog."""
@@ -241,26 +237,17 @@ class RunDir:
         Yields:
             Takes a table; all have the same columns.
         """
-        waiting: list[pd.DataFrame] = []
         with atomic_write(self._predictions(split, by)) as draft, ExitStack() as stack:
             file: pq.ParquetWriter | None = None
 
-            def flush() -> None:
+            def write(predictions: pd.DataFrame) -> None:
                 nonlocal file
-                table = pa.Table.from_pandas(pd.concat(waiting, ignore_index=True), preserve_index=False)
+                table = pa.Table.from_pandas(predictions, preserve_index=False)
                 if file is None:
                     file = stack.enter_context(pq.ParquetWriter(draft, table.schema))
                 file.write_table(table)
-                waiting.clear()
-
-            def write(table: pd.DataFrame) -> None:
-                waiting.append(table)
-                if sum(map(len, waiting)) >= ROWS_AT_ONCE:
-                    flush()
 
             yield write
-            if waiting:
-                flush()
 
     def has_predictions(self, split: str, by: str = "") -> bool:
         """Whether there are any; arguments as for `predictions`."""
@@ -376,7 +363,7 @@ class RunDir:
 
     @property
     def last_checkpoint(self) -> Path | None:
-        """Where to carry on from; None at the beginning."""
+        """Checkpoint to carry on from; None at the beginning."""
         path = self.checkpoints / "last.ckpt"
         return path if path.is_file() else None
 
@@ -403,10 +390,7 @@ class RunDir:
             UserError: If they are not there.
         """
         import torch
-        from safetensors.torch import load_file
 
-        if (bundled := self.path / WEIGHTS).is_file():
-            return load_file(bundled)
         path = self.checkpoints / f"{which}.ckpt"
         if not path.is_file():
             raise UserError(
@@ -452,7 +436,7 @@ class RunDir:
         return [run for run in runs if not (run.path / "jobs.json").is_file()]
 
     def _json(self, name: str) -> dict[str, Any]:
-        return json.loads(self._there(name).read_text(encoding="utf-8"))
+        return json.loads(self._required(name).read_text(encoding="utf-8"))
 
     def _json_or_empty(self, name: str) -> dict[str, Any]:
         path = self.path / name
@@ -461,7 +445,7 @@ class RunDir:
     def _predictions(self, split: str, by: str) -> Path:
         return self.path / "predictions" / by / f"{split}.parquet"
 
-    def _there(self, name: str) -> Path:
+    def _required(self, name: str) -> Path:
         if not (self.path / name).is_file():
             raise UserError(f"{self.path} has no {name}: the run is not finished, or this is not a run's folder.")
         return self.path / name
@@ -487,18 +471,15 @@ def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -
     before, now = flat(run.config), flat(config)
     for values in (before, now):  # what a step of the optimizer takes together, in however many batches
         values["batch_size"] = values.get("batch_size", 1) * values.pop("trainer.accumulate_grad_batches", 1)
-    may = (*PLACES, *(f"trainer.{key}" for key in HARDWARE), *besides)
+    free = tuple(f"{key}." for key in (*PLACES, *(f"trainer.{key}" for key in HARDWARE), *besides))
     changed = [
-        key
+        f"{key} ({before.get(key, 'not there')} then, {now.get(key, 'not there')} now)"
         for key in sorted(before | now)
-        if before.get(key) != now.get(key) and not any(key == place or key.startswith(f"{place}.") for place in may)
+        if before.get(key) != now.get(key) and not f"{key}.".startswith(free)
     ]
     if changed:
-        shown = shorten(
-            [f"{key} ({before.get(key, 'not there')} then, {now.get(key, 'not there')} now)" for key in changed]
-        )
         raise UserError(
-            f"{run.path} holds a run of another configuration: {shown}. "
+            f"{run.path} holds a run of another configuration: {shorten(changed)}. "
             "Choose another name=…, give the same keys to carry it on, or delete the folder."
         )
 

@@ -50,7 +50,7 @@ def require_optuna() -> Any:
 
 
 def open_storage(url: str | None, folder: Path) -> "BaseStorage":
-    """Where a study is kept.
+    """Opens the storage of a study.
 
     Args:
         url: Of a database; None for the file `search.log` in `folder`, which may lie on a network's file system.
@@ -90,18 +90,14 @@ def check_same_study(study: "Study", direction: str, space: dict[str, str], fold
     Raises:
         UserError: If it is an old one that was made otherwise.
     """
-    known = study.user_attrs
-    if SPACE not in known:
+    begun = study.user_attrs
+    if SPACE not in begun:
         study.set_user_attr(FOLDS, folds)
         study.set_user_attr(SPACE, space)  # last: the others are there with it
         return
-    before, now = (
-        {**space, "fold": ",".join(folds) or "one", "direction": way}
-        for space, folds, way in (
-            (known[SPACE], known[FOLDS], study.direction.name.lower()),
-            (space, folds, direction),
-        )
-    )
+    direction_before = study.direction.name.lower()
+    before = {**begun[SPACE], "fold": ",".join(begun[FOLDS]) or "one", "direction": direction_before}
+    now = {**space, "fold": ",".join(folds) or "one", "direction": direction}
     for key in sorted(before | now):
         if before.get(key) != now.get(key):
             raise UserError(
@@ -175,7 +171,7 @@ def orphaned_trials(study: "Study", me: str) -> "list[FrozenTrial]":
     """Takes over the trials whose commands are gone; one that never got as far as to be launched has failed."""
     from optuna.trial import TrialState
 
-    found = []
+    orphans = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         owner = trial.user_attrs.get(OWNER)
         if owner == me or is_alive(owner, study.user_attrs):
@@ -184,8 +180,8 @@ def orphaned_trials(study: "Study", me: str) -> "list[FrozenTrial]":
             study.tell(trial.number, state=TrialState.FAIL)
             continue
         handle(study, trial.number).set_user_attr(OWNER, me)
-        found.append(trial)
-    return found
+        orphans.append(trial)
+    return orphans
 
 
 def launched(study: "Study") -> "list[FrozenTrial]":
@@ -197,4 +193,5 @@ def handle(study: "Study", number: int) -> "Trial":
     """A trial to report to, which another process has asked for."""
     from optuna.trial import Trial
 
+    # A trial of another process is made from its id in the storage, which has no public name.
     return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)

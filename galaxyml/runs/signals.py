@@ -27,16 +27,10 @@ class Stop(BaseException):
 
 
 class _Handler:
-    """The handler of all signals that end a process.
+    """The handler of all signals that end a process."""
 
-    Attributes:
-        pending: Number of the signal that came while it was held back; None if none did.
-        holding: Whether signals are held back.
-    """
-
-    def __init__(self) -> None:
-        self.pending: int | None = None
-        self.holding = False
+    pending: int | None = None  # number of the signal that came while it was held back
+    holding = False  # whether signals are held back
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.holding and self.pending is None:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import lightning.pytorch as lightning
-import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from omegaconf import DictConfig
@@ -53,6 +52,7 @@ class WeightEMA(WeightAveraging):
         self.decay = decay
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        # Lightning has no public name for the average.
         assert self._average_model is not None
         self._average_model.to(pl_module.device)  # it was copied before the net went there
         for average, weight in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
@@ -65,15 +65,14 @@ class WeightEMA(WeightAveraging):
     def _update(self, averages: Any, weights: Any, updates: Tensor | int) -> None:
         """Moves averages towards weights, lists of tensors of one type, in place."""
         # Where both are in one memory, frozen, a step would only take time.
-        apart = [pair for pair in zip(averages, weights, strict=True) if pair[0].data_ptr() != pair[1].data_ptr()]
-        if not apart:
-            return
-        moved, towards = map(list, zip(*apart, strict=True))
-        if torch.is_floating_point(moved[0]):
+        pairs = [pair for pair in zip(averages, weights, strict=True) if pair[0].data_ptr() != pair[1].data_ptr()]
+        if pairs and pairs[0][0].is_floating_point():
+            moved, towards = map(list, zip(*pairs, strict=True))
             # Its lerp leaves equal numbers equal, to the last bit, where d a + (1 - d) a would not.
             get_ema_multi_avg_fn(warmed_up(self.decay, int(updates)))(moved, towards, updates)
         else:
-            torch._foreach_copy_(moved, towards)
+            for average, weight in pairs:
+                average.copy_(weight)
 
 
 class EarlyStopping(callbacks.EarlyStopping):

@@ -1,4 +1,4 @@
-"""What happens beside the fitting: seeds, checkpoints, history and progress."""
+"""Callbacks beside the fitting: seeds, history, status, progress and checkpoints."""
 
 import math
 import time
@@ -79,28 +79,28 @@ class StatusWriter(Callback):
     def __init__(self, run: RunDir, phase: str, phases: Sequence[str], monitor: str) -> None:
         self.run, self.monitor = run, monitor
         self.about = {"state": "training", "phase": phase, "phases": list(phases), "monitor": monitor}
-        self.told = 0.0
+        self.last_update = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.began, self.first = time.monotonic(), trainer.global_step
-        self._tell(trainer, epoch=trainer.current_epoch, epochs=trainer.max_epochs, **self.about)
+        self._update(trainer, epoch=trainer.current_epoch, epochs=trainer.max_epochs, **self.about)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         now = time.monotonic()
-        if now - self.told > self.BETWEEN and (done := trainer.global_step - self.first) > 0:
+        if now - self.last_update > self.BETWEEN and (done := trainer.global_step - self.first) > 0:
             left = trainer.estimated_stepping_batches - trainer.global_step
-            self._tell(trainer, left=(now - self.began) / done * left)
+            self._update(trainer, left=(now - self.began) / done * left)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        found = trainer.callback_metrics.get(self.monitor)
-        value = {} if found is None else {"value": float(found)}
-        self._tell(trainer, epoch=trainer.current_epoch + 1, **value)
+        value = trainer.callback_metrics.get(self.monitor)
+        changes = {} if value is None else {"value": float(value)}
+        self._update(trainer, epoch=trainer.current_epoch + 1, **changes)
 
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._tell(trainer, state="predicting", left=None)
+        self._update(trainer, state="predicting", left=None)
 
-    def _tell(self, trainer: lightning.Trainer, **changes: Any) -> None:
-        self.told = time.monotonic()
+    def _update(self, trainer: lightning.Trainer, **changes: Any) -> None:
+        self.last_update = time.monotonic()
         if trainer.is_global_zero:
             self.run.update_status(**changes)
 
@@ -116,7 +116,7 @@ class EpochProgress(Callback):
     def __init__(self, name: str, monitor: str) -> None:
         self.name, self.monitor = name, monitor
         self.shown = bar()
-        self.told = 0.0
+        self.last_line = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.shown = bar()
@@ -136,14 +136,11 @@ class EpochProgress(Callback):
         note = f"{self.monitor} {float(value):.4f}" if value is not None else ""
         self.shown.update(self.task, note=note)
         now = time.monotonic()
-        if not live() and (done == total or now - self.told > SECONDS_BETWEEN_LINES):
-            self.told = now
+        if not live() and (done == total or now - self.last_line > SECONDS_BETWEEN_LINES):
+            self.last_line = now
             left = (now - self.began) / (done - self.first) * (total - done)
             rate = (trainer.global_step - self.step) / (now - self.began)
             say(f"{self.name}: epoch {done} of {total}, {note}, {rate:.3g} steps/s, about {left:.0f} s left")
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.shown.stop()
 
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.shown = bar()
@@ -154,13 +151,10 @@ class EpochProgress(Callback):
     def on_predict_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self.shown.advance(self.task)
 
-    def on_predict_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_end(self, *_: Any, **__: Any) -> None:
         self.shown.stop()
 
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
-        self.shown.stop()
+    on_predict_end = on_exception = on_train_end
 
 
 class TopCheckpoints(ModelCheckpoint):

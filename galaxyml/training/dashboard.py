@@ -1,15 +1,16 @@
-"""The trivial predictor's metrics and the throughput beside a fit's own, and the layout of TensorBoard's charts."""
+"""Callbacks that fill loggers: the trivial predictor's metrics, throughput, figures, and TensorBoard's charts."""
 
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as lightning
+import matplotlib.pyplot as plt
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.data import extract_batch_size
 
 from galaxyml.runs import ranks
-from galaxyml.training.loggers import TensorBoard
+from galaxyml.training.loggers import SHOWING, TensorBoard
 
 BASELINE = "baseline"  # of a metric of the validation split, such as baseline/rmse beside val/rmse
 
@@ -30,21 +31,17 @@ class Dashboard(Callback):
         self.baseline: dict[str, float] = {}
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        attached: Any = trainer  # Lightning sets its datamodule without declaring it
-        self.baseline = pl_module.baseline(attached.datamodule) if hasattr(pl_module, "baseline") else {}
+        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        self.baseline = pl_module.baseline(data) if hasattr(pl_module, "baseline") else {}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoard):
-                logger.lay_out(layout(self.monitor, self.baseline))
+                logger.experiment.add_custom_scalars(layout(self.monitor, self.baseline))
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._count_anew()  # a fit that goes on within an epoch does not begin it
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._count_anew()
-
-    def _count_anew(self) -> None:
+    def on_train_start(self, *_: Any, **__: Any) -> None:
         self.began = self.ended = time.monotonic()
         self.seen = 0
+
+    on_train_epoch_start = on_train_start  # both, as a fit that goes on within an epoch does not begin it
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -58,6 +55,31 @@ class Dashboard(Callback):
         logged["throughput"] = self.seen / max(self.ended - self.began, 1e-9)
         for logger in trainer.loggers:
             logger.log_metrics(logged, step=trainer.global_step)
+
+
+class Figures(Callback):
+    """Logs figures of validation about 5 times a run, and at its end, of modules that have `figures(trainer)`.
+
+    Args:
+        times: How often figures are drawn.
+    """
+
+    def __init__(self, times: int = 5) -> None:
+        self.times = times
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        interval = max((trainer.max_epochs or 1) // self.times, 1)
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        showing = [logger for logger in trainer.loggers if isinstance(logger, SHOWING)]
+        if not hasattr(pl_module, "figures") or (trainer.current_epoch % interval and not last):
+            return
+        if not ranks.broadcast(bool(showing)):
+            return
+        figures = pl_module.figures(trainer)  # before the module resets what it collected; of all processes
+        for name, figure in figures.items():
+            for logger in showing:
+                logger.add_figure(f"val/{name}", figure, trainer.global_step)
+            plt.close(figure)
 
 
 def layout(monitor: str, baseline: dict[str, float]) -> dict[str, dict[str, list[Any]]]:

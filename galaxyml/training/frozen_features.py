@@ -1,6 +1,7 @@
 """Features of a frozen backbone, computed once instead of once an epoch."""
 
 import hashlib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,10 @@ class FrozenFeatures(Callback):
     """Trains the head of a frozen backbone on features that are computed once, in the place of images."""
 
     def __init__(self) -> None:
-        self.before: tuple[Any, int] | None = None
+        self.predicting = ExitStack()  # within which batches are of images
 
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
-        attached: Any = trainer  # Lightning sets its datamodule without declaring it
-        data = attached.datamodule
+        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         if not hasattr(data, "use_features"):
             return
         if stage == "fit":
@@ -89,14 +89,11 @@ class FrozenFeatures(Callback):
             if getattr(pl_module, "phase", "all") == "head":
                 self._use_features(trainer, pl_module, data)
         elif stage == "predict" and not getattr(pl_module, "predicts_from_features", False):
-            self.before = data.shown, data.workers
-            data.use_images()
+            self.predicting.enter_context(data.images_shown())
 
     def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
-        if stage == "predict" and self.before is not None:
-            attached: Any = trainer
-            attached.datamodule.shown, attached.datamodule.workers = self.before
-            self.before = None
+        if stage == "predict":
+            self.predicting.close()
 
     def _use_features(self, trainer: lightning.Trainer, module: Any, data: Any) -> None:
         with ranks.rank_zero_first(), trainer.precision_plugin.forward_context():

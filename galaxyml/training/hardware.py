@@ -1,4 +1,4 @@
-"""Where training runs, in which precision, and with which kernels."""
+"""Device, processes, precision and kernels of training."""
 
 import ctypes
 import logging
@@ -8,19 +8,18 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any
 
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins import ClusterEnvironment, TorchSyncBatchNorm
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm  # torch has no public name for batch norm of any dimension
 
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
@@ -68,42 +67,31 @@ def device_name(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
 
 
-@dataclass(frozen=True)
-class Kernels:
-    """How a fit uses its device; its numbers depend on them in the last bits, with TF32 from the fourth digit.
+# Ways of a fit to use its device; its numbers depend on them in the last bits, with TF32 from the fourth digit.
+KERNELS = (
+    "tf32",  # products of single precision keep 10 bits of their factors' mantissas, which tensor cores take
+    "channels_last",  # convolutions see channels last
+    "fused",  # the optimizer, if it has such a kernel, updates all weights in one
+    "compile",  # torch.compile makes kernels of the net
+)
 
-    Attributes:
-        tf32: Whether products of single precision keep 10 bits of their factors' mantissas, which tensor cores take.
-        channels_last: Whether convolutions see channels last.
-        fused: Whether the optimizer, if it has such a kernel, updates all weights in one.
-        compile: Whether torch.compile makes kernels of the net.
+
+def kernels_for(device: torch.device, wished: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether each of `KERNELS` is used: as is asked for, and else as is usual on a device.
+
+    Args:
+        device: On which a net is fitted.
+        wished: Of each kernel true, false or `auto`; see `wished_kernels`.
     """
-
-    tf32: bool
-    channels_last: bool
-    fused: bool
-    compile: bool
-
-    @classmethod
-    def for_device(cls, device: torch.device, wished: Mapping[str, Any]) -> Self:
-        """What is asked for, and else what is usual on a device.
-
-        Args:
-            device: On which a net is fitted.
-            wished: Of each kernel true, false or `auto`; see `wished_kernels`.
-        """
-        cuda = device.type == "cuda"
-        has_tf32 = cuda and torch.cuda.get_device_capability(device) >= (8, 0)
-        usual = {"tf32": has_tf32, "channels_last": True, "fused": cuda, "compile": False}
-        chosen = {key: usual[key] if wish == "auto" else bool(wish) for key, wish in wished.items()}
-        return cls(**chosen | {"tf32": chosen["tf32"] and has_tf32})
-
-
-KERNELS = tuple(kernel.name for kernel in fields(Kernels))
+    cuda = device.type == "cuda"
+    has_tf32 = cuda and torch.cuda.get_device_capability(device) >= (8, 0)
+    usual = {"tf32": has_tf32, "channels_last": True, "fused": cuda, "compile": False}
+    chosen = {key: usual[key] if wish == "auto" else bool(wish) for key, wish in wished.items()}
+    return chosen | {"tf32": chosen["tf32"] and has_tf32}
 
 
 def wished_kernels(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration's trainer says of each of `Kernels`: true, false or `auto`.
+    """Reads what a configuration's trainer says of each of `KERNELS`: true, false or `auto`.
 
     Raises:
         UserError: If it is none of these.
@@ -137,18 +125,18 @@ class KernelSettings(Callback):
         if stage != "fit":
             return
         device = trainer.strategy.root_device
-        self.kernels = Kernels.for_device(device, self.wished)
+        self.kernels = kernels_for(device, self.wished)
         if device.type == "cuda":
             self.products = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-            torch.set_float32_matmul_precision("high" if self.kernels.tf32 else "highest")
-            torch.backends.cudnn.allow_tf32 = self.kernels.tf32
+            torch.set_float32_matmul_precision("high" if self.kernels["tf32"] else "highest")
+            torch.backends.cudnn.allow_tf32 = self.kernels["tf32"]
         # A fused kernel unscales gradients itself, too late for clipping them; Lightning refuses both together.
         clips_scaled = getattr(trainer.precision_plugin, "scaler", None) and trainer.gradient_clip_val
-        pl_module.fused = self.kernels.fused and not clips_scaled
+        pl_module.fused = self.kernels["fused"] and not clips_scaled
         if not hasattr(pl_module, "channels_last"):
             return
-        _lay_out(pl_module, self.kernels.channels_last)
-        self.compiled = self.kernels.compile
+        _lay_out(pl_module, self.kernels["channels_last"])
+        self.compiled = self.kernels["compile"]
         if self.compiled:
             warnings.filterwarnings("ignore", module=r"torch\.(_dynamo|_inductor|_functorch)")
             for name in ("torch._dynamo", "torch._inductor", "torch.utils.cpp_extension"):  # advice on other ways
@@ -161,48 +149,42 @@ class KernelSettings(Callback):
         if not trainer.is_global_zero:
             return
         images = hasattr(pl_module, "channels_last")
-        used = asdict(self.kernels) | {"fused": bool(trainer.optimizers[0].param_groups[0].get("fused"))}
+        used = self.kernels | {"fused": bool(trainer.optimizers[0].param_groups[0].get("fused"))}
         used |= {} if images else {"channels_last": False, "compile": False}
         for key, wish in self.wished.items():
             if wish is True and not used[key]:
-                log.info("note: trainer.%s=true does not apply: %s.", key, WITHOUT[key])
+                log.info("note: trainer.%s=true does not apply: %s.", key, WHY_UNUSED[key])
         device, precision = device_name(trainer.strategy.root_device), str(trainer.precision)
         self.run.write_hardware(self.phase, {"device": device, "precision": precision, **used})
         words = [precision, *(key for key in KERNELS if used[key])]
         log.info("%s: %s; %s", self.name, device, ", ".join(words))
 
-    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_start(self, *_: Any, **__: Any) -> None:
         self._compile(False)
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    on_predict_start = on_validation_start
+
+    def on_validation_end(self, *_: Any) -> None:
         self._compile(True)
 
-    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._compile(False)
-
-    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        self._put_back(pl_module)
-
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
-        self._put_back(pl_module)
-
-    def _put_back(self, module: Any) -> None:
+    def teardown(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         self._compile(True)
-        if hasattr(module, "channels_last"):
-            _lay_out(module, True)
+        if hasattr(pl_module, "channels_last"):
+            _lay_out(pl_module, True)
         if self.products is not None:
             torch.set_float32_matmul_precision(self.products[0])
             torch.backends.cudnn.allow_tf32 = self.products[1]
             self.products = None
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "fit")
 
     def _compile(self, wanted: bool) -> None:
         if self.compiled:  # torch takes a second to find its compiler
             torch.compiler.set_stance("default" if wanted else "force_eager")
 
 
-WITHOUT = {  # why a kernel that was asked for is not used
+WHY_UNUSED = {  # for the kernels that were asked for
     "tf32": "this device does not have it",
     "channels_last": "the net is not called on images",
     "fused": "the optimizer has no such kernel, or was given another, or clips gradients in 16-mixed",
@@ -233,7 +215,7 @@ def trainer(
             `ddp_find_unused_parameters_true` is for nets with weights on which their outputs do not depend.
         devices: As Lightning takes them: a number; auto or -1 for all GPUs, or one CPU; or a list of GPUs.
         num_nodes: Machines, each with equally many processes.
-        **options: The trainer's other arguments; those of `Kernels` are not Lightning's, but `KernelSettings`'s.
+        **options: The trainer's other arguments; those of `KERNELS` are not Lightning's, but `KernelSettings`'s.
 
     Raises:
         UserError: If there is no such strategy, or not as many processes as it takes.
@@ -243,18 +225,22 @@ def trainer(
     options = {key: value for key, value in options.items() if key not in KERNELS}
     if accelerator == "auto" and not torch.cuda.is_available():
         accelerator = "cpu"  # a Mac's GPU has no double precision, in which metrics are summed
+    if devices in ("auto", -1, "-1"):
+        devices = torch.cuda.device_count() if on_gpu(accelerator) else 1
     _check_devices(devices, num_nodes, accelerator)
-    if accelerator == "cpu" and devices in ("auto", -1, "-1"):
-        devices = 1
     environment = _environment()
-    if num_nodes > 1 and isinstance(environment, LightningEnvironment):
+    by_lightning = isinstance(environment, LightningEnvironment)
+    if num_nodes > 1 and by_lightning:
         raise UserError(
             f"trainer.num_nodes={num_nodes}: start a process for each GPU of each machine by srun or torchrun, such as "
             f"srun --nodes={num_nodes} --ntasks-per-node=N python -m galaxyml job FOLDER, with this run's folder."
         )
-    if _is_several(devices, num_nodes):
-        options |= {"strategy": _ddp(strategy), "num_nodes": num_nodes}
-    made = lightning.Trainer(
+    if (devices if isinstance(devices, int) else len(devices)) * num_nodes > 1:
+        options["num_nodes"] = num_nodes
+        options["strategy"] = DDPStrategy(
+            find_unused_parameters=strategy == UNUSED, gradient_as_bucket_view=True, timeout=COLLECTIVE
+        )
+    built = lightning.Trainer(
         accelerator=accelerator,
         devices=devices,
         precision=best_precision(accelerator) if precision == "auto" else precision,
@@ -266,58 +252,54 @@ def trainer(
         plugins=[WholeCheckpoints(), environment, *([SyncBatchNorms()] if on_gpu(accelerator) else [])],
         **options,
     )
-    if (started := _world_size(environment)) > 1 and started != made.world_size:
+    if not by_lightning and (started := environment.world_size()) not in (1, built.world_size):
         raise UserError(
-            f"{started} processes were started, but the trainer is for {made.world_size}. Set trainer=ddp, "
+            f"{started} processes were started, but the trainer is for {built.world_size}. Set trainer=ddp, "
             "trainer.devices=N for N processes on each machine, and trainer.num_nodes."
         )
-    _leave_signals(made)
-    return made
+    _leave_signals(built)
+    return built
 
 
-def connect(made: lightning.Trainer, module: nn.Module, batch_size: int) -> None:
+def connect(first: lightning.Trainer, module: nn.Module, batch_size: int) -> None:
     """Starts the other processes of a run, or meets those that torchrun or srun started; nothing where there are none.
 
     Lightning does so when a fit begins; here what comes before it, such as decoding images, is shared as well.
 
     Args:
-        made: The run's first trainer.
+        first: The run's first trainer.
         module: What it will fit.
         batch_size: Rows of a batch, in all processes.
 
     Raises:
         UserError: If a batch cannot be shared out.
     """
-    if made.world_size > batch_size:
+    if first.world_size > batch_size:
         raise UserError(
-            f"batch_size={batch_size}: it is shared out to {made.world_size} processes; give {made.world_size} or "
+            f"batch_size={batch_size}: it is shared out to {first.world_size} processes; give {first.world_size} or "
             "more, or set trainer.devices to fewer."
         )
-    if made.world_size > 1 and made.strategy.launcher is not None:
-        made.strategy.launcher.launch(made.strategy.setup_environment)
-        if made.strategy.root_device.type != "cuda" and any(isinstance(part, _BatchNorm) for part in module.modules()):
+    strategy = first.strategy
+    if first.world_size > 1 and strategy.launcher is not None:
+        strategy.launcher.launch(strategy.setup_environment)
+        if strategy.root_device.type != "cuda" and any(isinstance(layer, _BatchNorm) for layer in module.modules()):
             log.info("note: on CPUs each process normalises its own share of a batch (torch.nn.SyncBatchNorm: GPUs).")
-
-
-def lost_process(made: lightning.Trainer) -> str | None:
-    """How a process ended that Lightning has started and that was lost; None if none was."""
-    processes = getattr(made.strategy.launcher, "procs", [])
-    until = time.monotonic() + 2  # connections break a little before a process has ended
-    while processes and time.monotonic() < until:
-        for number, process in enumerate(processes, 2):
-            if status := process.poll():
-                how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-                return f"process {number} of {made.world_size} {how}"
-        time.sleep(0.1)
-    return None
 
 
 class LostProcess(Callback):
     """Explains an error that follows from the end of another process of the run."""
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        if isinstance(exception, RuntimeError) and (reason := lost_process(trainer)):
-            raise UserError(f"{reason}. The same command carries on.") from exception
+        processes = getattr(trainer.strategy.launcher, "procs", [])  # those that Lightning has started
+        until = time.monotonic() + 2  # connections break a little before a process has ended
+        while isinstance(exception, RuntimeError) and processes and time.monotonic() < until:
+            for number, process in enumerate(processes, 2):
+                if code := process.poll():
+                    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+                    raise UserError(
+                        f"process {number} of {trainer.world_size} {how}. The same command carries on."
+                    ) from exception
+            time.sleep(0.1)
 
 
 class SyncBatchNorms(TorchSyncBatchNorm):
@@ -342,7 +324,7 @@ class SyncBatchNorms(TorchSyncBatchNorm):
 
 def _check_devices(devices: Any, num_nodes: Any, accelerator: str) -> None:
     count = devices if isinstance(devices, int) and not isinstance(devices, bool) else 0
-    if devices not in ("auto", -1, "-1") and (count < 1 if isinstance(devices, int | str) else not devices):
+    if count < 1 if isinstance(devices, int | str) else not devices:
         raise UserError(f"trainer.devices={devices}: it must be a whole number, 1 or more, auto, or a list of GPUs.")
     if not isinstance(num_nodes, int) or isinstance(num_nodes, bool) or num_nodes < 1:
         raise UserError(f"trainer.num_nodes={num_nodes}: it must be a whole number, 1 or more.")
@@ -353,21 +335,11 @@ def _check_devices(devices: Any, num_nodes: Any, accelerator: str) -> None:
         )
 
 
-def _is_several(devices: Any, num_nodes: int) -> bool:
-    """Whether so many devices, on so many machines, are more than one."""
-    if devices in ("auto", -1, "-1"):
-        devices = torch.cuda.device_count()
-    return (devices if isinstance(devices, int) else len(devices)) * num_nodes > 1
-
-
 def _environment() -> ClusterEnvironment:
-    """Who has started the processes: torchrun, a step of SLURM with several tasks, or Lightning.
-
-    Lightning would also take a batch script of SLURM for several processes.
-    """
+    """Starter of the processes: torchrun, a step of SLURM with several tasks, or Lightning."""
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:  # Lightning would also take a batch script for several
         try:
             return SLURMEnvironment(auto_requeue=False)
         except RuntimeError as error:  # processes that are not equally many on each machine
@@ -375,21 +347,12 @@ def _environment() -> ClusterEnvironment:
     return LightningEnvironment()
 
 
-def _world_size(environment: ClusterEnvironment) -> int:
-    """Processes that were started from outside."""
-    return 1 if isinstance(environment, LightningEnvironment) else environment.world_size()
-
-
-def _ddp(name: str) -> Strategy:
-    return DDPStrategy(find_unused_parameters=name == UNUSED, gradient_as_bucket_view=True, timeout=COLLECTIVE)
-
-
-def _leave_signals(made: lightning.Trainer) -> None:
+def _leave_signals(trainer: lightning.Trainer) -> None:
     """Leaves signals to `galaxyml.training.stopping`.
 
     Lightning 2.6 lets a run end with status 0, and talks to other processes from within the signal's handler, in the
     middle of whatever they do, waiting for the GPU at each step. It has no public way to leave signals alone.
     """
-    connector: Any = made._signal_connector
-    loop: Any = made.fit_loop.epoch_loop
+    connector: Any = trainer._signal_connector
+    loop: Any = trainer.fit_loop.epoch_loop
     connector.register_signal_handlers = loop._broadcast_sigterm_tensor = lambda: None

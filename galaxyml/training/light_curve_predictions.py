@@ -1,7 +1,7 @@
 """Latents, class scores and reconstruction errors of light curves, written into the folder of a run as they come."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -20,6 +20,7 @@ from galaxyml.models.light_curves.vae import LightCurveVAE
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.progress import track
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.training import projector
 from galaxyml.training.predictions import gather
 
@@ -37,15 +38,15 @@ def encode_light_curves(net: LightCurveVAE, batch: dict[str, Tensor]) -> dict[st
         decoder claims, the asinh of the largest deviation in one passband within 10 days, and the deviation of the
         luminosity; and `worst_mjd` (days) and `worst_band` (B,), where that largest deviation is.
     """
-    scales, known = net.known(batch)
-    latent = net.encode(batch, scales, known).mean
-    model = net.decode(latent, known, batch)
+    scales, properties = net.known(batch)
+    latent = net.encode(batch, scales, properties).mean
+    model = net.decode(latent, properties, batch)
     mask = batch["mask"]
     variance = (batch["error"] / scales[:, None]) ** 2 + model.spread**2
     pull = torch.where(mask, (batch["flux"] / scales[:, None] - model.flux) / variance.sqrt(), 0.0)
     mean_square = (pull**2).sum(1) / mask.sum(1).clamp(min=1)
     largest, worst = gathered(pull, batch).abs().max(1)
-    luminosity = (net.decode_luminosity(latent, known) - known[:, -1]).abs()
+    luminosity = (net.decode_luminosity(latent, properties) - properties[:, -1]).abs()
     return {
         "index": batch["index"],
         "latent": latent,
@@ -88,8 +89,8 @@ def reconstructed(
         titles: Of each.
         ringed: Whether the observation of the largest deviation is marked.
     """
-    scales, known = net.known(batch)
-    latent = net.encode(batch, scales, known).mean
+    scales, properties = net.known(batch)
+    latent = net.encode(batch, scales, properties).mean
     time, mask = batch["time"], batch["mask"]
     first, last = time.amin(1), time.amax(1)
     moments = first[:, None] + (last - first)[:, None] * torch.linspace(0, 1, MOMENTS, device=time.device)
@@ -98,18 +99,18 @@ def reconstructed(
         "time": moments.repeat(1, BANDS),
         "band": torch.arange(BANDS, device=time.device).repeat_interleave(MOMENTS).expand(len(time), -1),
     }
-    decoded = net.decode(latent, known, queried)
+    decoded = net.decode(latent, properties, queried)
     flux, spread = ((values * scales[:, None]).view(-1, BANDS, MOMENTS).cpu().numpy() for values in decoded)
-    worst = encode_light_curves(net, batch)
+    encoded = encode_light_curves(net, batch) if ringed else {}
     curves = []
     for row, title in enumerate(titles):
-        start = float(batch["reference"][row])
-        time_of, band, flux_of, error = (
-            batch[name][row][mask[row]].cpu().numpy() for name in ("time", "band", "flux", "error")
-        )
-        marked = (float(worst["worst_mjd"][row]) - start, int(worst["worst_band"][row])) if ringed else None
+        observed = {name: batch[name][row][mask[row]].cpu().numpy() for name in ("time", "band", "flux", "error")}
         model = (moments[row].cpu().numpy(), flux[row], spread[row])
-        curves.append(Curve(time_of, band, flux_of, error, title, model, marked))
+        marked = None
+        if ringed:
+            day = float(encoded["worst_mjd"][row]) - float(batch["reference"][row])
+            marked = day, int(encoded["worst_band"][row])
+        curves.append(Curve(**observed, title=title, model=model, marked=marked))
     return curves
 
 
@@ -120,72 +121,62 @@ class LightCurveTables(BasePredictionWriter):
     written as they come, so that millions of objects pass through little memory.
 
     Args:
-        open_table: Takes a split and gives what takes its tables, such as `RunDir.predictions_writer`.
-        where: What is predicted with, for errors.
+        run: The run's folder.
 
     Raises:
         UserError: If a number is not finite.
     """
 
-    def __init__(
-        self, open_table: Callable[[str], AbstractContextManager[Callable[[pd.DataFrame], None]]], where: Any
-    ) -> None:
+    def __init__(self, run: RunDir) -> None:
         super().__init__("batch")
-        self.open_table, self.where = open_table, where
-
-    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.split: str | None = None
+        self.run = run
+        self.table = ExitStack()  # of the split that is predicted
+        self.split = ""
         self.waiting: list[dict[str, Tensor]] = []
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self.split, self.waiting = "", []
 
     def write_on_batch_end(
         self,
         trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
+        pl_module: Any,
         prediction: dict[str, Tensor],
         batch_indices: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        attached: Any = trainer  # Lightning sets its datamodule without declaring it
-        data: CurveData = attached.datamodule
+        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         split = data.predicted[dataloader_idx]
         if split != self.split:
-            self._close(data)
+            self._flush(data)
+            self.table.close()
             self.split = split
-            self.table = self.open_table(split) if ranks.is_rank_zero() else None
-            self.write = self.table.__enter__() if self.table is not None else None
+            if ranks.is_rank_zero():
+                self.write = self.table.enter_context(self.run.predictions_writer(split, by="encoded"))
         self.waiting.append({name: values.cpu() for name, values in prediction.items()})
-        if sum(len(batch["index"]) for batch in self.waiting) * ranks.world_size() >= AT_ONCE:
+        if sum(len(rows["index"]) for rows in self.waiting) * ranks.world_size() >= AT_ONCE:
             self._flush(data)
 
     def on_predict_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        attached: Any = trainer
-        self._close(attached.datamodule)
-        _show_latents(trainer, pl_module, attached.datamodule)
+        data = trainer.datamodule  # type: ignore[attr-defined]  # as above
+        self._flush(data)
+        self.table.close()
+        _show_latents(trainer, pl_module, data)
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        if (table := getattr(self, "table", None)) is not None:
-            table.__exit__(type(exception), exception, exception.__traceback__)  # leaves no half table
-            self.table = None
-
-    def _close(self, data: CurveData) -> None:
-        if self.split is None:
-            return
-        self._flush(data)
-        if self.table is not None:
-            self.table.__exit__(None, None, None)
-        self.table, self.split = None, None
+        self.table.__exit__(type(exception), exception, exception.__traceback__)  # leaves no half table
 
     def _flush(self, data: CurveData) -> None:
         if not self.waiting:
             return
         predicted, self.waiting = gather(self.waiting), []
-        if self.write is not None:
-            self.write(with_features(predicted, data, self.where))
+        if ranks.is_rank_zero():
+            self.write(with_features(predicted, data, self.run))
 
 
-def with_features(predicted: dict[str, Tensor], data: CurveData, where: Any) -> pd.DataFrame:
+def with_features(predicted: dict[str, Tensor], data: CurveData, run: RunDir) -> pd.DataFrame:
     """A table of predictions with the plain features of the same objects.
 
     Returns:
@@ -195,54 +186,46 @@ def with_features(predicted: dict[str, Tensor], data: CurveData, where: Any) -> 
     rows = predicted["index"]
     table = as_table(predicted, data.catalog["id"].to_numpy())
     if not np.isfinite(table.to_numpy(np.float64)).all():
-        raise diverged(where)
+        raise diverged(run.path)
     plain = features(data.batches.curves(rows), data.catalog.iloc[rows.numpy()])
     return pd.concat([table, plain.drop(columns="id").add_prefix("feature_")], axis=1)
 
 
 @torch.no_grad()
-def _show_latents(trainer: lightning.Trainer, module: Any, data: CurveData) -> None:
+def _show_latents(trainer: lightning.Trainer, module: Any, data: Any) -> None:
     """Shows validation objects in TensorBoard's projector, where they lie in the latent space."""
-    boards = projector.boards(trainer)
-    if boards:
-        assert data.catalog is not None
+    if boards := projector.boards(trainer):
         rows = data.rows("val")
         rows = rows[projector.drawn(len(rows))]
         batch = data.batches[rows]
         latents = module(trainer.strategy.batch_to_device(batch, module.device)).mean.float().cpu()
-        described = as_text(data.catalog.iloc[rows.numpy()], ["id", "name"])
+        metadata = as_text(data.catalog.iloc[rows.numpy()], ["id", "name"])
         for board in boards:
-            board.add_features(projector.principal(latents), described, projector.sparks(batch), trainer.global_step)
+            board.add_features(projector.principal(latents), metadata, projector.sparks(batch), trainer.global_step)
 
 
-def encoded_tables(
-    trainer: lightning.Trainer, module: Any, data: CurveData, split: str, name: str, where: Any
-) -> Iterator[pd.DataFrame]:
-    """The same tables of the objects of a split, 20,000 objects at a time; of several processes, the first has them.
+def encoded_tables(trainer: lightning.Trainer, module: Any, data: CurveData, run: RunDir) -> Iterator[pd.DataFrame]:
+    """The same tables of the objects of the survey, 20,000 objects at a time.
 
     Args:
         trainer: Predicts.
         module: A fitted VAEModule.
         data: Set up.
-        split: Of its catalog.
-        name: Of the run, for the progress bar.
-        where: Its folder, for errors.
+        run: The module's, for the progress bar and errors.
     """
-    parts = data.rows(split).split(AT_ONCE)
-    for rows in track(parts, f"{name}: predicting {split}", len(parts)):
-        predicted = gather(trainer.predict(module, data.plain_batches(rows)))
-        if ranks.is_rank_zero():
-            yield with_features(predicted, data, where)
+    chunks = data.rows("survey").split(AT_ONCE)
+    for rows in track(chunks, f"{run.name}: predicting survey", len(chunks)):
+        yield with_features(gather(trainer.predict(module, data.plain_batches(rows))), data, run)
 
 
 def as_table(prediction: dict[str, Tensor], ids: np.ndarray) -> pd.DataFrame:
     """Predictions with one column a number: `latent_0`, `latent_1` and so on."""
-    columns: dict[str, np.ndarray] = {"id": ids[prediction["index"].cpu().numpy()]}
+    columns: dict[str, np.ndarray] = {}
     for name, values in prediction.items():
         numbers = values.cpu().numpy()
         if name == "index":
-            continue
-        if numbers.ndim == 1:
+            columns["id"] = ids[numbers]
+        elif numbers.ndim == 1:
             columns[name] = numbers
         else:
             columns |= {f"{name}_{number}": column for number, column in enumerate(numbers.T)}

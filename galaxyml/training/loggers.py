@@ -78,10 +78,6 @@ class TensorBoard(TensorBoardLogger):
         """Shows a figure."""
         self.experiment.add_figure(name, figure, step)
 
-    def lay_out(self, charts: dict[str, dict[str, list[Any]]]) -> None:
-        """Puts charts together, as `SummaryWriter.add_custom_scalars` takes them."""
-        self.experiment.add_custom_scalars(charts)
-
     def add_features(self, features: Tensor, metadata: pd.DataFrame, images: Tensor, step: int) -> None:
         """Shows objects in the projector.
 
@@ -91,12 +87,11 @@ class TensorBoard(TensorBoardLogger):
             images: In [0, 1], shape (N, 3, S, S).
             step: Of the net that saw them.
         """
-        rows, names = metadata.to_numpy().tolist(), list(metadata.columns)
-        if len(names) == 1:  # of one column it takes no name
-            rows = [row[0] for row in rows]
-        self.experiment.add_embedding(
-            features, rows, images, step, "features", metadata_header=names if len(names) > 1 else None
-        )
+        rows: list[Any] = metadata.to_numpy().tolist()
+        names: list[str] | None = list(metadata.columns)
+        if len(metadata.columns) == 1:  # of one column it takes no name
+            rows, names = metadata.iloc[:, 0].tolist(), None
+        self.experiment.add_embedding(features, rows, images, step, "features", metadata_header=names)
 
     def log_final(self, reached: dict[str, float]) -> None:
         """Fills the table of runs: what tells them apart, and what it led to."""
@@ -133,12 +128,9 @@ class CSV(CSVLogger):
 
 
 class WandB(WandbLogger):
-    """Weights & Biases, one run for each of ours, and a group for each sweep; arguments as for `TensorBoard`.
+    """Weights & Biases, one run for each of ours, and a group for each sweep; more arguments as for `TensorBoard`.
 
     Args:
-        folder: As there, like `run` and `config`.
-        run: As there.
-        config: As there.
         project: Name of the project.
         entity: Of a team; None for the user's own.
         mode: `online`, `offline` or `disabled`; None for what WANDB_MODE says, or else for online where there is a key.
@@ -165,13 +157,12 @@ class WandB(WandbLogger):
             tags=[config.task],
             config=settings(config),
             mode=mode,
+            resume="allow" if mode == "online" else None,  # syncing joins what has the same id
             # Several runs follow each other in a process, and Lightning would take the second for the first.
             reinit="create_new",
             settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
         )
-        del self._wandb_init["anonymous"]  # it would warn that this does nothing
-        if mode != "online":
-            self._wandb_init["resume"] = None  # syncing joins what has the same id
+        del self._wandb_init["anonymous"]  # Lightning always gives it, and wandb warns that it does nothing
 
     def add_figure(self, name: str, figure: Figure, step: int) -> None:
         """Shows a figure."""
@@ -185,17 +176,14 @@ class WandB(WandbLogger):
         self.experiment.finish()
 
     def finalize(self, status: str) -> None:
-        if status == "failed" and self._experiment is not None:
+        if status == "failed" and self._experiment is not None:  # the public `experiment` would begin a run
             self._experiment.finish(exit_code=1)
 
 
 class MLflow(MLFlowLogger):
-    """MLflow, one run for each of ours, and an experiment for each sweep; arguments as for `TensorBoard`.
+    """MLflow, one run for each of ours, and an experiment for each sweep; more arguments as for `TensorBoard`.
 
     Args:
-        folder: As there.
-        run: As there.
-        config: As there.
         uri: Of a server or a database; None for `mlflow.db` in the sweep's folder.
     """
 

@@ -15,23 +15,27 @@ from galaxyml.runs.errors import UserError
 
 
 def optimization(
-    module: lightning.LightningModule, optimizer: Callable[..., Optimizer], schedule: Callable[..., Any] | None
+    module: lightning.LightningModule,
+    optimizer: Callable[..., Optimizer],
+    schedule: Callable[..., Any] | None,
+    rate: float = 1.0,
+    decay: float = 1.0,
 ) -> Any:
     """Optimizer and schedule, as `configure_optimizers` returns them.
 
     Args:
-        module: Attached to its trainer. It may have a method `backbone_rates`, which gives the learning rate of its
-            net's backbone relative to the head's, and the factor from a layer's to that of the layer before it; and
-            `fused`, whether the optimizer is to update all weights in one kernel, if it has one and was given no other.
+        module: Attached to its trainer. It may have `fused`, whether the optimizer is to update all weights in one
+            kernel, if it has one and was given no other.
         optimizer: Takes parameter groups.
         schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
+        rate: Learning rate of the net's backbone relative to the head's.
+        decay: Factor from a layer's learning rate to that of the layer before it.
 
     Raises:
         UserError: If the rates differ, but the net has no separate head, or its layers have no order.
     """
-    rates: Callable[[], tuple[float, float]] | None = getattr(module, "backbone_rates", None)
-    rate, decay = rates() if rates is not None else (1.0, 1.0)
-    groups = decayed(module) if rate == decay == 1 else by_layer(module, rate, decay)
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = _groups(trained) if rate == decay == 1 else by_layer(module, rate, decay)
     factors = [group.pop("factor", 1.0) for group in groups]
     built = optimizer(groups)
     free = built.defaults.get("fused", 0) is None and not built.defaults.get("foreach")  # has such a kernel, and may
@@ -70,11 +74,6 @@ def restore_optimizer_state(optimizer: Optimizer) -> None:
                     state[key] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
-def decayed(module: nn.Module) -> list[dict[str, Any]]:
-    """Parameter groups of what is trained: weight decay for matrices alone, as norms and biases are not to be small."""
-    return _groups([parameter for parameter in module.parameters() if parameter.requires_grad])
-
-
 def by_layer(module: Any, rate: float, decay: float) -> list[dict[str, Any]]:
     """Parameter groups of what is trained whose learning rates fall from the head down.
 
@@ -101,7 +100,7 @@ def by_layer(module: Any, rate: float, decay: float) -> list[dict[str, Any]]:
             "head. Set both to 1."
         )
     of_head = {id(parameter) for parameter in net.head.parameters()}
-    distances = _distances(net, decay)
+    distances = _distances(net, decay, of_head)
     factors = {
         id(parameter): rate * decay ** distances.get(id(parameter), 0)
         for parameter in net.parameters()
@@ -115,8 +114,8 @@ def by_layer(module: Any, rate: float, decay: float) -> list[dict[str, Any]]:
     return [group | {"factor": factor} for factor in falling for group in _groups(by_factor[factor]) if group["params"]]
 
 
-def _distances(net: Any, decay: float) -> dict[int, int]:
-    """How many layers lie from the head down to each parameter, by its identity; empty where all have the same rate."""
+def _distances(net: Any, decay: float, of_head: set[int]) -> dict[int, int]:
+    """Layers from the head down to each parameter, by its identity; empty where all have the same rate."""
     if decay == 1:
         return {}
     net = net.net if isinstance(net, Symmetric) else net
@@ -127,13 +126,13 @@ def _distances(net: Any, decay: float) -> dict[int, int]:
         )
     layers = group_parameters(net.net, net.net.group_matcher(coarse=False), reverse=True)
     named = dict(net.net.named_parameters())
-    of_head = {id(parameter) for parameter in net.head.parameters()}
     # The head's layer, or one more where other layers stand in its place.
     head = next((layers[name] for name in named if id(named[name]) in of_head), max(layers.values()) + 1)
     return {id(named[name]): head - layers[name] for name in named}
 
 
 def _groups(trained: list[nn.Parameter]) -> list[dict[str, Any]]:
+    """Parameter groups: weight decay for matrices alone, as norms and biases are not to be small."""
     return [
         {"params": [parameter for parameter in trained if parameter.ndim > 1]},
         {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},

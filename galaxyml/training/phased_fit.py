@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import pandas as pd
-import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -18,10 +17,9 @@ from galaxyml.runs.run_dir import RunDir
 from galaxyml.runs.seeds import seed_all
 from galaxyml.training.averaging import ending_callbacks
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, StatusWriter, checkpoints
-from galaxyml.training.dashboard import Dashboard
-from galaxyml.training.figure_logging import Figures
+from galaxyml.training.dashboard import Dashboard, Figures
 from galaxyml.training.frozen_features import FrozenFeatures
-from galaxyml.training.hardware import KernelSettings, LostProcess, connect, wished_kernels
+from galaxyml.training.hardware import KernelSettings, LostProcess, connect, device_name, wished_kernels
 from galaxyml.training.loggers import build_logger, log_final
 from galaxyml.training.predictions import FINAL
 from galaxyml.training.pruning import pruning
@@ -61,11 +59,9 @@ class PhasedFit:
 
     @property
     def device(self) -> str:
-        """What the fit runs on, in words, such as `2 x NVIDIA H200 (bf16-mixed)`."""
+        """Devices and precision of the fit in words, such as `2 x NVIDIA H200 (bf16-mixed)`."""
         many = f"{ranks.world_size()} x " if ranks.world_size() > 1 else ""
-        cuda = self.trainer.strategy.root_device.type == "cuda"
-        name = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
-        return f"{many}{name} ({self.trainer.precision})"
+        return f"{many}{device_name(self.trainer.strategy.root_device)} ({self.trainer.precision})"
 
     def fit(self, data: Any) -> None:
         """Fits all phases to a DataModule; those that were fitted before are taken over.
@@ -157,23 +153,16 @@ class PhasedFit:
 
     def _count_parameters(self, phase: str) -> None:
         """Logs how much of the module is trained in a phase, and writes it to the table `phases`."""
-        parameters = list(self.module.parameters())
-        trained = [parameter for parameter in parameters if parameter.requires_grad]
-        numbers, of_numbers = (sum(parameter.numel() for parameter in each) for each in (trained, parameters))
-        log.info(
-            "%s%s: trains %s of %s tensors, %s of %s numbers%s",
-            self.run.name,
-            f" ({phase})" if len(self.phases) > 1 else "",
-            len(trained),
-            len(parameters),
-            f"{numbers:,}",
-            f"{of_numbers:,}",
-            "; features of the others are computed once" if phase == "head" else "",
-        )
-        rows = [row for row in self.run.table_rows("phases") if row["phase"] != phase]
-        counts = {"tensors": len(trained), "of_tensors": len(parameters)}
-        rows.append({"phase": phase, **counts, "numbers": numbers, "of_numbers": of_numbers})
-        self.run.write_table("phases", pd.DataFrame(rows))
+        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self.module.parameters()]
+        trained = [size for size, is_trained in sizes if is_trained]
+        row = {"phase": phase, "tensors": len(trained), "of_tensors": len(sizes)}
+        row |= {"numbers": sum(trained), "of_numbers": sum(size for size, _ in sizes)}
+        name = f"{self.run.name} ({phase})" if len(self.phases) > 1 else self.run.name
+        counts = "trains {tensors} of {of_tensors} tensors, {numbers:,} of {of_numbers:,} numbers".format(**row)
+        rest = "; features of the others are computed once" if phase == "head" else ""
+        log.info("%s: %s%s", name, counts, rest)
+        rows = [before for before in self.run.table_rows("phases") if before["phase"] != phase]
+        self.run.write_table("phases", pd.DataFrame([*rows, row]))
 
     def _warn_of_random_backbone(self) -> None:
         model = self.config.get("model") or {}

@@ -1,9 +1,7 @@
-"""What of a net is fitted: all of it, its head alone, or small matrices beside its layers; one phase after another."""
+"""Phases of a fit: all of a net, its head alone, or small matrices beside its layers, one after another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from torch import nn
 
@@ -15,7 +13,7 @@ PHASES = ("all", "head", "lora")
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the phases of a fit go, where there are several or the backbone is treated apart.
+    """Settings of the phases of a fit, where there are several or the backbone is treated apart.
 
     Attributes:
         head_epochs: Epochs of a phase that tunes the head and is followed by another.
@@ -51,12 +49,6 @@ class Tuning:
             if not ok:
                 raise UserError(f"tuning.{name}={getattr(self, name)}: it must be {allowed}.")
 
-    def optimizer(self, phase: str, others_follow: bool, optimizer: Any) -> Any:
-        """The optimizer of a phase: with the head's own learning rate where it has one."""
-        if phase != "head" or not others_follow or self.head_lr is None:
-            return optimizer
-        return partial(optimizer, lr=self.head_lr)
-
 
 def phases(tune: str | Sequence[str], net: nn.Module) -> tuple[str, ...]:
     """The phases that a configuration names.
@@ -82,7 +74,7 @@ def phases(tune: str | Sequence[str], net: nn.Module) -> tuple[str, ...]:
     return named
 
 
-def enter(phase: str, net: nn.Module, tuning: Tuning) -> None:
+def start_phase(phase: str, net: nn.Module, tuning: Tuning) -> None:
     """Makes trainable what a phase tunes, and nothing else."""
     if phase == "all":
         net.requires_grad_(True)

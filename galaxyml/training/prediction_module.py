@@ -104,18 +104,12 @@ class PredictionModule(lightning.LightningModule):
         predicted = {"index": batch["index"], "output": stacked.mean(0)}
         if len(views) > 1:
             predicted["spread"] = stacked.std(0, correction=0)
-        keep = feature is not None and (dataloader_idx != TEST or self.embedded)
-        return predicted | ({"feature": feature} if keep and feature is not None else {})
+        if feature is not None and (dataloader_idx != TEST or self.embedded):
+            predicted["feature"] = feature
+        return predicted
 
 
 def _grouped(views: Iterator[Tensor], count: int) -> Iterator[Tensor]:
-    """Views one after another, of few images as many at a time as `in_parts` computes at once.
-
-    That costs the same however many rows are padding, so that 8 views of one image take the time of one.
-
-    Args:
-        views: Shape (count, C, H, W) each.
-        count: How many images there are.
-    """
+    """Views of `count` images, as many together as `in_parts` computes at once: 8 of one image take the time of one."""
     while group := list(islice(views, max(PART // max(count, 1), 1))):
         yield torch.cat(group) if len(group) > 1 else group[0]

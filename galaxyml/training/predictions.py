@@ -1,4 +1,4 @@
-"""What a model predicts for images, written into the folder of its run."""
+"""Predictions for images, written into the folder of the run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -50,16 +50,16 @@ class PredictionTables(BasePredictionWriter):
     def write_on_epoch_end(
         self, trainer: lightning.Trainer, pl_module: Any, predictions: Sequence[Any], batch_indices: Any
     ) -> None:
-        attached: Any = trainer  # Lightning sets its datamodule without declaring it
-        data = attached.datamodule
+        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         loaders = [predictions] if isinstance(predictions[0], dict) else predictions
         predicted = [gather(batches) for batches in loaders]
         if not ranks.is_rank_zero():
             return
-        by_split = _by_split(predicted, data.catalog["split"].to_numpy())
+        catalog: pd.DataFrame = data.catalog
+        by_split = _by_split(predicted, catalog["split"].to_numpy())
         judged = {split: rows for split, rows in by_split.items() if split != "train"}
         for split, rows in judged.items():
-            self._write_tables(split, rows, data.catalog["id"].to_numpy())
+            self._write_tables(split, rows, catalog["id"].to_numpy())
         if self.by != FINAL:
             return
         self.run.write_fitted("outputs", {"columns": self.columns})
@@ -68,7 +68,7 @@ class PredictionTables(BasePredictionWriter):
         train, val = by_split.get("train"), judged["val"]
         if "feature" in val:
             if most := getattr(pl_module, "embedded", 0):
-                self.run.write_arrays("embedding", _embedding(data, list(judged.values()), most))
+                self.run.write_arrays("embedding", _embedding(catalog, list(judged.values()), most))
             _show_features(trainer, data, val)
         if train is not None:
             looks = [_looks(data, rows["index"]) for rows in (train, val)]
@@ -105,32 +105,29 @@ def _by_split(loaders: Sequence[dict[str, torch.Tensor]], splits: np.ndarray) ->
     return by_split
 
 
-def _embedding(data: ImageData, predicted: Sequence[dict[str, torch.Tensor]], most: int) -> dict[str, np.ndarray]:
+def _embedding(catalog: pd.DataFrame, predicted: Sequence[dict[str, torch.Tensor]], most: int) -> dict[str, np.ndarray]:
     """Features of at most so many validation and test objects of each survey, and their ids."""
-    assert data.catalog is not None
     rows = np.concatenate([split["index"].numpy() for split in predicted])
     features = np.concatenate([split["feature"].numpy() for split in predicted])
-    group = data.catalog["survey"] if "survey" in data.catalog else data.catalog["split"]
+    group = catalog["survey"] if "survey" in catalog else catalog["split"]
     drawn = np.random.default_rng(0).permutation(len(rows))
     chosen = np.sort(pd.Series(drawn).groupby(group.to_numpy()[rows[drawn]]).head(most).to_numpy())
-    return {"id": data.catalog["id"].to_numpy()[rows[chosen]].astype(str), "feature": features[chosen]}
+    return {"id": catalog["id"].to_numpy()[rows[chosen]].astype(str), "feature": features[chosen]}
 
 
-def _show_features(trainer: lightning.Trainer, data: ImageData, val: dict[str, torch.Tensor]) -> None:
+def _show_features(trainer: lightning.Trainer, data: Any, val: dict[str, torch.Tensor]) -> None:
     """Shows validation objects in TensorBoard's projector, as the model sees them."""
-    boards = projector.boards(trainer)
-    if boards:
-        assert data.catalog is not None
+    if boards := projector.boards(trainer):
         drawn = projector.drawn(len(val["index"]))
         rows = val["index"][drawn]
-        described = data.kind.describe(data.catalog.iloc[rows.numpy()])
+        metadata = data.kind.describe(data.catalog.iloc[rows.numpy()])
         images = projector.thumbnails(data.store.gather(rows))
         for board in boards:
-            board.add_features(projector.principal(val["feature"][drawn]), described, images, trainer.global_step)
+            board.add_features(projector.principal(val["feature"][drawn]), metadata, images, trainer.global_step)
 
 
 def gather(batches: Any) -> dict[str, torch.Tensor]:
-    """What `predict_step` gave for all batches, on the CPU.
+    """Joins what `predict_step` gave for all batches, on the CPU.
 
     Of several processes, the first gets the predictions of all, in the order of their rows; the others nothing.
     """
@@ -144,6 +141,6 @@ def gather(batches: Any) -> dict[str, torch.Tensor]:
 
 
 def _looks(data: ImageData, rows: torch.Tensor) -> np.ndarray:
-    """What some rows' images look like, shape (N, A)."""
+    """Appearance of some rows' images, shape (N, A)."""
     batches = rows.split(AT_ONCE)
     return np.concatenate([appearance(plain(data.store.gather(batch), data.framing.size)) for batch in batches])

@@ -43,34 +43,36 @@ class Pruning(Callback):
         self.trial, self.monitor, self.judged = trial, monitor, judged
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._end(trainer, None)
+        self._end_if_pruned(None)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.monitor not in trainer.callback_metrics:  # a stage's, which is not known before the end
             return
         value, epoch = float(trainer.callback_metrics[self.monitor]), trainer.current_epoch
         # A run that carries on may repeat an epoch, and a trial takes each only once.
-        if self.trial is not None and self.judged and epoch not in self._now.intermediate_values:
+        if self.trial is not None and self.judged and epoch not in _stored(self.trial).intermediate_values:
             self.trial.report(value, epoch)
             if self.trial.should_prune():
                 self.trial.set_user_attr(PRUNED, epoch)
-        self._end(trainer, value)
+        self._end_if_pruned(value)
 
-    @property
-    def _now(self) -> "FrozenTrial":
-        assert self.trial is not None
-        return self.trial.storage.get_trial(self.trial._trial_id)
-
-    def _end(self, trainer: lightning.Trainer, value: float | None) -> None:
+    def _end_if_pruned(self, value: float | None) -> None:
         """Ends the run if its trial is to end; in all its processes alike."""
-        now = self._now if self.trial is not None else None
-        if ranks.broadcast(now is not None and PRUNED in now.user_attrs):
-            last = now.intermediate_values[now.last_step] if now is not None and now.last_step is not None else math.nan
-            raise Pruned(last if value is None else value)
+        stored = _stored(self.trial) if self.trial is not None else None
+        if ranks.broadcast(stored is not None and PRUNED in stored.user_attrs):
+            if value is None:
+                reported = stored.intermediate_values if stored is not None else {}
+                value = reported[max(reported)] if reported else math.nan
+            raise Pruned(value)
+
+
+def _stored(trial: "Trial") -> "FrozenTrial":
+    """A trial as it is in the storage, which other processes write to as well."""
+    return trial.study.get_trials(deepcopy=False)[trial.number]
 
 
 def pruning(config: DictConfig, run: RunDir) -> list[Callback]:
-    """What ends a run early, if it belongs to a search; nothing otherwise.
+    """The callback that may end a run early, if it belongs to a search; none otherwise.
 
     Args:
         config: The run's; its `search` has `trial`, `storage`, `study_name` and `pruner`.

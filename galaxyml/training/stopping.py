@@ -71,6 +71,7 @@ class Stopping(Checkpoint):
             self._stop()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
+        # Lightning keeps the sums of what the epoch logs here alone, and leaves them out of its checkpoints.
         logged = trainer.fit_loop.epoch_loop._results
         if self.saved:
             for name, sums in self.saved["sums"].items():
@@ -123,13 +124,8 @@ def _random_state() -> dict[str, Any]:
 
 
 def _set_random_state(states: list[dict[str, Any]], shared: Tensor | None) -> None:
-    """Sets the random numbers of this process.
-
-    Args:
-        states: Of each process of the run when it was stopped; of more, or fewer, each goes on with its own beginning.
-        shared: State of those that several processes drew alike, which one process draws from its own.
-    """
-    if len(states) != ranks.world_size():
+    """Sets the random numbers of this process, and those that all draw alike, from those of all that were stopped."""
+    if len(states) != ranks.world_size():  # what several drew alike, one process draws from its own
         torch.set_rng_state((states[0]["torch"] if shared is None else shared).cpu())
         ranks.start_shared_rng()
         return
@@ -140,4 +136,4 @@ def _set_random_state(states: list[dict[str, Any]], shared: Tensor | None) -> No
     np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002 - as above
     torch.set_rng_state(state["torch"].cpu())
     if len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+        torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])

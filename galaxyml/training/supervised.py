@@ -2,28 +2,28 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import Any, Self
 
 import lightning.pytorch as lightning
 import torch
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
 
 from galaxyml.data.batches import rows_of_all
+from galaxyml.evaluation.plots import image_grid
 from galaxyml.models import build_model
 from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.models.symmetry import Symmetries
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
 from galaxyml.training.optimizers import optimization
-from galaxyml.training.phases import Tuning, enter, phases
+from galaxyml.training.phases import Tuning, phases, start_phase
 from galaxyml.training.prediction_module import PredictionModule
 from galaxyml.training.specs import ADAMW, COSINE, arguments, build, own_weights
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SHOWN = 8  # images in a figure
 
@@ -110,8 +110,7 @@ class SupervisedModule(PredictionModule):
     def setup(self, stage: str) -> None:
         if stage != "fit":
             return
-        attached: Any = self.trainer  # Lightning sets its datamodule without declaring it
-        data = attached.datamodule
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         if data is not None:
             self.check_data(data)
         self.check_output_shape()
@@ -154,10 +153,8 @@ class SupervisedModule(PredictionModule):
         try:
             outputs = self.eval()(torch.zeros(2, 3, self.size, self.size, device=self.device))
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"size={self.size}: this model cannot take it ({reason}). Choose another size=…."
-            ) from error
+            why = str(error).splitlines()[0]
+            raise UserError(f"size={self.size}: this model cannot take it ({why}). Choose another size=….") from error
         finally:
             self.train(training)
         if outputs.shape[1] != len(self.kind.outputs):
@@ -166,7 +163,7 @@ class SupervisedModule(PredictionModule):
     def start_phase(self, phase: str) -> None:
         """Makes trainable what a phase tunes."""
         self.phase = phase
-        enter(phase, self.net, self.tuning)
+        start_phase(phase, self.net, self.tuning)
 
     def phase_epochs(self, phase: str, last: int) -> int:
         """Epochs of a phase, where `last` is how many the last one has."""
@@ -185,10 +182,6 @@ class SupervisedModule(PredictionModule):
         views = self.predict_views
         return self.phase == "head" and isinstance(views, Symmetries) and len(views) <= self.views
 
-    def backbone_rates(self) -> tuple[float, float]:
-        """Of the current phase, the backbone's learning rate relative to the head's, and its decay by layer."""
-        return (self.tuning.backbone_rate, self.tuning.layer_decay) if self.phase == "all" else (1.0, 1.0)
-
     @torch.no_grad()
     def baseline(self, data: Any) -> dict[str, float]:
         """The metrics of the validation split that a predictor reaches which sees no image, by name."""
@@ -202,18 +195,15 @@ class SupervisedModule(PredictionModule):
         return {name: float(value) for name, value in named(metrics).items() if "/" not in name}
 
     @torch.no_grad()
-    def figures(self, trainer: lightning.Trainer) -> "dict[str, Figure]":
+    def figures(self, trainer: lightning.Trainer) -> dict[str, Figure]:
         """The metric's figures, and some validation images with their predictions and targets."""
-        from galaxyml.evaluation.plots import image_grid
-
         collected: Any = self.metrics
         drawn: dict[str, Figure] = {}
         if hasattr(collected, "figures"):
             collected.compute()  # of all processes, and cached: within the next line none could gather from the others
             with collected.sync_context(should_unsync=True):
                 drawn = collected.figures()
-        attached: Any = trainer
-        data = attached.datamodule
+        data = trainer.datamodule  # type: ignore[attr-defined]  # as above
         if self.kind is None or not hasattr(data, "images"):
             return drawn
         batch = trainer.strategy.batch_to_device(data.images[data.rows("val")[:SHOWN]], self.device)
@@ -271,8 +261,11 @@ class SupervisedModule(PredictionModule):
         metrics.reset()
 
     def configure_optimizers(self) -> Any:
-        follow = self.phase != self.phases[-1]
-        return optimization(self, self.tuning.optimizer(self.phase, follow, self.optimizer), self.schedule)
+        tuning, optimizer = self.tuning, self.optimizer
+        if self.phase != self.phases[-1] and tuning.head_lr is not None:  # the head's, which another phase follows
+            optimizer = partial(optimizer, lr=tuning.head_lr)
+        rates = (tuning.backbone_rate, tuning.layer_decay) if self.phase == "all" else (1.0, 1.0)
+        return optimization(self, optimizer, self.schedule, *rates)
 
 
 def named(metrics: Any) -> dict[str, Tensor]:

@@ -1,16 +1,18 @@
 """Fits a variational autoencoder of light curves to objects of known classes."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import lightning.pytorch as lightning
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from galaxyml.data.batches import rows_of_all
 from galaxyml.data.light_curves import inputs
 from galaxyml.data.light_curves.data_module import CurveData
+from galaxyml.evaluation.curve_plots import curves_figure
 from galaxyml.models import build_model
 from galaxyml.models.light_curves.vae import Latent, LightCurveVAE
 from galaxyml.runs import ranks
@@ -18,9 +20,6 @@ from galaxyml.runs.errors import UserError
 from galaxyml.training.light_curve_predictions import encode_light_curves, reconstructed
 from galaxyml.training.optimizers import optimization
 from galaxyml.training.specs import ADAMW, COSINE, arguments, build
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SHOWN = 8  # light curves in a figure
 
@@ -97,8 +96,7 @@ class VAEModule(lightning.LightningModule):
     def setup(self, stage: str) -> None:
         if stage != "fit":
             return
-        attached: Any = self.trainer  # Lightning sets its datamodule without declaring it
-        data = attached.datamodule
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         if not hasattr(data, "batches"):
             raise UserError(
                 "VAEModule learns the scale of the objects' properties: call trainer.fit(model, datamodule=data) with "
@@ -126,7 +124,7 @@ class VAEModule(lightning.LightningModule):
         self.net.standard.fit(torch.cat([inputs.known(batch, inputs.scale(batch)) for batch in batches]))
 
     def forward(self, batch: dict[str, Tensor]) -> Latent:
-        """Where the objects of a batch lie in the latent space."""
+        """Distributions of the latents of a batch."""
         return self.net.encode(batch, *self.net.known(batch))
 
     def losses(self, batch: dict[str, Tensor], sample: bool) -> dict[str, Tensor]:
@@ -136,17 +134,16 @@ class VAEModule(lightning.LightningModule):
             batch: As `galaxyml.data.light_curves.data_module.CurveBatches` has it.
             sample: Whether to decode a sample of the latent; its mean otherwise.
         """
-        scales, known = self.net.known(batch)
-        mean, log_variance = self.net.encode(batch, scales, known)
+        scales, properties = self.net.known(batch)
+        mean, log_variance = self.net.encode(batch, scales, properties)
         latent = mean + noise(mean, rows_of_all(batch)) * (0.5 * log_variance).exp() if sample else mean
         decoded = draw_observations(batch, self.decoded) if sample and self.decoded else batch
-        model = self.net.decode(latent, known, decoded)
+        model = self.net.decode(latent, properties, decoded)
         flux, error = decoded["flux"] / scales[:, None], decoded["error"] / scales[:, None]
         likelihood = nll(flux, error, model.flux, model.spread)
-        luminosity = (self.net.decode_luminosity(latent, known) - known[:, -1]) ** 2
         return {
             "nll": (likelihood * decoded["mask"]).sum(1) / decoded["mask"].sum(1).clamp(min=1),
-            "luminosity": luminosity,
+            "luminosity": (self.net.decode_luminosity(latent, properties) - properties[:, -1]) ** 2,
             "kl": divergence(mean, log_variance),
             "class_scores": self.net.classes(latent),
         }
@@ -184,12 +181,9 @@ class VAEModule(lightning.LightningModule):
         return {"nll": float(torch.cat(likelihoods).mean())}
 
     @torch.no_grad()
-    def figures(self, trainer: lightning.Trainer) -> "dict[str, Figure]":
+    def figures(self, trainer: lightning.Trainer) -> dict[str, Figure]:
         """Some validation objects, with what the autoencoder makes of them."""
-        from galaxyml.evaluation.curve_plots import curves_figure
-
-        attached: Any = trainer  # Lightning sets its datamodule without declaring it
-        data: CurveData = attached.datamodule
+        data: CurveData = trainer.datamodule  # type: ignore[attr-defined]  # as above
         assert data.catalog is not None
         rows = data.rows("val")[:SHOWN]
         batch = trainer.strategy.batch_to_device(data.batches[rows], self.device)

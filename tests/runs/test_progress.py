@@ -11,11 +11,11 @@ Command = Callable[..., tuple[int, str]]
 
 
 @pytest.mark.parametrize(
-    ("speed", "unit", "said"),
+    ("speed", "unit", "printed"),
     [(None, "", ""), (1234.5, "", "1,234/s"), (31.2, " steps", "31 steps/s"), (0.25, " steps", "4.0 s each")],
 )
-def test_a_rate_is_how_many_a_second_or_how_long_each(speed: float | None, unit: str, said: str) -> None:
-    assert progress.rate(speed, unit) == said
+def test_a_rate_is_how_many_a_second_or_how_long_each(speed: float | None, unit: str, printed: str) -> None:
+    assert progress.rate(speed, unit) == printed
 
 
 def test_lines_tell_how_far_how_fast_and_how_long(
@@ -44,14 +44,14 @@ def test_a_quiet_run_tells_where_its_report_is_and_nothing_else(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own stand in front of the command's
-    status, said = command("-q", "name=still", "epochs=1", "-m", "fold=0,1")
+    status, printed = command("-q", "name=still", "epochs=1", "-m", "fold=0,1")
     assert status == 0
-    assert said == "report      multirun/galaxyzoo/still/report.html\n"
+    assert printed == "report      multirun/galaxyzoo/still/report.html\n"
     log = (tmp_path / "multirun" / "galaxyzoo" / "still" / "fold-0" / "galaxyml.log").read_text()
     assert "galaxyml.experiment: fold-0: " in log
 
 
 def test_a_quiet_run_tells_what_is_wrong(command: Command) -> None:
-    status, said = command("--quiet", "fold=7")
+    status, printed = command("--quiet", "fold=7")
     assert status == 1
-    assert "fold=7: with folds=5 it must be" in said
+    assert "fold=7: with folds=5 it must be" in printed

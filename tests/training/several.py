@@ -43,21 +43,21 @@ def curved(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def work(rank: int, port: int, folder: Path, size: int, batches: list[int]) -> None:
-    """One of several processes, for batches of so many rows; leaves what it found in the folder."""
+    """One of several processes, for batches of so many rows; leaves its results in the folder."""
     torch.set_num_threads(1)
     store = dist.TCPStore("127.0.0.1", port, is_master=False)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(minutes=2))
-    found: dict[Any, Any] = {of: learnt(of) for of in batches}
+    results: dict[Any, Any] = {of: learnt(of) for of in batches}
     torch.manual_seed(5)
     ranks.start_shared_rng()
     torch.manual_seed(rank)
     with ranks.shared_rng():
-        found["shared"] = torch.rand(2)
-    found["own"] = torch.rand(2)
-    found["broadcast"] = ranks.broadcast(rank + 7)
-    found["gathered"] = ranks.gather_objects(rank)
-    found["any"] = [ranks.any_rank(rank == 1 and step == 2) for step in range(5)]
-    torch.save(found, folder / f"{rank}.pt")
+        results["shared"] = torch.rand(2)
+    results["own"] = torch.rand(2)
+    results["broadcast"] = ranks.broadcast(rank + 7)
+    results["gathered"] = ranks.gather_objects(rank)
+    results["any"] = [ranks.any_rank(rank == 1 and step == 2) for step in range(5)]
+    torch.save(results, folder / f"{rank}.pt")
     ranks.barrier()
     dist.destroy_process_group()
 
@@ -67,10 +67,10 @@ def learnt(of: int) -> dict[str, Any]:
     torch.manual_seed(1)
     images, targets = torch.randn(of, 2, 6, 6), torch.randn(of, 3)
     mine = ranks.share(of)
-    made = net()
-    loss = curved(ranks.gather(made(images[mine]), of), ranks.gather(targets[mine], of))
+    model = net()
+    loss = curved(ranks.gather(model(images[mine]), of), ranks.gather(targets[mine], of))
     ranks.scale_for_mean(loss, of).backward()
-    gradients = {name: parameter.grad for name, parameter in made.named_parameters()}
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     for gradient in gradients.values():
         assert gradient is not None
         dist.all_reduce(gradient)

@@ -22,7 +22,7 @@ from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.averaging import EarlyStopping, WeightEMA, warmed_up
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, checkpoints
-from galaxyml.training.figure_logging import Figures
+from galaxyml.training.dashboard import Figures
 from galaxyml.training.loggers import TensorBoard
 from galaxyml.training.quiet import quiet
 
@@ -129,25 +129,25 @@ def fit(
 ) -> Fitted:
     """A fit with all that a run does beside it, and `callbacks` where a run has those of its configuration."""
     quiet()
-    here = RunDir(folder)
+    run = RunDir(folder)
     folder.mkdir(parents=True, exist_ok=True)
     module = Fitted() if module is None else module
-    every = [EpochSeeds(0), History(here), EpochProgress("fit", monitor), Figures(epochs), *callbacks]
+    usual = [EpochSeeds(0), History(run), EpochProgress("fit", monitor), Figures(epochs), *callbacks]
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
-        logger=TensorBoard(here, here, OmegaConf.create({})),
+        logger=TensorBoard(run, run, OmegaConf.create({})),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
-        callbacks=[*every, *checkpoints(here, monitor, "min")],
+        callbacks=[*usual, *checkpoints(run, monitor, "min")],
         **options,
     )
     data: Any = numbers()
     own = torch.Generator()  # loaders draw a number when they begin, which is not to come from the epoch's
     batches, val = (DataLoader(part, size, generator=own) for part, size in ((data, 16), (data[:40], 20)))
-    path = str(here.checkpoints / "last.ckpt") if resume else None
+    path = str(run.checkpoints / "last.ckpt") if resume else None
     trainer.fit(module, batches, val, ckpt_path=path, weights_only=True)
     return module
 
@@ -155,15 +155,15 @@ def fit(
 def by_hand(steps: list[Weights], decay: float) -> list[Weights]:
     """Averages after each step, as sums of all weights so far times their shares, in double precision."""
     decays = [0.0, *(min(decay, (1 + step) / (10 + step)) for step in range(1, len(steps)))]
-    found: list[Weights] = []
+    averages_after: list[Weights] = []
     for count in range(1, len(steps) + 1):
         shares = [(1 - decays[step]) * math.prod(decays[step + 1 : count]) for step in range(count)]
         assert sum(shares) == pytest.approx(1)
         averages = dict(steps[count - 1])
         for name in (name for name, value in averages.items() if value.is_floating_point()):
             averages[name] = sum((s * step[name].double() for s, step in zip(shares, steps, strict=False)), ZERO)
-        found.append(averages)
-    return found
+        averages_after.append(averages)
+    return averages_after
 
 
 def test_the_decay_rises_from_a_tenth_to_what_is_asked() -> None:
@@ -182,11 +182,11 @@ def test_the_average_is_the_sum_of_each_steps_weights_times_their_shares(tmp_pat
     fit(tmp_path, steps, WeightEMA(decay), epochs=2)
     assert len(steps.after) == 2 * STEPS
     expected = by_hand(steps.after, decay)[-1]
-    found = read(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
-    assert found.keys() == expected.keys()
-    for name, value in found.items():
+    saved = read(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
+    assert saved.keys() == expected.keys()
+    for name, value in saved.items():
         torch.testing.assert_close(value.double(), expected[name].double(), rtol=1e-5, atol=1e-6)
-    assert int(found["net.1.num_batches_tracked"]) == 2 * STEPS  # a count is no average
+    assert int(saved["net.1.num_batches_tracked"]) == 2 * STEPS  # a count is no average
 
 
 def test_validation_and_its_figures_see_the_average_and_training_the_plain_weights(tmp_path: Path) -> None:
@@ -348,8 +348,8 @@ def test_nothing_is_said_beside_the_progress(tmp_path: Path, capfd: pytest.Captu
             fit(tmp_path, *callbacks(), Cut(5), module=scripted(SCRIPT), epochs=10)
         fit(tmp_path, *callbacks(), module=scripted(SCRIPT), epochs=10, resume=True)
         fit(tmp_path, *callbacks(), module=scripted(SCRIPT), epochs=10, resume=True)
-    said = capfd.readouterr()
-    lines = [line for line in (said.out + said.err).splitlines() if line and not line.startswith("fit: epoch")]
+    printed = capfd.readouterr()
+    lines = [line for line in (printed.out + printed.err).splitlines() if line and not line.startswith("fit: epoch")]
     assert lines == []
 
 
@@ -368,8 +368,8 @@ def test_a_run_in_phases_averages_each_and_resumes_exactly(
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     line = (*LINE, EMA % STOP)
-    status, said = command(*line, "name=unbroken")
-    assert status == 0, said
+    status, printed = command(*line, "name=unbroken")
+    assert status == 0, printed
     monkeypatch.setenv("INTERRUPT_WITH", "SIGINT")
     statuses = [command(*line, "name=broken")[0]]
     monkeypatch.setenv("INTERRUPT_PHASE", "all")

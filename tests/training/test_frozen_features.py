@@ -30,13 +30,13 @@ def store(tmp_path: Path) -> ImageStore:
 def test_features_of_each_view_are_the_nets(store: ImageStore, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = backbone().eval()
-    found = open_features(store, net, 32, 8, tmp_path, CPU, "32-true")
-    assert found.shape[:2] == (37, 8)
+    features = open_features(store, net, 32, 8, tmp_path, CPU, "32-true")
+    assert features.shape[:2] == (37, 8)
     with torch.no_grad():
         for view in (0, 5):
             images = dihedral(store.pixels, 32, torch.full((37,), view))
-            torch.testing.assert_close(found[:, view], net.features(images), atol=1e-5, rtol=1e-4)
-            torch.testing.assert_close(net.head(found[:, view]), net(images), atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(features[:, view], net.features(images), atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(net.head(features[:, view]), net(images), atol=1e-5, rtol=1e-4)
 
 
 def test_they_are_computed_once(store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

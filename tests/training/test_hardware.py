@@ -9,7 +9,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
 from galaxyml.runs.errors import UserError
-from galaxyml.training.hardware import Kernels, wished_kernels
+from galaxyml.training.hardware import KERNELS, kernels_for, wished_kernels
 from galaxyml.training.optimizers import restore_optimizer_state
 
 Command = Callable[..., tuple[int, str]]
@@ -46,14 +46,14 @@ def same(one: Any, other: Any) -> bool:
 
 def test_kernels_differ_in_the_last_bits_alone(fitted: Command, tmp_path: Path) -> None:
     line = ["model.dropout=0"]
-    status, said = fitted("name=plain", *line)
-    assert status == 0, said
-    assert "fold-0: CPU, 1 threads; 32-true, channels_last\n" in said
+    status, printed = fitted("name=plain", *line)
+    assert status == 0, printed
+    assert "fold-0: CPU, 1 threads; 32-true, channels_last\n" in printed
     kernels = {"tf32": False, "channels_last": True, "fused": False, "compile": False}
     assert hardware(folder(tmp_path, "plain")) == {"device": "CPU, 1 threads", "precision": "32-true", **kernels}
-    status, said = fitted("name=other", *line, "trainer.fused=true", "trainer.channels_last=false")
-    assert status == 0, said
-    assert "fold-0: CPU, 1 threads; 32-true, fused\n" in said
+    status, printed = fitted("name=other", *line, "trainer.fused=true", "trainer.channels_last=false")
+    assert status == 0, printed
+    assert "fold-0: CPU, 1 threads; 32-true, fused\n" in printed
     plain, other = (last(folder(tmp_path, name))["state_dict"] for name in ("plain", "other"))
     assert not same(plain, other)
     for key in plain:
@@ -65,14 +65,14 @@ def test_a_run_can_be_carried_on_with_other_kernels(
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     line = ["callbacks={stop:{_target_:interrupting.InterruptAt,epoch:1}}", "epochs=3", "model.dropout=0"]
-    status, said = fitted("name=unbroken", *line)
-    assert status == 0, said
+    status, printed = fitted("name=unbroken", *line)
+    assert status == 0, printed
     monkeypatch.setenv("INTERRUPT_WITH", "SIGINT")
     assert fitted("name=broken", *line, "trainer.channels_last=false")[0] == 130
     monkeypatch.delenv("INTERRUPT_WITH")
-    status, said = fitted("name=broken", *line, "trainer.fused=true")
-    assert status == 0, said
-    assert "channels_last, fused\n" in said
+    status, printed = fitted("name=broken", *line, "trainer.fused=true")
+    assert status == 0, printed
+    assert "channels_last, fused\n" in printed
     states = [last(folder(tmp_path, name)) for name in ("unbroken", "broken")]
     assert states[1]["optimizer_states"][0]["param_groups"][0]["fused"] is True
     for key in states[0]["state_dict"]:
@@ -128,12 +128,12 @@ def test_a_compiled_net_is_compiled_once_and_leaves_the_names_of_its_weights(
 
     compiler(monkeypatch, counting)
     line = ["callbacks={ema:{_target_:galaxyml.training.averaging.WeightEMA,decay:0.9}}", "batch_size=17"]
-    status, said = fitted("name=eager", *line)
-    assert status == 0, said
+    status, printed = fitted("name=eager", *line)
+    assert status == 0, printed
     assert shapes == []
-    status, said = fitted("name=compiled", *line, "trainer.compile=true")
-    assert status == 0, said
-    assert "channels_last, compile\n" in said
+    status, printed = fitted("name=compiled", *line, "trainer.compile=true")
+    assert status == 0, printed
+    assert "channels_last, compile\n" in printed
     assert len(set(shapes)) == len(shapes)
     assert all(shape[0] <= 17 for shape in shapes)  # of training alone: full batches, and the last one
     states = [last(folder(tmp_path, name)) for name in ("eager", "compiled")]
@@ -145,13 +145,19 @@ def test_a_compiled_net_is_compiled_once_and_leaves_the_names_of_its_weights(
 
 def test_kernels_are_those_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     auto = wished_kernels({})
-    assert Kernels.for_device(torch.device("cpu"), auto) == Kernels(False, True, False, False)
+
+    def chosen(kind: str, wished: dict[str, Any]) -> list[str]:
+        kernels = kernels_for(torch.device(kind), wished)
+        assert list(kernels) == list(KERNELS)
+        return [name for name, is_used in kernels.items() if is_used]
+
+    assert chosen("cpu", auto) == ["channels_last"]
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    assert Kernels.for_device(torch.device("cuda"), auto) == Kernels(True, True, True, False)
+    assert chosen("cuda", auto) == ["tf32", "channels_last", "fused"]
     asked = dict.fromkeys(auto, False) | {"compile": True}
-    assert Kernels.for_device(torch.device("cuda"), asked) == Kernels(False, False, False, True)
+    assert chosen("cuda", asked) == ["compile"]
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
-    assert not Kernels.for_device(torch.device("cuda"), auto | {"tf32": True}).tf32
+    assert "tf32" not in chosen("cuda", auto | {"tf32": True})
 
 
 def test_lightning_refuses_to_clip_the_scaled_gradients_of_a_fused_optimizer() -> None:
@@ -163,10 +169,10 @@ def test_lightning_refuses_to_clip_the_scaled_gradients_of_a_fused_optimizer() -
 
 
 def test_what_cannot_be_is_told_and_not_done(fitted: Command, tmp_path: Path) -> None:
-    status, said = fitted("name=wished", "trainer.fused=true", "trainer.tf32=true", "+optim.optimizer.foreach=true")
-    assert status == 0, said
-    assert "note: trainer.fused=true does not apply: the optimizer has no such kernel" in said
-    assert "note: trainer.tf32=true does not apply: this device does not have it." in said
+    status, printed = fitted("name=wished", "trainer.fused=true", "trainer.tf32=true", "+optim.optimizer.foreach=true")
+    assert status == 0, printed
+    assert "note: trainer.fused=true does not apply: the optimizer has no such kernel" in printed
+    assert "note: trainer.tf32=true does not apply: this device does not have it." in printed
     assert not any(hardware(folder(tmp_path, "wished"))[key] for key in ("fused", "tf32"))
 
 
@@ -179,6 +185,6 @@ def test_choices_are_true_false_or_auto(fitted: Command) -> None:
     }
     with pytest.raises(UserError, match="fused=yes: it must be auto"):
         wished_kernels({"fused": "yes"})
-    status, said = fitted("trainer.compile=fast")
+    status, printed = fitted("trainer.compile=fast")
     assert status == 1
-    assert "trainer.compile=fast: it must be auto, true or false." in said
+    assert "trainer.compile=fast: it must be auto, true or false." in printed

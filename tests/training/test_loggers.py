@@ -35,41 +35,41 @@ def test_a_missing_package_is_answered_with_how_to_get_it(monkeypatch: pytest.Mo
 
 
 def test_settings_are_plain_values_by_dotted_key() -> None:
-    made = OmegaConf.create(
+    configured = OmegaConf.create(
         {"a": {"b": 1, "_target_": "x", "c": "${a.b}"}, "d": None, "e": [1], "f": True, "g": "word"}
     )
-    assert loggers.settings(made) == {"a.b": 1, "f": True, "g": "word"}
+    assert loggers.settings(configured) == {"a.b": 1, "f": True, "g": "word"}
 
 
 @pytest.mark.parametrize("logger", ["csv", "none"])
-def test_a_run_without_pictures(command: Command, tmp_path: Path, logger: str) -> None:
-    status, said = command(f"logger={logger}", "name=plain")
-    assert status == 0, said
-    assert "Warning" not in said
+def test_a_run_without_figures(command: Command, tmp_path: Path, logger: str) -> None:
+    status, printed = command(f"logger={logger}", "name=plain")
+    assert status == 0, printed
+    assert "Warning" not in printed
     run = tmp_path / "multirun" / "galaxyzoo" / "plain" / "fold-0"
     assert not (run / "tensorboard").exists()
     assert (run / "csv").exists() == (logger == "csv")
     if logger == "csv":
         table = pd.read_csv(run / "csv" / "metrics.csv")
         history = pd.read_csv(run / "history.csv")
-        kept = table["val/rmse"].dropna()
-        assert kept.to_numpy() == pytest.approx(history["val/rmse"].to_numpy())
-    status, said = command("logger=tensorboard", "name=plain")  # may change
-    assert "finished before, kept" in said
+        rmse = table["val/rmse"].dropna()
+        assert rmse.to_numpy() == pytest.approx(history["val/rmse"].to_numpy())
+    status, printed = command("logger=tensorboard", "name=plain")  # may change
+    assert "finished before, kept" in printed
 
 
 def test_a_table_goes_on_where_its_run_goes_on(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "fold-0")
 
-    def made() -> loggers.CSV:
+    def opened() -> loggers.CSV:
         return loggers.CSV(run, run, config())
 
-    first = made()
+    first = opened()
     for step in range(5):
         first.log_metrics({"a": float(step)}, step)
     first.save()
-    made().log_final({})  # a run that was fitted before logs nothing
-    second = made()
+    opened().log_final({})  # a run that was fitted before logs nothing
+    second = opened()
     second.log_metrics({"a": 30.0}, 3)  # from its checkpoint on
     second.log_metrics({"b": 1.0}, 4)
     second.log_final({})
@@ -85,15 +85,15 @@ def test_a_table_goes_on_where_its_run_goes_on(tmp_path: Path) -> None:
 def chunks(content: bytes) -> Iterator[bytes]:
     """The records of a file in LevelDB's log format, which has blocks of 32 KiB, after Weights & Biases' 7 bytes."""
     assert content[:4] == b":W&B"
-    place, waiting = 7, b""
-    while place + 7 <= len(content):
-        left = 32768 - place % 32768
+    offset, waiting = 7, b""
+    while offset + 7 <= len(content):
+        left = 32768 - offset % 32768
         if left < 7:  # too few for a header; filled with zeros
-            place += left
+            offset += left
             continue
-        _, size, kind = struct.unpack("<IHB", content[place : place + 7])
-        waiting += content[place + 7 : place + 7 + size]
-        place += 7 + size
+        _, size, kind = struct.unpack("<IHB", content[offset : offset + 7])
+        waiting += content[offset + 7 : offset + 7 + size]
+        offset += 7 + size
         if kind in (1, 4):  # a whole one, or the last part of one
             yield waiting
             waiting = b""
@@ -102,13 +102,13 @@ def chunks(content: bytes) -> Iterator[bytes]:
 def records(run: Path) -> list[Any]:
     """All records of a run's offline files, in their order."""
     messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
-    found = []
+    parsed = []
     for path in sorted((run / "wandb").glob("offline-run-*/*.wandb")):
         for chunk in chunks(path.read_bytes()):
             record: Any = messages.Record()
             record.ParseFromString(chunk)
-            found.append(record)
-    return found
+            parsed.append(record)
+    return parsed
 
 
 def logged(run: Path) -> list[dict[str, Any]]:
@@ -127,10 +127,10 @@ def test_weights_and_biases_without_a_network(
     for name in [name for name in sys.modules if name.startswith("huggingface_hub.inference")]:
         monkeypatch.delitem(sys.modules, name)  # of tests of the page; wandb advertises where it is loaded
     line = ("logger=wandb", "logger.mode=offline", "name=board", "fold=0,1")
-    status, said = command(*line)
-    assert status == 0, said
-    assert "wandb" not in said.lower()
-    assert "Warning" not in said
+    status, printed = command(*line)
+    assert status == 0, printed
+    assert "wandb" not in printed.lower()
+    assert "Warning" not in printed
     sweep = tmp_path / "multirun" / "galaxyzoo" / "board"
     assert {path.name for path in tmp_path.iterdir()} <= {"multirun", "data"}
     ids = set()
@@ -193,10 +193,10 @@ def test_one_who_is_not_logged_in_is_not_asked(monkeypatch: pytest.MonkeyPatch, 
 
 def test_mlflow_in_a_database_of_the_sweep(command: Command, tmp_path: Path) -> None:
     pytest.importorskip("mlflow", reason="galaxyml[mlflow] is not installed")
-    status, said = command("logger=mlflow", "name=flow", "fold=0,1")
-    assert status == 0, said
-    assert "mlflow" not in said.lower()
-    assert "Warning" not in said
+    status, printed = command("logger=mlflow", "name=flow", "fold=0,1")
+    assert status == 0, printed
+    assert "mlflow" not in printed.lower()
+    assert "Warning" not in printed
     assert {path.name for path in tmp_path.iterdir()} <= {"multirun", "data"}
     from mlflow.tracking import MlflowClient
 
@@ -208,15 +208,15 @@ def test_mlflow_in_a_database_of_the_sweep(command: Command, tmp_path: Path) -> 
     assert sorted(runs) == ["fold-0", "fold-1"]
     for name, run in runs.items():
         history = pd.read_csv(sweep / name / "history.csv")
-        kept = client.get_metric_history(run.info.run_id, "val/rmse")
-        assert [metric.value for metric in kept] == pytest.approx(history["val/rmse"].tolist())
+        logged_values = client.get_metric_history(run.info.run_id, "val/rmse")
+        assert [metric.value for metric in logged_values] == pytest.approx(history["val/rmse"].tolist())
         assert run.data.params["optim.lr"] == "0.001"
         reached = json.loads((sweep / name / "metrics.json").read_text())["val/rmse"]
         assert run.data.metrics["reached/val/rmse"] == pytest.approx(reached)
         assert run.info.status == "FINISHED"
-        pictures = {item.path for item in client.list_artifacts(run.info.run_id, "val/objects")}
-        assert pictures
-        assert all((sweep / "mlflow" / run.info.run_id / "artifacts" / path).is_file() for path in pictures)
+        figures = {item.path for item in client.list_artifacts(run.info.run_id, "val/objects")}
+        assert figures
+        assert all((sweep / "mlflow" / run.info.run_id / "artifacts" / path).is_file() for path in figures)
 
     # A run that is carried on stays the same there; a part of it has an entry of its own.
     folder = RunDir(sweep / "fold-0")
@@ -229,9 +229,9 @@ def test_mlflow_in_a_database_of_the_sweep(command: Command, tmp_path: Path) -> 
     again.finalize("failed")
     assert client.get_run(again.run_id).info.status == "FAILED"
     assert client.get_run(again.run_id).data.metrics["odd name"] == 1.0
-    part: Any = loggers.MLflow(folder.phase("head"), folder, config_of, None)
-    assert client.get_run(part.run_id).info.run_name == "fold-0 head"
-    assert part.run_id != again.run_id
+    head: Any = loggers.MLflow(folder.phase("head"), folder, config_of, None)
+    assert client.get_run(head.run_id).info.run_name == "fold-0 head"
+    assert head.run_id != again.run_id
 
 
 def test_only_the_first_process_of_a_run_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

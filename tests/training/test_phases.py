@@ -11,7 +11,7 @@ from torch import nn
 
 from galaxyml.models.astrocnn import AstroCNN
 from galaxyml.runs.errors import UserError
-from galaxyml.training.phases import Tuning, enter, phases
+from galaxyml.training.phases import Tuning, phases, start_phase
 
 Command = Callable[..., tuple[int, str]]
 SHORT = ("task=spirals", "model=test_resnet", "tune=[head,all]", "tuning.progression=true", "views=2", "epochs=3")
@@ -53,11 +53,11 @@ def test_impossible_numbers_are_refused(key: str, value: Any) -> None:
 
 def test_a_phase_trains_what_it_names() -> None:
     net: Any = AstroCNN(2)
-    enter("head", net, Tuning())
+    start_phase("head", net, Tuning())
     assert {name for name, value in net.named_parameters() if value.requires_grad} == {
         name for name, _ in net.named_parameters() if name.startswith("head.")
     }
-    enter("all", net, Tuning())
+    start_phase("all", net, Tuning())
     assert all(value.requires_grad for value in net.parameters())
     with pytest.raises(UserError, match="Linear has no separate head"):
         phases(["head", "all"], nn.Linear(2, 2))
@@ -66,8 +66,8 @@ def test_a_phase_trains_what_it_names() -> None:
 def test_a_fit_in_phases_keeps_each_and_resumes_in_each_exactly(
     command: Command, spirals_sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status, said = command(*LINE, "name=unbroken")
-    assert status == 0, said
+    status, printed = command(*LINE, "name=unbroken")
+    assert status == 0, printed
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     stop = "callbacks={stop:{_target_:interrupting.InterruptAt,epoch:1}}"
     statuses = []
@@ -84,22 +84,22 @@ def test_a_fit_in_phases_keeps_each_and_resumes_in_each_exactly(
     statuses.append(command(*LINE, stop, "name=broken")[0])
     assert statuses == [130, 130, 0]
 
-    for part in ("checkpoints/last.ckpt", "phases/head/checkpoints/last.ckpt"):
-        weights = [torch.load(run / part, weights_only=True)["state_dict"] for run in runs]
+    for file in ("checkpoints/last.ckpt", "phases/head/checkpoints/last.ckpt"):
+        weights = [torch.load(run / file, weights_only=True)["state_dict"] for run in runs]
         assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     for table in ("val", "net_untrained/val", "net_head/test", "net/test"):
-        found = [pd.read_parquet(run / "predictions" / f"{table}.parquet") for run in runs]
-        pd.testing.assert_frame_equal(found[0], found[1], check_exact=True)
+        tables = [pd.read_parquet(run / "predictions" / f"{table}.parquet") for run in runs]
+        pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
     for history in ("history.csv", "phases/head/history.csv"):
         assert (runs[0] / history).read_text() == (runs[1] / history).read_text()
 
     counts = pd.read_csv(runs[0] / "tables" / "phases.csv")
     assert counts["phase"].tolist() == ["head", "all"]
     assert counts["tensors"].tolist() == [2, counts["of_tensors"][0]]
-    assert "(head): trains 2 of" in said
+    assert "(head): trains 2 of" in printed
     before, after = (
-        torch.load(runs[0] / part, weights_only=True)["state_dict"]
-        for part in ("phases/head/checkpoints/last.ckpt", "checkpoints/last.ckpt")
+        torch.load(runs[0] / file, weights_only=True)["state_dict"]
+        for file in ("phases/head/checkpoints/last.ckpt", "checkpoints/last.ckpt")
     )
     moved = [key for key in before if not torch.equal(before[key], after[key])]
     assert any("conv" in key for key in moved)

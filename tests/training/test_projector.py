@@ -15,9 +15,9 @@ def test_all_of_few_and_some_of_many_are_drawn() -> None:
 
 def test_components_are_those_of_scikit_learn() -> None:
     features = torch.randn(60, 80, generator=torch.Generator().manual_seed(0)) * torch.linspace(1, 5, 80) + 3
-    found = principal(features).numpy()
+    components = principal(features).numpy()
     expected = PCA(AXES, svd_solver="full").fit_transform(features.numpy())
-    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-2)  # signs are free
+    np.testing.assert_allclose(np.abs(components), np.abs(expected), atol=1e-2)  # signs are free
 
 
 def test_short_features_are_only_centred() -> None:

@@ -38,14 +38,14 @@ PLAIN = ("optim=sgd", "optim.lr=0.05")  # Adam makes much of what is but roundin
 @pytest.mark.parametrize("of", [1, 2, 7, 8, 9, 64, 65])
 def test_shares_make_up_the_batch_in_its_order(size: int, of: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "world_size", lambda: size)
-    parts: list[list[int]] = []
+    shares: list[list[int]] = []
     counted: list[int] = []
     for rank in range(size):
         monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
-        parts.append(list(range(of))[ranks.share(of)])
-        counted += parts[-1][ranks.counted(of)]
+        shares.append(list(range(of))[ranks.share(of)])
+        counted += shares[-1][ranks.counted(of)]
     assert counted == list(range(of))
-    lengths = {len(part) for part in parts}
+    lengths = {len(share) for share in shares}
     assert max(lengths) - min(lengths) <= 1
     assert min(lengths) > 0
 
@@ -74,9 +74,9 @@ def test_processes_that_a_trainer_does_not_ask_for_are_refused(monkeypatch: pyte
 def test_only_the_job_of_one_run_is_started_several_times(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    status, said = command("name=several")
+    status, printed = command("name=several")
     assert status == 1
-    assert "Several start the job of one run: torchrun … -m galaxyml job FOLDER" in said
+    assert "Several start the job of one run: torchrun … -m galaxyml job FOLDER" in printed
 
 
 def test_batch_norm_is_shared_with_its_activation_and_layers_that_do_more_are_left() -> None:
@@ -114,9 +114,9 @@ def test_nothing_appears_in_a_folder_that_another_writes(tmp_path: Path) -> None
     ],
 )
 def test_what_cannot_be_shared_out_is_refused(command: Command, given: tuple[str, ...], message: str) -> None:
-    status, said = command(*TWO, *given, "name=refused")
+    status, printed = command(*TWO, *given, "name=refused")
     assert status == 1
-    assert pd.Series([said]).str.contains(message).all(), said
+    assert pd.Series([printed]).str.contains(message).all(), printed
 
 
 # --- what they do together
@@ -126,18 +126,18 @@ def test_a_step_is_that_of_the_whole_batch(tmp_path: Path) -> None:
     size, batches = 3, [5, 2]  # two rows, two and one; and the two rows of a last batch in each process
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     multiprocessing.spawn(several.work, (store.port, tmp_path, size, batches), size)
-    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(size)]
+    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(size)]
     for of in batches:
         torch.manual_seed(1)
         images, targets = torch.randn(of, 2, 6, 6), torch.randn(of, 3)
         alone = several.net()
         loss = several.curved(alone(images), targets)
         loss.backward()
-        for one in found:
+        for one in results:
             torch.testing.assert_close(one[of]["loss"], loss.detach())
             for name, parameter in alone.named_parameters():
                 torch.testing.assert_close(one[of]["gradients"][name], parameter.grad, atol=1e-6, rtol=1e-4)
-    for rank, one in enumerate(found):
+    for rank, one in enumerate(results):
         assert torch.equal(one["shared"], torch.rand(2, generator=torch.Generator().manual_seed(5)))
         assert torch.equal(one["own"], torch.rand(2, generator=torch.Generator().manual_seed(rank)))
         assert one["broadcast"] == 7
@@ -167,15 +167,15 @@ def checked_alike(one: Path, other: Path, atol: float = 1e-5) -> None:
 
 def test_two_processes_say_of_galaxies_what_one_does(command: Command, tmp_path: Path) -> None:
     given = (*PLAIN_NET, "batch_size=14", "patience=2", *PLAIN)  # 48 rows: 14, 14, 14, 6
-    status, said = command(*given, "name=one")
-    assert status == 0, said
-    status, said = command(*given, *TWO, "name=two")
-    assert status == 0, said
+    status, printed = command(*given, "name=one")
+    assert status == 0, printed
+    status, printed = command(*given, *TWO, "name=two")
+    assert status == 0, printed
     sweeps = tmp_path / "multirun" / "galaxyzoo"
     checked_alike(sweeps / "one" / "fold-0", sweeps / "two" / "fold-0")
     reached = [json.loads((sweeps / name / "metrics.json").read_text())["val/rmse"] for name in ("one", "two")]
     assert reached[0] == pytest.approx(reached[1], abs=1e-5)
-    assert said.count("fold-0: epoch 2 of 2") == 1  # nobody else says so
+    assert printed.count("fold-0: epoch 2 of 2") == 1  # nobody else says so
 
 
 @pytest.mark.slow
@@ -184,8 +184,8 @@ def test_a_sweep_of_two_processes_a_job_makes_its_folders_alone(
 ) -> None:
     given = ("task=galaxy10", *PLAIN_NET, "batch_size=9", "balance=0.5", "ema=0.9", "epochs=1", *PLAIN)
     assert command(*given, "fold=1", "name=one")[0] == 0
-    status, said = command(*given, *TWO, "-m", "fold=0,1", "hydra/launcher=basic", "name=two")
-    assert status == 0, said
+    status, printed = command(*given, *TWO, "-m", "fold=0,1", "hydra/launcher=basic", "name=two")
+    assert status == 0, printed
     sweep = tmp_path / "multirun" / "galaxy10" / "two"
     assert [path.name for path in sweep.parent.iterdir() if path.name != "one"] == ["two"]
     assert sorted(path.parent.name for path in sweep.rglob("catalog.parquet")) == ["fold-0", "fold-1", "two"]
@@ -198,8 +198,8 @@ def test_two_processes_say_of_light_curves_what_one_does(command: Command, plast
     given += ("module.decoded=null", "encoder=recurrent", "encoder.dropout=0", "model.dropout=0")
     given += ("optim=sgd", "optim.lr=0.01")
     assert command(*given, "name=one")[0] == 0
-    status, said = command(*given, *TWO, "name=two")
-    assert status == 0, said
+    status, printed = command(*given, *TWO, "name=two")
+    assert status == 0, printed
     sweeps = tmp_path / "multirun" / "plasticc"
     checked_alike(sweeps / "one" / "fold-0", sweeps / "two" / "fold-0")
 

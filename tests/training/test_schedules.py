@@ -23,23 +23,23 @@ from galaxyml.training.schedules import one_cycle, warmup_cosine
 STEPS = 100
 
 
-def made(kind: Callable[..., Optimizer] = SGD, rates: tuple[float, ...] = (2.0,), **options: Any) -> Optimizer:
+def built(kind: Callable[..., Optimizer] = SGD, rates: tuple[float, ...] = (2.0,), **options: Any) -> Optimizer:
     return kind([{"params": [nn.Parameter(torch.ones(2))], "lr": rate} for rate in rates], **options)
 
 
 def momentum(group: dict[str, Any]) -> float:
-    found: float = group["betas"][0] if "betas" in group else group["momentum"]
-    return found
+    momentum_now: float = group["betas"][0] if "betas" in group else group["momentum"]
+    return momentum_now
 
 
 def walked(optimizer: Optimizer, schedule: Any, steps: int) -> list[tuple[float, ...]]:
     """Learning rates of the groups at each step, each group's momentum after its rate."""
-    found = []
+    walk = []
     for _ in range(steps):
-        found.append(tuple(value for group in optimizer.param_groups for value in (group["lr"], momentum(group))))
+        walk.append(tuple(value for group in optimizer.param_groups for value in (group["lr"], momentum(group))))
         optimizer.step()
         schedule.step()
-    return found
+    return walk
 
 
 def between(first: float, last: float, done: float) -> float:
@@ -48,29 +48,29 @@ def between(first: float, last: float, done: float) -> float:
 
 @pytest.mark.parametrize(("kind", "options"), [(SGD, {"momentum": 0.9}), (AdamW, {"betas": (0.9, 0.98)})])
 def test_one_cycle_is_two_halves_of_cosines_and_momentum_goes_the_other_way(kind: Any, options: Any) -> None:
-    optimizer = made(kind, **options)
-    found = walked(optimizer, one_cycle(optimizer, STEPS, 0.25, 0.1, 1e-3, (0.8, 0.9)), STEPS)
-    for step, (rate, inertia) in enumerate(found):
+    optimizer = built(kind, **options)
+    walk = walked(optimizer, one_cycle(optimizer, STEPS, 0.25, 0.1, 1e-3, (0.8, 0.9)), STEPS)
+    for step, (rate, inertia) in enumerate(walk):
         if step <= 24:
             expected = between(0.2, 2, step / 24), between(0.9, 0.8, step / 24)
         else:
             expected = between(2, 0.002, (step - 24) / 75), between(0.8, 0.9, (step - 24) / 75)
         assert (rate, inertia) == pytest.approx(expected, rel=1e-9), step
-    assert found[0] == pytest.approx((0.2, 0.9))
-    assert found[24] == pytest.approx((2, 0.8))
-    assert found[99] == pytest.approx((0.002, 0.9))
+    assert walk[0] == pytest.approx((0.2, 0.9))
+    assert walk[24] == pytest.approx((2, 0.8))
+    assert walk[99] == pytest.approx((0.002, 0.9))
     assert optimizer.param_groups[0].get("betas", (0, 0.98))[1] == 0.98
 
 
 def test_one_cycle_as_it_comes_is_torchs() -> None:
-    ours, theirs = made(SGD, momentum=0.9), made(SGD, momentum=0.9)
+    ours, theirs = built(SGD, momentum=0.9), built(SGD, momentum=0.9)
     expected = walked(theirs, OneCycleLR(theirs, 2.0, STEPS), STEPS)
     for one, other in zip(walked(ours, one_cycle(ours, STEPS), STEPS), expected, strict=True):
         assert one == pytest.approx(other, rel=1e-9)
 
 
 def test_groups_keep_their_ratios() -> None:
-    optimizer = made(AdamW, (1e-3, 1e-4, 0.0))
+    optimizer = built(AdamW, (1e-3, 1e-4, 0.0))
     for first, _, second, _, third, _ in walked(optimizer, one_cycle(optimizer, STEPS), STEPS):
         assert second == pytest.approx(0.1 * first)
         assert third == 0
@@ -78,17 +78,17 @@ def test_groups_keep_their_ratios() -> None:
 
 @pytest.mark.parametrize("total", [3, 7, STEPS])
 def test_steps_beyond_the_last_stay_at_the_end(total: int) -> None:
-    optimizer = made(SGD, momentum=0.9)
-    found = walked(optimizer, one_cycle(optimizer, total), total + 6)
+    optimizer = built(SGD, momentum=0.9)
+    walk = walked(optimizer, one_cycle(optimizer, total), total + 6)
     end = (pytest.approx(2 * 4e-6), 0.95)
-    assert all(step == end for step in found[total - 1 :])
+    assert all(step == end for step in walk[total - 1 :])
 
 
 @pytest.mark.parametrize("total", range(13))
 @pytest.mark.parametrize("rise", [0.01, 0.1, 0.25, 0.5, 0.75, 0.99])
 def test_short_runs_rise_first_and_never_leave_their_range(total: int, rise: float) -> None:
     # torch's own divides by 0 at a rise of 0.1 of 10 steps.
-    optimizer = made(SGD, momentum=0.9)
+    optimizer = built(SGD, momentum=0.9)
     rates = [rate for rate, _ in walked(optimizer, one_cycle(optimizer, total, rise), total + 3)]
     assert rates[0] == pytest.approx(0.08)
     assert all(2 * 4e-6 * (1 - 1e-9) <= rate <= 2 * (1 + 1e-9) for rate in rates)
@@ -99,7 +99,7 @@ def test_short_runs_rise_first_and_never_leave_their_range(total: int, rise: flo
 
 
 def test_nothing_may_be_left_at_the_end() -> None:
-    optimizer = made(SGD, momentum=0.9)
+    optimizer = built(SGD, momentum=0.9)
     assert walked(optimizer, one_cycle(optimizer, 10, final=0), 10)[-1][0] == 0
 
 
@@ -113,7 +113,7 @@ def test_nothing_may_be_left_at_the_end() -> None:
     ],
 )
 def test_optimizers_without_momentum_get_none(kind: Any, options: Any, key: str) -> None:
-    optimizer = made(kind, **options)
+    optimizer = built(kind, **options)
     before = optimizer.param_groups[0][key]
     schedule = one_cycle(optimizer, 10)
     rates = []
@@ -128,17 +128,17 @@ def test_optimizers_without_momentum_get_none(kind: Any, options: Any, key: str)
 @pytest.mark.parametrize("broken_off", [1, 30, 55, STEPS - 1, STEPS, STEPS + 2])
 @pytest.mark.parametrize(("kind", "options"), [(SGD, {"momentum": 0.9}), (AdamW, {})])
 def test_a_resumed_cycle_goes_on_as_an_uninterrupted_one(kind: Any, options: Any, broken_off: int) -> None:
-    whole, first, second = (made(kind, (2.0, 0.5), **options) for _ in range(3))
+    whole, first, second = (built(kind, (2.0, 0.5), **options) for _ in range(3))
     expected = walked(whole, one_cycle(whole, STEPS), STEPS + 5)
     schedule = one_cycle(first, STEPS)
     assert walked(first, schedule, broken_off) == expected[:broken_off]
     file = io.BytesIO()
     torch.save({"optimizer": first.state_dict(), "schedule": schedule.state_dict()}, file)
     file.seek(0)
-    kept = torch.load(file, weights_only=True)
+    saved = torch.load(file, weights_only=True)
     resumed = one_cycle(second, STEPS)
-    second.load_state_dict(kept["optimizer"])
-    resumed.load_state_dict(kept["schedule"])
+    second.load_state_dict(saved["optimizer"])
+    resumed.load_state_dict(saved["schedule"])
     assert walked(second, resumed, STEPS + 5 - broken_off) == expected[broken_off:]
 
 
@@ -160,7 +160,7 @@ def test_a_resumed_cycle_goes_on_as_an_uninterrupted_one(kind: Any, options: Any
 )
 def test_cycles_that_cannot_be_are_refused(options: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        one_cycle(made(SGD, momentum=0.9), STEPS, **options)
+        one_cycle(built(SGD, momentum=0.9), STEPS, **options)
 
 
 @pytest.mark.parametrize(
@@ -174,13 +174,13 @@ def test_cycles_that_cannot_be_are_refused(options: Any, message: str) -> None:
 )
 def test_cosines_that_cannot_be_are_refused(options: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        warmup_cosine(made(), STEPS, **options)
+        warmup_cosine(built(), STEPS, **options)
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("total", [0, 1, 2, 10])
 def test_cosines_of_short_runs_never_leave_their_range(total: int, warmup: float) -> None:
-    optimizer = made(SGD, momentum=0.9)
+    optimizer = built(SGD, momentum=0.9)
     rates = [rate for rate, _ in walked(optimizer, warmup_cosine(optimizer, total, warmup), total + 3)]
     assert all(0 <= rate <= 2 for rate in rates)
     assert max(rates) == 2
@@ -242,15 +242,15 @@ def configured(name: str, *overrides: str) -> Any:
 
 def test_the_configured_schedules_are_those_by_default() -> None:
     for name, default, steps in (("cosine", warmup_cosine, 40), ("one_cycle", one_cycle, 40)):
-        ours, theirs = made(SGD, momentum=0.9), made(SGD, momentum=0.9)
-        found = walked(ours, configured(name)(ours, total_steps=steps), steps)
-        assert found == walked(theirs, default(theirs, steps), steps)
+        ours, theirs = built(SGD, momentum=0.9), built(SGD, momentum=0.9)
+        walk = walked(ours, configured(name)(ours, total_steps=steps), steps)
+        assert walk == walked(theirs, default(theirs, steps), steps)
     assert configured("constant") is None
 
 
 def test_keys_of_the_configuration_reach_the_cycle() -> None:
-    optimizer = made(SGD, momentum=0.9)
+    optimizer = built(SGD, momentum=0.9)
     schedule = configured("one_cycle", "schedule.momentum=[0.5,0.6]", "schedule.start=0.5", "schedule.rise=0.5")
-    found = walked(optimizer, schedule(optimizer, total_steps=20), 20)
-    assert found[0] == (pytest.approx(1), pytest.approx(0.6))
-    assert found[9] == (pytest.approx(2), pytest.approx(0.5))
+    walk = walked(optimizer, schedule(optimizer, total_steps=20), 20)
+    assert walk[0] == (pytest.approx(1), pytest.approx(0.6))
+    assert walk[9] == (pytest.approx(2), pytest.approx(0.5))

@@ -41,19 +41,19 @@ def module() -> SupervisedModule:
 
 
 def test_only_weights_decay() -> None:
-    made = module()
-    optimizer = made.configure_optimizers()
+    model = module()
+    optimizer = model.configure_optimizers()
     decayed, free = optimizer.param_groups
     assert {p.ndim for p in decayed["params"]} == {2, 4}
     assert {p.ndim for p in free["params"]} == {1}
     assert free["weight_decay"] == 0
-    assert len(decayed["params"]) + len(free["params"]) == len(list(made.parameters()))
+    assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
 
 
 def test_a_step_is_the_optimizers_own() -> None:
     torch.manual_seed(0)
-    made, alone = module(), module().net
-    alone.load_state_dict(made.net.state_dict())
+    model, alone = module(), module().net
+    alone.load_state_dict(model.net.state_dict())
     images, targets = torch.rand(8, 3, 9, 9), torch.rand(8, 2)
     data = [{"index": torch.arange(8), "image": images, "target": targets}]
     quiet()
@@ -66,18 +66,18 @@ def test_a_step_is_the_optimizers_own() -> None:
         enable_model_summary=False,
     )
     batches: Any = torch.utils.data.DataLoader(data, batch_size=None)  # type: ignore[arg-type] # a list serves
-    trainer.fit(made, batches, batches)
+    trainer.fit(model, batches, batches)
     optimizer = torch.optim.SGD(alone.parameters(), lr=0.1)
     nn.functional.mse_loss(alone(images), targets).backward()
     optimizer.step()
-    for one, other in zip(made.net.parameters(), alone.parameters(), strict=True):
+    for one, other in zip(model.net.parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_outputs_are_single_precision() -> None:
-    made = module().eval()
+    model = module().eval()
     with torch.autocast("cpu", torch.bfloat16):
-        assert made(torch.rand(2, 3, 9, 9)).dtype == torch.float32
+        assert model(torch.rand(2, 3, 9, 9)).dtype == torch.float32
 
 
 def test_seeds_differ_by_purpose() -> None:

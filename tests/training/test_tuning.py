@@ -36,10 +36,10 @@ def module(net: nn.Module, tune: str = "head") -> SupervisedModule:
     [({}, 2, 512 * 2 + 2), ({"hidden": 64}, 4, 512 * 64 + 64 + 64 * 2 + 2)],
 )
 def test_the_head_alone_is_trained(options: dict[str, Any], tensors: int, numbers: int) -> None:
-    made = module(timm_net("resnet18", outputs=2, **options))
-    tuned = [parameter for parameter in made.parameters() if parameter.requires_grad]
+    model = module(timm_net("resnet18", outputs=2, **options))
+    tuned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert (len(tuned), sum(parameter.numel() for parameter in tuned)) == (tensors, numbers)
-    groups = made.configure_optimizers().param_groups
+    groups = model.configure_optimizers().param_groups
     assert sum(parameter.numel() for group in groups for parameter in group["params"]) == numbers
     whole = module(timm_net("resnet18", outputs=2, **options), tune="all")
     assert all(parameter.requires_grad for parameter in whole.parameters())
@@ -47,13 +47,13 @@ def test_the_head_alone_is_trained(options: dict[str, Any], tensors: int, number
 
 def test_a_frozen_backbone_does_not_adapt_its_statistics() -> None:
     net: Any = AstroCNN(2)
-    made = module(net).train()
+    model = module(net).train()
     before = {key: value.clone() for key, value in net.state_dict().items()}
     assert net.head.training
     features = net.features(torch.rand(8, 3, 32, 32))
-    made.loss(made.classify(features), torch.randint(2, (8,))).backward()
-    made.configure_optimizers().step()
-    after = made.net.state_dict()
+    model.loss(model.classify(features), torch.randint(2, (8,))).backward()
+    model.configure_optimizers().step()
+    after = model.net.state_dict()
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed
     assert all(key.startswith("head.") for key in changed)
@@ -89,15 +89,15 @@ def test_parts_give_each_row_the_same_bits_whatever_its_company() -> None:
     net = timm_net("test_resnet", outputs=3).eval()
     images = torch.rand(70, 3, 48, 48)
     with torch.no_grad():
-        every = in_parts(net, images)
+        outputs = in_parts(net, images)
         for rows in ([0], [69, 3, 41], list(range(30, 70))):
-            assert torch.equal(in_parts(net, images[rows]), every[rows])
-        torch.testing.assert_close(every, net(images))
+            assert torch.equal(in_parts(net, images[rows]), outputs[rows])
+        torch.testing.assert_close(outputs, net(images))
 
 
 def test_predictions_average_the_views_asked_for() -> None:
     torch.manual_seed(0)
-    made = SupervisedModule(
+    model = SupervisedModule(
         AstroCNN(2),
         CrossEntropyLoss(),
         ClassMetrics(["a", "b"]),
@@ -107,14 +107,14 @@ def test_predictions_average_the_views_asked_for() -> None:
     pixels = torch.randint(0, 256, (5, 32, 32, 3), dtype=torch.uint8)
     images = pixels.permute(0, 3, 1, 2) / 255
     with torch.no_grad():
-        found, turned = (
-            made.predict_step({"index": torch.arange(5), "image": plain(view, 32), "pixels": view}, 0)
+        predicted, turned = (
+            model.predict_step({"index": torch.arange(5), "image": plain(view, 32), "pixels": view}, 0)
             for view in (pixels, pixels.rot90(1, (1, 2)))
         )
         views = [view.rot90(k, (2, 3)) for view in (images, images.flip(2)) for k in range(4)]
-        expected = torch.stack([made.net(view) for view in views]).mean(0)
-    torch.testing.assert_close(found["output"], expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(turned["output"], found["output"], atol=1e-5, rtol=1e-5)
+        expected = torch.stack([model.net(view) for view in views]).mean(0)
+    torch.testing.assert_close(predicted["output"], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(turned["output"], predicted["output"], atol=1e-5, rtol=1e-5)
 
 
 def test_a_tuned_head_resumes_as_an_unbroken_run(
@@ -139,8 +139,8 @@ def test_the_best_epochs_are_kept_and_figures_drawn(command: Command, galaxy10_s
     assert command("task=galaxy10", "model=astrocnn", "epochs=4", "top_k=2", "name=top")[0] == 0
     run = tmp_path / "multirun" / "galaxy10" / "top" / "fold-0"
     history = pd.read_csv(run / "history.csv")
-    kept = sorted(path.stem for path in (run / "checkpoints" / "top").iterdir())
-    values = [float(name.split("_")[1]) for name in kept]
+    names = sorted(path.stem for path in (run / "checkpoints" / "top").iterdir())
+    values = [float(name.split("_")[1]) for name in names]
     assert sorted(values) == pytest.approx(sorted(history["val/macro_f1"])[-2:], abs=1e-4)
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["epoch"] == history["val/macro_f1"].to_numpy().argmax()
@@ -162,11 +162,11 @@ def test_rare_classes_do_not_count_twice(command: Command, galaxy10_sky: Path) -
         "loss.alpha=balanced",
         "name=twice",
     )
-    status, said = command(*line)
+    status, printed = command(*line)
     assert status == 1
-    assert "they count twice" in said
-    assert "recall 0.90 at precision 0.23" in said
-    assert "loss.alpha=null; allow_double_weighting=true insists" in said
+    assert "they count twice" in printed
+    assert "recall 0.90 at precision 0.23" in printed
+    assert "loss.alpha=null; allow_double_weighting=true insists" in printed
     assert command(*line, "allow_double_weighting=true")[0] == 0
     for one in (["balance=1"], ["balance=0.5", "loss=focal"], ["loss=focal", "loss.alpha=balanced"]):
         config = ["task=galaxy10", "model=astrocnn", "epochs=1", *one, f"name={len(one)}{one[0][-1]}"]
@@ -178,5 +178,5 @@ def test_balanced_weights_are_those_of_the_training_split(command: Command, gala
     assert command(*line)[0] == 0
     run = tmp_path / "multirun" / "galaxy10" / "w" / "fold-0"
     labels = pd.read_parquet(run / "catalog.parquet").query("split == 'train'")["label"]
-    kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["loss.class_weights"]
-    np.testing.assert_allclose(kept, len(labels) / (10 * np.bincount(labels)), rtol=1e-6)
+    weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["loss.class_weights"]
+    np.testing.assert_allclose(weights, len(labels) / (10 * np.bincount(labels)), rtol=1e-6)

@@ -40,13 +40,13 @@ def module(**options: Any) -> VAEModule:
 
 
 def fitted(steps: int = 150, **options: Any) -> tuple[VAEModule, dict[str, Tensor]]:
-    made, batch = module(beta_warmup=0, **options), bells()
-    optimizer = torch.optim.AdamW(made.parameters(), lr=3e-3)
+    model, batch = module(beta_warmup=0, **options), bells()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(steps):
         optimizer.zero_grad()
-        made._loss(batch, sample=True)[0].backward()
+        model._loss(batch, sample=True)[0].backward()
         optimizer.step()
-    return made.eval(), batch
+    return model.eval(), batch
 
 
 def test_the_divergence_is_that_of_torch() -> None:
@@ -63,20 +63,20 @@ def test_the_likelihood_is_a_gaussian_of_both_variances() -> None:
 
 
 def test_observations_that_are_not_there_do_not_count() -> None:
-    made, batch = module().eval(), bells()
-    whole = made.losses(batch, sample=False)
+    model, batch = module().eval(), bells()
+    whole = model.losses(batch, sample=False)
     more = batch | {
         name: nn.functional.pad(batch[name], (0, 5), value=value)
         for name, value in {"time": 0.0, "band": 0, "flux": 0.0, "error": 1.0, "mask": False}.items()
     }
-    for name, part in made.losses(more, sample=False).items():
-        torch.testing.assert_close(part, whole[name], atol=1e-4, rtol=1e-4)
+    for name, term in model.losses(more, sample=False).items():
+        torch.testing.assert_close(term, whole[name], atol=1e-4, rtol=1e-4)
 
 
 def test_a_fit_reconstructs_tells_classes_and_luminosity() -> None:
-    made, batch = fitted(classes=0.5)
+    model, batch = fitted(classes=0.5)
     with torch.no_grad():
-        before, after = (net.losses(batch, sample=False) for net in (module().eval(), made))
+        before, after = (net.losses(batch, sample=False) for net in (module().eval(), model))
         scores = after["class_scores"]
     assert after["nll"].mean() < before["nll"].mean() - 1
     assert (scores.argmax(1) == batch["target"]).all()
@@ -84,24 +84,24 @@ def test_a_fit_reconstructs_tells_classes_and_luminosity() -> None:
 
 
 def test_what_is_told_is_the_same_each_time_and_of_the_mean() -> None:
-    made, batch = fitted(5)
+    model, batch = fitted(5)
     with torch.no_grad():
-        one, two = encode_light_curves(made.net, batch), encode_light_curves(made.net, batch)
-        mean = made(batch).mean
+        one, two = encode_light_curves(model.net, batch), encode_light_curves(model.net, batch)
+        mean = model(batch).mean
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(one["latent"], mean)
 
 
 def test_an_unlike_curve_is_decoded_worse_where_it_is_unlike() -> None:
-    made, batch = fitted(300)
+    model, batch = fitted(300)
     strange = {name: values.clone() for name, values in batch.items()}
     late = strange["time"][0] > 100
     strange["flux"][0, late] += 60
     with torch.no_grad():
-        usual, found = encode_light_curves(made.net, batch), encode_light_curves(made.net, strange)
-    assert found["reconstruction"][0, 0] > usual["reconstruction"][0, 0] + 1
-    assert found["reconstruction"][0, 1] > usual["reconstruction"][0, 1]
-    assert float(found["worst_mjd"][0]) > 60100
+        usual, unlike = encode_light_curves(model.net, batch), encode_light_curves(model.net, strange)
+    assert unlike["reconstruction"][0, 0] > usual["reconstruction"][0, 0] + 1
+    assert unlike["reconstruction"][0, 1] > usual["reconstruction"][0, 1]
+    assert float(unlike["worst_mjd"][0]) > 60100
 
 
 def test_deviations_are_taken_together_by_passband_and_window() -> None:
@@ -116,32 +116,32 @@ def test_deviations_are_taken_together_by_passband_and_window() -> None:
 
 
 def test_without_a_weight_for_classes_nothing_is_learnt_of_them() -> None:
-    made = module(classes=0.0, beta_warmup=0)
-    loss, parts = made._loss(bells(), sample=True)
+    model = module(classes=0.0, beta_warmup=0)
+    loss, terms = model._loss(bells(), sample=True)
     loss.backward()
-    assert all(parameter.grad is None for parameter in made.net.classes.parameters())
-    assert "cross_entropy" not in parts
+    assert all(parameter.grad is None for parameter in model.net.classes.parameters())
+    assert "cross_entropy" not in terms
 
 
 def test_objects_of_no_known_class_do_not_count_as_one() -> None:
-    made, batch = module(classes=1.0).eval(), bells()
-    part = batch | {"target": torch.where(torch.arange(24) < 12, batch["target"], -1)}
-    expected = nn.functional.cross_entropy(made.losses(batch, False)["class_scores"][:12], batch["target"][:12])
-    torch.testing.assert_close(made._loss(part, sample=False)[1]["cross_entropy"], expected)
+    model, batch = module(classes=1.0).eval(), bells()
+    half_labelled = batch | {"target": torch.where(torch.arange(24) < 12, batch["target"], -1)}
+    expected = nn.functional.cross_entropy(model.losses(batch, False)["class_scores"][:12], batch["target"][:12])
+    torch.testing.assert_close(model._loss(half_labelled, sample=False)[1]["cross_entropy"], expected)
 
 
 def test_capacity_frees_that_much_divergence() -> None:
     batch = bells()
     plain, free = (module(beta=1.0, capacity=capacity).eval() for capacity in (None, 7.0))
-    loss, parts = plain._loss(batch, sample=False)
+    loss, terms = plain._loss(batch, sample=False)
     with_capacity, _ = free._loss(batch, sample=False)
-    expected = loss - parts["kl"] + (parts["kl"] - 7).abs()
+    expected = loss - terms["kl"] + (terms["kl"] - 7).abs()
     torch.testing.assert_close(with_capacity, expected)
 
 
 def test_reconstructions_are_in_units_of_flux_and_pass_through_the_curve() -> None:
-    made, batch = fitted(300)
-    curve = reconstructed(made.net, batch, ["an object"], ringed=True)[0]
+    model, batch = fitted(300)
+    curve = reconstructed(model.net, batch, ["an object"], ringed=True)[0]
     assert curve.model is not None
     times, fluxes, spreads = curve.model
     assert spreads is not None
@@ -172,7 +172,7 @@ def test_impossible_weights_are_refused(options: dict[str, float], message: str)
         module(**options)
 
 
-def test_a_net_of_pictures_is_refused() -> None:
+def test_a_net_of_images_is_refused() -> None:
     with pytest.raises(UserError, match=r"takes no light curves.*light_curve_vae"):
         VAEModule(nn.Conv2d(3, 8, 3), partial(torch.optim.AdamW, lr=1e-3))
 

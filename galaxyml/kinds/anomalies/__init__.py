@@ -83,7 +83,7 @@ class Anomalies(Kind):
         raise TypeError("Anomalies have no targets to predict; the baseline of their scores is chance.")
 
     def prediction_writer(self, run: RunDir) -> LightCurveTables:
-        return LightCurveTables(lambda split: run.predictions_writer(split, by="encoded"), run.path)
+        return LightCurveTables(run)
 
     def stages(self) -> list[Stage]:
         return [
