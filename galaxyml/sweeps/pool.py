@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,7 +24,7 @@ from galaxyml.sweeps.run_job import MEMORY, Outcome, ended
 from galaxyml.sweeps.serial import SerialLauncher, folder_of, prepare
 from galaxyml.sweeps.worker import Job, Slot, work
 
-MOMENT = 0.25  # seconds between two looks at how far jobs are
+POLL_SECONDS = 0.25  # between two looks at how far jobs are
 MEMORY_A_JOB = 3 * 2**30  # bytes that a machine without a GPU should have free for each of its slots
 
 
@@ -95,32 +95,28 @@ class PoolLauncher(SerialLauncher):
         if not gpus:
             count = min(jobs, self.processes if self.processes != "auto" else min(cores, _memory_for()))
             threads = max(1, cores // count)
-            return [Slot(f"CPU {at + 1}", None, threads) for at in range(count)]
-        each = self.gpus_per_job
-        if each < 1:
-            shares = round(1 / each)
-            slots = [Slot(f"GPU {gpu}", (gpu,), 1) for _ in range(shares) for gpu in gpus]
+            return [Slot(f"CPU {number}", None, threads) for number in range(1, count + 1)]
+        if self.gpus_per_job < 1:
+            groups: list[tuple[str, ...]] = [(gpu,) for gpu in gpus] * round(1 / self.gpus_per_job)
         else:
-            size = int(each)
-            groups = [tuple(gpus[at : at + size]) for at in range(0, len(gpus) - size + 1, size)]
+            size = int(self.gpus_per_job)
+            groups = [tuple(gpus[start : start + size]) for start in range(0, len(gpus) - size + 1, size)]
             if not groups:
                 raise UserError(
                     f"hydra.launcher.gpus_per_job={size}: there are {len(gpus)} GPUs ({', '.join(gpus)}). "
                     f"Give {len(gpus)} or less."
                 )
-            slots = [Slot(f"GPU {'+'.join(group)}", group, 1) for group in groups]
-        slots = slots[:jobs]
-        return [replace(slot, threads=max(1, cores // len(slots))) for slot in slots]
+        groups = groups[:jobs]
+        return [Slot(f"GPU {'+'.join(group)}", group, max(1, cores // len(groups))) for group in groups]
 
     def _gpus(self) -> list[str]:
         """Names of the GPUs that are used."""
         if self.gpus != "auto":
             return [str(gpu) for gpu in self.gpus]
-        masked = os.environ.get("CUDA_VISIBLE_DEVICES")
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         count = forkserver.ask(visible_gpus)
-        if masked is None or not count:
-            return [str(at) for at in range(count)]
-        return [name.strip() for name in masked.split(",")][:count]
+        names = [str(number) for number in range(count)] if visible is None else visible.split(",")
+        return [name.strip() for name in names[:count]]
 
     def _check(self) -> None:
         if self.gpus != "auto" and (isinstance(self.gpus, str) or not hasattr(self.gpus, "__iter__")):
@@ -128,13 +124,12 @@ class PoolLauncher(SerialLauncher):
                 f"hydra.launcher.gpus={self.gpus}: it must be auto, or a list such as [0,1]; [] for the CPU alone."
             )
         each = self.gpus_per_job
-        whole = isinstance(each, int | float) and not isinstance(each, bool) and each >= 1 and each == int(each)
-        if not whole and not (isinstance(each, float) and 0 < each < 1):
+        if type(each) not in (int, float) or each <= 0 or (each > 1 and each != int(each)):
             raise UserError(
                 f"hydra.launcher.gpus_per_job={each}: it must be a whole number of GPUs, or a share of one as 0.5."
             )
         count = self.processes
-        if count != "auto" and not (isinstance(count, int) and not isinstance(count, bool) and count >= 1):
+        if count != "auto" and (type(count) is not int or count < 1):
             raise UserError(f"hydra.launcher.processes={count}: it must be auto, or a whole number, 1 or more.")
 
 
@@ -147,7 +142,7 @@ class _Pool:
 
         self.launcher, self.configs = launcher, list(configs)
         self.runs = [RunDir(folder_of(config)) for config in configs]
-        self.board = Board([run.path for run in self.runs])
+        self.board = Board(self.runs)
         self.waiting = deque(range(len(configs)))
         self.running: list[Running] = []
         self.values: dict[int, float | None] = {}  # of the jobs that have ended
@@ -204,7 +199,7 @@ class _Pool:
 
     def _wait(self) -> None:
         """Waits a moment, or until a job has ended."""
-        wait([job.process.sentinel for job in self.running], timeout=MOMENT)
+        wait([job.process.sentinel for job in self.running], timeout=POLL_SECONDS)
         for job in [job for job in self.running if not job.process.is_alive()]:
             self.running.remove(job)
             job.process.join()
