@@ -21,40 +21,7 @@ NUMBER = re.compile(r"^[+-]?[\d.,]+(e[+-]?\d+)?( ?%)?( .*[\d)\]])?$")  # its spr
 # A paragraph that is an image, and one after it that is all in italics.
 FIGURE = re.compile(r"<p>(<img [^>]*>)</p>\n(?:<p><em>((?:(?!</?em>|</p>).)*)</em></p>\n)?", re.DOTALL)
 
-STYLE = """\
-:root{color-scheme:light dark;--ink:#1c2330;--soft:#5b6575;--line:#dbe0e8;--back:#fff;--card:#f5f7fa;--blue:#1f5fa8}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--soft:#9aa5b5;--line:#2f3846;--back:#12161d;--card:#1b212b;
---blue:#7db4ef}}
-*{box-sizing:border-box}
-html{-webkit-text-size-adjust:100%}
-body{overflow-wrap:break-word;margin:0 auto;max-width:64rem;padding:1.2rem 1.1rem 4rem;
-background:var(--back);color:var(--ink);
-font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-h1{font-size:1.7rem;line-height:1.2;margin:.6rem 0 1rem;overflow-wrap:anywhere}
-h2{font-size:1.25rem;margin:2.4rem 0 .7rem;padding-top:.6rem;border-top:1px solid var(--line)}
-h3{font-size:1.05rem;margin:1.6rem 0 .5rem}
-a{color:var(--blue)}
-blockquote{margin:0 0 1.2rem;padding:.1rem 1rem;border-left:4px solid var(--blue);background:var(--card);
-font-size:1.08rem}
-code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.88em;overflow-wrap:anywhere}
-pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem 1rem;white-space:pre-wrap}
-nav{font-size:.92rem;color:var(--soft);margin:1rem 0}
-nav a{display:inline-block;margin:0 .9rem .2rem 0;text-decoration:none}
-.table{overflow-x:auto;margin:.8rem 0;border:1px solid var(--line);border-radius:8px}
-table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
-th,td{padding:.38rem .7rem;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
-tr:last-child td{border-bottom:0}
-th{background:var(--card);font-weight:600}
-.number{text-align:right}
-td.number{white-space:nowrap}
-td:first-child{overflow-wrap:anywhere;min-width:9rem}
-figure{margin:1.2rem 0 1.8rem}
-figure img{display:block;max-width:100%;height:auto;background:#fff;border:1px solid var(--line);border-radius:8px}
-figcaption{color:var(--soft);font-size:.92rem;margin-top:.45rem}
-@media print{body{max-width:none;padding:0;font-size:10pt;background:#fff;color:#000}nav{display:none}
-h2,h3{break-after:avoid}figure,tr,pre{break-inside:avoid}figure img{max-height:21cm}.table{overflow:visible;border:0}
-table{font-size:7.5pt}th,td{padding:.15rem .3rem}td.number{white-space:normal}}
-"""
+STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 def write_report(run: RunDir, text: str) -> Path:

@@ -1,5 +1,6 @@
 """Figures of a sweep: the monitored metric epoch by epoch, and what was swept against what it led to."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -209,14 +210,9 @@ def _tick(axes: Axes, position: int, height: float, text: str) -> None:
     axes.text(position - 0.04, height, text, ha="right", va="center", fontsize=8, zorder=5, bbox=box)
 
 
-def _in_lines(key: str, most: int = 18) -> str:
-    """A key in lines that are not much longer, broken at its dots."""
-    lines = [""]
-    for part in key.replace(".", ".\0").split("\0"):
-        if lines[-1] and len(lines[-1] + part) > most:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(lines)
+def _in_lines(key: str) -> str:
+    """A key in lines of 18 characters or so, broken at its dots."""
+    return "\n".join(textwrap.wrap(key.replace(".", ". "), 19, break_long_words=False)).replace(". ", ".")
 
 
 def _short(name: str, most: int = 44) -> str:

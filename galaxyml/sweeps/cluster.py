@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
-from galaxyml.sweeps.run_job import Outcome
+from galaxyml.sweeps.run_job import Outcome, ended
 from galaxyml.sweeps.serial import SerialLauncher, folder_of, prepare, run_prepared
 from galaxyml.sweeps.worker import Job
 
@@ -84,11 +84,8 @@ class ClusterLauncher(SerialLauncher):
         run = self.runs[number]
         if not self.has_ended(number):
             run.update_status(state="failed", reason=reason or "it ended and said nothing", ended=time.time())
-        status = run.status()
-        state = "finished" if run.finished else status["state"]
-        if state in ("finished", "pruned"):
-            return Outcome(state, status.get("value"))
-        return Outcome(state, None, str(status.get("reason") or ""))
+        succeeded = run.finished or run.status()["state"] == "pruned"
+        return ended(run, 0 if succeeded else 1, self.began)
 
 
 def run_on_node(job: Job) -> float | None:

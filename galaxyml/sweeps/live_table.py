@@ -20,27 +20,16 @@ STYLES = {"finished": "green", "failed": "red", "stopped": "yellow", "pruned": "
 
 
 @dataclass
-class Row:
-    """One job.
-
-    Attributes:
-        run: Its folder.
-        state: How it stands, as `galaxyml.runs.run_dir.STATES` has it.
-        place: Where it runs.
-        pid: Of its process, where that is known; what its folder says of another's is old.
-        status: As its folder has it.
-        seconds: How long it took, or has taken.
-        began: `time.monotonic()` of its start.
-        printed: `time.monotonic()` of its last line.
-    """
+class _Row:
+    """One job."""
 
     run: RunDir
     state: str = "waiting"
-    place: str = ""
-    pid: int | None = None
-    status: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    began: float = 0.0
+    place: str = ""  # where it runs
+    pid: int | None = None  # of its process, where that is known; what its folder says of another's is old
+    status: dict[str, Any] = field(default_factory=dict)  # as its folder has it
+    seconds: float = 0.0  # that it took, or has taken
+    began: float = 0.0  # on the monotonic clock, as the time of its last line
     printed: float = 0.0
 
     @property
@@ -72,7 +61,7 @@ class Board:
     """
 
     def __init__(self, runs: Sequence[RunDir]) -> None:
-        self.rows = [Row(run) for run in runs]
+        self.rows = [_Row(run) for run in runs]
         self.began, self.since = time.monotonic(), time.time()
         self.console = Console(highlight=False)
         self.live: Live | None = None
@@ -131,7 +120,7 @@ class Board:
                     epoch = f", epoch {row.epoch}" if row.epoch else ""
                     self.say(f"{row.run.name}: {row.state}{epoch}{value}{left}")
 
-    def _read(self, row: Row) -> None:
+    def _read(self, row: _Row) -> None:
         """Takes over a job's status from its folder, unless that is from before."""
         status = row.run.status()
         if row.pid is None:
@@ -159,7 +148,7 @@ class Board:
         summary = ", ".join(f"{count} {state}" for state, count in counts.items())
         return Group(table, Text(f"{len(self.rows)} runs: {summary}; {_time(time.monotonic() - self.began)}"))
 
-    def _shown(self) -> list[Row]:
+    def _shown(self) -> list[_Row]:
         """Those rows that there is room for, in their order."""
         rank = {"failed": 1, "stopped": 1, "waiting": 2, "finished": 3, "pruned": 3}
         numbers = sorted(range(len(self.rows)), key=lambda number: rank.get(self.rows[number].state, 0))

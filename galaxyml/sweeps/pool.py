@@ -29,22 +29,14 @@ MEMORY_A_JOB = 3 * 2**30  # bytes that a machine without a GPU should have free 
 
 
 @dataclass
-class Running:
-    """A job that is running.
+class _Running:
+    """A job that is running."""
 
-    Attributes:
-        number: Among all jobs.
-        process: Its process, the leader of its group.
-        answer: Where it answers.
-        slot: Where it runs.
-        began: Seconds since 1970.
-    """
-
-    number: int
-    process: BaseProcess
+    number: int  # among all jobs
+    process: BaseProcess  # the leader of its group
     answer: Connection
     slot: Slot
-    began: float
+    began: float  # seconds since 1970
 
 
 class PoolLauncher(SerialLauncher):
@@ -84,7 +76,7 @@ class PoolLauncher(SerialLauncher):
             return pool.run()
 
     def slots_for(self, jobs: int) -> list[Slot]:
-        """Where runs go on, for so many jobs.
+        """The slots for so many jobs.
 
         Raises:
             UserError: If the settings are impossible, or a run asks for more GPUs than there are.
@@ -144,7 +136,7 @@ class _Pool:
         self.runs = [RunDir(folder_of(config)) for config in configs]
         self.board = Board(self.runs)
         self.waiting = deque(range(len(configs)))
-        self.running: list[Running] = []
+        self.running: list[_Running] = []
         self.values: dict[int, float | None] = {}  # of the jobs that have ended
         self.retried: set[int] = set()
         self.stopping: int | None = None  # number of the signal that ends it all
@@ -189,12 +181,12 @@ class _Pool:
             self._end(number, Outcome("failed", None, str(error)))
             return
         slot = self.free.popleft()
-        answer, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=work, args=(Job(run.path, slot), theirs), name=run.name)
+        answer, sender = context.Pipe(duplex=False)
+        process = context.Process(target=work, args=(Job(run.path, slot), sender), name=run.name)
         began = time.time()
         process.start()
-        theirs.close()
-        self.running.append(Running(number, process, answer, slot, began))
+        sender.close()
+        self.running.append(_Running(number, process, answer, slot, began))
         self.board.started(number, slot.name, process.pid)
 
     def _wait(self) -> None:
@@ -220,11 +212,9 @@ class _Pool:
 
     def _retry(self, number: int) -> bool:
         """Puts a job that had too little memory into the queue again, where that is wanted."""
-        if not self.launcher.retry_out_of_memory or number in self.retried:
-            return False
         before = self.configs[number]
         size, batches = before.batch_size, before.trainer.get("accumulate_grad_batches", 1)
-        if size < 2:
+        if not self.launcher.retry_out_of_memory or number in self.retried or size < 2:
             return False
         smaller = [f"batch_size={size // 2}", f"trainer.accumulate_grad_batches={2 * batches}"]
         config = self.launcher.composed([*before.hydra.overrides.task, *smaller], before.hydra.job.num)
@@ -239,33 +229,29 @@ class _Pool:
 
     def _stop(self, number: int) -> None:
         """Hands a signal on to all jobs; the second one kills them."""
-        if self.stopping is None:
-            self.stopping = number
-            if self.running:
-                self.board.say("stopping: each run keeps what it has reached; a second signal ends them at once")
-            for job in self.running:
-                if job.process.pid is not None:
-                    with suppress(ProcessLookupError):
-                        os.kill(job.process.pid, number)
-            return
+        if self.running and self.stopping is None:
+            self.board.say("stopping: each run keeps what it has reached; a second signal ends them at once")
         for job in self.running:
-            _kill_group(job.process)
+            if self.stopping is not None:
+                _kill_group(job.process)
+            elif job.process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(job.process.pid, number)
+        self.stopping = self.stopping or number
 
 
 def visible_gpus() -> int:
-    """How many GPUs this process sees."""
+    """Number of GPUs that this process sees."""
     import torch
 
     return torch.cuda.device_count()
 
 
 def _memory_for() -> int:
-    """For how many jobs there is memory, at least 1."""
+    """Number of jobs that there is memory for, at least 1; 2 where the system does not say."""
     file = Path("/proc/meminfo")
-    if not file.is_file():
-        return 2
-    kibibytes = re.search(r"MemAvailable: *(\d+)", file.read_text(encoding="ascii"))
-    return max(1, int(kibibytes.group(1)) * 1024 // MEMORY_A_JOB) if kibibytes else 2
+    kibibytes = re.search(r"MemAvailable: *(\d+)", file.read_text(encoding="ascii")) if file.is_file() else None
+    return max(1, int(kibibytes[1]) * 1024 // MEMORY_A_JOB) if kibibytes else 2
 
 
 def _kill_group(process: BaseProcess) -> None:
