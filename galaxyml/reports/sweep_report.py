@@ -29,7 +29,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which combination is best, as far as that can be told.
+    """The best combination, as far as that can be told.
 
     Attributes:
         by_split: Rankings by the split that decides, and in the same order by those that no fold has learnt from.
@@ -353,11 +353,11 @@ def _combinations(joined: Sequence[RunDir], jobs: Sequence[Job]) -> list[str]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, numbers in metrics.items():
         groups.setdefault(combination(name), []).append(numbers)
-    known = [
+    scored = [
         split for split in ("test", "survey") if any(key.startswith(_of_baselines(split, words)) for key in shared)
     ]
     lines: list[str] = []
-    for split in known or ["val"]:
+    for split in scored or ["val"]:
         keys = _compared(shared, split, monitor, words)
         rows = [[name, *(with_interval(numbers, key, words) for key in keys)] for name, numbers in metrics.items()]
         lines += ["", *markdown([["combination", *keys], *rows])]

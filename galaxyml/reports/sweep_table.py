@@ -46,7 +46,7 @@ class Job:
 
     @property
     def combination(self) -> str:
-        """What was swept besides fold and seed; `all` where nothing was."""
+        """The swept values besides fold and seed; `all` where there are none."""
         return combination(self.group)
 
     @cached_property
@@ -151,15 +151,15 @@ def combination(group: str) -> str:
     return _SEED.sub("", group).strip("_") or "all"
 
 
-def by_combination(found: Sequence[Job]) -> dict[str, list[Job]]:
+def by_combination(jobs: Sequence[Job]) -> dict[str, list[Job]]:
     """Jobs by what was swept besides fold and seed."""
     groups: dict[str, list[Job]] = {}
-    for job in found:
+    for job in jobs:
         groups.setdefault(job.combination, []).append(job)
     return groups
 
 
-def jobs(sweep: RunDir, requested: Sequence[str] = ()) -> list[Job]:
+def read_jobs(sweep: RunDir, requested: Sequence[str] = ()) -> list[Job]:
     """All runs that a sweep consists of, begun or not: those of its plan first, then any others that are there.
 
     Args:
@@ -168,21 +168,21 @@ def jobs(sweep: RunDir, requested: Sequence[str] = ()) -> list[Job]:
     """
     planned = sweep.jobs()
     names = dict.fromkeys([*planned, *(run.name for run in sweep.children()), *requested])
-    found = []
+    jobs = []
     for name in names:
         run, planned_job = RunDir(sweep.path / name), planned.get(name)
         if planned_job is None and run.started:
             planned_job = PlannedJob(run.overrides, run.config.get("fold"), run.group)
         if planned_job is None:
-            found.append(Job(run, {}))
+            jobs.append(Job(run, {}))
         else:
             fold = planned_job.fold if isinstance(planned_job.fold, int) else None  # which was refused
-            found.append(Job(run, _by_key(planned_job.overrides or run.overrides), fold, planned_job.group))
-    return sorted(found, key=lambda job: _natural(job.name))
+            jobs.append(Job(run, _by_key(planned_job.overrides or run.overrides), fold, planned_job.group))
+    return sorted(jobs, key=lambda job: _natural(job.name))
 
 
-def swept(found: Sequence[Job]) -> dict[str, list[str]]:
-    """What differs between jobs besides fold and seed, and where they run: each key's value in every job.
+def swept(jobs: Sequence[Job]) -> dict[str, list[str]]:
+    """The keys that differ between jobs, besides fold, seed and where they run, with their values by job.
 
     A key that a job was not given has the value of its configuration, or '' where that is more than a value.
     """
@@ -190,14 +190,14 @@ def swept(found: Sequence[Job]) -> dict[str, list[str]]:
     below = tuple(f"{place}." for place in places)
     keys = [
         key
-        for key in dict.fromkeys(key for job in found for key in job.overrides)
+        for key in dict.fromkeys(key for job in jobs for key in job.overrides)
         if key not in ("fold", "seed", "trainer", *places) and not key.startswith(below)
     ]
-    columns = {key: [_value(job, key) for job in found] for key in keys}
+    columns = {key: [_value(job, key) for job in jobs] for key in keys}
     return {key: values for key, values in columns.items() if len(set(values)) > 1}
 
 
-def table(found: Sequence[Job]) -> pd.DataFrame:
+def table(jobs: Sequence[Job]) -> pd.DataFrame:
     """One row a job.
 
     Returns:
@@ -205,12 +205,12 @@ def table(found: Sequence[Job]) -> pd.DataFrame:
         that is not finished its last value), `epochs` that were made, the `best_epoch`, `seconds` from beginning to
         end, `device` and the `reason` of a failure.
     """
-    judged_by = monitored(found)
+    judged_by = monitored(jobs)
     monitor, mode = judged_by or ("", "")
-    columns = swept(found)
+    columns = swept(jobs)
     leading: list[dict[str, Any]] = []
     trailing: list[dict[str, Any]] = []
-    for number, job in enumerate(found):
+    for number, job in enumerate(jobs):
         row: dict[str, Any] = {"folder": job.name, "combination": job.combination}
         row |= {key: values[number] for key, values in columns.items()}
         row |= {"fold": job.fold, "seed": job.seed, "state": job.state}
@@ -231,15 +231,15 @@ def table(found: Sequence[Job]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(("fold", "seed", "epochs", "best_epoch"), "Int64"))
 
 
-def write(sweep: RunDir, found: Sequence[Job]) -> None:
+def write(sweep: RunDir, jobs: Sequence[Job]) -> None:
     """Writes `sweep.csv`."""
     with atomic_write(sweep.path / "sweep.csv") as draft:
-        table(found).to_csv(draft, index=False)
+        table(jobs).to_csv(draft, index=False)
 
 
-def monitored(found: Sequence[Job]) -> tuple[str, str] | None:
+def monitored(jobs: Sequence[Job]) -> tuple[str, str] | None:
     """The metric that the jobs are judged by, and whether it is to be `min` or `max`; None if none has begun."""
-    configs = [job.config for job in found if job.config is not None]
+    configs = [job.config for job in jobs if job.config is not None]
     return (str(configs[0].monitor), str(configs[0].mode)) if configs else None
 
 

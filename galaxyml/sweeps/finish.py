@@ -79,7 +79,7 @@ def end(folder: Path, requested: Sequence[str], failed: Sequence[str] = ()) -> i
     from galaxyml.runs.run_dir import RunDir
 
     sweep = RunDir(folder)
-    jobs = sweep_table.jobs(sweep, requested)
+    jobs = sweep_table.read_jobs(sweep, requested)
     search, ended = is_search(sweep), sweep_table.ENDED
     refused = {job.name for job in jobs if job.name in failed and job.state != "pruned"}
     broken = [job for job in jobs if job.name in refused or (job.name in requested and job.state not in ended)]
@@ -129,7 +129,7 @@ def report(sweep: "RunDir") -> Path:
     from galaxyml.training.quiet import quiet
 
     quiet()
-    jobs = sweep_table.jobs(sweep)
+    jobs = sweep_table.read_jobs(sweep)
     complete = all(job.state in sweep_table.ENDED for job in jobs)
     joined = [] if is_search(sweep) else join(sweep) if complete else _joined_before(sweep)
     return sweep_report.write(sweep, jobs, joined, sweep_report.judge(jobs, joined))

@@ -194,7 +194,7 @@ class OptunaSweeper(Sweeper):
         return results
 
     def _line(self, number: int) -> str:
-        """What a trial has reached, in a line."""
+        """The result of a trial, in a line."""
         trial = self.study.get_trials(deepcopy=False)[number]
         value = f"{self.config.monitor} {trial.value:.4f}" if trial.value is not None else self.config.monitor
         ends = {"COMPLETE": value, "PRUNED": f"ended early at {value}", "FAIL": "failed"}
