@@ -126,10 +126,12 @@ class Job:
 
     def best_epoch(self, monitor: str, mode: str) -> int | None:
         """The epoch, counted from 1, with the best monitored metric so far."""
-        logged = self.history.reindex(columns=["epoch", monitor]).dropna().set_index("epoch")[monitor]
-        if logged.empty:
-            return None
-        return int(logged.idxmin() if mode == "min" else logged.idxmax()) + 1
+        logged = (
+            self.history.reindex(columns=["epoch", monitor])
+            .dropna()
+            .sort_values(monitor, ascending=mode == "min", kind="stable")
+        )
+        return None if logged.empty else int(logged["epoch"].iloc[0]) + 1
 
     def _gone(self) -> bool:
         """Whether its process, if it was one of this machine, is not there any more."""

@@ -1,8 +1,18 @@
 """How the runs of a sweep are run: one after another, side by side on one machine, or on a cluster."""
 
+import importlib
+import sys
+from types import ModuleType
+
+PLUGINS = "hydra_plugins"  # Hydra 1.3 takes plugins from modules below this name alone
+
 
 def register() -> None:
-    """Makes the launchers and the search known to Hydra, and the name of a run's folder."""
+    """Makes the launchers and the search known to Hydra, and the name of a run's folder.
+
+    Configurations call them `hydra_plugins.galaxyml.<name>`, a module that is made here, beside those of plugins that
+    are installed.
+    """
     from hydra.core.plugins import Plugins
 
     import galaxyml.sweeps.finish  # noqa: F401 - registers it
@@ -12,6 +22,15 @@ def register() -> None:
     from galaxyml.sweeps.serial import SerialLauncher
     from galaxyml.sweeps.slurm import SlurmLauncher
 
+    plugins = Plugins.instance()
+    try:
+        package = importlib.import_module(PLUGINS)
+    except ModuleNotFoundError:
+        package = sys.modules[PLUGINS] = ModuleType(PLUGINS)
+        package.__path__ = []
+    name = f"{PLUGINS}.galaxyml"
+    module = package.galaxyml = sys.modules.setdefault(name, ModuleType(name))  # type: ignore[attr-defined]
     for plugin in (SerialLauncher, PoolLauncher, SlurmLauncher, RayLauncher, OptunaSweeper):
-        # Hydra 1.3 instantiates classes of `hydra_plugins` alone; it looks them up by this name.
-        Plugins.instance().register(type(plugin.__name__, (plugin,), {"__module__": "hydra_plugins.galaxyml"}))
+        renamed = type(plugin.__name__, (plugin,), {"__module__": name, "__doc__": plugin.__doc__})
+        setattr(module, plugin.__name__, renamed)
+        plugins.register(renamed)

@@ -117,27 +117,24 @@ def end(folder: Path, requested: Sequence[str], failed: Sequence[str] = ()) -> i
     return 0
 
 
-def report(sweep: "RunDir") -> Path:
-    """Writes a sweep's table and report again, joins it where all of its runs have ended; returns the page's path.
+def report(folder: "RunDir") -> Path:
+    """Writes the report of a run or a sweep again, joins a sweep whose runs have all ended; returns the page's path.
 
     Of a sweep that is not finished, what was joined before is shown as long as its runs are there.
 
     Raises:
-        UserError: If the runs cannot be joined.
+        UserError: If the runs cannot be joined, or the run is not finished.
     """
-    from galaxyml.reports import sweep_report, sweep_table
+    from galaxyml.reports import run_report, sweep_report, sweep_table
     from galaxyml.training.quiet import quiet
 
+    if not folder.children() and not folder.jobs():  # no sweep
+        return run_report.write(folder, folder.metrics())
     quiet()
-    jobs = sweep_table.read_jobs(sweep)
+    jobs = sweep_table.read_jobs(folder)
     complete = all(job.state in sweep_table.ENDED for job in jobs)
-    joined = [] if is_search(sweep) else join(sweep) if complete else _joined_before(sweep)
-    return sweep_report.write(sweep, jobs, joined, sweep_report.judge(jobs, joined))
-
-
-def is_sweep(run: "RunDir") -> bool:
-    """Whether a folder is that of a sweep, begun or not."""
-    return bool(run.children() or run.jobs())
+    joined = [] if is_search(folder) else join(folder) if complete else _joined_before(folder)
+    return sweep_report.write(folder, jobs, joined, sweep_report.judge(jobs, joined))
 
 
 def is_search(sweep: "RunDir") -> bool:
