@@ -126,12 +126,11 @@ class Job:
 
     def best_epoch(self, monitor: str, mode: str) -> int | None:
         """The epoch, counted from 1, with the best monitored metric so far."""
-        logged = (
-            self.history.reindex(columns=["epoch", monitor])
-            .dropna()
-            .sort_values(monitor, ascending=mode == "min", kind="stable")
-        )
-        return None if logged.empty else int(logged["epoch"].iloc[0]) + 1
+        logged = self.history.reindex(columns=["epoch", monitor]).dropna()
+        if logged.empty:
+            return None
+        values = logged[monitor].to_numpy()
+        return int(logged["epoch"].iloc[values.argmin() if mode == "min" else values.argmax()]) + 1
 
     def _gone(self) -> bool:
         """Whether its process, if it was one of this machine, is not there any more."""
