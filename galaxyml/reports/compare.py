@@ -157,7 +157,7 @@ def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int
         raise UserError(f"No feature was asked of {least} galaxies that all runs predicted. Give a smaller --least.")
     table = pd.DataFrame(rows)
     if votes:  # by survey, then by feature, the mean first
-        table["order"] = pd.Index([MEAN, *runs[0].columns]).get_indexer(table["feature"])
+        table["order"] = pd.Index([MEAN, *runs[0].columns]).get_indexer(pd.Index(table["feature"]))
         table = table.sort_values(["survey", "order"], kind="stable", ignore_index=True).drop(columns="order")
     return table
 

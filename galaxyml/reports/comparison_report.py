@@ -83,7 +83,7 @@ def differences(table: "pd.DataFrame", example: "ScoredPredictions") -> Figure |
         heights = np.arange(len(targets)) + (number - (len(runs) - 1) / 2) * 0.7 / len(runs)
         value = own["difference"].to_numpy(float)
         ends = np.abs(own[["low", "high"]].to_numpy(float).T - value)
-        style = {"color": MODEL if len(runs) == 1 else f"C{number}", "markersize": 4, "linewidth": 1.2}
+        style: dict[str, Any] = {"color": MODEL if len(runs) == 1 else f"C{number}", "markersize": 4, "linewidth": 1.2}
         axes.errorbar(value, heights, xerr=ends, fmt="o", label=f"run {number + 2}", **style)
     axes.set_yticks(np.arange(len(targets)), targets, fontsize=8)
     axes.set(ylim=(len(targets) - 0.4, -0.6), xlabel=f"{metric}, less that of the first run")

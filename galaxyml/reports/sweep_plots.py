@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -135,7 +136,7 @@ def parallel_coordinates(
     order = worst_first[known[worst_first]]
     best = order[-1] if finished.any() else None
     for row in order:
-        style = {"color": colours(shades(values[row])), "linewidth": 1.2, "alpha": 0.75, "zorder": 2}
+        style: dict[str, Any] = {"color": colours(shades(values[row])), "linewidth": 1.2, "alpha": 0.75, "zorder": 2}
         if cut_short[row]:
             style |= {"color": BASELINE, "alpha": 0.5, "zorder": 1, "linestyle": "--"}
         elif row == best:

@@ -177,9 +177,9 @@ def ranking_table(split: str, ranking: "Ranking", jobs: Sequence[Job] = (), inte
         reached = [(job.reached(monitor, mode), job) for job in jobs if job.state == "pruned"]
         pruned = [(value, job) for value, job in reached if value is not None]
         sign = 1 if mode == "min" else -1
-        for value, job in sorted(pruned, key=lambda pair: (sign * pair[0], pair[1].name)):
+        for last, job in sorted(pruned, key=lambda pair: (sign * pair[0], pair[1].name)):
             name = job.combination if ranking.rows else job.name
-            rows.append(["", name, f"{number(value)} at epoch {len(job.history)}", "pruned", "", ""])
+            rows.append(["", name, f"{number(last)} at epoch {len(job.history)}", "pruned", "", ""])
     return rows
 
 

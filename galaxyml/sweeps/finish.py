@@ -177,7 +177,7 @@ def _groups(sweep: "RunDir") -> list[tuple["RunDir", list["RunDir"]]]:
         if run.finished:
             groups.setdefault(run.group, []).append(run)
     if len(groups) == 1:
-        return [(sweep, *groups.values())]
+        return [(sweep, next(iter(groups.values())))]
     return [(RunDir(sweep.path / "joined" / (group or "no-other-key")), runs) for group, runs in groups.items()]
 
 

@@ -89,7 +89,7 @@ class PoolLauncher(SerialLauncher):
             threads = max(1, cores // count)
             return [Slot(f"CPU {number}", None, threads) for number in range(1, count + 1)]
         if self.gpus_per_job < 1:
-            groups: list[tuple[str, ...]] = [(gpu,) for gpu in gpus] * round(1 / self.gpus_per_job)
+            groups: list[tuple[str, ...]] = [(gpu,) for _ in range(round(1 / self.gpus_per_job)) for gpu in gpus]
         else:
             size = int(self.gpus_per_job)
             groups = [tuple(gpus[start : start + size]) for start in range(0, len(gpus) - size + 1, size)]
