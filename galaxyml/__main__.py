@@ -24,8 +24,8 @@ def main() -> None:
         sys.exit(f"error: {error}")
     except Stop as stop:
         sys.exit(stop.status)
-    except KeyboardInterrupt:  # before a run has begun, or after all of them
-        print("Interrupted.", file=sys.stderr)
+    except KeyboardInterrupt:  # in a subcommand; before a run has begun, or after all of them
+        print("Interrupted. Files are written whole or not at all.", file=sys.stderr)
         sys.exit(130)
 
 

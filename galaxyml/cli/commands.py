@@ -1,7 +1,6 @@
 """The subcommands of `galaxyml`; without one of these words it trains."""
 
 import re
-import sys
 from importlib import import_module
 
 from galaxyml.runs.errors import UserError, did_you_mean
@@ -24,20 +23,14 @@ def subcommand(arguments: list[str]) -> bool:
     """Answers a command line that begins with one of `COMMANDS`; returns whether it did.
 
     Raises:
-        SystemExit: With what went wrong on the user's side, in one message.
+        UserError: If it begins with another word, or the command cannot be carried out.
     """
     word = arguments[0] if arguments else ""
-    try:
-        if word in COMMANDS:
-            import_module(COMMANDS[word][0]).main(arguments[1:])
-        elif re.fullmatch(r"[\w.-]+", word) and not word.startswith("-"):
-            raise UserError(
-                f"There is no command '{word}'. {did_you_mean(word, COMMANDS)} "
-                "Without one it trains, and takes key=value: galaxyml --help."
-            )
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("Interrupted. Files are written whole or not at all.", file=sys.stderr)
-        sys.exit(130)
+    if word in COMMANDS:
+        import_module(COMMANDS[word][0]).main(arguments[1:])
+    elif re.fullmatch(r"[\w.-]+", word) and not word.startswith("-"):
+        raise UserError(
+            f"There is no command '{word}'. {did_you_mean(word, COMMANDS)} "
+            "Without one it trains, and takes key=value: galaxyml --help."
+        )
     return word in COMMANDS

@@ -1,4 +1,4 @@
-"""What `conf/` holds, read as text before anything is composed: groups, choices, keys, and which task has which."""
+"""Content of `conf/`, read as text before anything is composed: groups, choices, keys, and which task has which."""
 
 import re
 from collections.abc import Mapping
@@ -8,8 +8,7 @@ from pathlib import Path
 from galaxyml.runs.conf_dir import CONF
 
 PLUGINS = ("hydra/launcher", "hydra/sweeper")  # of which there may be others, of packages that the user has installed
-WIRING = ("data", "module")  # groups that say how tasks are wired, not what a command chooses from
-QUESTION = "question"  # key of tasks that read a table of the user's own: what decides what is learnt from it
+WIRING = ("data", "module")  # groups that wire a task, from which no command chooses
 
 
 @cache
@@ -21,13 +20,13 @@ def text(path: Path) -> str:
 @cache
 def root_defaults() -> dict[str, str]:
     """The choice that each group has where none is given, `null` for none."""
-    return dict(re.findall(r"^  - (\w+): (\w+)", text(CONF / "config.yaml"), re.MULTILINE))
+    return dict(re.findall(r"^  - (\w+): (\w+)", text(CONF / "config.yaml"), re.M))
 
 
 @cache
 def root_keys() -> dict[str, tuple[str, str]]:
     """Default and comment of the keys that every run has."""
-    lines = re.findall(r"^(\w+): *([^#\n]*?) *(?:# *(.*))?$", text(CONF / "config.yaml"), re.MULTILINE)
+    lines = re.findall(r"^(\w+): *([^#\n]*?) *(?:# *(.*))?$", text(CONF / "config.yaml"), re.M)
     return {key: (value, comment) for key, value, comment in lines if key not in ("defaults", "hydra")}
 
 
@@ -35,7 +34,7 @@ def root_keys() -> dict[str, tuple[str, str]]:
 def groups() -> tuple[str, ...]:
     """Groups that a command chooses from: the task, those that every run has, and those of some tasks."""
     tasks = "\n".join(map(text, choices("task").values()))
-    decided = re.findall(r"^ *- /(\w+): \$", tasks, re.MULTILINE)  # by the choice of another group
+    decided = re.findall(r"^ *- /(\w+): \$", tasks, re.M)  # by the choice of another group
     folders = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {*WIRING, *decided})
     return tuple(dict.fromkeys(name for name in ("task", *root_defaults(), *folders) if name in folders))
 
@@ -53,8 +52,7 @@ def description(path: Path) -> str:
 def known_keys() -> set[str]:
     """First parts of all keys that a command may give."""
     paths = [path for group in ("scale", "experiment") for path in choices(group).values()]
-    of_tasks = [_keys(path) for path in choices("task").values()]
-    return {*groups(), "hydra", *root_keys()}.union(*map(_own_keys, paths), *of_tasks)
+    return {*groups(), "hydra", *root_keys()}.union(*map(_own_keys, paths), *map(_keys, choices("task").values()))
 
 
 @cache
@@ -77,24 +75,22 @@ def tasks_of(chosen: Mapping[str, list[str]]) -> list[str]:
         chosen: Choices of its groups.
     """
     files = [choices("experiment")[name] for name in chosen.get("experiment", []) if name in choices("experiment")]
-    named = [task for path in files for task in re.findall(r"^ *- override /task: (\w+)", text(path), re.MULTILINE)]
+    named = [task for path in files for task in re.findall(r"^ *- override /task: (\w+)", text(path), re.M)]
     return chosen.get("task") or named or [root_defaults()["task"]]
 
 
 def question(tasks: list[str]) -> list[str]:
     """Keys that decide what is learnt from a table of the user's own; none for tasks that have no such table."""
     path = choices("task").get(tasks[0])
-    match = re.search(rf"^{QUESTION}: \[(.*?)\]", text(path), re.MULTILINE) if path else None
+    match = re.search(r"^question: \[(.*?)\]", text(path), re.M) if path else None
     return match[1].split(", ") if match else []
 
 
 def _keys(path: Path) -> set[str]:
     """Keys and groups that a task brings besides the root's, and those of the root's that it refers to."""
-    brought = dict(re.findall(r"^ *- /(\w+): (\S+)", text(path), re.MULTILINE))
+    brought = dict(re.findall(r"^ *- /(\w+): (\S+)", text(path), re.M))
     deciding = question([path.stem])  # a group in it may be chosen; of others a task has the one that it names
-    followed = {
-        group: choices(name) for name, group in re.findall(r"^ *- /(\w+): \$\{(\w+)\}", text(path), re.MULTILINE)
-    }
+    followed = {group: choices(name) for name, group in re.findall(r"^ *- /(\w+): \$\{(\w+)\}", text(path), re.M)}
     merged = [
         file
         for group, choice in brought.items()
@@ -118,7 +114,7 @@ def _with_defaults(group: str, name: str | None) -> list[Path]:
     if name is None:
         return []
     path = choices(group)[name]
-    below = re.search(r"^defaults: \[(.*)\]", text(path), re.MULTILINE)
+    below = re.search(r"^defaults: \[(.*)\]", text(path), re.M)
     names = [other for other in below[1].split(", ") if other != "_self_"] if below else []
     return [path, *(file for other in names for file in _with_defaults(group, other))]
 
@@ -126,6 +122,5 @@ def _with_defaults(group: str, name: str | None) -> list[Path]:
 @cache
 def _own_keys(path: Path) -> frozenset[str]:
     """Keys at the top of a file, and groups of its defaults list, by the name under which they are reached."""
-    lines = text(path)
-    keys = re.findall(r"^(\w+):", lines, re.MULTILINE) + re.findall(r"^ *- /(\w+)[:@]", lines, re.MULTILINE)
-    return frozenset(keys + re.findall(r"^ *- /\w+@(\w+)", lines, re.MULTILINE)) - {"defaults"}
+    patterns = (r"^(\w+):", r"^ *- /(\w+)[:@]", r"^ *- /\w+@(\w+)")
+    return frozenset(key for pattern in patterns for key in re.findall(pattern, text(path), re.M)) - {"defaults"}

@@ -26,7 +26,7 @@ SHOWN = {"${now:%Y-%m-%d_%H-%M-%S}": "the time", "${oc.env:GALAXYML_CACHE,'~/.ca
 
 
 def help_text() -> str:
-    """What a person needs to know to begin."""
+    """The help text: usage, commands, examples, choices and keys."""
     lines = [
         "galaxyml trains, judges and compares models of galaxies and of light curves.",
         "",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """What a finished run, or a sweep whose folds were joined, has left in its folder.
+    """The results in the folder of a finished run, or of a sweep whose folds were joined.
 
     Args:
         path: The folder.
@@ -29,7 +29,10 @@ class Run:
     """
 
     def __init__(self, path: Path | str) -> None:
+        from galaxyml.runs.run_dir import RunDir
+
         self.path = Path(path)
+        self._files = RunDir(path)
 
     def __repr__(self) -> str:
         return f"Run('{self.path}')"
@@ -37,7 +40,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """Numbers by `<split>/<metric>[/<column>]`, as in `metrics.json`; a sweep's also have `folds`."""
-        return self._folder().metrics()
+        return self._files.metrics()
 
     def predictions(self, split: str) -> "pd.DataFrame":
         """Predictions of a split (`val`, `test`; of light curves also `survey`): `id` and one column an output.
@@ -45,34 +48,30 @@ class Run:
         Raises:
             UserError: If there are none.
         """
-        table = self._folder().predictions(split)
+        table = self._files.predictions(split)
         if table is None:
             raise UserError(f"{self.path} has no predictions of '{split}'.")
         return table
-
-    def _folder(self) -> Any:
-        from galaxyml.runs.run_dir import RunDir
-
-        return RunDir(self.path)
 
 
 def run(overrides: str | Sequence[str] = ()) -> Run:
     """Makes a run or a sweep exactly as the command does, in this process, and gives its folder.
 
     Args:
-        overrides: What would be typed after `python -m galaxyml`, as one text or word by word; without `name=…` the
-            folder is called by the time.
+        overrides: The words after `python -m galaxyml`, as one text or one by one; without `name=…` the folder is
+            called by the time.
 
     Raises:
         UserError: If they cannot be used, or a run fails; what is finished stays.
         Stop: If a signal ended it.
     """
     words = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
-    given = {each.key: each for word in words if not word.startswith("-") for each in [Override.read(word)]}
-    if "name" not in given:
-        words.append(f"name={datetime.now():%Y-%m-%d_%H-%M-%S}")
-    name = given["name"].plain if "name" in given else words[-1].partition("=")[2]
-    (task, *_) = conf.tasks_of({key: each.choices for key, each in given.items()})
+    read = [Override.read(word) for word in words if not word.startswith("-")]
+    name = next((override.plain for override in reversed(read) if override.key == "name"), None)
+    if name is None:
+        name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+        words.append(f"name={name}")
+    task = conf.tasks_of({override.key: override.choices for override in read})[0]
     before = os.environ.get(COMMAND)
     os.environ[COMMAND] = json.dumps(["python", "-m", "galaxyml", *words])
     try:

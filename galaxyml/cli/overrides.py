@@ -1,4 +1,4 @@
-"""What the user typed, made ready for Hydra: flags first, names checked, text quoted, any net of timm by its name."""
+"""The user's words made ready for Hydra: flags first, names checked, text quoted, any net of timm by its name."""
 
 import re
 import sys
@@ -29,7 +29,7 @@ _FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|extend_lis
 
 @dataclass(frozen=True)
 class Override:
-    """What the user typed of one key.
+    """The value that the user gives a key.
 
     Attributes:
         sign: `+`, `++`, `~`, or none.
@@ -92,7 +92,7 @@ class Override:
         return None if value in (None, "") else str(value)
 
 
-def prepare(args: list[str]) -> list[str]:
+def prepare(args: Sequence[str]) -> list[str]:
     """The user's arguments as Hydra takes them.
 
     Raises:
@@ -102,13 +102,14 @@ def prepare(args: list[str]) -> list[str]:
     if HELP & set(flags):
         return flags + words
     overrides = [Override.read(word) for word in words]
-    _check_names(overrides)
     if not overrides:
         return flags
+    tasks = conf.tasks_of({override.key: override.choices for override in overrides})
+    _check_names(overrides, tasks)
     if {"--cfg", "-c"} & set(flags) and (swept := [override.key for override in overrides if override.swept]):
         raise UserError(f"--cfg shows the configuration of one run; give {swept[0]} a single value.")
     given = {override.key: override for override in overrides}
-    question = conf.question(conf.tasks_of({override.key: override.choices for override in overrides}))
+    question = conf.question(tasks)
     single = {"task": "its runs are compared with each other", "name": "it is that of their folder"}
     for key, why in (single | dict.fromkeys(question, "it asks one question")).items():
         if key in given and given[key].swept:
@@ -170,43 +171,29 @@ def _parsed(value: str) -> "Parsed | None":
         return None
 
 
-def wants_quiet(args: list[str]) -> bool:
-    """Whether only errors, and where the report is, are to be printed."""
-    return bool(QUIET & set(args))
-
-
-def wants_help(args: list[str]) -> bool:
-    """Whether the user asks for help."""
-    return bool(HELP & set(args))
-
-
-def _flags_apart(args: list[str]) -> tuple[list[str], list[str]]:
+def _flags_apart(args: Sequence[str]) -> tuple[list[str], list[str]]:
     """Flags with their values, and overrides.
 
     Hydra 1.3 reads no override after a flag (facebookresearch/hydra#3053).
     """
-    flags, rest, waiting = [], [], [arg for arg in args if arg not in QUIET]
-    while waiting:
-        arg = waiting.pop(0)
-        if not arg.startswith("-"):
-            rest.append(arg)
-            continue
-        flags.append(arg)
-        if arg in VALUED and waiting and "=" not in waiting[0]:
-            flags.append(waiting.pop(0))
+    flags: list[str] = []
+    words: list[str] = []
+    for arg in args:
+        if arg not in QUIET:
+            is_value = bool(flags) and flags[-1] in VALUED and "=" not in arg
+            (flags if arg.startswith("-") or is_value else words).append(arg)
     if NOT_SWEPT & set(flags):
         flags = [flag for flag in flags if flag not in ("-m", "--multirun")]
-    return flags, rest
+    return flags, words
 
 
-def _check_names(overrides: Sequence[Override]) -> None:
+def _check_names(overrides: Sequence[Override], tasks: Sequence[str]) -> None:
     """Makes sure that keys, choices of groups, and keys of the command's task exist.
 
     Raises:
         UserError: If one does not.
     """
     keys = conf.known_keys() | {override.key.split(".")[0] for override in overrides if override.sign}
-    tasks = conf.tasks_of({override.key: override.choices for override in overrides})
     for override in overrides:
         key, first = override.key, re.split(r"[./@]", override.key)[0]
         if key in conf.groups() or (key in conf.PLUGINS and not _has_other_plugins()):

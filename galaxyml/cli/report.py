@@ -15,10 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folder of a run or of a sweep")
     given = parser.parse_args(arguments)
 
-    import galaxyml.sweeps.finish as sweep
-    from galaxyml.reports import run_report
     from galaxyml.runs.run_dir import RunDir
+    from galaxyml.sweeps import finish
 
     for folder in given.folders:
-        run = RunDir(folder)
-        print(sweep.report(run) if sweep.is_sweep(run) else run_report.write(run, run.metrics()))
+        print(finish.report(RunDir(folder)))

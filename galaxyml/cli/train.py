@@ -22,10 +22,10 @@ def train(arguments: Sequence[str]) -> None:
         Stop: If a signal ended it.
     """
     _check_processes()
-    if overrides.wants_quiet(list(arguments)):
+    if overrides.QUIET & set(arguments):
         os.environ[progress.CONSOLE] = "WARNING"
-    prepared = overrides.prepare(list(arguments))
-    if overrides.wants_help(prepared):
+    prepared = overrides.prepare(arguments)
+    if overrides.HELP & set(prepared):
         from galaxyml.cli.help import help_text
 
         print(help_text())

@@ -22,6 +22,7 @@ RUN is the folder of a finished run, or of a sweep whose folds were joined, on f
 classes, numbers or anomalies. Intervals and p are those of objects: another training may differ by more."""
 
 MEAN = "mean"  # of the features, in the place of a feature's name
+SPLITS_BY_RANK = ("test", "val", "survey")  # the first one whose truth is known is compared on
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -94,7 +95,7 @@ def compare(
 
 
 def _read(folders: Sequence[Path], split: str | None, survey: str | None, least: int) -> "list[ScoredPredictions]":
-    """What the runs said of the objects that all predicted, in the same order."""
+    """The predictions of the runs for the objects that all predicted, in the same order."""
     import numpy as np
 
     from galaxyml.evaluation.scored import aligned
@@ -105,28 +106,28 @@ def _read(folders: Sequence[Path], split: str | None, survey: str | None, least:
         raise UserError(f"{folders[0]} alone cannot be compared: name two runs or more.")
     runs = [RunDir(folder) for folder in folders]
     by_split: dict[str, list[ScoredPredictions | None]] = {}
-    for name in [split] if split is not None else ["test", "val", "survey"]:
+    for name in [split] if split is not None else SPLITS_BY_RANK:
         by_split[name] = [load_scored(run, name, least) for run in runs]
-        if all(found is not None for found in by_split[name]):
+        if all(by_split[name]):
             break
     else:
-        name = split or next((name for name, found in by_split.items() if any(found)), "test")
-        lacking = next(run for run, found in zip(runs, by_split[name], strict=True) if found is None)
-        others = {other: load_scored(lacking, other, least) for other in ("test", "val", "survey") if other != name}
-        there = [other for other, found in others.items() if found is not None]
-        example = next((found for found in [*by_split[name], *others.values()] if found is not None), None)
-        what = f"{example.words.noun} {example.words.known}" if example is not None else "objects whose truth is known"
-        advice = f"Give --split {there[0]}." if there and split is not None else "There is nothing to compare it by."
+        name = split or next((name for name, scored in by_split.items() if any(scored)), "test")
+        lacking = runs[by_split[name].index(None)]
+        others = {other: load_scored(lacking, other, least) for other in SPLITS_BY_RANK if other != name}
+        usable = [other for other, scored in others.items() if scored]
+        example = next((scored for scored in [*by_split[name], *others.values()] if scored), None)
+        what = f"{example.words.noun} {example.words.known}" if example else "objects whose truth is known"
+        advice = f"Give --split {usable[0]}." if usable and split is not None else "There is nothing to compare it by."
         raise UserError(f"{lacking.path} predicted no {name} {what}. {advice}")
-    found = aligned([run for run in by_split[name] if run is not None], name)
+    scored = aligned([run for run in by_split[name] if run], name)
     if survey is None:
-        return found
-    if found[0].words.stratum != "survey":
-        raise UserError(f"--survey {survey}: these runs predict {found[0].words.targets}, which have no surveys.")
-    surveys = sorted(set(found[0].strata))
+        return scored
+    if scored[0].words.stratum != "survey":
+        raise UserError(f"--survey {survey}: these runs predict {scored[0].words.targets}, which have no surveys.")
+    surveys = sorted(set(scored[0].strata))
     if survey not in surveys:
         raise UserError(f"All runs predicted no {name} galaxy of '{survey}'. {did_you_mean(survey, surveys)}")
-    return [each.take(np.flatnonzero(each.strata == survey)) for each in found]
+    return [run.take(np.flatnonzero(run.strata == survey)) for run in scored]
 
 
 def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int) -> "pd.DataFrame":
@@ -135,54 +136,39 @@ def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int
 
     from galaxyml.evaluation.paired import Difference, measured
 
-    found = measured(runs, resamples=resamples)
+    metrics = measured(runs, resamples=resamples)
     counts = runs[0].counts()
     votes = bool(runs[0].words.stratum)
     rows: list[dict[str, Any]] = []
-    for key in found[0]:
+    for key, first in metrics[0].items():
         metric, _, column = key.partition("/")
-        if not all(key in numbers for numbers in found) or (votes and not column):
+        if not all(key in numbers for numbers in metrics) or (votes and not column):
             continue  # the mean over surveys depends on which there are
         survey, _, feature = column.partition(":")
-        place = {"survey": survey, "feature": feature or MEAN} if votes else {"column": column}
-        for run, numbers in zip(runs, found, strict=True):
-            row = {**place, "metric": metric, "objects": counts.get(key, len(run.ids)), "run": str(run.path)}
+        target = {"survey": survey, "feature": feature or MEAN} if votes else {"column": column}
+        for run, numbers in zip(runs, metrics, strict=True):
+            row = {**target, "metric": metric, "objects": counts.get(key, len(run.ids)), "run": str(run.path)}
             row["value"] = float(numbers[key][0])
             if run is not runs[0]:
-                gap = Difference.of(found[0][key], numbers[key])
+                gap = Difference.of(first, numbers[key])
                 row |= {"difference": gap.value, "low": gap.low, "high": gap.high, "p": gap.p}
             rows.append(row)
     if not rows:
         raise UserError(f"No feature was asked of {least} galaxies that all runs predicted. Give a smaller --least.")
     table = pd.DataFrame(rows)
     if votes:  # by survey, then by feature, the mean first
-        order = {name: at for at, name in enumerate([MEAN, *runs[0].columns])}
-        table["at"] = table["feature"].map(order)
-        table = table.sort_values(["survey", "at"], kind="stable", ignore_index=True).drop(columns="at")
+        table["order"] = pd.Index([MEAN, *runs[0].columns]).get_indexer(pd.Index(table["feature"]))
+        table = table.sort_values(["survey", "order"], kind="stable", ignore_index=True).drop(columns="order")
     return table
 
 
 def _show(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredictions") -> None:
-    """Prints the tables of a comparison as wide as they are: names and intervals are of no use in parts."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    """Prints the tables of a comparison."""
+    from galaxyml.reports.comparison_report import run_names, tables
+    from galaxyml.reports.terminal import print_table
 
-    from galaxyml.reports.comparison_report import named, tables
-
-    console = Console()
-    for name, folder in zip(named(len(folders)), folders, strict=True):
-        console.print(f"{name + ':':<8}{escape(str(folder))}", highlight=False)
-    for title, (header, *rows) in tables(table, example):
-        shown = Table(title=escape(title), title_justify="left")
-        for place, name in enumerate(header):
-            shown.add_column(escape(name), justify="right" if place else "left", no_wrap=True)
-        for row in rows:
-            clear = [(cell.strip("*"), cell.startswith("**")) for cell in row]
-            shown.add_row(*(f"[bold]{escape(text)}[/]" if bold else escape(text) for text, bold in clear))
-        console.width = max(console.width, console.measure(shown, options=console.options.update(width=500)).maximum)
-        console.print(shown)
-    noun = example.words.noun
-    console.print(
-        f"Differences: paired over the same {noun}, 95 % interval in brackets; bold without 0.", highlight=False
-    )
+    for name, folder in zip(run_names(len(folders)), folders, strict=True):
+        print(f"{name + ':':<8}{folder}")
+    for title, cells in tables(table, example):
+        print_table(title, cells)
+    print(f"Differences: paired over the same {example.words.noun}, 95 % interval in brackets; bold without 0.")

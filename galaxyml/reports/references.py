@@ -1,4 +1,4 @@
-"""What a run asks, and what is to be cited with its numbers."""
+"""The question of a run, and the references that belong to its numbers."""
 
 from fnmatch import fnmatchcase
 from functools import cache
@@ -15,24 +15,22 @@ FILE = Path(__file__).with_suffix(".yaml")
 
 
 def question(config: DictConfig) -> str:
-    """What a run asks, in one sentence; '' for a task that is not known."""
-    return str(_tasks().get(str(config.get("task")), {}).get("question", ""))
+    """The question of a run, in one sentence; '' for a task that is not known."""
+    return str(_of_task(config).get("question", ""))
 
 
 def invitation(config: DictConfig) -> str:
-    """What a person is told who shows a run something of their own, as a question."""
-    return str(_tasks().get(str(config.get("task")), {}).get("invitation", "What does the net say of it?"))
+    """The question that a person is asked who shows a run something of their own."""
+    return str(_of_task(config).get("invitation", "What does the net say of it?"))
 
 
 def of_data(config: DictConfig, simulated: bool) -> list[str]:
-    """Who made the data that a run of this task learns from; arguments as for `citations`."""
-    if simulated:
-        return [str(_known()["simulated"])]
-    return list(_tasks().get(str(config.get("task")), {}).get("data", []))
+    """References of the data that a run of this task learns from; arguments as for `citations`."""
+    return [str(_content()["simulated"])] if simulated else list(_of_task(config).get("data", []))
 
 
 def citations(config: DictConfig, simulated: bool) -> list[str]:
-    """What is to be cited: the data, the methods that a configuration names, and galaxyml.
+    """References: the data, the methods that a configuration names, and galaxyml.
 
     Args:
         config: The run's.
@@ -44,11 +42,10 @@ def citations(config: DictConfig, simulated: bool) -> list[str]:
     if config.get("kind") is not None:  # whose stages a configuration does not spell out
         named |= {f"{type(stage).__module__}.{type(stage).__qualname__}" for stage in stages_of(config)}
     named |= set(tuned if isinstance(tuned, list) else [str(tuned)])
-    methods = [
-        text for pattern, text in _known()["methods"].items() if any(fnmatchcase(value, pattern) for value in named)
-    ]
-    data = of_data(config, simulated)
-    return list(dict.fromkeys([*data, *methods, f"Software: galaxyml {version('galaxyml')} (CITATION.cff)"]))
+    patterns = _content()["methods"].items()
+    methods = [text for pattern, text in patterns if any(fnmatchcase(name, pattern) for name in named)]
+    software = f"Software: galaxyml {version('galaxyml')} (CITATION.cff)"
+    return list(dict.fromkeys([*of_data(config, simulated), *methods, software]))
 
 
 def _classes(value: Any) -> set[str]:
@@ -65,9 +62,9 @@ def surveys(task: str) -> list[str]:
 
 
 @cache
-def _known() -> dict[str, Any]:
+def _content() -> dict[str, Any]:
     return dict(yaml.safe_load(FILE.read_text(encoding="utf-8")))
 
 
-def _tasks() -> dict[str, dict[str, Any]]:
-    return dict(_known()["tasks"])
+def _of_task(config: DictConfig) -> dict[str, Any]:
+    return dict(_content()["tasks"].get(str(config.get("task")), {}))

@@ -18,50 +18,48 @@ from galaxyml.runs.run_dir import NAMED, RunDir, caption
 
 TITLES = {
     "val": "Validation (out of fold)",
-    "test": "Test {things}",
-    "survey": "{Things} of the survey",
+    "test": "Test {noun}",
+    "survey": "{Noun} of the survey",
 }
 
 
 def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Path:
-    """Writes `report.md` and `report.html` of a run, or of runs that were joined, and tells where the latter is.
+    """Writes `report.md` and `report.html` of a run, or of runs that were joined, and returns where the latter is.
 
     Args:
         run: The run.
         metrics: Its numbers.
         more: Lines of further sections.
     """
-    provenance = run.provenance()
+    provenance, words, typed_command = run.provenance(), of_run(run).words, command(typed(run))
     data = provenance["data"]
-    counts = data["objects"]
-    things = data.get("things", "galaxies")
-    words = of_run(run).words
+    counts, noun = data["objects"], data.get("things", "galaxies")
     tested = f" and {others:,} to test or predict" if (others := counts["test"] + counts.get("survey", 0)) else ""
     lines = [
-        f"# {run.config.task}: {run.path.parent.name if run.name.startswith('fold') else run.name}, {_what(run)}",
-        *asked(run.config),
+        f"# {run.config.task}: {run.path.parent.name if run.name.startswith('fold') else run.name}, {_members(run)}",
+        *question(run.config),
         *_headline(run, metrics, words),
         "",
         "```",
-        command(typed(run)),
+        typed_command,
         "```",
         "",
         "## Data",
         "",
-        f"{counts['train'] + counts['val']:,} {things} to learn from{tested}, from {data['source']} "
+        f"{counts['train'] + counts['val']:,} {noun} to learn from{tested}, from {data['source']} "
         f"(`{data['folder']}`).",
     ]
     if steps := data.get("steps"):
         rows = [[step["what"], f"{step['after']:,}", f"{step['before'] - step['after']:,}"] for step in steps]
         lines += ["", "### From the tables to the sample", "", *markdown([["step", "kept", "dropped"], *rows])]
-    lines += _split(run, things)
+    lines += _split(run, noun)
     if data["notes"]:
         lines += ["", "### What a look at them found", "", *(f"- {note}" for note in data["notes"])]
     for split in TITLES:
         if table := summary(metrics, split, words):
-            lines += ["", f"## {title(split, things)}", "", *markdown(table)]
+            lines += ["", f"## {title(split, noun)}", "", *markdown(table)]
             if any(name.startswith(f"{split}/") and name.endswith(ENDS) for name in metrics):
-                lines += ["", f"In brackets: 95 % of bootstrap resamples of the {things}."]
+                lines += ["", f"In brackets: 95 % of bootstrap resamples of the {noun}."]
     if models := run.table_rows("models"):
         rows = [[_cell(value) for value in row.values()] for row in models]
         lines += ["", "## Models whose mean it is", "", *markdown([list(models[0]), *rows])]
@@ -71,24 +69,23 @@ def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Pat
     lines += [*more, *figures(run)]
     if tables := run.tables():
         lines += ["", "## Tables", "", *(f"- [{path.stem}](tables/{path.name})" for path in tables)]
-    versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
-    commit = provenance["commit"]
+    versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
     lines += ["", "## Provenance", "", f"- seed {provenance['seed']}; {provenance['device']}", f"- {versions}"]
-    if commit:
+    if commit := provenance["commit"]:
         lines += [f"- commit {commit}{' with uncommitted changes' if provenance['dirty'] else ''}"]
     lines += [f"- `{name}`: SHA-256 `{digest}`" for name, digest in data["sha256"].items()]
-    lines += [f"- again: `{command(typed(run))}`, the same numbers on the same kind of machine", *cited(run)]
+    lines += [f"- again: `{typed_command}`, the same numbers on the same kind of machine", *cited(run)]
     return write_report(run, "\n".join(lines) + "\n")
 
 
-def asked(config: DictConfig) -> list[str]:
-    """Lines with what a run asks."""
-    question = references.question(config)
-    return ["", f"> {question}"] if question else []
+def question(config: DictConfig) -> list[str]:
+    """Lines with the question of a run."""
+    text = references.question(config)
+    return ["", f"> {text}"] if text else []
 
 
 def cited(run: RunDir) -> list[str]:
-    """Lines with what is to be cited with a run's numbers."""
+    """Lines with the references that belong to a run's numbers."""
     simulated = run.provenance()["data"]["source"] == Simulated.name
     return ["", "## To cite", "", *(f"- {text}" for text in references.citations(run.config, simulated))]
 
@@ -98,8 +95,7 @@ def figures(run: RunDir) -> list[str]:
     lines: list[str] = []
     for path in run.figures():
         name = re.sub(r"^\d+_", "", path.stem).replace("_", " ")
-        text = caption(path)
-        text = re.sub(r"([*_])", r"\\\1", text)
+        text = re.sub(r"([*_])", r"\\\1", caption(path))
         lines += ["", f"![{name}](figures/{path.name})", *(["", f"*{text}*"] if text else [])]
     return ["", "## Figures", *lines] if lines else []
 
@@ -110,40 +106,40 @@ def _headline(run: RunDir, metrics: dict[str, Any], words: Words) -> list[str]:
     if key not in metrics:
         return []
     split, name = key.split("/", maxsplit=1)
-    told = [f"**{key} {with_interval(metrics, key, words)}**"]
-    over = metrics.get("folds", {}).get(key)
-    if over is not None and over["runs"] > 1:
-        told.append(f"folds {_over_folds(over)}")
-    beside = {words.variants[prefix]: metrics.get(f"{split}/{prefix}{name}") for prefix in words.baselines}
-    told += [f"{label} {number(value)}" for label, value in beside.items() if value is not None]
+    phrases = [f"**{key} {with_interval(metrics, key, words)}**"]
+    spread = metrics.get("folds", {}).get(key)
+    if spread is not None and spread["runs"] > 1:
+        phrases.append(f"folds {_over_folds(spread)}")
+    baselines = {words.variants[prefix]: metrics.get(f"{split}/{prefix}{name}") for prefix in words.baselines}
+    phrases += [f"{label} {number(value)}" for label, value in baselines.items() if value is not None]
     if split != "test" and f"test/{name}" in metrics:
-        told.append(f"on test objects {with_interval(metrics, f'test/{name}', words)}")
-    return ["", "; ".join(told) + "."]
+        phrases.append(f"on test objects {with_interval(metrics, f'test/{name}', words)}")
+    return ["", "; ".join(phrases) + "."]
 
 
-def _split(run: RunDir, things: str) -> list[str]:
-    """Lines with who is in which part of the split, and how that came about."""
+def _split(run: RunDir, noun: str) -> list[str]:
+    """Lines with how many objects each part of the split has, and how it came about."""
     catalog = run.catalog()
-    parts = {"train": "trained on", "val": "validated on", "test": "tested on", "survey": "ranked, or tested on"}
+    labels = {"train": "trained on", "val": "validated on", "test": "tested on", "survey": "ranked, or tested on"}
     counts = catalog["split"].value_counts()
-    joined = len(run.members()) > 1 and not run.is_ensemble
-    rows = [[told, f"{counts[split]:,}"] for split, told in parts.items() if split in counts]
-    if joined and "fold" in catalog:
+    rows = []
+    if len(run.members()) > 1 and not run.is_ensemble and "fold" in catalog:
         folds = catalog.loc[catalog["fold"] >= 0, "fold"].value_counts().sort_index()
         rows = [[f"fold {fold}", f"{count:,}"] for fold, count in folds.items()]
-        rows += [[parts[split], f"{counts[split]:,}"] for split in ("test", "survey") if split in counts]
+        labels = {split: labels[split] for split in ("test", "survey")}
+    rows += [[label, f"{counts[split]:,}"] for split, label in labels.items() if split in counts]
     separation = OmegaConf.select(run.config, "data.separation")
     near = f" and neighbours within {separation:g} arcsec" if separation and {"ra", "dec"} <= set(catalog) else ""
     how = f"Stratified split (seed {run.config.seed})"
     how += f"; duplicates of a galaxy{near} stay in one part." if "image" in catalog else "."
     if not instantiate(run.config.split).has_test and {"test", "survey"} & set(counts.index):
         how += " The test set is the one supplied with the data."
-    return ["", "### Split", "", *markdown([["part", things], *rows]), "", how]
+    return ["", "### Split", "", *markdown([["part", noun], *rows]), "", how]
 
 
-def title(split: str, things: str) -> str:
-    """What a split is called in reports."""
-    return TITLES[split].format(things=things, Things=things.capitalize())
+def title(split: str, noun: str) -> str:
+    """Heading of a split in reports, for objects of this noun, such as `galaxies`."""
+    return TITLES[split].format(noun=noun, Noun=noun.capitalize())
 
 
 def summary(
@@ -161,38 +157,36 @@ def summary(
         intervals: Whether the intervals stand beside the numbers.
         left_out: Of `words.variants`, those that do not stand beside them.
     """
-    folds = {name: over for name, over in metrics.get("folds", {}).items() if over["runs"] > 1}
-    every = [key.split("/")[1] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 1]
-    names = [name for name in every if words.is_own(name)]
+    folds = {name: spread for name, spread in metrics.get("folds", {}).items() if spread["runs"] > 1}
+    in_split = [key.split("/")[1] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 1]
+    names = [name for name in in_split if words.is_own(name)]
     if not names:
         return []
-    beside = [
-        prefix for prefix in words.variants if prefix not in left_out and any(name.startswith(prefix) for name in every)
-    ]
-    names.sort(key=lambda name: not any(f"{split}/{prefix}{name}" in metrics for prefix in beside))
-    header = ["metric", "model", *(words.variants[prefix] for prefix in beside)]
+    shown = [prefix for prefix in words.variants if prefix not in left_out]
+    variants = [prefix for prefix in shown if any(name.startswith(prefix) for name in in_split)]
+    names.sort(key=lambda name: not any(f"{split}/{prefix}{name}" in metrics for prefix in variants))
+    header = ["metric", "model", *(words.variants[prefix] for prefix in variants)]
     rows = [[*header, *(["folds: mean ± std"] if folds else [])]]
     for name in names:
-        values = [number(metrics.get(f"{split}/{prefix}{name}")) for prefix in beside]
-        over = [_over_folds(folds.get(f"{split}/{name}"))] if folds else []
-        own = with_interval(metrics, f"{split}/{name}", words, intervals)
-        rows.append([name, own, *values, *over])
+        values = [number(metrics.get(f"{split}/{prefix}{name}")) for prefix in variants]
+        over_folds = [_over_folds(folds.get(f"{split}/{name}"))] if folds else []
+        rows.append([name, with_interval(metrics, f"{split}/{name}", words, intervals), *values, *over_folds])
     return rows
 
 
 def turned(table: list[list[str]], words: Words, most: int = 7) -> list[list[str]]:
     """A table that is wider than `most` columns with a row for each of them, and with the metrics of `words.brief`."""
-    if not table or len(table[0]) <= most:
+    if len(table[0]) <= most:
         return table
-    kept = [table[0], *(row for row in table[1:] if not words.brief or row[0] in words.brief)]
-    return [list(row) for row in zip(*kept, strict=True)]
+    header, *rows = table
+    brief = [row for row in rows if not words.brief or row[0] in words.brief]
+    return [list(row) for row in zip(header, *brief, strict=True)]
 
 
 def by_column(metrics: dict[str, Any], split: str, words: Words) -> list[list[str]]:
     """A table of one split's metrics column by column, or class by class, header first; empty if there are none."""
-    columns = list(
-        dict.fromkeys(key.split("/")[2] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 2)
-    )
+    in_split = (key.split("/")[2] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 2)
+    columns = list(dict.fromkeys(in_split))
     keys = [key for key in words.by_column if any(f"{split}/{key}/{column}" in metrics for column in columns)]
     if not keys:
         return []
@@ -211,13 +205,11 @@ def with_interval(metrics: dict[str, Any], key: str, words: Words, intervals: bo
     return text if not ends or None in ends or not text else f"{text} [{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
-def _over_folds(found: dict[str, float] | None) -> str:
-    if found is None:
-        return ""
-    return f"{number(found['mean'])} ± {number(found['std'])} ({found['runs']})"
+def _over_folds(spread: dict[str, float] | None) -> str:
+    return f"{number(spread['mean'])} ± {number(spread['std'])} ({spread['runs']})" if spread else ""
 
 
-def _what(run: RunDir) -> str:
+def _members(run: RunDir) -> str:
     members = run.members()
     if run.is_ensemble:
         return f"{len(run.table_rows('models'))} models, {len(members)} nets"
@@ -225,14 +217,14 @@ def _what(run: RunDir) -> str:
 
 
 def typed(run: RunDir) -> list[str]:
-    """What the user typed: of joined folds to make them, as they may have been joined by another command."""
+    """The words that the user typed; of joined folds to make them, as another command may have joined them."""
     members = [] if run.is_ensemble else [member for member in run.members() if member.path.is_dir()]
     return (members or [run])[0].provenance()["command"]
 
 
-def command(argv: list[str]) -> str:
-    """What the user typed."""
-    return shlex.join(["python", "-m", "galaxyml", *argv])
+def command(words: list[str]) -> str:
+    """A command line, from the words after the name of the command."""
+    return shlex.join(["python", "-m", "galaxyml", *words])
 
 
 def _cell(value: Any) -> str:

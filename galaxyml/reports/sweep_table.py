@@ -1,6 +1,5 @@
 """The jobs of a sweep, one row each: what was swept, how far each is, and what it reached."""
 
-import math
 import os
 import platform
 import re
@@ -16,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
-from galaxyml.runs.run_dir import HARDWARE, PLACES, RunDir
+from galaxyml.runs.run_dir import HARDWARE, PLACES, PlannedJob, RunDir
 
 RUNNING = ("preparing", "training", "predicting")
 NOT_BEGUN = "not begun"
@@ -47,7 +46,7 @@ class Job:
 
     @property
     def combination(self) -> str:
-        """What was swept besides fold and seed; `all` where nothing was."""
+        """The swept values besides fold and seed; `all` where there are none."""
         return combination(self.group)
 
     @cached_property
@@ -63,7 +62,7 @@ class Job:
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        """What it told last."""
+        """The status that it wrote last."""
         return self.run.status()
 
     @cached_property
@@ -71,18 +70,16 @@ class Job:
         """One of `galaxyml.runs.run_dir.STATES`, or `not begun`; a job whose process is gone counts as stopped."""
         if self.run.finished:
             return "finished"
-        told = self.status.get("state")
-        if told is None:
+        written = self.status.get("state")
+        if written is None:
             return "stopped" if self.run.started else NOT_BEGUN
-        if told == "finished" or (told in RUNNING and self._gone()):
-            return "stopped"
-        return told
+        return "stopped" if written == "finished" or (written in RUNNING and self._gone()) else written
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """What was logged, epoch by epoch; empty before the first."""
-        found = self.run.history()
-        return pd.DataFrame({"epoch": []}) if found is None else found
+        """One row an epoch; empty before the first."""
+        history = self.run.history()
+        return pd.DataFrame({"epoch": []}) if history is None else history
 
     def curve(self, monitor: str) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """A metric epoch by epoch, through all phases of the fit.
@@ -91,15 +88,15 @@ class Job:
             Epochs, counted from 1 through the phases, and values, shape (E,) each; and after which epochs a phase
             followed on another.
         """
-        before = (self.run.phase(name).history() for name in self.status.get("phases", [])[:-1])
+        phases = [self.run.phase(name).history() for name in self.status.get("phases", [])[:-1]]
         epochs: list[np.ndarray] = []
         values: list[np.ndarray] = []
         ends = [0]
-        for part in [*(found for found in before if found is not None), self.history]:
-            logged = part[["epoch", monitor]].dropna() if monitor in part else part[:0].assign(**{monitor: []})
+        for history in [*(phase for phase in phases if phase is not None), self.history]:
+            logged = history.reindex(columns=["epoch", monitor]).dropna()
             epochs.append(logged["epoch"].to_numpy(int) + 1 + ends[-1])
             values.append(logged[monitor].to_numpy(float))
-            ends.append(ends[-1] + len(part))
+            ends.append(ends[-1] + len(history))
         return np.concatenate(epochs), np.concatenate(values), ends[1:-1]
 
     @property
@@ -129,10 +126,11 @@ class Job:
 
     def best_epoch(self, monitor: str, mode: str) -> int | None:
         """The epoch, counted from 1, with the best monitored metric so far."""
-        if monitor not in self.history or self.history[monitor].dropna().empty:
+        logged = self.history.reindex(columns=["epoch", monitor]).dropna()
+        if logged.empty:
             return None
-        logged = self.history[monitor].fillna(math.inf if mode == "min" else -math.inf).to_numpy()
-        return int(self.history["epoch"].iloc[int(logged.argmin() if mode == "min" else logged.argmax())]) + 1
+        values = logged[monitor].to_numpy()
+        return int(logged["epoch"].iloc[values.argmin() if mode == "min" else values.argmax()]) + 1
 
     def _gone(self) -> bool:
         """Whether its process, if it was one of this machine, is not there any more."""
@@ -140,15 +138,13 @@ class Job:
             return False
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        except OSError:  # someone else's
-            return False
+        except OSError as error:
+            return isinstance(error, ProcessLookupError)  # else it is someone else's
         return False
 
 
 def combination(group: str) -> str:
-    """What a group of runs has in common besides the seed.
+    """A group of runs without its seed.
 
     >>> combination("loss-focal_seed-1"), combination("seed-1")
     ('loss-focal', 'all')
@@ -156,44 +152,53 @@ def combination(group: str) -> str:
     return _SEED.sub("", group).strip("_") or "all"
 
 
-def jobs(sweep: RunDir, asked: Sequence[str] = ()) -> list[Job]:
+def by_combination(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+    """Jobs by what was swept besides fold and seed."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.combination, []).append(job)
+    return groups
+
+
+def read_jobs(sweep: RunDir, requested: Sequence[str] = ()) -> list[Job]:
     """All runs that a sweep consists of, begun or not: those of its plan first, then any others that are there.
 
     Args:
         sweep: The folder.
-        asked: Names of more.
+        requested: Names of more.
     """
     planned = sweep.jobs()
-    names = dict.fromkeys([*planned, *(run.name for run in sweep.children()), *asked])
-    found = []
+    names = dict.fromkeys([*planned, *(run.name for run in sweep.children()), *requested])
+    jobs = []
     for name in names:
-        run = RunDir(sweep.path / name)
-        if (job := planned.get(name)) is not None:
-            found.append(Job(run, _by_key(job.overrides or run.overrides), _whole(job.fold), job.group))
-        elif run.started:
-            found.append(Job(run, _by_key(run.overrides), _whole(run.config.get("fold")), run.group))
+        run, planned_job = RunDir(sweep.path / name), planned.get(name)
+        if planned_job is None and run.started:
+            planned_job = PlannedJob(run.overrides, run.config.get("fold"), run.group)
+        if planned_job is None:
+            jobs.append(Job(run, {}))
         else:
-            found.append(Job(run, {}))
-    return sorted(found, key=lambda job: _natural(job.name))
+            fold = planned_job.fold if isinstance(planned_job.fold, int) else None  # which was refused
+            jobs.append(Job(run, _by_key(planned_job.overrides or run.overrides), fold, planned_job.group))
+    return sorted(jobs, key=lambda job: _natural(job.name))
 
 
-def swept(found: Sequence[Job]) -> dict[str, list[str]]:
-    """What differs between jobs besides fold and seed, and where they run: each key's value in every job.
+def swept(jobs: Sequence[Job]) -> dict[str, list[str]]:
+    """The keys that differ between jobs, besides fold, seed and where they run, with their values by job.
 
     A key that a job was not given has the value of its configuration, or '' where that is more than a value.
     """
     places = (*PLACES, *(f"trainer.{key}" for key in HARDWARE))
+    below = tuple(f"{place}." for place in places)
     keys = [
         key
-        for key in dict.fromkeys(key for job in found for key in job.overrides)
-        if key not in ("fold", "seed", "trainer")
-        and not any(key == place or key.startswith(f"{place}.") for place in places)
+        for key in dict.fromkeys(key for job in jobs for key in job.overrides)
+        if key not in ("fold", "seed", "trainer", *places) and not key.startswith(below)
     ]
-    columns = {key: [_value(job, key) for job in found] for key in keys}
+    columns = {key: [_value(job, key) for job in jobs] for key in keys}
     return {key: values for key, values in columns.items() if len(set(values)) > 1}
 
 
-def table(found: Sequence[Job]) -> pd.DataFrame:
+def table(jobs: Sequence[Job]) -> pd.DataFrame:
     """One row a job.
 
     Returns:
@@ -201,47 +206,46 @@ def table(found: Sequence[Job]) -> pd.DataFrame:
         that is not finished its last value), `epochs` that were made, the `best_epoch`, `seconds` from beginning to
         end, `device` and the `reason` of a failure.
     """
-    judged_by = monitored(found)
+    judged_by = monitored(jobs)
     monitor, mode = judged_by or ("", "")
-    columns = swept(found)
-    rows = []
-    for at, job in enumerate(found):
-        metrics = job.run.metrics() if job.run.finished else {}
-        own = {name: value for name, value in metrics.items() if name.count("/") == 1 and name != monitor}
+    columns = swept(jobs)
+    leading: list[dict[str, Any]] = []
+    trailing: list[dict[str, Any]] = []
+    for number, job in enumerate(jobs):
         row: dict[str, Any] = {"folder": job.name, "combination": job.combination}
-        row |= {key: values[at] for key, values in columns.items()}
+        row |= {key: values[number] for key, values in columns.items()}
         row |= {"fold": job.fold, "seed": job.seed, "state": job.state}
         if judged_by is not None:
             row[monitor] = job.reached(monitor, mode)
-        row |= own
-        row["epochs"] = len(job.history)
-        row["best_epoch"] = job.best_epoch(monitor, mode)
-        row["seconds"] = seconds(job)
-        row["device"] = device(job)
-        row["reason"] = " ".join(str(job.status.get("reason") or "").split())
-        rows.append(row)
-    last = ["epochs", "best_epoch", "seconds", "device", "reason"]
-    made = pd.DataFrame(rows)
-    made = made[[name for name in made if name not in last] + last]
-    return made.astype(dict.fromkeys(("fold", "seed", "epochs", "best_epoch"), "Int64"))
+        metrics = job.run.metrics() if job.run.finished else {}
+        leading.append(row | {name: metrics[name] for name in metrics if name.count("/") == 1 and name != monitor})
+        trailing.append(
+            {
+                "epochs": len(job.history),
+                "best_epoch": job.best_epoch(monitor, mode),
+                "seconds": seconds(job),
+                "device": device(job),
+                "reason": " ".join(str(job.status.get("reason") or "").split()),
+            }
+        )
+    frame = pd.concat([pd.DataFrame(leading), pd.DataFrame(trailing)], axis=1)
+    return frame.astype(dict.fromkeys(("fold", "seed", "epochs", "best_epoch"), "Int64"))
 
 
-def write(sweep: RunDir, found: Sequence[Job]) -> Path:
-    """Writes `sweep.csv`, and tells where."""
-    path = sweep.path / "sweep.csv"
-    with atomic_write(path) as draft:
-        table(found).to_csv(draft, index=False)
-    return path
+def write(sweep: RunDir, jobs: Sequence[Job]) -> None:
+    """Writes `sweep.csv`."""
+    with atomic_write(sweep.path / "sweep.csv") as draft:
+        table(jobs).to_csv(draft, index=False)
 
 
-def monitored(found: Sequence[Job]) -> tuple[str, str] | None:
+def monitored(jobs: Sequence[Job]) -> tuple[str, str] | None:
     """The metric that the jobs are judged by, and whether it is to be `min` or `max`; None if none has begun."""
-    configs = [job.config for job in found if job.config is not None]
+    configs = [job.config for job in jobs if job.config is not None]
     return (str(configs[0].monitor), str(configs[0].mode)) if configs else None
 
 
 def device(job: Job) -> str:
-    """What it ran on, or runs on; '' if that is not known."""
+    """The device that it ran on, or runs on; '' if that is not known."""
     try:
         return str(job.run.provenance()["device"])
     except UserError:
@@ -252,19 +256,6 @@ def seconds(job: Job) -> float | None:
     """From beginning to end, if both are known."""
     began, ended = job.status.get("began"), job.status.get("ended")
     return None if began is None or ended is None else float(ended - began)
-
-
-def number(value: str) -> float:
-    """A swept value as a number; NaN if it is a word."""
-    try:
-        return float(value) if value.lower() not in ("nan", "inf", "-inf", "infinity") else math.nan
-    except ValueError:
-        return math.nan
-
-
-def _whole(fold: object) -> int | None:
-    """A fold; None of what was refused as one."""
-    return fold if isinstance(fold, int) else None
 
 
 def _by_key(overrides: Sequence[str]) -> dict[str, str]:
@@ -279,10 +270,10 @@ def _value(job: Job, key: str) -> str:
     if job.config is None:
         return ""
     try:
-        found = OmegaConf.select(job.config, key)
+        value = OmegaConf.select(job.config, key)
     except Exception:  # an interpolation into what only Hydra knows
         return ""
-    return "" if OmegaConf.is_config(found) or (found is None and "." not in key) else str(found)
+    return "" if OmegaConf.is_config(value) or (value is None and "." not in key) else str(value)
 
 
 def _natural(name: str) -> list[Any]:

@@ -3,28 +3,25 @@
 import time
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
-from galaxyml.sweeps.run_job import Outcome
-from galaxyml.sweeps.serial import SerialLauncher, folder_of, prepare
+from galaxyml.sweeps.run_job import Outcome, ended
+from galaxyml.sweeps.serial import SerialLauncher, folder_of, prepare, run_prepared
 from galaxyml.sweeps.worker import Job
 
-if TYPE_CHECKING:
-    from galaxyml.runs.run_dir import RunDir
+POLL_SECONDS = 2.0  # between two looks at the runs
 
 
 class ClusterLauncher(SerialLauncher):
     """Hands all runs to a cluster, shows how far they are, and waits for their end.
 
-    A run tells of itself in its folder, which this machine and the nodes share.
+    A run writes its status into its folder, which this machine and the nodes share.
     """
-
-    every = 2.0  # seconds between two looks
 
     def submit(self, jobs: dict[int, Job]) -> None:
         """Hands runs to the cluster, by their numbers in the sweep."""
@@ -34,22 +31,22 @@ class ClusterLauncher(SerialLauncher):
         """Why a run does not go on, in words, "" if it ended of itself; None while it waits or runs."""
         raise NotImplementedError  # as for `submit`
 
-    def stop(self, number: int) -> None:
-        """Hands a signal on to all runs that are not ended."""
+    def stop(self) -> None:
+        """Ends all runs that have not ended, so that they keep their checkpoints."""
         raise NotImplementedError  # as for `submit`
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
         from galaxyml.runs.run_dir import RunDir
         from galaxyml.sweeps.live_table import Board
 
-        self.runs = runs = [RunDir(folder_of(config)) for config in configs]
-        self.begun = time.time()
-        board = Board([run.path for run in runs])
+        self.runs = [RunDir(folder_of(config)) for config in configs]
+        self.began = time.time()
+        board = Board(self.runs)
         outcomes: dict[int, Outcome] = {}
         jobs: dict[int, Job] = {}
         for number, config in enumerate(configs):
             try:
-                jobs[number] = self.job_of(prepare(config))
+                jobs[number] = Job(prepare(config).path, environment=None)
             except UserError as error:
                 outcomes[number] = Outcome("failed", None, str(error))
         self.submit(jobs)
@@ -60,41 +57,44 @@ class ClusterLauncher(SerialLauncher):
             while len(outcomes) < len(configs):
                 try:
                     for number in jobs:
-                        if number not in outcomes and (why := self.ended(number)) is not None:
-                            outcomes[number] = self._outcome(runs[number], number, why)
-                            board.ended(number, outcomes[number].state, outcomes[number].reason)
+                        if number not in outcomes and (reason := self.ended(number)) is not None:
+                            outcomes[number] = outcome = self._outcome(number, reason)
+                            board.ended(number, outcome.state, outcome.reason)
                     board.look()
-                    time.sleep(self.every)
+                    time.sleep(POLL_SECONDS)
                 except signals.Stop as stop:
                     if stopping is not None:
                         break
                     stopping = stop.number
                     board.say("stopping: each run keeps what it has reached; a second signal does not wait for it")
-                    self.stop(stop.number)
+                    self.stop()
         if stopping is not None:
             board.say(f"The same command with name={configs[0].name} carries on.")
             raise signals.Stop(stopping)
         return [self.returned(config, outcomes[number].value) for number, config in enumerate(configs)]
 
-    def job_of(self, run: "RunDir") -> Job:
-        """What a node has to know of a run; its environment is the node's own."""
-        return Job(run.path, environment=None)
-
     def has_ended(self, number: int) -> bool:
-        """Whether a run's folder tells that it has come to an end since this command began, or is finished."""
+        """Whether a run's folder says that it has come to an end since this command began, or is finished."""
         status = self.runs[number].status()
-        new = (status.get("ended") or 0) > self.begun
+        new = (status.get("ended") or 0) > self.began
         return self.runs[number].finished or (new and status["state"] in ("failed", "pruned", "stopped"))
 
-    def _outcome(self, run: "RunDir", number: int, why: str) -> Outcome:
-        """How a run has ended."""
+    def _outcome(self, number: int, reason: str) -> Outcome:
+        """How a run has ended; the reason is the cluster's, for one that wrote none itself."""
+        run = self.runs[number]
         if not self.has_ended(number):
-            run.update_status(state="failed", reason=why or "it ended and said nothing", ended=time.time())
-        status = run.status()
-        state = "finished" if run.finished else status["state"]
-        if state not in ("finished", "pruned"):
-            return Outcome(state, None, str(status.get("reason") or ""))
-        return Outcome(state, status.get("value"))
+            run.update_status(state="failed", reason=reason or "it ended and said nothing", ended=time.time())
+        succeeded = run.finished or run.status()["state"] == "pruned"
+        return ended(run, 0 if succeeded else 1, self.began)
+
+
+def run_on_node(job: Job) -> float | None:
+    """Runs a run in this process of a node; gives the metric that it monitors."""
+    from galaxyml.runs.run_dir import RunDir
+
+    signals.install()
+    job.set_up_process()
+    return run_prepared(RunDir(job.run)).value
 
 
 def extra(package: str, name: str) -> Any:

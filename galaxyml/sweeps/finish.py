@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-JOINED = "joined.json"  # beside what was joined: from what
+JOINED = "joined.json"  # the sources of a joined folder
 SHOWN = 12  # combinations that a terminal has room for
-PARTS = ("*.json", "*.parquet", "*.csv", "predictions/**/*", "figures/*", "tables/*", "fitted/*")
+JOINED_FILES = ("*.json", "*.parquet", "*.csv", "predictions/**/*", "figures/*", "tables/*", "fitted/*")
 
 
 def run_folder(fold: int, overrides: str, trial: int | None = None) -> str:
@@ -40,38 +40,37 @@ OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 
 class Finish(Callback):
-    """Hydra's callback: when all runs of a command have ended, joins them and prints what came out."""
+    """Hydra's callback: when all runs of a command have ended, joins them and prints the result."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.failed: list[str] = []
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Keeps the names of the runs of this command, and of those that gave no number."""
-        self.asked.append(Path(config.hydra.runtime.output_dir).name)
+        """Records the name of a run of this command, and whether it gave no number."""
+        self.requested.append(Path(config.hydra.runtime.output_dir).name)
         if job_return.return_value is None:
-            self.failed.append(self.asked[-1])
+            self.failed.append(self.requested[-1])
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Ends the sweep, and the command with its status."""
         from galaxyml.sweeps import forkserver
 
         folder = Path(config.hydra.sweep.dir)
-        if status := forkserver.call(partial(end, folder, self.asked, "The same command", self.failed)):
+        if status := forkserver.call(partial(end, folder, self.requested, self.failed)):
             sys.exit(status)
 
 
-def end(folder: Path, asked: Sequence[str], hint: str, failed: Sequence[str] = ()) -> int:
-    """Joins the runs of a sweep, writes its table and report, and prints what came out.
+def end(folder: Path, requested: Sequence[str], failed: Sequence[str] = ()) -> int:
+    """Joins the runs of a sweep, writes its table and report, and prints the result.
 
-    Where a run of this command has failed nothing is joined; what there is and what is missing is written all the same.
+    Where a run of this command has failed nothing is joined; the table and the report are partial.
 
     Args:
         folder: The sweep's folder.
-        asked: Names of the folders of this command's runs.
-        hint: The command that carries on with those that failed, or words for it.
+        requested: Names of the folders of this command's runs.
         failed: Names of those that are known to have failed; a run that is finished from before may have been refused,
-            as its configuration has changed, and its folder does not tell.
+            as its configuration has changed, which its folder does not show.
 
     Returns:
         The status for the shell: 1 if a run has failed, or if the runs cannot be joined.
@@ -80,10 +79,10 @@ def end(folder: Path, asked: Sequence[str], hint: str, failed: Sequence[str] = (
     from galaxyml.runs.run_dir import RunDir
 
     sweep = RunDir(folder)
-    jobs = sweep_table.jobs(sweep, asked)
-    search = is_search(sweep)
+    jobs = sweep_table.read_jobs(sweep, requested)
+    search, ended = is_search(sweep), sweep_table.ENDED
     refused = {job.name for job in jobs if job.name in failed and job.state != "pruned"}
-    broken = [job for job in jobs if job.name in refused or (job.name in asked and job.state not in sweep_table.ENDED)]
+    broken = [job for job in jobs if job.name in refused or (job.name in requested and job.state not in ended)]
     broken = [] if search else broken
     try:
         joined = _joined_before(sweep) if broken else [] if search else join(sweep)
@@ -102,42 +101,40 @@ def end(folder: Path, asked: Sequence[str], hint: str, failed: Sequence[str] = (
             print(f"  {job.name}: {why.rstrip('.')}; log: {job.log or 'none'}", file=sys.stderr)
         if count := sum(job.state != "finished" for job in broken):
             which = "it" if count == 1 else "them"
-            print(f"{hint} carries on with {which} and keeps the others, once the reason is gone.", file=sys.stderr)
-        print(f"what there is: {report}", file=sys.stderr)
+            advice = f"The same command carries on with {which} and keeps the others, once the reason is gone."
+            print(advice, file=sys.stderr)
+        print(f"partial report: {report}", file=sys.stderr)
         return 1
     if search or quiet():
         print(f"report      {report}")
     elif len(joined) == 1:
         show(joined[0])
     else:
-        _show_ranking(sweep, jobs, joined, verdict)
+        _show_ranking(sweep, jobs, verdict)
     say(f"jobs        {sweep.path / 'sweep.csv'}")
-    if unfinished := [job.name for job in jobs if job.state not in sweep_table.ENDED]:
+    if unfinished := [job.name for job in jobs if job.state not in ended]:
         print(f"not joined, as not finished: {', '.join(unfinished)}")
     return 0
 
 
-def report(sweep: "RunDir") -> Path:
-    """Writes a sweep's table and report again, joins it where all of its runs have ended; tells where the report is.
+def report(folder: "RunDir") -> Path:
+    """Writes the report of a run or a sweep again, joins a sweep whose runs have all ended; returns the page's path.
 
     Of a sweep that is not finished, what was joined before is shown as long as its runs are there.
 
     Raises:
-        UserError: If the runs cannot be joined.
+        UserError: If the runs cannot be joined, or the run is not finished.
     """
-    from galaxyml.reports import sweep_report, sweep_table
+    from galaxyml.reports import run_report, sweep_report, sweep_table
     from galaxyml.training.quiet import quiet
 
+    if not folder.children() and not folder.jobs():  # no sweep
+        return run_report.write(folder, folder.metrics())
     quiet()
-    jobs = sweep_table.jobs(sweep)
-    whole = all(job.state in sweep_table.ENDED for job in jobs)
-    joined = [] if is_search(sweep) else join(sweep) if whole else _joined_before(sweep)
-    return sweep_report.write(sweep, jobs, joined, sweep_report.judge(jobs, joined))
-
-
-def is_sweep(run: "RunDir") -> bool:
-    """Whether a folder is that of a sweep, begun or not."""
-    return bool(run.children() or run.jobs())
+    jobs = sweep_table.read_jobs(folder)
+    complete = all(job.state in sweep_table.ENDED for job in jobs)
+    joined = [] if is_search(folder) else join(folder) if complete else _joined_before(folder)
+    return sweep_report.write(folder, jobs, joined, sweep_report.judge(jobs, joined))
 
 
 def is_search(sweep: "RunDir") -> bool:
@@ -161,67 +158,60 @@ def join(sweep: "RunDir") -> list["RunDir"]:
     groups = _groups(sweep)
     if len(groups) > 1:
         (sweep.path / "metrics.json").unlink(missing_ok=True)  # of the time when there was one combination
-    folders = []
-    for group, runs in groups.items():
-        into = _place(sweep, group, len(groups))
-        if not _kept(into, runs):
+    for into, runs in groups:
+        if not _is_current(into, runs):
             (into.path / JOINED).unlink(missing_ok=True)
             into.copy_config(runs)
             joined.join([runs], into)
             finish(into, {"folds": joined.spread(runs)})
-            write_json(into.path / JOINED, _made_of(into, runs))
-        folders.append(into)
-    return folders
+            write_json(into.path / JOINED, _sources(into, runs))
+    return [into for into, _ in groups]
 
 
-def _groups(sweep: "RunDir") -> dict[str, list["RunDir"]]:
-    """Finished runs by what was swept besides the fold."""
+def _groups(sweep: "RunDir") -> list[tuple["RunDir", list["RunDir"]]]:
+    """Finished runs by what was swept besides the fold, each group after the folder that it is joined in."""
+    from galaxyml.runs.run_dir import RunDir
+
     groups: dict[str, list[RunDir]] = {}
     for run in sweep.children():
         if run.finished:
             groups.setdefault(run.group, []).append(run)
-    return groups
-
-
-def _place(sweep: "RunDir", group: str, groups: int) -> "RunDir":
-    """Where the runs of a group are joined."""
-    from galaxyml.runs.run_dir import RunDir
-
-    return RunDir(sweep.path / "joined" / (group or "no-other-key")) if groups > 1 else sweep
+    if len(groups) == 1:
+        return [(sweep, next(iter(groups.values())))]
+    return [(RunDir(sweep.path / "joined" / (group or "no-other-key")), runs) for group, runs in groups.items()]
 
 
 def _joined_before(sweep: "RunDir") -> list["RunDir"]:
     """The folders of what was joined earlier, if that is all runs that are finished now."""
     groups = _groups(sweep)
-    places = {group: _place(sweep, group, len(groups)) for group in groups}
-    for group, into in places.items():
-        if not into.finished or {run.name for run in into.members()} != {run.name for run in groups[group]}:
+    for into, runs in groups:
+        if not into.finished or {run.name for run in into.members()} != {run.name for run in runs}:
             return []
-    return list(places.values())
+    return [into for into, _ in groups]
 
 
-def _kept(into: "RunDir", runs: Sequence["RunDir"]) -> bool:
-    """Whether runs were joined to a folder as they are now, by this very code, and all of it is still there."""
+def _is_current(into: "RunDir", runs: Sequence["RunDir"]) -> bool:
+    """Whether runs were joined to a folder as they are now, by this very code, and all files are still there."""
     path = into.path / JOINED
     if not into.finished or not path.is_file():
         return False
-    before, now = json.loads(path.read_text(encoding="utf-8")), _made_of(into, runs)
+    before, now = json.loads(path.read_text(encoding="utf-8")), _sources(into, runs)
     return {**now, "files": before["files"]} == before and all((into.path / name).is_file() for name in before["files"])
 
 
-def _made_of(into: "RunDir", runs: Sequence["RunDir"]) -> dict[str, Any]:
-    """What a joined folder follows from, and the files that it has."""
+def _sources(into: "RunDir", runs: Sequence["RunDir"]) -> dict[str, Any]:
+    """Digests of the runs that a joined folder follows from, the version of the code, and the files of the folder."""
     from galaxyml.runs.provenance import origin
 
     code = origin(0, "")
     # Of code that has changed since its commit nothing is known, but that it may change again.
     version = {name: code[name] for name in ("versions", "commit")} if not code["dirty"] else {"time": time.time()}
     marks = ("metrics.json", "provenance.json", ".hydra/config.yaml")  # a finished run's tables change with them
-    made = [path for part in PARTS for path in sorted(into.path.glob(part)) if path.is_file()]
+    files = [path for pattern in JOINED_FILES for path in sorted(into.path.glob(pattern)) if path.is_file()]
     return {
         "runs": {run.name: digest(file_digest(run.path / name) for name in marks) for run in runs},
         "code": version,
-        "files": [path.relative_to(into.path).as_posix() for path in made],
+        "files": [path.relative_to(into.path).as_posix() for path in files],
     }
 
 
@@ -242,56 +232,36 @@ def finish(into: "RunDir", more: dict[str, Any]) -> None:
 
 def show(run: "RunDir") -> None:
     """Prints a finished run's numbers and where its files are."""
-    from rich.console import Console
-    from rich.table import Table
-
     from galaxyml.kinds import of_run
     from galaxyml.reports import run_report
+    from galaxyml.reports.terminal import print_table
 
-    metrics, words = run.metrics(), of_run(run).words
-    console = Console(highlight=False)
-    print(f"\n{run.path}, on {run.provenance()['data']['source']}\n")
-    things = run.provenance()["data"].get("things", "galaxies")
+    metrics, words, data = run.metrics(), of_run(run).words, run.provenance()["data"]
+    print(f"\n{run.path}, on {data['source']}\n")
     for split in run_report.TITLES:
-        table_of_split = run_report.summary(metrics, split, words, intervals=False, left_out=words.wide)
-        if rows := run_report.turned(table_of_split, words):
-            table = Table(title=run_report.title(split, things), title_justify="left")
-            for place, name in enumerate(rows[0]):
-                table.add_column(name, justify="right" if place else "left", no_wrap=not place)
-            for row in rows[1:]:
-                table.add_row(*row)
-            console.print(table)
+        cells = run_report.summary(metrics, split, words, intervals=False, left_out=words.wide)
+        if cells:
+            print_table(run_report.title(split, data.get("things", "galaxies")), run_report.turned(cells, words))
     print(f"report      {run.path / 'report.html'}, report.md")
     print(f"figures     {run.path / 'figures'}/")
     if any(member.arrays("familiar") for member in run.nets()):
-        print(f"elsewhere   python -m galaxyml predict {run.path} PICTURES… --out predictions.csv")
+        print(f"predict new images: galaxyml predict {run.path} IMAGES… --out predictions.csv")
     for name in ("submission", "anomalies"):
         if (run.path / f"{name}.csv").is_file():
             print(f"{name:<12}{run.path / f'{name}.csv'}")
 
 
-def _show_ranking(sweep: "RunDir", jobs: Sequence["Job"], joined: Sequence["RunDir"], verdict: "Verdict") -> None:
+def _show_ranking(sweep: "RunDir", jobs: Sequence["Job"], verdict: "Verdict") -> None:
     """Prints which combination is best, and where the files are."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from galaxyml.reports.sweep_report import ranking_table
+    from galaxyml.reports.terminal import print_table
 
-    from galaxyml.reports import sweep_report
-
-    console = Console(highlight=False)
     print(f"\n{sweep.path}, {len(jobs)} jobs\n")
     for split, ranking in verdict.by_split.items():
-        header, *rows = sweep_report.ranking_table(split, ranking, jobs, intervals=False)
-        table = Table(title=f"{ranking.objects:,} {split} {ranking.called}", title_justify="left")
-        for place, name in enumerate(header):
-            table.add_column(escape(name), justify="left" if place == 1 else "right", no_wrap=True)
-        for row in rows[:SHOWN]:
-            table.add_row(*map(escape, row))
-        # Names and intervals are of no use in parts.
-        console.width = max(console.width, console.measure(table, options=console.options.update(width=500)).maximum)
-        console.print(table)
-        if len(rows) > SHOWN:
-            print(f"and {len(rows) - SHOWN} more, see the report")
+        cells = ranking_table(split, ranking, jobs, intervals=False)
+        print_table(f"{ranking.objects:,} {split} {ranking.called}", cells[: 1 + SHOWN], left=1)
+        if len(cells) > 1 + SHOWN:
+            print(f"and {len(cells) - 1 - SHOWN} more, see the report")
     if verdict.by_split:
         print("Above the first: paired over the same objects, 95 % interval in brackets.")
     for note in verdict.notes:

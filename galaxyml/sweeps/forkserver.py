@@ -12,7 +12,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 
 LONGEST = 60  # characters of the folder for temporary files
 
@@ -23,31 +23,27 @@ def context() -> Any:
     """Where processes are forked from; the first one waits for the imports, which take seconds."""
     global _used
     _used = True
-    found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["galaxyml.sweeps.preload"])
-    _shorten()
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["galaxyml.sweeps.preload"])
+    # The folder of its sockets, whose paths systems allow 100 bytes or so, has no public setting.
+    settings = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    if len(tempfile.gettempdir()) > LONGEST and not settings.get("tempdir"):
+        settings["tempdir"] = tempfile.mkdtemp(prefix="pymp-", dir="/tmp")
+        atexit.register(shutil.rmtree, settings["tempdir"], ignore_errors=True)
     # Asking the driver itself whether there is a GPU would start CUDA, which does not survive a fork.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    return found
+    return server
 
 
-def _shorten() -> None:
-    """Puts the sockets of such processes where their paths, which systems allow 100 bytes or so, are short enough."""
-    own = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # no public way
-    if len(tempfile.gettempdir()) > LONGEST and not own.get("tempdir"):
-        own["tempdir"] = tempfile.mkdtemp(prefix="pymp-", dir="/tmp")
-        atexit.register(shutil.rmtree, own["tempdir"], ignore_errors=True)
-
-
-def ask(function: Callable[[], Found]) -> Found:
-    """What a function returns in such a process, which has the environment of the first one's time."""
-    here = context()
-    mine, theirs = here.Pipe(duplex=False)
-    process = here.Process(target=_answer, args=(function, theirs, os.getcwd()))
+def ask(function: Callable[[], T]) -> T:
+    """Calls a function in such a process, which has the environment of the first one's time."""
+    server = context()
+    receiver, sender = server.Pipe(duplex=False)
+    process = server.Process(target=_answer, args=(function, sender, os.getcwd()))
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        return mine.recv()
+        return receiver.recv()
     except EOFError:
         process.join()
         sys.exit(process.exitcode or 1)
@@ -55,8 +51,8 @@ def ask(function: Callable[[], Found]) -> Found:
         process.join()
 
 
-def call(function: Callable[[], Found]) -> Found:
-    """What a function returns: in such a process if there is one, else here."""
+def call(function: Callable[[], T]) -> T:
+    """Calls a function, in such a process if there is one."""
     if not _used:
         return function()
     try:
@@ -77,12 +73,11 @@ def end_with_parent(number: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _answer(function: Callable[[], Any], answer: Connection, folder: str) -> None:
+def _answer(function: Callable[[], Any], sender: Connection, folder: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent(signal.SIGTERM)
     os.chdir(folder)
     try:
-        found = function()
+        sender.send(function())
     except KeyboardInterrupt:
         sys.exit(130)
-    answer.send(found)

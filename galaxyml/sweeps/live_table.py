@@ -1,11 +1,10 @@
-"""What a person sees of jobs that run side by side: a live table in a terminal, plain lines elsewhere."""
+"""Jobs that run side by side, shown to a person: a live table in a terminal, plain lines elsewhere."""
 
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -13,68 +12,56 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from galaxyml.reports.sweep_table import RUNNING
 from galaxyml.runs.progress import SECONDS_BETWEEN_LINES, live, say
 from galaxyml.runs.run_dir import RunDir
 
-RUNNING = ("preparing", "training", "predicting")
 STYLES = {"finished": "green", "failed": "red", "stopped": "yellow", "pruned": "yellow", "waiting": "dim"}
 
 
 @dataclass
-class Row:
-    """One job.
-
-    Attributes:
-        run: Its folder.
-        state: How it stands, as `galaxyml.runs.run_dir.STATES` has it.
-        place: Where it runs.
-        pid: Of its process, where that is known; what its folder tells of another's is old.
-        told: What its folder tells.
-        seconds: How long it took, or has taken.
-        began: `time.monotonic()` of its start.
-        printed: `time.monotonic()` of its last line.
-        reason: Why it failed.
-    """
+class _Row:
+    """One job."""
 
     run: RunDir
     state: str = "waiting"
-    place: str = ""
-    pid: int | None = None
-    told: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    began: float = 0.0
+    place: str = ""  # where it runs
+    pid: int | None = None  # of its process, where that is known; what its folder says of another's is old
+    status: dict[str, Any] = field(default_factory=dict)  # as its folder has it
+    seconds: float = 0.0  # that it took, or has taken
+    began: float = 0.0  # on the monotonic clock, as the time of its last line
     printed: float = 0.0
-    reason: str = ""
 
     @property
     def epoch(self) -> str:
         """Such as `3/30`, with the phase where there are several."""
-        if "epoch" not in self.told:
+        if "epoch" not in self.status:
             return ""
-        phase = f"{self.told['phase']} " if len(self.told.get("phases", [])) > 1 else ""
-        return f"{phase}{self.told['epoch']}/{self.told['epochs']}"
+        phase = f"{self.status['phase']} " if len(self.status.get("phases", [])) > 1 else ""
+        return f"{phase}{self.status['epoch']}/{self.status['epochs']}"
 
     @property
     def value(self) -> str:
         """The monitored metric."""
-        value = self.told.get("value")
+        value = self.status.get("value")
         return "" if value is None else f"{value:.4f}"
 
     @property
-    def left(self) -> float | None:
-        """Seconds until the end of the fit, as far as is known."""
-        return self.told.get("left")
+    def left(self) -> str:
+        """Time until the end of the fit, as far as is known."""
+        seconds = self.status.get("left")
+        return "" if seconds is None else _time(seconds)
 
 
 class Board:
     """The jobs of a sweep, shown while they run.
 
     Args:
-        folders: Of the jobs, in their order.
+        runs: Their folders.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self.rows = [Row(RunDir(folder)) for folder in folders]
+    def __init__(self, runs: Sequence[RunDir]) -> None:
+        self.rows = [_Row(run) for run in runs]
         self.began, self.since = time.monotonic(), time.time()
         self.console = Console(highlight=False)
         self.live: Live | None = None
@@ -102,23 +89,22 @@ class Board:
         else:
             say(text)
 
-    def started(self, at: int, place: str, pid: int | None) -> None:
-        """A job has begun."""
-        row = self.rows[at]
-        row.state, row.place, row.pid, row.began = "preparing", place, pid, time.monotonic()
-        row.printed = row.began
+    def started(self, number: int, place: str, pid: int | None) -> None:
+        """Shows that a job has begun."""
+        row, now = self.rows[number], time.monotonic()
+        row.state, row.place, row.pid, row.began, row.printed = "preparing", place, pid, now, now
         if self.live is None:
             self.say(f"{row.run.name}: begins on {place}")
 
-    def ended(self, at: int, state: str, reason: str) -> None:
-        """A job has ended."""
-        row = self.rows[at]
+    def ended(self, number: int, state: str, reason: str) -> None:
+        """Shows that a job has ended."""
+        row = self.rows[number]
         self._read(row)
-        row.state, row.reason = state, reason
+        row.state = state
         if self.live is None or state in ("failed", "stopped"):
-            value = f", {row.told['monitor']} {row.value}" if row.value and state == "finished" else ""
+            value = f", {row.status['monitor']} {row.value}" if row.value and state == "finished" else ""
             why = f": {reason}" if reason else ""
-            done = sum(each.state not in ("waiting", *RUNNING) for each in self.rows)
+            done = sum(other.state not in ("waiting", *RUNNING) for other in self.rows)
             self.say(f"{row.run.name}: {state} after {_time(row.seconds)}{value}{why} ({done} of {len(self.rows)})")
 
     def look(self) -> None:
@@ -129,47 +115,44 @@ class Board:
                 self._read(row)
                 if self.live is None and row.state in RUNNING and now - row.printed > SECONDS_BETWEEN_LINES:
                     row.printed = now
-                    left = f", about {_time(row.left)} left" if row.left is not None else ""
-                    value = f", {row.told.get('monitor')} {row.value}" if row.value else ""
+                    left = f", about {row.left} left" if row.left else ""
+                    value = f", {row.status.get('monitor')} {row.value}" if row.value else ""
                     epoch = f", epoch {row.epoch}" if row.epoch else ""
                     self.say(f"{row.run.name}: {row.state}{epoch}{value}{left}")
 
-    def _read(self, row: Row) -> None:
-        """Takes over what a job's folder tells, unless that is from before."""
-        if row.pid is not None:
-            row.seconds = time.monotonic() - row.began
-        told = row.run.status()
+    def _read(self, row: _Row) -> None:
+        """Takes over a job's status from its folder, unless that is from before."""
+        status = row.run.status()
         if row.pid is None:
-            mine = told.get("began", 0.0) > self.since or told.get("state") in RUNNING
+            current = status.get("began", 0.0) > self.since or status.get("state") in RUNNING
         else:
-            mine = told.get("pid") == row.pid
-        if mine:
-            row.told, row.state = told, told["state"]
-            row.place = row.place or told.get("place", "")
-            row.seconds = (told.get("ended") or time.time()) - told["began"]
+            row.seconds = time.monotonic() - row.began
+            current = status.get("pid") == row.pid
+        if current:
+            row.status, row.state = status, status["state"]
+            row.place = row.place or status.get("place", "")
+            row.seconds = (status.get("ended") or time.time()) - status["began"]
 
     def _table(self) -> Group:
         """As many rows as the terminal has room for: those that run, then what is new."""
-        metric = next((str(row.told["monitor"]) for row in self.rows if "monitor" in row.told), "metric")
+        metric = next((str(row.status["monitor"]) for row in self.rows if "monitor" in row.status), "metric")
         table = Table(box=None, pad_edge=False)
         for name in ("run", "where", "", "epoch", metric, "time", "left"):
             table.add_column(name, justify="left" if name in ("run", "where", "") else "right", no_wrap=True)
         for row in self._shown():
-            left = _time(row.left) if row.left is not None and row.state == "training" else ""
             state = Text(row.state, style=STYLES.get(row.state, ""))
-            taken = _time(row.seconds) if row.seconds else ""
-            table.add_row(row.run.name, row.place, state, row.epoch, row.value, taken, left)
+            seconds = _time(row.seconds) if row.seconds else ""
+            left = row.left if row.state == "training" else ""
+            table.add_row(row.run.name, row.place, state, row.epoch, row.value, seconds, left)
         counts = Counter("running" if row.state in RUNNING else row.state for row in self.rows)
         summary = ", ".join(f"{count} {state}" for state, count in counts.items())
         return Group(table, Text(f"{len(self.rows)} runs: {summary}; {_time(time.monotonic() - self.began)}"))
 
-    def _shown(self) -> list[Row]:
-        room = max(4, self.console.height - 4)
-        if len(self.rows) <= room:
-            return self.rows
-        weight = {"failed": 1, "stopped": 1, "waiting": 2, "finished": 3, "pruned": 3}
-        first = sorted(range(len(self.rows)), key=lambda at: weight.get(self.rows[at].state, 0))[:room]
-        return [self.rows[at] for at in sorted(first)]
+    def _shown(self) -> list[_Row]:
+        """Those rows that there is room for, in their order."""
+        rank = {"failed": 1, "stopped": 1, "waiting": 2, "finished": 3, "pruned": 3}
+        numbers = sorted(range(len(self.rows)), key=lambda number: rank.get(self.rows[number].state, 0))
+        return [self.rows[number] for number in sorted(numbers[: max(4, self.console.height - 4)])]
 
 
 def _time(seconds: float) -> str:
@@ -178,9 +161,8 @@ def _time(seconds: float) -> str:
     >>> _time(8), _time(185), _time(7385)
     ('8 s', '3:05', '2:03:05')
     """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    hours, rest = divmod(whole, 3600)
-    minutes = f"{rest // 60:02}" if hours else f"{rest // 60}"
-    return f"{hours}:{minutes}:{rest % 60:02}" if hours else f"{minutes}:{rest % 60:02}"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,27 +24,19 @@ from galaxyml.sweeps.run_job import MEMORY, Outcome, ended
 from galaxyml.sweeps.serial import SerialLauncher, folder_of, prepare
 from galaxyml.sweeps.worker import Job, Slot, work
 
-MOMENT = 0.25  # seconds between two looks at how far jobs are
+POLL_SECONDS = 0.25  # between two looks at how far jobs are
 MEMORY_A_JOB = 3 * 2**30  # bytes that a machine without a GPU should have free for each of its slots
 
 
 @dataclass
-class Running:
-    """A job that is running.
+class _Running:
+    """A job that is running."""
 
-    Attributes:
-        number: Among all jobs.
-        process: Its process, the leader of its group.
-        answer: Where it answers.
-        slot: Where it runs.
-        began: Seconds since 1970.
-    """
-
-    number: int
-    process: BaseProcess
+    number: int  # among all jobs
+    process: BaseProcess  # the leader of its group
     answer: Connection
     slot: Slot
-    began: float
+    began: float  # seconds since 1970
 
 
 class PoolLauncher(SerialLauncher):
@@ -84,7 +76,7 @@ class PoolLauncher(SerialLauncher):
             return pool.run()
 
     def slots_for(self, jobs: int) -> list[Slot]:
-        """Where runs go on, for so many jobs.
+        """The slots for so many jobs.
 
         Raises:
             UserError: If the settings are impossible, or a run asks for more GPUs than there are.
@@ -95,32 +87,28 @@ class PoolLauncher(SerialLauncher):
         if not gpus:
             count = min(jobs, self.processes if self.processes != "auto" else min(cores, _memory_for()))
             threads = max(1, cores // count)
-            return [Slot(f"CPU {at + 1}", None, threads) for at in range(count)]
-        each = self.gpus_per_job
-        if each < 1:
-            shares = round(1 / each)
-            slots = [Slot(f"GPU {gpu}", (gpu,), 1) for _ in range(shares) for gpu in gpus]
+            return [Slot(f"CPU {number}", None, threads) for number in range(1, count + 1)]
+        if self.gpus_per_job < 1:
+            groups: list[tuple[str, ...]] = [(gpu,) for _ in range(round(1 / self.gpus_per_job)) for gpu in gpus]
         else:
-            size = int(each)
-            groups = [tuple(gpus[at : at + size]) for at in range(0, len(gpus) - size + 1, size)]
+            size = int(self.gpus_per_job)
+            groups = [tuple(gpus[start : start + size]) for start in range(0, len(gpus) - size + 1, size)]
             if not groups:
                 raise UserError(
                     f"hydra.launcher.gpus_per_job={size}: there are {len(gpus)} GPUs ({', '.join(gpus)}). "
                     f"Give {len(gpus)} or less."
                 )
-            slots = [Slot(f"GPU {'+'.join(group)}", group, 1) for group in groups]
-        slots = slots[:jobs]
-        return [replace(slot, threads=max(1, cores // len(slots))) for slot in slots]
+        groups = groups[:jobs]
+        return [Slot(f"GPU {'+'.join(group)}", group, max(1, cores // len(groups))) for group in groups]
 
     def _gpus(self) -> list[str]:
         """Names of the GPUs that are used."""
         if self.gpus != "auto":
             return [str(gpu) for gpu in self.gpus]
-        masked = os.environ.get("CUDA_VISIBLE_DEVICES")
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         count = forkserver.ask(visible_gpus)
-        if masked is None or not count:
-            return [str(at) for at in range(count)]
-        return [name.strip() for name in masked.split(",")][:count]
+        names = [str(number) for number in range(count)] if visible is None else visible.split(",")
+        return [name.strip() for name in names[:count]]
 
     def _check(self) -> None:
         if self.gpus != "auto" and (isinstance(self.gpus, str) or not hasattr(self.gpus, "__iter__")):
@@ -128,13 +116,12 @@ class PoolLauncher(SerialLauncher):
                 f"hydra.launcher.gpus={self.gpus}: it must be auto, or a list such as [0,1]; [] for the CPU alone."
             )
         each = self.gpus_per_job
-        whole = isinstance(each, int | float) and not isinstance(each, bool) and each >= 1 and each == int(each)
-        if not whole and not (isinstance(each, float) and 0 < each < 1):
+        if type(each) not in (int, float) or each <= 0 or (each > 1 and each != int(each)):
             raise UserError(
                 f"hydra.launcher.gpus_per_job={each}: it must be a whole number of GPUs, or a share of one as 0.5."
             )
         count = self.processes
-        if count != "auto" and not (isinstance(count, int) and not isinstance(count, bool) and count >= 1):
+        if count != "auto" and (type(count) is not int or count < 1):
             raise UserError(f"hydra.launcher.processes={count}: it must be auto, or a whole number, 1 or more.")
 
 
@@ -147,9 +134,9 @@ class _Pool:
 
         self.launcher, self.configs = launcher, list(configs)
         self.runs = [RunDir(folder_of(config)) for config in configs]
-        self.board = Board([run.path for run in self.runs])
+        self.board = Board(self.runs)
         self.waiting = deque(range(len(configs)))
-        self.running: list[Running] = []
+        self.running: list[_Running] = []
         self.values: dict[int, float | None] = {}  # of the jobs that have ended
         self.retried: set[int] = set()
         self.stopping: int | None = None  # number of the signal that ends it all
@@ -194,17 +181,17 @@ class _Pool:
             self._end(number, Outcome("failed", None, str(error)))
             return
         slot = self.free.popleft()
-        answer, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=work, args=(Job(run.path, slot), theirs), name=run.name)
+        answer, sender = context.Pipe(duplex=False)
+        process = context.Process(target=work, args=(Job(run.path, slot), sender), name=run.name)
         began = time.time()
         process.start()
-        theirs.close()
-        self.running.append(Running(number, process, answer, slot, began))
+        sender.close()
+        self.running.append(_Running(number, process, answer, slot, began))
         self.board.started(number, slot.name, process.pid)
 
     def _wait(self) -> None:
         """Waits a moment, or until a job has ended."""
-        wait([job.process.sentinel for job in self.running], timeout=MOMENT)
+        wait([job.process.sentinel for job in self.running], timeout=POLL_SECONDS)
         for job in [job for job in self.running if not job.process.is_alive()]:
             self.running.remove(job)
             job.process.join()
@@ -225,11 +212,9 @@ class _Pool:
 
     def _retry(self, number: int) -> bool:
         """Puts a job that had too little memory into the queue again, where that is wanted."""
-        if not self.launcher.retry_out_of_memory or number in self.retried:
-            return False
         before = self.configs[number]
         size, batches = before.batch_size, before.trainer.get("accumulate_grad_batches", 1)
-        if size < 2:
+        if not self.launcher.retry_out_of_memory or number in self.retried or size < 2:
             return False
         smaller = [f"batch_size={size // 2}", f"trainer.accumulate_grad_batches={2 * batches}"]
         config = self.launcher.composed([*before.hydra.overrides.task, *smaller], before.hydra.job.num)
@@ -244,33 +229,29 @@ class _Pool:
 
     def _stop(self, number: int) -> None:
         """Hands a signal on to all jobs; the second one kills them."""
-        if self.stopping is None:
-            self.stopping = number
-            if self.running:
-                self.board.say("stopping: each run keeps what it has reached; a second signal ends them at once")
-            for job in self.running:
-                if job.process.pid is not None:
-                    with suppress(ProcessLookupError):
-                        os.kill(job.process.pid, number)
-            return
+        if self.running and self.stopping is None:
+            self.board.say("stopping: each run keeps what it has reached; a second signal ends them at once")
         for job in self.running:
-            _kill_group(job.process)
+            if self.stopping is not None:
+                _kill_group(job.process)
+            elif job.process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(job.process.pid, number)
+        self.stopping = self.stopping or number
 
 
 def visible_gpus() -> int:
-    """How many GPUs this process sees."""
+    """Number of GPUs that this process sees."""
     import torch
 
     return torch.cuda.device_count()
 
 
 def _memory_for() -> int:
-    """For how many jobs there is memory, at least 1."""
+    """Number of jobs that there is memory for, at least 1; 2 where the system does not say."""
     file = Path("/proc/meminfo")
-    if not file.is_file():
-        return 2
-    kibibytes = re.search(r"MemAvailable: *(\d+)", file.read_text(encoding="ascii"))
-    return max(1, int(kibibytes.group(1)) * 1024 // MEMORY_A_JOB) if kibibytes else 2
+    kibibytes = re.search(r"MemAvailable: *(\d+)", file.read_text(encoding="ascii")) if file.is_file() else None
+    return max(1, int(kibibytes[1]) * 1024 // MEMORY_A_JOB) if kibibytes else 2
 
 
 def _kill_group(process: BaseProcess) -> None:

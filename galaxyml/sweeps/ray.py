@@ -9,20 +9,17 @@ from typing import Any
 
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
-from galaxyml.sweeps.cluster import ClusterLauncher, extra
-from galaxyml.sweeps.serial import run_prepared
+from galaxyml.sweeps.cluster import ClusterLauncher, extra, run_on_node
 from galaxyml.sweeps.worker import Job
 
+RESOURCES = {"GPU": "num_gpus", "CPU": "num_cpus"}  # what a cluster has, and what a task asks of it
 
-def on_node(job: Job, variables: Mapping[str, str]) -> Any:
+
+def on_node(job: Job, variables: Mapping[str, str]) -> float | None:
     """Runs a run in a process of Ray, which ends with it."""
     os.environ.update(variables)
-    signals.install()
-    job.settle()
     try:
-        from galaxyml.runs.run_dir import RunDir
-
-        return run_prepared(RunDir(job.run)).value
+        return run_on_node(job)
     except signals.Stop as stop:
         sys.exit(stop.status)
 
@@ -50,7 +47,9 @@ class RayLauncher(ClusterLauncher):
         environment: Sequence[str] = (),
     ) -> None:
         self.variables = {
-            name: value for name, value in os.environ.items() if any(fnmatchcase(name, each) for each in environment)
+            name: value
+            for name, value in os.environ.items()
+            if any(fnmatchcase(name, pattern) for pattern in environment)
         }
         self.address = address
         self.requested = {"num_gpus": gpus_per_job, "num_cpus": cpus_per_job, "resources": dict(resources or {})}
@@ -64,21 +63,19 @@ class RayLauncher(ClusterLauncher):
     def slots(self) -> int:
         self._connect()
         available = self.ray.cluster_resources()
-        pairs = (("GPU", "num_gpus"), ("CPU", "num_cpus"))
-        return max(
-            1, min(int(available.get(name, 0) / self.requested[key]) for name, key in pairs if self.requested[key])
-        )
+        wanted = {name: self.requested[key] for name, key in RESOURCES.items() if self.requested[key]}
+        return max(1, min(int(available.get(name, 0) / count) for name, count in wanted.items()))
 
     def submit(self, jobs: dict[int, Job]) -> None:
         self._connect()
-        available = self.ray.cluster_resources()
-        for name, key in (("GPU", "num_gpus"), ("CPU", "num_cpus")):
-            if self.requested[key] > available.get(name, 0):
+        resources = self.ray.cluster_resources()
+        for name, key in RESOURCES.items():
+            wanted, available = self.requested[key], resources.get(name, 0)
+            if wanted > available:
                 raise UserError(
-                    f"hydra.launcher.{name.lower()}s_per_job={self.requested[key]:g}: the cluster has "
-                    f"{available.get(name, 0):g}. Give less."
+                    f"hydra.launcher.{name.lower()}s_per_job={wanted:g}: the cluster has {available:g}. Give less."
                 )
-        # A fresh process for each run; one that dies is told as failed, and not tried again.
+        # A fresh process for each run; one that dies counts as failed, and is not tried again.
         remote = self.ray.remote(max_calls=1, max_retries=0, **self.requested)(on_node)
         self.references = {number: remote.remote(job, self.variables) for number, job in jobs.items()}
 
@@ -92,7 +89,7 @@ class RayLauncher(ClusterLauncher):
             return f"Ray says {type(error).__name__}"
         return ""
 
-    def stop(self, number: int) -> None:
+    def stop(self) -> None:
         for reference in self.references.values():
             self.ray.cancel(reference)  # as a SIGINT would
 
@@ -104,7 +101,7 @@ class RayLauncher(ClusterLauncher):
                 None if self.address == "local" else self.address,
                 log_to_driver=False,
                 logging_level="error",
-                **({"include_dashboard": False} if self.address == "local" else {}),
+                include_dashboard=False if self.address == "local" else None,
             )
         except ConnectionError as error:
             raise UserError(

@@ -1,6 +1,6 @@
 """`galaxyml job FOLDER`: runs or continues the run whose configuration lies in a folder, wherever that is.
 
-Every launcher starts this command, or calls `run_job`. What fails is told in one message, and kept with the run.
+Every launcher starts this command, or calls `run_job`. A failure is one message, which stays with the run.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,10 +66,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("folder", type=Path, help="a run's folder, such as multirun/galaxyzoo/mine/fold-0")
     parser.add_argument("--attached", action="store_true", help="end together with the process that has started it")
     given = parser.parse_args(arguments)
-    from galaxyml.runs.run_dir import RunDir  # which imports pandas
-
-    if not RunDir(given.folder).started:
-        sys.exit(f"error: {given.folder} is not the folder of a run: it has no .hydra/config.yaml.")
     if "LOCAL_RANK" in os.environ:  # which Lightning and torchrun give the processes that they start
         end_with_parent(signal.SIGKILL)  # it may wait for others, where nothing else reaches it
     elif given.attached:
@@ -125,46 +121,41 @@ def _follow(run: "RunDir", config: "DictConfig") -> Outcome:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     parent = os.getppid()
-    with ExitStack() as stack:
-        sys.stdout = stack.enter_context(open(os.devnull, "w"))
-        try:
-            with watched(), read_only(run.path):
-                from galaxyml import experiment
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), watched(), read_only(run.path):
+            from galaxyml import experiment
 
-                experiment.run(config, run.path)
-        except Stop:  # which all processes raise together, and rank 0 tells
-            pass
-        except Exception:
-            time.sleep(1)
-            if os.getppid() == parent:  # else it follows from the end of rank 0
-                log.exception("a process of %s failed", run.name)
-            os._exit(1)  # at once: threads of torch may still wait for others
-        finally:
-            sys.stdout = sys.__stdout__
+            experiment.run(config, run.path)
+    except Stop:  # which all processes raise together, and rank 0 reports
+        pass
+    except Exception:
+        time.sleep(1)
+        if os.getppid() == parent:  # else it follows from the end of rank 0
+            log.exception("a process of %s failed", run.name)
+        os._exit(1)  # at once: threads of torch may still wait for others
     return Outcome("finished", 0.0)
 
 
 def ended(run: "RunDir", status: int | None, began: float) -> Outcome:
-    """How a job ended that was a process of its own, by its exit status and what its folder says.
+    """The outcome of a job that was a process of its own, by its exit status and its folder.
 
     Args:
         run: The run.
         status: Of its process; negative for the signal that ended it.
         began: Seconds since 1970 when it was started.
     """
-    told = run.status()
-    if (told.get("ended") or 0.0) < began:  # of another time
-        told = {}
+    written = run.status()
+    state = written.get("state")
     if status == 0:
-        state = "pruned" if run.status().get("state") == "pruned" else "finished"
-        return Outcome(state, run.status().get("value"))
-    if told.get("state") == "stopped":
-        return Outcome("stopped", None, str(told["reason"]))
-    if told.get("state") == "failed":
-        return Outcome("failed", None, str(told["reason"]), status == BAD_DATA)
+        return Outcome("pruned" if state == "pruned" else "finished", written.get("value"))
+    if state in ("stopped", "failed") and (written.get("ended") or 0.0) >= began:  # else it is of another time
+        return Outcome(state, None, str(written["reason"]), state == "failed" and status == BAD_DATA)
     if status in (1, BAD_DATA):  # it was refused, and its folder stays as it was
         return Outcome("failed", None, "see its log", status == BAD_DATA)
-    reason = _death(status)
+    reason = f"its process ended with status {status} and said nothing"
+    if status is not None and status < 0:
+        reason = f"its process was ended by {signal.Signals(-status).name}"
+        reason += ", which the system sends where memory runs out" if -status == signal.SIGKILL else ""
     run.update_status(state="failed", reason=reason, ended=time.time())
     return Outcome("failed", None, reason)
 
@@ -182,7 +173,7 @@ def end_with_parent(number: int) -> None:
 
 
 def user_error(error: BaseException | None) -> UserError | None:
-    """The user's part in an error; Hydra wraps what a constructor raises."""
+    """The UserError that caused an error, if any: Hydra wraps what a constructor raises."""
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__
     return error
@@ -190,7 +181,7 @@ def user_error(error: BaseException | None) -> UserError | None:
 
 @contextmanager
 def _logged(run: "RunDir") -> Iterator[None]:
-    """Within, what is logged goes to the run's log, with time and place; to the terminal as plain lines."""
+    """A block whose logging goes to the run's log, with time and module, and to the terminal as plain lines."""
     file = logging.FileHandler(run.path / LOG)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handlers: list[logging.Handler] = [file]
@@ -224,12 +215,3 @@ def _reason(error: Exception, cause: UserError | None) -> str:
     lines = str(error).strip().splitlines()
     kind = type(error).__name__
     return MEMORY if kind == "OutOfMemoryError" else f"{kind}: {lines[0]}" if lines else kind
-
-
-def _death(status: int | None) -> str:
-    """How a process ended that told nothing."""
-    if status is not None and status < 0:
-        name = signal.Signals(-status).name
-        more = ", which the system sends where memory runs out" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{more}"
-    return f"its process ended with status {status} and said nothing"

@@ -8,29 +8,40 @@ import math
 import random
 import shlex
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException, InstantiationException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from galaxyml.runs import search_storage as studies
 from galaxyml.runs.errors import UserError, config_error
+from galaxyml.runs.files import write_text
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial
+    from optuna.distributions import BaseDistribution
 
-    from galaxyml.sweeps.search_space import Space
-
+NOT_SEARCHED = ("task", "name", "seed", "folds")  # no properties of a good model
 RESEEDED = ("TPESampler", "RandomSampler")  # draw anew for each trial; others keep a plan that their seed makes
+STATES = ("RUNNING", "COMPLETE", "PRUNED", "FAIL")  # of trials, in Optuna's order
 
 
 class OptunaSweeper(Sweeper):
-    """Runs trials until there are `n_trials`, and tells the best.
+    """Runs trials until there are `n_trials`, and prints the best.
 
     Args:
         params: Key -> what it may be, in Hydra's words.
@@ -42,6 +53,11 @@ class OptunaSweeper(Sweeper):
         pruner: Optuna's, to be instantiated.
         trial: Given to each run, for which this class is not made.
     """
+
+    hydra_context: HydraContext  # from `setup` on
+    config: DictConfig
+    study: "Study"  # from `sweep` on
+    space: "Space"
 
     def __init__(
         self,
@@ -57,16 +73,18 @@ class OptunaSweeper(Sweeper):
         self.params, self.n_trials, self.n_jobs = params, n_trials, n_jobs
         self.storage, self.study_name = storage, study_name
         self.sampler, self.pruner = sampler, pruner
-        self.launcher: Launcher | None = None
         self.exhausted = False
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from hydra.core.plugins import Plugins
-
         self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's."""
+        return Path(self.config.hydra.sweep.dir)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Searches; what the user has to put right ends the command with status 1."""
@@ -76,202 +94,173 @@ class OptunaSweeper(Sweeper):
             sys.exit(f"error: {error}")
 
     def _search(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
-        from galaxyml.runs import search_storage as studies
-        from galaxyml.runs.files import write_text
-        from galaxyml.sweeps.search_space import read_space
-
         optuna = studies.require_optuna()
         for key, value in {"n_trials": self.n_trials, "n_jobs": self.n_jobs}.items():
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise UserError(f"hydra.sweeper.{key}={value}: it must be a whole number, 1 or more.")
-        assert self.hydra_context is not None
-        assert self.config is not None
-        space = read_space(self.params, arguments, self.hydra_context.config_loader)
-        folder = Path(self.config.hydra.sweep.dir)
-        self._check(space)
+        self.space = space = read_space(self.params, arguments, self.hydra_context.config_loader)
+        for end in (_first, _last):  # a space that names what is not there is refused before anything is launched
+            self._composed(space.overrides({key: end(values) for key, values in space.keys.items()}))
         direction = {"min": "minimize", "max": "maximize"}.get(self.config.mode)
         if direction is None:
             raise UserError(f"mode={self.config.mode}: it must be min or max.")
-        folder.mkdir(parents=True, exist_ok=True)
-        with studies.file_lock(folder):  # two commands that begin together would both make the tables of a database
-            storage = studies.open_storage(self.storage, folder)
-            study = optuna.create_study(
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with studies.file_lock(self.folder):  # two commands that begin together would both make a database's tables
+            storage = studies.open_storage(self.storage, self.folder)
+            self.study = study = optuna.create_study(
                 storage=storage, study_name=self.study_name, direction=direction, load_if_exists=True
             )
-            studies.check_same_study(study, direction, {key: repr(way) for key, way in space.keys.items()}, space.folds)
-        self._check_kept(study, space, folder)
+            texts = {key: repr(values) for key, values in space.keys.items()}
+            studies.check_same_study(study, direction, texts, space.folds)
+        self._check_earlier_trials()
         # A sampler that has tried everything stops the study, which Optuna allows in its own loop alone.
         study.stop = lambda: setattr(self, "exhausted", True)
-        study.pruner, study.sampler = _made("pruner", self.pruner), _made("sampler", self.sampler)
-        write_text(folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
+        study.pruner, study.sampler = _instantiated("pruner", self.pruner), _instantiated("sampler", self.sampler)
+        write_text(self.folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
         returns: list[Sequence[JobReturn]] = []
-        with studies.alive(study) as me:
-            while batch := self._batch(study, space, folder, me):
-                returns.append(self._launch(study, space, batch))
-        self._end(study, space, folder)
+        with studies.alive(study) as owner:
+            while batch := self._batch(owner):
+                returns.append(self._launch(batch))
+        self._write_best()
         return returns
 
-    def _check(self, space: "Space") -> None:
-        """Refuses a space that names what is not there, before anything is launched."""
-        for end in (_first, _last):
-            self._composed(space, space.overrides({key: end(way) for key, way in space.keys.items()}))
-
-    def _check_kept(self, study: "Study", space: "Space", folder: Path) -> None:
+    def _check_earlier_trials(self) -> None:
         """Refuses a configuration that differs from that of earlier trials in more than what is searched."""
-        from galaxyml.runs import search_storage as studies
         from galaxyml.runs.run_dir import RunDir, check_same
 
-        trials = {trial.number: trial for trial in studies.launched(study)}
-        for run in RunDir(folder).children():
+        trials = {trial.number: trial for trial in studies.launched(self.study)}
+        for run in RunDir(self.folder).children():
             search = run.config.get("search")
             if search is not None and run.has_progress and search.trial in trials:
                 chosen = trials[search.trial].user_attrs[studies.OVERRIDES]
-                check_same(run, self._composed(space, chosen), besides=("fold",))
+                check_same(run, self._composed(chosen), besides=("fold",))
                 return
 
-    def _composed(self, space: "Space", chosen: list[str]) -> DictConfig:
+    def _composed(self, chosen: list[str]) -> DictConfig:
         """The configuration of a trial's first run."""
-        from hydra.errors import HydraException
-        from omegaconf.errors import OmegaConfBaseException
-
-        assert self.hydra_context is not None
-        assert self.config is not None
         loader = self.hydra_context.config_loader
         try:
-            composed = loader.load_sweep_config(self.config, space.runs(chosen)[0])
+            composed = loader.load_sweep_config(self.config, self.space.runs(chosen)[0])
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(f"The space cannot be searched. {config_error(error)}") from error
         OmegaConf.set_struct(composed, False)
         del composed["hydra"]
         return composed
 
-    def _batch(self, study: "Study", space: "Space", folder: Path, me: str) -> list[int]:
+    def _batch(self, owner: str) -> list[int]:
         """The numbers of the trials to be launched next: those that others left behind, then new ones."""
-        from galaxyml.runs import search_storage as studies
-
-        slots = self.n_jobs or max(getattr(self.launcher, "slots", 1) // max(len(space.folds), 1), 1)
-        with studies.file_lock(folder):
-            numbers = [trial.number for trial in studies.orphaned_trials(study, me)]
-            room = 0 if self.exhausted else min(slots - len(numbers), self.n_trials - len(studies.launched(study)))
-            for _ in range(room):
-                self._seed(study)
-                trial = study.ask(fixed_distributions=space.keys)
-                trial.set_user_attr(studies.OWNER, me)
-                trial.set_user_attr(studies.OVERRIDES, space.overrides(trial.params))
+        slots = self.n_jobs or max(getattr(self.launcher, "slots", 1) // max(len(self.space.folds), 1), 1)
+        with studies.file_lock(self.folder):
+            numbers = [trial.number for trial in studies.orphaned_trials(self.study, owner)]
+            missing = self.n_trials - len(studies.launched(self.study))
+            for _ in range(0 if self.exhausted else min(slots - len(numbers), missing)):
+                self._seed()
+                trial = self.study.ask(fixed_distributions=self.space.keys)
+                trial.set_user_attr(studies.OWNER, owner)
+                trial.set_user_attr(studies.OVERRIDES, self.space.overrides(trial.params))
                 numbers.append(trial.number)
         return numbers
 
-    def _seed(self, study: "Study") -> None:
+    def _seed(self) -> None:
         """Lets what a trial draws depend on its number alone, so that a broken search goes on as an unbroken one."""
         name = self.sampler["_target_"].rpartition(".")[2]
         if name in RESEEDED and self.sampler.get("seed") is not None:
-            number = len(study.get_trials(deepcopy=False))
-            study.sampler = _made(
-                "sampler", self.sampler, seed=random.Random(f"{self.sampler.seed} {number}").getrandbits(32)
-            )
+            number = len(self.study.get_trials(deepcopy=False))
+            seed = random.Random(f"{self.sampler.seed} {number}").getrandbits(32)
+            self.study.sampler = _instantiated("sampler", self.sampler, seed=seed)
 
-    def _launch(self, study: "Study", space: "Space", numbers: list[int]) -> Sequence[JobReturn]:
-        """Runs trials, and tells the study what came of them."""
+    def _launch(self, numbers: list[int]) -> Sequence[JobReturn]:
+        """Runs trials, and tells the study their values."""
         from optuna.trial import TrialState
 
-        from galaxyml.runs import search_storage as studies
-
-        assert self.config is not None
-        assert self.launcher is not None
-        trials = study.get_trials(deepcopy=False)
+        trials = self.study.get_trials(deepcopy=False)
         jobs = [
             [*overrides, f"hydra.sweeper.trial={number}"]
             for number in numbers
-            for overrides in space.runs(trials[number].user_attrs[studies.OVERRIDES])
+            for overrides in self.space.runs(trials[number].user_attrs[studies.OVERRIDES])
         ]
-        each = len(jobs) // len(numbers)
-        results = self.launcher.launch(jobs, initial_job_idx=numbers[0] * each)
-        for place, number in enumerate(numbers):
-            values = [_value(result) for result in results[place * each : (place + 1) * each]]
+        folds = len(jobs) // len(numbers)
+        results = self.launcher.launch(jobs, initial_job_idx=numbers[0] * folds)
+        for index, number in enumerate(numbers):
+            values = [_value(result) for result in results[index * folds : (index + 1) * folds]]
             if any(value is None for value in values):
-                study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
-            elif studies.PRUNED in study.get_trials(deepcopy=False)[number].user_attrs:
-                study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
+                self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+            elif studies.PRUNED in self.study.get_trials(deepcopy=False)[number].user_attrs:
+                self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
             else:
-                study.tell(number, math.fsum(value for value in values if value) / each, skip_if_finished=True)
-            print(self._line(study, number), flush=True)
+                mean = math.fsum(value for value in values if value) / folds
+                self.study.tell(number, mean, skip_if_finished=True)
+            print(self._line(number), flush=True)
         return results
 
-    def _line(self, study: "Study", number: int) -> str:
-        """What came of a trial."""
-        from galaxyml.runs import search_storage as studies
+    def _line(self, number: int) -> str:
+        """The result of a trial, in a line."""
+        trial = self.study.get_trials(deepcopy=False)[number]
+        value = f"{self.config.monitor} {trial.value:.4f}" if trial.value is not None else self.config.monitor
+        ends = {"COMPLETE": value, "PRUNED": f"ended early at {value}", "FAIL": "failed"}
+        return f"trial {number}: {ends[trial.state.name]} ({' '.join(trial.user_attrs[studies.OVERRIDES])})"
 
-        assert self.config is not None
-        trial = study.get_trials(deepcopy=False)[number]
-        value = f"{trial.value:.4f}" if trial.value is not None else ""
-        told = {
-            "COMPLETE": f"{self.config.monitor} {value}",
-            "PRUNED": f"ended early at {self.config.monitor} {value}",
-            "FAIL": "failed",
-        }[trial.state.name]
-        return f"trial {number}: {told} ({' '.join(trial.user_attrs[studies.OVERRIDES])})"
-
-    def _end(self, study: "Study", space: "Space", folder: Path) -> None:
+    def _write_best(self) -> None:
         """Prints the best trial, and writes `best.yaml`.
 
         Raises:
             UserError: If there is none.
         """
-        from optuna.trial import TrialState
-
-        from galaxyml.runs import search_storage as studies
-        from galaxyml.runs.files import write_text
-
-        assert self.config is not None
-        trials = studies.launched(study)
-        counts = {state: sum(trial.state is state for trial in trials) for state in TrialState}
-        if counts[TrialState.RUNNING]:
-            print(f"{counts[TrialState.RUNNING]} trials still run, begun by other commands.")
-        if not counts[TrialState.COMPLETE]:
+        trials = studies.launched(self.study)
+        counts = Counter(trial.state.name for trial in trials)
+        if counts["RUNNING"]:
+            print(f"{counts['RUNNING']} trials still run, begun by other commands.")
+        if not counts["COMPLETE"]:
             raise UserError(
-                f"{folder}: none of {len(trials)} trials came to its end; galaxyml.log in their folders says why. "
+                f"{self.folder}: none of {len(trials)} trials came to its end; galaxyml.log in their folders says why. "
                 "Choose another name=… to start anew."
             )
-        best = study.best_trial
+        best = self.study.best_trial
         chosen = best.user_attrs[studies.OVERRIDES]
+        importance = self._importance()
         content = {
             "trial": best.number,
             self.config.monitor: best.value,
             "overrides": chosen,
-            "command": self._command(space, chosen),
-            "importance": _importance(study, space),
-            "trials": {state.name.lower(): count for state, count in counts.items() if count},
+            "command": self._command(chosen),
+            "importance": importance,
+            "trials": {state.lower(): counts[state] for state in STATES if counts[state]},
         }
-        told = f"The best of {len(trials)} trials of {self.study_name}, by {self.config.monitor} ({self.config.mode})."
-        write_text(folder / "best.yaml", f"# {told}\n" + OmegaConf.to_yaml(OmegaConf.create(content)))
-        print(f"\n{told[:-1]}: trial {best.number}, {best.value:.4f}")
+        title = f"The best of {len(trials)} trials of {self.study_name}, by {self.config.monitor} ({self.config.mode})"
+        write_text(self.folder / "best.yaml", f"# {title}.\n" + OmegaConf.to_yaml(OmegaConf.create(content)))
+        print(f"\n{title}: trial {best.number}, {best.value:.4f}")
         for override in chosen:
-            share = content["importance"].get(override.partition("=")[0])
+            share = importance.get(override.partition("=")[0])
             print(f"  {override}" + (f"   (importance {share:.2f})" if share is not None else ""))
-        if counts[TrialState.PRUNED] or counts[TrialState.FAIL]:
-            print(f"{counts[TrialState.PRUNED]} trials were ended early, {counts[TrialState.FAIL]} failed.")
-        print(f"all of it    {folder / 'best.yaml'}\non all folds:\n  {content['command']}\n")
+        if counts["PRUNED"] or counts["FAIL"]:
+            print(f"{counts['PRUNED']} trials were ended early, {counts['FAIL']} failed.")
+        print(f"all of it    {self.folder / 'best.yaml'}\non all folds:\n  {content['command']}\n")
 
-    def _command(self, space: "Space", chosen: list[str]) -> str:
-        """What trains with the best values on all folds."""
-        assert self.config is not None
-        kept = [arg for arg in space.fixed if arg.partition("=")[0] not in ("hparams", "name", "fold")]
+    def _command(self, chosen: list[str]) -> str:
+        """The command that trains with the best values on all folds."""
+        fixed = [arg for arg in self.space.fixed if arg.partition("=")[0] not in ("hparams", "name", "fold")]
         folds = ",".join(str(fold) for fold in range(self.config.folds))
-        words = [*kept, *chosen, f"name={self.config.name}_best", "-m", f"fold={folds}"]
+        words = [*fixed, *chosen, f"name={self.config.name}_best", "-m", f"fold={folds}"]
         return "python -m galaxyml " + " ".join(map(shlex.quote, words))
 
+    def _importance(self) -> dict[str, float]:
+        """How much each key matters, summing to 1; {} where there are too few trials to tell."""
+        from optuna.importance import get_param_importances
 
-def _made(key: str, part: DictConfig, **options: Any) -> Any:
+        values = [trial.value for trial in self.study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+        if len(values) < 2 * len(self.space.keys) or len(set(values)) < 2:
+            return {}
+        return {key: round(float(share), 3) for key, share in get_param_importances(self.study).items()}
+
+
+def _instantiated(key: str, config: DictConfig, **options: Any) -> Any:
     """A sampler or pruner of Optuna's.
 
     Raises:
         UserError: If there is none of that name, or it does not take what it is given.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
     try:
-        return instantiate(part, **options)
+        return instantiate(config, **options)
     except InstantiationException as error:
         raise UserError(
             f"hydra.sweeper.{key}: {str(error.__cause__ or error).splitlines()[0]} "
@@ -280,27 +269,93 @@ def _made(key: str, part: DictConfig, **options: Any) -> Any:
 
 
 def _value(result: JobReturn) -> float | None:
-    """What a run has reached; None if it failed."""
+    """The metric that a run has reached; None if it failed."""
     if result.status is not JobStatus.COMPLETED:
         return None
     value = result.return_value
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _first(way: Any) -> Any:
-    return way.choices[0] if hasattr(way, "choices") else way.low
+def _first(values: Any) -> Any:
+    return values.choices[0] if hasattr(values, "choices") else values.low
 
 
-def _last(way: Any) -> Any:
-    return way.choices[-1] if hasattr(way, "choices") else way.high
+def _last(values: Any) -> Any:
+    return values.choices[-1] if hasattr(values, "choices") else values.high
 
 
-def _importance(study: "Study", space: "Space") -> dict[str, float]:
-    """How much each key matters, summing to 1; {} where there are too few trials to tell."""
-    from optuna.importance import get_param_importances
-    from optuna.trial import TrialState
+@dataclass(frozen=True)
+class Space:
+    """The keys that a search varies, and those that it leaves as they are.
 
-    complete: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(complete) < 2 * len(space.keys) or len({trial.value for trial in complete}) < 2:
-        return {}
-    return {key: round(float(share), 3) for key, share in get_param_importances(study).items()}
+    Attributes:
+        keys: What each trial chooses: key -> what it may be.
+        fixed: Overrides that all its runs have.
+        folds: Whose mean a trial's value is; none where the user has swept none.
+    """
+
+    keys: "dict[str, BaseDistribution]"
+    fixed: list[str]
+    folds: list[str]
+
+    def overrides(self, params: Mapping[str, Any]) -> list[str]:
+        """A trial's choices, as they are typed."""
+        return [f"{key}={params[key]!s}" for key in self.keys]
+
+    def runs(self, chosen: Sequence[str]) -> list[list[str]]:
+        """The overrides of each run of a trial, by fold."""
+        return [[*self.fixed, *chosen, *([f"fold={fold}"] if fold else [])] for fold in self.folds or [""]]
+
+
+def read_space(params: Mapping[str, Any], arguments: Sequence[str], loader: ConfigLoader | None = None) -> Space:
+    """The space that a configuration and a command line name; the command line wins.
+
+    Args:
+        params: Key -> what it may be, such as `choice(32,64)`.
+        arguments: What the user typed, sweeps and plain values.
+        loader: Of Hydra, for groups by `glob(*)`.
+
+    Raises:
+        UserError: If nothing is left to be searched, or something that cannot be.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    try:
+        parsed = parser.parse_overrides([*(f"{key}={value}" for key, value in params.items()), *arguments])
+    except HydraException as error:
+        raise UserError(f"hydra.sweeper.params: {error}") from error
+    keys, fixed, folds = {}, [], []
+    for name, override in {override.key_or_group: override for override in parsed}.items():
+        if not override.is_sweep_override():
+            fixed.append(override.input_line or "")
+        elif name == "fold":
+            folds = list(override.sweep_string_iterator())
+        elif name in NOT_SEARCHED:
+            raise UserError(f"{override.input_line}: a search cannot choose a {name}; give it a single value.")
+        else:
+            keys[override.get_key_element()] = _distribution(override)
+    if not keys:
+        raise UserError(
+            "There is nothing to search. Give hparams=…, which names a space, or say what a key may be: "
+            "'optim.lr=tag(log,interval(1e-4,1e-2))' 'batch_size=choice(32,64)'."
+        )
+    return Space(keys, fixed, folds)
+
+
+def _distribution(override: Override) -> "BaseDistribution":
+    """Optuna's distribution for a sweep of Hydra's. The end of a range is not part of it, as in a plain sweep.
+
+    Raises:
+        UserError: If there is no such number.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    sweep: Any = override.value()
+    try:
+        if isinstance(sweep, IntervalSweep):
+            kind: Any = IntDistribution if isinstance(sweep.start, int) else FloatDistribution
+            return kind(sweep.start, sweep.end, log="log" in sweep.tags)
+        if isinstance(sweep, RangeSweep) and isinstance(values := sweep.range(), range) and values.step > 0:
+            return IntDistribution(values[0], values[-1], log="log" in sweep.tags, step=values.step)
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    except (ValueError, IndexError) as error:
+        raise UserError(f"{override.input_line}: {error}") from error

@@ -1,4 +1,4 @@
-"""Runs one after another; what all launchers of ours share."""
+"""The launcher that runs one run after another, and the parts that all launchers share."""
 
 import json
 import os
@@ -37,7 +37,7 @@ class SerialLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs all; what the user has to put right of the launcher's settings ends the command with status 1."""
         setup_globals()
-        configs = [self.composed(each, initial_job_idx + number) for number, each in enumerate(job_overrides)]
+        configs = [self.composed(words, number) for number, words in enumerate(job_overrides, start=initial_job_idx)]
         self.plan(configs)
         try:
             return self.launch_all(configs)
@@ -45,7 +45,7 @@ class SerialLauncher(Launcher):
             sys.exit(f"error: {error}")
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
-        """Runs all; gives what each returned, None for those that failed.
+        """Runs all; gives the result of each, None for those that failed.
 
         Raises:
             UserError: If the launcher's settings do not fit together, or this machine.
@@ -75,23 +75,26 @@ class SerialLauncher(Launcher):
         RunDir(Path(self.config.hydra.sweep.dir)).plan(jobs)
 
     def returned(self, config: DictConfig, value: float | None) -> JobReturn:
-        """What Hydra is to know of a run that has ended; told to its callbacks as well."""
+        """Hydra's record of a run that has ended, which its callbacks receive as well."""
         result = JobReturn(
-            overrides=list(config.hydra.overrides.task), hydra_cfg=config, task_name=config.hydra.job.name
+            overrides=list(config.hydra.overrides.task),
+            hydra_cfg=config,
+            task_name=config.hydra.job.name,
+            status=JobStatus.COMPLETED,
         )
-        result.return_value, result.status = value, JobStatus.COMPLETED
+        result.return_value = value
         self.hydra_context.callbacks.on_job_end(config=config, job_return=result)
         return result
 
 
 def job(config: DictConfig) -> float | None:
-    """Runs one run, for launchers that are not ours: what Hydra calls with a composed configuration."""
+    """Runs one run, for launchers that are not ours: Hydra calls it with a composed configuration."""
     from hydra.core.hydra_config import HydraConfig
 
-    whole = config.copy()
-    OmegaConf.set_struct(whole, False)
-    whole.hydra = HydraConfig.get()
-    return run_by_itself(whole).value
+    with_hydra = config.copy()
+    OmegaConf.set_struct(with_hydra, False)
+    with_hydra.hydra = HydraConfig.get()
+    return run_by_itself(with_hydra).value
 
 
 def run_by_itself(config: DictConfig) -> "Outcome":
@@ -140,16 +143,15 @@ def wait_for(process: "subprocess.Popen[bytes]") -> int:
     """
     stop: signals.Stop | None = None
     with signals.watched():
-        while True:
+        while process.returncode is None:
             try:
-                status = process.wait()
-                break
+                process.wait()
             except signals.Stop as received:
                 stop = stop or received
                 process.send_signal(received.number)
     if stop is not None:
         raise stop
-    return status
+    return process.returncode
 
 
 def prepare(config: DictConfig) -> "RunDir":
@@ -183,7 +185,7 @@ def has_several_processes(config: DictConfig) -> bool:
 
 
 def command(run: "RunDir") -> list[str]:
-    """What runs a job, and ends with this process."""
+    """The command of a job that ends with this process."""
     return [sys.executable, "-m", "galaxyml", "job", str(run.path), "--attached"]
 
 
@@ -198,6 +200,6 @@ def trial_of(config: DictConfig) -> int | None:
 
 
 def group_of(config: DictConfig) -> str:
-    """What was swept besides the fold, such as `seed-1`; runs that differ in the fold alone share it."""
+    """The swept values besides the fold, such as `seed-1`; runs that differ in the fold alone share it."""
     trial = trial_of(config)
     return f"trial-{trial:03d}" if trial is not None else str(config.hydra.job.override_dirname).replace("/", "-")

@@ -33,7 +33,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Job:
-    """What a process of another machine, or one that was forked from another, has to know of a job.
+    """A job as a process of another machine, or one that was forked from another, has to know it.
 
     Attributes:
         run: The run's folder, an absolute path.
@@ -51,7 +51,7 @@ class Job:
     path: list[str] = field(default_factory=lambda: list(sys.path))
     typed: list[str] = field(default_factory=lambda: list(sys.orig_argv))
 
-    def settle(self) -> None:
+    def set_up_process(self) -> None:
         """Makes this process the job's own: its output, its environment, its GPUs and its threads."""
         self.run.mkdir(parents=True, exist_ok=True)
         with (self.run / LOG).open("ab") as log:
@@ -80,7 +80,7 @@ def work(job: Job, answer: Connection) -> None:
         install()
         os.setsid()  # what it starts can be ended with it, and a Ctrl-C in the terminal goes to the launcher alone
         forkserver.end_with_parent(signal.SIGTERM)
-        job.settle()
+        job.set_up_process()
         from galaxyml.runs.run_dir import RunDir
 
         run = RunDir(job.run)

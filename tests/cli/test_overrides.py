@@ -201,7 +201,7 @@ def test_an_unfinished_list_is_left_to_hydra() -> None:
     ],
 )
 def test_a_misspelt_subcommand_is_answered_with_the_near_one(line: str, message: str) -> None:
-    with pytest.raises(SystemExit, match=f"error: {message}"):
+    with pytest.raises(UserError, match=message):
         commands.subcommand(line.split())
 
 

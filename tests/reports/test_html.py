@@ -65,13 +65,13 @@ def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
     assert not re.search(r"(src|href)=.?https?:|@import|url\(", page)
 
 
-def test_a_picture_is_in_the_page_to_the_byte(page: str, tmp_path: Path) -> None:
+def test_an_image_is_in_the_page_to_the_byte(page: str, tmp_path: Path) -> None:
     (image,) = Parts(page).all("img")
     assert base64.b64decode(str(image["src"]).partition(",")[2]) == (tmp_path / "figures" / "one.png").read_bytes()
     assert image["alt"] == "a figure"
 
 
-def test_a_large_picture_is_packed_smaller(tmp_path: Path) -> None:
+def test_a_large_image_is_packed_smaller(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     assert (tmp_path / "noise.png").stat().st_size > LARGE
@@ -107,12 +107,12 @@ def test_links_lead_to_pages_and_contents_to_parts(page: str) -> None:
     assert inside <= ids
 
 
-def test_a_picture_with_a_name_of_any_letters_is_found(tmp_path: Path) -> None:
+def test_an_image_with_a_name_of_any_letters_is_found(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "größe.png")
     (image,) = Parts(web_page("![n](größe.png)\n", tmp_path)).all("img")
     assert str(image["src"]).startswith("data:image/png")
 
 
-def test_a_picture_that_is_gone_leaves_its_name(tmp_path: Path) -> None:
+def test_an_image_that_is_gone_leaves_its_name(tmp_path: Path) -> None:
     (image,) = Parts(web_page("![gone](figures/none.png)\n", tmp_path)).all("img")
     assert (image["src"], image["alt"]) == ("", "gone")

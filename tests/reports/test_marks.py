@@ -47,7 +47,7 @@ def test_real_spirals_are_told_from_ellipticals(command: Command, real: Path, tm
 
 
 @pytest.mark.slow
-def test_fifty_real_pictures_can_be_learnt_by_heart(command: Command, real: Path, tmp_path: Path) -> None:
+def test_fifty_real_images_can_be_learnt_by_heart(command: Command, real: Path, tmp_path: Path) -> None:
     import h5py
     import pandas as pd
 

@@ -100,7 +100,7 @@ def test_every_job_is_a_row_with_what_was_swept(sweep: Path) -> None:
     for lr, noise in (("0.001", 0.1), ("0.0003", 0.2)):
         for fold in (0, 1):
             made(sweep, f"fold-{fold}_optim.lr-{lr}", noise, overrides=["data.workers=2"] if fold else [])
-    assert sweeping.end(sweep, [run.name for run in RunDir(sweep).children()], "again") == 0
+    assert sweeping.end(sweep, [run.name for run in RunDir(sweep).children()]) == 0
     rows = table(sweep)
     first = ["combination", "optim.lr", "fold", "seed", "state", "val/rmse"]
     assert list(rows.columns) == [*first, "epochs", "best_epoch", "seconds", "device", "reason"]
@@ -115,14 +115,14 @@ def test_every_job_is_a_row_with_what_was_swept(sweep: Path) -> None:
 def test_a_key_that_only_some_commands_gave_has_the_configurations_value(sweep: Path) -> None:
     made(sweep, "fold-0_optim.lr-0.1")
     made(sweep, "fold-0_model-tiny", overrides=[])
-    found = sweep_table.swept(sweep_table.jobs(RunDir(sweep)))
+    found = sweep_table.swept(sweep_table.read_jobs(RunDir(sweep)))
     assert found == {"model": ["tiny", ""], "optim.lr": ["0.001", "0.1"]}
 
 
 def test_a_sweep_without_a_plan_is_known_by_its_runs(sweep: Path) -> None:
     for lr in ("0.1", "0.01"):
         made(sweep, f"fold-0_optim.lr-{lr}", plan=False)
-    jobs = sweep_table.jobs(RunDir(sweep))
+    jobs = sweep_table.read_jobs(RunDir(sweep))
     assert sweep_table.swept(jobs) == {"optim.lr": ["0.01", "0.1"]}
     assert [job.combination for job in jobs] == ["optim.lr-0.01", "optim.lr-0.1"]
 
@@ -132,7 +132,7 @@ def test_combinations_are_ranked_out_of_fold_and_over_seeds(sweep: Path) -> None
         for seed in (0, 1):
             for fold in (0, 1):
                 made(sweep, f"fold-{fold}_optim.lr-{lr}_seed-{seed}", noise)
-    assert sweeping.end(sweep, [run.name for run in RunDir(sweep).children()], "again") == 0
+    assert sweeping.end(sweep, [run.name for run in RunDir(sweep).children()]) == 0
     text = (sweep / "report.md").read_text()
     values = []
     for seed in (0, 1):
@@ -164,11 +164,12 @@ def test_a_failed_job_is_told_with_its_log_and_nothing_is_joined(
     made(sweep, "fold-0")
     made(sweep, "fold-1", state="failed", epochs=2, reason="CUDA out of memory\nin conv2d")
     made(sweep, "fold-2", state="not begun")
-    assert sweeping.end(sweep, ["fold-0", "fold-1"], "python -m galaxyml name=sweep") == 1
+    assert sweeping.end(sweep, ["fold-0", "fold-1"]) == 1
     said = capsys.readouterr().err
     assert "failed: fold-1; nothing was joined" in said
     assert f"fold-1: CUDA out of memory in conv2d; log: {sweep / 'fold-1' / 'galaxyml.log'}" in said
-    assert "python -m galaxyml name=sweep carries on with it" in said
+    assert "The same command carries on with it" in said
+    assert f"partial report: {sweep / 'report.html'}" in said
     assert not (sweep / "metrics.json").exists()
     text = (sweep / "report.md").read_text()
     assert "3 jobs: 1 failed, 1 finished, 1 not begun. Nothing is joined" in text
@@ -184,9 +185,9 @@ def test_a_failed_job_is_told_with_its_log_and_nothing_is_joined(
 
 def test_a_finished_run_that_was_refused_fails_the_command(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(sweep, "fold-0")
-    assert sweeping.end(sweep, ["fold-0"], "The same command") == 0
+    assert sweeping.end(sweep, ["fold-0"]) == 0
     before = contents(sweep)
-    assert sweeping.end(sweep, ["fold-0"], "The same command", ["fold-0"]) == 1
+    assert sweeping.end(sweep, ["fold-0"], ["fold-0"]) == 1
     said = capsys.readouterr().err
     assert "fold-0: refused, and kept as it was" in said
     assert "carries on" not in said
@@ -212,7 +213,7 @@ def test_a_curve_goes_through_all_phases_of_a_fit(sweep: Path) -> None:
     for phase, values in (("head", [0.9, 0.8]), ("lora", [0.7])):
         run.phase(phase).write_history([{"epoch": at, "val/rmse": value} for at, value in enumerate(values)])
     run.write_history([{"epoch": 0, "val/rmse": 0.6}, {"epoch": 1, "val/other": 1.0}, {"epoch": 2, "val/rmse": 0.5}])
-    (job,) = sweep_table.jobs(RunDir(sweep))
+    (job,) = sweep_table.read_jobs(RunDir(sweep))
     epochs, reached, ends = job.curve("val/rmse")
     assert (epochs.tolist(), reached.tolist(), ends) == ([1, 2, 3, 4, 6], [0.9, 0.8, 0.7, 0.6, 0.5], [2, 3])
     assert [part.tolist() for part in job.curve("val/loss")[:2]] == [[], []]
@@ -230,7 +231,7 @@ def test_pruned_trials_are_rows_below_the_ranked_and_not_joined(sweep: Path) -> 
             epochs=4 if state == "finished" else 2,
             overrides=[f"optim.lr={rate}", f"optim.weight_decay={decay}"],
         )
-    assert sweeping.end(sweep, list(RunDir(sweep).jobs()), "again") == 0
+    assert sweeping.end(sweep, list(RunDir(sweep).jobs())) == 0
     assert not (sweep / "joined").exists()  # the best is to be run on all folds
     rows = [line for line in (sweep / "report.md").read_text().split("## Ranking")[1].splitlines() if "| trial" in line]
     assert [re.findall(r"trial-\d+", row)[0] for row in rows[:4]] == [
@@ -248,7 +249,7 @@ def test_pruned_trials_are_rows_below_the_ranked_and_not_joined(sweep: Path) -> 
 def test_folds_alone_keep_their_joined_report(sweep: Path) -> None:
     for fold in (0, 1):
         made(sweep, f"fold-{fold}")
-    assert sweeping.end(sweep, ["fold-0", "fold-1"], "again") == 0
+    assert sweeping.end(sweep, ["fold-0", "fold-1"]) == 0
     assert RunDir(sweep).finished
     text = (sweep / "report.md").read_text()
     assert "2 folds joined" in text
@@ -271,7 +272,7 @@ def test_a_report_made_again_is_the_same(sweep: Path, grid: bool) -> None:
     for lr in ("0.1", "0.01") if grid else ("0.1",):
         for fold in (0, 1):
             made(sweep, f"fold-{fold}" + (f"_optim.lr-{lr}" if grid else ""), float(lr))
-    assert sweeping.end(sweep, list(RunDir(sweep).jobs()), "again") == 0
+    assert sweeping.end(sweep, list(RunDir(sweep).jobs())) == 0
     before = contents(sweep)
     for name in ("report.md", "sweep.csv"):
         (sweep / name).unlink()
@@ -324,7 +325,7 @@ def test_what_has_not_changed_is_not_joined_again(sweep: Path, monkeypatch: pyte
 def test_what_was_joined_is_still_shown_when_more_folds_have_begun(sweep: Path) -> None:
     for fold in (0, 1):
         made(sweep, f"fold-{fold}")
-    assert sweeping.end(sweep, ["fold-0", "fold-1"], "again") == 0
+    assert sweeping.end(sweep, ["fold-0", "fold-1"]) == 0
     made(sweep, "fold-2", state="training", host="elsewhere")
     sweeping.report(RunDir(sweep))
     text = (sweep / "report.md").read_text()
@@ -368,7 +369,7 @@ def test_what_cannot_be_ranked_is_told(sweep: Path) -> None:
 
 def test_a_sweep_in_which_nothing_has_begun_has_its_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     RunDir(sweep).plan({"fold-0": PlannedJob(["fold=0", "seed=3"], 0)})
-    assert sweeping.end(sweep, ["fold-0", "fold-9"], "The same command") == 1
+    assert sweeping.end(sweep, ["fold-0", "fold-9"]) == 1
     assert "failed: fold-0, fold-9" in capsys.readouterr().err
     assert table(sweep)["state"].tolist() == ["not begun", "not begun"]
     assert "2 jobs: 2 not begun" in (sweep / "report.md").read_text()
@@ -385,8 +386,8 @@ def test_the_command_reports_runs_and_sweeps(sweep: Path) -> None:
     assert "<figcaption>Of a*b in val/macro_f1.</figcaption>" in page
     assert page.count("<figure>") == page.count("data:image/") == 2
     assert "*A bar.*" in (run.path / "report.md").read_text()
-    with Image.open(sweep / "figures" / "learning_curves.png") as picture:
-        assert picture.size[0] > 400
+    with Image.open(sweep / "figures" / "learning_curves.png") as image:
+        assert image.size[0] > 400
     with pytest.raises(UserError, match="has no"):
         report.main([str(sweep.parent)])
 
@@ -394,4 +395,4 @@ def test_the_command_reports_runs_and_sweeps(sweep: Path) -> None:
 def test_a_verdict_needs_two_combinations(sweep: Path) -> None:
     made(sweep, "fold-0")
     made(sweep, "fold-1")
-    assert sweep_report.judge(sweep_table.jobs(RunDir(sweep)), []) == sweep_report.Verdict()
+    assert sweep_report.judge(sweep_table.read_jobs(RunDir(sweep)), []) == sweep_report.Verdict()

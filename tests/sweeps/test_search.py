@@ -23,12 +23,11 @@ from hydra.utils import instantiate
 from galaxyml.cli import overrides
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError
-from galaxyml.sweeps.search_space import read_space
 
 optuna = pytest.importorskip("optuna", reason="galaxyml[optuna] is not installed")
 
 from galaxyml.runs import search_storage as studies  # noqa: E402
-from galaxyml.sweeps.search import OptunaSweeper, _first, _last  # noqa: E402
+from galaxyml.sweeps.search import OptunaSweeper, _first, _last, read_space  # noqa: E402
 
 Command = Callable[..., tuple[int, str]]
 Values = dict[str, str]

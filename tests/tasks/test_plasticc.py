@@ -64,7 +64,7 @@ def test_a_run_ranks_the_survey_and_measures_both_protocols(
     assert "objects to learn from" in report
     assert "Objects of the survey" in report
     assert "anomalies" in said
-    assert "PICTURES" not in said  # predictions elsewhere are of images
+    assert "predict new images" not in said
 
     # The same command finds it finished; the same seed gives the same numbers.
     status, said = command(*line)
