@@ -58,7 +58,7 @@ def _classes(value: Any) -> set[str]:
 
 def surveys(task: str) -> list[str]:
     """Surveys of `galaxyml.sky.survey` whose images a task's examples look like."""
-    return list(_tasks().get(task, {}).get("surveys", ["SDSS"]))
+    return list(_content()["tasks"].get(task, {}).get("surveys", ["SDSS"]))
 
 
 @cache

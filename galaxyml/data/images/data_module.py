@@ -1,5 +1,7 @@
 """From a folder of images and tables to batches: what all image tasks share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,14 @@ class ImageData(CatalogData):
         """Trains and predicts on images."""
         self.shown = {True: self.images, False: self.images}
         self.workers = self.gatherers
+
+    @contextmanager
+    def images_shown(self) -> Iterator[None]:
+        """Predicts on images meanwhile, whatever is trained on."""
+        before = self.shown, self.workers
+        self.use_images()
+        yield
+        self.shown, self.workers = before
 
     def use_features(self, features: Tensor, predict_views: int) -> None:
         """Trains and predicts on features of the images in their place.
