@@ -130,7 +130,7 @@ def judged_as_scored() -> Callable[[Path, str], set[str]]:
     return check
 
 
-SMALL = ("task=galaxyzoo", "model=tiny", "size=32", "epochs=2", "batch_size=16", "trainer=cpu")
+SMALL = ("task=galaxyzoo", "model=tiny", "size=32", "epochs=2", "batch_size=16", "trainer=cpu", "figures=false")
 OF_PICTURES = ("model", "size")  # keys that light curves do not have
 
 

@@ -122,7 +122,7 @@ class PredictIntervals:
             run.write_predictions(split, table, by=NAME)
             metrics |= self._metrics(split, low, high, own.galaxies.target)
         for split in ("test", "val"):
-            if f"{split}/coverage_95" in metrics:
+            if f"{split}/coverage_95" in metrics and run.draws:
                 run.write_figure(
                     "6_intervals",
                     self._figure(calibrated[split], split),

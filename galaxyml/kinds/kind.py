@@ -187,8 +187,12 @@ def of_config(config: DictConfig) -> Kind:
 
 
 def stages_of(config: DictConfig) -> list[Stage]:
-    """Stages after the fit: those of the kind of target, then those that a configuration adds by `stages`."""
-    return [*of_config(config).stages(), *instantiate(config.get("stages") or [])]
+    """Stages after the fit: those of the kind of target, then those that a configuration adds by `stages`.
+
+    With `figures=false` those that have an `only_draws` are left out.
+    """
+    stages = [*of_config(config).stages(), *instantiate(config.get("stages") or [])]
+    return [stage for stage in stages if config.get("figures", True) or not getattr(stage, "only_draws", False)]
 
 
 def of_run(run: RunDir) -> Kind:

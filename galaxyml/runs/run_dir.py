@@ -5,7 +5,9 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-# What may differ when a run is carried on: where it runs and where its files lie, not what it computes.
-PLACES = ("name", "group", "search", "data_dir", "cache_dir", "logger", "data.workers")
+# What may differ when a run is carried on: where it runs, where its files lie, what it draws; not what it computes.
+PLACES = ("figures", "name", "group", "search", "data_dir", "cache_dir", "logger", "data.workers")
 NAMED = {"val": "validation", "test": "test", "survey": "survey"}  # splits in sentences
 CAPTION = "Description"  # the word that PNG has for it
 ROWS_AT_ONCE = 50_000  # of a table that is read batch by batch
@@ -97,9 +99,13 @@ class RunDir:
         """The configuration that the run began with."""
         if not self.started:
             raise UserError(f"{self.path} is not the folder of a run: it has no .hydra/config.yaml.")
-        loaded = OmegaConf.load(self._config_file)
-        assert isinstance(loaded, DictConfig)
-        return loaded
+        changed = self._config_file.stat()
+        return deepcopy(_read_config(self._config_file.resolve(), changed.st_mtime_ns, changed.st_size))
+
+    @property
+    def draws(self) -> bool:
+        """Whether the run draws figures, as `figures=false` forbids."""
+        return not self.started or bool(self.config.get("figures", True))
 
     def start(self, config: DictConfig, overrides: list[str]) -> None:
         """Writes the configuration; of a run that has progress, only if it computes the same.
@@ -455,6 +461,14 @@ def caption(figure: Path) -> str:
     """The caption of a figure that `RunDir.write_figure` has written; '' of another."""
     with Image.open(figure) as opened:
         return str(getattr(opened, "text", {}).get(CAPTION, ""))
+
+
+@lru_cache(maxsize=64)
+def _read_config(path: Path, changed: int, size: int) -> DictConfig:
+    """A configuration, which takes tens of milliseconds to read; read again when its file has changed."""
+    loaded = OmegaConf.load(path)
+    assert isinstance(loaded, DictConfig)
+    return loaded
 
 
 def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -> None:

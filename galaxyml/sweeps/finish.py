@@ -243,7 +243,8 @@ def show(run: "RunDir") -> None:
         if cells:
             print_table(run_report.title(split, data.get("things", "galaxies")), run_report.turned(cells, words))
     print(f"report      {run.path / 'report.html'}, report.md")
-    print(f"figures     {run.path / 'figures'}/")
+    if run.figures():
+        print(f"figures     {run.path / 'figures'}/")
     if any(member.arrays("familiar") for member in run.nets()):
         print(f"predict new images: galaxyml predict {run.path} IMAGES… --out predictions.csv")
     for name in ("submission", "anomalies"):

@@ -18,7 +18,9 @@ Command = Callable[..., tuple[int, str]]
 def test_folds_and_seeds_of_galaxy10_become_one_table(
     command: Command, galaxy10_sky: Path, tmp_path: Path, judged_as_scored: Callable[[Path, str], set[str]]
 ) -> None:
-    status, said = command("task=galaxy10", "model=astrocnn", "epochs=1", "name=grid", "-m", "fold=0,1", "seed=0,1")
+    status, said = command(
+        "task=galaxy10", "model=astrocnn", "epochs=1", "figures=true", "name=grid", "-m", "fold=0,1", "seed=0,1"
+    )
     assert status == 0, said
     assert "Warning" not in said
     sweep = tmp_path / "multirun" / "galaxy10" / "grid"

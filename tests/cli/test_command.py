@@ -114,6 +114,20 @@ def test_the_same_command_keeps_what_is_finished(command: Command, tmp_path: Pat
     assert len(pd.read_parquet(run / "predictions" / "val.parquet")) > 24
 
 
+def test_figures_can_be_left_out_and_change_no_number(command: Command, tmp_path: Path) -> None:
+    for name, drawn in (("plain", False), ("drawn", True)):
+        status, said = command(f"name={name}", f"figures={drawn}")
+        assert status == 0, said
+    runs = [tmp_path / "multirun" / "galaxyzoo" / name / "fold-0" for name in ("plain", "drawn")]
+    assert [(run / "figures" / "3_loss_curves.png").exists() for run in runs] == [False, True]
+    assert [(run / "figures" / "6_intervals.png").exists() for run in runs] == [False, True]
+    assert metrics(runs[0]) == metrics(runs[1])
+    assert "| rmse |" in (runs[0] / "report.md").read_text()
+    status, said = command("name=plain", "figures=true")
+    assert status == 0, said
+    assert "finished before, kept" in said
+
+
 def test_a_changed_configuration_is_refused_with_its_keys(command: Command, tmp_path: Path) -> None:
     assert command("name=same")[0] == 0
     files = tmp_path / "multirun" / "galaxyzoo" / "same"

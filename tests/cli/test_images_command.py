@@ -56,7 +56,7 @@ def test_numbers_are_learnt_judged_compared_and_predicted(
 ) -> None:
     table = labels(own, "r90", "axis_ratio").set_index("id")
     for name, more in (("a", []), ("b", ["loss=smooth_l1"])):
-        status, said = command("task=images", f"data_dir={own}", f"name={name}", *more)
+        status, said = command("task=images", f"data_dir={own}", f"name={name}", f"figures={name == 'a'}", *more)
         assert status == 0, said
         assert "Warning" not in said
     run = tmp_path / "multirun" / "images" / "a"

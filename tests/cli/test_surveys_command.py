@@ -23,7 +23,7 @@ def folder(tmp_path: Path, name: str) -> Path:
 def test_one_command_makes_the_progression_and_the_shift_report(
     command: Command, surveys_sky: Path, tmp_path: Path, judged_as_scored: Callable[[Path, str], set[str]]
 ) -> None:
-    status, said = command(*SMALL, "name=all", "-m", "fold=0,1", "folds=2")
+    status, said = command(*SMALL, "name=all", "figures=true", "-m", "fold=0,1", "folds=2")
     assert status == 0, said
     assert "Test galaxies" in said
     sweep = folder(tmp_path, "all")

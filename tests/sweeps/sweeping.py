@@ -15,7 +15,7 @@ import torch
 
 HERE = Path(__file__).parent
 MARK = "GALAXYML_TEST_SWEEP"  # environment variable by which all processes of a sweep are known
-SMALL = "task=galaxyzoo model=tiny size=32 batch_size=16 trainer=cpu"
+SMALL = "task=galaxyzoo model=tiny size=32 batch_size=16 trainer=cpu figures=false"
 TWO = f"{SMALL} hydra.launcher.processes=2"
 
 

@@ -1,7 +1,7 @@
 """Figures of anomaly scores, latents and light curves."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from hydra.utils import instantiate
@@ -35,6 +35,8 @@ class AnomalyFigures:
     Raises:
         UserError: If a number is negative.
     """
+
+    only_draws: ClassVar[bool] = True
 
     def __init__(self, labels: Mapping[str, str], top: int, embedded: int, seed: int) -> None:
         check_whole(0, top=top, embedded=embedded)

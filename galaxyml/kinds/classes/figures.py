@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,7 @@ class ClassFigures:
         properties: Columns of the catalog, where it has them, that performance is shown against, such as `redshift`.
     """
 
+    only_draws: ClassVar[bool] = True
     classes: Sequence[str]
     crop: float = 0.5
     properties: Sequence[str] = ()

@@ -2,6 +2,7 @@
 
 import textwrap
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ class FractionFigures:
         tree: The decision tree whose columns were predicted.
     """
 
+    only_draws: ClassVar[bool] = True
     tree: DecisionTree
 
     def __call__(self, run: RunDir) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ class NumberFigures:
         crop: Central part of an image that is shown, a fraction of its side.
     """
 
+    only_draws: ClassVar[bool] = True
     columns: list[str]
     crop: float
 

@@ -1,5 +1,7 @@
 """Figures of how well predicted fractions hold from the surveys trained on to those never seen."""
 
+from typing import ClassVar
+
 import numpy as np
 import pandas as pd
 
@@ -37,6 +39,8 @@ class ShiftFigures:
     Raises:
         UserError: If it cannot be.
     """
+
+    only_draws: ClassVar[bool] = True
 
     def __init__(self, crop: float = 0.7) -> None:
         if not 0 < crop <= 1:
