@@ -16,7 +16,7 @@ import torch
 from data_path import (
     DIHEDRAL,
     FREE,
-    PICTURES,
+    IMAGES,
     ROUNDS,
     alternate,
     constant_epoch,
@@ -33,7 +33,7 @@ from galaxyml.sky import write_galaxyzoo
 from galaxyml.training.hardware import keep_memory
 
 CLASSES, SIZE = 10, 128
-LABELS = torch.arange(PICTURES) % CLASSES
+LABELS = torch.arange(IMAGES) % CLASSES
 
 
 def learning(net: nn.Module) -> Callable[[Tensor, Tensor], None]:
@@ -56,10 +56,10 @@ def main() -> None:
     """Measures AstroCNN with the store and without, then both nets."""
     warnings.filterwarnings("ignore")
     keep_memory()
-    print(f"{torch.get_num_threads()} threads, {PICTURES} pictures at {SIZE} px, medians of {ROUNDS} rounds")
+    print(f"{torch.get_num_threads()} threads, {IMAGES} images at {SIZE} px, medians of {ROUNDS} rounds")
     with tempfile.TemporaryDirectory() as folder:
         sky, cache = Path(folder) / "sky", Path(folder) / "cache"
-        write_galaxyzoo(sky, count=PICTURES, test_galaxies=1, seed=0)
+        write_galaxyzoo(sky, count=IMAGES, test_galaxies=1, seed=0)
         paths = sorted((sky / "images_training_rev1").glob("*.jpg"))
         found = alternate(
             {

@@ -1,4 +1,4 @@
-"""How fast pictures reach the net: galaxyml's data path against the plain way and against the limit.
+"""How fast images reach the net: galaxyml's data path against the plain way and against the limit.
 
 All are run alternately in one process, and medians are compared, so that a noisy machine is unfair to none:
 
@@ -32,13 +32,13 @@ from galaxyml.models.galaxycnn import GalaxyCNN
 from galaxyml.sky import write_galaxyzoo
 from galaxyml.training.hardware import keep_memory
 
-PICTURES, BATCH, ROUNDS = 384, 64, 5
-VOTES = torch.zeros(PICTURES, 37)
+IMAGES, BATCH, ROUNDS = 384, 64, 5
+VOTES = torch.zeros(IMAGES, 37)
 DIHEDRAL, FREE = Augment(rotate=False), Augment(rotate=True)
 
 
 class Plain(Dataset[tuple[Tensor, Tensor]]):
-    """One picture an item, opened, resized and turned every time."""
+    """One image an item, opened, resized and turned every time."""
 
     def __init__(self, paths: list[Path], size: int) -> None:
         self.paths = paths
@@ -110,7 +110,7 @@ def constant_epoch(size: int, step: Callable[[Tensor, Tensor], None], targets: T
     images = torch.rand(BATCH, 3, size, size).contiguous(memory_format=torch.channels_last)
 
     def epoch() -> None:
-        for _ in range(PICTURES // BATCH):
+        for _ in range(IMAGES // BATCH):
             step(images, targets[:BATCH])
 
     return epoch
@@ -142,7 +142,7 @@ def report(title: str, found: dict[str, float]) -> None:
     """Prints medians and ratios."""
     print(f"\n{title}")
     for name, seconds in found.items():
-        print(f"  {name:<34}{1000 * seconds / PICTURES:8.3f} ms an image")
+        print(f"  {name:<34}{1000 * seconds / IMAGES:8.3f} ms an image")
     for name, seconds in found.items():
         if name.startswith("galaxyml"):
             ratios = [
@@ -155,10 +155,10 @@ def main() -> None:
     """Measures loading, a tiny net and GalaxyCNN."""
     warnings.filterwarnings("ignore")
     keep_memory()
-    print(f"{torch.get_num_threads()} threads, {PICTURES} pictures of 424 px, medians of {ROUNDS} rounds")
+    print(f"{torch.get_num_threads()} threads, {IMAGES} images of 424 px, medians of {ROUNDS} rounds")
     with tempfile.TemporaryDirectory() as folder:
         sky, cache = Path(folder) / "sky", Path(folder) / "cache"
-        write_galaxyzoo(sky, count=PICTURES, test_galaxies=1, seed=0)
+        write_galaxyzoo(sky, count=IMAGES, test_galaxies=1, seed=0)
         paths = sorted((sky / "images_training_rev1").glob("*.jpg"))
         found = alternate(
             {

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/page.py multirun/galaxyzoo/demo
 
-The run is any finished one of pictures. Uploads come over HTTP as a browser's do, all of them different. The first
+The run is any finished one of images. Uploads come over HTTP as a browser's do, all of them different. The first
 answer warms the page up and is not counted; goals are a second for each of the others, and that none of fifty is lost.
 """
 
@@ -22,7 +22,7 @@ from galaxyml.sky.render import draw_image
 ONE_BY_ONE, AT_ONCE = 12, 50
 
 
-def pictures(folder: Path, count: int) -> list[Path]:
+def images(folder: Path, count: int) -> list[Path]:
     """Writes so many simulated galaxies."""
     paths = [folder / f"{number}.jpg" for number in range(count)]
     for path, galaxy in zip(paths, rows(population(count, 3)), strict=True):
@@ -39,7 +39,7 @@ def main() -> None:
         print(f"{run} is not there; `make demo` makes one.")
         return
     with tempfile.TemporaryDirectory() as name:
-        shown = pictures(Path(name), 1 + ONE_BY_ONE + AT_ONCE)
+        shown = images(Path(name), 1 + ONE_BY_ONE + AT_ONCE)
         begun = time.perf_counter()
         with served([run]) as address:
             print(f"{run}: {os.cpu_count()} cores; the page is there after {time.perf_counter() - begun:.1f} s")

@@ -5,7 +5,7 @@ Both are run alternately in one process, and medians are compared, so that a noi
     .venv/bin/python benchmarks/surveys.py
 
 DINOv2's small vision transformer (its size, without its weights) at 98 px, 10 epochs of a head by the
-Dirichlet-multinomial loss, on the plain view of each picture, decoded before. The goal is a ratio of 8; epochs of the
+Dirichlet-multinomial loss, on the plain view of each image, decoded before. The goal is a ratio of 8; epochs of the
 head alone would make it 10. With `views` V, features of V symmetries are computed once, which takes V times as long.
 """
 
@@ -31,14 +31,14 @@ from galaxyml.training.frozen_features import open_features
 from galaxyml.training.hardware import keep_memory
 
 NET, SIZE, EPOCHS = "vit_small_patch14_dinov2", 98, 10
-PICTURES, BATCH = 96, 32
+IMAGES, BATCH = 96, 32
 SIZES = [3, 2, 2, 2, 4, 2, 3, 3, 3, 6]  # answers to the questions of Galaxy Zoo: UKIDSS
 VOTES = 40
 
 
 def targets() -> Tensor:
-    """Fractions and votes as random as the pictures' truth is here beside the point."""
-    fractions = [torch.distributions.Dirichlet(torch.ones(size)).sample((PICTURES,)) for size in SIZES]
+    """Fractions and votes as random as the images' truth is here beside the point."""
+    fractions = [torch.distributions.Dirichlet(torch.ones(size)).sample((IMAGES,)) for size in SIZES]
     found = torch.cat(fractions, 1)
     return torch.stack([found, torch.full_like(found, VOTES)], 2)
 
@@ -66,7 +66,7 @@ def every_epoch(net: Any, store: ImageStore, targets: Tensor) -> Callable[[], No
     def phase() -> None:
         step = learning(net)
         for _ in range(EPOCHS):
-            for batch in loader(ImageBatches(store, targets), RowSampler(torch.arange(PICTURES), BATCH, 0), workers=0):
+            for batch in loader(ImageBatches(store, targets), RowSampler(torch.arange(IMAGES), BATCH, 0), workers=0):
                 with torch.no_grad():
                     features = net.features(plain(batch["image"], SIZE))
                 step(features, batch["target"])
@@ -83,7 +83,7 @@ def once(net: Any, store: ImageStore, targets: Tensor, folder: Path) -> Callable
             features = open_features(store, net, SIZE, 1, Path(cache), torch.device("cpu"), "32-true")
             for _ in range(EPOCHS):
                 batches = FeatureBatches(features, targets, None)
-                for batch in loader(batches, RowSampler(torch.arange(PICTURES), BATCH, 0), workers=0):
+                for batch in loader(batches, RowSampler(torch.arange(IMAGES), BATCH, 0), workers=0):
                     step(batch["features"][:, 0], batch["target"])
 
     return phase
@@ -94,10 +94,10 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     keep_memory()
     torch.manual_seed(0)
-    print(f"{torch.get_num_threads()} threads, {PICTURES} pictures at {SIZE} px, medians of {ROUNDS} rounds")
+    print(f"{torch.get_num_threads()} threads, {IMAGES} images at {SIZE} px, medians of {ROUNDS} rounds")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_galaxyzoo(folder / "sky", count=PICTURES, test_galaxies=1, seed=0)
+        write_galaxyzoo(folder / "sky", count=IMAGES, test_galaxies=1, seed=0)
         root = folder / "sky" / "images_training_rev1"
         paths = sorted(path.name for path in root.glob("*.jpg"))
         store = open_store(root, paths, Framing(SIZE, crop=0.5, margin=1.42), folder / "cache")

@@ -1,11 +1,11 @@
-"""How fast nets learn: the real training loop, from the store of pictures, against the limit of one constant batch.
+"""How fast nets learn: the real training loop, from the store of images, against the limit of one constant batch.
 
 Both run alternately in one process, and medians are compared, so that a noisy machine is unfair to none:
 
     .venv/bin/python benchmarks/throughput.py
-    .venv/bin/python benchmarks/throughput.py --models test_resnet test_vit --size 56 --batch 16 --pictures 256
+    .venv/bin/python benchmarks/throughput.py --models test_resnet test_vit --size 56 --batch 16 --images 256
 
-The loop is Lightning's with all that a run hangs into it, on random views of stored pictures. The limit is the same
+The loop is Lightning's with all that a run hangs into it, on random views of stored images. The limit is the same
 net, loss, optimizer and precision in a bare loop over one batch on the device. Further arguments are the command's,
 such as trainer.compile=true. No network is used.
 """
@@ -97,7 +97,7 @@ class Pace(Callback):
 
     def __init__(self, settings: KernelSettings, rounds: int) -> None:
         self.settings, self.rounds = settings, rounds
-        self.loop: list[float] = []  # pictures a second
+        self.loop: list[float] = []  # images a second
         self.limit: list[float] = []
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -120,7 +120,7 @@ class Pace(Callback):
             trainer.should_stop = len(self.loop) > self.rounds
 
     def medians(self) -> tuple[float, float, float]:
-        """Pictures a second of the loop and of the limit, and the loop's share of the limit, over all rounds."""
+        """Images a second of the loop and of the limit, and the loop's share of the limit, over all rounds."""
         pairs = list(zip(self.loop[1:], self.limit[1:], strict=True))
         shares = [loop / limit for loop, limit in pairs]
         return (*(statistics.median(found) for found in zip(*pairs, strict=True)), statistics.median(shares))
@@ -136,7 +136,7 @@ def configuration(model: str, given: argparse.Namespace, more: list[str]) -> Dic
     """The configuration of a fit of one model on the simulated sky."""
     known = (CONF / "model" / f"{model}.yaml").is_file()
     line = [f"model={model}"] if known else ["model=timm", f"model.name={model}"]
-    labelled = given.pictures // given.batch * given.batch
+    labelled = given.images // given.batch * given.batch
     line += [f"size={given.size}", f"batch_size={given.batch}", "source=simulated", f"simulate.count={labelled}"]
     line += ["split=holdout", "epochs=1", f"cache_dir={given.cache}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -151,7 +151,7 @@ def measure(config: DictConfig, rounds: int, folder: Path) -> dict[str, Any]:
     module: Any = instantiate(config.module)
     data: Any = instantiate(config.data)
     data.setup()
-    # No picture is held out: a short last batch would count as a whole one.
+    # No image is held out: a short last batch would count as a whole one.
     data.catalog["split"] = "train"
     data.catalog = data.catalog.iloc[: len(data.catalog) // config.batch_size * config.batch_size]
     here = RunDir(folder)
@@ -192,15 +192,15 @@ def main() -> None:
     """Measures some models, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["resnet50", "dinov2_small"])
-    parser.add_argument("--size", type=int, default=224, help="side of the pictures in pixels")
-    parser.add_argument("--batch", type=int, default=64, help="pictures a step")
-    parser.add_argument("--pictures", type=int, default=2048, help="pictures an epoch")
+    parser.add_argument("--size", type=int, default=224, help="side of the images in pixels")
+    parser.add_argument("--batch", type=int, default=64, help="images a step")
+    parser.add_argument("--images", type=int, default=2048, help="images an epoch")
     parser.add_argument("--rounds", type=int, default=5, help="epochs that are timed")
     parser.add_argument("--cache", default=str(Path(tempfile.gettempdir()) / "galaxyml-throughput"))
     parser.add_argument("--out", type=Path, help="a .json file for all numbers")
     given, more = parser.parse_known_args()
-    if given.pictures // given.batch <= FIRST:
-        parser.error(f"--pictures={given.pictures}: more than {FIRST} batches of {given.batch} are needed.")
+    if given.images // given.batch <= FIRST:
+        parser.error(f"--images={given.images}: more than {FIRST} batches of {given.batch} are needed.")
     warnings.filterwarnings("ignore")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet()
@@ -209,7 +209,7 @@ def main() -> None:
     for model in given.models:
         with tempfile.TemporaryDirectory() as folder:
             found.append(measure(configuration(model, given, more), given.rounds, Path(folder)))
-    print(f"\nMedians of {given.rounds} rounds, training, pictures a second")
+    print(f"\nMedians of {given.rounds} rounds, training, images a second")
     print(f"{'net':<30}{'px':>5}{'batch':>7}{'loop':>10}{'limit':>10}{'loop/limit':>12}  how")
     for row in found:
         kernels = [name for name in KERNELS if row[name]]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from data_path import BATCH, PICTURES, ROUNDS, alternate, constant_epoch, training_step
+from data_path import BATCH, IMAGES, ROUNDS, alternate, constant_epoch, training_step
 
 from galaxyml.data.images.views import plain
 from galaxyml.kinds.losses import MSELoss
@@ -31,7 +31,7 @@ SETS: dict[str, Any] = {
 
 
 def predicting(views: Any) -> Callable[[], None]:
-    """Predictions of one batch of stored pictures."""
+    """Predictions of one batch of stored images."""
     pixels = torch.randint(0, 256, (BATCH, SIDE, SIDE, 3), dtype=torch.uint8)
     batch = {"index": torch.arange(BATCH), "image": plain(pixels, SIZE), "pixels": pixels}
     predictor = PredictionModule(AstroCNN(FRACTIONS), predict_views=views).eval()
@@ -51,15 +51,15 @@ def main() -> None:
     print("\nPredicting by AstroCNN")
     for name, seconds in found.items():
         each = seconds / found["1 view"] / len(SETS[name])
-        print(f"  {name:<28}{1000 * seconds / BATCH:8.2f} ms a picture, {each:.2f} of the plain view's for each view")
-    targets = torch.rand(PICTURES, FRACTIONS)
+        print(f"  {name:<28}{1000 * seconds / BATCH:8.2f} ms an image, {each:.2f} of the plain view's for each view")
+    targets = torch.rand(IMAGES, FRACTIONS)
     nets = {"AstroCNN": AstroCNN(FRACTIONS), "with symmetry=8": Symmetric(AstroCNN(FRACTIONS), Symmetries(8))}
     found = alternate(
         {name: constant_epoch(SIZE, training_step(net, MSELoss()), targets) for name, net in nets.items()}
     )
     print("\nTraining")
     for name, seconds in found.items():
-        print(f"  {name:<28}{1000 * seconds / PICTURES:8.2f} ms a picture, {seconds / found['AstroCNN']:.2f} times")
+        print(f"  {name:<28}{1000 * seconds / IMAGES:8.2f} ms an image, {seconds / found['AstroCNN']:.2f} times")
 
 
 if __name__ == "__main__":

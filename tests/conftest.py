@@ -131,7 +131,7 @@ def judged_as_scored() -> Callable[[Path, str], set[str]]:
 
 
 SMALL = ("task=galaxyzoo", "model=tiny", "size=32", "epochs=2", "batch_size=16", "trainer=cpu", "figures=false")
-OF_PICTURES = ("model", "size")  # keys that light curves do not have
+OF_IMAGES = ("model", "size")  # keys that light curves do not have
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def command(
 
     def run(*args: str) -> tuple[int, str]:
         given = [arg.split("=")[0] for arg in args]
-        own = OF_PICTURES if "task=plasticc" in args else ()
+        own = OF_IMAGES if "task=plasticc" in args else ()
         own = (*own, "task", "model") if "experiment" in given else own  # which an experiment says
         small = [arg for arg in SMALL if arg.split("=")[0] not in (*given, *own)]
         one_process = [] if "hydra/launcher" in given else ["hydra/launcher=serial"]
@@ -186,7 +186,7 @@ def command(
     return run
 
 
-PAGE_PICTURES = ("model=tiny", "size=32", "epochs=1", "batch_size=16", "trainer=cpu")
+PAGE_IMAGES = ("model=tiny", "size=32", "epochs=1", "batch_size=16", "trainer=cpu")
 PAGE_CURVES = ("epochs=1", "batch_size=64", "top=0", "embedded=0", "trainer=cpu")
 FEW_TREES = (
     "detector.detector.detectors.forest.trees=20",
@@ -194,9 +194,9 @@ FEW_TREES = (
     *(f"beside.{name}.detector.trees=5" for name in ("class_features", "class_forests")),
 )
 PAGE_RUNS: dict[str, tuple[str, ...]] = {
-    "galaxyzoo": (*PAGE_PICTURES, "predict_views=8", "-m", "fold=0,1"),
-    "spirals": (*PAGE_PICTURES, "task=spirals"),
-    "surveys": (*PAGE_PICTURES, "task=surveys", "tune=all", "resamples=20", "least=4", "embedded=9"),
+    "galaxyzoo": (*PAGE_IMAGES, "predict_views=8", "-m", "fold=0,1"),
+    "spirals": (*PAGE_IMAGES, "task=spirals"),
+    "surveys": (*PAGE_IMAGES, "task=surveys", "tune=all", "resamples=20", "least=4", "embedded=9"),
     "plasticc": (*PAGE_CURVES, *FEW_TREES, "task=plasticc"),
 }
 
@@ -238,17 +238,17 @@ def apart(sky: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def galaxies(sky: Path) -> list[Path]:
-    """Pictures that no run was trained on."""
+    """Images that no run was trained on."""
     return sorted((sky / "images_test_rev1").glob("*.jpg"))
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a picture of the given mode, and of the given name, and gives its path."""
+    """Writes an image of the given mode, and of the given name, and gives its path."""
 
     def write(name: str, mode: str = "RGB", size: tuple[int, int] = (64, 48), **options: Any) -> Path:
-        picture = Image.linear_gradient("L").resize(size).convert(mode)
-        picture.save(tmp_path / name, **options)
+        image = Image.linear_gradient("L").resize(size).convert(mode)
+        image.save(tmp_path / name, **options)
         return tmp_path / name
 
     return write

@@ -94,7 +94,7 @@ def folder(
     """A folder with `data/` and `mine/`, as the README has them."""
     (tmp_path / "data").symlink_to(sky.parent)
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "pictures").symlink_to(images_sky / "pictures")
+    (tmp_path / "mine" / "images").symlink_to(images_sky / "images")
     shutil.copyfile(images_sky / "labels.csv", tmp_path / "mine" / "labels.csv")
     return tmp_path
 
@@ -136,16 +136,16 @@ def test_a_command_that_trains_can_be_composed(line: str, folder: Path, monkeypa
 
 
 def _vote_classes(folder: Path) -> None:
-    """A folder `votes/spirals` of the experiment's layout: OBJID and CLASS, pictures named by OBJID."""
+    """A folder `votes/spirals` of the experiment's layout: OBJID and CLASS, images named by OBJID."""
     there, spirals = folder / "votes" / "spirals", folder / "data" / "spirals"
     (there / "images_gz1").mkdir(parents=True)
     mapping = pd.read_csv(spirals / "gz2_filename_mapping.csv").drop_duplicates("objid")
     flags = pd.read_csv(spirals / "GalaxyZoo1_DR_table2.csv").set_index("OBJID")
     rows = []
     for objid, asset in zip(mapping["objid"], mapping["asset_id"], strict=True):
-        picture = spirals / "images" / f"{asset}.jpg"
-        if objid in flags.index and picture.is_file():
-            shutil.copyfile(picture, there / "images_gz1" / f"{objid}.jpg")
+        image = spirals / "images" / f"{asset}.jpg"
+        if objid in flags.index and image.is_file():
+            shutil.copyfile(image, there / "images_gz1" / f"{objid}.jpg")
             rows.append({"OBJID": objid, "CLASS": int(flags.loc[objid, "P_CS"] > flags.loc[objid, "P_EL"])})
     pd.DataFrame(rows).to_csv(there / "gz1_class_labels.csv", index=False)
 
@@ -156,7 +156,7 @@ def test_every_tool_does_what_is_said(command: Command, folder: Path, in_process
         status, said = command(*own, f"name={name}", "epochs=1")
         assert status == 0, said
     places = {name: f"multirun/galaxyzoo/{name}" for name in ("RUN", "OTHER", "BOTH")}
-    (folder / "pictures").symlink_to(folder / "mine" / "pictures")
+    (folder / "images").symlink_to(folder / "mine" / "images")
     (folder / "drawn").mkdir()
     for line in OTHERS:
         _, _, _, name, *words = shlex.split(line)
@@ -224,7 +224,7 @@ def test_what_the_guides_say_can_be_typed(line: str, folder: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_links_and_pictures_lead_to_files(page: Path) -> None:
+def test_links_and_images_lead_to_files(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target

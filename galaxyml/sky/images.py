@@ -23,7 +23,7 @@ SPARE = 1.3  # galaxies that are drawn for one of these kinds
 
 
 def write_images(folder: Path, count: int, seed: int, size: int = 212) -> None:
-    """Writes `pictures/{id}.jpg` and `labels.csv`, with a class, numbers and vote fractions of each galaxy.
+    """Writes `images/{id}.jpg` and `labels.csv`, with a class, numbers and vote fractions of each galaxy.
 
     The table has `id`, `path`, `ra` and `dec` (degrees), `redshift`, `kind` (one of `KINDS`), `r90` (radius of 90 % of
     the light, arcsec), `axis_ratio` (as it appears, in (0, 1]), and the 37 fractions of the Kaggle challenge's tree.
@@ -50,7 +50,7 @@ def galaxies(n: int, seed: int) -> pd.DataFrame:
     drawn = population(round(SPARE * n) + 40, seed)
     drawn = drawn[drawn.kind.isin(KINDS)].head(n).reset_index(drop=True)
     ids = [f"G{number:05d}" for number in drawn.index]
-    return drawn.assign(pixel=SURVEY.pixel, id=ids, path=[f"pictures/{name}.jpg" for name in ids])
+    return drawn.assign(pixel=SURVEY.pixel, id=ids, path=[f"images/{name}.jpg" for name in ids])
 
 
 def labels(drawn: pd.DataFrame, seed: int) -> pd.DataFrame:

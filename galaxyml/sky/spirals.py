@@ -37,7 +37,7 @@ SPIRAL_FLAG = (
 )
 ELLIPTICAL_FLAG = ((0.6, 0.65, 0.725, 0.775, 0.825, 0.875, 0.925, 0.975), (0, 0.01, 0.04, 0.15, 0.43, 0.70, 0.90, 1))
 # What kind of row of the mapping an object has beyond the usual.
-USUAL, TWICE, NOT_ON_DISK, NOT_IN_TABLE = "", "two pictures", "picture missing", "not in the table"
+USUAL, TWICE, NOT_ON_DISK, NOT_IN_TABLE = "", "two images", "image missing", "not in the table"
 
 
 def write_spirals(folder: Path, count: int, seed: int, size: int = SDSS.cutout) -> None:

@@ -344,7 +344,7 @@ def test_tensorboard_shows_what_is_trivial_and_what_the_net_sees(command: Comman
     assert {row.split("\t")[0] for row in rows[1:]} == set(catalog.loc[catalog["split"] == "val", "id"].astype(str))
     assert len((folder / "tensors.tsv").read_text().splitlines()) == len(val)
     with Image.open(folder / "sprite.png") as sprite:
-        assert sprite.size == (4 * 48, 4 * 48)  # 12 pictures in a square
+        assert sprite.size == (4 * 48, 4 * 48)  # 12 images in a square
 
 
 def test_pretrained_weights_from_a_file(command: Command, real: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_class_is_learnt_from_a_table_without_further_words(
     assert json.loads((run / "metrics.json").read_text())["test/macro_f1"] == pytest.approx(expected)
     assert {"macro_f1", "f1/spiral"} <= judged_as_scored(run, "test")
     assert "| rows of labels.csv | 120 | 0 |" in (run / "report.md").read_text()
-    status, said = in_process(predict.main, run, own / "pictures", "--out", tmp_path / "said.csv")
+    status, said = in_process(predict.main, run, own / "images", "--out", tmp_path / "said.csv")
     assert status == 0, said
     found = pd.read_csv(tmp_path / "said.csv")
     assert set(found["class"]) <= set(classes)
@@ -75,16 +75,16 @@ def test_numbers_are_learnt_judged_compared_and_predicted(
     assert in_process(bundle.main, run, packed)[0] == 0
     tables = []
     for place in (run, packed):
-        status, said = in_process(predict.main, place, own / "pictures", "--out", tmp_path / "said.csv")
+        status, said = in_process(predict.main, place, own / "images", "--out", tmp_path / "said.csv")
         assert status == 0, said
         tables.append(pd.read_csv(tmp_path / "said.csv"))
     pd.testing.assert_frame_equal(tables[0], tables[1])
-    _on_the_page(run, own / "pictures" / "G00003.jpg")
+    _on_the_page(run, own / "images" / "G00003.jpg")
     assert (tables[0]["r90_low95"] <= tables[0]["r90"]).all()
     assert (tables[0]["r90"] <= tables[0]["r90_high95"]).all()
 
 
-def _on_the_page(run: Path, picture: Path) -> None:
+def _on_the_page(run: Path, image: Path) -> None:
     """The page shows numbers with their intervals, and promises nothing about votes."""
     pytest.importorskip("captum")
     from galaxyml.inference import load
@@ -96,7 +96,7 @@ def _on_the_page(run: Path, picture: Path) -> None:
     predictor = load(run)
     assert isinstance(predictor, ImagePredictor)
     model = ImageModel(predictor, run)
-    asked = model.ask(read_upload(picture))
+    asked = model.ask(read_upload(image))
     row = asked.table.iloc[0]
     assert f"{row['r90']:.4g}</data> <small>{row['r90_low95']:.4g} to {row['r90_high95']:.4g}" in model.numbers_html(
         asked

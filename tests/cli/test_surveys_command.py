@@ -120,8 +120,8 @@ def test_low_rank_matrices_are_tuned_and_come_back(command: Command, surveys_sky
 
     catalog = pd.read_parquet(run / "catalog.parquet").set_index("id")
     test = pd.read_parquet(run / "predictions" / "test.parquet").head(3)
-    pictures = [str(surveys_sky / catalog.loc[name, "image"]) for name in test["id"]]
-    predict(run, pictures, tmp_path / "p.csv")
+    images = [str(surveys_sky / catalog.loc[name, "image"]) for name in test["id"]]
+    predict(run, images, tmp_path / "p.csv")
     elsewhere = pd.read_csv(tmp_path / "p.csv")
     outputs = ["edge_on_yes", "bar_yes"]
     np.testing.assert_allclose(elsewhere[outputs], test[outputs], rtol=1e-5)

@@ -104,7 +104,7 @@ def test_what_lacks_a_label_or_a_image_is_left_out_and_counted(own: Path) -> Non
     found.setup()
     assert [(step.before, step.after) for step in found.steps] == [(120, 120), (120, 115), (115, 112)]
     assert not set(found.catalog["id"]) & set(table["id"][[0, 4, 10, 12]])
-    assert any("images that are not there (3): pictures/G00010.jpg" in note for note in found.notes)
+    assert any("images that are not there (3): images/G00010.jpg" in note for note in found.notes)
 
 
 def test_a_split_of_ones_own_is_kept(own: Path) -> None:
@@ -197,7 +197,7 @@ def test_missing_files_and_columns_are_named(own: Path) -> None:
         classes(own, columns=["knd"]).setup()
     with pytest.raises(DataError, match=r"nothing.csv is missing"):
         classes(own, labels="nothing.csv").setup()
-    shutil.rmtree(own / "pictures")
+    shutil.rmtree(own / "images")
     with pytest.raises(DataError, match=r"there is no image .*G00000.jpg, and none of the other 119 rows' either"):
         classes(own).setup()
     with pytest.raises(DataError, match="There is no folder"):

@@ -46,7 +46,7 @@ from galaxyml.runs import files
 
 HURRIED = RetryPolicy(tries=3, unreached=2, wait=0.01, longest=0.02, longest_asked=5.0, stall=0.4)
 TABLE = b"objid,votes\n" + b"".join(b"%d,%d\n" % (row, row * 7919 % 1000) for row in range(20_000))
-PICTURES = {f"{number}.jpg": bytes([number]) * 999 for number in range(40)}
+IMAGES = {f"{number}.jpg": bytes([number]) * 999 for number in range(40)}
 PLACES = {"sky/table.csv", "sky/loose.csv", "sky/packed.csv", "sky/images", "other/images"}
 
 
@@ -61,7 +61,7 @@ def zipped(members: dict[str, bytes], mode: int = 0) -> bytes:
     return packed.getvalue()
 
 
-ARCHIVE = zipped({f"images/{name}": content for name, content in PICTURES.items()} | {"__MACOSX/._0.jpg": b"mac"})
+ARCHIVE = zipped({f"images/{name}": content for name, content in IMAGES.items()} | {"__MACOSX/._0.jpg": b"mac"})
 CONTENT = {"table.csv": TABLE, "loose.csv": TABLE, "packed.csv.gz": gzip.compress(TABLE), "images.zip": ARCHIVE}
 
 
@@ -87,7 +87,7 @@ class Fetching:
         for place in places:
             path = self.data / place
             if path.is_dir():
-                assert {member.name: member.read_bytes() for member in path.iterdir()} == PICTURES
+                assert {member.name: member.read_bytes() for member in path.iterdir()} == IMAGES
             else:
                 assert path.read_bytes() == TABLE
         left = {path.name for path in self.data.rglob("*") if path.is_file() and "records" not in path.parts}
@@ -105,14 +105,14 @@ def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "table.csv": {"source": "sky", "size": len(TABLE), "digest": md5["table.csv"], "starts": "objid,"},
             "loose.csv": {"source": "bucket", "starts": "objid,"},
             "packed.csv.gz": {"source": "bucket", "unpack": "gzip", "unpacked": len(TABLE), "starts": "objid,"},
-            "images.zip": {"source": "sky", "unpack": "folder", "unpacked": 50_000, "members": len(PICTURES)},
+            "images.zip": {"source": "sky", "unpack": "folder", "unpacked": 50_000, "members": len(IMAGES)},
         },
         "datasets": {
             "table": {"task": "spirals", "what": "a table", "places": {"sky/table.csv": "table.csv"}},
             "loose": {"task": "spirals", "what": "one of unknown size", "places": {"sky/loose.csv": "loose.csv"}},
             "packed": {"task": "spirals", "what": "a packed one", "places": {"sky/packed.csv": "packed.csv.gz"}},
-            "images": {"task": "spirals", "what": "pictures", "places": {"sky/images": "images.zip"}},
-            "again": {"task": "surveys", "what": "the same pictures", "places": {"other/images": "images.zip"}},
+            "images": {"task": "spirals", "what": "images", "places": {"sky/images": "images.zip"}},
+            "again": {"task": "surveys", "what": "the same images", "places": {"other/images": "images.zip"}},
             "all": {
                 "task": "spirals",
                 "what": "all of it",
@@ -480,7 +480,7 @@ def test_a_kill_while_unpacking_leaves_nothing_that_counts_as_whole(fetching: Fe
     (fetching.data / ".fetch/images.zip").write_bytes(ARCHIVE)
     draft = fetching.data / "sky/.images.ab12_xyz/images"
     draft.mkdir(parents=True)
-    (draft / "0.jpg").write_bytes(PICTURES["0.jpg"])
+    (draft / "0.jpg").write_bytes(IMAGES["0.jpg"])
     assert "part" in fetching("--list", "images")[1]
     assert fetching("images")[0] == 0
     assert fetching.server.count("images.zip") == 0
@@ -638,8 +638,8 @@ def test_what_datasets_yaml_describes_lies_file_for_file_as_in_the_tasks_own_tes
     assert status == 0, said
     for place, original in (("spirals", spirals_sky), ("surveys/decals", decals)):
         found = {path.relative_to(f"data/{place}"): path for path in Path("data", place).rglob("*") if path.is_file()}
-        pictures = {path.relative_to(original) for path in original.rglob("*.*g")}
-        assert {name for name in found if name.suffix != ".csv"} == pictures
+        images = {path.relative_to(original) for path in original.rglob("*.*g")}
+        assert {name for name in found if name.suffix != ".csv"} == images
         assert all(path.read_bytes() == (original / name).read_bytes() for name, path in found.items())
 
 

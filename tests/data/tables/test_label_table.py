@@ -120,9 +120,9 @@ def test_classes_that_differ_in_their_case_have_one_order(tmp_path: Path) -> Non
 
 
 def test_a_table_elsewhere_is_found_by_its_path(tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     other = table(tmp_path, rows("kind:{word}"), "mine.csv")
-    assert "kind=classes" in settings(tmp_path / "pictures", labels=str(other))
+    assert "kind=classes" in settings(tmp_path / "images", labels=str(other))
 
 
 @pytest.mark.parametrize(

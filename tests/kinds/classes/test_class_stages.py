@@ -85,7 +85,7 @@ def test_no_object_calibrates_itself(tmp_path: Path) -> None:
     assert (np.abs(after[~same] - before[~same]).max(1) > 1e-6).all()
 
 
-def test_what_is_learnt_serves_other_pictures(tmp_path: Path) -> None:
+def test_what_is_learnt_serves_other_images(tmp_path: Path) -> None:
     run = made_up(tmp_path)
     stage = Calibrate(CLASSES, coverage=0.9)
     stage(run)

@@ -43,7 +43,7 @@ def test_tables_of_each_phase_become_fractions(tmp_path: Path) -> None:
                 np.testing.assert_allclose(said[names], alone / alone.sum(1, keepdims=True))
 
 
-def test_pictures_from_elsewhere_get_the_answers_of_the_first_campaign() -> None:
+def test_images_from_elsewhere_get_the_answers_of_the_first_campaign() -> None:
     made = stage()
     outputs = [pd.DataFrame(np.full((2, 9), value), columns=made.vocabulary.columns) for value in (1.0, 3.0)]
     said = made.combine(RunDir("nowhere"), NetOutputs.equal(outputs), outputs[0])

@@ -395,9 +395,9 @@ def test_figures_are_written(tmp_path: Path) -> None:
 def test_failures_are_the_largest_errors_of_the_most_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     captions: dict[str, list[str]] = {}
 
-    def grid(pictures: list[np.ndarray], texts: list[str], title: str) -> Figure:
+    def grid(images: list[np.ndarray], texts: list[str], title: str) -> Figure:
         captions[title.partition(",")[0]] = texts
-        return image_grid(pictures, texts, title)
+        return image_grid(images, texts, title)
 
     monkeypatch.setattr("galaxyml.evaluation.plots.image_grid", grid)
     run = made_up(tmp_path)
