@@ -100,6 +100,7 @@ class RunDir:
         if not self.started:
             raise UserError(f"{self.path} is not the folder of a run: it has no .hydra/config.yaml.")
         changed = self._config_file.stat()
+        # A copy, as Hydra's `instantiate` resolves what it is given in its place.
         return deepcopy(_read_config(self._config_file.resolve(), changed.st_mtime_ns, changed.st_size))
 
     @property

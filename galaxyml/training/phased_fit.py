@@ -136,7 +136,7 @@ class PhasedFit:
             EpochProgress(name, config.monitor),
             StatusWriter(run, phase, self.phases, config.monitor),
             Dashboard(config.monitor),
-            Figures(),
+            *([Figures()] if config.get("figures", True) else []),
             FrozenFeatures(),
             self.writer,
             *instantiate(list((config.get("callbacks") or {}).values())),

@@ -301,7 +301,7 @@ def test_seed_decides_the_result(command: Command, tmp_path: Path) -> None:
 def test_tensorboard_has_curves_figures_and_hyperparameters(command: Command, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    assert command("name=board", "epochs=3")[0] == 0
+    assert command("name=board", "epochs=3", "figures=true")[0] == 0
     board = EventAccumulator(str(tmp_path / "multirun" / "galaxyzoo" / "board" / "fold-0" / "tensorboard"))
     board.Reload()
     tags = board.Tags()

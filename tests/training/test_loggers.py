@@ -126,7 +126,7 @@ def test_weights_and_biases_without_a_network(
     pytest.importorskip("wandb", reason="galaxyml[wandb] is not installed")
     for name in [name for name in sys.modules if name.startswith("huggingface_hub.inference")]:
         monkeypatch.delitem(sys.modules, name)  # of tests of the page; wandb advertises where it is loaded
-    line = ("logger=wandb", "logger.mode=offline", "name=board", "fold=0,1")
+    line = ("logger=wandb", "logger.mode=offline", "figures=true", "name=board", "fold=0,1")
     status, printed = command(*line)
     assert status == 0, printed
     assert "wandb" not in printed.lower()
@@ -193,7 +193,7 @@ def test_one_who_is_not_logged_in_is_not_asked(monkeypatch: pytest.MonkeyPatch, 
 
 def test_mlflow_in_a_database_of_the_sweep(command: Command, tmp_path: Path) -> None:
     pytest.importorskip("mlflow", reason="galaxyml[mlflow] is not installed")
-    status, printed = command("logger=mlflow", "name=flow", "fold=0,1")
+    status, printed = command("logger=mlflow", "figures=true", "name=flow", "fold=0,1")
     assert status == 0, printed
     assert "mlflow" not in printed.lower()
     assert "Warning" not in printed
