@@ -136,7 +136,7 @@ def test_a_tuned_head_resumes_as_an_unbroken_run(
 
 
 def test_the_best_epochs_are_kept_and_figures_drawn(command: Command, galaxy10_sky: Path, tmp_path: Path) -> None:
-    assert command("task=galaxy10", "model=astrocnn", "epochs=4", "top_k=2", "name=top")[0] == 0
+    assert command("task=galaxy10", "model=astrocnn", "epochs=4", "top_k=2", "figures=true", "name=top")[0] == 0
     run = tmp_path / "multirun" / "galaxy10" / "top" / "fold-0"
     history = pd.read_csv(run / "history.csv")
     names = sorted(path.stem for path in (run / "checkpoints" / "top").iterdir())
