@@ -186,8 +186,8 @@ def command(
     return run
 
 
-PAGE_IMAGES = ("model=tiny", "size=32", "epochs=1", "batch_size=16", "trainer=cpu")
-PAGE_CURVES = ("epochs=1", "batch_size=64", "top=0", "embedded=0", "trainer=cpu")
+PAGE_IMAGES = ("model=tiny", "size=32", "epochs=1", "batch_size=16", "trainer=cpu", "figures=false")
+PAGE_CURVES = ("epochs=1", "batch_size=64", "top=0", "embedded=0", "trainer=cpu", "figures=false")
 FEW_TREES = (
     "detector.detector.detectors.forest.trees=20",
     *(f"beside.{name}.detector.trees=20" for name in ("features", "latents", "forest")),

@@ -238,7 +238,15 @@ def test_a_plain_trainer_gives_the_commands_numbers_to_the_bit(
 def test_a_run_from_a_script_is_the_commands(
     sky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., tuple[int, str]]
 ) -> None:
-    small = [f"data_dir={sky.parent}", "model=tiny", "size=32", "epochs=1", "batch_size=16", "trainer=cpu"]
+    small = [
+        f"data_dir={sky.parent}",
+        "model=tiny",
+        "size=32",
+        "epochs=1",
+        "batch_size=16",
+        "trainer=cpu",
+        "figures=false",
+    ]
     one = galaxyml.run(["task=galaxyzoo", *small, "hydra/launcher=serial", "name=script"])
     assert one.path.resolve() == (tmp_path / "multirun" / "galaxyzoo" / "script")
     assert command("task=galaxyzoo", "epochs=1", "name=typed")[0] == 0

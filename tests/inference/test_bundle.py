@@ -28,7 +28,7 @@ from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees.tree import FOLDER
 
-SMALL = ("model=tiny", "size=32", "epochs=1", "batch_size=16", "trainer=cpu")
+SMALL = ("model=tiny", "size=32", "epochs=1", "batch_size=16", "trainer=cpu", "figures=false")
 RUNS: dict[str, tuple[str, ...]] = {
     "galaxyzoo": ("head=tree", "predict_views=2", "-m", "fold=0,1"),
     "spirals": ("task=spirals", "predict_views=2"),

@@ -340,9 +340,9 @@ def test_a_killed_trial_goes_on_from_its_checkpoint_and_reports_each_epoch_once(
     path = str(Path(__file__).parents[1] / "training")
     monkeypatch.syspath_prepend(path)
     monkeypatch.setenv("PYTHONPATH", path)
-    small = ("task=galaxyzoo", "model=tiny", "size=32", "batch_size=16", "trainer=cpu", f"data_dir={sky.parent}")
+    small = ("task=galaxyzoo", "model=tiny", "size=32", "batch_size=16", "trainer=cpu", "figures=false")
     killed = subprocess.run(
-        [sys.executable, "-m", "galaxyml", *small, *KILLED, "name=broken"],
+        [sys.executable, "-m", "galaxyml", *small, f"data_dir={sky.parent}", *KILLED, "name=broken"],
         env={**os.environ, "INTERRUPT_WITH": "SIGKILL"},
         capture_output=True,
         check=False,
