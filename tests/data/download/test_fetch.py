@@ -425,9 +425,11 @@ def test_where_nothing_may_be_written_one_sentence_says_so(fetching: Fetching, t
 
 
 COMMAND = """
+import signal
 import sys
 from pathlib import Path
 from galaxyml.data.download import command, manifest
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
 manifest.DATASETS = Path(sys.argv.pop(1))
 command.main(sys.argv[1:])
 """

@@ -650,7 +650,7 @@ def test_what_is_missing_is_told_with_where_it_can_be_had(tmp_path: Path, sdss: 
             assert all(part in str(caught.value) for part in (*said, "source=simulated"))
         assert catalogue.files(tmp_path) == []
     sdss(gz2())
-    with pytest.raises(DataError, match=r"There is no folder .*images\. .*zenodo"):
-        read(GalaxyZoo2("gz2.csv", "mapping.csv", "images"), tmp_path)
+    with pytest.raises(DataError, match=r"There is no folder .*nowhere\. .*zenodo"):
+        read(GalaxyZoo2("gz2.csv", "mapping.csv", "nowhere"), tmp_path)
     with pytest.raises(DataError, match=r"names\.csv is missing\. .*zenodo"):
         read(GalaxyZoo2("gz2.csv", "names.csv", "images"), tmp_path)
