@@ -31,7 +31,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
-import galaxyml.sweeps.finish  # noqa: F401 - registers what the configuration refers to
+from galaxyml import sweeps
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.callbacks import EpochSeeds, History, StatusWriter
@@ -139,6 +139,7 @@ def configuration(model: str, given: argparse.Namespace, more: list[str]) -> Dic
     labelled = given.images // given.batch * given.batch
     line += [f"size={given.size}", f"batch_size={given.batch}", "source=simulated", f"simulate.count={labelled}"]
     line += ["split=holdout", "epochs=1", f"cache_dir={given.cache}"]
+    sweeps.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [*line, *more])
     if "pretrained" in config.model:

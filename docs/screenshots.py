@@ -1,4 +1,4 @@
-"""Takes the pictures that the README shows of what runs in a browser, in Chromium.
+"""Takes the images that the README shows of what runs in a browser, in Chromium.
 
     .venv/bin/python docs/screenshots.py multirun/galaxyzoo/demo
 
@@ -32,7 +32,7 @@ START = 60  # seconds that TensorBoard may take to begin
 
 
 def main() -> None:
-    """Serves the page and TensorBoard, tries the first example, and takes the pictures."""
+    """Serves the page and TensorBoard, tries the first example, and takes the images."""
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)

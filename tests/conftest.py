@@ -13,11 +13,14 @@ from faulty import Server
 from filelock import FileLock
 from PIL import Image
 
+from galaxyml import sweeps
 from galaxyml.runs.errors import UserError
 
 mpl.use("Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched in tests
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
+
+sweeps.register()  # of launchers, and of the names of runs' folders, which configurations refer to
 
 GALAXIES, TEST_GALAXIES = 60, 12
 

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
 from galaxyml.cli import overrides
 from galaxyml.cli.commands import COMMANDS
 from galaxyml.kinds import of_config

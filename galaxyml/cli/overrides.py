@@ -178,10 +178,10 @@ def _flags_apart(args: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     flags: list[str] = []
     words: list[str] = []
-    for arg in args:
-        if arg not in QUIET:
-            is_value = bool(flags) and flags[-1] in VALUED and "=" not in arg
-            (flags if arg.startswith("-") or is_value else words).append(arg)
+    given = [arg for arg in args if arg not in QUIET]
+    for before, arg in zip(["", *given], given, strict=False):
+        is_value = before in VALUED and "=" not in arg
+        (flags if arg.startswith("-") or is_value else words).append(arg)
     if NOT_SWEPT & set(flags):
         flags = [flag for flag in flags if flag not in ("-m", "--multirun")]
     return flags, words

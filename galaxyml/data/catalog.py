@@ -103,7 +103,7 @@ class CatalogData(lightning.LightningDataModule):
         shown: Batches for training, and for validation and predictions.
     """
 
-    task: str  # the name of the folder below `data/`
+    task: str  # the name of the folder below `data/`, and of `galaxyml.sky.write_<task>`
     noun: str  # what the objects are, for the report
     tables: tuple[str, ...] = ()  # files whose digests are kept with a run
     simulated: ClassVar[Mapping[str, Any]]  # how many objects the simulated sky of the task has, how large, and so on

@@ -89,14 +89,14 @@ def join(
         ids = catalog.loc[inside, "id"]
         weighed_apart = split == "val" and held_out_weights is not None
         for by in _tables(runs[0], split):
-            tables = _predictions(runs, split, by)
+            by_group = [_predictions(group, split, by) for group in groups]
+            tables = [table for own in by_group for table in own]
             if len(tables) == len(runs) and _same_objects(tables) and not weighed_apart:
                 # All nets at once, as where they predict other images.
                 table = _ordered(mean_table(tables, shares, squared=by == SPREAD), ids)
                 if by == NET and (values := between([_values(table) for table in tables], shares, folds)) is not None:
                     into.write_predictions(split, _ordered(_with_values(tables[0], values), ids), by=BETWEEN)
             else:
-                by_group = [_predictions(group, split, by) for group in groups]
                 if not all(by_group):
                     continue
                 means = [

@@ -151,7 +151,7 @@ def aligned(runs: Sequence[ScoredPredictions], split: str) -> list[ScoredPredict
             f"second {shorten(other.columns)}. Compare runs that predict the same."
         )
     runs = [run if run.columns == tuple(columns) else run.only(columns) for run in runs]
-    ids = first.ids
+    ids = runs[0].ids
     for other in runs[1:]:
         ids = np.intersect1d(ids, other.ids)
         if not len(ids):

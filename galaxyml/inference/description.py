@@ -17,7 +17,6 @@ import yaml
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver that a run's configuration uses
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import write_json
 from galaxyml.runs.run_dir import RunDir

@@ -171,11 +171,18 @@ def _check(groups: "list[list[RunDir]]") -> "list[pd.DataFrame]":
     kind = of_run(first)
     if not kind.averaged:
         raise UserError(f"{first.path} predicts {kind.words.targets}: outputs of different fits have no common mean.")
+    catalog, columns = first.catalog(), list(_outputs(first).columns)
     tables: list[pd.DataFrame] = []
     for group in groups:
+        outputs = []
         for run in group:
-            _check_same(run, first)
-        table = pd.concat([_outputs(run) for run in group]).sort_values("id", kind="stable").reset_index(drop=True)
+            if run is not first:
+                _check_same(run, first, catalog)
+            outputs.append(_outputs(run))
+            if (others := list(outputs[-1].columns)) != columns:
+                odd = sorted(set(columns) ^ set(others)) or ["their order"]
+                raise UserError(f"{run.path} predicts other columns than {first.path} ({shorten(odd)}). {_APART}")
+        table = pd.concat(outputs).sort_values("id", kind="stable").reset_index(drop=True)
         if tables and not table["id"].equals(tables[0]["id"]):
             raise UserError(
                 f"{group[0].path.parent} predicts {len(table):,} validation galaxies out of fold (folds "
@@ -186,8 +193,8 @@ def _check(groups: "list[list[RunDir]]") -> "list[pd.DataFrame]":
     return tables
 
 
-def _check_same(run: "RunDir", first: "RunDir") -> None:
-    """Makes sure that two runs predict the same columns for the same galaxies, on the same split."""
+def _check_same(run: "RunDir", first: "RunDir", reference: "pd.DataFrame") -> None:
+    """Makes sure that a run predicts the same kind for the galaxies of another's catalog, on the same split."""
     from galaxyml.kinds import of_run
 
     for key, own, other in (
@@ -196,7 +203,7 @@ def _check_same(run: "RunDir", first: "RunDir") -> None:
     ):
         if own != other:
             raise UserError(f"{run.path} has {key}={own}, {first.path} has {key}={other}: {_APART}")
-    catalog, reference = run.catalog(), first.catalog()
+    catalog = run.catalog()
     if not catalog[["id", "fold"]].equals(reference[["id", "fold"]]):
         raise UserError(
             f"{run.path} has other galaxies or another split than {first.path}: {_differs(catalog, reference)}. A mean "
@@ -204,10 +211,6 @@ def _check_same(run: "RunDir", first: "RunDir") -> None:
         )
     if run.provenance()["data"]["sha256"] != first.provenance()["data"]["sha256"]:
         raise UserError(f"{run.path} and {first.path} were made from other tables (their SHA-256). {_APART}")
-    columns, others = list(_outputs(run).columns), list(_outputs(first).columns)
-    if columns != others:
-        odd = sorted(set(columns) ^ set(others)) or ["their order"]
-        raise UserError(f"{run.path} predicts other columns than {first.path} ({shorten(odd)}). {_APART}")
 
 
 def _outputs(run: "RunDir") -> "pd.DataFrame":

@@ -181,7 +181,13 @@ class Kind(ABC):
 
 
 def of_config(config: DictConfig) -> Kind:
-    """The kind of target that a run's configuration names."""
+    """The kind of target that a run's configuration names.
+
+    Raises:
+        UserError: If it names none.
+    """
+    if config.get("kind") is None:
+        raise UserError("The configuration has no kind of target (kind=…): it was made by an earlier version.")
     kind: Kind = instantiate(config.kind)
     return kind
 

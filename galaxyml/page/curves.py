@@ -59,7 +59,8 @@ class CurveModel:
 
     Attributes:
         scores: Of the objects of the run's survey, or else of its test split.
-        axes: The principal axes of the latents of these objects, on which others can be placed exactly.
+        axes: The principal axes of the latents of these objects, on which others can be placed exactly; None
+            where they span no plane.
         points: Some of the objects on the first two of them, shape (N, 2).
         above: Whether each of these is above the threshold, shape (N,).
     """
@@ -77,8 +78,9 @@ class CurveModel:
         if len(ids) > MOST_POINTS:
             rows = np.sort(np.random.default_rng(0).choice(len(ids), MOST_POINTS, replace=False))
             ids, latents = ids[rows], latents[rows]
-        self.axes = PCA(n_components=2, svd_solver="full").fit(latents)
-        self.points = self.axes.transform(latents)
+        # None of latents that lie on a point or a line.
+        self.axes = PCA(n_components=2, svd_solver="full").fit(latents) if np.linalg.matrix_rank(latents) > 1 else None
+        self.points = self.axes.transform(latents) if self.axes is not None else np.zeros((len(ids), 2))
         threshold = np.inf if predictor.threshold is None else predictor.threshold
         self.above = self.scores.loc[ids].to_numpy() > threshold
 
@@ -114,6 +116,8 @@ class CurveModel:
             alt = f"Light curve of object {curve.title} in six passbands, with the net's reconstruction"
             drawing = markup.drawing(curve_figure(curve), alt, f"curve{number}")
             figures.append(markup.figure(drawing, f"Object {curve.title}"))
+        if self.axes is None:
+            return "".join(figures)
         alt = f"The uploaded objects among {len(self.points):,} of the survey, on two axes"
         titles = [curve.title for curve in answer.curves]
         figure = latent_figure(self.points, self.above, self.axes.transform(answer.latents), titles)

@@ -23,7 +23,6 @@ APP = '''\
 """Serves the runs of this folder: `python app.py`."""
 
 from pathlib import Path
-from platform import python_version_tuple
 
 from galaxyml.page.serving import serve_folder
 

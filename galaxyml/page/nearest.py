@@ -3,6 +3,7 @@
 import io
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -53,11 +54,17 @@ class TrainingSet:
         Returns:
             Row and cosine, in [-1, 1], of each; the most alike first.
         """
-        mean, spread = self.features.mean(axis=0), self.features.std(axis=0)
-        spread = np.where(spread > 0, spread, 1.0)
-        cosines = unit((self.features - mean) / spread) @ unit(((features - mean) / spread)[None])[0]
+        vectors, mean, spread = self._standardised
+        cosines = vectors @ unit(((features - mean) / spread)[None])[0]
         order = np.argsort(-cosines, kind="stable")[:count]
         return [(int(row), float(cosines[row])) for row in order]
+
+    @cached_property
+    def _standardised(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Standardised features of length 1, shape (M, F), and the mean and spread that made them so, (F,) each."""
+        mean, spread = self.features.mean(axis=0), self.features.std(axis=0)
+        spread = np.where(spread > 0, spread, 1.0)
+        return unit((self.features - mean) / spread), mean, spread
 
     def write(self, path: Path) -> None:
         """Writes it to a file, whole or not at all."""

@@ -20,6 +20,7 @@ from galaxyml.runs.run_dir import HARDWARE, PLACES, PlannedJob, RunDir
 RUNNING = ("preparing", "training", "predicting")
 NOT_BEGUN = "not begun"
 ENDED = ("finished", "pruned")  # as they should
+LAST = ["epochs", "best_epoch", "seconds", "device", "reason"]  # columns of `sweep.csv`, at its end
 _SEED = re.compile(r"(^|_)seed-\d+(?=_|$)")
 
 
@@ -209,8 +210,7 @@ def table(jobs: Sequence[Job]) -> pd.DataFrame:
     judged_by = monitored(jobs)
     monitor, mode = judged_by or ("", "")
     columns = swept(jobs)
-    leading: list[dict[str, Any]] = []
-    trailing: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for number, job in enumerate(jobs):
         row: dict[str, Any] = {"folder": job.name, "combination": job.combination}
         row |= {key: values[number] for key, values in columns.items()}
@@ -218,18 +218,17 @@ def table(jobs: Sequence[Job]) -> pd.DataFrame:
         if judged_by is not None:
             row[monitor] = job.reached(monitor, mode)
         metrics = job.run.metrics() if job.run.finished else {}
-        leading.append(row | {name: metrics[name] for name in metrics if name.count("/") == 1 and name != monitor})
-        trailing.append(
-            {
-                "epochs": len(job.history),
-                "best_epoch": job.best_epoch(monitor, mode),
-                "seconds": seconds(job),
-                "device": device(job),
-                "reason": " ".join(str(job.status.get("reason") or "").split()),
-            }
-        )
-    frame = pd.concat([pd.DataFrame(leading), pd.DataFrame(trailing)], axis=1)
+        row |= {name: metrics[name] for name in metrics if name.count("/") == 1 and name != monitor}
+        rows.append(row | dict(zip(LAST, _outcome(job, monitor, mode), strict=True)))
+    frame = pd.DataFrame(rows)
+    frame = frame[[*(name for name in frame if name not in LAST), *LAST]]  # of which one may have been swept, too
     return frame.astype(dict.fromkeys(("fold", "seed", "epochs", "best_epoch"), "Int64"))
+
+
+def _outcome(job: Job, monitor: str, mode: str) -> tuple[Any, ...]:
+    """Values of the columns `LAST`."""
+    reason = " ".join(str(job.status.get("reason") or "").split())
+    return len(job.history), job.best_epoch(monitor, mode), seconds(job), device(job), reason
 
 
 def write(sweep: RunDir, jobs: Sequence[Job]) -> None:

@@ -159,7 +159,7 @@ class RunDir:
     def plan(self, jobs: dict[str, PlannedJob]) -> None:
         """Adds runs to those that a sweep consists of; see `jobs`. Those that have progress stay as they are."""
         planned = self.jobs()
-        begun = {name for name in planned if RunDir(self.path / name).has_progress}
+        begun = {name for name in planned.keys() & jobs.keys() if RunDir(self.path / name).has_progress}
         if new := {name: job for name, job in jobs.items() if name not in begun}:
             write_json(self.path / "jobs.json", {"jobs": {name: asdict(job) for name, job in (planned | new).items()}})
 

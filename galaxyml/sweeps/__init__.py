@@ -14,14 +14,16 @@ def register() -> None:
     are installed.
     """
     from hydra.core.plugins import Plugins
+    from omegaconf import OmegaConf
 
-    import galaxyml.sweeps.finish  # noqa: F401 - registers it
+    from galaxyml.sweeps.finish import run_folder
     from galaxyml.sweeps.pool import PoolLauncher
     from galaxyml.sweeps.ray import RayLauncher
     from galaxyml.sweeps.search import OptunaSweeper
     from galaxyml.sweeps.serial import SerialLauncher
     from galaxyml.sweeps.slurm import SlurmLauncher
 
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     plugins = Plugins.instance()
     try:
         package = importlib.import_module(PLUGINS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import digest, file_digest, write_json
@@ -34,9 +34,6 @@ def run_folder(fold: int, overrides: str, trial: int | None = None) -> str:
     if trial is not None:
         return f"fold-{fold}_trial-{trial:03d}"
     return f"fold-{fold}" + (f"_{overrides.replace('/', '-')}" if overrides else "")
-
-
-OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 
 class Finish(Callback):
@@ -241,7 +238,8 @@ def show(run: "RunDir") -> None:
     for split in run_report.TITLES:
         cells = run_report.summary(metrics, split, words, intervals=False, left_out=words.wide)
         if cells:
-            print_table(run_report.title(split, data.get("things", "galaxies")), run_report.turned(cells, words))
+            title = run_report.title(split, data.get("things", "galaxies"))
+            print_table(title, run_report.turned(cells, words), wrap=True)
     print(f"report      {run.path / 'report.html'}, report.md")
     if run.figures():
         print(f"figures     {run.path / 'figures'}/")

@@ -116,7 +116,7 @@ class PoolLauncher(SerialLauncher):
                 f"hydra.launcher.gpus={self.gpus}: it must be auto, or a list such as [0,1]; [] for the CPU alone."
             )
         each = self.gpus_per_job
-        if type(each) not in (int, float) or each <= 0 or (each > 1 and each != int(each)):
+        if type(each) not in (int, float) or not each > 0 or (each > 1 and each != int(each)):
             raise UserError(
                 f"hydra.launcher.gpus_per_job={each}: it must be a whole number of GPUs, or a share of one as 0.5."
             )

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 NOT_SEARCHED = ("task", "name", "seed", "folds")  # no properties of a good model
 RESEEDED = ("TPESampler", "RandomSampler")  # draw anew for each trial; others keep a plan that their seed makes
-STATES = ("RUNNING", "COMPLETE", "PRUNED", "FAIL")  # of trials, in Optuna's order
 
 
 class OptunaSweeper(Sweeper):
@@ -181,11 +180,12 @@ class OptunaSweeper(Sweeper):
         ]
         folds = len(jobs) // len(numbers)
         results = self.launcher.launch(jobs, initial_job_idx=numbers[0] * folds)
+        trials = self.study.get_trials(deepcopy=False)
         for index, number in enumerate(numbers):
             values = [_value(result) for result in results[index * folds : (index + 1) * folds]]
             if any(value is None for value in values):
                 self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
-            elif studies.PRUNED in self.study.get_trials(deepcopy=False)[number].user_attrs:
+            elif studies.PRUNED in trials[number].user_attrs:
                 self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
             else:
                 mean = math.fsum(value for value in values if value) / folds
@@ -206,6 +206,8 @@ class OptunaSweeper(Sweeper):
         Raises:
             UserError: If there is none.
         """
+        from optuna.trial import TrialState
+
         trials = studies.launched(self.study)
         counts = Counter(trial.state.name for trial in trials)
         if counts["RUNNING"]:
@@ -224,7 +226,7 @@ class OptunaSweeper(Sweeper):
             "overrides": chosen,
             "command": self._command(chosen),
             "importance": importance,
-            "trials": {state.lower(): counts[state] for state in STATES if counts[state]},
+            "trials": {state.name.lower(): counts[state.name] for state in TrialState if counts[state.name]},
         }
         title = f"The best of {len(trials)} trials of {self.study_name}, by {self.config.monitor} ({self.config.mode})"
         write_text(self.folder / "best.yaml", f"# {title}.\n" + OmegaConf.to_yaml(OmegaConf.create(content)))

@@ -12,7 +12,7 @@ from galaxyml.data.images.decode import file_of
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Split
 from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column, table_contents, table_path
-from galaxyml.data.tables.reading import Rows, check_columns, degrees, header, more, read_csv
+from galaxyml.data.tables.reading import Rows, check_columns, degrees, more, read_csv
 from galaxyml.kinds.classes import Classes
 from galaxyml.kinds.fractions import Fractions
 from galaxyml.kinds.kind import Kind
@@ -156,7 +156,7 @@ def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.Da
     Raises:
         DataError: If a column is missing, an id or a path is empty, or one occurs twice.
     """
-    names = [name.strip() for name in header(path, WANTED)]
+    names = [name.strip() for name in read_csv(path, WANTED, nrows=0, skip_blank_lines=False).columns]
     check_columns(path, names, wanted, "columns=[…] says what is to be predicted, tree=FILE.yaml of which tree.")
     paths = path_column(names, path)
     used = {*IDS, *PATHS, *SKY, SPLIT, *wanted, *properties}

@@ -68,7 +68,8 @@ class Pruning(Callback):
 
 def _stored(trial: "Trial") -> "FrozenTrial":
     """A trial as it is in the storage, which other processes write to as well."""
-    return trial.study.get_trials(deepcopy=False)[trial.number]
+    # By its id, which has no public name: a study gives all of its trials, or none.
+    return trial.storage.get_trial(trial._trial_id)
 
 
 def pruning(config: DictConfig, run: RunDir) -> list[Callback]:

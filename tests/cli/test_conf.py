@@ -6,7 +6,6 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
 from galaxyml.cli import conf
 from galaxyml.data.catalog import CatalogData
 from galaxyml.kinds import stages_of

@@ -7,7 +7,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
 from galaxyml.cli import commands, conf, overrides
 from galaxyml.cli.commands import COMMANDS
 from galaxyml.cli.help import help_text

@@ -224,6 +224,16 @@ def test_runs_are_brought_into_one_order_on_what_all_predicted() -> None:
     np.testing.assert_array_equal(found[1].target, other.target[where])
 
 
+def test_only_galaxies_that_all_were_asked_about_are_paired() -> None:
+    both = votes()
+    one, other = both.take(np.arange(200)), both.only(["bar_yes"])
+    asked = both.votes[:200, 0] > 0
+    assert not asked.all()
+    found = aligned([one, other], "test")
+    assert found[0].ids.tolist() == found[1].ids.tolist() == both.ids[:200][asked].tolist()
+    np.testing.assert_array_equal(found[0].predicted, both.predicted[:200, :1][asked])
+
+
 def test_of_too_few_galaxies_of_a_survey_nothing_is_measured() -> None:
     few = {name: {0: votes(seed=at).take(np.arange(30))} for at, name in enumerate(("a", "b"))}
     assert measured([few["a"][0]], resamples=3) == [{}]

@@ -9,7 +9,6 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn
 
-import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
 from galaxyml.models import build_model
 from galaxyml.models.building import read
 from galaxyml.models.galaxycnn import GalaxyCNN

@@ -80,7 +80,7 @@ def test_turned_views_show_the_true_rim(pixels: torch.Tensor) -> None:
     assert (turned - cropped)[:, :, 0, 0].abs().max() > 0.01  # where there is no rim, the last pixel is repeated
 
 
-def test_a_images_view_does_not_depend_on_its_neighbours(pixels: torch.Tensor) -> None:
+def test_an_images_view_does_not_depend_on_its_neighbours(pixels: torch.Tensor) -> None:
     views = Views(rotations=3, zooms=[0.9])
     together = list(views.see(scaled(pixels), SIZE))
     for row in range(5):
@@ -89,7 +89,7 @@ def test_a_images_view_does_not_depend_on_its_neighbours(pixels: torch.Tensor) -
 
 
 @pytest.mark.parametrize("views", [Symmetries(8), Views(rotations=4, mirrored=True)])
-def test_a_symmetric_net_says_the_same_however_a_image_lies(views: Any) -> None:
+def test_a_symmetric_net_says_the_same_however_an_image_lies(views: Any) -> None:
     torch.manual_seed(0)
     net = Symmetric(GalaxyCNN(4, channels=(4, 8, 8, 8), hidden=16), views).eval()
     image = torch.rand(1, 3, 32, 32)

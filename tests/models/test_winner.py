@@ -10,7 +10,6 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
 from galaxyml.models.backbone_with_head import BackboneWithHead, in_parts
 from galaxyml.models.winner import DielemanNet, Maxout, Parts, turned_grid, view_side
 from galaxyml.runs.conf_dir import CONF
@@ -220,7 +219,7 @@ def test_maxout_is_the_largest_of_its_pieces_and_keeps_the_scale() -> None:
     assert abs(found.square().mean() - 1) < 0.02
 
 
-def test_what_is_said_of_a_image_depends_on_no_other() -> None:
+def test_what_is_said_of_an_image_depends_on_no_other() -> None:
     net = configured("model=winner_small", "size=64").to(memory_format=torch.channels_last).eval()
     images = torch.rand(5, 3, 64, 64)
     with torch.no_grad():

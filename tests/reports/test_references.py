@@ -7,7 +7,6 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-import galaxyml.sweeps.finish  # noqa: F401 - registers the resolver of folder names
 from galaxyml.reports.references import FILE, citations, question
 from galaxyml.runs.conf_dir import CONF
 

@@ -367,6 +367,16 @@ def test_what_cannot_be_ranked_is_told(sweep: Path) -> None:
     assert table(sweep)["val/loss"].tolist() == [1.5, 1.5]
 
 
+def test_a_sweep_over_epochs_has_one_column_of_those_that_were_made(sweep: Path) -> None:
+    for epochs in (2, 4):
+        made(sweep, f"fold-0_epochs-{epochs}", epochs=epochs)
+    RunDir(sweep).plan({"fold-0": PlannedJob(["fold=0"], 0)})
+    sweeping.report(RunDir(sweep))
+    header = (sweep / "sweep.csv").read_text().splitlines()[0].split(",")
+    assert header.count("epochs") == 1
+    assert table(sweep)["epochs"].to_dict() == {"fold-0": 0, "fold-0_epochs-2": 2, "fold-0_epochs-4": 4}
+
+
 def test_a_sweep_in_which_nothing_has_begun_has_its_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     RunDir(sweep).plan({"fold-0": PlannedJob(["fold=0", "seed=3"], 0)})
     assert sweeping.end(sweep, ["fold-0", "fold-9"]) == 1

@@ -146,7 +146,7 @@ def test_properties_are_those_of_the_objects_in_the_table(written):
     assert found.redshift.between(0.003, 0.4).all()
 
 
-def test_objects_without_a_image_are_smaller_and_fainter():
+def test_objects_without_an_image_are_smaller_and_fainter():
     objects = catalogue(500, 0)
     near, far = objects[objects["sample"] != ""], objects[objects["sample"] == ""]
     assert far.r90.median() < 0.7 * near.r90.median()

@@ -52,6 +52,7 @@ def test_there_are_no_more_slots_than_jobs() -> None:
     [
         ({"gpus": 2}, r"hydra.launcher.gpus=2: it must be auto, or a list such as \[0,1\]"),
         ({"gpus_per_job": 1.5}, "hydra.launcher.gpus_per_job=1.5: it must be a whole number of GPUs, or a share"),
+        ({"gpus_per_job": float("nan")}, "hydra.launcher.gpus_per_job=nan: it must be a whole number"),
         ({"gpus_per_job": 0}, "hydra.launcher.gpus_per_job=0"),
         ({"processes": 0}, "hydra.launcher.processes=0: it must be auto, or a whole number, 1 or more"),
     ],

@@ -216,14 +216,14 @@ def test_the_same_image_in_training_and_test_is_told(files: Path) -> None:
     assert f"images that are in training and in test at once (1): {train.stem} = {test.stem}." in found.notes
 
 
-def test_rows_without_a_image_are_refused(files: Path) -> None:
+def test_rows_without_an_image_are_refused(files: Path) -> None:
     gone = sorted((files / "images_training_rev1").iterdir())[3]
     gone.unlink()
     with pytest.raises(DataError, match=rf"galaxies of {SOLUTIONS} without an image here \(1 of 60\): {gone.name}"):
         data(files).setup()
 
 
-def test_benchmark_ids_without_a_image_are_refused(files: Path) -> None:
+def test_benchmark_ids_without_an_image_are_refused(files: Path) -> None:
     shutil.rmtree(files / "images_test_rev1")
     with pytest.raises(DataError, match=r"galaxies of all_zeros_benchmark.csv without an image here \(12 of 12\)"):
         data(files).setup()
@@ -245,7 +245,7 @@ def test_a_cut_off_image_is_named(files: Path) -> None:
         data(files).setup()
 
 
-def test_a_image_that_is_none_is_named(files: Path) -> None:
+def test_an_image_that_is_none_is_named(files: Path) -> None:
     path = sorted((files / "images_test_rev1").iterdir())[0]
     path.write_text("<html>404</html>")
     with pytest.raises(DataError, match=rf"images_test_rev1/{path.name} is not an image"):

@@ -95,7 +95,7 @@ def test_fractions_are_checked_against_a_tree_of_ones_own(own: Path) -> None:
         data(own, tree=str(own / "tree.yaml")).setup()
 
 
-def test_what_lacks_a_label_or_a_image_is_left_out_and_counted(own: Path) -> None:
+def test_what_lacks_a_label_or_an_image_is_left_out_and_counted(own: Path) -> None:
     table = pd.read_csv(own / "labels.csv")
     changed(own, kind=table["kind"].where(table.index >= 5))
     for name in table["path"][10:13]:

@@ -177,7 +177,7 @@ def test_galaxies_without_a_position_cannot_be_vouched_for(tmp_path: Path) -> No
         blind().setup()
 
 
-def test_a_image_that_is_judged_is_not_trained_on(tmp_path: Path) -> None:
+def test_an_image_that_is_judged_is_not_trained_on(tmp_path: Path) -> None:
     data = ready(tmp_path, same_image=True)
     catalog = table(data).set_index("id")
     assert catalog.loc["sdss:sdss-30", "split"] == "left out"

@@ -1,5 +1,6 @@
 """Servers: how they are asked, how long they are waited for, and what is said when they do not answer."""
 
+import email.utils
 import random
 import re
 import time
@@ -180,12 +181,11 @@ def content_length(response: "Response") -> int | None:
 
 def _retry_after(given: str) -> float | None:
     """Seconds of a Retry-After, which are given as such or as a date."""
-    from urllib3 import Retry
-    from urllib3.exceptions import InvalidHeader
-
+    if given.strip().isdecimal():
+        return float(given)
     try:
-        return Retry().parse_retry_after(given)
-    except InvalidHeader:
+        return max(0.0, email.utils.parsedate_to_datetime(given).timestamp() - time.time())
+    except ValueError:
         return None
 
 

@@ -96,11 +96,12 @@ def features(curves: LightCurves, objects: pd.DataFrame) -> pd.DataFrame:
             f"{int(unknown.sum())} of {len(rows)} light curves have no row in the table of objects: id "
             f"{shorten(curves.ids[unknown].tolist())}. Add their rows, or leave the curves out."
         )
+    conditions = objects[[*CONDITIONS, "distmod"]]
     bounds = _chunks(curves.offsets)
     tables = []
     for start, stop in track(pairwise(bounds), "Light curves to features", len(bounds) - 1):
         values = _features(curves, start, stop)
-        catalog = objects[[*CONDITIONS, "distmod"]].iloc[rows[start:stop]]
+        catalog = conditions.iloc[rows[start:stop]]
         peak = np.where(values["peak"] > 0, values["peak"], np.nan)
         values["absolute_peak"] = ZERO_POINT - 2.5 * np.log10(peak) - catalog["distmod"].to_numpy(np.float64)
         values |= {name: catalog[name].to_numpy(np.float64) for name in CONDITIONS}

@@ -111,15 +111,21 @@ def score(scores: np.ndarray, unknown: np.ndarray, classes: np.ndarray, ks: Sequ
     Raises:
         UserError: If a score is NaN.
     """
-    numbers = {key: float(values[0]) for key, values in _numbers(*_once(scores, unknown), ks).items()}
+    numbers = overall(scores, unknown, ks)
     areas = {key: numbers.pop(key) for key in ("roc_auc", "pr_auc")}
     numbers = areas | {"prevalence": float(unknown.mean())} | numbers
-    for name, rows in _by_class(unknown, classes):
+    for name, own in _by_class(unknown, classes):
+        rows = ~unknown | own
         numbers[f"roc_auc/{name}"] = roc_auc(scores[rows], unknown[rows])
         numbers[f"pr_auc/{name}"] = pr_auc(scores[rows], unknown[rows])
         numbers[f"prevalence/{name}"] = float(unknown[rows].mean())
         numbers[f"support/{name}"] = float(np.count_nonzero(unknown[rows]))
     return numbers
+
+
+def overall(scores: np.ndarray, unknown: np.ndarray, ks: Sequence[int] = KS) -> dict[str, float]:
+    """`score`'s numbers about all anomalies together, but the prevalence; arguments as there."""
+    return {key: float(values[0]) for key, values in _numbers(*_once(scores, unknown), ks).items()}
 
 
 def bootstrap(
@@ -152,7 +158,8 @@ def bootstrap(
     """
     rng = np.random.default_rng(0)
     drawn = _resampled(*grouped(scores, unknown), ks, resamples, rng)
-    for name, rows in _by_class(unknown, classes):
+    for name, own in _by_class(unknown, classes):
+        rows = ~unknown | own
         of_class = _resampled(*grouped(scores[rows], unknown[rows]), (), resamples, rng)
         drawn |= {f"{key}/{name}": of_class[key] for key in ("roc_auc", "pr_auc")}
     ends = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
@@ -188,8 +195,8 @@ def weighted(
 
     known = counted(~unknown)
     numbers = _numbers(counted(unknown), known, ks)
-    for name, _ in _by_class(unknown, classes):
-        of_class = counted(unknown & (classes == name))
+    for name, own in _by_class(unknown, classes):
+        of_class = counted(own)
         numbers |= {f"roc_auc/{name}": _roc_auc(of_class, known), f"pr_auc/{name}": _pr_auc(of_class, known)}
     return numbers
 
@@ -292,9 +299,9 @@ def _numbers(unknown: np.ndarray, known: np.ndarray, ks: Sequence[int]) -> dict[
 
 
 def _by_class(unknown: np.ndarray, classes: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Each unknown class, and which objects are its own or known, shape (N,)."""
+    """Each unknown class, and which objects are its own, shape (N,)."""
     for name in np.unique(classes[unknown].astype(str)):
-        yield str(name), ~unknown | (classes == name)
+        yield str(name), unknown & (classes == name)
 
 
 def _resampled(

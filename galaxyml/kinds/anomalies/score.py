@@ -14,7 +14,7 @@ from galaxyml.evaluation.scored import ScoredPredictions, only_wanted, under
 from galaxyml.evaluation.words import Words
 from galaxyml.kinds.anomalies.detect import seen
 from galaxyml.kinds.anomalies.detectors import Standard
-from galaxyml.kinds.anomalies.metrics import KS, bootstrap, false_alarm_rate, score, threshold, weighted
+from galaxyml.kinds.anomalies.metrics import KS, bootstrap, false_alarm_rate, overall, score, threshold, weighted
 from galaxyml.kinds.classes.metrics import confusion, rates
 from galaxyml.kinds.kind import check_whole
 from galaxyml.runs.errors import UserError
@@ -162,12 +162,12 @@ class ScoreAnomalies:
             for key, value in score(others, unknown, names, self.ks).items():
                 if not key.startswith(("prevalence", "support")):
                     metrics[f"{detector}_{key}"] = value
-        return metrics | self._chance(unknown, names)
+        return metrics | self._chance(unknown)
 
-    def _chance(self, unknown: np.ndarray, names: np.ndarray) -> dict[str, float]:
+    def _chance(self, unknown: np.ndarray) -> dict[str, float]:
         """Numbers that scores drawn at random would get on average."""
         share = float(unknown.mean())
-        equal = score(np.zeros(len(unknown)), unknown, names, self.ks)
+        equal = overall(np.zeros(len(unknown)), unknown, self.ks)
         metrics = {"roc_auc": 0.5, "pr_auc": share, "pr_gain": 1.0}
         for k in self.ks:
             metrics |= {f"recall_{k}": equal[f"recall_{k}"], f"purity_{k}": share, f"amplification_{k}": 1.0}

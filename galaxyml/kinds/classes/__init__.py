@@ -103,7 +103,7 @@ class Classes(Kind):
     def stages(self) -> list[Stage]:
         return [
             Calibrate(self.classes, self.coverage, self.method),
-            ScoreClasses(self.classes, self.resamples),
+            ScoreClasses(self.classes, self.resamples, self.properties),
             ClassFigures(self.classes, self.crop, self.properties),
         ]
 

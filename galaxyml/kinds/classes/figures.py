@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -24,19 +23,17 @@ from galaxyml.runs.run_dir import NAMED, RunDir
 
 MOST = 12  # classes whose surest galaxy is shown
 PAIRS, EACH = 4, 4  # pairs of classes that are confused most, and galaxies of each
-BINS = 5
-FEWEST = 10  # objects a bin
 RESAMPLES = 300
 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Draws what a person looks at first.
+    """Draws what a person looks at first; follows `ScoreClasses`, whose tables it draws.
 
     Attributes:
         classes: Names of the classes.
         crop: Central part of an image that is shown, a fraction of its side.
-        properties: Columns of the catalog, where it has them, that performance is shown against, such as `redshift`.
+        properties: Those of `ScoreClasses`.
     """
 
     only_draws: ClassVar[bool] = True
@@ -100,9 +97,12 @@ class ClassFigures:
             self._surest(run, images, scored, split)
             self._confused(run, images, scored, matrix, split)
         for name in self.properties:
-            if name in catalog:
-                values = pd.to_numeric(catalog[name], errors="coerce").to_numpy(float)[scored.rows]
-                self._by_property(run, scored, name, values, split)
+            if rows := run.table_rows(f"by_{name}_{split}"):
+                run.write_figure(
+                    f"9_by_{name}_{split}",
+                    by_property_figure(name, pd.DataFrame(rows)),
+                    f"Macro F1 of {NAMED[split]} galaxies in bins of {name}, with 95 % of bootstrap resamples.",
+                )
 
     def _surest(self, run: RunDir, images: pd.Series, scored: ScoredClasses, split: str) -> None:
         """Images of the galaxies that are right and surest, one a class, the surest classes first."""
@@ -141,29 +141,4 @@ class ClassFigures:
             images.iloc[shown],
             captions,
             self.crop,
-        )
-
-    def _by_property(self, run: RunDir, scored: ScoredClasses, name: str, values: np.ndarray, split: str) -> None:
-        """Macro F1 and accuracy in bins of equal numbers of objects, as a figure and as a table."""
-        known = np.isfinite(values)
-        bins = min(BINS, int(known.sum()) // FEWEST)
-        if bins < 2 or np.ptp(values[known]) == 0:
-            return
-        edges = np.unique(np.quantile(values[known], np.linspace(0, 1, bins + 1)))
-        within = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-        rows = []
-        for number, (lower, upper) in enumerate(pairwise(edges)):
-            inside = known & (within == number)
-            objects = scored.target[inside], scored.predicted[inside], self.classes
-            metrics, ends = score(*objects), bootstrap(*objects, RESAMPLES)
-            row: dict[str, float] = {"from": lower, "to": upper, "galaxies": int(inside.sum())}
-            for key in ("macro_f1", "accuracy"):
-                row |= {key: metrics[key], f"{key}_low": ends[key][0], f"{key}_high": ends[key][1]}
-            rows.append(row)
-        table = pd.DataFrame(rows)
-        run.write_table(f"by_{name}_{split}", table)
-        run.write_figure(
-            f"9_by_{name}_{split}",
-            by_property_figure(name, table),
-            f"Macro F1 of {NAMED[split]} galaxies in bins of {name}, with 95 % of bootstrap resamples.",
         )

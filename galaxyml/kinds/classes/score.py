@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -17,6 +18,8 @@ from galaxyml.runs.errors import UserError, diverged, shorten
 from galaxyml.runs.run_dir import RunDir
 
 DRAWS = 200  # of the random predictor, whose mean is shown
+BINS, FEWEST = 5, 10  # of a property, and objects a bin
+RESAMPLES = 300  # of a bin's objects
 OVERALL = ("accuracy", "balanced_accuracy", "macro_f1")
 
 WORDS = Words(
@@ -126,13 +129,15 @@ class ScoreClasses:
     Attributes:
         classes: Names of the classes.
         resamples: Bootstrap resamples of the intervals; 0 for none.
+        properties: Columns of the catalog, where it has them, that performance is measured against, such as `redshift`.
     """
 
     classes: Sequence[str]
     resamples: int = 1000
+    properties: Sequence[str] = ()
 
     def __call__(self, run: RunDir) -> dict[str, float]:
-        """Measures the predictions of every split whose truth is known.
+        """Measures the predictions of every split whose truth is known, and writes tables by property.
 
         Returns:
             Numbers by `<split>/<metric>[/<class>]`; `net_` marks a metric before calibration, `majority_` and `random_`
@@ -145,6 +150,10 @@ class ScoreClasses:
             scored = ScoredClasses.load(run, split, self.classes, catalog)
             if scored is not None:
                 metrics |= under(split, self._measured(scored, self._frequencies(catalog, scored)))
+                for name in self.properties:
+                    if name in catalog:
+                        values = pd.to_numeric(catalog[name], errors="coerce").to_numpy(float)[scored.rows]
+                        self._write_by_property(run, scored, name, values, split)
         return {key: float(value) for key, value in metrics.items() if np.isfinite(value)}
 
     def _measured(self, scored: ScoredClasses, frequencies: np.ndarray) -> dict[str, float]:
@@ -159,6 +168,25 @@ class ScoreClasses:
             for key, (low, high) in bootstrap(scored.target, scored.predicted, self.classes, self.resamples).items():
                 metrics |= ends(key, low, high)
         return metrics
+
+    def _write_by_property(self, run: RunDir, scored: ScoredClasses, name: str, values: np.ndarray, split: str) -> None:
+        """Writes macro F1 and accuracy in bins of equal numbers of objects."""
+        known = np.isfinite(values)
+        bins = min(BINS, int(known.sum()) // FEWEST)
+        if bins < 2 or np.ptp(values[known]) == 0:
+            return
+        edges = np.unique(np.quantile(values[known], np.linspace(0, 1, bins + 1)))
+        within = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+        rows = []
+        for number, (lower, upper) in enumerate(pairwise(edges)):
+            inside = known & (within == number)
+            objects = scored.target[inside], scored.predicted[inside], self.classes
+            metrics, intervals = score(*objects), bootstrap(*objects, RESAMPLES)
+            row: dict[str, float] = {"from": lower, "to": upper, "galaxies": int(inside.sum())}
+            for key in ("macro_f1", "accuracy"):
+                row |= {key: metrics[key], f"{key}_low": intervals[key][0], f"{key}_high": intervals[key][1]}
+            rows.append(row)
+        run.write_table(f"by_{name}_{split}", pd.DataFrame(rows))
 
     def _frequencies(self, catalog: pd.DataFrame, scored: ScoredClasses) -> np.ndarray:
         """For each object the class frequencies of the labelled objects in all other folds, shape (N, K)."""

@@ -198,6 +198,13 @@ FAULTS: dict[str, tuple[str, Callable[[Server], Any], int, str]] = {
     "500, then fine": ("table", lambda s: [refuses(500)], 0, "500"),
     "always 503": ("table", lambda s: refuses(503), 1, "answers 503 .*Run the same command later"),
     "503 until a date": ("table", lambda s: [refuses(503, Retry_After=LATER(time.time() + 1))], 0, "in [01] s"),
+    "429 for a day": ("table", lambda s: [refuses(429, Retry_After=86400)], 1, "asks to retry in 1440 minutes"),
+    "429 until a date that is none": (
+        "table",
+        lambda s: [refuses(429, Retry_After="Fri, 31 Dec 99999 23:59:59 GMT"), refuses(404)],
+        1,
+        "404",
+    ),
     "429 for hours": ("table", lambda s: [refuses(429, Retry_After=7200)], 1, "asks to retry in 120 minutes"),
     "moved": ("table", lambda s: [sent_elsewhere(f"{s.address}/new/table.csv")], 0, ""),
     "moved in a circle": ("table", lambda s: sent_elsewhere(f"{s.address}/table.csv"), 1, "without end"),

@@ -101,7 +101,7 @@ def blob(bands: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 5])
-def test_fits_bands_become_a_image(tmp_path: Path, bands: int) -> None:
+def test_fits_bands_become_an_image(tmp_path: Path, bands: int) -> None:
     values = blob(bands).astype(np.float32)
     fits.writeto(tmp_path / "a.fits", values if bands > 1 else values[0])
     found = np.asarray(open_image(tmp_path / "a.fits")).astype(int)

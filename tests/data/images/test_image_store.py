@@ -46,7 +46,7 @@ def test_gather_copies_the_rows_asked_for(root: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(store.gather(torch.tensor([3, 0])), store.pixels[[3, 0]])
 
 
-def test_a_image_smaller_than_the_margin_is_stored_whole(root: Path) -> None:
+def test_an_image_smaller_than_the_margin_is_stored_whole(root: Path) -> None:
     assert Framing(size=16, crop=1.0, margin=1.42).side == 16
     assert Framing(size=16, crop=0.8, margin=1.42).box(64, 64) == pytest.approx((0, 0, 64, 64), abs=1.7)
 

@@ -317,7 +317,7 @@ def test_of_several_images_the_original_comes_first_and_then_another(tmp_path: P
         assert [(before, after) for _, before, after in steps] == [(3, 3), (3, 2), (2, 2)]
 
 
-def test_galaxies_without_a_image_are_dropped_counted_and_named(
+def test_galaxies_without_an_image_are_dropped_counted_and_named(
     tmp_path: Path, sdss: Callable[..., GalaxyZoo2]
 ) -> None:
     whole, _, _ = read(sdss(gz2()), tmp_path, ALL)

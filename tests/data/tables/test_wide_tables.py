@@ -123,7 +123,7 @@ def test_a_second_row_of_a_galaxy_is_refused_with_both_lines(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("value", ["J1 2", "J1/2", ""])
-def test_names_that_cannot_be_a_image_s_are_refused(tmp_path: Path, value: str) -> None:
+def test_names_that_cannot_be_an_image_s_are_refused(tmp_path: Path, value: str) -> None:
     with pytest.raises(DataError, match=r"line 2: iauname is .*; it must be a name without spaces and slashes"):
         WideTable(csv(tmp_path, f"iauname,x\n{value},1\n")).read("iauname", (), ["x"], NAME)
 

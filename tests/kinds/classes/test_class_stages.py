@@ -198,6 +198,7 @@ def test_figures_and_tables_are_written(tmp_path: Path) -> None:
         [{"epoch": 0, "train/loss": 1.0, "val/loss": 1.1}, {"epoch": 1, "train/loss": 0.5, "val/loss": 0.9}]
     )
     Calibrate(CLASSES)(run)
+    ScoreClasses(CLASSES, resamples=0, properties=["redshift", "absent"])(run)
     assert ClassFigures(CLASSES, properties=["redshift", "absent"])(run) == {}
     names = {path.stem for path in run.figures()}
     assert {
