@@ -155,6 +155,7 @@ def test_what_is_no_table_is_refused(model: CurveModel, tmp_path: Path, content:
 def test_the_plane_is_that_of_the_principal_axes(model: CurveModel) -> None:
     table = model.predictor.members[0].run.predictions(model.split, by="encoded")
     assert table is not None
+    assert model.axes is not None
     latents = table.filter(like="latent_").to_numpy(float)
     values = np.linalg.eigvalsh(np.cov(latents.T))[::-1]
     assert model.axes.explained_variance_ratio_.sum() == pytest.approx(values[:2].sum() / values.sum())
