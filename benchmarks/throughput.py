@@ -35,7 +35,8 @@ from galaxyml import sweeps
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.callbacks import EpochSeeds, History, StatusWriter
-from galaxyml.training.hardware import KERNELS, KernelSettings, keep_memory, wished_kernels
+from galaxyml.training.hardware import keep_memory
+from galaxyml.training.kernels import KERNELS, KernelSettings, wished_kernels
 from galaxyml.training.quiet import quiet
 from galaxyml.training.stopping import Stopping
 

@@ -129,7 +129,7 @@ def _models(runs: "Sequence[RunDir]") -> "list[list[RunDir]]":
     Raises:
         UserError: If a run is not finished, occurs twice, or is an ensemble or a sweep of several combinations.
     """
-    from galaxyml.runs.run_dir import PLACES, flat
+    from galaxyml.runs.run_config import PLACES, flat
 
     singles: list[RunDir] = []
     for run in runs:

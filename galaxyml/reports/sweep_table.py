@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
-from galaxyml.runs.run_dir import HARDWARE, PLACES, PlannedJob, RunDir
+from galaxyml.runs.run_config import HARDWARE, PLACES
+from galaxyml.runs.run_dir import PlannedJob, RunDir
 
 RUNNING = ("preparing", "training", "predicting")
 NOT_BEGUN = "not begun"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +21,17 @@ from PIL import Image
 from galaxyml.runs.errors import UserError, shorten
 from galaxyml.runs.files import atomic_write, write_json, write_text
 from galaxyml.runs.provenance import origin
+from galaxyml.runs.run_config import check_same, read_config
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-# What may differ when a run is carried on: where it runs, where its files lie, what it draws; not what it computes.
-PLACES = ("figures", "name", "group", "search", "data_dir", "cache_dir", "logger", "data.workers")
 NAMED = {"val": "validation", "test": "test", "survey": "survey"}  # splits in sentences
 CAPTION = "Description"  # the word that PNG has for it
 ROWS_AT_ONCE = 50_000  # of a table that is read batch by batch
 TableWriter = Callable[[pd.DataFrame], None]
 STATES = ("waiting", "preparing", "training", "predicting", "finished", "failed", "stopped", "pruned")
-# Of the trainer. The last four are how the same is computed, which differs in the last bits.
-HARDWARE = ("_target_", "accelerator", "devices", "num_nodes", "strategy", "tf32", "channels_last", "fused", "compile")
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ class RunDir:
             raise UserError(f"{self.path} is not the folder of a run: it has no .hydra/config.yaml.")
         changed = self._config_file.stat()
         # A copy, as Hydra's `instantiate` resolves what it is given in its place.
-        return deepcopy(_read_config(self._config_file.resolve(), changed.st_mtime_ns, changed.st_size))
+        return deepcopy(read_config(self._config_file.resolve(), changed.st_mtime_ns, changed.st_size))
 
     @property
     def draws(self) -> bool:
@@ -115,7 +111,7 @@ class RunDir:
             UserError: If it does not; the message names the keys that differ, and no file is changed.
         """
         if self.has_progress:
-            check_same(self, config)
+            check_same(self.path, self.config, config)
         write_text(self.path / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
         write_text(self._config_file, OmegaConf.to_yaml(config))
 
@@ -462,51 +458,3 @@ def caption(figure: Path) -> str:
     """The caption of a figure that `RunDir.write_figure` has written; '' of another."""
     with Image.open(figure) as opened:
         return str(getattr(opened, "text", {}).get(CAPTION, ""))
-
-
-@lru_cache(maxsize=64)
-def _read_config(path: Path, changed: int, size: int) -> DictConfig:
-    """A configuration, which takes tens of milliseconds to read; read again when its file has changed."""
-    loaded = OmegaConf.load(path)
-    assert isinstance(loaded, DictConfig)
-    return loaded
-
-
-def check_same(run: RunDir, config: DictConfig, besides: tuple[str, ...] = ()) -> None:
-    """Makes sure that a run was made with the same configuration.
-
-    Args:
-        run: A run that has progress.
-        config: The configuration to compare with.
-        besides: More keys that may differ, such as `fold`.
-
-    Raises:
-        UserError: If any other key differs.
-    """
-    before, now = flat(run.config), flat(config)
-    for values in (before, now):  # what a step of the optimizer takes together, in however many batches
-        values["batch_size"] = values.get("batch_size", 1) * values.pop("trainer.accumulate_grad_batches", 1)
-    free = tuple(f"{key}." for key in (*PLACES, *(f"trainer.{key}" for key in HARDWARE), *besides))
-    changed = [
-        f"{key} ({before.get(key, 'not there')} then, {now.get(key, 'not there')} now)"
-        for key in sorted(before | now)
-        if before.get(key) != now.get(key) and not f"{key}.".startswith(free)
-    ]
-    if changed:
-        raise UserError(
-            f"{run.path} holds a run of another configuration: {shorten(changed)}. "
-            "Choose another name=…, give the same keys to carry it on, or delete the folder."
-        )
-
-
-def flat(config: DictConfig) -> dict[str, Any]:
-    """Every value of a configuration under its dotted key, interpolations left as they are."""
-    return dict(_items("", OmegaConf.to_container(config, resolve=False)))
-
-
-def _items(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for name, below in value.items():
-            yield from _items(f"{key}.{name}" if key else str(name), below)
-    else:
-        yield key, value

@@ -160,7 +160,8 @@ def prepare(config: DictConfig) -> "RunDir":
     Raises:
         UserError: If it is not, or not that of the folds that it will be joined with; then nothing is written.
     """
-    from galaxyml.runs.run_dir import RunDir, check_same
+    from galaxyml.runs.run_config import check_same
+    from galaxyml.runs.run_dir import RunDir
 
     run, hydra = RunDir(folder_of(config)), config.hydra
     own = config.copy()
@@ -173,7 +174,7 @@ def prepare(config: DictConfig) -> "RunDir":
         own.search = {"trial": trial, **study, "pruner": OmegaConf.to_container(hydra.sweeper.pruner)}
     for sibling in RunDir(run.path.parent).children():
         if sibling.has_progress and sibling.name != run.name and sibling.group == own.group:
-            check_same(sibling, own, besides=("fold",))
+            check_same(sibling.path, sibling.config, own, besides=("fold",))
     run.start(own, list(hydra.overrides.task))
     return run
 

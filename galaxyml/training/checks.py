@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 from galaxyml.models.symmetry import view_set
 from galaxyml.runs.errors import UserError
 from galaxyml.training.averaging import ending_callbacks
-from galaxyml.training.hardware import wished_kernels
+from galaxyml.training.kernels import wished_kernels
 from galaxyml.training.loggers import check_logger
 
 LEAST = {"seed": 0, "epochs": 1, "batch_size": 1, "size": 1, "limit": 1, "top_k": 1}

@@ -21,7 +21,8 @@ from torch import Tensor
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import file_lock
-from galaxyml.runs.run_dir import PLACES, RunDir, flat
+from galaxyml.runs.run_config import PLACES, flat
+from galaxyml.runs.run_dir import RunDir
 
 NEEDS = {"WandB": "wandb", "MLflow": "mlflow"}  # class -> package, which is also the extra
 ALWAYS = ("batch_size", "epochs", "fold", "optim.lr", "seed", "size")  # what a table of runs shows of each

@@ -19,7 +19,8 @@ from galaxyml.training.averaging import ending_callbacks
 from galaxyml.training.callbacks import EpochProgress, EpochSeeds, History, StatusWriter, checkpoints
 from galaxyml.training.dashboard import Dashboard, Figures
 from galaxyml.training.frozen_features import FrozenFeatures
-from galaxyml.training.hardware import KernelSettings, LostProcess, connect, device_name, wished_kernels
+from galaxyml.training.hardware import LostProcess, connect
+from galaxyml.training.kernels import KernelSettings, device_name, wished_kernels
 from galaxyml.training.loggers import build_logger, log_final
 from galaxyml.training.predictions import FINAL
 from galaxyml.training.pruning import pruning

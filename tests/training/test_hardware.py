@@ -9,7 +9,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
 from galaxyml.runs.errors import UserError
-from galaxyml.training.hardware import KERNELS, kernels_for, wished_kernels
+from galaxyml.training.kernels import KERNELS, kernels_for, wished_kernels
 from galaxyml.training.optimizers import restore_optimizer_state
 
 Command = Callable[..., tuple[int, str]]
