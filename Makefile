@@ -67,7 +67,7 @@ lock: $(UV)      ## bring requirements.lock up to date with pyproject.toml
 
 .venv/.ready: requirements.lock pyproject.toml | $(UV)
 	$(UV) venv -q --allow-existing --python ">=3.11,<3.14" .venv
-	$(UV) pip sync -q --require-hashes --python .venv requirements.lock
+	$(UV) pip sync -q --require-hashes --compile-bytecode --python .venv requirements.lock
 	$(UV) pip install -q --no-deps --python .venv --editable .
 	touch $@
 
