@@ -5,6 +5,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, pinvh
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
@@ -40,8 +41,8 @@ class MahalanobisFit:
             val: Numbers of validation images, shape (N, F).
             flagged: Share of validation images that is to be called unlike, in (0, 1).
         """
-        covariance = LedoitWolf().fit(train)
-        fit = cls(covariance.location_, covariance.precision_, np.array(1.0))
+        shrunk = LedoitWolf(store_precision=False).fit(train)  # its own is by eigenvectors, which takes longer
+        fit = cls(shrunk.location_, _inverse(shrunk.covariance_), np.array(1.0))
         return replace(fit, threshold=np.quantile(fit.distance(val), 1 - flagged, method="higher"))
 
     def distance(self, values: np.ndarray) -> np.ndarray:
@@ -50,6 +51,14 @@ class MahalanobisFit:
         away = np.where(finite[:, None], values, 0.0) - self.mean
         square = np.einsum("nf,nf->n", away @ self.precision, away).clip(min=0)
         return np.where(finite, np.sqrt(square), np.inf) / max(float(self.threshold), 1e-12)
+
+
+def _inverse(covariance: np.ndarray) -> np.ndarray:
+    """Inverse of a covariance; the pseudoinverse of one that has none, as that of numbers that are all alike."""
+    try:
+        return cho_solve(cho_factor(covariance), np.eye(len(covariance)))
+    except LinAlgError:
+        return pinvh(covariance)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,9 +94,7 @@ class RunDir:
         """The configuration that the run began with."""
         if not self.started:
             raise UserError(f"{self.path} is not the folder of a run: it has no .hydra/config.yaml.")
-        changed = self._config_file.stat()
-        # A copy, as Hydra's `instantiate` resolves what it is given in its place.
-        return deepcopy(read_config(self._config_file.resolve(), changed.st_mtime_ns, changed.st_size))
+        return read_config(self._config_file)
 
     @property
     def draws(self) -> bool:
