@@ -8,12 +8,12 @@ import sys
 
 from galaxyml.cli.commands import subcommand
 from galaxyml.cli.train import train
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UsageError, UserError
 from galaxyml.runs.signals import Stop
 
 
 def main() -> None:
-    """Runs the command line."""
+    """Runs the command line; its status is 2 for what was typed wrong, 1 for failed work, 130 or 143 if stopped."""
     # Before torch is imported: on a machine that does anything else, threads that spin for long while they wait slow
     # a training step down up to ten times (2 cores).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -21,7 +21,8 @@ def main() -> None:
         if not subcommand(sys.argv[1:]):
             train(sys.argv[1:])
     except UserError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
     except Stop as stop:
         sys.exit(stop.status)
     except KeyboardInterrupt:  # in a subcommand; before a run has begun, or after all of them

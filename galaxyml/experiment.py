@@ -11,15 +11,19 @@ from omegaconf import DictConfig
 
 from galaxyml.data.catalog import SPLITS
 from galaxyml.kinds import of_config, stages_of
+from galaxyml.models.symmetry import view_set
 from galaxyml.reports import run_report
 from galaxyml.runs import ranks
 from galaxyml.runs.progress import track
 from galaxyml.runs.provenance import host_info
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.runs.seeds import seed_all
+from galaxyml.training.averaging import ending_callbacks
 from galaxyml.training.checks import check_config
-from galaxyml.training.hardware import keep_memory
-from galaxyml.training.loggers import log_final
+from galaxyml.training.hardware import check_trainer, keep_memory
+from galaxyml.training.kernels import wished_kernels
+from galaxyml.training.loggers import check_logger, log_final
+from galaxyml.training.optimizers import check_optimizer
 from galaxyml.training.phased_fit import PhasedFit
 from galaxyml.training.pruning import Pruned
 from galaxyml.training.quiet import quiet
@@ -43,14 +47,9 @@ def run(config: DictConfig, folder: Path) -> float:
     """
     quiet()
     keep_memory()
-    check_config(config)
     run = RunDir(folder)
-    module = build_module(config)  # before the data: missing weights show at once
-    data = instantiate(config.data)
-    if hasattr(module, "check_data"):
-        module.check_data(data)
+    module, data = build(config)
     writer = of_config(config).prediction_writer(run)
-    stages_of(config)  # before the fit: a mistake in a stage shows at once
     if run.finished:
         if hasattr(data, "digests") and data.source.path.is_dir():
             run.check_data(data.source.name, data.digests())
@@ -81,6 +80,58 @@ def run(config: DictConfig, folder: Path) -> float:
     run.write_metrics(metrics)  # last: it marks the run as finished
     run.update_status(state="finished", value=value, monitor=config.monitor, left=None, ended=time.time())
     return value
+
+
+def check(config: DictConfig, run: RunDir, on_this_machine: bool = True) -> int:
+    """Makes sure, as far as that shows without reading data, that a run can begin; writes nothing.
+
+    Args:
+        config: The composed configuration.
+        run: Its folder, which need not exist yet.
+        on_this_machine: Whether it will run here, so that there must be the device that it asks for.
+
+    Returns:
+        Bytes that its checkpoints take at least: the best and the last, each with the weights and a moment of them.
+
+    Raises:
+        UserError: If it cannot; the message names what stands in the way.
+    """
+    quiet()
+    module, data = build(config)
+    if run.finished:  # it stays as it is, whether its files and this device are there or not
+        return 0
+    if hasattr(data, "check_files"):
+        data.check_files()
+    if on_this_machine:
+        check_trainer(config.trainer, config.batch_size)
+    if hasattr(module, "check_output_shape"):
+        module.check_output_shape()
+    if hasattr(module, "optimizer"):
+        check_optimizer(module.optimizer, module.schedule)
+    instantiate(list((config.callbacks or {}).values()))
+    weights = sum(parameter.nbytes for parameter in module.parameters())
+    return 2 * (weights + sum(parameter.nbytes for parameter in module.parameters() if parameter.requires_grad))
+
+
+def build(config: DictConfig) -> tuple[Any, Any]:
+    """The module and the data of a configuration, made sure to be possible and to go together.
+
+    Raises:
+        UserError: If they are not.
+    """
+    check_config(config)
+    check_logger(config)
+    ending_callbacks(config)
+    wished_kernels(config.trainer)
+    view_set(config.predict_views)
+    if config.symmetry is not None:
+        view_set(config.symmetry, "symmetry")
+    module = build_module(config)  # before the data: missing weights show at once
+    data = instantiate(config.data)
+    if hasattr(module, "check_data"):
+        module.check_data(data)
+    stages_of(config)  # before the fit: a mistake in a stage shows at once
+    return module, data
 
 
 def build_module(config: DictConfig) -> Any:

@@ -14,7 +14,7 @@ from filelock import FileLock
 from PIL import Image
 
 from galaxyml import sweeps
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UsageError, UserError
 
 mpl.use("Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched in tests
@@ -152,7 +152,7 @@ def in_process(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, st
                 print(ending.code)
         except UserError as error:  # which `galaxyml` prints
             print(f"error: {error}")
-            status = 1
+            status = 2 if isinstance(error, UsageError) else 1
         said = capfd.readouterr()
         return status, said.out + said.err
 

@@ -1,9 +1,6 @@
 """The subcommands of `galaxyml`; without one of these words it trains."""
 
-import re
 from importlib import import_module
-
-from galaxyml.runs.errors import UserError, did_you_mean
 
 # The module whose `main(arguments)` answers, what it takes, and what it does.
 COMMANDS = {
@@ -23,14 +20,9 @@ def subcommand(arguments: list[str]) -> bool:
     """Answers a command line that begins with one of `COMMANDS`; returns whether it did.
 
     Raises:
-        UserError: If it begins with another word, or the command cannot be carried out.
+        UserError: If the command cannot be carried out.
     """
     word = arguments[0] if arguments else ""
     if word in COMMANDS:
         import_module(COMMANDS[word][0]).main(arguments[1:])
-    elif re.fullmatch(r"[\w.-]+", word) and not word.startswith("-"):
-        raise UserError(
-            f"There is no command '{word}'. {did_you_mean(word, COMMANDS)} "
-            "Without one it trains, and takes key=value: galaxyml --help."
-        )
     return word in COMMANDS

@@ -55,6 +55,15 @@ def known_keys() -> set[str]:
     return {*groups(), "hydra", *root_keys()}.union(*map(_own_keys, paths), *map(_keys, choices("task").values()))
 
 
+def nested(key: str) -> str | None:
+    """The key of a group that may be meant by its last part, such as `optim.lr` by `lr`; None if no group has it."""
+    for group in groups():
+        files = map(text, choices(group).values())
+        if any(re.search(rf"^{re.escape(key)}:", file, re.M) for file in files if "@package _global_" not in file):
+            return f"{group}.{key}"
+    return None
+
+
 @cache
 def tasks_with(key: str) -> tuple[str, ...]:
     """Tasks that bring or use a key or a group, by themselves or by a group that they bring."""

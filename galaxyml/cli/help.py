@@ -22,6 +22,15 @@ EXAMPLES = """\
       a search by Optuna (galaxyml[optuna]) for the best learning rate and the like; the best values go to best.yaml
   galaxyml task=galaxyzoo data_dir=~/data name=mine fold=0 epochs=50 optim.lr=3e-4
       real files in ~/data/galaxyzoo; the same command carries on where it was stopped"""
+GREETING = """\
+galaxyml trains, judges and compares models of galaxies and of light curves. To begin with:
+
+  galaxyml task=galaxyzoo model=tiny scale=smoke
+      trains on the simulated sky, in a minute; data_dir=… trains on real files
+  galaxyml fetch --list
+      public data, and what of it is here
+  galaxyml --help
+      all tasks, models, keys and commands"""
 SHOWN = {"${now:%Y-%m-%d_%H-%M-%S}": "the time", "${oc.env:GALAXYML_CACHE,'~/.cache/galaxyml'}": "~/.cache/…"}
 
 
@@ -50,8 +59,9 @@ def help_text() -> str:
     ]
     lines += [
         "",
-        "-q prints errors only, and where the report is.",
+        "-q prints errors only, and where the report is. --version prints galaxyml's version.",
         "-m sweeps over every value that is given with commas. Results: multirun/<task>/<name>/report.md",
         "--cfg job prints the whole configuration; any key of it can be given. --hydra-help: Hydra's own flags.",
+        "exit status: 0 done, 1 a run or a command failed, 2 what was typed cannot be used, 130 or 143 stopped.",
     ]
     return "\n".join(lines)

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 VALUED = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 VALUED |= {"--info", "-i", "--experimental-rerun", "--shell-completion", "-sc"}
 NOT_SWEPT = {"--cfg", "-c", "--info", "-i", "--run", "--shell-completion", "-sc"}  # with which Hydra refuses -m
+SWEEP = {"-m", "--multirun"}
 QUIET = {"-q", "--quiet"}  # ours
+VERSION = {"--version"}
 HELP = {"-h", "--help"}
 
-_OVERRIDE = re.compile(r"([+~]{0,2})([\w/.@]+)(?:=(.*))?", re.DOTALL)
+OVERRIDE = re.compile(r"([+~]{0,2})([\w/.@]+)(?:=(.*))?", re.DOTALL)
 _PLAIN = re.compile(r"(?!null$)[\w./-]*", re.ASCII | re.IGNORECASE)  # needs no parser, which takes a while to load
 _AT_COMMAS = re.compile(r"""(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|\[[^\]]*\]|\{[^}]*\}|[^,])+""")
 _FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|extend_list|int|float|str|bool|json_str)\(")
@@ -48,7 +50,7 @@ class Override:
         Raises:
             UserError: If it is none.
         """
-        match = _OVERRIDE.fullmatch(typed)
+        match = OVERRIDE.fullmatch(typed)
         if match is None or (match[3] is None and match[1] != "~"):
             raise UserError(f"'{typed}' is neither a flag nor key=value. galaxyml --help has examples.")
         return cls(match[1], match[2], quoted_where_needed(match[3] or ""))
@@ -99,8 +101,6 @@ def prepare(args: Sequence[str]) -> list[str]:
         UserError: If a key, or a choice of a group, does not exist; the message has near ones.
     """
     flags, words = _flags_apart(args)
-    if HELP & set(flags):
-        return flags + words
     overrides = [Override.read(word) for word in words]
     if not overrides:
         return flags
@@ -183,7 +183,7 @@ def _flags_apart(args: Sequence[str]) -> tuple[list[str], list[str]]:
         is_value = before in VALUED and "=" not in arg
         (flags if arg.startswith("-") or is_value else words).append(arg)
     if NOT_SWEPT & set(flags):
-        flags = [flag for flag in flags if flag not in ("-m", "--multirun")]
+        flags = [flag for flag in flags if flag not in SWEEP]
     return flags, words
 
 
@@ -202,9 +202,9 @@ def _check_names(overrides: Sequence[Override], tasks: Sequence[str]) -> None:
                 if (having := conf.tasks_for(key, choice)) and not set(tasks) <= set(having):
                     raise UserError(f"{key}={choice} is for task={' or task='.join(having)}, not task={tasks[0]}.")
         elif first not in keys:
-            raise UserError(
-                f"There is no key '{first}' ({override}). {did_you_mean(first, keys)} A new one takes a +: +{override}"
-            )
+            nested = conf.nested(key)
+            near = f"Did you mean {nested}?" if nested else did_you_mean(first, keys)
+            raise UserError(f"There is no key '{first}' ({override}). {near} A new one takes a +: +{override}")
         having = conf.tasks_with(first)
         if having and (lacking := [task for task in tasks if task not in having]):
             raise UserError(f"task={lacking[0]} has no '{first}'; these tasks have it: {', '.join(having)}.")
@@ -215,7 +215,7 @@ def _check_choice(group: str, choice: str) -> None:
     if choice in choices or choice == conf.root_defaults().get(group) == "null":
         return
     if group == "model":
-        nets = _timm_names()
+        nets = timm_names()
         if choice.split(".")[0] in nets:
             _add_model(choice)
             return
@@ -229,7 +229,7 @@ def _has_other_plugins() -> bool:
     return any((Path(folder) / "hydra_plugins").is_dir() for folder in sys.path)
 
 
-def _timm_names() -> set[str]:
+def timm_names() -> set[str]:
     """Names of timm's nets, read from its source: importing it takes seconds."""
     from importlib.util import find_spec
 

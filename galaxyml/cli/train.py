@@ -4,32 +4,58 @@ import os
 import sys
 from collections.abc import Sequence
 
-from galaxyml.cli import overrides
+import galaxyml
+from galaxyml.cli import overrides, slips
 from galaxyml.runs import progress
 from galaxyml.runs.conf_dir import CONF
-from galaxyml.runs.errors import UserError, config_error
+from galaxyml.runs.errors import UsageError, UserError, config_error
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Makes the run, or the runs, that a command line describes.
+    """Makes the run, or the runs, that a command line describes; answers one that describes none.
 
     Args:
         arguments: Such as `["task=galaxyzoo", "model=tiny", "-m", "fold=0,1"]`.
 
     Raises:
-        UserError: If they cannot be used.
+        UsageError: If they cannot be used; then nothing was written.
         SystemExit: If a run fails, after the reason was printed.
         Stop: If a signal ended it.
     """
+    try:
+        if (answer := _answer(arguments)) is not None:
+            print(answer)
+        else:
+            _run(arguments)
+    except UsageError:
+        raise
+    except UserError as error:  # of a check, as a run keeps its own errors
+        raise UsageError(str(error)) from error
+
+
+def _answer(arguments: Sequence[str]) -> str | None:
+    """What is printed where nothing is to be trained or composed."""
+    given = set(arguments)
+    if overrides.HELP & given:
+        from galaxyml.cli.help import help_text
+
+        return help_text()
+    if overrides.VERSION & given:
+        return f"galaxyml {galaxyml.__version__}"
+    if given <= overrides.SWEEP | overrides.QUIET:
+        from galaxyml.cli.help import GREETING
+
+        return GREETING
+    return None
+
+
+def _run(arguments: Sequence[str]) -> None:
+    """Makes the runs, by Hydra and a launcher."""
     _check_processes()
     if overrides.QUIET & set(arguments):
         os.environ[progress.CONSOLE] = "WARNING"
+    slips.check_words(arguments)
     prepared = overrides.prepare(arguments)
-    if overrides.HELP & set(prepared):
-        from galaxyml.cli.help import help_text
-
-        print(help_text())
-        return
 
     import hydra
     from hydra.errors import HydraException
@@ -47,7 +73,7 @@ def train(arguments: Sequence[str]) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if full == "1":
             raise
-        raise UserError(config_error(error)) from error
+        raise UsageError(config_error(error)) from error
     finally:
         os.environ["HYDRA_FULL_ERROR"], sys.argv = full, argv
 

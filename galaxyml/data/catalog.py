@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from galaxyml.data.batches import RowSampler, loader
-from galaxyml.data.source import CACHE, Source, as_source
+from galaxyml.data.source import CACHE, Real, Source, as_source
 from galaxyml.data.splits import TEST, Holdout, Split
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.runs.files import known_digest
+from galaxyml.runs.ranges import check_fold
 from galaxyml.runs.seeds import derive
 
 log = logging.getLogger(__name__)
@@ -126,11 +127,7 @@ class CatalogData(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         split = split if split is not None else self.own_split
-        if not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < split.folds:
-            raise UserError(
-                f"fold={fold}: with folds={split.folds} it must be a whole number from 0 to {split.folds - 1}. "
-                "folds=… changes how many there are."
-            )
+        check_fold(fold, split.folds)
         if not 0 <= balance <= 1:
             raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
         self.source = as_source(source, self.task, self.simulate(), cache_dir)
@@ -151,6 +148,18 @@ class CatalogData(lightning.LightningDataModule):
         import galaxyml.sky
 
         return partial(getattr(galaxyml.sky, f"write_{cls.task}"), seed=0, **cls.simulated)
+
+    def check_files(self) -> None:
+        """Makes sure that the task's files are where they are looked for; the simulated sky is drawn when it is needed.
+
+        Raises:
+            DataError: If they are not; the message says where they can be had.
+        """
+        if self.source.name == Real.name:
+            self.check_folder(self.source.folder())
+
+    def check_folder(self, root: Path) -> None:
+        """Raises DataError if a folder lacks a file of the task's, as far as that shows before tables are read."""
 
     @property
     def targets(self) -> Tensor:

@@ -1,10 +1,12 @@
 """Where a task's files come from: a folder of real ones, or the simulated sky."""
 
 import logging
+import os
 from functools import partial
 from pathlib import Path
 
 import galaxyml
+from galaxyml.runs.errors import DataError
 from galaxyml.runs.files import digest, file_lock
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,17 @@ class Real:
         self.path = Path(data_dir or "data").expanduser() / ("" if own and data_dir else task)
 
     def folder(self) -> Path:
-        """The task's folder; whether it holds the right files is the task's to say."""
+        """The task's folder; whether it is there and holds the right files is the task's to say.
+
+        Raises:
+            DataError: If it is not below, but is itself the folder that was given.
+        """
+        given = self.path.parent
+        if given.absolute().name == self.path.name and given.is_dir() and not self.path.is_dir():
+            above = os.path.normpath(given / "..")
+            raise DataError(
+                f"data_dir={given} is the folder of this task itself: give the one above it, data_dir={above}."
+            )
         return self.path
 
 

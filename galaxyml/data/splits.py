@@ -8,6 +8,7 @@ import numpy as np
 from iterstrat.ml_stratifiers import IterativeStratification
 
 from galaxyml.runs.errors import UserError
+from galaxyml.runs.ranges import check_whole
 
 TEST = -1  # the fold of objects that no run trains on or chooses by
 
@@ -24,7 +25,7 @@ class Folds:
     has_test: ClassVar[bool] = False  # whether it deals a test part, too
 
     def __post_init__(self) -> None:
-        _check_folds(self.folds, 2)
+        check_whole("folds", self.folds, 2)
 
     def __call__(self, targets: np.ndarray, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
         """Folds 0 to K - 1; arguments and errors as for `stratified_split`."""
@@ -50,7 +51,7 @@ class Holdout:
     has_test: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_folds(self.folds, 1)
+        check_whole("folds", self.folds, 1)
         for name, value in (("val", self.val), ("test", self.test)):
             if not 0 < value < 1:
                 raise UserError(f"split.{name}={value}: it must be a share in (0, 1).")
@@ -108,8 +109,3 @@ def stratified_split(
     part_of_group = np.empty(len(order), np.int64)
     part_of_group[order] = IterativeStratification(labels=indicators[order], r=np.array(shares), random_state=rng)
     return part_of_group[position[member]]
-
-
-def _check_folds(folds: object, lowest: int) -> None:
-    if not isinstance(folds, int) or isinstance(folds, bool) or folds < lowest:
-        raise UserError(f"folds={folds}: it must be a whole number, {lowest} or more.")

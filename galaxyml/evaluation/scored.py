@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.evaluation.words import Words
-from galaxyml.runs.errors import UserError, shorten
+from galaxyml.runs.errors import UsageError, UserError, shorten
 
 SPLITS = ("val", "test", "survey")
 TIE = 1e-6  # fractions of votes that are nearer than this are the same
@@ -140,13 +140,13 @@ def aligned(runs: Sequence[ScoredPredictions], split: str) -> list[ScoredPredict
     words = first.words
     for other in runs:
         if type(other) is not type(first):
-            raise UserError(
+            raise UsageError(
                 f"{first.path} predicts {words.targets}, {other.path} {other.words.targets}: compare runs of one kind."
             )
     columns = [name for name in first.columns if all(name in other.columns for other in runs)]
     if not columns:
         other = next(run for run in runs if not set(run.columns) & set(first.columns))
-        raise UserError(
+        raise UsageError(
             f"{first.path} and {other.path} share no {words.column}: the first has {shorten(first.columns)}, the "
             f"second {shorten(other.columns)}. Compare runs that predict the same."
         )
@@ -155,7 +155,7 @@ def aligned(runs: Sequence[ScoredPredictions], split: str) -> list[ScoredPredict
     for other in runs[1:]:
         ids = np.intersect1d(ids, other.ids)
         if not len(ids):
-            raise UserError(
+            raise UsageError(
                 f"{first.path} and {other.path} have no {split} {words.one} in common: the first has "
                 f"{shorten(list(first.ids), shown=2)}, the second {shorten(list(other.ids), shown=2)}. "
                 "Compare runs that were tested on the same survey and split."
@@ -165,7 +165,7 @@ def aligned(runs: Sequence[ScoredPredictions], split: str) -> list[ScoredPredict
     runs = [run.alongside(runs) for run in runs]
     for other in runs[1:]:
         if differs := runs[0].disagreement(other):
-            raise UserError(
+            raise UsageError(
                 f"{first.path} and {other.path} have {differs}. Compare runs that were made from the same tables."
             )
     return list(runs)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UsageError
 
 if TYPE_CHECKING:
     from galaxyml.inference.predictor import Predictor
@@ -38,7 +38,7 @@ def load(path: Path | str) -> "Predictor":
     if path.is_file():
         return bundle.read(path)
     if path.suffix.lower() == ".zip":
-        raise UserError(f"{path} is not there. Give a bundle, or the folder of a run.")
+        raise UsageError(f"{path} is not there. Give a bundle, or the folder of a run.")
     run = RunDir(path)
     data = run.config.data
     run.metrics()  # only of a finished run

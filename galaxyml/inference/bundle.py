@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from galaxyml import __version__
-from galaxyml.runs.errors import UserError, shorten
+from galaxyml.runs.errors import UsageError, UserError, shorten
 from galaxyml.runs.files import atomic_write
 from galaxyml.runs.run_dir import RunDir
 
@@ -70,16 +70,16 @@ def write(path: Path, out: Path, force: bool = False) -> None:
             `out` is no `.zip`, or there already.
     """
     if out.suffix.lower() != ".zip":
-        raise UserError(f"{out}: it must end in .zip.")
+        raise UsageError(f"{out}: it must end in .zip.")
     if out.exists() and not (force and out.is_file()):
-        raise UserError(f"{out} is there already. Choose another name, or replace it with --force.")
+        raise UsageError(f"{out} is there already. Choose another name, or replace it with --force.")
 
     from galaxyml.inference import load
     from galaxyml.inference.image_predictor import ImagePredictor
 
     predictor = load(path)
     if not isinstance(predictor, ImagePredictor):
-        raise UserError(f"{path} is a run of light curves; only runs on images can be bundled.")
+        raise UsageError(f"{path} is a run of light curves; only runs on images can be bundled.")
     with atomic_write(out) as draft:
         with zipfile.ZipFile(draft, "w") as file:
             for name, content in _files(predictor):
@@ -217,7 +217,7 @@ def read(path: Path) -> "ImagePredictor":
         predictor.predict_blank()  # what does not fit shows at once
     except zipfile.BadZipFile as error:
         if not zipfile.is_zipfile(path):
-            raise UserError(f"{path} is no bundle of galaxyml: it is no zip file. {MADE_BY}") from None
+            raise UsageError(f"{path} is no bundle of galaxyml: it is no zip file. {MADE_BY}") from None
         raise _damaged(path, f"the zip file is broken ({_reason(error)})") from error
     except UserError as error:
         raise (error if str(error).startswith(str(path)) else _damaged(path, str(error).rstrip("."))) from None
@@ -258,7 +258,7 @@ def _entries(file: zipfile.ZipFile, path: Path) -> set[str]:
     if sum(info.file_size for info in file.infolist()) > path.stat().st_size:
         raise _damaged(path, "its files are larger than itself")
     if DESCRIPTION not in entries:
-        raise UserError(f"{path} is no bundle of galaxyml: it has no {DESCRIPTION}. {MADE_BY}")
+        raise UsageError(f"{path} is no bundle of galaxyml: it has no {DESCRIPTION}. {MADE_BY}")
     if others := sorted(n for n in entries if n != DESCRIPTION and not re.fullmatch(FILE, n, flags=re.ASCII)):
         raise _damaged(path, f"it holds {shorten([repr(name) for name in others])}, which bundles do not")
     return entries
@@ -274,7 +274,7 @@ def _content(file: zipfile.ZipFile, entries: set[str], path: Path) -> dict[str, 
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise _damaged(path, f"its {DESCRIPTION} cannot be read ({_reason(error)})") from error
     if named != FORMAT:
-        raise UserError(f"{path} is no bundle of galaxyml: its {DESCRIPTION} is another program's. {MADE_BY}")
+        raise UsageError(f"{path} is no bundle of galaxyml: its {DESCRIPTION} is another program's. {MADE_BY}")
     if version != VERSION:
         raise UserError(
             f"{path} was made by galaxyml {str(content.get('galaxyml'))[:40]!r} in the format {str(version)[:40]!r}; "

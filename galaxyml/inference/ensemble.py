@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import nnls
 
-from galaxyml.runs.errors import UserError, shorten
+from galaxyml.runs.errors import UsageError, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ def ensemble(folders: Sequence[Path], out: Path, weights: str = "uniform") -> No
 
     quiet()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out}: it is there already. Choose another, or delete it.")
+        raise UsageError(f"--out {out}: it is there already. Choose another, or delete it.")
     groups = _models([RunDir(folder) for folder in folders])
     tables = _check(groups)
     catalog = groups[0][0].catalog()
@@ -136,19 +136,19 @@ def _models(runs: "Sequence[RunDir]") -> "list[list[RunDir]]":
         if not run.finished:
             combinations = sorted(path.name for path in (run.path / "joined").glob("*") if path.is_dir())
             if combinations:
-                raise UserError(
+                raise UsageError(
                     f"{run.path} holds several combinations ({shorten(combinations)}): name one or more of them, such "
                     f"as {run.path / 'joined' / combinations[0]}."
                 )
-            raise UserError(
+            raise UsageError(
                 f"{run.path} is not finished, or not a run's folder: it has no metrics.json. Run its command again."
             )
         if run.is_ensemble:
-            raise UserError(f"{run.path} is an ensemble itself: name the runs that it was made of.")
+            raise UsageError(f"{run.path} is an ensemble itself: name the runs that it was made of.")
         singles += run.nets()
     paths = [run.path.resolve() for run in singles]
     if twice := [path for path in paths if paths.count(path) > 1]:
-        raise UserError(f"{twice[0]} is named twice, by itself or as part of a sweep; name it once.")
+        raise UsageError(f"{twice[0]} is named twice, by itself or as part of a sweep; name it once.")
     models: dict[str, list[RunDir]] = {}
     for run in singles:
         config = flat(run.config)
@@ -170,7 +170,7 @@ def _check(groups: "list[list[RunDir]]") -> "list[pd.DataFrame]":
     first = groups[0][0]
     kind = of_run(first)
     if not kind.averaged:
-        raise UserError(f"{first.path} predicts {kind.words.targets}: outputs of different fits have no common mean.")
+        raise UsageError(f"{first.path} predicts {kind.words.targets}: outputs of different fits have no common mean.")
     catalog, columns = first.catalog(), list(_outputs(first).columns)
     tables: list[pd.DataFrame] = []
     for group in groups:
@@ -181,10 +181,10 @@ def _check(groups: "list[list[RunDir]]") -> "list[pd.DataFrame]":
             outputs.append(_outputs(run))
             if (others := list(outputs[-1].columns)) != columns:
                 odd = sorted(set(columns) ^ set(others)) or ["their order"]
-                raise UserError(f"{run.path} predicts other columns than {first.path} ({shorten(odd)}). {_APART}")
+                raise UsageError(f"{run.path} predicts other columns than {first.path} ({shorten(odd)}). {_APART}")
         table = pd.concat(outputs).sort_values("id", kind="stable").reset_index(drop=True)
         if tables and not table["id"].equals(tables[0]["id"]):
-            raise UserError(
+            raise UsageError(
                 f"{group[0].path.parent} predicts {len(table):,} validation galaxies out of fold (folds "
                 f"{_folds(group)}), {first.path.parent} {len(tables[0]):,} (folds {_folds(groups[0])}): "
                 "give the same folds of each model."
@@ -202,15 +202,15 @@ def _check_same(run: "RunDir", first: "RunDir", reference: "pd.DataFrame") -> No
         ("kind", of_run(run).name, of_run(first).name),
     ):
         if own != other:
-            raise UserError(f"{run.path} has {key}={own}, {first.path} has {key}={other}: {_APART}")
+            raise UsageError(f"{run.path} has {key}={own}, {first.path} has {key}={other}: {_APART}")
     catalog = run.catalog()
     if not catalog[["id", "fold"]].equals(reference[["id", "fold"]]):
-        raise UserError(
+        raise UsageError(
             f"{run.path} has other galaxies or another split than {first.path}: {_differs(catalog, reference)}. A mean "
             f"would mix in nets that have learnt from a galaxy. {_APART}"
         )
     if run.provenance()["data"]["sha256"] != first.provenance()["data"]["sha256"]:
-        raise UserError(f"{run.path} and {first.path} were made from other tables (their SHA-256). {_APART}")
+        raise UsageError(f"{run.path} and {first.path} were made from other tables (their SHA-256). {_APART}")
 
 
 def _outputs(run: "RunDir") -> "pd.DataFrame":
@@ -248,7 +248,7 @@ def _fitted(
     held_out = catalog.set_index("id").loc[ids]
     targets = kind.targets_like_outputs(held_out)
     if targets is None:
-        raise UserError(
+        raise UsageError(
             f"--weights fitted: targets are {kind.words.targets}, not numbers like the outputs. Use --weights uniform."
         )
     fold = held_out["fold"].to_numpy()

@@ -8,7 +8,7 @@ import h5py
 
 from galaxyml.data.images.decode import HDF5, KEY, SUFFIXES, address, has_suffix
 from galaxyml.data.tables.reading import read_csv
-from galaxyml.runs.errors import DataError, UserError, shorten
+from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
 
 PATH_COLUMNS = ("path", "image", "file", "filename")
 
@@ -30,12 +30,12 @@ def _images_of(given: str) -> Iterator[tuple[str, str]]:
     if path.is_dir():
         inside = sorted(file for file in path.rglob("*") if has_suffix(file, SUFFIXES) and file.is_file())
         if not inside:
-            raise UserError(f"{path}: the folder holds no images ({', '.join(SUFFIXES)}).")
+            raise UsageError(f"{path}: the folder holds no images ({', '.join(SUFFIXES)}).")
         yield from ((str(file), str(file)) for file in inside)
     elif not path.exists() and glob.has_magic(given):
         matches = sorted(glob.glob(str(path), recursive=True))
         if not matches:
-            raise UserError(f"No file matches '{given}'.")
+            raise UsageError(f"No file matches '{given}'.")
         for match in matches:
             yield from _images_of(match)
     elif path.name.lower().endswith(".csv"):
@@ -63,6 +63,8 @@ def _count(path: Path) -> int:
 
 def _listed(path: Path) -> Iterator[tuple[str, str]]:
     """Images of a CSV; relative paths begin in its own folder."""
+    if not path.is_file():
+        raise UsageError(f"{path} is missing.")
     table = read_csv(path, dtype=str)
     column = next((name for name in PATH_COLUMNS if name in table.columns), None)
     if column is None:

@@ -15,7 +15,7 @@ from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import of_run
 from galaxyml.kinds.anomalies.detect import Detect, Learnt
 from galaxyml.kinds.anomalies.rank import in_order
-from galaxyml.runs.errors import UserError, shorten
+from galaxyml.runs.errors import UsageError, shorten
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.hardware import trainer
 from galaxyml.training.light_curve_predictions import encoded_tables
@@ -78,7 +78,7 @@ class LightCurvePredictor(Predictor):
         """
         folders = [Path(path).expanduser() for path in ([inputs] if isinstance(inputs, Path | str) else inputs)]
         if len(folders) != 1 or not folders[0].is_dir():
-            raise UserError(
+            raise UsageError(
                 f"{self.run.path} is a run of light curves: give one folder with a test_set.csv and its "
                 f"test_set_metadata.csv, not {shorten([str(folder) for folder in folders])}."
             )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxyml.runs.errors import UserError, shorten
+from galaxyml.runs.errors import UsageError, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, inte
             the run has no such interval.
     """
     if out.suffix.lower() not in FORMATS:
-        raise UserError(f"--out {out}: it must end in {' or '.join(FORMATS)}.")
+        raise UsageError(f"--out {out}: it must end in {' or '.join(FORMATS)}.")
 
     from galaxyml.inference import load
     from galaxyml.runs.files import atomic_write
@@ -107,7 +107,7 @@ def with_interval(table: "pd.DataFrame", interval: str) -> "pd.DataFrame":
         return table
     choices = sorted(set(levels.values()), key=int)
     if interval not in (*choices, "none"):
-        raise UserError(
+        raise UsageError(
             f"--interval {interval}: this run has intervals of {', '.join(choices)} %; or give all or none."
         )
     return table.drop(columns=[name for name, level in levels.items() if level != interval])

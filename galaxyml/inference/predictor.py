@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from galaxyml.kinds import Kind
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UsageError
 from galaxyml.runs.run_dir import RunDir
 
 
@@ -66,5 +66,5 @@ def fitted_weights(run: RunDir) -> dict[str, Tensor]:
     """
     config = run.config
     if not run.fitted.is_file():
-        raise UserError(f"{run.path} has no fitted net: the run is not finished. The same command carries on with it.")
+        raise UsageError(f"{run.path} has no fitted net: the run is not finished. The same command carries on with it.")
     return run.weights(config.predict_with)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UsageError, UserError
 
 EXAMPLES = """\
 examples:
@@ -65,4 +65,4 @@ def _check(runs: Sequence[Path]) -> None:
         raise UserError(f"The page needs {' and '.join(missing)}: pip install 'galaxyml[demo]'")
     for run in runs:
         if not run.exists():
-            raise UserError(f"{run} is not there. Give the folder of a finished run or sweep, or a bundle (.zip).")
+            raise UsageError(f"{run} is not there. Give the folder of a finished run or sweep, or a bundle (.zip).")

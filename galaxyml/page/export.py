@@ -10,7 +10,7 @@ from pathlib import Path
 from platform import python_version_tuple
 
 import galaxyml
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UsageError, UserError
 from galaxyml.runs.files import atomic_write
 
 PACKAGE = Path(galaxyml.__file__).parent
@@ -70,7 +70,7 @@ def export(sources: Sequence[Path], folder: Path) -> None:
         UserError: If a run is not finished or is one of light curves, or the folder is there already.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--export {folder} is there already and not empty. Choose another folder, or remove it.")
+        raise UsageError(f"--export {folder} is there already and not empty. Choose another folder, or remove it.")
     names = _names(sources)
     if folder.is_dir():
         folder.rmdir()
@@ -109,7 +109,7 @@ def _write_run(source: Path, folder: Path) -> str:
     target = folder / "model.zip"
     predictor = load(source)
     if not isinstance(predictor, ImagePredictor):
-        raise UserError(f"{source} is a run of light curves; only runs on images can be exported.")
+        raise UsageError(f"{source} is a run of light curves; only runs on images can be exported.")
     if source.is_file():
         shutil.copyfile(source, target)
     else:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UsageError, UserError
 
 # Before gradio is imported: it would ask its makers for news, and look at where a model hub is.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -46,7 +46,7 @@ def check_host(host: str) -> None:
         with socket.socket(family, kind) as trial:
             trial.bind((name, 0, *more))
     except OSError:
-        raise UserError(
+        raise UsageError(
             f"--host {host}: this machine has no such address. 127.0.0.1 is this machine alone, 0.0.0.0 for all."
         ) from None
 

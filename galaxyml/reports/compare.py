@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from galaxyml.runs.errors import UserError, did_you_mean
+from galaxyml.runs.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--least", type=int, default=20, help="galaxies that a feature is measured on (default: 20)")
     given = parser.parse_args(arguments)
     if given.out is not None and given.out.suffix.lower() != ".csv":
-        raise UserError(f"--out {given.out}: it must end in .csv.")
+        raise UsageError(f"--out {given.out}: it must end in .csv.")
     if given.report is not None and given.report.suffix.lower() != ".html":
-        raise UserError(f"--report {given.report}: it must end in .html.")
+        raise UsageError(f"--report {given.report}: it must end in .html.")
     for name, lowest in (("resamples", 0), ("least", 2)):
         if (value := getattr(given, name)) < lowest:
-            raise UserError(f"--{name} {value}: it must be {lowest} or more.")
+            raise UsageError(f"--{name} {value}: it must be {lowest} or more.")
     runs = _read(given.runs, given.split, given.survey, given.least)
     table = _differences(runs, given.resamples, given.least)
     if given.out is not None:
@@ -103,7 +103,7 @@ def _read(folders: Sequence[Path], split: str | None, survey: str | None, least:
     from galaxyml.runs.run_dir import RunDir
 
     if len(folders) < 2:
-        raise UserError(f"{folders[0]} alone cannot be compared: name two runs or more.")
+        raise UsageError(f"{folders[0]} alone cannot be compared: name two runs or more.")
     runs = [RunDir(folder) for folder in folders]
     by_split: dict[str, list[ScoredPredictions | None]] = {}
     for name in [split] if split is not None else SPLITS_BY_RANK:
@@ -118,15 +118,15 @@ def _read(folders: Sequence[Path], split: str | None, survey: str | None, least:
         example = next((scored for scored in [*by_split[name], *others.values()] if scored), None)
         what = f"{example.words.noun} {example.words.known}" if example else "objects whose truth is known"
         advice = f"Give --split {usable[0]}." if usable and split is not None else "There is nothing to compare it by."
-        raise UserError(f"{lacking.path} predicted no {name} {what}. {advice}")
+        raise UsageError(f"{lacking.path} predicted no {name} {what}. {advice}")
     scored = aligned([run for run in by_split[name] if run], name)
     if survey is None:
         return scored
     if scored[0].words.stratum != "survey":
-        raise UserError(f"--survey {survey}: these runs predict {scored[0].words.targets}, which have no surveys.")
+        raise UsageError(f"--survey {survey}: these runs predict {scored[0].words.targets}, which have no surveys.")
     surveys = sorted(set(scored[0].strata))
     if survey not in surveys:
-        raise UserError(f"All runs predicted no {name} galaxy of '{survey}'. {did_you_mean(survey, surveys)}")
+        raise UsageError(f"All runs predicted no {name} galaxy of '{survey}'. {did_you_mean(survey, surveys)}")
     return [run.take(np.flatnonzero(run.strata == survey)) for run in scored]
 
 
@@ -154,7 +154,7 @@ def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int
                 row |= {"difference": gap.value, "low": gap.low, "high": gap.high, "p": gap.p}
             rows.append(row)
     if not rows:
-        raise UserError(f"No feature was asked of {least} galaxies that all runs predicted. Give a smaller --least.")
+        raise UsageError(f"No feature was asked of {least} galaxies that all runs predicted. Give a smaller --least.")
     table = pd.DataFrame(rows)
     if votes:  # by survey, then by feature, the mean first
         table["order"] = pd.Index([MEAN, *runs[0].columns]).get_indexer(pd.Index(table["feature"]))

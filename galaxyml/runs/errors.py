@@ -8,6 +8,10 @@ class UserError(ValueError):
     """An error that the user can put right: the message names the value, what is allowed and what to do next."""
 
 
+class UsageError(UserError):
+    """An error in what was typed, found before any work is done: the command's status is 2, as argparse has it."""
+
+
 class DataError(UserError):
     """A file that cannot be used as it is; every run on the same files would fail alike."""
 
@@ -54,7 +58,8 @@ def config_error(error: Exception) -> str:
     """Hydra's error about a command in one line, with near names for a key that does not exist."""
     key, siblings = (getattr(error.__cause__, name, None) for name in ("full_key", "parent_node"))
     if "Could not override" not in str(error) or not key:
-        return " ".join(f"{error} {error.__cause__ or ''}".split())
+        text = str(error).replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception", "")
+        return " ".join(f"{text} {error.__cause__ or ''}".split())
     names = [str(name) for name in (siblings if isinstance(siblings, Mapping) else ()) if not str(name).startswith("_")]
     above, _, last = key.rpartition(".")
     if not names:

@@ -17,7 +17,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from galaxyml.runs.errors import UserError, shorten
+from galaxyml.runs.errors import UsageError, UserError, shorten
 from galaxyml.runs.files import atomic_write, write_json, write_text
 from galaxyml.runs.provenance import origin
 from galaxyml.runs.run_config import check_same, read_config
@@ -93,7 +93,7 @@ class RunDir:
     def config(self) -> DictConfig:
         """The configuration that the run began with."""
         if not self.started:
-            raise UserError(f"{self.path} is not the folder of a run: it has no .hydra/config.yaml.")
+            raise UsageError(f"{self.path} is not the folder of a run: it has no .hydra/config.yaml.")
         return read_config(self._config_file)
 
     @property
@@ -447,7 +447,7 @@ class RunDir:
 
     def _required(self, name: str) -> Path:
         if not (self.path / name).is_file():
-            raise UserError(f"{self.path} has no {name}: the run is not finished, or this is not a run's folder.")
+            raise UsageError(f"{self.path} has no {name}: the run is not finished, or this is not a run's folder.")
         return self.path / name
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UsageError
 from galaxyml.sky.images import write_images
 from galaxyml.sky.sheet import SHEETS, contact_sheet, light_curve_sheet
 
@@ -31,9 +31,9 @@ def main(given: Sequence[str] | None = None) -> None:
     elif arguments.labels is None:
         contact_sheet(arguments.file, arguments.seed, arguments.survey)
     elif arguments.survey != "sdss":
-        raise UserError(f"--survey {arguments.survey}: images with labels are those of SDSS; leave it out.")
+        raise UsageError(f"--survey {arguments.survey}: images with labels are those of SDSS; leave it out.")
     elif arguments.file.exists():
-        raise UserError(f"{arguments.file} is there already. Give a new folder.")
+        raise UsageError(f"{arguments.file} is there already. Give a new folder.")
     else:
         write_images(arguments.file, arguments.labels, arguments.seed)
     print(f"Wrote {arguments.file}")

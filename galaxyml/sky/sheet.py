@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UsageError
 from galaxyml.runs.files import atomic_write
 from galaxyml.sky.galaxy10 import CLASSES, members
 from galaxyml.sky.light_curves.photometry import NAMES
@@ -67,7 +67,7 @@ def contact_sheet(path: Path, seed: int = 0, survey: str = "sdss") -> None:
         UserError: If the file is to be of another format.
     """
     if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-        raise UserError(f"A contact sheet is a .jpg or a .png, not '{path.name}'.")
+        raise UsageError(f"A contact sheet is a .jpg or a .png, not '{path.name}'.")
     shown = SHEETS[survey](seed)
     sheet = Image.new("RGB", (LABEL + COLUMNS * TILE, len(shown) * TILE), (16, 16, 20))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)

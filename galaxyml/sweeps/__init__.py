@@ -17,6 +17,7 @@ def register() -> None:
     from omegaconf import OmegaConf
 
     from galaxyml.sweeps.finish import run_folder
+    from galaxyml.sweeps.grid import GridSweeper
     from galaxyml.sweeps.pool import PoolLauncher
     from galaxyml.sweeps.ray import RayLauncher
     from galaxyml.sweeps.search import OptunaSweeper
@@ -32,7 +33,7 @@ def register() -> None:
         package.__path__ = []
     name = f"{PLUGINS}.galaxyml"
     module = package.galaxyml = sys.modules.setdefault(name, ModuleType(name))  # type: ignore[attr-defined]
-    for plugin in (SerialLauncher, PoolLauncher, SlurmLauncher, RayLauncher, OptunaSweeper):
+    for plugin in (SerialLauncher, PoolLauncher, SlurmLauncher, RayLauncher, GridSweeper, OptunaSweeper):
         renamed = type(plugin.__name__, (plugin,), {"__module__": name, "__doc__": plugin.__doc__})
         setattr(module, plugin.__name__, renamed)
         plugins.register(renamed)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -10,6 +11,7 @@ from omegaconf import DictConfig
 
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
+from galaxyml.sweeps import checks, forkserver
 from galaxyml.sweeps.run_job import Outcome, ended
 from galaxyml.sweeps.serial import SerialLauncher, folder_of, prepare, run_prepared
 from galaxyml.sweeps.worker import Job
@@ -23,6 +25,14 @@ class ClusterLauncher(SerialLauncher):
     A run writes its status into its folder, which this machine and the nodes share.
     """
 
+    def connect(self) -> None:
+        """Makes sure that there is a cluster, and the package that speaks with it.
+
+        Raises:
+            UserError: If there is not.
+        """
+        raise NotImplementedError  # as for `submit`
+
     def submit(self, jobs: dict[int, Job]) -> None:
         """Hands runs to the cluster, by their numbers in the sweep."""
         raise NotImplementedError  # each kind of cluster has its own way
@@ -34,6 +44,10 @@ class ClusterLauncher(SerialLauncher):
     def stop(self) -> None:
         """Ends all runs that have not ended, so that they keep their checkpoints."""
         raise NotImplementedError  # as for `submit`
+
+    def refusal(self, jobs: Sequence[checks.Job]) -> str | None:
+        self.connect()
+        return forkserver.ask(partial(checks.refusal, jobs, on_this_machine=False))
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
         from galaxyml.runs.run_dir import RunDir

@@ -98,8 +98,9 @@ def end(folder: Path, requested: Sequence[str], failed: Sequence[str] = ()) -> i
             print(f"  {job.name}: {why.rstrip('.')}; log: {job.log or 'none'}", file=sys.stderr)
         if count := sum(job.state != "finished" for job in broken):
             which = "it" if count == 1 else "them"
-            advice = f"The same command carries on with {which} and keeps the others, once the reason is gone."
-            print(advice, file=sys.stderr)
+            begun = any(RunDir(folder / name).has_progress for name in requested)
+            goes_on = f"carries on with {which} and keeps the others" if begun else f"tries {which} again"
+            print(f"The same command {goes_on}, once the reason is gone.", file=sys.stderr)
         print(f"partial report: {report}", file=sys.stderr)
         return 1
     if search or quiet():

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,7 +20,7 @@ from omegaconf import DictConfig, open_dict
 
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
-from galaxyml.sweeps import forkserver
+from galaxyml.sweeps import checks, forkserver
 from galaxyml.sweeps.run_job import MEMORY, Outcome, ended
 from galaxyml.sweeps.serial import SerialLauncher, folder_of, prepare
 from galaxyml.sweeps.worker import Job, Slot, work
@@ -67,13 +68,23 @@ class PoolLauncher(SerialLauncher):
     def slots(self) -> int:
         return len(self.slots_for(10**6))
 
+    def refusal(self, jobs: Sequence[checks.Job]) -> str | None:
+        self._check()
+        if self._in_this_process(len(jobs)):
+            return super().refusal(jobs)
+        self.slots_for(len(jobs))
+        return forkserver.ask(partial(checks.refusal, jobs))
+
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
         self._check()
-        if len(configs) == 1 or not hasattr(os, "fork"):  # as on Windows
+        if self._in_this_process(len(configs)):
             return super().launch_all(configs)
         pool = _Pool(self, configs)
         with signals.watched():
             return pool.run()
+
+    def _in_this_process(self, jobs: int) -> bool:
+        return jobs == 1 or not hasattr(os, "fork")  # as on Windows
 
     def slots_for(self, jobs: int) -> list[Slot]:
         """The slots for so many jobs.

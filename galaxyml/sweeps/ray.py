@@ -61,13 +61,13 @@ class RayLauncher(ClusterLauncher):
 
     @property
     def slots(self) -> int:
-        self._connect()
+        self.connect()
         available = self.ray.cluster_resources()
         wanted = {name: self.requested[key] for name, key in RESOURCES.items() if self.requested[key]}
         return max(1, min(int(available.get(name, 0) / count) for name, count in wanted.items()))
 
     def submit(self, jobs: dict[int, Job]) -> None:
-        self._connect()
+        self.connect()
         resources = self.ray.cluster_resources()
         for name, key in RESOURCES.items():
             wanted, available = self.requested[key], resources.get(name, 0)
@@ -93,7 +93,7 @@ class RayLauncher(ClusterLauncher):
         for reference in self.references.values():
             self.ray.cancel(reference)  # as a SIGINT would
 
-    def _connect(self) -> None:
+    def connect(self) -> None:
         if self.ray.is_initialized():
             return
         try:

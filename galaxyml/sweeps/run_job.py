@@ -102,7 +102,8 @@ def run_job(folder: Path) -> Outcome:
         except Stop as stop:
             if run.status():
                 run.update_status(state="stopped", reason=str(stop), ended=time.time())
-            print(f"\n{run.name}: {stop}. The same command with name={config.name} carries on.", file=sys.stderr)
+            goes_on = "carries on" if run.has_progress else "starts it anew"
+            print(f"\n{run.name}: {stop}. The same command with name={config.name} {goes_on}.", file=sys.stderr)
             raise
         except Exception as error:  # whatever ends one run must not end the others
             cause = user_error(error)

@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from galaxyml.runs import search_storage as studies
 from galaxyml.runs.errors import UserError, config_error
 from galaxyml.runs.files import write_text
+from galaxyml.sweeps.checks import check_jobs
 from galaxyml.sweeps.search_space import Space, read_space
 
 if TYPE_CHECKING:
@@ -81,20 +82,23 @@ class OptunaSweeper(Sweeper):
         return Path(self.config.hydra.sweep.dir)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
-        """Searches; what the user has to put right ends the command with status 1."""
-        try:
-            return self._search(arguments)
-        except UserError as error:
-            sys.exit(f"error: {error}")
+        """Searches.
 
-    def _search(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        Raises:
+            UserError: If what is to be searched, or how, cannot be.
+            SystemExit: If no trial came to its end, after that was printed.
+        """
         optuna = studies.require_optuna()
         for key, value in {"n_trials": self.n_trials, "n_jobs": self.n_jobs}.items():
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise UserError(f"hydra.sweeper.{key}={value}: it must be a whole number, 1 or more.")
         self.space = space = read_space(self.params, arguments, self.hydra_context.config_loader)
-        for end in (_first, _last):  # a space that names what is not there is refused before anything is launched
-            self._composed(space.overrides({key: end(values) for key, values in space.keys.items()}))
+        # A space that names what is not there, or ends where no run can begin, is refused before anything is written.
+        for end in (_first, _last):
+            chosen = space.overrides({key: end(values) for key, values in space.keys.items()})
+            self._composed(chosen)
+            check_jobs(self.launcher, space.runs(chosen))
+        pruner, sampler = _instantiated("pruner", self.pruner), _instantiated("sampler", self.sampler)
         direction = {"min": "minimize", "max": "maximize"}.get(self.config.mode)
         if direction is None:
             raise UserError(f"mode={self.config.mode}: it must be min or max.")
@@ -109,7 +113,7 @@ class OptunaSweeper(Sweeper):
         self._check_earlier_trials()
         # A sampler that has tried everything stops the study, which Optuna allows in its own loop alone.
         study.stop = lambda: setattr(self, "exhausted", True)
-        study.pruner, study.sampler = _instantiated("pruner", self.pruner), _instantiated("sampler", self.sampler)
+        study.pruner, study.sampler = pruner, sampler
         write_text(self.folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
         returns: list[Sequence[JobReturn]] = []
         with studies.alive(study) as owner:
@@ -197,11 +201,7 @@ class OptunaSweeper(Sweeper):
         return f"trial {number}: {ends[trial.state.name]} ({' '.join(trial.user_attrs[studies.OVERRIDES])})"
 
     def _write_best(self) -> None:
-        """Prints the best trial, and writes `best.yaml`.
-
-        Raises:
-            UserError: If there is none.
-        """
+        """Prints the best trial, and writes `best.yaml`; where there is none, ends the command with status 1."""
         from optuna.trial import TrialState
 
         trials = studies.launched(self.study)
@@ -209,9 +209,9 @@ class OptunaSweeper(Sweeper):
         if counts["RUNNING"]:
             print(f"{counts['RUNNING']} trials still run, begun by other commands.")
         if not counts["COMPLETE"]:
-            raise UserError(
-                f"{self.folder}: none of {len(trials)} trials came to its end; galaxyml.log in their folders says why. "
-                "Choose another name=… to start anew."
+            sys.exit(
+                f"error: {self.folder}: none of {len(trials)} trials came to its end; galaxyml.log in their folders "
+                "says why. Choose another name=… to start anew."
             )
         best = self.study.best_trial
         chosen = best.user_attrs[studies.OVERRIDES]

@@ -20,6 +20,7 @@ from galaxyml.runs.provenance import COMMAND
 
 if TYPE_CHECKING:
     from galaxyml.runs.run_dir import RunDir
+    from galaxyml.sweeps.checks import Job
     from galaxyml.sweeps.run_job import Outcome
 
 
@@ -34,15 +35,22 @@ class SerialLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
+    def refusal(self, jobs: "Sequence[Job]") -> str | None:
+        """Why one of some runs cannot begin where this launcher runs them, in a sentence; None if all can."""
+        from galaxyml.sweeps import checks
+
+        return checks.refusal(jobs)
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs all; what the user has to put right of the launcher's settings ends the command with status 1."""
+        """Runs all.
+
+        Raises:
+            UserError: If the launcher's settings do not fit together, or this machine.
+        """
         setup_globals()
         configs = [self.composed(words, number) for number, words in enumerate(job_overrides, start=initial_job_idx)]
         self.plan(configs)
-        try:
-            return self.launch_all(configs)
-        except UserError as error:
-            sys.exit(f"error: {error}")
+        return self.launch_all(configs)
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
         """Runs all; gives the result of each, None for those that failed.
@@ -160,11 +168,17 @@ def prepare(config: DictConfig) -> "RunDir":
     Raises:
         UserError: If it is not, or not that of the folds that it will be joined with; then nothing is written.
     """
-    from galaxyml.runs.run_config import check_same
     from galaxyml.runs.run_dir import RunDir
 
-    run, hydra = RunDir(folder_of(config)), config.hydra
-    own = config.copy()
+    run, own = RunDir(folder_of(config)), own_config(config)
+    check_begun(own, run.path)
+    run.start(own, list(config.hydra.overrides.task))
+    return run
+
+
+def own_config(config: DictConfig) -> DictConfig:
+    """What a run keeps of its composed configuration: all but Hydra's part."""
+    own, hydra = config.copy(), config.hydra
     OmegaConf.set_struct(own, False)
     del own["hydra"]
     own.name = str(config.name)  # it may be the time, which the job would read anew
@@ -172,11 +186,21 @@ def prepare(config: DictConfig) -> "RunDir":
     if (trial := trial_of(config)) is not None:
         study = {key: hydra.sweeper[key] for key in ("storage", "study_name")}
         own.search = {"trial": trial, **study, "pruner": OmegaConf.to_container(hydra.sweeper.pruner)}
-    for sibling in RunDir(run.path.parent).children():
-        if sibling.has_progress and sibling.name != run.name and sibling.group == own.group:
-            check_same(sibling.path, sibling.config, own, besides=("fold",))
-    run.start(own, list(hydra.overrides.task))
-    return run
+    return own
+
+
+def check_begun(own: DictConfig, folder: Path) -> None:
+    """Makes sure that a run's configuration is that of its folder, and of the folds that it will be joined with.
+
+    Raises:
+        UserError: If another one has progress there.
+    """
+    from galaxyml.runs.run_config import check_same
+    from galaxyml.runs.run_dir import RunDir
+
+    for run in RunDir(folder.parent).children():
+        if run.has_progress and (run.name == folder.name or run.group == own.group):
+            check_same(run.path, run.config, own, besides=() if run.name == folder.name else ("fold",))
 
 
 def has_several_processes(config: DictConfig) -> bool:

@@ -94,6 +94,10 @@ class SlurmLauncher(ClusterLauncher):
     def slots(self) -> int:
         return self.at_once or 32
 
+    def connect(self) -> None:
+        extra("submitit", "slurm")
+        self.read_queue()
+
     def submit(self, jobs: dict[int, Job]) -> None:
         sweep = Path(self.config.hydra.sweep.dir)
         self.ids_file = sweep / "slurm" / "jobs.json"

@@ -72,6 +72,10 @@ class Galaxy10(ImageData):
         super().__init__(source, kind=kind, crop=crop, margin=margin, **options)
         self.classes = list(classes)
 
+    def check_folder(self, root: Path) -> None:
+        if not (root / FILE).is_file():
+            class_folders(root, self.classes)
+
     def load_tables(self, root: Path) -> pd.DataFrame:
         """One row an image of the HDF5 file, in its order; or of the class folders."""
         if (root / FILE).is_file():
@@ -144,11 +148,11 @@ def read_file(path: Path, classes: list[str]) -> pd.DataFrame:
     return catalog.assign(split="train", label=labels.astype(np.int64), **columns)
 
 
-def read_folders(root: Path, classes: list[str]) -> pd.DataFrame:
-    """Lists the images of folders `0_Name`, `1_Name`, …: `id` (path), `image`, `split`, `label`.
+def class_folders(root: Path, classes: list[str]) -> dict[Path, int]:
+    """Folders `0_Name`, `1_Name`, …, and their numbers.
 
     Raises:
-        DataError: If there is no such folder, a number is no class, or none holds an image.
+        DataError: If there is none.
     """
     if not root.is_dir():
         raise DataError(f"There is no folder {root}. {WHERE}")
@@ -156,6 +160,16 @@ def read_folders(root: Path, classes: list[str]) -> pd.DataFrame:
     folders = {path: int(match.group(1)) for path, match in numbered.items() if path.is_dir()}
     if not folders:
         raise DataError(f"{root} has neither {FILE} nor folders such as 0_{classes[0].replace(' ', '_')}/. {WHERE}")
+    return folders
+
+
+def read_folders(root: Path, classes: list[str]) -> pd.DataFrame:
+    """Lists the images of the `class_folders`: `id` (path), `image`, `split`, `label`.
+
+    Raises:
+        DataError: If there is no such folder, a number is no class, or none holds an image.
+    """
+    folders = class_folders(root, classes)
     rows = []
     for folder, label in folders.items():
         if label >= len(classes):

@@ -71,9 +71,17 @@ class GalaxyZoo(ImageData):
                 f"with those of '{tree}' by data_dir=…, or set tree={SIMULATED}."
             )
 
+    def check_folder(self, root: Path) -> None:
+        if not root.is_dir():
+            raise DataError(f"There is no folder {root}. {WHERE}")
+        if not any(root.iterdir()):
+            raise DataError(f"The folder {root} is empty. {WHERE}")
+        if missing := [name for name in (SOLUTIONS, TRAINING) if not (root / name).exists()]:
+            raise DataError(f"{root} has no {' and no '.join(missing)}. {WHERE}")
+
     def load_tables(self, root: Path) -> pd.DataFrame:
         """Labelled galaxies, then those of the test set in the benchmark's order."""
-        _check_folder(root)
+        self.check_folder(root)
         labelled = read_votes(root / SOLUTIONS, self.tree, self.notes)
         labelled.insert(1, "image", _images(root, TRAINING, labelled["id"], SOLUTIONS, self.notes))
         labelled.insert(2, "split", "train")
@@ -109,15 +117,6 @@ def read_votes(path: Path, tree: DecisionTree, notes: list[str]) -> pd.DataFrame
     rows = read_table(path, ID, tree.columns, where=WHERE)
     check_fractions(rows, tree, notes)
     return rows.frame.rename(columns={ID: "id"}).reset_index(drop=True)
-
-
-def _check_folder(root: Path) -> None:
-    if not root.is_dir():
-        raise DataError(f"There is no folder {root}. {WHERE}")
-    if not any(root.iterdir()):
-        raise DataError(f"The folder {root} is empty. {WHERE}")
-    if missing := [name for name in (SOLUTIONS, TRAINING) if not (root / name).exists()]:
-        raise DataError(f"{root} has no {' and no '.join(missing)}. {WHERE}")
 
 
 def _images(root: Path, folder: str, ids: pd.Series, table: str, notes: list[str]) -> list[str]:

@@ -82,9 +82,12 @@ class Images(ImageData):
         path = table_path(self.source.path, self.labels)
         return {path.name: known_digest(path, self.cache)} if path.is_file() else {}
 
-    def load_tables(self, root: Path) -> pd.DataFrame:
+    def check_folder(self, root: Path) -> None:
         if not root.is_dir():
             raise DataError(f"There is no folder {root}. Give that of your images by data_dir=…")
+
+    def load_tables(self, root: Path) -> pd.DataFrame:
+        self.check_folder(root)
         path = table_path(root, self.labels)
         table = _read(path, self.wanted, self.properties)
         self.log_step(f"rows of {path.name}", len(table), len(table))

@@ -48,6 +48,9 @@ class Plasticc(CurveData):
         self.classes = [CLASSES[class_code("classes", name)] for name in classes]
         self.left_out = [CLASSES[class_code("leave_out", given)] for given in _several(leave_out)]
 
+    def check_folder(self, root: Path) -> None:
+        find_files(root)
+
     def load(self, root: Path, survey: bool = False) -> tuple[pd.DataFrame, list[LightCurves]]:
         files = find_survey(root) if survey else find_files(root)
         objects = read_objects(files)

@@ -135,10 +135,15 @@ class Spirals(ImageData):
         self.table, self.mapping, self.folder = table, mapping, images
         self.tables = (table, *([mapping] if mapping else []), PROPERTIES)
 
+    def check_folder(self, root: Path) -> None:
+        for folder in (root, root / self.folder):
+            if not folder.is_dir():
+                raise DataError(f"There is no folder {folder}. {WHERE}")
+        header(root / self.table, WHERE)
+
     def load_tables(self, root: Path) -> pd.DataFrame:
         """One row a galaxy that is spiral or elliptical and has an image; each step is counted."""
-        if not root.is_dir():
-            raise DataError(f"There is no folder {root}. {WHERE}")
+        self.check_folder(root)
         path = root / self.table
         elsewhere = "Or take labels from elsewhere: labels_from=flags, debiased, votes or classes."
         rows = read_table(
@@ -166,10 +171,7 @@ class Spirals(ImageData):
     def _with_images(self, root: Path, table: pd.DataFrame) -> pd.DataFrame:
         """Those that have an image, with its path as `image`; of several the first of `SAMPLES` that is there."""
         named = self._named(root, table)
-        folder = root / self.folder
-        if not folder.is_dir():
-            raise DataError(f"There is no folder {folder}. {WHERE}")
-        files = (path.name for path in folder.iterdir() if has_suffix(path, SUFFIXES))
+        files = (path.name for path in (root / self.folder).iterdir() if has_suffix(path, SUFFIXES))
         named["image"] = named["name"].map({name.partition(".")[0]: f"{self.folder}/{name}" for name in files})
         if missing := named.loc[named["image"].isna(), "name"].tolist():
             self.notes.append(f"{self.folder}: images that are not there ({len(missing):,}): {shorten(missing)}.")

@@ -137,6 +137,10 @@ class Surveys(ImageData):
         files = [file for name in self.names for file in self.surveys[name].catalogue.files(root)]
         return {file: known_digest(root / file, self.cache) for file in dict.fromkeys(files) if (root / file).is_file()}
 
+    def check_folder(self, root: Path) -> None:
+        for name in self.names:
+            self.surveys[name].catalogue.table_name(root)
+
     def load_tables(self, root: Path) -> pd.DataFrame:
         """One row a galaxy of a survey, with the features of the vocabulary and the votes of their questions."""
         samples = {name: self._read(root, name) for name in self.names}

@@ -11,10 +11,12 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
+from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins import ClusterEnvironment, TorchSyncBatchNorm
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
+from omegaconf import DictConfig
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # torch has no public name for batch norm of any dimension
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 
 UNUSED = "ddp_find_unused_parameters_true"  # as Lightning calls it, which asks for it where it is needed
 STRATEGIES = ("auto", "ddp", UNUSED)
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
+PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true")
 COLLECTIVE = timedelta(minutes=30)  # after which a step that one process does not take is given up
 
 
@@ -68,8 +72,8 @@ def trainer(
     """Lightning's trainer with the precision that the hardware is best at.
 
     Args:
-        accelerator: As Lightning takes it: auto, cpu, gpu, …
-        precision: As Lightning takes it, or `auto`.
+        accelerator: One of `ACCELERATORS`; the last two are the same.
+        precision: One of `PRECISIONS`, or as Lightning takes it for short: 16, bf16, 32 or 64.
         strategy: `ddp` (or `auto`) where several processes work on the run, each with the whole net.
             `ddp_find_unused_parameters_true` is for nets with weights on which their outputs do not depend.
         devices: As Lightning takes them: a number; auto or -1 for all GPUs, or one CPU; or a list of GPUs.
@@ -77,10 +81,20 @@ def trainer(
         **options: The trainer's other arguments; those of `KERNELS` are not Lightning's, but `KernelSettings`'s.
 
     Raises:
-        UserError: If there is no such strategy, or not as many processes as it takes.
+        UserError: If there is no such strategy, device or precision, or not as many processes as it takes.
     """
-    if strategy not in STRATEGIES:
-        raise UserError(f"trainer.strategy={strategy}: it must be one of {', '.join(STRATEGIES)}.")
+    for key, value, choices in (
+        ("strategy", strategy, STRATEGIES),
+        ("accelerator", accelerator, ACCELERATORS),
+        ("precision", str(precision), (*PRECISIONS, "16", "bf16", "32", "64")),
+    ):
+        if value not in choices:
+            raise UserError(f"trainer.{key}={value}: it must be one of {', '.join(choices)}.")
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError(
+            f"trainer.accelerator={accelerator}: this machine has no GPU that PyTorch can use. Leave it out "
+            "(trainer=auto takes a GPU where there is one), or set trainer=cpu."
+        )
     options = {key: value for key, value in options.items() if key not in KERNELS}
     if accelerator == "auto" and not torch.cuda.is_available():
         accelerator = "cpu"  # a Mac's GPU has no double precision, in which metrics are summed
@@ -120,6 +134,20 @@ def trainer(
     return built
 
 
+def check_trainer(config: DictConfig, batch_size: int) -> None:
+    """Makes sure that this machine has what a trainer asks for, and that Lightning takes its arguments.
+
+    Args:
+        config: The trainer's; for several machines nothing is checked, as others start its processes.
+        batch_size: Rows of a batch, in all processes.
+
+    Raises:
+        UserError: If it does not.
+    """
+    if config.get("num_nodes", 1) == 1:
+        _check_shares(instantiate(config, logger=False), batch_size)
+
+
 def connect(first: lightning.Trainer, module: nn.Module, batch_size: int) -> None:
     """Starts the other processes of a run, or meets those that torchrun or srun started; nothing where there are none.
 
@@ -133,11 +161,7 @@ def connect(first: lightning.Trainer, module: nn.Module, batch_size: int) -> Non
     Raises:
         UserError: If a batch cannot be shared out.
     """
-    if first.world_size > batch_size:
-        raise UserError(
-            f"batch_size={batch_size}: it is shared out to {first.world_size} processes; give {first.world_size} or "
-            "more, or set trainer.devices to fewer."
-        )
+    _check_shares(first, batch_size)
     strategy = first.strategy
     if first.world_size > 1 and strategy.launcher is not None:
         strategy.launcher.launch(strategy.setup_environment)
@@ -179,6 +203,14 @@ class SyncBatchNorms(TorchSyncBatchNorm):
 
     def revert(self, model: nn.Module) -> nn.Module:
         return model
+
+
+def _check_shares(built: lightning.Trainer, batch_size: int) -> None:
+    if built.world_size > batch_size:
+        raise UserError(
+            f"batch_size={batch_size}: it is shared out to {built.world_size} processes; give {built.world_size} or "
+            "more, or set trainer.devices to fewer."
+        )
 
 
 def _check_devices(devices: Any, num_nodes: Any, accelerator: str) -> None:

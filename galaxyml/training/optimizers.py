@@ -49,6 +49,22 @@ def optimization(
     return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
+def check_optimizer(optimizer: Callable[..., Optimizer], schedule: Callable[..., Any] | None) -> None:
+    """Makes sure, on a weight of its own, that an optimizer and a schedule take the settings that they were given.
+
+    Raises:
+        UserError: If one does not.
+    """
+    try:
+        built = optimizer([nn.Parameter(torch.zeros(1))])
+        if schedule is not None:
+            schedule(built, total_steps=100)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optim or schedule: {error}. See both in galaxyml --cfg job.") from error
+
+
 def restore_optimizer_state(optimizer: Optimizer) -> None:
     """Makes an optimizer whose state came from a checkpoint go on with the kernels and the memory layout of this fit.
 

@@ -109,6 +109,6 @@ def test_wrong_input_is_answered_with_a_sentence(
     import re
 
     status, said = command(*args, "epochs=1", "name=wrong")
-    assert status == 1
+    assert status == 2
     assert "Traceback" not in said, said
     assert re.search(message, said), said

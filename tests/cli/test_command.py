@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import DictConfig
 from PIL import Image
 
 from galaxyml.kinds.fractions.metrics import rmse
@@ -141,15 +141,12 @@ def test_a_changed_configuration_is_refused_with_its_keys(command: Command, tmp_
         if path.suffix in (".json", ".parquet", ".ckpt", ".yaml", ".csv")
     }
     status, said = command("name=same", "optim.lr=0.1", "seed=1")
-    assert status == 1
+    assert status == 2
     assert "holds a run of another configuration: optim.lr (0.001 then, 0.1 now), seed (0 then, 1 now)" in said
     assert "Choose another name=" in said
-    changed = [
-        path for path, content in before.items() if path.read_bytes() != content and path.name != "multirun.yaml"
-    ]
-    assert not changed
+    assert {path: path.read_bytes() for path in before} == before
     status, said = command("name=same", "fold=1", "epochs=3")  # would be joined with fold 0
-    assert status == 1
+    assert status == 2
     assert "epochs (2 then, 3 now)" in said
     status, said = command("name=same", "data.workers=0")  # where it runs may change
     assert status == 0
@@ -158,12 +155,12 @@ def test_a_changed_configuration_is_refused_with_its_keys(command: Command, tmp_
 def test_a_trainer_that_computes_otherwise_is_another_configuration(command: Command) -> None:
     assert command("name=clip", "epochs=1")[0] == 0
     status, said = command("name=clip", "epochs=1", "trainer.gradient_clip_val=0.1")
-    assert status == 1
+    assert status == 2
     assert "trainer.gradient_clip_val (None then, 0.1 now)" in said
 
 
 def test_a_misspelt_fold_does_not_spoil_the_name(command: Command) -> None:
-    assert command("name=typo", "fold=9", "epochs=1")[0] == 1
+    assert command("name=typo", "fold=9", "epochs=1")[0] == 2
     assert command("name=typo", "fold=0", "epochs=1")[0] == 0
 
 
@@ -230,11 +227,25 @@ def test_other_swept_keys_join_by_themselves(
     assert (grid / "figures" / "learning_curves.png").is_file()
 
 
-def test_one_broken_fold_leaves_the_others_and_joins_nothing(command: Command, tmp_path: Path) -> None:
-    status, said = command("name=broken", "-m", "fold=0,9,1")
+def test_one_broken_fold_leaves_the_others_and_joins_nothing(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from galaxyml import experiment
+    from galaxyml.runs.errors import UserError
+
+    made = experiment.run
+
+    def run(config: DictConfig, folder: Path) -> float:
+        if config.fold == 2:
+            raise UserError("a bad day")
+        return made(config, folder)
+
+    monkeypatch.setattr(experiment, "run", run)
+    status, said = command("name=broken", "epochs=1", "-m", "fold=0,2,1")
     assert status == 1
-    assert "fold=9: with folds=5 it must be a whole number from 0 to 4" in said
+    assert "error: a bad day" in said
     assert "nothing was joined" in said
+    assert "The same command carries on with it and keeps the others" in said
     broken = tmp_path / "multirun" / "galaxyzoo" / "broken"
     assert (broken / "fold-0" / "metrics.json").is_file()
     assert (broken / "fold-1" / "metrics.json").is_file()
@@ -245,31 +256,17 @@ def test_one_broken_fold_leaves_the_others_and_joins_nothing(command: Command, t
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["fold=seven"], "fold=seven: with folds=5 it must be a whole number from 0 to 4"),
-        (["seed=-1"], "seed=-1: it must be a whole number, 0 or more"),
-        (["predict_with=first"], "predict_with=first: it must be best or last"),
-        (["folds=1"], "folds=1: it must be a whole number, 2 or more"),
-        (["folds=2.5"], "folds=2.5: it must be a whole number, 2 or more"),
-        (["epochs=0"], "epochs=0: it must be a whole number, 1 or more"),
-        (["batch_size=0"], "batch_size=0: it must be a whole number, 1 or more"),
-        (["limit=-1"], "limit=-1: it must be a whole number, 1 or more"),
-        (["mode=mini"], "mode=mini: it must be min or max"),
-        (["name=../x"], "name=../x: it must be a name for a folder"),
-        (["size=2"], r"size=2: this model cannot take it \(.*Choose another size"),
         (["monitor=val/nothing"], "monitor='val/nothing'"),
-        (["--cfg", "job", "fold=0,1"], "--cfg shows the configuration of one run; give fold a single value"),
         (["folds=100"], "100 parts of the split cannot be dealt from 60 different objects"),
-        (["data_dir=/nowhere"], "There is no folder /nowhere/galaxyzoo.*source=simulated"),
-        (["model=timm", "model.name=resnet500"], "timm has no such net"),
-        (["model=resnet18", "model.weights=/nowhere.pth"], "model.weights=/nowhere.pth: there is no such file"),
-        (["crop=2"], r"crop=2: it must be a fraction in \(0, 1\]"),
     ],
 )
-def test_wrong_input_is_answered_in_one_sentence(command: Command, args: list[str], message: str) -> None:
+def test_what_only_the_run_can_tell_is_answered_in_one_sentence(
+    command: Command, args: list[str], message: str
+) -> None:
     status, said = command(*args)
     assert status == 1
     assert "Traceback" not in said
-    assert re.search(message, said), said
+    assert message in said
 
 
 @pytest.mark.parametrize(
@@ -288,7 +285,7 @@ def test_wrong_input_is_answered_in_one_sentence(command: Command, args: list[st
 )
 def test_what_hydra_cannot_read_is_answered_in_one_line(command: Command, args: list[str], message: str) -> None:
     status, said = command(*args)
-    assert status == 1
+    assert status == 2
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert message in said

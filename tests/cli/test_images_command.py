@@ -127,7 +127,7 @@ def test_a_table_that_has_changed_its_question_is_refused(command: Command, own:
     table = pd.read_csv(own / "labels.csv")
     table.assign(kind=table["kind"].replace("spiral", "S")).to_csv(own / "labels.csv", index=False)
     status, said = command("task=images", f"data_dir={own}", "name=run", "epochs=1")
-    assert status == 1
+    assert status == 2
     assert "holds a run of another configuration: classes" in said
 
 

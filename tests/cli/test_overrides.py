@@ -192,23 +192,6 @@ def test_an_unfinished_list_is_left_to_hydra() -> None:
     assert prepared("optim.lr=interval(1e-4,")[0] == "optim.lr=interval(1e-4,"
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("predcit RUN", "There is no command 'predcit'. Did you mean predict"),
-        ("nothing", "There is no command 'nothing'. There are: bundle, compare"),
-    ],
-)
-def test_a_misspelt_subcommand_is_answered_with_the_near_one(line: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        commands.subcommand(line.split())
-
-
-def test_a_word_among_overrides_is_refused() -> None:
-    with pytest.raises(UserError, match="'predict' is neither a flag nor key=value"):
-        prepared("task=galaxyzoo predict")
-
-
 @pytest.mark.parametrize("word", COMMANDS)
 def test_every_subcommand_has_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ending:

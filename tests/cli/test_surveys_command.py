@@ -141,5 +141,5 @@ def test_a_survey_whose_files_are_not_there_is_named(command: Command, surveys_s
     shutil.copytree(surveys_sky, copy)
     (copy / "ukidss" / "ukidss_catalog.csv").unlink()
     status, said = command(*SMALL, f"data_dir={copy.parent}", "name=missing")
-    assert status == 1
+    assert status == 2
     assert "has no ukidss/ukidss_catalog.csv" in said

@@ -222,7 +222,7 @@ def test_what_does_not_belong_together_is_refused(
         ([one, "nowhere"], "nowhere is not finished, or not a run's folder"),
     ):
         status, said = in_process(ensemble.main, *args, "--out", tmp_path / "refused")
-        assert status == 1
+        assert status == 2
         assert re.search(told, said), said
         assert not (tmp_path / "refused").exists()
     status, said = in_process(ensemble.main, one, two, "--out", one)

@@ -160,19 +160,19 @@ def test_what_cannot_be_predicted_is_told(run: Path, ask: Command, tmp_path: Pat
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = np.zeros(3)
     cases = [
-        (["nothing/*.jpg"], "p.csv", r"No file matches 'nothing/\*\.jpg'"),
-        (["empty"], "p.csv", "empty: the folder holds no images"),
-        (["list.csv"], "p.csv", r"list\.csv has no column path or image or file or filename; it has a, b"),
-        (["blank.csv"], "p.csv", r"blank\.csv, line 3: path is empty"),
-        (["gone.csv"], "p.csv", r"gone\.csv is missing"),
-        (["gone.jpg"], "p.csv", "None of the 1 images can be read: gone.jpg is not there"),
-        (["bad.h5"], "p.csv", r"bad\.h5 cannot be read as HDF5"),
-        (["other.h5"], "p.csv", r"other\.h5 has no images of shape \(N, H, W, 3\) and type uint8; it has x"),
-        (["gone.jpg"], "p.txt", r"--out p\.txt: it must end in \.csv or \.parquet"),
+        (["nothing/*.jpg"], "p.csv", 2, r"No file matches 'nothing/\*\.jpg'"),
+        (["empty"], "p.csv", 2, "empty: the folder holds no images"),
+        (["list.csv"], "p.csv", 1, r"list\.csv has no column path or image or file or filename; it has a, b"),
+        (["blank.csv"], "p.csv", 1, r"blank\.csv, line 3: path is empty"),
+        (["gone.csv"], "p.csv", 2, r"gone\.csv is missing"),
+        (["gone.jpg"], "p.csv", 1, "None of the 1 images can be read: gone.jpg is not there"),
+        (["bad.h5"], "p.csv", 1, r"bad\.h5 cannot be read as HDF5"),
+        (["other.h5"], "p.csv", 1, r"other\.h5 has no images of shape \(N, H, W, 3\) and type uint8; it has x"),
+        (["gone.jpg"], "p.txt", 2, r"--out p\.txt: it must end in \.csv or \.parquet"),
     ]
-    for paths, out, message in cases:
+    for paths, out, refusal, message in cases:
         status, said = ask(run, *paths, "--out", out)
-        assert status == 1
+        assert status == refusal
         assert re.search(message, said), said
         assert "Traceback" not in said
         assert not Path(out).exists()
@@ -181,7 +181,7 @@ def test_what_cannot_be_predicted_is_told(run: Path, ask: Command, tmp_path: Pat
 def test_folders_that_are_no_runs_are_told(ask: Command, tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     status, said = ask(tmp_path, tmp_path / "a.png", "--out", tmp_path / "p.csv")
-    assert status == 1
+    assert status == 2
     assert "is not the folder of a run" in said
 
 

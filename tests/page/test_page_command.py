@@ -14,7 +14,7 @@ def test_what_is_missing_is_told_before_anything_is_loaded(
     in_process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     status, said = in_process(command.main, tmp_path / "nothing")
-    assert status == 1
+    assert status == 2
     assert said.startswith("error: ")
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     status, said = in_process(command.main, tmp_path)
@@ -24,11 +24,11 @@ def test_what_is_missing_is_told_before_anything_is_loaded(
 def test_a_folder_that_is_no_finished_run_is_told(in_process: Command, tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="the page needs gradio: pip install 'galaxyml[demo]'")
     status, said = in_process(command.main, tmp_path)
-    assert status == 1
+    assert status == 2
     assert "is not the folder of a run" in said
     (tmp_path / "model.zip").write_bytes(b"no zip")
     status, said = in_process(command.main, tmp_path / "model.zip")
-    assert status == 1
+    assert status == 2
     assert "no bundle" in said
 
 

@@ -184,7 +184,7 @@ def test_what_cannot_be_compared_is_told(runs: tuple[Path, Path], ask: Command, 
     ]
     for more, message in cases:
         status, said = ask(runs[0], *more)
-        assert status == 1
+        assert status == 2
         assert re.search(message, said), said
         assert "Traceback" not in said
 
@@ -245,5 +245,5 @@ def test_runs_of_two_kinds_or_one_run_are_not_compared(runs: tuple[Path, Path], 
         ([other, classified(tmp_path / "val", 1, 0)], "predicted no test galaxies of known class"),
     ):
         status, said = ask(*given)
-        assert status == 1
+        assert status == 2
         assert re.search(message, said.replace("\n", " ")), said

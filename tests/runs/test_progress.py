@@ -53,5 +53,5 @@ def test_a_quiet_run_tells_where_its_report_is_and_nothing_else(
 
 def test_a_quiet_run_tells_what_is_wrong(command: Command) -> None:
     status, printed = command("--quiet", "fold=7")
-    assert status == 1
+    assert status == 2
     assert "fold=7: with folds=5 it must be" in printed

@@ -65,7 +65,7 @@ def test_impossible_slots_are_refused(options: dict[str, object], told: str) -> 
 @pytest.mark.parametrize("jobs", ["fold=0", "fold=0,1"])
 def test_a_command_with_impossible_slots_ends_with_one_line(command: Callable[..., tuple[int, str]], jobs: str) -> None:
     status, said = command("hydra/launcher=pool", "hydra.launcher.processes=0", "-m", jobs)
-    assert (status, said) == (1, "error: hydra.launcher.processes=0: it must be auto, or a whole number, 1 or more.\n")
+    assert (status, said) == (2, "error: hydra.launcher.processes=0: it must be auto, or a whole number, 1 or more.\n")
 
 
 def test_more_gpus_than_there_are_is_refused() -> None:

@@ -186,5 +186,5 @@ def test_choices_are_true_false_or_auto(fitted: Command) -> None:
     with pytest.raises(UserError, match="fused=yes: it must be auto"):
         wished_kernels({"fused": "yes"})
     status, printed = fitted("trainer.compile=fast")
-    assert status == 1
+    assert status == 2
     assert "trainer.compile=fast: it must be auto, true or false." in printed

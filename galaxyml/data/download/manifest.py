@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from galaxyml.runs.errors import UserError, did_you_mean
+from galaxyml.runs.errors import UsageError, did_you_mean
 
 DATASETS = Path(__file__).with_name("datasets.yaml")
 
@@ -111,7 +111,7 @@ def select(datasets: dict[str, Dataset], names: Iterable[str]) -> list[Dataset]:
     chosen = []
     for name in dict.fromkeys(names):
         if name not in datasets:
-            raise UserError(
+            raise UsageError(
                 f"There is no data named '{name}'. {did_you_mean(name, datasets)} `python -m galaxyml fetch "
                 f"--list` tells more."
             )

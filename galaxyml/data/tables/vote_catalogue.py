@@ -82,6 +82,19 @@ class VoteCatalogue:
         other = [self.other_table] if self.other_table and (root / self.other_table).is_file() else []
         return [*present[:1], *other]
 
+    def table_name(self, root: Path) -> str:
+        """The table of votes in the task's folder.
+
+        Raises:
+            DataError: If there is none.
+        """
+        if not root.is_dir():
+            raise DataError(f"There is no folder {root}. {self.where}")
+        name = next((name for name in self.tables if (root / name).is_file()), None)
+        if name is None:
+            raise DataError(f"{root} has no {' and no '.join(self.tables)}. {self.where}")
+        return name
+
     def read(self, root: Path, kinds: Sequence[str], notes: list[str], steps: Steps) -> SurveyTable:
         """Reads the galaxies that have an image.
 
@@ -101,11 +114,7 @@ class VoteCatalogue:
                 f"surveys.NAME.fraction={unknown[0]}: there is no such kind of fractions. "
                 f"{did_you_mean(unknown[0], KINDS)}"
             )
-        if not root.is_dir():
-            raise DataError(f"There is no folder {root}. {self.where}")
-        name = next((name for name in self.tables if (root / name).is_file()), None)
-        if name is None:
-            raise DataError(f"{root} has no {' and no '.join(self.tables)}. {self.where}")
+        name = self.table_name(root)
         table = WideTable(root / name, self.where)
         counts = self.vote_columns(table)
         chosen = self._chosen(table, kinds, notes)
