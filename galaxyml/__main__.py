@@ -9,6 +9,7 @@ import sys
 from galaxyml.cli.commands import subcommand
 from galaxyml.cli.train import train
 from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import refused_file
 from galaxyml.runs.signals import Stop
 
 
@@ -22,6 +23,10 @@ def main() -> None:
             train(sys.argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if (refused := refused_file(error)) is None:
+            raise
+        sys.exit(f"error: {refused}")
     except Stop as stop:
         sys.exit(stop.status)
     except KeyboardInterrupt:  # in a subcommand; before a run has begun, or after all of them

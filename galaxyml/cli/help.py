@@ -51,6 +51,7 @@ def help_text() -> str:
     lines += [
         "",
         "-q prints errors only, and where the report is.",
+        "--wait begins when no other command has the same runs made any more, where it would be refused.",
         "-m sweeps over every value that is given with commas. Results: multirun/<task>/<name>/report.md",
         "--cfg job prints the whole configuration; any key of it can be given. --hydra-help: Hydra's own flags.",
     ]

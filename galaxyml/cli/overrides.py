@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 VALUED = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 VALUED |= {"--info", "-i", "--experimental-rerun", "--shell-completion", "-sc"}
 NOT_SWEPT = {"--cfg", "-c", "--info", "-i", "--run", "--shell-completion", "-sc"}  # with which Hydra refuses -m
-QUIET = {"-q", "--quiet"}  # ours
+QUIET, WAIT = {"-q", "--quiet"}, {"--wait"}  # ours
 HELP = {"-h", "--help"}
 
 _OVERRIDE = re.compile(r"([+~]{0,2})([\w/.@]+)(?:=(.*))?", re.DOTALL)
@@ -178,7 +178,7 @@ def _flags_apart(args: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     flags: list[str] = []
     words: list[str] = []
-    given = [arg for arg in args if arg not in QUIET]
+    given = [arg for arg in args if arg not in QUIET | WAIT]
     for before, arg in zip(["", *given], given, strict=False):
         is_value = before in VALUED and "=" not in arg
         (flags if arg.startswith("-") or is_value else words).append(arg)

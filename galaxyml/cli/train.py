@@ -8,6 +8,7 @@ from galaxyml.cli import overrides
 from galaxyml.runs import progress
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError, config_error
+from galaxyml.runs.run_lock import WAIT
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -41,6 +42,9 @@ def train(arguments: Sequence[str]) -> None:
     sweeps.register()
     full, argv = os.environ.get("HYDRA_FULL_ERROR", "0"), sys.argv  # 1: the user wants to see tracebacks
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to this function
+    wait = os.environ.get(WAIT, "0")
+    if overrides.WAIT & set(arguments):
+        os.environ[WAIT] = "1"
     sys.argv = [argv[0], *prepared]  # where Hydra reads its arguments
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
@@ -49,7 +53,7 @@ def train(arguments: Sequence[str]) -> None:
             raise
         raise UserError(config_error(error)) from error
     finally:
-        os.environ["HYDRA_FULL_ERROR"], sys.argv = full, argv
+        os.environ["HYDRA_FULL_ERROR"], os.environ[WAIT], sys.argv = full, wait, argv
 
 
 def _check_processes() -> None:

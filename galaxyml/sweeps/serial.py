@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.provenance import COMMAND
+from galaxyml.runs.run_lock import LAUNCH, folder_lock
 
 if TYPE_CHECKING:
     from galaxyml.runs.run_dir import RunDir
@@ -35,14 +37,19 @@ class SerialLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs all; what the user has to put right of the launcher's settings ends the command with status 1."""
+        """Runs all; what the user has to put right of the launcher's settings ends the command with status 1.
+
+        Raises:
+            UserError: If another command has them run.
+        """
         setup_globals()
         configs = [self.composed(words, number) for number, words in enumerate(job_overrides, start=initial_job_idx)]
-        self.plan(configs)
-        try:
-            return self.launch_all(configs)
-        except UserError as error:
-            sys.exit(f"error: {error}")
+        with self._claimed(configs):
+            self.plan(configs)
+            try:
+                return self.launch_all(configs)
+            except UserError as error:
+                sys.exit(f"error: {error}")
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
         """Runs all; gives the result of each, None for those that failed.
@@ -51,6 +58,12 @@ class SerialLauncher(Launcher):
             UserError: If the launcher's settings do not fit together, or this machine.
         """
         return [self.returned(config, run_by_itself(config).value) for config in configs]
+
+    def _claimed(self, configs: Sequence[DictConfig]) -> AbstractContextManager[None]:
+        """A block in which no other command has the same runs made; trials of a search have owners of their own."""
+        if trial_of(configs[0]) is not None:
+            return nullcontext()
+        return folder_lock(Path(self.config.hydra.sweep.dir) if len(configs) > 1 else folder_of(configs[0]), LAUNCH)
 
     def composed(self, overrides: Sequence[str], number: int) -> DictConfig:
         """The configuration of one run, as Hydra's own launchers make it."""
