@@ -106,7 +106,7 @@ class RunDir:
         return not self.started or bool(self.config.get("figures", True))
 
     def start(self, config: DictConfig, overrides: list[str]) -> None:
-        """Writes the configuration; of a run that has progress, or that a process works on, only if it computes the same.
+        """Writes the configuration; of a run that has progress, or a process at work, only if it computes the same.
 
         What a process works on keeps the configuration that it began with.
 
@@ -471,7 +471,7 @@ class RunDir:
 
 
 def next_time(runs: Iterable[RunDir]) -> str:
-    """What the same command does with runs that were stopped: it `carries on`, or `starts anew` without a checkpoint."""
+    """What the same command does with runs that were stopped: `carries on`, or `starts anew` without a checkpoint."""
     return "carries on" if any(run.has_progress for run in runs) else "starts anew"
 
 

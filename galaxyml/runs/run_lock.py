@@ -153,11 +153,11 @@ def _acquire(path: Path, me: Holder) -> None:
 
 
 def _create(path: Path, me: Holder) -> bool:
-    """Creates a lock file; returns False if that is to be tried again, as there is one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Creates a lock file; returns False if there is one, or another process removes its folder in this moment."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("x", encoding="utf-8")
-    except (FileExistsError, FileNotFoundError):  # the latter if another process removes an empty folder just now
+    except (FileExistsError, FileNotFoundError):
         return False
     try:
         with file:
@@ -211,8 +211,8 @@ def _beat(path: Path, me: Holder, ended: threading.Event) -> None:
             continue
         if not held and not ended.is_set():
             print(
-                f"error: {path.parent} is no longer this process's: it was deleted, or another process took it over, as "
-                "this one gave no sign of life. It ends here.",
+                f"error: {path.parent} is no longer this process's, which ends here: the folder was deleted, or another "
+                "process took it over, as this one gave no sign of life.",
                 file=sys.stderr,
                 flush=True,
             )
