@@ -211,8 +211,8 @@ def _beat(path: Path, me: Holder, ended: threading.Event) -> None:
             continue
         if not held and not ended.is_set():
             print(
-                f"error: {path.parent} is no longer this process's, which ends here: the folder was deleted, or another "
-                "process took it over, as this one gave no sign of life.",
+                f"error: {path.parent} is no longer this process's, which ends here: the folder was deleted, or "
+                "another process took it over, as this one gave no sign of life.",
                 file=sys.stderr,
                 flush=True,
             )
