@@ -194,10 +194,17 @@ def _write_end(run: "RunDir", state: str, reason: str) -> None:
         run.update_status(state=state, reason=reason, ended=time.time())
 
 
+class _Log(logging.FileHandler):
+    """The log of a run, which ends where the disk is full: what comes then is only printed."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 @contextmanager
 def _logged(run: "RunDir") -> Iterator[None]:
     """A block whose logging goes to the run's log, with time and module, and to the terminal as plain lines."""
-    file = logging.FileHandler(run.path / LOG)
+    file = _Log(run.path / LOG)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handlers: list[logging.Handler] = [file]
     if not _is_file(sys.stderr, run.path / LOG):  # as it is where a launcher has put the console there

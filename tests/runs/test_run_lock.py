@@ -169,8 +169,8 @@ def test_signs_of_life_are_given(held: "subprocess.Popen[str]", tmp_path: Path) 
 
 def test_a_process_that_has_lost_its_folder_ends(held: "subprocess.Popen[str]", tmp_path: Path) -> None:
     leave(tmp_path / "run", Holder())
-    _, said = held.communicate(timeout=10)
-    assert held.returncode == 1
+    assert held.wait(timeout=10) == 1
+    _, said = held.communicate()
     assert said.startswith(
         f"error: {tmp_path / 'run'} is no longer this process's, which ends here: the folder was deleted, or "
     )
