@@ -9,6 +9,7 @@ import sys
 from galaxyml.cli.commands import subcommand
 from galaxyml.cli.train import train
 from galaxyml.runs.errors import UsageError, UserError
+from galaxyml.runs.files import refused_file
 from galaxyml.runs.signals import Stop
 
 
@@ -23,6 +24,10 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        if (refused := refused_file(error)) is None:
+            raise
+        sys.exit(f"error: {refused}")
     except Stop as stop:
         sys.exit(stop.status)
     except KeyboardInterrupt:  # in a subcommand; before a run has begun, or after all of them

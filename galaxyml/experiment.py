@@ -54,6 +54,8 @@ def run(config: DictConfig, folder: Path) -> float:
         if hasattr(data, "digests") and data.source.path.is_dir():
             run.check_data(data.source.name, data.digests())
         log.info("%s: finished before, kept.", run.name)
+        if (missing := run.missing_weights(config.predict_with)) and ranks.is_rank_zero():
+            log.warning("note: %s", missing)
         return _monitored(config, run, run.metrics())
 
     run.update_status(state="preparing", began=time.time(), ended=None, reason=None, left=None, **host_info())

@@ -19,7 +19,7 @@ VALUED = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-na
 VALUED |= {"--info", "-i", "--experimental-rerun", "--shell-completion", "-sc"}
 NOT_SWEPT = {"--cfg", "-c", "--info", "-i", "--run", "--shell-completion", "-sc"}  # with which Hydra refuses -m
 SWEEP = {"-m", "--multirun"}
-QUIET = {"-q", "--quiet"}  # ours
+QUIET, WAIT = {"-q", "--quiet"}, {"--wait"}  # ours
 VERSION = {"--version"}
 HELP = {"-h", "--help"}
 
@@ -178,7 +178,7 @@ def _flags_apart(args: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     flags: list[str] = []
     words: list[str] = []
-    given = [arg for arg in args if arg not in QUIET]
+    given = [arg for arg in args if arg not in QUIET | WAIT]
     for before, arg in zip(["", *given], given, strict=False):
         is_value = before in VALUED and "=" not in arg
         (flags if arg.startswith("-") or is_value else words).append(arg)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from galaxyml.cli import conf
 from galaxyml.cli.commands import COMMANDS
-from galaxyml.cli.overrides import HELP, NOT_SWEPT, OVERRIDE, QUIET, SWEEP, VALUED, VERSION, timm_names
+from galaxyml.cli.overrides import HELP, NOT_SWEPT, OVERRIDE, QUIET, SWEEP, VALUED, VERSION, WAIT, timm_names
 from galaxyml.runs.errors import UsageError, did_you_mean, shorten
 
-FLAGS = VALUED | QUIET | HELP | NOT_SWEPT | SWEEP | VERSION | {"-r", "--resolve", "--hydra-help"}
+FLAGS = VALUED | QUIET | WAIT | HELP | NOT_SWEPT | SWEEP | VERSION | {"-r", "--resolve", "--hydra-help"}
 VALUES = {"--cfg": ("job", "hydra", "all")}
 VALUES |= {"--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")}
 VALUES |= {"-c": VALUES["--cfg"], "-i": VALUES["--info"]}

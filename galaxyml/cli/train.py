@@ -9,6 +9,7 @@ from galaxyml.cli import overrides, slips
 from galaxyml.runs import progress
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UsageError, UserError, config_error
+from galaxyml.runs.run_lock import WAIT
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -42,7 +43,7 @@ def _answer(arguments: Sequence[str]) -> str | None:
         return help_text()
     if overrides.VERSION & given:
         return f"galaxyml {galaxyml.__version__}"
-    if given <= overrides.SWEEP | overrides.QUIET:
+    if given <= overrides.SWEEP | overrides.QUIET | overrides.WAIT:
         from galaxyml.cli.help import GREETING
 
         return GREETING
@@ -67,6 +68,9 @@ def _run(arguments: Sequence[str]) -> None:
     sweeps.register()
     full, argv = os.environ.get("HYDRA_FULL_ERROR", "0"), sys.argv  # 1: the user wants to see tracebacks
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to this function
+    wait = os.environ.get(WAIT, "0")
+    if overrides.WAIT & set(arguments):
+        os.environ[WAIT] = "1"
     sys.argv = [argv[0], *prepared]  # where Hydra reads its arguments
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
@@ -75,7 +79,7 @@ def _run(arguments: Sequence[str]) -> None:
             raise
         raise UsageError(config_error(error)) from error
     finally:
-        os.environ["HYDRA_FULL_ERROR"], sys.argv = full, argv
+        os.environ["HYDRA_FULL_ERROR"], os.environ[WAIT], sys.argv = full, wait, argv
 
 
 def _check_processes() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import galaxyml
 from galaxyml.runs.errors import DataError
-from galaxyml.runs.files import digest, file_lock
+from galaxyml.runs.files import digest, file_lock, user_path
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Real:
     name = "real files"
 
     def __init__(self, task: str, data_dir: str | None, own: bool = False) -> None:
-        self.path = Path(data_dir or "data").expanduser() / ("" if own and data_dir else task)
+        self.path = user_path(data_dir or "data") / ("" if own and data_dir else task)
 
     def folder(self) -> Path:
         """The task's folder; whether it is there and holds the right files is the task's to say.
@@ -70,7 +70,7 @@ class Simulated:
         )
         texts = [path.read_text(encoding="utf-8") for path in code]
         name = digest([*texts, write.func.__qualname__, *sorted(write.keywords.items())])
-        self.path = Path(cache_dir).expanduser() / "sky" / name
+        self.path = user_path(cache_dir) / "sky" / name
         self.write = write
 
     def folder(self) -> Path:

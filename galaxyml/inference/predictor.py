@@ -62,9 +62,9 @@ def fitted_weights(run: RunDir) -> dict[str, Tensor]:
     """The weights that a fitted run predicts with, by name.
 
     Raises:
-        UserError: If the folder is no run's, or the run is not fitted.
+        UserError: If the folder is no run's, the run is not fitted, or its weights are not there any more.
     """
     config = run.config
-    if not run.fitted.is_file():
-        raise UsageError(f"{run.path} has no fitted net: the run is not finished. The same command carries on with it.")
+    if not (run.finished or run.fitted.is_file()):
+        raise UsageError(f"{run.path} has no fitted net: the run is not finished. Its command finishes it.")
     return run.weights(config.predict_with)

@@ -19,7 +19,7 @@ from galaxyml.inference.image_predictor import ImagePredictor, Member, frames_in
 from galaxyml.kinds import Kind
 from galaxyml.models.backbone_with_head import PART, BackboneWithHead
 from galaxyml.runs.errors import DataError
-from galaxyml.runs.files import atomic_write, digest
+from galaxyml.runs.files import atomic_write, digest, user_path
 from galaxyml.runs.run_dir import RunDir
 
 log = logging.getLogger(__name__)
@@ -127,9 +127,9 @@ def training_set(predictor: ImagePredictor, source: Path) -> TrainingSet | str:
     net = predictor.run.nets()[0]
     folder = Path(net.provenance()["data"]["folder"])
     # Another file for each net and each catalog of it.
-    times = [path.stat().st_mtime_ns for path in (net.fitted, net.path / "catalog.parquet")]
+    times = [path.stat().st_mtime_ns for path in (net.path / "metrics.json", net.path / "catalog.parquet")]
     name = digest([VERSION, MOST, THUMBNAIL, net.path.resolve(), *times])
-    path = Path(str(net.config.cache_dir)).expanduser() / "page" / f"{name}.parquet"
+    path = user_path(str(net.config.cache_dir)) / "page" / f"{name}.parquet"
     if path.is_file():
         return TrainingSet.read(path)
     if not folder.is_dir():

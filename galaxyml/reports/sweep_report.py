@@ -262,7 +262,7 @@ def _missing(jobs: Sequence[Job], joined: Sequence[RunDir]) -> list[str]:
         log = f" (log: [{job.name}/{job.log.name}]({job.name}/{job.log.name}))" if job.log else ""
         lines.append(f"- `{job.name}`: {job.state}{': ' if text else ''}{text}{log if job.state != NOT_BEGUN else ''}")
     advice = "One that is not wanted any more is left out when its folder and its entry in `jobs.json` are deleted."
-    return [*lines, "", f"The same command carries on with them and keeps what is finished. {advice}"]
+    return [*lines, "", f"The same command finishes them and keeps the others. {advice}"]
 
 
 def _jobs(jobs: Sequence[Job]) -> list[str]:

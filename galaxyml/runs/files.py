@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from galaxyml.runs.errors import DataError
+from galaxyml.runs.errors import DataError, UserError
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -22,6 +22,14 @@ _REASONS = {
     errno.ENOTDIR: "a part of that path is a file, not a folder",
     errno.EEXIST: "a part of that path is a file, not a folder",
 }
+
+ADVICE = "Free some space or choose another folder, then run the same command."
+
+_REFUSALS = {number: f"{_REASONS[number]}. {ADVICE}" for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)}
+_REFUSALS |= dict.fromkeys(
+    (errno.EACCES, errno.EPERM),
+    "you may not read or write it. Give yourself the permission (chmod), or take a copy that is your own.",
+)
 
 _read_only: list[Path] = []  # folders that are another process's to write
 
@@ -41,9 +49,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_write(
-    path: Path, advice: str = "Free some space or choose another folder, then run the same command."
-) -> Iterator[Path]:
+def atomic_write(path: Path, advice: str = ADVICE) -> Iterator[Path]:
     """Gives a path to write to; what was written takes the name `path` when the block ends well, and goes otherwise.
 
     Args:
@@ -79,7 +85,7 @@ def atomic_write(
             shutil.rmtree(draft.parent, ignore_errors=True)
 
 
-def unwritable(path: Path, error: OSError, advice: str) -> DataError:
+def unwritable(path: Path, error: OSError, advice: str = ADVICE) -> DataError:
     """The error of a file that cannot be written.
 
     Args:
@@ -93,6 +99,21 @@ def unwritable(path: Path, error: OSError, advice: str) -> DataError:
     if error.errno not in _REASONS:
         raise error
     return DataError(f"{path} cannot be written: {_REASONS[error.errno]}. {advice}")
+
+
+def refused_file(error: OSError) -> DataError | None:
+    """The error of a file that the system refuses to read or to write, where nobody has said it better.
+
+    Args:
+        error: Of the system.
+
+    Returns:
+        None if it is none that a user can do something about.
+    """
+    reason = _REFUSALS.get(error.errno or 0)
+    if reason is None or (error.filename is None and error.errno in (errno.EACCES, errno.EPERM)):
+        return None
+    return DataError(f"{error.filename or 'A file'}: {reason}")
 
 
 @contextmanager
@@ -166,6 +187,20 @@ def known_digest(path: Path, cache: Path) -> str:
     if not cached.is_file():
         write_text(cached, file_digest(path))
     return cached.read_text(encoding="utf-8")
+
+
+def user_path(path: Path | str) -> Path:
+    """A path that a user gave, in which `~` is the home folder.
+
+    Raises:
+        UserError: If there is none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: this user has no home folder. Set HOME, or name another folder, such as cache_dir=/tmp/galaxyml."
+        ) from error
 
 
 def free_space(path: Path) -> int:

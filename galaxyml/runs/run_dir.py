@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from galaxyml.runs.errors import UsageError, UserError, shorten
 from galaxyml.runs.files import atomic_write, write_json, write_text
 from galaxyml.runs.provenance import origin
 from galaxyml.runs.run_config import check_same, read_config
+from galaxyml.runs.run_lock import holder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,13 +103,18 @@ class RunDir:
         return not self.started or bool(self.config.get("figures", True))
 
     def start(self, config: DictConfig, overrides: list[str]) -> None:
-        """Writes the configuration; of a run that has progress, only if it computes the same.
+        """Writes the configuration; of a run that has progress, or a process at work, only if it computes the same.
+
+        What a process works on keeps the configuration that it began with.
 
         Raises:
             UserError: If it does not; the message names the keys that differ, and no file is changed.
         """
-        if self.has_progress:
+        in_use = self.started and holder(self.path) is not None
+        if in_use or self.has_progress:
             check_same(self.path, self.config, config)
+        if in_use:
+            return
         write_text(self.path / ".hydra" / "overrides.yaml", yaml.safe_dump(overrides))
         write_text(self._config_file, OmegaConf.to_yaml(config))
 
@@ -391,12 +397,19 @@ class RunDir:
         """
         import torch
 
-        path = self.checkpoints / f"{which}.ckpt"
-        if not path.is_file():
-            raise UserError(
-                f"{path} is not there: the run's weights were deleted, or its folder was copied without them."
-            )
-        return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        if missing := self.missing_weights(which):
+            raise UserError(missing)
+        return torch.load(self._weights(which), map_location="cpu", weights_only=True)["state_dict"]
+
+    def missing_weights(self, which: str) -> str | None:
+        """That the weights of a fitted run are not there, in a sentence, and what to do; None if they are."""
+        path = self._weights(which)
+        if path.is_file():
+            return None
+        return (
+            f"{path} is not there: the run's weights were deleted, or its folder was copied without them. "
+            f"Copy them there, or delete {self.path} and give the command of the run again, which trains anew."
+        )
 
     def phase(self, name: str) -> "RunDir":
         """Folder of a phase that another one follows: checkpoints, history and curves."""
@@ -442,6 +455,9 @@ class RunDir:
         path = self.path / name
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
+    def _weights(self, which: str) -> Path:
+        return self.checkpoints / f"{which}.ckpt"
+
     def _predictions(self, split: str, by: str) -> Path:
         return self.path / "predictions" / by / f"{split}.parquet"
 
@@ -449,6 +465,11 @@ class RunDir:
         if not (self.path / name).is_file():
             raise UsageError(f"{self.path} has no {name}: the run is not finished, or this is not a run's folder.")
         return self.path / name
+
+
+def next_time(runs: Iterable[RunDir]) -> str:
+    """What the same command does with runs that were stopped: `carries on`, or `starts anew` without a checkpoint."""
+    return "carries on" if any(run.has_progress for run in runs) else "starts anew"
 
 
 def caption(figure: Path) -> str:

@@ -1,5 +1,6 @@
 """The runs of a sweep as jobs of a cluster, whose nodes share the folders of this machine."""
 
+import os
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -11,6 +12,7 @@ from omegaconf import DictConfig
 
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_lock import WAIT
 from galaxyml.sweeps import checks, forkserver
 from galaxyml.sweeps.run_job import Outcome, ended
 from galaxyml.sweeps.serial import SerialLauncher, folder_of, prepare, run_prepared
@@ -50,7 +52,7 @@ class ClusterLauncher(SerialLauncher):
         return forkserver.ask(partial(checks.refusal, jobs, on_this_machine=False))
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
-        from galaxyml.runs.run_dir import RunDir
+        from galaxyml.runs.run_dir import RunDir, next_time
         from galaxyml.sweeps.live_table import Board
 
         self.runs = [RunDir(folder_of(config)) for config in configs]
@@ -83,7 +85,7 @@ class ClusterLauncher(SerialLauncher):
                     board.say("stopping: each run keeps what it has reached; a second signal does not wait for it")
                     self.stop()
         if stopping is not None:
-            board.say(f"The same command with name={configs[0].name} carries on.")
+            board.say(f"The same command with name={configs[0].name} {next_time(self.runs)}.")
             raise signals.Stop(stopping)
         return [self.returned(config, outcomes[number].value) for number, config in enumerate(configs)]
 
@@ -108,6 +110,8 @@ def run_on_node(job: Job) -> float | None:
 
     signals.install()
     job.set_up_process()
+    # Where a node is lost, its folder is free only when it has given no sign of life for a while.
+    os.environ[WAIT] = "1"
     return run_prepared(RunDir(job.run)).value
 
 

@@ -13,9 +13,9 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import digest, file_digest, write_json
 from galaxyml.runs.progress import quiet, say
+from galaxyml.sweeps.run_job import user_error
 
 if TYPE_CHECKING:
     from galaxyml.reports.sweep_report import Verdict
@@ -85,22 +85,26 @@ def end(folder: Path, requested: Sequence[str], failed: Sequence[str] = ()) -> i
         joined = _joined_before(sweep) if broken else [] if search else join(sweep)
         verdict = sweep_report.judge(jobs, joined)
         report = sweep_report.write(sweep, jobs, joined, verdict)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except Exception:  # Hydra would turn it into a warning, and the status into 0
-        log.exception("%s: its runs have ended, but joining them failed", sweep.path)
+    except Exception as error:  # Hydra would turn it into a warning, and the status into 0
+        if (cause := user_error(error)) is not None:
+            print(f"error: {cause}", file=sys.stderr)
+        else:
+            log.exception("%s: its runs have ended, but joining them failed", sweep.path)
         return 1
     if broken:
         print(f"\n{sweep.path}: failed: {', '.join(job.name for job in broken)}; nothing was joined.", file=sys.stderr)
         for job in broken:
-            why = "refused, and kept as it was" if job.state == "finished" else " ".join(job.why().split()) or job.state
+            if job.state == "finished":
+                why = "refused, and kept as it was"
+            elif job.state in sweep_table.RUNNING and job.name in refused:
+                why = "refused, as another process works on it"
+            else:
+                why = " ".join(job.why().split()) or job.state
             print(f"  {job.name}: {why.rstrip('.')}; log: {job.log or 'none'}", file=sys.stderr)
         if count := sum(job.state != "finished" for job in broken):
             which = "it" if count == 1 else "them"
-            begun = any(RunDir(folder / name).has_progress for name in requested)
-            goes_on = f"carries on with {which} and keeps the others" if begun else f"tries {which} again"
-            print(f"The same command {goes_on}, once the reason is gone.", file=sys.stderr)
+            advice = f"The same command finishes {which} and keeps the others, once the reason is gone."
+            print(advice, file=sys.stderr)
         print(f"partial report: {report}", file=sys.stderr)
         return 1
     if search or quiet():

@@ -1,7 +1,6 @@
 """Every combination of the values that a command gives: Hydra's sweeper that looks at all runs before the first."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -9,9 +8,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from galaxyml.runs.files import write_text
 from galaxyml.sweeps.checks import check_jobs
 
 
@@ -48,7 +46,6 @@ class GridSweeper(Sweeper):
         overrides = parser.parse_overrides([*(f"{key}={values}" for key, values in self.params.items()), *arguments])
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
         check_jobs(self.launcher, jobs)
-        write_text(Path(self.config.hydra.sweep.dir) / "multirun.yaml", OmegaConf.to_yaml(self.config))
         results = self.launcher.launch(jobs, initial_job_idx=0)
         for result in results:
             _ = result.return_value  # raises what a run has raised, of another package's launcher

@@ -173,7 +173,9 @@ class _Pool:
                 except signals.Stop as stop:
                     self._stop(stop.number)
         if self.stopping is not None:
-            self.board.say(f"The same command with name={self.configs[0].name} carries on.")
+            from galaxyml.runs.run_dir import next_time
+
+            self.board.say(f"The same command with name={self.configs[0].name} {next_time(self.runs)}.")
             raise signals.Stop(self.stopping)
         if self.bad_data:
             sys.exit(1)

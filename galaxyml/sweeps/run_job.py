@@ -12,14 +12,15 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxyml.runs import progress
 from galaxyml.runs.errors import DataError, UserError
-from galaxyml.runs.files import read_only
+from galaxyml.runs.files import read_only, refused_file
+from galaxyml.runs.run_lock import WAIT, folder_lock
 from galaxyml.runs.signals import Stop, watched
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("folder", type=Path, help="a run's folder, such as multirun/galaxyzoo/mine/fold-0")
     parser.add_argument("--attached", action="store_true", help="end together with the process that has started it")
+    parser.add_argument("--wait", action="store_true", help="begin when no other process works in the folder any more")
     given = parser.parse_args(arguments)
+    if given.wait:
+        os.environ[WAIT] = "1"
     if "LOCAL_RANK" in os.environ:  # which Lightning and torchrun give the processes that they start
         end_with_parent(signal.SIGKILL)  # it may wait for others, where nothing else reaches it
     elif given.attached:
@@ -84,15 +88,17 @@ def run_job(folder: Path) -> Outcome:
 
     Raises:
         Stop: If a signal ended it.
+        UserError: If another process works on it, or nothing can be written there.
     """
     from galaxyml.runs import ranks
-    from galaxyml.runs.run_dir import RunDir
+    from galaxyml.runs.run_dir import RunDir, next_time
 
-    run, began = RunDir(folder.absolute()), time.time()
+    run = RunDir(folder.absolute())
     config = run.config
     if not ranks.is_rank_zero():
         return _follow(run, config)
-    with _logged(run):
+    with folder_lock(run.path), _logged(run):
+        began = time.time()
         try:
             with watched():
                 from galaxyml import experiment
@@ -101,15 +107,15 @@ def run_job(folder: Path) -> Outcome:
                 return Outcome("pruned" if run.status().get("state") == "pruned" else "finished", value)
         except Stop as stop:
             if run.status():
-                run.update_status(state="stopped", reason=str(stop), ended=time.time())
-            goes_on = "carries on" if run.has_progress else "starts it anew"
-            print(f"\n{run.name}: {stop}. The same command with name={config.name} {goes_on}.", file=sys.stderr)
+                _write_end(run, "stopped", str(stop))
+            advice = f"The same command with name={config.name} {next_time([run])}."
+            print(f"\n{run.name}: {stop}. {advice}", file=sys.stderr)
             raise
         except Exception as error:  # whatever ends one run must not end the others
             cause = user_error(error)
             reason = _reason(error, cause)
             if not run.has_progress or run.status().get("began", 0) >= began:  # else it was refused, and stays
-                run.update_status(state="failed", reason=reason, ended=time.time())
+                _write_end(run, "failed", reason)
             if cause is None:
                 log.exception("%s failed", run.name)
             else:
@@ -151,13 +157,13 @@ def ended(run: "RunDir", status: int | None, began: float) -> Outcome:
         return Outcome("pruned" if state == "pruned" else "finished", written.get("value"))
     if state in ("stopped", "failed") and (written.get("ended") or 0.0) >= began:  # else it is of another time
         return Outcome(state, None, str(written["reason"]), state == "failed" and status == BAD_DATA)
-    if status in (1, BAD_DATA):  # it was refused, and its folder stays as it was
+    if status in (1, 2, BAD_DATA):  # it was refused, and its folder stays as it was
         return Outcome("failed", None, "see its log", status == BAD_DATA)
     reason = f"its process ended with status {status} and said nothing"
     if status is not None and status < 0:
         reason = f"its process was ended by {signal.Signals(-status).name}"
         reason += ", which the system sends where memory runs out" if -status == signal.SIGKILL else ""
-    run.update_status(state="failed", reason=reason, ended=time.time())
+    _write_end(run, "failed", reason)
     return Outcome("failed", None, reason)
 
 
@@ -174,16 +180,31 @@ def end_with_parent(number: int) -> None:
 
 
 def user_error(error: BaseException | None) -> UserError | None:
-    """The UserError that caused an error, if any: Hydra wraps what a constructor raises."""
+    """The UserError that caused an error, or that says what the system refused, if any; Hydra wraps what it catches."""
     while error is not None and not isinstance(error, UserError):
+        if isinstance(error, OSError) and (refused := refused_file(error)):
+            return refused
         error = error.__cause__
     return error
+
+
+def _write_end(run: "RunDir", state: str, reason: str) -> None:
+    """Keeps how a run has ended, unless that was for want of a disk that takes it."""
+    with suppress(UserError):
+        run.update_status(state=state, reason=reason, ended=time.time())
+
+
+class _Log(logging.FileHandler):
+    """The log of a run, which ends where the disk is full: what comes then is only printed."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
 
 
 @contextmanager
 def _logged(run: "RunDir") -> Iterator[None]:
     """A block whose logging goes to the run's log, with time and module, and to the terminal as plain lines."""
-    file = logging.FileHandler(run.path / LOG)
+    file = _Log(run.path / LOG)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handlers: list[logging.Handler] = [file]
     if not _is_file(sys.stderr, run.path / LOG):  # as it is where a launcher has put the console there

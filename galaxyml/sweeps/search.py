@@ -114,7 +114,6 @@ class OptunaSweeper(Sweeper):
         # A sampler that has tried everything stops the study, which Optuna allows in its own loop alone.
         study.stop = lambda: setattr(self, "exhausted", True)
         study.pruner, study.sampler = pruner, sampler
-        write_text(self.folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
         returns: list[Sequence[JobReturn]] = []
         with studies.alive(study) as owner:
             while batch := self._batch(owner):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
+from galaxyml.runs.files import write_text
 from galaxyml.runs.provenance import COMMAND
+from galaxyml.runs.run_lock import LAUNCH, folder_lock
 
 if TYPE_CHECKING:
     from galaxyml.runs.run_dir import RunDir
@@ -45,12 +48,13 @@ class SerialLauncher(Launcher):
         """Runs all.
 
         Raises:
-            UserError: If the launcher's settings do not fit together, or this machine.
+            UserError: If the launcher's settings do not fit together, or this machine; if another command has them run.
         """
         setup_globals()
         configs = [self.composed(words, number) for number, words in enumerate(job_overrides, start=initial_job_idx)]
-        self.plan(configs)
-        return self.launch_all(configs)
+        with self._claimed(configs):
+            self.plan(configs)
+            return self.launch_all(configs)
 
     def launch_all(self, configs: Sequence[DictConfig]) -> list[JobReturn]:
         """Runs all; gives the result of each, None for those that failed.
@@ -59,6 +63,12 @@ class SerialLauncher(Launcher):
             UserError: If the launcher's settings do not fit together, or this machine.
         """
         return [self.returned(config, run_by_itself(config).value) for config in configs]
+
+    def _claimed(self, configs: Sequence[DictConfig]) -> AbstractContextManager[None]:
+        """A block in which no other command has the same runs made; trials of a search have owners of their own."""
+        if trial_of(configs[0]) is not None:
+            return nullcontext()
+        return folder_lock(Path(self.config.hydra.sweep.dir) if len(configs) > 1 else folder_of(configs[0]), LAUNCH)
 
     def composed(self, overrides: Sequence[str], number: int) -> DictConfig:
         """The configuration of one run, as Hydra's own launchers make it."""
@@ -71,7 +81,7 @@ class SerialLauncher(Launcher):
         return config
 
     def plan(self, configs: Sequence[DictConfig]) -> None:
-        """Keeps in the sweep's folder which runs it consists of."""
+        """Keeps in the sweep's folder which runs it consists of, and the command's configuration as Hydra does."""
         from galaxyml.runs.run_dir import PlannedJob, RunDir
 
         jobs = {
@@ -80,7 +90,9 @@ class SerialLauncher(Launcher):
             )
             for config in configs
         }
-        RunDir(Path(self.config.hydra.sweep.dir)).plan(jobs)
+        folder = Path(self.config.hydra.sweep.dir)
+        RunDir(folder).plan(jobs)
+        write_text(folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
 
     def returned(self, config: DictConfig, value: float | None) -> JobReturn:
         """Hydra's record of a run that has ended, which its callbacks receive as well."""

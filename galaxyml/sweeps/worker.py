@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from galaxyml.runs.errors import UserError
 from galaxyml.runs.provenance import COMMAND, PLACE
 from galaxyml.runs.signals import Stop, install
 from galaxyml.sweeps import forkserver
-from galaxyml.sweeps.run_job import LOG, run_job
+from galaxyml.sweeps.run_job import LOG, Outcome, run_job
 from galaxyml.sweeps.serial import command, has_several_processes
 
 
@@ -86,7 +87,11 @@ def work(job: Job, answer: Connection) -> None:
         run = RunDir(job.run)
         if has_several_processes(run.config):
             os.execv(sys.executable, command(run))
-        outcome = run_job(run.path)
+        try:
+            outcome = run_job(run.path)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            outcome = Outcome("failed", None, str(error))
         answer.send(outcome)
         sys.exit(outcome.status)
     except Stop as stop:

@@ -180,7 +180,7 @@ class LostProcess(Callback):
                 if code := process.poll():
                     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
                     raise UserError(
-                        f"process {number} of {trainer.world_size} {how}. The same command carries on."
+                        f"process {number} of {trainer.world_size} {how}. Give the same command again."
                     ) from exception
             time.sleep(0.1)
 

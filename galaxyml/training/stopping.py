@@ -26,8 +26,14 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        with atomic_write(Path(path)) as draft:
-            torch.save(checkpoint, draft)
+        # By Python's file, as torch's own does not say that a disk is full.
+        with atomic_write(Path(path)) as draft, draft.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # of torch's archive, which it cannot close then
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
 
 class Stopping(Checkpoint):
