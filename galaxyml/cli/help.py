@@ -52,6 +52,7 @@ def help_text() -> str:
         "",
         "-q prints errors only, and where the report is.",
         "-m sweeps over every value that is given with commas. Results: multirun/<task>/<name>/report.md",
+        "--config-dir DIR adds files of your own to these choices (DIR/task/mine.yaml); modules beside DIR are found.",
         "--cfg job prints the whole configuration; any key of it can be given. --hydra-help: Hydra's own flags.",
     ]
     return "\n".join(lines)

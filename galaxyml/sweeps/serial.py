@@ -160,7 +160,7 @@ def prepare(config: DictConfig) -> "RunDir":
     Raises:
         UserError: If it is not, or not that of the folds that it will be joined with; then nothing is written.
     """
-    from galaxyml.runs.run_config import check_same
+    from galaxyml.runs.run_config import check_same, find_code
     from galaxyml.runs.run_dir import RunDir
 
     run, hydra = RunDir(folder_of(config)), config.hydra
@@ -172,6 +172,7 @@ def prepare(config: DictConfig) -> "RunDir":
     if (trial := trial_of(config)) is not None:
         study = {key: hydra.sweeper[key] for key in ("storage", "study_name")}
         own.search = {"trial": trial, **study, "pruner": OmegaConf.to_container(hydra.sweeper.pruner)}
+    find_code(own, run.path)
     for sibling in RunDir(run.path.parent).children():
         if sibling.has_progress and sibling.name != run.name and sibling.group == own.group:
             check_same(sibling.path, sibling.config, own, besides=("fold",))
