@@ -16,10 +16,18 @@ def load(path: Path | str) -> "Predictor":
         path: Folder of a run, sweep or ensemble, or the `.zip` of a bundle.
 
     Returns:
-        `.predict(inputs)` gives a table, as `galaxyml predict` writes it.
+        `.predict(inputs)` gives a table, as `galaxyml predict` writes it. Its inputs are paths, arrays, Pillow's images
+        or a DataFrame of paths; of light curves a folder or DataFrames.
 
     Raises:
         UserError: If it is none of these, not finished, or a bundle that cannot be used.
+
+    Example:
+        Probabilities of two images, and of those of an array `pixels` of shape (N, H, W, 3)::
+
+            model = galaxyml.load("multirun/galaxy10/mine")
+            model.predict(["a.jpg", "b.fits"])
+            model.predict(pixels)
     """
     from hydra.utils import get_class
 
