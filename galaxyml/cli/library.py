@@ -81,9 +81,7 @@ class Run:
         """
         path = self.path / "report.html"
         if not path.is_file():
-            raise UserError(
-                f"{self.path} has no report.html. `galaxyml report {self.path}` writes it, as far as it goes."
-            )
+            raise UserError(f"{self.path} has no report.html. `galaxyml report {self.path}` writes it.")
         return path
 
     def predictions(self, split: str) -> "pd.DataFrame":

@@ -174,8 +174,8 @@ def from_array(values: np.ndarray) -> Image.Image:
     has_colours = values.ndim == 3 and values.shape[2] in (3, 4)
     if values.dtype.kind not in "uif" or not (values.ndim == 2 or has_colours) or not values.size:
         raise DataError(
-            f"its values are {values.dtype} of shape {values.shape}; an image is (H, W), (H, W, 3) or (H, W, 4), of whole "
-            "numbers or floats"
+            f"its values are {values.dtype} of shape {values.shape}; an image is (H, W), (H, W, 3) or (H, W, 4), of "
+            "whole numbers or floats"
         )
     if values.dtype.kind in "ui" and values.dtype != np.uint16 and values.min() >= 0 and values.max() <= 255:
         values = values.astype(np.uint8)
