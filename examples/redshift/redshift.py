@@ -81,7 +81,7 @@ def score(run: RunDir) -> dict[str, float]:
             rows = pd.Index(catalog["id"]).get_indexer(table["id"])
             predicted = {"": table[["redshift"]].to_numpy(np.float64), "mean_": out_of_fold_means(true, fold, rows)}
             for prefix, values in predicted.items():
-                measured = quality(torch.from_numpy(values), torch.from_numpy(true[rows]))
+                measured = quality(torch.tensor(values), torch.tensor(true[rows]))
                 scores |= under(split, {prefix + name: float(value) for name, value in measured.items()})
     return scores
 

@@ -203,7 +203,7 @@ def typed(args: Sequence[str]) -> list[Override]:
 
 def _config_dir(flags: Sequence[str]) -> Path | None:
     """The folder of configurations of the user's own, an absolute path."""
-    for flag, after in zip(flags, [*flags[1:], ""], strict=True):
+    for flag, after in zip(flags, [*flags[1:], ""], strict=False):
         name, equals, value = flag.partition("=")
         if name in CONFIG_DIR:
             if not (given := value if equals else after):

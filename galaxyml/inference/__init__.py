@@ -29,6 +29,9 @@ def load(path: Path | str) -> "Predictor":
             model.predict(["a.jpg", "b.fits"])
             model.predict(pixels)
     """
+    from galaxyml.training.quiet import quiet
+
+    quiet()  # of what the imports below say, too
     from hydra.utils import get_class
 
     from galaxyml.data.light_curves.data_module import CurveData
@@ -38,9 +41,7 @@ def load(path: Path | str) -> "Predictor":
     from galaxyml.inference.light_curve_predictor import LightCurvePredictor
     from galaxyml.runs.run_dir import RunDir
     from galaxyml.training.hardware import keep_memory
-    from galaxyml.training.quiet import quiet
 
-    quiet()
     keep_memory()
     path = Path(path)
     if path.is_file():

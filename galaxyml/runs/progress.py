@@ -80,6 +80,7 @@ def bar(of_bytes: bool = False) -> "Progress":
         progress.TimeRemainingColumn(),
         *note,
         console=_notebook() if in_notebook() else None,
+        refresh_per_second=2 if in_notebook() else 10,  # a notebook keeps all that is drawn
         disable=not live() or _tracked.get(),
     )
 

@@ -8,6 +8,7 @@ import pytest
 
 from galaxyml.cli import conf, overrides
 from galaxyml.cli.help import help_text
+from galaxyml.cli.train import train
 from galaxyml.runs.errors import UserError
 
 Command = Callable[..., tuple[int, str]]
@@ -18,6 +19,7 @@ TASK = """\
 defaults: [{defaults}_self_]
 task: mine
 depth: 3                          # of whatever
+seen: {{net: "${{model}}", side: "${{size}}"}}
 """
 
 
@@ -91,13 +93,15 @@ def test_a_folder_that_cannot_be_meant_is_told(own: Path, command: Command) -> N
         overrides.prepare(["--config-dir", str(own), "task=mine"])
 
 
-def test_code_that_is_nowhere_is_told_before_a_folder_is_made(own: Path, command: Command, tmp_path: Path) -> None:
+def test_code_that_is_nowhere_is_told_before_a_folder_is_made(
+    own: Path, command: Command, in_process: Command, tmp_path: Path
+) -> None:
     (own / "task" / "mine.yaml").write_text(
         TASK.format(defaults="/data: images, /module: supervised, /split: folds, /kind: fractions, ")
         + "crop: 0.5\nmargin: 1.0\nsimulate: {_target_: galaxyml.sky.write_images, _partial_: true}\n"
         + "data: {_target_: no_such_module.Data}\n"
     )
-    status, printed = command("--config-dir", str(own), "task=mine")
+    status, printed = in_process(train, "--config-dir", own, "task=mine", "hydra/launcher=serial")
     assert status
     assert "there is no module 'no_such_module', which data._target_=no_such_module.Data names" in printed
     assert f"It is looked for in {own.parent}" in printed
@@ -105,9 +109,9 @@ def test_code_that_is_nowhere_is_told_before_a_folder_is_made(own: Path, command
     assert not list(tmp_path.glob("multirun/mine/*/*/.hydra"))
 
 
-def test_a_group_that_is_not_there_is_told(own: Path, command: Command) -> None:
+def test_a_group_that_is_not_there_is_told(own: Path, command: Command, in_process: Command) -> None:
     (own / "task" / "mine.yaml").write_text(TASK.format(defaults="/data: imagse, "))
-    status, printed = command("--config-dir", str(own), "task=mine")
+    status, printed = in_process(train, "--config-dir", own, "task=mine")
     assert status
     assert "Could not find 'data/imagse'" in printed
     assert "Traceback" not in printed
