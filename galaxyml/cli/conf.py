@@ -14,7 +14,7 @@ from galaxyml.runs.errors import UserError
 PLUGINS = ("hydra/launcher", "hydra/sweeper")  # of which there may be others, of packages that the user has installed
 WIRING = ("data", "module")  # groups that wire a task, from which no command chooses
 
-_folders = (CONF,)
+_folders: tuple[Path, ...] = (CONF,)
 
 
 def read_also(folder: Path | None) -> None:
