@@ -1,5 +1,6 @@
 """The parts without the command: each task's pair under a plain `lightning.Trainer`."""
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable
@@ -253,5 +254,39 @@ def test_a_run_from_a_script_is_the_commands(
     other = galaxyml.Run(tmp_path / "multirun" / "galaxyzoo" / "typed")
     assert one.metrics == other.metrics
     pd.testing.assert_frame_equal(one.predictions("val"), other.predictions("val"))
+    shown = one._repr_html_()
+    assert shown is not None
+    assert f"{one.metrics['test/rmse']:.4f}" in shown
+    assert f"{one.metrics['test/mean_rmse']:.4f}" in shown
+    assert one.report.read_text().startswith("<!doctype html>")
     with pytest.raises(galaxyml.runs.errors.UserError, match="There is no key 'modle'"):
         galaxyml.run("modle=tiny")
+
+
+def test_a_folder_without_results_is_told(tmp_path: Path) -> None:
+    run = galaxyml.Run(tmp_path)
+    assert run._repr_html_() is None
+    for ask in (lambda: run.report, lambda: run.metrics, lambda: run.predictions("val")):
+        with pytest.raises(galaxyml.runs.errors.UserError, match=str(tmp_path)):
+            ask()
+
+
+@pytest.mark.parametrize("name", galaxyml.__all__)
+def test_public_names_are_documented_with_an_example(name: str) -> None:
+    public = getattr(galaxyml, name)
+    own = [public, *vars(public).values()] if inspect.isclass(public) else [public]
+    texts = [inspect.getdoc(part) or "" for part in own]
+    assert texts[0]
+    assert any("Example:" in text or ">>>" in text for text in texts)
+    if not inspect.isclass(public):
+        return
+    inherited = {hook for base in (L.LightningModule, L.LightningDataModule, torch.nn.Module) for hook in dir(base)}
+    for cls in public.__mro__:
+        if cls.__module__.startswith("galaxyml"):
+            for method, value in vars(cls).items():
+                if not method.startswith("_") and method not in inherited and inspect.isroutine(value):
+                    assert value.__doc__ or getattr(value, "__wrapped__", value).__doc__, f"{cls.__name__}.{method}"
+
+
+def test_the_package_is_typed() -> None:
+    assert (Path(galaxyml.__file__).parent / "py.typed").is_file()

@@ -1,4 +1,7 @@
-"""Content of `conf/`, read as text before anything is composed: groups, choices, keys, and which task has which."""
+"""Content of `conf/`, read as text before anything is composed: groups, choices, keys, and which task has which.
+
+What lies in the folder of `--config-dir` is read with it, see `read_also`.
+"""
 
 import re
 from collections.abc import Mapping
@@ -6,9 +9,41 @@ from functools import cache
 from pathlib import Path
 
 from galaxyml.runs.conf_dir import CONF
+from galaxyml.runs.errors import UserError
 
 PLUGINS = ("hydra/launcher", "hydra/sweeper")  # of which there may be others, of packages that the user has installed
 WIRING = ("data", "module")  # groups that wire a task, from which no command chooses
+
+_folders: tuple[Path, ...] = (CONF,)
+
+
+def read_also(folder: Path | None) -> None:
+    """Reads a folder of the user's own beside `conf/` from now on, in the place of one that was given before.
+
+    Args:
+        folder: Holds groups, such as `task/mine.yaml`; None for those of the package alone.
+
+    Raises:
+        UserError: If it holds none, or a file by the name of one of the package's.
+    """
+    global _folders
+    _folders = (CONF,) if folder is None else (CONF, folder)
+    for cached in (text, groups, tasks_with, _own_keys):
+        cached.cache_clear()
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise UserError(f"--config-dir {folder}: there is no such folder. Give the one that holds task/ and the like.")
+    files = [path.relative_to(folder) for path in sorted(folder.glob("*/*.yaml"))]
+    if not files:
+        raise UserError(
+            f"--config-dir {folder}: it holds no file of a group, such as task/mine.yaml. Give the folder above task/."
+        )
+    if twice := [file for file in files if (CONF / file).is_file()]:
+        raise UserError(
+            f"--config-dir {folder}: {twice[0]} has the name of one of galaxyml's own, which would be read in its "
+            "place. Call it something else."
+        )
 
 
 @cache
@@ -35,13 +70,15 @@ def groups() -> tuple[str, ...]:
     """Groups that a command chooses from: the task, those that every run has, and those of some tasks."""
     tasks = "\n".join(map(text, choices("task").values()))
     decided = re.findall(r"^ *- /(\w+): \$", tasks, re.M)  # by the choice of another group
-    folders = sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {*WIRING, *decided})
+    folders = sorted(
+        {path.parent.name for folder in _folders for path in folder.glob("*/*.yaml")} - {*WIRING, *decided}
+    )
     return tuple(dict.fromkeys(name for name in ("task", *root_defaults(), *folders) if name in folders))
 
 
 def choices(group: str) -> dict[str, Path]:
     """Files of a group, by name."""
-    return {path.stem: path for path in sorted((CONF / group).glob("*.yaml"))}
+    return {path.stem: path for folder in _folders for path in sorted((folder / group).glob("*.yaml"))}
 
 
 def description(path: Path) -> str:
@@ -120,9 +157,9 @@ def _referred(path: Path) -> list[str]:
 
 def _with_defaults(group: str, name: str | None) -> list[Path]:
     """A file of a group, and those that its `defaults` name."""
-    if name is None:
+    path = choices(group).get(name or "")
+    if path is None:  # Hydra says so of one that is named and not there
         return []
-    path = choices(group)[name]
     below = re.search(r"^defaults: \[(.*)\]", text(path), re.M)
     names = [other for other in below[1].split(", ") if other != "_self_"] if below else []
     return [path, *(file for other in names for file in _with_defaults(group, other))]

@@ -62,6 +62,7 @@ def help_text() -> str:
         "-q prints errors only, and where the report is. --version prints galaxyml's version.",
         "--wait begins when no other command has the same runs made any more, where it would be refused.",
         "-m sweeps over every value that is given with commas. Results: multirun/<task>/<name>/report.md",
+        "--config-dir DIR adds files of your own to these choices (DIR/task/mine.yaml); modules beside DIR are found.",
         "--cfg job prints the whole configuration; any key of it can be given. --hydra-help: Hydra's own flags.",
         "exit status: 0 done, 1 a run or a command failed, 2 what was typed cannot be used, 130 or 143 stopped.",
     ]

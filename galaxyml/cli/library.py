@@ -5,14 +5,16 @@ import os
 import shlex
 from collections.abc import Sequence
 from datetime import datetime
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxyml.cli import conf
-from galaxyml.cli.overrides import Override
+from galaxyml.cli.overrides import typed
 from galaxyml.cli.train import train
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.provenance import COMMAND
+from galaxyml.training.quiet import quiet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,11 +23,20 @@ if TYPE_CHECKING:
 class Run:
     """The results in the folder of a finished run, or of a sweep whose folds were joined.
 
+    A notebook shows its metrics beside the baseline's.
+
     Args:
         path: The folder.
 
     Attributes:
         path: The same.
+
+    Example:
+        What was predicted for the objects of the validation split, and how well::
+
+            run = galaxyml.Run("multirun/galaxyzoo/demo")
+            run.metrics["val/rmse"]
+            run.predictions("val").set_index("id")
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -37,10 +48,42 @@ class Run:
     def __repr__(self) -> str:
         return f"Run('{self.path}')"
 
+    def _repr_html_(self) -> str | None:
+        if not self._files.finished:
+            return None
+        import pandas as pd
+
+        from galaxyml.kinds import of_run
+        from galaxyml.reports.run_report import TITLES, summary, title
+
+        words, noun = of_run(self._files).words, self._files.provenance()["data"].get("things", "galaxies")
+        shown = [f"<p><code>{escape(str(self.path))}</code></p>"]
+        for split in TITLES:
+            if cells := summary(self.metrics, split, words):
+                table = pd.DataFrame(cells[1:], columns=cells[0]).to_html(index=False, border=0)
+                shown.append(f"<p>{escape(title(split, noun))}</p>{table}")
+        return "".join(shown)
+
     @property
     def metrics(self) -> dict[str, Any]:
-        """Numbers by `<split>/<metric>[/<column>]`, as in `metrics.json`; a sweep's also have `folds`."""
+        """Numbers by `<split>/<metric>[/<column>]`, as in `metrics.json`; a sweep's also have `folds`.
+
+        Raises:
+            UserError: If the run is not finished.
+        """
         return self._files.metrics()
+
+    @property
+    def report(self) -> Path:
+        """The report as one web page, which any browser opens.
+
+        Raises:
+            UserError: If there is none.
+        """
+        path = self.path / "report.html"
+        if not path.is_file():
+            raise UserError(f"{self.path} has no report.html. `galaxyml report {self.path}` writes it.")
+        return path
 
     def predictions(self, split: str) -> "pd.DataFrame":
         """Predictions of a split (`val`, `test`; of light curves also `survey`): `id` and one column an output.
@@ -64,14 +107,19 @@ def run(overrides: str | Sequence[str] = ()) -> Run:
     Raises:
         UserError: If they cannot be used, or a run fails; what is finished stays.
         Stop: If a signal ended it.
+
+    Example:
+        Two folds on the simulated sky, joined::
+
+            run = galaxyml.run("task=galaxyzoo model=tiny scale=smoke name=first -m fold=0,1")
+            run.metrics["val/rmse"], run.report
     """
     words = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
-    read = [Override.read(word) for word in words if not word.startswith("-")]
-    name = next((override.plain for override in reversed(read) if override.key == "name"), None)
+    name = next((override.plain for override in reversed(typed(words)) if override.key == "name"), None)
     if name is None:
         name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
         words.append(f"name={name}")
-    task = conf.tasks_of({override.key: override.choices for override in read})[0]
+    quiet()  # of what imports say, too
     before = os.environ.get(COMMAND)
     os.environ[COMMAND] = json.dumps(["python", "-m", "galaxyml", *words])
     try:
@@ -85,4 +133,5 @@ def run(overrides: str | Sequence[str] = ()) -> Run:
             del os.environ[COMMAND]
         else:
             os.environ[COMMAND] = before
+    task = conf.tasks_of({override.key: override.choices for override in typed(words)})[0]
     return Run(Path("multirun") / task / str(name))

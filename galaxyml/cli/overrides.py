@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Hydra's flags that take a value.
 VALUED = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 VALUED |= {"--info", "-i", "--experimental-rerun", "--shell-completion", "-sc"}
+CONFIG_DIR = ("--config-dir", "-cd")
 NOT_SWEPT = {"--cfg", "-c", "--info", "-i", "--run", "--shell-completion", "-sc"}  # with which Hydra refuses -m
 SWEEP = {"-m", "--multirun"}
 QUIET, WAIT = {"-q", "--quiet"}, {"--wait"}  # ours
@@ -101,6 +102,8 @@ def prepare(args: Sequence[str]) -> list[str]:
         UserError: If a key, or a choice of a group, does not exist; the message has near ones.
     """
     flags, words = _flags_apart(args)
+    own = config_dir(flags)
+    conf.read_also(own)
     overrides = [Override.read(word) for word in words]
     if not overrides:
         return flags
@@ -121,6 +124,8 @@ def prepare(args: Sequence[str]) -> list[str]:
         overrides += [Override("", key, quoted(answer)) for key, answer in answers.items()]
     if "hydra/sweeper" not in given and any(override.searched for override in overrides):
         overrides.append(Override("", "hydra/sweeper", "optuna"))
+    if own is not None:
+        overrides.append(Override("+", "config_dir", quoted(str(own))))  # where a run finds its code again
     # Only what is swept, besides the fold, belongs into the name of a run's folder.
     fixed = [override.key for override in overrides if override.key == "fold" or not override.swept]
     names = ",".join(f"'{key}'" for key in fixed if not key.startswith(("hydra.", "hydra/")))
@@ -185,6 +190,26 @@ def _flags_apart(args: Sequence[str]) -> tuple[list[str], list[str]]:
     if NOT_SWEPT & set(flags):
         flags = [flag for flag in flags if flag not in SWEEP]
     return flags, words
+
+
+def typed(args: Sequence[str]) -> list[Override]:
+    """The overrides of a command line.
+
+    Raises:
+        UserError: If a word is none.
+    """
+    return [Override.read(word) for word in _flags_apart(args)[1]]
+
+
+def config_dir(flags: Sequence[str]) -> Path | None:
+    """The folder of configurations of the user's own, an absolute path."""
+    for flag, after in zip(flags, [*flags[1:], ""], strict=False):
+        name, equals, value = flag.partition("=")
+        if name in CONFIG_DIR:
+            if not (given := value if equals else after):
+                raise UserError(f"{name}: give a folder of your own with task/…yaml, such as {name} mine/conf.")
+            return Path(given).absolute()
+    return None
 
 
 def _check_names(overrides: Sequence[Override], tasks: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import galaxyml
-from galaxyml.cli import overrides, slips
+from galaxyml.cli import conf, overrides, slips
 from galaxyml.runs import progress
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UsageError, UserError, config_error
@@ -24,6 +24,7 @@ def train(arguments: Sequence[str]) -> None:
         Stop: If a signal ended it.
     """
     try:
+        conf.read_also(overrides.config_dir(arguments))
         if (answer := _answer(arguments)) is not None:
             print(answer)
         else:

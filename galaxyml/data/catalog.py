@@ -130,7 +130,7 @@ class CatalogData(lightning.LightningDataModule):
         check_fold(fold, split.folds)
         if not 0 <= balance <= 1:
             raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
-        self.source = as_source(source, self.task, self.simulate(), cache_dir)
+        self.source = as_source(source, self.task, self.simulate, cache_dir)
         self.kind = kind
         self.cache = user_path(cache_dir)
         self.fold, self.split, self.seed = fold, split, seed
@@ -144,10 +144,17 @@ class CatalogData(lightning.LightningDataModule):
 
     @classmethod
     def simulate(cls) -> "partial[None]":
-        """Function of a folder that writes the task's files there as the simulated sky has them."""
+        """Function of a folder that writes the task's files there as the simulated sky has them.
+
+        Raises:
+            UserError: If it has none of this task.
+        """
         import galaxyml.sky
 
-        return partial(getattr(galaxyml.sky, f"write_{cls.task}"), seed=0, **cls.simulated)
+        write = getattr(galaxyml.sky, f"write_{cls.task}", None)
+        if write is None:
+            raise UserError(f"{cls.__name__}: there is no simulated sky for it. Give the folder of its files.")
+        return partial(write, seed=0, **cls.simulated)
 
     def check_files(self) -> None:
         """Makes sure that the task's files are where they are looked for; the simulated sky is drawn when it is needed.

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -109,18 +110,20 @@ class Auto:
 Source = Real | Simulated | Auto
 
 
-def as_source(source: Source | Path | str | None, task: str, simulate: "partial[None]", cache_dir: str) -> Source:
+def as_source(
+    source: Source | Path | str | None, task: str, simulate: "Callable[[], partial[None]]", cache_dir: str
+) -> Source:
     """A source from what a caller gave.
 
     Args:
         source: A source, the folder of the task's files, or None for `data/<task>` if it is there, otherwise the
             simulated sky.
         task: Name of the task.
-        simulate: What writes the simulated sky.
+        simulate: Gives what writes the simulated sky; asked where no source is given.
         cache_dir: Folder of all simulated skies.
     """
     if isinstance(source, str | Path):
         return Real(task, str(source), own=True)
     if source is not None:
         return source
-    return Auto(Real(task, None), Simulated(simulate, cache_dir), None)
+    return Auto(Real(task, None), Simulated(simulate(), cache_dir), None)

@@ -16,11 +16,22 @@ def load(path: Path | str) -> "Predictor":
         path: Folder of a run, sweep or ensemble, or the `.zip` of a bundle.
 
     Returns:
-        `.predict(inputs)` gives a table, as `galaxyml predict` writes it.
+        `.predict(inputs)` gives a table, as `galaxyml predict` writes it. Its inputs are paths, arrays, Pillow's images
+        or a DataFrame of paths; of light curves a folder or DataFrames.
 
     Raises:
         UserError: If it is none of these, not finished, or a bundle that cannot be used.
+
+    Example:
+        Probabilities of two images, and of those of an array `pixels` of shape (N, H, W, 3)::
+
+            model = galaxyml.load("multirun/galaxy10/mine")
+            model.predict(["a.jpg", "b.fits"])
+            model.predict(pixels)
     """
+    from galaxyml.training.quiet import quiet
+
+    quiet()  # of what the imports below say, too
     from hydra.utils import get_class
 
     from galaxyml.data.light_curves.data_module import CurveData
@@ -30,9 +41,7 @@ def load(path: Path | str) -> "Predictor":
     from galaxyml.inference.light_curve_predictor import LightCurvePredictor
     from galaxyml.runs.run_dir import RunDir
     from galaxyml.training.hardware import keep_memory
-    from galaxyml.training.quiet import quiet
 
-    quiet()
     keep_memory()
     path = Path(path)
     if path.is_file():

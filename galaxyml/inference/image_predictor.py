@@ -17,7 +17,7 @@ from galaxyml.data.images.store import Framing, frame_all
 from galaxyml.data.images.views import plain
 from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
-from galaxyml.inference.inputs import find
+from galaxyml.inference.inputs import are_paths, find, image_of, several
 from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import CombiningStage, Kind
 from galaxyml.models import build_model
@@ -97,30 +97,36 @@ class ImagePredictor(Predictor):
             for precision in {member.precision for member in self.members}
         }
 
-    def predict(self, inputs: Sequence[Path | str] | Path | str, bad: list[str] | None = None) -> pd.DataFrame:
+    def predict(self, inputs: Any, bad: list[str] | None = None) -> pd.DataFrame:
         """Predictions for images.
 
         Args:
-            inputs: Files (JPEG, PNG, TIFF, FITS, HDF5), folders, patterns, or `.csv` tables of paths.
+            inputs: Files (JPEG, PNG, TIFF, FITS, HDF5), folders, patterns, `.csv` tables of paths, or a DataFrame with
+                a column `path`; or images themselves, an array of shape (N, H, W, 3) or (H, W, 3), or a list of
+                arrays and of Pillow's images of any size. Values of arrays count as
+                `galaxyml.data.images.decode.from_array` says: uint8 up to 255, floats up to 1.
             bad: Gets a sentence for each image that cannot be read, which is then left out; None to raise.
 
         Returns:
-            One row an image: `path`; the outputs as the run's stages have them; `ood_distance`, how unlike the training
-            set it is, by its looks or to the net (1 is what at most 1 % of validation images exceed; of several models
-            their mean), and `ood`, whether it is above 1.
+            One row an image: `path`, or the number of one that has none, from 0; the outputs as the run's stages have
+            them; `ood_distance`, how unlike the training set it is, by its looks or to the net (1 is what at most 1 %
+            of validation images exceed; of several models their mean), and `ood`, whether it is above 1.
 
         Raises:
             UserError: If there are no images, or none can be read.
             DataError: If an image cannot be read and `bad` is None.
         """
-        images = find([inputs] if isinstance(inputs, Path | str) else inputs)
-        names = list(images.values())
-        tables = [
-            self.predict_framed([names[row] for row in rows], pixels)
-            for rows, pixels in frames_in_batches(Path(), list(images), self.framings, HELD, "Predicting", bad)
-        ]
+        given = several(inputs)
+        if are_paths(given):
+            images = find(given)
+            names: list[Any] = list(images.values())
+            batches = frames_in_batches(Path(), list(images), self.framings, HELD, "Predicting", bad)
+        else:
+            names = list(range(len(given)))
+            batches = self._frame_in_batches(given, bad)
+        tables = [self.predict_framed([names[row] for row in rows], pixels) for rows, pixels in batches]
         if not tables:
-            raise UserError(f"None of the {len(images):,} images can be read: {(bad or [''])[0]}.")
+            raise UserError(f"None of the {len(names):,} images can be read: {(bad or [''])[0]}.")
         return pd.concat(tables, ignore_index=True)
 
     def summary(self, table: pd.DataFrame) -> str:
@@ -130,7 +136,7 @@ class ImagePredictor(Predictor):
             return count
         return f"{count}, {int(table['ood'].sum()):,} of them out of distribution (unlike the training set)"
 
-    def predict_framed(self, names: Sequence[str], pixels: Sequence[Tensor]) -> pd.DataFrame:
+    def predict_framed(self, names: Sequence[Any], pixels: Sequence[Tensor]) -> pd.DataFrame:
         """Predictions for images that are decoded and framed already; otherwise as `predict`.
 
         Args:
@@ -159,6 +165,24 @@ class ImagePredictor(Predictor):
         return self.predict_framed(
             ["blank"], [torch.zeros(1, framing.side, framing.side, 3, dtype=torch.uint8) for framing in self.framings]
         )
+
+    def _frame_in_batches(
+        self, given: Sequence[Any], bad: list[str] | None
+    ) -> Iterator[tuple[list[int], list[Tensor]]]:
+        """Images that are given as they are, framed some at a time; as `frames_in_batches` for others."""
+
+        def readable() -> Iterator[tuple[int, list[np.ndarray]]]:
+            for row, item in enumerate(given):
+                try:
+                    image = image_of(item, row)
+                except DataError as error:
+                    if bad is None:
+                        raise
+                    bad.append(str(error).rstrip("."))
+                else:
+                    yield row, [framing.frame(image) for framing in self.framings]
+
+        return in_batches(readable(), HELD)
 
     def _outputs(self, member: Member, pixels: Tensor) -> dict[str, Tensor]:
         def batch(rows: Any) -> dict[str, Tensor]:
@@ -203,7 +227,7 @@ def frames_in_batches(
         title: Of the progress bar.
         bad: Gets a sentence for each image that cannot be read, which is then left out; None to raise.
 
-    Yields:
+    Returns:
         Positions of at most `size` images, and for each framing their pixels, uint8 of shape (n, side, side, 3).
 
     Raises:
@@ -222,8 +246,14 @@ def frames_in_batches(
                 raise DataError(f"An image cannot be read: {reason}. --on-error skip leaves such images out.")
             bad.append(reason)
 
-    held = readable()
-    while batch := list(islice(held, size)):
+    return in_batches(readable(), size)
+
+
+def in_batches(
+    framed: Iterator[tuple[int, Sequence[np.ndarray]]], size: int
+) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Positions of at most `size` images, and for each framing their pixels, stacked."""
+    while batch := list(islice(framed, size)):
         rows, frames = zip(*batch, strict=True)
         yield list(rows), [torch.from_numpy(np.stack(of_framing)) for of_framing in zip(*frames, strict=True)]
 

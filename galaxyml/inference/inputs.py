@@ -1,16 +1,74 @@
-"""Images that files, folders, patterns and tables of paths name."""
+"""Images that files, folders, patterns and tables of paths name, or that are given as they are."""
 
 import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
+import numpy as np
+import pandas as pd
+from PIL import Image
 
-from galaxyml.data.images.decode import HDF5, KEY, SUFFIXES, address, has_suffix
+from galaxyml.data.images.decode import HDF5, KEY, SUFFIXES, address, from_array, has_suffix, rgb
 from galaxyml.data.tables.reading import read_csv
 from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
 
 PATH_COLUMNS = ("path", "image", "file", "filename")
+FORMS = (
+    "files, folders, patterns or a DataFrame with a column path; or the images themselves: arrays (H, W) or (H, W, 3), "
+    "many of them as (N, H, W, 3) or in a list, or Pillow's"
+)
+
+
+def several(inputs: Any) -> list[Any]:
+    """What a caller gave, one by one: paths, or images.
+
+    Args:
+        inputs: See `FORMS`.
+
+    Raises:
+        UserError: If it is something else, or nothing.
+    """
+    if isinstance(inputs, pd.DataFrame):
+        return _paths_of(inputs, "The DataFrame")
+    if isinstance(inputs, str | Path | Image.Image):
+        return [inputs]
+    if (shape := getattr(inputs, "shape", None)) is not None:  # an array's, a tensor's or a column's
+        inputs = np.asarray(inputs)
+        is_one = inputs.dtype.kind in "uif" and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4)))
+        inputs = [inputs] if is_one else inputs
+    try:
+        given = list(inputs)
+    except TypeError:
+        raise UserError(f"{type(inputs).__name__} is nothing to predict. Give {FORMS}.") from None
+    if not given:
+        raise UserError(f"There is nothing to predict. Give {FORMS}.")
+    return given
+
+
+def are_paths(given: Sequence[Any]) -> bool:
+    """Whether things to predict are paths, not images.
+
+    Raises:
+        UserError: If some are, and others are not.
+    """
+    paths = [isinstance(item, str | Path) for item in given]
+    if any(paths) != all(paths):
+        raise UserError("Some of what is to be predicted are paths, and some images. Predict them one after the other.")
+    return paths[0]
+
+
+def image_of(item: Any, number: int) -> Image.Image:
+    """One of the images that are given as they are, RGB.
+
+    Raises:
+        DataError: If it is none; the message has its number, from 0.
+    """
+    try:
+        return rgb(item) if isinstance(item, Image.Image) else from_array(np.asarray(item))
+    except DataError as error:
+        raise DataError(f"Image {number} cannot be used: {error}.") from None
 
 
 def find(paths: Sequence[Path | str]) -> dict[str, str]:
@@ -66,12 +124,24 @@ def _listed(path: Path) -> Iterator[tuple[str, str]]:
     if not path.is_file():
         raise UsageError(f"{path} is missing.")
     table = read_csv(path, dtype=str)
+    yield from ((str(path.parent / Path(name).expanduser()), name) for name in _paths_of(table, str(path), header=1))
+
+
+def _paths_of(table: pd.DataFrame, where: str, header: int = 0) -> list[str]:
+    """Paths that a table has in one of `PATH_COLUMNS`.
+
+    Args:
+        table: The table.
+        where: What it is called in messages.
+        header: Lines above its first row.
+    """
     column = next((name for name in PATH_COLUMNS if name in table.columns), None)
     if column is None:
-        raise UserError(f"{path} has no column {' or '.join(PATH_COLUMNS)}; it has {shorten(list(table.columns))}.")
+        raise UserError(f"{where} has no column {' or '.join(PATH_COLUMNS)}; it has {shorten(list(table.columns))}.")
     if table[column].isna().any():
-        row = int(table[column].isna().to_numpy().argmax())
-        raise UserError(f"{path}, line {row + 2}: {column} is empty. Give a path or take the row out.")
+        row = int(table[column].isna().to_numpy().argmax()) + header
+        place = f", line {row + 1}" if header else f", row {row}"
+        raise UserError(f"{where}{place}: {column} is empty. Give a path or take the row out.")
     if table.empty:
-        raise UserError(f"{path} has a header and no rows.")
-    yield from ((str(path.parent / Path(name).expanduser()), name) for name in table[column])
+        raise UserError(f"{where} has a header and no rows.")
+    return [str(path) for path in table[column]]

@@ -1,5 +1,6 @@
 """A finished run of light curves that can be asked about other light curves."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,16 @@ from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import of_run
 from galaxyml.kinds.anomalies.detect import Detect, Learnt
 from galaxyml.kinds.anomalies.rank import in_order
-from galaxyml.runs.errors import UsageError, shorten
+from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.hardware import trainer
 from galaxyml.training.light_curve_predictions import encoded_tables
+
+CURVES, METADATA = "test_set.csv", "test_set_metadata.csv"  # Kaggle's names of a survey's files
+FORMS = (
+    f"one folder with a {CURVES} and its {METADATA}, or these two as DataFrames, or one DataFrame that has the columns "
+    "of both"
+)
 
 
 @dataclass(frozen=True)
@@ -62,27 +69,50 @@ class LightCurvePredictor(Predictor):
             description["accelerator"], run.config.trainer.precision, logger=False, enable_checkpointing=False
         )
 
-    def predict(self, inputs: Sequence[Path | str] | Path | str, bad: list[str] | None = None) -> pd.DataFrame:
-        """The objects of a folder, the highest score first.
+    def predict(self, inputs: Any, bad: list[str] | None = None) -> pd.DataFrame:
+        """The objects of a folder or of tables, the highest score first.
 
         Args:
-            inputs: A folder of light curves and metadata in the form of the task's survey.
+            inputs: A folder of light curves and metadata in the form of the task's survey; or these two tables as
+                DataFrames, `(curves, metadata)`, or one DataFrame of observations that has the metadata in each row.
             bad: Gets nothing: a table that cannot be read is an error.
 
         Returns:
             As `galaxyml.kinds.anomalies.rank.in_order` has it; the same objects get the numbers that the run gave them.
 
         Raises:
-            UserError: If it is no folder.
-            DataError: If a file cannot be used.
+            UserError: If it is neither a folder nor such tables.
+            DataError: If a file or a table cannot be used.
         """
-        folders = [Path(path).expanduser() for path in ([inputs] if isinstance(inputs, Path | str) else inputs)]
-        if len(folders) != 1 or not folders[0].is_dir():
+        given = [inputs] if isinstance(inputs, Path | str | pd.DataFrame) else list(inputs)
+        if given and all(isinstance(table, pd.DataFrame) for table in given):
+            return self._predict_tables(given)
+        folders = [Path(path).expanduser() for path in given if isinstance(path, Path | str)]
+        if len(given) != 1 or not folders or not folders[0].is_dir():
+            found = [item if isinstance(item, Path | str) else type(item).__name__ for item in given]
             raise UsageError(
-                f"{self.run.path} is a run of light curves: give one folder with a test_set.csv and its "
-                f"test_set_metadata.csv, not {shorten([str(folder) for folder in folders])}."
+                f"{self.run.path} is a run of light curves: give {FORMS}, not {shorten(found) or 'nothing'}."
             )
-        data = self.open(folders[0])
+        return self._rank_folder(folders[0])
+
+    def _predict_tables(self, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        """The objects of one or two tables, which are laid out as the survey's files."""
+        curves, *rest = tables
+        if len(rest) > 1 or any("object_id" not in table for table in tables):
+            have = "; ".join(shorten(list(table.columns)) for table in tables)
+            raise UserError(f"{self.run.path} is a run of light curves: give {FORMS}. The columns given are {have}.")
+        with tempfile.TemporaryDirectory(prefix="galaxyml-") as name:
+            folder = Path(name) / "survey"
+            folder.mkdir()
+            curves.to_csv(folder / CURVES, index=False)
+            (rest[0] if rest else curves.drop_duplicates("object_id")).to_csv(folder / METADATA, index=False)
+            try:
+                return self._rank_folder(folder, Path(name) / "cache")
+            except DataError as error:
+                raise DataError(str(error).replace(f"{folder}/", "").replace(str(folder), "the tables")) from None
+
+    def _rank_folder(self, folder: Path, cache: Path | None = None) -> pd.DataFrame:
+        data = self.open(folder, cache)
         for note in data.notes:
             print(f"note: {note}")
         return self.rank(data)

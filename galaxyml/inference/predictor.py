@@ -1,8 +1,7 @@
 """The contract of predictors of new objects, whatever they were fitted to."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -33,12 +32,13 @@ class Predictor(ABC):
         self.task = str(description["task"])
 
     @abstractmethod
-    def predict(self, inputs: Sequence[Path | str] | Path | str, bad: list[str] | None = None) -> pd.DataFrame:
-        """Predictions for new objects, one row each.
+    def predict(self, inputs: Any, bad: list[str] | None = None) -> pd.DataFrame:
+        """Predictions for new objects, one row each, as `galaxyml predict` writes them with `--interval all`.
 
         Args:
             inputs: What `galaxyml predict` takes: files and folders of images, patterns, tables of paths; or one folder
-                of light curves.
+                of light curves. Also what is there already: arrays, Pillow's images, a DataFrame of paths; or light
+                curves and metadata as DataFrames.
             bad: Gets a sentence for each input that cannot be read, which is then left out; None to raise.
 
         Raises:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from galaxyml.data.tables.reading import read_csv
+from galaxyml.inference.light_curve_predictor import CURVES, METADATA
 from galaxyml.page.uploads import check_bytes
 from galaxyml.runs.errors import UserError, shorten
 
-CURVES, METADATA = "test_set.csv", "test_set_metadata.csv"  # Kaggle's names
 OBSERVED = ("object_id", "mjd", "passband", "flux", "flux_err")
 # What is taken for metadata that are not given.
 DEFAULTS = dict.fromkeys(("ra", "decl", "ddf", "mwebv"), "0") | dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal, a plain line now and then elsewhere; nothing with `-q`."""
+"""Progress of long work: a bar in a terminal or a notebook, a plain line now and then elsewhere; nothing with `-q`."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:  # rich takes a tenth of a second to import, which help and typing errors need not wait for
+    from rich.console import Console
     from rich.progress import Progress, Task
 
 Item = TypeVar("Item")
@@ -24,8 +25,14 @@ def quiet() -> bool:
 
 
 def live() -> bool:
-    """Whether bars are drawn: there is a terminal, and `-q` was not given."""
-    return sys.stdout.isatty() and not quiet()
+    """Whether bars are drawn: there is a terminal or a notebook, and `-q` was not given."""
+    return (sys.stdout.isatty() or in_notebook()) and not quiet()
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and type(ipython.get_ipython()).__name__ == "ZMQInteractiveShell"
 
 
 def say(text: str) -> None:
@@ -48,7 +55,7 @@ def rate(speed: float | None, unit: str = "") -> str:
 def bar(of_bytes: bool = False) -> "Progress":
     """A progress bar as all of galaxyml shows it.
 
-    Nothing is drawn where the output is no terminal, nor within what `track` shows already.
+    Nothing is drawn where the output is neither a terminal nor a notebook, nor within what `track` shows already.
 
     Args:
         of_bytes: Whether bytes are counted; otherwise a task has a field `note`, and may have a `unit`.
@@ -72,8 +79,18 @@ def bar(of_bytes: bool = False) -> "Progress":
         *columns,
         progress.TimeRemainingColumn(),
         *note,
+        console=_notebook() if in_notebook() else None,
+        refresh_per_second=2 if in_notebook() else 10,  # a notebook keeps all that is drawn
         disable=not live() or _tracked.get(),
     )
+
+
+def _notebook() -> "Console":
+    """A console for one line that is drawn again and again, which is all that a notebook can do without a widget."""
+    from rich.console import Console
+
+    # Without colours: their codes count as letters where a new line is drawn over an old one.
+    return Console(force_terminal=True, force_jupyter=False, color_system=None, width=110)
 
 
 def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:

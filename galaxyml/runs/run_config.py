@@ -1,8 +1,10 @@
 """A run's configuration: how it is read, and which of its keys decide what is computed."""
 
 import pickle
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,20 @@ from omegaconf import DictConfig, OmegaConf
 from galaxyml.runs.errors import UserError, shorten
 
 # What may differ when a run is carried on: where it runs, where its files lie, what it draws; not what it computes.
-PLACES = ("figures", "name", "group", "search", "data_dir", "cache_dir", "logger", "data.workers")
+PLACES = ("figures", "name", "group", "search", "data_dir", "cache_dir", "config_dir", "logger", "data.workers")
 # Of the trainer. The last four are how the same is computed, which differs in the last bits.
 HARDWARE = ("_target_", "accelerator", "devices", "num_nodes", "strategy", "tf32", "channels_last", "fused", "compile")
 
 
 def read_config(path: Path) -> DictConfig:
-    """The configuration in a file: one of the caller's own, as Hydra's `instantiate` resolves what it is given."""
+    """The configuration in a file: one of the caller's own, as Hydra's `instantiate` resolves what it is given.
+
+    The code of a task of the user's own is found from then on, see `find_code`.
+    """
     changed = path.stat()
     loaded = pickle.loads(_pickled(path.resolve(), changed.st_mtime_ns, changed.st_size))
     assert isinstance(loaded, DictConfig)
+    find_code(loaded, path.parents[1])
     return loaded
 
 
@@ -28,6 +34,30 @@ def read_config(path: Path) -> DictConfig:
 def _pickled(path: Path, changed: int, size: int) -> bytes:
     """A configuration, which takes 60 times as long to read as to unpickle; read again when its file has changed."""
     return pickle.dumps(OmegaConf.load(path))
+
+
+def find_code(config: DictConfig, run: Path) -> None:
+    """Lets Python find the modules of a task of the user's own: those beside its `--config-dir`, after all others.
+
+    Args:
+        config: A run's, with `config_dir` where it was made with that flag.
+        run: Its folder, for the message.
+
+    Raises:
+        UserError: If a module that it names is nowhere.
+    """
+    if config.get("config_dir") is None:
+        return
+    folder = Path(config.config_dir).parent
+    if folder.is_dir() and str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    for key, target in flat(config).items():
+        module = str(target).partition(".")[0]
+        if key.endswith("_target_") and "$" not in module and find_spec(module) is None:
+            raise UserError(
+                f"{run}: there is no module '{module}', which {key}={target} names. It is looked for in {folder}, "
+                "beside the folder of --config-dir, and where Python looks: put it there, or on PYTHONPATH."
+            )
 
 
 def check_same(folder: Path, begun: DictConfig, config: DictConfig, besides: tuple[str, ...] = ()) -> None:

@@ -58,10 +58,13 @@ def refusal(jobs: Sequence[Job], on_this_machine: bool = True) -> str | None:
         on_this_machine: Whether they will run here; see `galaxyml.experiment.check`.
     """
     from galaxyml import experiment
+    from galaxyml.runs.run_config import find_code
     from galaxyml.runs.run_dir import RunDir
     from galaxyml.sweeps.run_job import user_error
 
     try:
+        for config, folder in jobs:
+            find_code(config, folder)
         needed = sum(experiment.check(config, RunDir(folder), on_this_machine) for config, folder in jobs)
         advice = "Its checkpoints take that at least. Free some space, or run the command on another disk."
         check_space(jobs[0][1].parent, needed, advice)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from galaxyml.reports.sweep_table import RUNNING
-from galaxyml.runs.progress import SECONDS_BETWEEN_LINES, live, say
+from galaxyml.runs.progress import SECONDS_BETWEEN_LINES, in_notebook, live, say
 from galaxyml.runs.run_dir import RunDir
 
 STYLES = {"finished": "green", "failed": "red", "stopped": "yellow", "pruned": "yellow", "waiting": "dim"}
@@ -65,7 +65,7 @@ class Board:
         self.began, self.since = time.monotonic(), time.time()
         self.console = Console(highlight=False)
         self.live: Live | None = None
-        if live():
+        if live() and not in_notebook():  # which cannot go back by several lines
             self.live = Live(get_renderable=self._table, refresh_per_second=2, console=self.console)
 
     @contextmanager

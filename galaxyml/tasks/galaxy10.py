@@ -52,6 +52,15 @@ class Galaxy10(ImageData):
         crop: Most galaxies lie well within the central 192 of 256 px.
         margin: As for ImageData.
         **options: As for ImageData and CatalogData.
+
+    Raises:
+        UserError: If an argument is impossible; of the files, in `setup`, a DataError that names file and line.
+
+    Example:
+        Rare classes drawn more often than they come::
+
+            data = Galaxy10("data/galaxy10", balance=0.5, batch_size=32)
+            trainer.fit(SupervisedModule.for_data(data, net="astrocnn"), datamodule=data)
     """
 
     task = "galaxy10"

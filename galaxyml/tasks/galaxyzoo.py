@@ -43,6 +43,15 @@ class GalaxyZoo(ImageData):
         augment: As for ImageData.
         separation: None, as the challenge tells no positions.
         **options: As for ImageData and CatalogData.
+
+    Raises:
+        UserError: If an argument is impossible; of the files, in `setup`, a DataError that names file and line.
+
+    Example:
+        The first of five folds of the challenge's galaxies, seen in 128 px::
+
+            data = GalaxyZoo("data/galaxyzoo", size=128, fold=0)
+            trainer.fit(SupervisedModule.for_data(data, net="resnet50"), datamodule=data)
     """
 
     task = "galaxyzoo"

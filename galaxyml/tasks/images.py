@@ -46,6 +46,15 @@ class Images(ImageData):
         margin: As for ImageData.
         split: As for CatalogData; None for folds where the table says which rows are to test on.
         **options: As for ImageData and CatalogData.
+
+    Raises:
+        UserError: If an argument is impossible; of the files, in `setup`, a DataError that names file and line.
+
+    Example:
+        Two numbers of each image of a folder, as its `labels.csv` has them::
+
+            data = Images("mine", columns=["r90", "axis_ratio"], size=64)
+            trainer.fit(SupervisedModule.for_data(data, net="tiny"), datamodule=data)
     """
 
     task = "images"

@@ -30,6 +30,15 @@ class Plasticc(CurveData):
         leave_out: Classes that are kept from training and are to be found: a code, a name, or several.
         kind: The kind of target; None for what is unlike these classes.
         **options: As for CurveData and CatalogData.
+
+    Raises:
+        UserError: If an argument is impossible; of the files, in `setup`, a DataError that names file and line.
+
+    Example:
+        Kilonovae are kept from training, to be found::
+
+            data = Plasticc("data/plasticc", leave_out="KN")
+            trainer.fit(VAEModule.for_data(data), datamodule=data)
     """
 
     task = "plasticc"

@@ -109,6 +109,16 @@ class Spirals(ImageData):
         crop: SDSS cutouts hold the galaxy in the central 212 of 424 px.
         margin: As for ImageData.
         **options: As for ImageData and CatalogData.
+
+    Raises:
+        UserError: If an argument is impossible; of the files, in `setup`, a DataError that names file and line.
+
+    Example:
+        The frozen features of a pretrained net, and a head that is learnt::
+
+            data = Spirals("data/spirals", size=224)
+            net = {"_target_": "galaxyml.models.backbones.timm_net", "name": "resnet50", "pretrained": True}
+            model = SupervisedModule.for_data(data, net=net, tune="head")
     """
 
     task = "spirals"

@@ -74,6 +74,15 @@ class Surveys(ImageData):
         augment: As for ImageData.
         **options: As for ImageData and CatalogData; `separation` is the largest between two positions of one galaxy,
             `balance` is over surveys.
+
+    Raises:
+        UserError: If an argument is impossible; of the files, in `setup`, a DataError that names file and line.
+
+    Example:
+        Learnt from SDSS alone, judged on UKIDSS::
+
+            data = Surveys("data/surveys", train=["sdss"], test=["ukidss"])
+            trainer.fit(SupervisedModule.for_data(data, net="dinov2_small"), datamodule=data)
     """
 
     task = "surveys"

@@ -1,6 +1,7 @@
 """Predictions of a net for images, averaged over views."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import reduce
 from itertools import islice
 from typing import Any
 
@@ -100,13 +101,18 @@ class PredictionModule(lightning.LightningModule):
                 if feature is None:
                     first = features_seen[: len(images)]
                     feature = first if views.begins_plain else in_parts(self.net.features, batch["image"]).float()
-        stacked = torch.stack(outputs)
-        predicted = {"index": batch["index"], "output": stacked.mean(0)}
+        mean = _mean(outputs)
+        predicted = {"index": batch["index"], "output": mean}
         if len(views) > 1:
-            predicted["spread"] = stacked.std(0, correction=0)
+            predicted["spread"] = _mean([(output - mean).square() for output in outputs]).sqrt()
         if feature is not None and (dataloader_idx != TEST or self.embedded):
             predicted["feature"] = feature
         return predicted
+
+
+def _mean(parts: Sequence[Tensor]) -> Tensor:
+    """Mean of tensors, element by element: `Tensor.mean` adds up in an order that depends on the number of rows."""
+    return reduce(torch.add, parts) / len(parts)
 
 
 def _grouped(views: Iterator[Tensor], count: int) -> Iterator[Tensor]:

@@ -15,6 +15,7 @@ MESSAGES = (
     ".*`srun` command is available.*",
     ".*infer the batch indices.*",  # which predictions have as `index`
     ".*sync_dist=True.*",  # what is logged is the same in all processes
+    ".*IProgress not found.*",  # of tqdm in a notebook, which draws no bars here
     ".*module\\(s\\) in eval mode.*",  # of a frozen backbone, which is meant to be
 )
 

@@ -56,6 +56,13 @@ class SupervisedModule(PredictionModule):
 
     Raises:
         UserError: If the head is to be tuned of a net that has no separate head, or loss or metrics are missing.
+
+    Example:
+        Any net under any Trainer; loss, head and metrics are those of the data's kind of target::
+
+            model = SupervisedModule.for_data(data, net=MyNet(outputs=len(data.kind.outputs)))
+            lightning.Trainer(max_epochs=5).fit(model, datamodule=data)
+            model(images)  # outputs (N, K) of images in [0, 1], (N, 3, size, size)
     """
 
     def __init__(

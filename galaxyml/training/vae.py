@@ -49,6 +49,12 @@ class VAEModule(lightning.LightningModule):
 
     Raises:
         UserError: If the net is no autoencoder of light curves, or a weight is negative.
+
+    Example:
+        Fitted to the known classes of a survey::
+
+            data = Plasticc("data/plasticc")
+            lightning.Trainer(max_epochs=60, gradient_clip_val=5.0).fit(VAEModule.for_data(data), datamodule=data)
     """
 
     def __init__(

@@ -1,4 +1,6 @@
 import logging
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +28,18 @@ def test_lines_tell_how_far_how_fast_and_how_long(
     assert list(progress.track("abcd", "Reading", 4)) == list("abcd")
     # The clock is read at the start, and after each item: once, or twice where a line is due. 2 items took 30 s.
     assert capsys.readouterr().out == "Reading: 2 of 4, 0.0667/s, about 30 s left\n"
+
+
+def test_a_notebook_has_a_bar_on_one_line_without_colours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell = type("ZMQInteractiveShell", (), {})()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert list(progress.track(range(3), "Reading", 3)) == [0, 1, 2]
+    drawn = capsys.readouterr().out
+    assert re.search(r"Reading ━+ 3/3", drawn)
+    assert drawn.count("\n") == 1  # at its end
+    assert not re.search(r"\x1b\[\d*[A;m]", drawn)  # no cursor that goes up, no colour
 
 
 def test_nothing_is_said_where_all_is_to_be_quiet(

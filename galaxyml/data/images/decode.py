@@ -144,19 +144,66 @@ def _slices(rows: Sequence[int], pixels: Any) -> Iterator[tuple[int, int]]:
             start = stop
 
 
-def _decoded(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        image.load()
+def rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as `open_image` gives one that it has read."""
     if image.mode in ("RGB", "L", "YCbCr", "CMYK", "1"):
         return image.convert("RGB")
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-            return composite(values[None])
-        return Image.fromarray((values / 257 + 0.5).astype(np.uint8)).convert("RGB")
+        return _grey(np.asarray(image))
     transparent = image.convert("RGBA")
     black = Image.new("RGBA", image.size, (0, 0, 0, 255))
     return Image.alpha_composite(black, transparent).convert("RGB")
+
+
+def from_array(values: np.ndarray) -> Image.Image:
+    """An image of numbers, as a file that holds them gives it.
+
+    Args:
+        values: Grey (H, W) or (H, W, 1), or red, green and blue (H, W, 3), and how opaque (H, W, 4). Whole numbers
+            count up to 255, uint16 up to 65,535; colours as floats go from 0 to 1. Any other grey is brightness, as
+            one band of a FITS file, first row lowest, and gets its stretch.
+
+    Returns:
+        The image, RGB.
+
+    Raises:
+        DataError: If they are none of these.
+    """
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    has_colours = values.ndim == 3 and values.shape[2] in (3, 4)
+    if values.dtype.kind not in "uif" or not (values.ndim == 2 or has_colours) or not values.size:
+        raise DataError(
+            f"its values are {values.dtype} of shape {values.shape}; an image is (H, W), (H, W, 3) or (H, W, 4), of "
+            "whole numbers or floats"
+        )
+    if values.dtype.kind in "ui" and values.dtype != np.uint16 and values.min() >= 0 and values.max() <= 255:
+        values = values.astype(np.uint8)
+    if values.ndim == 2 and values.dtype != np.uint8:
+        return _grey(values)
+    highest = 1 if values.dtype.kind == "f" else 65_535 if values.dtype == np.uint16 else 255
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= highest):  # NaN is neither
+        raise DataError(
+            f"its colours, {values.dtype}, go from {low:g} to {high:g}; they must lie in [0, {highest}]. What is no "
+            "colour but brightness goes in as (H, W), or as a FITS file"
+        )
+    if values.dtype != np.uint8:
+        values = (values * (255 / highest) + 0.5).astype(np.uint8)
+    return rgb(Image.fromarray(values))
+
+
+def _decoded(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+    return rgb(image)
+
+
+def _grey(values: np.ndarray) -> Image.Image:
+    """Whole numbers of up to 16 bits scaled to 8; of others, and of floats, one band of brightness."""
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        return composite(values.astype(np.float64)[None])
+    return Image.fromarray((values / 257 + 0.5).astype(np.uint8)).convert("RGB")
 
 
 @contextmanager

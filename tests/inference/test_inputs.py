@@ -1,0 +1,148 @@
+"""Predictions for what is there already: arrays, Pillow's images, DataFrames."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from astropy.io import fits
+from PIL import Image
+
+from galaxyml.data.images.decode import from_array, open_image
+from galaxyml.inference import load, predict
+from galaxyml.inference.inputs import several
+from galaxyml.runs.errors import UserError
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def predictor(apart: None, page_run: Callable[[str], Path]) -> Any:
+    return load(page_run("galaxyzoo"))
+
+
+@pytest.fixture
+def table(page_run: Callable[[str], Path], galaxies: list[Path], in_process: Command, tmp_path: Path) -> pd.DataFrame:
+    """What `galaxyml predict` writes of some images."""
+    out = tmp_path / "p.parquet"
+    status, printed = in_process(predict.main, page_run("galaxyzoo"), *galaxies[:6], "--out", out, "--interval", "all")
+    assert status == 0, printed
+    return pd.read_parquet(out)
+
+
+def test_the_same_images_get_the_same_numbers_in_whatever_form(
+    predictor: Any, table: pd.DataFrame, galaxies: list[Path]
+) -> None:
+    paths = galaxies[:6]
+    images = [Image.open(path) for path in paths]
+    pixels = np.stack([np.asarray(image) for image in images])
+    frame = pd.DataFrame({"id": range(6), "path": [str(path) for path in paths]}, index=list("abcdef"))
+    forms: dict[str, Any] = {
+        "a list of paths": paths,
+        "a DataFrame": frame,
+        "a column": frame["path"],
+        "an array": pixels,
+        "a list of arrays": list(pixels),
+        "Pillow's images": images,
+        "a tensor": torch.from_numpy(pixels),
+        "floats": pixels / 255,
+        "16 bits": pixels.astype(np.uint16) * 257,
+        "int64": pixels.astype(np.int64),
+        "opaque": np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], axis=3),
+    }
+    for name, form in forms.items():
+        found = predictor.predict(form)
+        expected = table if isinstance(found["path"].iloc[0], str) else table.assign(path=range(6))
+        pd.testing.assert_frame_equal(found, expected, check_exact=True, obj=name)
+    one = predictor.predict(pixels[2])
+    pd.testing.assert_frame_equal(
+        one.drop(columns="path"), table.iloc[[2]].drop(columns="path").reset_index(drop=True), check_exact=True
+    )
+    folder = predictor.predict(paths[0].parent).set_index("path")
+    assert folder.loc[str(paths[0])].equals(table.set_index("path").loc[str(paths[0])])
+
+
+def test_an_array_is_seen_as_the_file_that_holds_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (20, 30), np.uint8)
+    floats = rng.normal(size=(20, 30)).astype(np.float32)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(grey.astype(np.uint16) * 200).save(tmp_path / "sixteen.png")
+    Image.fromarray(np.dstack([grey, grey, grey, 255 - grey])).save(tmp_path / "rgba.png")
+    fits.writeto(tmp_path / "band.fits", floats)
+    for name, values in (
+        ("grey.png", grey),
+        ("grey.png", grey[:, :, None]),
+        ("grey.png", grey.astype(np.int64)),
+        ("sixteen.png", grey.astype(np.uint16) * 200),
+        ("rgba.png", np.dstack([grey, grey, grey, 255 - grey])),
+        ("band.fits", floats),
+        ("band.fits", floats.astype(np.float64)),
+    ):
+        assert (np.asarray(from_array(values)) == np.asarray(open_image(tmp_path / name))).all(), name
+
+
+GOOD = np.zeros((8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (3, "int is nothing to predict. Give files, folders"),
+        ([], "There is nothing to predict"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "There is nothing to predict"),
+        ([GOOD, "a.jpg"], "Some of what is to be predicted are paths, and some images"),
+        ([GOOD, np.zeros((3, 8, 8), np.uint8)], r"Image 1 cannot be used: its values are uint8 of shape \(3, 8, 8\)"),
+        (np.full((1, 8, 8, 3), "x"), "Image 0 cannot be used: its values are"),
+        (np.full((8, 8, 3), 7.5), r"its colours, float64, go from 7.5 to 7.5; they must lie in \[0, 1\]"),
+        (np.full((8, 8, 3), np.nan), r"its colours, float64, go from nan to nan; they must lie in \[0, 1\]"),
+        (np.full((8, 8, 3), -1), r"its colours, int64, go from -1 to -1; they must lie in \[0, 255\]"),
+        (pd.DataFrame({"name": ["a.jpg"]}), "The DataFrame has no column path or image .*; it has name"),
+        (pd.DataFrame({"path": ["a.jpg", None]}), "The DataFrame, row 1: path is empty"),
+        (pd.DataFrame({"path": ["gone.jpg"]}), "An image cannot be read: gone.jpg is not there"),
+    ],
+)
+def test_what_is_no_image_is_told(predictor: Any, given: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        predictor.predict(given)
+
+
+def test_bad_ones_can_be_left_out(predictor: Any) -> None:
+    bad: list[str] = []
+    found = predictor.predict([GOOD, np.zeros(3), GOOD], bad)
+    assert found["path"].tolist() == [0, 2]
+    assert len(bad) == 1
+    assert bad[0].startswith("Image 1 cannot be used")
+
+
+def test_one_image_and_many_are_told_apart() -> None:
+    assert [len(several(np.zeros(shape))) for shape in ((5, 6), (5, 6, 3), (7, 5, 6), (7, 5, 6, 3))] == [1, 1, 7, 7]
+
+
+def test_light_curves_in_tables_get_their_folders_scores(
+    apart: None, page_run: Callable[[str], Path], plasticc_sky: Path, tmp_path: Path
+) -> None:
+    predictor = load(page_run("plasticc"))
+    curves = pd.read_csv(plasticc_sky / "test_set.csv")
+    metadata = pd.read_csv(plasticc_sky / "test_set_metadata.csv")
+    some = metadata["object_id"].iloc[:9]
+    curves, metadata = (table[table["object_id"].isin(some)] for table in (curves, metadata))
+    curves.to_csv(tmp_path / "test_set.csv", index=False)
+    metadata.to_csv(tmp_path / "test_set_metadata.csv", index=False)
+    expected = predictor.predict(tmp_path)
+    assert len(expected) == 9
+    for tables in ((curves, metadata), curves.merge(metadata, on="object_id")):
+        pd.testing.assert_frame_equal(predictor.predict(tables), expected, check_exact=True)
+    for wrong, message in (
+        (curves.drop(columns="object_id"), "give one folder with a test_set.csv .* The columns given are mjd"),
+        ([tmp_path, tmp_path], "give one folder"),
+        ([curves, "night"], "not DataFrame, night"),
+        (curves, "missing columns"),
+        ((curves.assign(passband=7), metadata), r"test_set.csv, line 2, object \d+: passband is '7'"),
+    ):
+        with pytest.raises(UserError, match=message) as told:
+            predictor.predict(wrong)
+        assert "galaxyml-" not in str(told.value)  # the temporary folder
