@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig
 
+from galaxyml.models.lora import check_peft
 from galaxyml.models.symmetry import view_set
 from galaxyml.runs.errors import UserError
 from galaxyml.training.averaging import ending_callbacks
@@ -28,6 +29,8 @@ def check_config(config: DictConfig) -> None:
         raise UserError(f"views={config.views}: it must be a whole number from 1 (plain) to 8 (all symmetries).")
     ending_callbacks(config)
     check_logger(config)
+    if "lora" in str(config.tune):
+        check_peft()
     wished_kernels(config.trainer)
     view_set(config.predict_views)
     if config.symmetry is not None:
