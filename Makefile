@@ -35,7 +35,7 @@ test-lowest: $(UV)  ## the tests with the oldest versions that pyproject.toml al
 	$(UV) venv -q --allow-existing --python 3.11 .venv-lowest
 	$(UV) pip install -q --python .venv-lowest --resolution lowest-direct -r pyproject.toml $(EXTRAS)
 	$(UV) pip install -q --python .venv-lowest --group dev --editable .
-	.venv-lowest/bin/python -m pytest -q -n auto -m "not slow"
+	.venv-lowest/bin/python -m pytest -q -n auto -m "not slow" -W ignore::DeprecationWarning
 
 lint: setup      ## ruff, its formatter, mypy, and which room may import which
 	$(PYTHON) -m ruff check .

@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import ClassVar
+from importlib import import_module
+from typing import Any
 
 from hydra.core.utils import JobReturn
-from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from galaxyml.runs import signals
@@ -23,21 +22,6 @@ class ClusterLauncher(SerialLauncher):
 
     A run writes its status into its folder, which this machine and the nodes share.
     """
-
-    package: ClassVar[str]  # that only this launcher needs
-    extra: ClassVar[str]  # of galaxyml, which brings it; the launcher's name as well
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Takes what Hydra has composed, before anything is written.
-
-        Raises:
-            UserError: If the launcher's package is not installed.
-        """
-        if find_spec(self.package) is None:
-            raise UserError(
-                f"hydra/launcher={self.extra} needs the package {self.package}: pip install 'galaxyml[{self.extra}]'"
-            )
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def submit(self, jobs: dict[int, Job]) -> None:
         """Hands runs to the cluster, by their numbers in the sweep."""
@@ -111,3 +95,15 @@ def run_on_node(job: Job) -> float | None:
     signals.install()
     job.set_up_process()
     return run_prepared(RunDir(job.run)).value
+
+
+def extra(package: str, name: str) -> Any:
+    """A package that only one launcher needs.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        raise UserError(f"hydra/launcher={name} needs the package {package}: pip install 'galaxyml[{name}]'") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
-from galaxyml.sweeps.cluster import ClusterLauncher, run_on_node
+from galaxyml.sweeps.cluster import ClusterLauncher, extra, run_on_node
 from galaxyml.sweeps.worker import Job
 
 RESOURCES = {"GPU": "num_gpus", "CPU": "num_cpus"}  # what a cluster has, and what a task asks of it
@@ -38,8 +38,6 @@ class RayLauncher(ClusterLauncher):
             that has started Ray.
     """
 
-    package = extra = "ray"
-
     def __init__(
         self,
         address: str = "auto",
@@ -59,9 +57,7 @@ class RayLauncher(ClusterLauncher):
     @cached_property
     def ray(self) -> Any:
         """The package."""
-        import ray
-
-        return ray
+        return extra("ray", "ray")
 
     @property
     def slots(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import write_json
-from galaxyml.sweeps.cluster import ClusterLauncher, run_on_node
+from galaxyml.sweeps.cluster import ClusterLauncher, extra, run_on_node
 from galaxyml.sweeps.worker import Job
 
 GONE = 20.0  # seconds after which a job that the queue does not have any more has ended
@@ -60,8 +60,6 @@ class SlurmLauncher(ClusterLauncher):
         options: More of sbatch's options by their names, such as `{account: astro, constraint: a100}`.
     """
 
-    package, extra = "submitit", "slurm"
-
     def __init__(
         self,
         partition: str | None = None,
@@ -105,9 +103,7 @@ class SlurmLauncher(ClusterLauncher):
         self.ids = {number: before[name] for number, name in names.items() if before.get(name) in self.queued}
         new = [number for number in jobs if number not in self.ids]
         if new:
-            from submitit import AutoExecutor
-
-            executor = AutoExecutor(folder=sweep / "slurm" / "%j", cluster="slurm")
+            executor = extra("submitit", "slurm").AutoExecutor(folder=sweep / "slurm" / "%j", cluster="slurm")
             executor.update_parameters(**self.parameters)
             try:
                 with executor.batch():
