@@ -4,6 +4,7 @@ PYTHON := .venv/bin/python
 PYTHON_VERSION ?= >=3.11,<3.14
 # The extras that the tests use; the others are large, and `make test-extras` has them.
 EXTRAS := --extra demo --extra kaggle --extra optuna
+LOCK = $(UV) pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 RUN := $(PYTHON) -m galaxyml
 
 .PHONY: help setup demo page demo-classes demo-surveys demo-curves test test-all test-extras test-lowest coverage lint check dist train sweep report tensorboard bench clean lock
@@ -43,7 +44,7 @@ lint: setup      ## ruff, its formatter, mypy, and which room may import which
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 
-check: lint coverage $(if $(wildcard mkdocs.yml),docs) dist  ## all that a change is judged by, on this platform
+check: lint coverage docs dist  ## all that a change is judged by, on this platform
 
 dist: setup      ## wheel and sdist, in dist/
 	rm -rf dist
@@ -85,8 +86,7 @@ clean:           ## remove what the targets made, but not your runs (multirun/)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: $(UV)      ## bring requirements.lock up to date with pyproject.toml
-	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--group dev $(EXTRAS) pyproject.toml -o requirements.lock
+	$(LOCK) --group dev $(EXTRAS) pyproject.toml -o requirements.lock
 
 .venv/.ready: requirements.lock pyproject.toml | $(UV)
 	$(UV) venv -q --allow-existing --python "$(PYTHON_VERSION)" .venv

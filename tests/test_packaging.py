@@ -1,5 +1,6 @@
 """What is built, locked and published: the wheel, requirements.lock, the version, the workflows and forms of GitHub."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -105,8 +106,7 @@ def test_workflows_run_targets_of_the_makefile_and_pin_what_others_wrote(path: P
     assert steps
     for step in steps:
         for target in re.findall(r"\bmake ([\w-]+)", step.get("run", "")):
-            done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
+            assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), f"no target {target} in the Makefile"
         if "uses" in step:
             assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", step["uses"]), step["uses"]
     for job in jobs.values():
@@ -118,8 +118,9 @@ def test_check_runs_what_the_workflow_runs() -> None:
     prerequisites = re.search(r"^check: (.*?) *##", MAKEFILE, re.MULTILINE)
     assert prerequisites
     workflow = (ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8")
-    here = set(re.findall(r"[a-z-]+", prerequisites[1])) - {"if", "wildcard", "mkdocs", "yml"}
-    assert here == set(re.findall(r"\bmake ([\w-]+)", workflow.partition("\njobs:")[2])) - {"test-extras", "test-lowest"}
+    here = set(prerequisites[1].split())
+    there = set(re.findall(r"- run: make ([\w-]+)", workflow))
+    assert there - {"test-extras", "test-lowest"} == here
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
@@ -186,9 +187,11 @@ def test_the_wheel_trains_in_an_environment_of_its_own_and_an_empty_folder(dist:
         pytest.skip("needs uv: make .venv-uv/bin/uv")
     python, here = tmp_path / "env" / "bin" / "python", tmp_path / "empty"
     here.mkdir()
+    environment = os.environ | {"GALAXYML_CACHE": str(tmp_path / "cache")}
+    environment.pop("PYTHONPATH", None)  # which may lead to the checkout
 
     def run(*line: str | Path) -> str:
-        done = subprocess.run(line, cwd=here, capture_output=True, text=True, check=False)
+        done = subprocess.run(line, cwd=here, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -202,6 +205,6 @@ def test_the_wheel_trains_in_an_environment_of_its_own_and_an_empty_folder(dist:
     assert not optional & installed
     assert (tmp_path / "env") in Path(run(python, "-c", "import galaxyml; print(galaxyml.__file__)").strip()).parents
     assert "task=galaxyzoo" in run(python.with_name("galaxyml"), "--help")
-    words = "task=galaxyzoo source=simulated scale=smoke model=tiny trainer=cpu figures=false name=first".split()
-    run(python, "-m", "galaxyml", *words, f"data_dir={here / 'data'}")
+    words = ("source=simulated", "scale=smoke", "model=tiny", "trainer=cpu", "figures=false", "name=first")
+    run(python, "-m", "galaxyml", "task=galaxyzoo", *words)
     assert (here / "multirun" / "galaxyzoo" / "first" / "report.md").is_file()
