@@ -1,9 +1,13 @@
 # galaxyml by make: each target brings what it needs.
 UV := $(shell command -v uv 2>/dev/null || echo .venv-uv/bin/uv)
 PYTHON := .venv/bin/python
+PYTHON_VERSION ?= >=3.11,<3.14
+# The extras that the tests use; the others are large, and `make test-extras` has them.
+EXTRAS := --extra demo --extra kaggle --extra optuna
+LOCK = $(UV) pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 RUN := $(PYTHON) -m galaxyml
 
-.PHONY: help setup demo page demo-classes demo-surveys demo-curves test test-all lint train sweep report tensorboard bench clean lock
+.PHONY: help setup demo page demo-classes demo-surveys demo-curves test test-all test-extras test-lowest coverage lint check dist train sweep report tensorboard bench clean lock
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -20,11 +24,31 @@ test: setup      ## the tests (minutes)
 test-all: setup  ## the tests and the slow ones
 	$(PYTHON) -m pytest -q -n auto
 
+coverage: setup  ## the tests, and which lines they do not reach
+	$(PYTHON) -m pytest -q -n auto -m "not slow" --cov=galaxyml --cov-report=term:skip-covered
+
+test-extras: $(UV)  ## the tests with every extra, in .venv-extras: LoRA, MLflow, Weights & Biases, Ray, SLURM
+	$(UV) venv -q --allow-existing --python "$(PYTHON_VERSION)" .venv-extras
+	$(UV) pip install -q --python .venv-extras --constraints requirements.lock --group dev --editable ".[all]"
+	.venv-extras/bin/python -m pytest -q -n auto -m "not slow"
+
+test-lowest: $(UV)  ## the tests with the oldest versions that pyproject.toml allows, in .venv-lowest
+	$(UV) venv -q --allow-existing --python 3.11 .venv-lowest
+	$(UV) pip install -q --python .venv-lowest --resolution lowest-direct -r pyproject.toml $(EXTRAS)
+	$(UV) pip install -q --python .venv-lowest --group dev --editable .
+	.venv-lowest/bin/python -m pytest -q -n auto -m "not slow" -W ignore::DeprecationWarning
+
 lint: setup      ## ruff, its formatter, mypy, and which room may import which
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
+
+check: lint coverage docs dist  ## all that a change is judged by, on this platform
+
+dist: setup      ## wheel and sdist, in dist/
+	rm -rf dist
+	$(UV) build -q --no-build-isolation --python $(PYTHON) --out-dir dist
 
 demo-classes: setup  ## Galaxy10's classes, and spiral or elliptical, on the simulated sky (about 10 minutes)
 	$(RUN) experiment=galaxy10_simulated source=simulated name=demo
@@ -58,15 +82,14 @@ bench: setup     ## measure the data path and the sky
 	for script in benchmarks/*.py; do $(PYTHON) $$script || exit 1; done
 
 clean:           ## remove what the targets made, but not your runs (multirun/)
-	rm -rf .venv .venv-uv dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-uv .venv-extras .venv-lowest dist .coverage .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: $(UV)      ## bring requirements.lock up to date with pyproject.toml
-	$(UV) lock --upgrade
-	$(UV) export -q --format requirements-txt --all-extras --no-emit-project --no-annotate --no-header -o requirements.lock
+	$(LOCK) --group dev $(EXTRAS) pyproject.toml -o requirements.lock
 
 .venv/.ready: requirements.lock pyproject.toml | $(UV)
-	$(UV) venv -q --allow-existing --python ">=3.11,<3.14" .venv
+	$(UV) venv -q --allow-existing --python "$(PYTHON_VERSION)" .venv
 	$(UV) pip sync -q --require-hashes --compile-bytecode --python .venv requirements.lock
 	$(UV) pip install -q --no-deps --python .venv --editable .
 	touch $@

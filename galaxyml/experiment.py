@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from galaxyml.data.catalog import SPLITS
 from galaxyml.kinds import of_config, stages_of
+from galaxyml.models.lora import check_peft
 from galaxyml.models.symmetry import view_set
 from galaxyml.reports import run_report
 from galaxyml.runs import ranks
@@ -124,6 +125,8 @@ def build(config: DictConfig) -> tuple[Any, Any]:
     check_config(config)
     check_logger(config)
     ending_callbacks(config)
+    if "lora" in str(config.tune):
+        check_peft()
     wished_kernels(config.trainer)
     view_set(config.predict_views)
     if config.symmetry is not None:

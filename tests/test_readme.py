@@ -163,7 +163,7 @@ def test_every_tool_does_what_is_said(command: Command, folder: Path, in_process
         if name == "sky":
             words = ["drawn/mine", "--labels", "12"]
         if name == "page":
-            pytest.importorskip("gradio")
+            pytest.importorskip("gradio", reason="galaxyml[demo] is not installed")
             words += ["--export", "space"]  # what serves a page does not end
         if name == "fetch" and "--list" not in words:
             continue  # tests/test_fetch.py has a server for it; that the name exists is seen below

@@ -1,11 +1,22 @@
 """Low-rank adaptation: a net is tuned by small matrices beside its own, which stay as they are."""
 
+from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
 
 from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.runs.errors import UserError
+
+
+def check_peft() -> None:
+    """Makes sure that the package which makes the matrices is there; it is not imported, which takes seconds.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if find_spec("peft") is None:
+        raise UserError("tune=lora needs the package peft. Install it: pip install 'galaxyml[lora]'")
 
 
 def lora(net: BackboneWithHead, rank: int = 8, alpha: float = 16.0, dropout: float = 0.0) -> None:
@@ -41,9 +52,8 @@ def _inject(net: BackboneWithHead, rank: int, alpha: float, dropout: float) -> N
             f"tune=lora: {kind} has no linear layers but those of its head. Choose a vision transformer, such as "
             "model=dinov2_small, or tune=all."
         )
-    try:  # here, as it imports transformers, which takes seconds
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise UserError("tune=lora needs the package peft. Install it: pip install 'galaxyml[lora]'") from error
+    check_peft()
+    from peft import LoraConfig, inject_adapter_in_model
+
     options: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "lora_dropout": dropout, "target_modules": layers}
     inject_adapter_in_model(LoraConfig(**options), net)

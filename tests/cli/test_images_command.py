@@ -86,7 +86,7 @@ def test_numbers_are_learnt_judged_compared_and_predicted(
 
 def _on_the_page(run: Path, image: Path) -> None:
     """The page shows numbers with their intervals, and promises nothing about votes."""
-    pytest.importorskip("captum")
+    pytest.importorskip("captum", reason="galaxyml[demo] is not installed")
     from galaxyml.inference import load
     from galaxyml.inference.image_predictor import ImagePredictor
     from galaxyml.page.images import ImageModel

@@ -93,7 +93,7 @@ def test_heads_losses_and_mixes_work_together(
 
 
 def test_low_rank_matrices_are_tuned_and_come_back(command: Command, surveys_sky: Path, tmp_path: Path) -> None:
-    pytest.importorskip("peft")
+    pytest.importorskip("peft", reason="galaxyml[lora] is not installed")
     line = (*SMALL, "model=test_vit", "tune=[head,lora]", "name=lora")
     status, said = command(*line)
     assert status == 0, said

@@ -91,7 +91,7 @@ def test_a_bundle_says_what_its_run_does_to_the_last_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if name == "lora":
-        pytest.importorskip("peft")
+        pytest.importorskip("peft", reason="galaxyml[lora] is not installed")
     images = {
         "galaxyzoo": request.getfixturevalue("sky") / "images_test_rev1",
         "surveys": request.getfixturevalue("surveys_sky") / "ukidss" / "images",

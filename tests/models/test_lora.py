@@ -12,12 +12,11 @@ from galaxyml.models.galaxycnn import GalaxyCNN
 from galaxyml.models.lora import lora
 from galaxyml.runs.errors import UserError
 
-pytest.importorskip("peft")
-
 LAYERS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 
 
 def adapted(name: str = "test_vit", size: int = 64, **options: Any) -> Any:
+    pytest.importorskip("peft", reason="galaxyml[lora] is not installed")
     torch.manual_seed(0)
     net: Any = timm_net(name, outputs=5, size=size)
     lora(net, **options)
@@ -103,6 +102,7 @@ def test_weights_load_strictly_into_a_net_made_alike() -> None:
 
 
 def test_a_hidden_layer_before_the_outputs_is_of_the_head() -> None:
+    pytest.importorskip("peft", reason="galaxyml[lora] is not installed")
     net: Any = timm_net("test_vit", outputs=5, size=64, hidden=9)
     lora(net, rank=2)
     tuned = {key for key, p in net.named_parameters() if p.requires_grad and "lora" not in key}
@@ -126,4 +126,4 @@ def test_nets_without_linear_layers_are_refused(net: Any, name: str) -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(UserError, match=r"needs the package peft\. Install it: pip install 'galaxyml\[lora\]'"):
-        adapted()
+        lora(timm_net("test_vit", outputs=5, size=64))
