@@ -92,7 +92,13 @@ def run_job(folder: Path) -> Outcome:
     config = run.config
     if not ranks.is_rank_zero():
         return _follow(run, config)
-    with _logged(run):
+
+    def line() -> str:
+        status = run.status()
+        state = status["state"] if status.get("began", 0) >= began else "preparing"
+        return f"{run.name}: {state}, {progress.duration(time.time() - began)} so far"
+
+    with _logged(run), progress.heartbeat(line):
         try:
             with watched():
                 from galaxyml import experiment

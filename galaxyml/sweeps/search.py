@@ -8,6 +8,7 @@ import math
 import random
 import shlex
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from galaxyml.runs import search_storage as studies
 from galaxyml.runs.errors import UserError, config_error
 from galaxyml.runs.files import write_text
+from galaxyml.runs.progress import pace, say
 from galaxyml.sweeps.search_space import Space, read_space
 
 if TYPE_CHECKING:
@@ -112,9 +114,13 @@ class OptunaSweeper(Sweeper):
         study.pruner, study.sampler = _instantiated("pruner", self.pruner), _instantiated("sampler", self.sampler)
         write_text(self.folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
         returns: list[Sequence[JobReturn]] = []
+        began, done = time.monotonic(), 0
         with studies.alive(study) as owner:
             while batch := self._batch(owner):
                 returns.append(self._launch(batch))
+                done, begun = done + len(batch), len(studies.launched(study))
+                speed = pace(done, self.n_trials - begun, time.monotonic() - began)
+                say(f"{begun} of {self.n_trials} trials{speed}")
         self._write_best()
         return returns
 
