@@ -6,6 +6,7 @@ from pathlib import Path
 
 import galaxyml
 from galaxyml.runs.files import digest, file_lock
+from galaxyml.runs.provenance import SIMULATED
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +15,7 @@ CACHE = "~/.cache/galaxyml"
 
 
 class Real:
-    """Files that the user has.
+    """Files that the user has, which may be of the simulated sky.
 
     Args:
         task: Name of the task, which is the name of its folder.
@@ -26,10 +27,9 @@ class Real:
         path: Their folder.
     """
 
-    name = "real files"
-
     def __init__(self, task: str, data_dir: str | None, own: bool = False) -> None:
         self.path = Path(data_dir or "data").expanduser() / ("" if own and data_dir else task)
+        self.name = Simulated.name if (self.path / SIMULATED).is_file() else "real files"
 
     def folder(self) -> Path:
         """The task's folder; whether it holds the right files is the task's to say."""
