@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from galaxyml.runs.progress import heartbeat
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the report of each folder."""
@@ -18,5 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from galaxyml.runs.run_dir import RunDir
     from galaxyml.sweeps import finish
 
-    for folder in given.folders:
-        print(finish.report(RunDir(folder)))
+    for folder in map(RunDir, given.folders):
+        with heartbeat(f"{folder.path}: writing the report".format):
+            report = finish.report(folder)
+        print(report)

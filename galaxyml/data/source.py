@@ -9,6 +9,7 @@ from pathlib import Path
 import galaxyml
 from galaxyml.runs.errors import DataError
 from galaxyml.runs.files import digest, file_lock, user_path
+from galaxyml.runs.provenance import SIMULATED
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ CACHE = "~/.cache/galaxyml"
 
 
 class Real:
-    """Files that the user has.
+    """Files that the user has, which may be of the simulated sky.
 
     Args:
         task: Name of the task, which is the name of its folder.
@@ -29,10 +30,9 @@ class Real:
         path: Their folder.
     """
 
-    name = "real files"
-
     def __init__(self, task: str, data_dir: str | None, own: bool = False) -> None:
         self.path = user_path(data_dir or "data") / ("" if own and data_dir else task)
+        self.name = Simulated.name if (self.path / SIMULATED).is_file() else "real files"
 
     def folder(self) -> Path:
         """The task's folder; whether it is there and holds the right files is the task's to say.

@@ -3,7 +3,7 @@
 Labels are integers from 0 to K - 1, shape (N,); -1 marks an object whose class is not known, which counts nowhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,12 @@ from scipy import special
 from scipy.optimize import brentq
 
 from galaxyml.evaluation.conformal import conformal_quantiles
+from galaxyml.evaluation.correlation import mean_defined
+from galaxyml.evaluation.roc import one_vs_rest_auc
 from galaxyml.runs.errors import UserError, did_you_mean
 
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures
+TOLERATED = 0.01  # of an AUC, that calibration may lower it by
 
 
 def softmax(logits: np.ndarray, temperature: float | np.ndarray = 1.0) -> np.ndarray:
@@ -35,7 +38,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     Of n labels, 1 / (n + 2) of each is spread over the other classes, as Platt 1999 does: a few objects that are all
     right do not make the net certain. The likelihood is convex in 1 / T, so that its slope has one root. Where the net
     does worse than chance the answer is the highest temperature; 1 where 1 is as good as any, as it is for logits that
-    are all alike.
+    are all alike, and where the labels as they are would become less likely.
 
     Args:
         logits: Shape (N, K).
@@ -61,35 +64,58 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         """Derivative of the mean negative log-likelihood by 1 / T; it never falls as 1 / T grows."""
         return float(((special.softmax(inverse * z, axis=1) * z).sum(axis=1) - z_aimed).mean())
 
+    def loss(inverse: float) -> float:
+        """Mean negative log-likelihood of the labels as they are."""
+        return float((special.logsumexp(inverse * z, axis=1) - inverse * z_true).mean())
+
     if slope(1.0) == 0:
         return 1.0
     if slope(1 / LOWEST) <= 0:
-        return LOWEST
-    if slope(1 / HIGHEST) >= 0:
-        return HIGHEST
-    return float(1 / brentq(slope, 1 / HIGHEST, 1 / LOWEST, xtol=1e-10))
+        best = 1 / LOWEST
+    elif slope(1 / HIGHEST) >= 0:
+        best = 1 / HIGHEST
+    else:
+        best = brentq(slope, 1 / HIGHEST, 1 / LOWEST, xtol=1e-10)
+    return float(1 / best) if loss(best) <= loss(1.0) else 1.0
 
 
-def cross_fitted(logits: np.ndarray, labels: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Scaled:
     """Probabilities scaled by temperatures that were fitted on other objects, so that no object calibrates itself.
 
-    Each part is scaled by the temperature fitted on all the other parts. One part alone is treated as two: its even and
-    its odd rows.
+    Attributes:
+        probabilities: Shape (N, K).
+        temperatures: That each object was scaled by, shape (N,).
+        temperature: Fitted on all objects, for others than these.
+        harm: Why nothing is scaled, so that all temperatures are 1, in words; "" where they are as they were fitted.
+    """
+
+    probabilities: np.ndarray
+    temperatures: np.ndarray
+    temperature: float
+    harm: str = ""
+
+
+def cross_fitted(logits: np.ndarray, labels: np.ndarray, parts: np.ndarray, names: Sequence[str]) -> Scaled:
+    """Scales each part by the temperature fitted on all the other parts; nothing where that lowers an AUC.
+
+    A temperature cannot mend a net that prefers some classes to others. It then depends much on the objects that it is
+    fitted on, and those of parts with a high one are all moved towards equal probabilities, past those of other parts.
 
     Args:
         logits: Shape (N, K).
         labels: Shape (N,); -1 marks what is not known, which is scaled but fits nothing.
-        parts: The part, a fold say, that each object belongs to; integers of shape (N,).
-
-    Returns:
-        The probabilities, shape (N, K), and the temperature that each object was scaled by, shape (N,).
+        parts: The part, a fold say, that each object belongs to; integers of shape (N,). One part alone is treated as
+            two: its even and its odd rows.
+        names: Of the K classes.
 
     Raises:
         UserError: All known labels are in one part, or a logit is not finite.
     """
     if (parts == parts[:1]).all():
         parts = np.arange(len(parts)) % 2
-    temperatures = np.ones(len(logits))
+    temperature, temperatures = fit_temperature(logits, labels), np.ones(len(logits))
+    harm = lowered_auc(logits, labels, temperature, names)
     for part in np.unique(parts):
         inside = parts == part
         if not (labels[~inside] >= 0).any():
@@ -97,8 +123,32 @@ def cross_fitted(logits: np.ndarray, labels: np.ndarray, parts: np.ndarray) -> t
                 f"Part {part} cannot be calibrated: no object outside of it has a known class. "
                 "Give known classes to at least two parts."
             )
-        temperatures[inside] = fit_temperature(logits[~inside], labels[~inside])
-    return softmax(logits, temperatures[:, None]), temperatures
+        others = logits[~inside], labels[~inside]
+        temperatures[inside] = of_others = fit_temperature(*others)
+        harm = harm or lowered_auc(*others, of_others, names)
+    if harm := harm or lowered_auc(logits, labels, temperatures[:, None], names):
+        temperature, temperatures = 1.0, np.ones(len(logits))
+    return Scaled(softmax(logits, temperatures[:, None]), temperatures, temperature, harm)
+
+
+def lowered_auc(logits: np.ndarray, labels: np.ndarray, temperature: float | np.ndarray, names: Sequence[str]) -> str:
+    """The first AUC that temperatures lower by more than 0.01, in words; "" if there is none.
+
+    Args:
+        logits: Shape (N, K).
+        labels: Shape (N,); -1 marks what is not known.
+        temperature: One for all or of shape (N, 1).
+        names: Of the K classes.
+    """
+    known = labels >= 0
+    weights = np.ones((known.sum(), 1))
+    before, after = (
+        one_vs_rest_auc(labels[known], softmax(logits, of_objects)[known], weights)[0]
+        for of_objects in (1.0, temperature)
+    )
+    titles = [*(f"AUC of {name}" for name in names), "macro AUC"]
+    areas = zip(titles, np.append(before, mean_defined(before)), np.append(after, mean_defined(after)), strict=True)
+    return next((f"would lower the {name} from {a:.3f} to {b:.3f}" for name, a, b in areas if a - b > TOLERATED), "")
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ def loss_curves(histories: dict[str, pd.DataFrame]) -> Figure:
         for run, history in histories.items():
             if name in history:
                 axes.plot(history["epoch"] + 1, history[name], label=run, linewidth=1.3)
-        axes.set(yscale="log", xlabel="epoch", title=name)
+        losses = [line.get_ydata() for line in axes.lines]
+        positive = all(np.all(np.asarray(loss) > 0) for loss in losses)  # a density's loss may be negative
+        axes.set(yscale="log" if positive else "linear", xlabel="epoch", title=name)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxyml.runs.errors import UsageError, did_you_mean
+from galaxyml.runs.progress import heartbeat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, lowest in (("resamples", 0), ("least", 2)):
         if (value := getattr(given, name)) < lowest:
             raise UsageError(f"--{name} {value}: it must be {lowest} or more.")
-    runs = _read(given.runs, given.split, given.survey, given.least)
-    table = _differences(runs, given.resamples, given.least)
+    with heartbeat(lambda: f"comparing {len(given.runs)} runs"):
+        runs = _read(given.runs, given.split, given.survey, given.least)
+        table = _differences(runs, given.resamples, given.least)
     if given.out is not None:
         from galaxyml.runs.files import atomic_write
 

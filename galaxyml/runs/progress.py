@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,9 +15,11 @@ if TYPE_CHECKING:  # rich takes a tenth of a second to import, which help and ty
 
 Item = TypeVar("Item")
 
-SECONDS_BETWEEN_LINES = 15.0
+SECONDS_BETWEEN_LINES = 15.0  # at most, while work goes on
 CONSOLE = "GALAXYML_CONSOLE"  # environment variable with the lowest level of `logging` that is printed: INFO or WARNING
 _tracked = ContextVar("tracked", default=False)  # whether a bar over the whole of the work is shown already
+_blocks: list[tuple[Callable[[], str], bool]] = []  # of `heartbeat`, the innermost last
+_last_line = 0.0  # on the monotonic clock
 
 
 def quiet() -> bool:
@@ -37,8 +40,15 @@ def in_notebook() -> bool:
 
 def say(text: str) -> None:
     """Prints a line, unless `-q` was given."""
+    global _last_line
+    _last_line = time.monotonic()
     if not quiet():
         print(text, flush=True)
+
+
+def say_progress(*lines: str) -> None:
+    """Prints how far work is, and behind it how far all of it is, as the blocks of `heartbeat` around it know."""
+    say("; ".join([*lines, *(line() for line, of_all in _blocks if of_all)]))
 
 
 def rate(speed: float | None, unit: str = "") -> str:
@@ -50,6 +60,63 @@ def rate(speed: float | None, unit: str = "") -> str:
     if not speed:
         return ""
     return f"{1 / speed:.1f} s each" if speed < 1 else f"{speed:,.0f}{unit}/s"
+
+
+def duration(seconds: float) -> str:
+    """A time in words.
+
+    >>> duration(8), duration(185), duration(7385)
+    ('8 s', '3:05', '2:03:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def pace(done: float, rest: float, seconds: float, unit: str = "") -> str:
+    """How fast work goes, and how long the rest of it takes, behind a comma; "" where nothing is done yet.
+
+    >>> pace(2, 2, 30.0), pace(0, 4, 30.0)
+    (', 15.0 s each, about 30 s left', '')
+    """
+    if done <= 0 or seconds <= 0:
+        return ""
+    return f", {rate(done / seconds, unit)}, about {duration(rest * seconds / done)} left"
+
+
+@contextmanager
+def heartbeat(line: Callable[[], str], of_all: bool = False) -> Iterator[None]:
+    """Where no bars are drawn, breaks the silence of a block: a line whenever none was printed for a while.
+
+    Of blocks within each other the innermost speaks.
+
+    Args:
+        line: How far the work is; it is called in another thread.
+        of_all: Whether this is said behind the lines of the blocks within, as the time left of a sweep is.
+    """
+    global _last_line
+    if live() or quiet():
+        yield
+        return
+    block, ended = (line, of_all), threading.Event()
+    _blocks.append(block)
+    if len(_blocks) == 1:
+        _last_line = time.monotonic()
+        threading.Thread(target=_beat, args=(ended,), daemon=True).start()
+    try:
+        yield
+    finally:
+        _blocks.remove(block)
+        ended.set()
+
+
+def _beat(ended: threading.Event) -> None:
+    """Prints the line of the innermost block when it is time, until the outermost one has ended."""
+    while not ended.wait(max(_last_line + SECONDS_BETWEEN_LINES - time.monotonic(), 0.01)):
+        if time.monotonic() - _last_line >= SECONDS_BETWEEN_LINES:
+            say_progress(*(line() for line, of_all in _blocks[-1:] if not of_all))
 
 
 def bar(of_bytes: bool = False) -> "Progress":
@@ -105,27 +172,23 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
         The items.
     """
 
-    def line(done: int, speed: float) -> str:
-        return f"{done} of {total}, {speed:.3g}/s, about {(total - done) / speed:.0f} s left"
+    def line(done: int, seconds: float) -> str:
+        return f"{done:,} of {total:,}{pace(done, total - done, seconds)}"
 
-    if _tracked.get():
-        yield from items
-        return
     with _shown(description, total, line) as update:
         for done, item in enumerate(items, start=1):
+            outer = _tracked.get()
             _tracked.set(True)
             try:
                 yield item
             finally:
-                _tracked.set(False)
+                _tracked.set(outer)
             update(done)
 
 
 @contextmanager
 def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Callable[[int], None]]:
     """Shows how many bytes of a file are done, how fast, and how long the rest takes.
-
-    Nothing is shown within what `track` shows already.
 
     Args:
         description: What is done, such as `images_gz2.zip`.
@@ -136,13 +199,12 @@ def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Ca
         Takes how many bytes are done now, which may be fewer than before where something starts over.
     """
 
-    def line(done: int, speed: float) -> str:
-        rest = f" of {total / 1e6:,.1f} MB, about {(total - done) / speed:.0f} s left" if total else " MB"
-        return f"{done / 1e6:,.1f}{rest}, {speed / 1e6:.1f} MB/s"
+    def line(done: int, seconds: float) -> str:
+        speed = max(done - start, 0) / seconds if seconds else 0.0
+        left = f", about {duration((total - done) / speed)} left" if total and speed else ""
+        of_all = f" of {total / 1e6:,.1f}" if total else ""
+        return f"{done / 1e6:,.1f}{of_all} MB, {speed / 1e6:.1f} MB/s{left}"
 
-    if _tracked.get():
-        yield lambda done: None
-        return
     with _shown(description, total, line, start, of_bytes=True) as update:
         yield update
 
@@ -151,18 +213,27 @@ def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Ca
 def _shown(
     description: str, total: int | None, line: Callable[[int, float], str], start: int = 0, of_bytes: bool = False
 ) -> Iterator[Callable[[int], None]]:
-    """Shows a bar, or where none can be drawn a line now and then; yields what takes how many are done now."""
+    """Shows a bar, or where none can be drawn a line now and then; yields what takes how many are done now.
+
+    A bar within what `track` shows already is not drawn.
+
+    Args:
+        description: What is done.
+        total: How much there is, where that is known.
+        line: How far it is, from how many are done and the seconds that they took.
+        start: How many are done already.
+        of_bytes: As for `bar`.
+    """
     if live():
         with bar(of_bytes) as progress:
             task = progress.add_task(description, total=total, completed=start, note="")
             yield lambda done: progress.update(task, completed=done)
         return
-    began = last = time.monotonic()
+    began, now_done = time.monotonic(), start
 
     def update(done: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > SECONDS_BETWEEN_LINES and done != total:
-            last = time.monotonic()
-            say(f"{description}: {line(done, max(done - start, 1) / (last - began))}")
+        nonlocal now_done
+        now_done = done
 
-    yield update
+    with heartbeat(lambda: f"{description}: {line(now_done, time.monotonic() - began)}"):
+        yield update

@@ -13,6 +13,7 @@ from typing import Any
 # Environment variables that a launcher gives to a job.
 COMMAND = "GALAXYML_COMMAND"  # what the user typed, as JSON
 PLACE = "GALAXYML_PLACE"  # where it runs, such as `GPU 1`
+SIMULATED = "simulated.txt"  # a file that marks a folder of the simulated sky's
 
 PACKAGES = (
     "galaxyml",

@@ -16,7 +16,7 @@ from galaxyml.sky.population import Galaxy, farther, population
 from galaxyml.sky.positions import positions, redshifts
 from galaxyml.sky.render import draw_image, in_threads
 from galaxyml.sky.survey import DECALS
-from galaxyml.sky.writers import allot, check
+from galaxyml.sky.writers import allot, begin, check
 
 FILE = "Galaxy10_DECals.h5"
 RECIPES: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
@@ -49,7 +49,7 @@ def write_galaxy10(folder: Path, count: int, seed: int, size: int = DECALS.cutou
     check(count=(count, 1), seed=(seed, 0), size=(size, 8))
     drawn = objects(count, seed)
     with atomic_write(folder) as draft:
-        draft.mkdir()
+        begin(draft)
         drawn.to_csv(draft / "truth.csv", index=False)
         with h5py.File(draft / FILE, "w") as file:
             for name, kind in (("ans", "u1"), ("ra", "f8"), ("dec", "f8"), ("redshift", "f8")):

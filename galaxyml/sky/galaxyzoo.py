@@ -9,7 +9,7 @@ from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
 from galaxyml.sky.population import population
 from galaxyml.sky.volunteers import turnout, vote
-from galaxyml.sky.writers import check, draw_to_files
+from galaxyml.sky.writers import begin, check, draw_to_files
 
 LOWEST, HIGHEST = 100_000, 999_999  # GalaxyIDs
 
@@ -42,6 +42,7 @@ def write_galaxyzoo(folder: Path, count: int, seed: int, test_galaxies: int | No
     fractions.insert(0, "GalaxyID", drawn.GalaxyID)
     training, test = (fractions[drawn.split == split] for split in ("training", "test"))
     with atomic_write(folder) as draft:
+        begin(draft)
         rows = zip(drawn.split, drawn.GalaxyID, strict=True)
         draw_to_files(drawn, [draft / f"images_{split}_rev1" / f"{number}.jpg" for split, number in rows], seed, size)
         # Nine decimals keep each question within 1e-8 of the answer that leads there.

@@ -13,7 +13,7 @@ from galaxyml.sky.positions import place
 from galaxyml.sky.spirals import NORTH, SOUTH
 from galaxyml.sky.survey import SDSS
 from galaxyml.sky.volunteers import vote
-from galaxyml.sky.writers import check, draw_to_files
+from galaxyml.sky.writers import begin, check, draw_to_files
 
 KINDS = ("disk", "edge-on", "merger", "smooth", "spiral")
 COLUMNS = ["id", "path", "ra", "dec", "redshift", "kind", "r90", "axis_ratio"]
@@ -41,6 +41,7 @@ def write_images(folder: Path, count: int, seed: int, size: int = 212) -> None:
     check(count=(count, 1), seed=(seed, 0), size=(size, 8))
     drawn = galaxies(count, seed)
     with atomic_write(folder) as draft:
+        begin(draft)
         draw_to_files(drawn, [draft / path for path in drawn.path], seed, size, SURVEY)
         labels(drawn, seed).to_csv(draft / "labels.csv", index=False, float_format="%.9f")
 

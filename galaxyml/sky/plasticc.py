@@ -13,7 +13,7 @@ from galaxyml.runs.files import atomic_write
 from galaxyml.runs.progress import track
 from galaxyml.sky.light_curves.photometry import distance_modulus
 from galaxyml.sky.light_curves.population import KINDS, KNOWN, UNKNOWN, member
-from galaxyml.sky.writers import allot, check
+from galaxyml.sky.writers import allot, begin, check
 
 CURVES_HEADER = "object_id,mjd,passband,flux,flux_err,detected\n"
 CURVES_ROW = "%d,%.4f,%d,%.6f,%.6f,%d\n"
@@ -68,7 +68,7 @@ def write_plasticc(folder: Path, count: int, seed: int, test_count: int | None =
         raise UserError(f"simulate.unknown={unknown}: it must be a share, 0 to 1.")
     plan = catalogue(count, wanted, unknown, seed)
     with atomic_write(folder) as draft:
-        draft.mkdir()
+        begin(draft)
         drawn = _write_curves(draft, plan, seed)
         truth = plan.drop(columns="number").join(drawn.drop(columns=POSITION))
         truth.to_csv(draft / "truth.csv", index=False)

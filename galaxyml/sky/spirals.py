@@ -17,7 +17,7 @@ from galaxyml.sky.positions import degrees, hours, object_ids, place
 from galaxyml.sky.survey import SDSS
 from galaxyml.sky.visibility import rises, seen_clearly
 from galaxyml.sky.volunteers import CLICKERS, answers
-from galaxyml.sky.writers import allot, check, draw_to_files
+from galaxyml.sky.writers import allot, begin, check, draw_to_files
 
 TABLE, MAPPING = "GalaxyZoo1_DR_table2.csv", "gz2_filename_mapping.csv"
 SOUTH, NORTH = -11.0, 68.0  # declinations of SDSS, degrees
@@ -68,6 +68,7 @@ def write_spirals(folder: Path, count: int, seed: int, size: int = SDSS.cutout) 
     # The second image of an object is another exposure.
     shown_objects["depth"] = np.where(shown.objid.duplicated(), 0.8, 1.0) * shown_objects.depth
     with atomic_write(folder) as draft:
+        begin(draft)
         paths = [draft / "images" / f"{number}.jpg" for number in shown.asset_id]
         draw_to_files(shown_objects, paths, seed, size)
         positioned.join(release(table, seed)).to_csv(draft / TABLE, index=False)

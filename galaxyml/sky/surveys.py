@@ -14,7 +14,7 @@ from galaxyml.sky.population import population
 from galaxyml.sky.positions import degrees, hours, object_ids, place
 from galaxyml.sky.survey import GZD, SDSS, UKIDSS, Survey, one_thing_changed
 from galaxyml.sky.visibility import seen_clearly
-from galaxyml.sky.writers import check, draw_to_files
+from galaxyml.sky.writers import begin, check, draw_to_files
 from galaxyml.trees import DecisionTree
 
 SOUTH, NORTH = -2.0, 30.0  # declinations that all three surveys have seen, degrees
@@ -111,6 +111,7 @@ def write_surveys(
     drawn["iauname"] = [f"J{ra}{dec}".replace(":", "") for ra, dec in coordinates]
     samples = {name: _sample(drawn, rows[name], *seen_by, seed) for name, seen_by in CAMPAIGNS.items()}
     with atomic_write(folder) as draft:
+        begin(draft)
         # A galaxy that is in both tables of DECaLS has one name, and one image.
         decals = pd.concat([samples[name].galaxies for name in ("decals12", "decals5")]).drop_duplicates("iauname")
         paths = [draft / DECALS_PART / name[:4] / f"{name}.png" for name in decals.iauname]

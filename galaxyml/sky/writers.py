@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.progress import track
+from galaxyml.runs.provenance import SIMULATED
 from galaxyml.sky.population import Galaxy
 from galaxyml.sky.render import draw_image, in_threads
 from galaxyml.sky.survey import SDSS, Survey
@@ -43,6 +44,13 @@ def allot(total: int, weights: Sequence[float], least: int = 0) -> NDArray[np.in
         shares[shares.argmin()] += 1
         shares[shares.argmax()] -= 1
     return shares
+
+
+def begin(folder: Path) -> None:
+    """Makes the folder that files are written to, and marks it as the simulated sky's."""
+    folder.mkdir(parents=True)
+    text = "Drawn by the simulated sky of galaxyml: nothing in this folder was observed.\n"
+    (folder / SIMULATED).write_text(text, encoding="utf-8")
 
 
 def draw_to_files(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size: int, survey: Survey = SDSS) -> None:

@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from galaxyml.runs.files import digest, file_digest, write_json
-from galaxyml.runs.progress import quiet, say
+from galaxyml.runs.progress import heartbeat, quiet, say
 from galaxyml.sweeps.run_job import user_error
 
 if TYPE_CHECKING:
@@ -82,9 +82,10 @@ def end(folder: Path, requested: Sequence[str], failed: Sequence[str] = ()) -> i
     broken = [job for job in jobs if job.name in refused or (job.name in requested and job.state not in ended)]
     broken = [] if search else broken
     try:
-        joined = _joined_before(sweep) if broken else [] if search else join(sweep)
-        verdict = sweep_report.judge(jobs, joined)
-        report = sweep_report.write(sweep, jobs, joined, verdict)
+        with heartbeat(lambda: f"{sweep.path}: joining its runs and writing the report"):
+            joined = _joined_before(sweep) if broken else [] if search else join(sweep)
+            verdict = sweep_report.judge(jobs, joined)
+            report = sweep_report.write(sweep, jobs, joined, verdict)
     except Exception as error:  # Hydra would turn it into a warning, and the status into 0
         if (cause := user_error(error)) is not None:
             print(f"error: {cause}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Jobs that run side by side, shown to a person: a live table in a terminal, plain lines elsewhere."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from galaxyml.reports.sweep_table import RUNNING
-from galaxyml.runs.progress import SECONDS_BETWEEN_LINES, in_notebook, live, say
+from galaxyml.runs.progress import SECONDS_BETWEEN_LINES, duration, in_notebook, live, say
 from galaxyml.runs.run_dir import RunDir
 
 STYLES = {"finished": "green", "failed": "red", "stopped": "yellow", "pruned": "yellow", "waiting": "dim"}
@@ -50,7 +51,7 @@ class _Row:
     def left(self) -> str:
         """Time until the end of the fit, as far as is known."""
         seconds = self.status.get("left")
-        return "" if seconds is None else _time(seconds)
+        return "" if seconds is None else duration(seconds)
 
 
 class Board:
@@ -58,14 +59,17 @@ class Board:
 
     Args:
         runs: Their folders.
+        table: Whether there is a table in a terminal; plain lines otherwise, as where each run has a bar of its own.
     """
 
-    def __init__(self, runs: Sequence[RunDir]) -> None:
+    def __init__(self, runs: Sequence[RunDir], table: bool = True) -> None:
         self.rows = [_Row(run) for run in runs]
         self.began, self.since = time.monotonic(), time.time()
+        self.printed, self.slots = self.began, 1
+        self.table = table
         self.console = Console(highlight=False)
         self.live: Live | None = None
-        if live() and not in_notebook():  # which cannot go back by several lines
+        if table and live() and not in_notebook():  # which cannot go back by several lines
             self.live = Live(get_renderable=self._table, refresh_per_second=2, console=self.console)
 
     @contextmanager
@@ -75,6 +79,7 @@ class Board:
         Args:
             slots: How many run at once, if that is known.
         """
+        self.slots = slots or len(self.rows)
         if self.live is None:
             say(f"{len(self.rows)} runs" + (f", {slots} at once" if slots else ""))
             yield
@@ -105,26 +110,44 @@ class Board:
             value = f", {row.status['monitor']} {row.value}" if row.value and state == "finished" else ""
             why = f": {reason}" if reason else ""
             done = sum(other.state not in ("waiting", *RUNNING) for other in self.rows)
-            self.say(f"{row.run.name}: {state} after {_time(row.seconds)}{value}{why} ({done} of {len(self.rows)})")
+            all_of_them = f"({done} of {len(self.rows)}{self._left()})"
+            self.say(f"{row.run.name}: {state} after {duration(row.seconds)}{value}{why} {all_of_them}")
 
-    def look(self) -> None:
+    def summary(self) -> str:
+        """How many jobs are in which state, the time that they have taken, and about what is left."""
+        counts = Counter("running" if row.state in RUNNING else row.state for row in self.rows)
+        states = ", ".join(f"{count} {state}" for state, count in counts.items())
+        return f"{len(self.rows)} runs: {states}; {duration(time.monotonic() - self.began)}{self._left()}"
+
+    def read(self) -> None:
         """Reads how far the running jobs are."""
-        now = time.monotonic()
         for row in self.rows:
             if row.state in ("waiting", *RUNNING):
                 self._read(row)
-                if self.live is None and row.state in RUNNING and now - row.printed > SECONDS_BETWEEN_LINES:
-                    row.printed = now
-                    left = f", about {row.left} left" if row.left else ""
-                    value = f", {row.status.get('monitor')} {row.value}" if row.value else ""
-                    epoch = f", epoch {row.epoch}" if row.epoch else ""
-                    self.say(f"{row.run.name}: {row.state}{epoch}{value}{left}")
+
+    def look(self) -> None:
+        """Reads how far the running jobs are, and where there is no table prints it now and then."""
+        self.read()
+        if self.live is not None:
+            return
+        now = time.monotonic()
+        for row in self.rows:
+            if row.state in RUNNING and now - row.printed > SECONDS_BETWEEN_LINES:
+                row.printed = now
+                left = f", about {row.left} left" if row.left else ""
+                value = f", {row.status.get('monitor')} {row.value}" if row.value else ""
+                epoch = f", epoch {row.epoch}" if row.epoch else ""
+                self.say(f"{row.run.name}: {row.state}{epoch}{value}{left}")
+        if now - self.printed > SECONDS_BETWEEN_LINES:
+            self.printed = now
+            self.say(self.summary())
 
     def _read(self, row: _Row) -> None:
         """Takes over a job's status from its folder, unless that is from before."""
         status = row.run.status()
         if row.pid is None:
-            current = status.get("began", 0.0) > self.since or status.get("state") in RUNNING
+            # A node's clock may go otherwise than this machine's.
+            current = status.get("began", 0.0) > self.since or (self.table and status.get("state") in RUNNING)
         else:
             row.seconds = time.monotonic() - row.began
             current = status.get("pid") == row.pid
@@ -132,6 +155,17 @@ class Board:
             row.status, row.state = status, status["state"]
             row.place = row.place or status.get("place", "")
             row.seconds = (status.get("ended") or time.time()) - status["began"]
+
+    def _left(self) -> str:
+        """The time until the last job has ended, in words behind a comma; "" where nothing is known of it."""
+        running = [row for row in self.rows if row.state in RUNNING]
+        seconds = time_left(
+            [row.seconds for row in self.rows if row.state == "finished" and row.status],  # else it was kept
+            [(row.seconds, row.status.get("left") if row.state == "training" else None) for row in running],
+            sum(row.state == "waiting" and not row.run.finished for row in self.rows),
+            self.slots,
+        )
+        return f", about {duration(seconds)} left" if seconds > 0 else ""
 
     def _table(self) -> Group:
         """As many rows as the terminal has room for: those that run, then what is new."""
@@ -141,12 +175,10 @@ class Board:
             table.add_column(name, justify="left" if name in ("run", "where", "") else "right", no_wrap=True)
         for row in self._shown():
             state = Text(row.state, style=STYLES.get(row.state, ""))
-            seconds = _time(row.seconds) if row.seconds else ""
+            seconds = duration(row.seconds) if row.seconds else ""
             left = row.left if row.state == "training" else ""
             table.add_row(row.run.name, row.place, state, row.epoch, row.value, seconds, left)
-        counts = Counter("running" if row.state in RUNNING else row.state for row in self.rows)
-        summary = ", ".join(f"{count} {state}" for state, count in counts.items())
-        return Group(table, Text(f"{len(self.rows)} runs: {summary}; {_time(time.monotonic() - self.began)}"))
+        return Group(table, Text(self.summary()))
 
     def _shown(self) -> list[_Row]:
         """Those rows that there is room for, in their order."""
@@ -155,14 +187,21 @@ class Board:
         return [self.rows[number] for number in sorted(numbers[: max(4, self.console.height - 4)])]
 
 
-def _time(seconds: float) -> str:
-    """Such as `8 s`, `3:05` or `2:03:05`.
+def time_left(done: Sequence[float], running: Sequence[tuple[float, float | None]], waiting: int, slots: int) -> float:
+    """Seconds until the last of some jobs has ended, if those that wait take as long as the others do on average.
 
-    >>> _time(8), _time(185), _time(7385)
-    ('8 s', '3:05', '2:03:05')
+    Args:
+        done: Seconds that each job took that has ended.
+        running: Seconds that each has taken, and about how many more it takes; None where that is not known.
+        waiting: How many have not begun.
+        slots: How many run at once.
+
+    Returns:
+        NaN where nothing is known of any of them.
     """
-    minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    times = [*done, *(taken + left for taken, left in running if left is not None)]
+    if not times:
+        return math.nan
+    mean = sum(times) / len(times)
+    rest = [max(mean - taken, 0.0) if left is None else left for taken, left in running]
+    return max([(sum(rest) + waiting * mean) / slots, *rest])

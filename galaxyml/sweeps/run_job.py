@@ -99,8 +99,14 @@ def run_job(folder: Path) -> Outcome:
         return _follow(run, config)
     with folder_lock(run.path), _logged(run):
         began = time.time()
+
+        def line() -> str:
+            status = run.status()
+            state = status["state"] if status.get("began", 0) >= began else "preparing"
+            return f"{run.name}: {state}, {progress.duration(time.time() - began)} so far"
+
         try:
-            with watched():
+            with watched(), progress.heartbeat(line):
                 from galaxyml import experiment
 
                 value = experiment.run(config, run.path)

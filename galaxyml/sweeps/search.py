@@ -8,6 +8,7 @@ import math
 import random
 import shlex
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from galaxyml.runs import search_storage as studies
 from galaxyml.runs.errors import UserError, config_error
 from galaxyml.runs.files import write_text
+from galaxyml.runs.progress import pace, say
 from galaxyml.sweeps.checks import check_jobs
 from galaxyml.sweeps.search_space import Space, read_space
 
@@ -115,9 +117,13 @@ class OptunaSweeper(Sweeper):
         study.stop = lambda: setattr(self, "exhausted", True)
         study.pruner, study.sampler = pruner, sampler
         returns: list[Sequence[JobReturn]] = []
+        began, done = time.monotonic(), 0
         with studies.alive(study) as owner:
             while batch := self._batch(owner):
                 returns.append(self._launch(batch))
+                done, begun = done + len(batch), len(studies.launched(study))
+                speed = pace(done, self.n_trials - begun, time.monotonic() - began)
+                say(f"{begun} of {self.n_trials} trials{speed}")
         self._write_best()
         return returns
 

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import write_text
+from galaxyml.runs.progress import heartbeat
 from galaxyml.runs.provenance import COMMAND
 from galaxyml.runs.run_lock import LAUNCH, folder_lock
 
@@ -62,7 +63,24 @@ class SerialLauncher(Launcher):
         Raises:
             UserError: If the launcher's settings do not fit together, or this machine.
         """
-        return [self.returned(config, run_by_itself(config).value) for config in configs]
+        if len(configs) == 1:
+            return [self.returned(configs[0], run_by_itself(configs[0]).value)]
+        from galaxyml.runs.run_dir import RunDir
+        from galaxyml.sweeps.live_table import Board
+
+        board = Board([RunDir(folder_of(config)) for config in configs], table=False)
+
+        def line() -> str:
+            board.read()
+            return board.summary()
+
+        results = []
+        with heartbeat(line, of_all=True):
+            for number, config in enumerate(configs):
+                outcome = run_by_itself(config)
+                board.ended(number, outcome.state, "")  # why it failed was printed by the run
+                results.append(self.returned(config, outcome.value))
+        return results
 
     def _claimed(self, configs: Sequence[DictConfig]) -> AbstractContextManager[None]:
         """A block in which no other command has the same runs made; trials of a search have owners of their own."""

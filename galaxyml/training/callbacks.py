@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -10,7 +11,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.progress import SECONDS_BETWEEN_LINES, bar, live, say
+from galaxyml.runs.progress import SECONDS_BETWEEN_LINES, bar, heartbeat, live, pace, say_progress
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.runs.seeds import seed_all
 
@@ -117,44 +118,76 @@ class EpochProgress(Callback):
         self.name, self.monitor = name, monitor
         self.shown = bar()
         self.last_line = 0.0
+        self.beating = ExitStack()  # while training, or predicting
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.shown = bar()
-        steps = int(trainer.estimated_stepping_batches)
-        self.task = self.shown.add_task(
-            f"{self.name}: training", total=steps, completed=trainer.global_step, unit=" steps", note=""
-        )
-        self.shown.start()
-        self.began, self.first, self.step = time.monotonic(), trainer.current_epoch, trainer.global_step
+        self.epoch, self.epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
+        self.note = self.validating = ""
+        self._begin("training", trainer.global_step, int(trainer.estimated_stepping_batches), " steps", self._line)
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.epoch = trainer.current_epoch + 1
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        self.shown.update(self.task, completed=trainer.global_step)
+        self._advance(trainer.global_step)
+
+    def on_validation_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any, **__: Any
+    ) -> None:
+        self.validating = f", validating batch {batch_idx + 1:,} of {sum(trainer.num_val_batches):,.0f}"
+
+    def on_validation_end(self, *_: Any) -> None:
+        self.validating = ""
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
         value = trainer.callback_metrics.get(self.monitor)
         note = f"{self.monitor} {float(value):.4f}" if value is not None else ""
+        self.note = f", {note}" if note else ""
         self.shown.update(self.task, note=note)
         now = time.monotonic()
-        if not live() and (done == total or now - self.last_line > SECONDS_BETWEEN_LINES):
+        if not live() and (self.epoch == self.epochs or now - self.last_line > SECONDS_BETWEEN_LINES):
             self.last_line = now
-            left = (now - self.began) / (done - self.first) * (total - done)
-            rate = (trainer.global_step - self.step) / (now - self.began)
-            say(f"{self.name}: epoch {done} of {total}, {note}, {rate:.3g} steps/s, about {left:.0f} s left")
+            say_progress(f"{self.name}: epoch {self.epoch} of {self.epochs}{self.note}{self._pace()}")
 
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.shown = bar()
         total = sum(int(count) for count in trainer.num_predict_batches)
-        self.task = self.shown.add_task(f"{self.name}: predicting", total=total, unit=" batches", note="")
-        self.shown.start()
+        self._begin(
+            "predicting",
+            0,
+            total,
+            " batches",
+            lambda: f"{self.name}: predicting, batch {self.done:,} of {total:,}{self._pace()}",
+        )
 
     def on_predict_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        self.shown.advance(self.task)
+        self._advance(self.done + 1)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         self.shown.stop()
+        self.beating.close()
 
     on_predict_end = on_exception = on_train_end
+
+    def _begin(self, what: str, done: int, total: int, unit: str, line: Callable[[], str]) -> None:
+        """Shows work of which some is done already."""
+        self.shown = bar()
+        self.task = self.shown.add_task(f"{self.name}: {what}", total=total, completed=done, unit=unit, note="")
+        self.shown.start()
+        self.began, self.first, self.done, self.total, self.unit = time.monotonic(), done, done, total, unit
+        self.beating.enter_context(heartbeat(line))
+
+    def _advance(self, done: int) -> None:
+        self.done = done
+        self.shown.update(self.task, completed=done)
+
+    def _line(self) -> str:
+        """How far the fit is, within an epoch."""
+        steps = f"step {self.done:,} of {self.total:,}"
+        return f"{self.name}: epoch {self.epoch} of {self.epochs}, {steps}{self.validating}{self.note}{self._pace()}"
+
+    def _pace(self) -> str:
+        seconds = time.monotonic() - self.began
+        return pace(self.done - self.first, self.total - self.done, seconds, self.unit)
 
 
 class TopCheckpoints(ModelCheckpoint):

@@ -3,11 +3,13 @@
 import logging
 import os
 import re
+import shutil
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from netrc import NetrcParseError, netrc
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
@@ -26,6 +28,7 @@ from galaxyml.runs.run_dir import RunDir
 
 NEEDS = {"WandB": "wandb", "MLflow": "mlflow"}  # class -> package, which is also the extra
 ALWAYS = ("batch_size", "epochs", "fold", "optim.lr", "seed", "size")  # what a table of runs shows of each
+FEATURES = "features"  # name of what TensorBoard's projector shows
 SECONDS_BUSY = 300  # that a process waits for others which write to the same database
 
 
@@ -88,11 +91,13 @@ class TensorBoard(TensorBoardLogger):
             images: In [0, 1], shape (N, 3, S, S).
             step: Of the net that saw them.
         """
+        # Those of a run that was broken off at this step; it would warn that they are there.
+        shutil.rmtree(Path(self.log_dir) / f"{step:05d}" / FEATURES, ignore_errors=True)
         rows: list[Any] = metadata.to_numpy().tolist()
         names: list[str] | None = list(metadata.columns)
         if len(metadata.columns) == 1:  # of one column it takes no name
             rows, names = metadata.iloc[:, 0].tolist(), None
-        self.experiment.add_embedding(features, rows, images, step, "features", metadata_header=names)
+        self.experiment.add_embedding(features, rows, images, step, FEATURES, metadata_header=names)
 
     def log_final(self, reached: dict[str, float]) -> None:
         """Fills the table of runs: what tells them apart, and what it led to."""

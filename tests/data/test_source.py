@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import galaxyml
-from galaxyml.data.source import Simulated
+from galaxyml.data.source import Auto, Real, Simulated
 
 
 def write(folder: Path, count: int) -> None:
@@ -31,3 +31,15 @@ def test_a_sky_is_known_by_all_the_code_that_draws_it(tmp_path: Path, monkeypatc
     assert second != first
     tree.write_text("d")
     assert path() not in (first, second)
+
+
+@pytest.mark.parametrize("task", ["galaxyzoo", "galaxy10", "spirals", "surveys", "plasticc", "images"])
+def test_a_folder_that_the_simulated_sky_has_written_is_never_called_real(
+    task: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder: Path = request.getfixturevalue("sky" if task == "galaxyzoo" else f"{task}_sky")
+    assert Real(task, str(folder.parent)).name == Simulated.name
+    assert Real(task, str(folder), own=True).name == Simulated.name
+    sky = Simulated(partial(write, count=1), str(tmp_path))
+    assert Auto(Real(task, str(folder.parent)), sky, str(folder.parent)).name == Simulated.name
+    assert Real(task, str(tmp_path)).name == "real files"

@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import special
 from scipy.optimize import minimize_scalar
+from sklearn.metrics import roc_auc_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from galaxyml.evaluation import calibration
 from galaxyml.runs.errors import UserError
+
+NAMES = ["disk", "elliptical", "merger", "spiral"]
 
 
 def drawn(count: int, classes: int = 4, seed: int = 0, spread: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -54,6 +57,7 @@ def test_a_few_objects_that_are_all_right_do_not_make_the_net_certain() -> None:
 
 def test_temperature_has_the_least_likelihood_of_all() -> None:
     logits, labels = drawn(300)
+    logits *= 2  # at a temperature of about 1 the labels may become less likely
     labels[:100] = -1
     best = minimize_scalar(
         lambda t: smoothed(logits[100:], labels[100:], t), bounds=(0.05, 20), method="bounded", options={"xatol": 1e-8}
@@ -101,38 +105,121 @@ def test_temperature_keeps_the_first_choice_and_never_raises_the_loss(logits: np
 
 def test_no_object_calibrates_itself() -> None:
     logits, labels = drawn(600)
-    parts = np.arange(600) % 3
-    probabilities, temperatures = calibration.cross_fitted(logits, labels, parts)
+    logits, parts = 2 * logits, np.arange(600) % 3
+    scaled = calibration.cross_fitted(logits, labels, parts, NAMES)
     changed = labels.copy()
-    changed[parts == 1] = (labels[parts == 1] + 1) % 4
-    others, other_temperatures = calibration.cross_fitted(logits, changed, parts)
-    np.testing.assert_array_equal(probabilities[parts == 1], others[parts == 1])
-    assert (temperatures != other_temperatures)[parts != 1].all()
+    changed[parts == 1] = np.where(np.arange(200) % 50 == 0, (labels[parts == 1] + 1) % 4, labels[parts == 1])
+    others = calibration.cross_fitted(logits, changed, parts, NAMES)
+    np.testing.assert_array_equal(scaled.probabilities[parts == 1], others.probabilities[parts == 1])
+    assert (scaled.temperatures != others.temperatures)[parts != 1].all()
     expected = calibration.fit_temperature(logits[parts != 1], labels[parts != 1])
-    np.testing.assert_array_equal(temperatures[parts == 1], expected)
-    np.testing.assert_allclose(probabilities[parts == 1], calibration.softmax(logits[parts == 1], expected))
+    np.testing.assert_array_equal(scaled.temperatures[parts == 1], expected)
+    np.testing.assert_allclose(scaled.probabilities[parts == 1], calibration.softmax(logits[parts == 1], expected))
+    assert scaled.temperature == calibration.fit_temperature(logits, labels)
 
 
 def test_one_part_is_halved() -> None:
     logits, labels = drawn(100)
-    found, temperatures = calibration.cross_fitted(logits, labels, np.full(100, 7))
-    expected, _ = calibration.cross_fitted(logits, labels, np.arange(100) % 2)
-    np.testing.assert_array_equal(found, expected)
-    assert len(np.unique(temperatures)) == 2
+    scaled = calibration.cross_fitted(3 * logits, labels, np.full(100, 7), NAMES)
+    halved = calibration.cross_fitted(3 * logits, labels, np.arange(100) % 2, NAMES)
+    np.testing.assert_array_equal(scaled.probabilities, halved.probabilities)
+    assert len(np.unique(scaled.temperatures)) == 2
 
 
 def test_a_part_without_others_is_refused() -> None:
     logits, labels = drawn(20)
     parts = np.repeat([0, 1], 10)
     with pytest.raises(UserError, match="Part 0 cannot be calibrated"):
-        calibration.cross_fitted(logits, np.where(parts == 1, -1, labels), parts)
+        calibration.cross_fitted(logits, np.where(parts == 1, -1, labels), parts, NAMES)
 
 
 def test_unknown_classes_are_scaled_too() -> None:
     logits, labels = drawn(60)
     labels[::3] = -1
-    probabilities, _ = calibration.cross_fitted(logits, labels, np.arange(60) % 2)
+    probabilities = calibration.cross_fitted(logits, labels, np.arange(60) % 2, NAMES).probabilities
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+def loss(logits: np.ndarray, labels: np.ndarray, temperature: float | np.ndarray) -> float:
+    """torch's negative log-likelihood of known labels."""
+    scaled = torch.tensor(logits / temperature, dtype=torch.float64)
+    return torch.nn.functional.cross_entropy(scaled, torch.tensor(labels), ignore_index=-1).item()
+
+
+def areas(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """scikit-learn's AUC of each class that some known object has and some has not, and their mean."""
+    known, classes = labels[labels >= 0], np.arange(probabilities.shape[1])
+    told = probabilities[labels >= 0]
+    found = [roc_auc_score(known == k, told[:, k]) for k in classes if 0 < (known == k).sum() < len(known)]
+    return np.array([*found, np.mean(found)]) if found else np.zeros(0)
+
+
+@st.composite
+def nets(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, labels and parts, of nets that are right, wrong, biased, constant or too sure."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    count, classes = draw(st.sampled_from([4, 5, 12, 60, 200])), draw(st.integers(2, 4))
+    labels = rng.integers(0, draw(st.integers(1, classes)), count)  # the last classes may be missing
+    one_hot = np.eye(classes)[labels]
+    signal = draw(st.sampled_from([-3.0, -0.3, 0.0, 0.3, 3.0, 100.0]))  # below 0 the net is surest where it is wrong
+    noise = draw(st.sampled_from([0.0, 1e-6, 1.0, 5.0])) * rng.standard_normal((count, classes))
+    bias = draw(st.sampled_from([0.0, 1.0, 10.0])) * rng.standard_normal(classes)
+    logits = draw(st.sampled_from([1e-3, 1.0, 30.0])) * (signal * one_hot + noise + bias)
+    labels = np.where(rng.random(count) < draw(st.sampled_from([0.0, 0.2])), -1, labels)
+    parts = np.arange(count) % 2
+    labels[:2] = np.maximum(labels[:2], 0)  # each part has a known object
+    return logits, labels, parts
+
+
+@given(nets())
+@settings(max_examples=300, deadline=None)
+def test_calibration_lowers_no_auc_and_raises_no_loss(drawn: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    logits, labels, parts = drawn
+    scaled = calibration.cross_fitted(logits, labels, parts, NAMES[: logits.shape[1]])
+    own = areas(calibration.softmax(logits), labels)
+    assert (areas(scaled.probabilities, labels) >= own - calibration.TOLERATED - 1e-12).all()
+    assert (areas(calibration.softmax(logits, scaled.temperature), labels) >= own - calibration.TOLERATED - 1e-12).all()
+    fits = [(np.ones(len(labels), bool), scaled.temperature)]
+    fits += [(parts != part, scaled.temperatures[parts == part][0]) for part in (0, 1)]
+    for inside, temperature in fits:
+        before = loss(logits[inside], labels[inside], 1.0)
+        assert loss(logits[inside], labels[inside], temperature) <= before + 1e-12 * max(before, 1)
+    if scaled.harm:
+        assert (scaled.temperatures == 1).all()
+        np.testing.assert_array_equal(scaled.probabilities, calibration.softmax(logits))
+
+
+def test_a_net_that_prefers_a_class_keeps_its_order() -> None:
+    rng = np.random.default_rng(0)
+    parts = np.arange(400) % 2
+    labels = (rng.random(400) < np.where(parts, 0.8, 0.2)).astype(np.int64)
+    logits = np.stack([np.zeros(400), 2 + 1.5 * labels + rng.standard_normal(400)], axis=1)
+    fits = [calibration.fit_temperature(logits[parts != part], labels[parts != part]) for part in (0, 1)]
+    fitted = calibration.softmax(logits, np.array(fits)[parts, None])
+    assert fits[1] == calibration.HIGHEST  # on objects of the other part, most of which are not of the class
+    assert (areas(fitted, labels) < areas(calibration.softmax(logits), labels) - 0.1).all()
+    scaled = calibration.cross_fitted(logits, labels, parts, ["smooth", "spiral"])
+    assert scaled.harm.startswith("would lower the AUC of smooth from")
+    assert scaled.temperature == 1
+    np.testing.assert_array_equal(scaled.probabilities, calibration.softmax(logits))
+
+
+def test_labels_never_become_less_likely() -> None:
+    right = 30 * np.eye(3)[np.arange(9) % 3]  # to spread a part of each label would make such a net less sure
+    assert smoothed(right, np.arange(9) % 3, 5.0) < smoothed(right, np.arange(9) % 3, 1.0)
+    assert calibration.fit_temperature(right, np.arange(9) % 3) == 1
+
+
+def test_calibration_that_does_no_harm_is_as_it_was_fitted() -> None:
+    logits, labels = drawn(600)
+    parts = np.arange(600) % 3
+    for sureness in (0.3, 2.0, 5.0):
+        scaled = calibration.cross_fitted(sureness * logits, labels, parts, NAMES)
+        assert scaled.harm == ""
+        for part in range(3):
+            expected = calibration.fit_temperature(sureness * logits[parts != part], labels[parts != part])
+            assert (scaled.temperatures[parts == part] == expected).all()
+        assert scaled.temperature == calibration.fit_temperature(sureness * logits, labels)
 
 
 @pytest.mark.parametrize("bins", [10, 15])

@@ -23,7 +23,7 @@ def test_a_run_is_told_by_its_net_data_and_score(page_run: Make) -> None:
     told = about(load(page_run("galaxyzoo")))
     metrics = RunDir(page_run("galaxyzoo")).metrics()
     assert told.facts["model"] == "GalaxyCNN, mean of 2 nets"
-    assert told.facts["learnt from"] == "real files"
+    assert told.facts["learnt from"] == "the simulated sky"
     assert f"{metrics['test/rmse']:.3f}" in told.facts["score"]
     assert "Galaxy Zoo" in told.html()
 

@@ -1,13 +1,18 @@
 import logging
 import re
 import sys
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from galaxyml.runs import progress
+from galaxyml.sweeps import live_table
+from galaxyml.training import callbacks
+from galaxyml.training.callbacks import StatusWriter
 
 Command = Callable[..., tuple[int, str]]
 
@@ -20,14 +25,94 @@ def test_a_rate_is_how_many_a_second_or_how_long_each(speed: float | None, unit:
     assert progress.rate(speed, unit) == printed
 
 
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is printed by work that is to break its silence at once."""
+    printed: list[str] = []
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.01)
+    monkeypatch.setattr(progress, "say", printed.append)
+    return printed
+
+
+def wait_for(lines: list[str], pattern: str) -> str:
+    """Waits for a line of another thread, for some seconds at most."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if found := next((line for line in list(lines) if re.fullmatch(pattern, line)), None):
+            return found
+        time.sleep(0.005)
+    raise AssertionError(f"no line {pattern!r} among the last of {len(lines)}: {lines[-3:]}")
+
+
 def test_lines_tell_how_far_how_fast_and_how_long(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seconds = iter([0, 10, 20, 30, 40, 50, 60])
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
-    assert list(progress.track("abcd", "Reading", 4)) == list("abcd")
-    # The clock is read at the start, and after each item: once, or twice where a line is due. 2 items took 30 s.
-    assert capsys.readouterr().out == "Reading: 2 of 4, 0.0667/s, about 30 s left\n"
+    clock = [0.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    blocks: list[Callable[[], str]] = []
+    monkeypatch.setattr(progress, "heartbeat", lambda line: blocks.append(line) or nullcontext())
+    for number, _ in enumerate(progress.track("abcd", "Reading", 4)):
+        clock[0] += 10
+        if number in (0, 3):
+            progress.say(blocks[-1]())
+    with progress.transfer("galaxies.zip", 8_000_000, start=2_000_000) as update:
+        clock[0] += 10
+        update(4_000_000)
+        progress.say(blocks[-1]())
+    assert capsys.readouterr().out.splitlines() == [
+        "Reading: 0 of 4",
+        "Reading: 3 of 4, 13.3 s each, about 13 s left",  # the last one is not done yet
+        "galaxies.zip: 4.0 of 8.0 MB, 0.2 MB/s, about 20 s left",
+    ]
+
+
+def test_an_item_that_takes_long_is_not_silent(lines: list[str]) -> None:
+    for item in progress.track("ab", "Reading", 2):
+        wait_for(lines, "Reading: 0 of 2" if item == "a" else r"Reading: 1 of 2, .+, about \d+ s left")
+    said = len(lines)
+    time.sleep(0.1)
+    assert len(lines) <= said + 1  # one that was on its way
+
+
+def test_the_innermost_work_speaks_and_a_sweep_with_it(lines: list[str]) -> None:
+    with progress.heartbeat(lambda: "2 runs", of_all=True):
+        wait_for(lines, "2 runs")
+        with progress.heartbeat(lambda: "fold-0: judging"):
+            wait_for(lines, "fold-0: judging; 2 runs")
+            for _ in progress.track(range(1), "Scoring", 1):
+                wait_for(lines, "Scoring: 0 of 1; 2 runs")
+            del lines[:]
+            wait_for(lines, "fold-0: judging; 2 runs")
+        progress.say_progress("fold-0: epoch 1 of 9")
+        assert "fold-0: epoch 1 of 9; 2 runs" in lines
+
+
+def test_nothing_breaks_the_silence_too_early(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 60.0)
+    with progress.heartbeat(lambda: "working"):
+        time.sleep(0.1)
+    assert lines == []
+
+
+def test_no_stage_of_a_sweep_is_silent(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (progress, callbacks, live_table):
+        monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.002)
+    monkeypatch.setattr(StatusWriter, "BETWEEN", 0.0)
+    status, printed = command("name=talking", "epochs=2", "predict_views=8", "-m", "fold=0,1")
+    assert status == 0, printed
+    sweep = r"; 2 runs: .*"
+    for line in (
+        r"fold-0: preparing, \d+ s so far" + sweep,
+        r"fold-0: epoch [12] of 2, step \d+ of \d+(, val/rmse [\d.]+)?(, .*/s|, .* s each), about \d+ s left" + sweep,
+        r"fold-0: epoch [12] of 2, step \d+ of \d+, validating batch \d of \d.*" + sweep,
+        r"fold-0: predicting, batch \d+ of \d+.*" + sweep,
+        r"fold-0: judging and drawing: \d of \d.*; 2 runs: 1 running, 1 waiting; \d+ s.*",
+        r"fold-1: epoch .*; 2 runs: 1 finished, 1 running; \d+ s, about \d+ s left",
+        r"fold-0: finished after \d+ s, val/rmse [\d.]+ \(1 of 2, about \d+ s left\)",
+        r"multirun/galaxyzoo/talking: joining its runs and writing the report",
+        r"talking: judging and drawing: \d of \d.*",
+    ):
+        assert re.search(rf"^{line}$", printed, flags=re.MULTILINE), (line, printed[-3000:])
 
 
 def test_a_notebook_has_a_bar_on_one_line_without_colours(

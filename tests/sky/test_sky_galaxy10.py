@@ -26,7 +26,7 @@ def truth(written):
 
 
 def test_the_file_has_the_keys_types_and_shapes_of_the_original(written):
-    assert {path.name for path in written.iterdir()} == {FILE, "truth.csv"}
+    assert {path.name for path in written.iterdir()} == {FILE, "truth.csv", "simulated.txt"}
     with h5py.File(written / FILE) as file:
         assert {name: (found.dtype.str, found.shape) for name, found in file.items()} == {
             "images": ("|u1", (N, SIZE, SIZE, 3)),

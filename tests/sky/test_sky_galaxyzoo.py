@@ -27,6 +27,7 @@ def test_the_folder_has_kaggles_layout(written):
         "test_solutions_rev1.csv",
         "all_zeros_benchmark.csv",
         "truth.csv",
+        "simulated.txt",
     }
     header = ["GalaxyID", *TREE.columns]
     for name, images, length in (

@@ -43,7 +43,8 @@ def lines(path):
 
 
 def test_the_folder_has_the_layout_of_the_releases(written):
-    assert {path.name for path in written.iterdir()} == {TABLE, MAPPING, "images", "properties.csv", "truth.csv"}
+    names = {TABLE, MAPPING, "images", "properties.csv", "truth.csv", "simulated.txt"}
+    assert {path.name for path in written.iterdir()} == names
     assert (written / TABLE).read_text().splitlines()[0] == HEADER
     assert (written / MAPPING).read_text().splitlines()[0] == "objid,sample,asset_id"
     assert (written / "properties.csv").read_text().splitlines()[0] == "OBJID,petroR90_r,petroMag_r,redshift"

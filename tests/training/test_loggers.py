@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from galaxyml.runs import ranks
@@ -56,6 +57,20 @@ def test_a_run_without_figures(command: Command, tmp_path: Path, logger: str) ->
         assert rmse.to_numpy() == pytest.approx(history["val/rmse"].to_numpy())
     status, printed = command("logger=tensorboard", "name=plain")  # may change
     assert "finished before, kept" in printed
+
+
+def test_features_that_a_broken_run_has_left_are_shown_anew_without_a_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDir(tmp_path / "fold-0")
+    shown = run.path / "tensorboard" / "00007" / loggers.FEATURES
+    for rows in (6, 4):
+        board = loggers.TensorBoard(run, run, config())
+        metadata = pd.DataFrame({"id": range(rows), "name": "a"})
+        board.add_features(torch.rand(rows, 3), metadata, torch.rand(rows, 3, 8, 8), step=7)
+        board.finalize("success")
+        assert len((shown / "tensors.tsv").read_text().splitlines()) == rows
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_table_goes_on_where_its_run_goes_on(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from galaxyml.data.download.server import RetryPolicy, open_session
 from galaxyml.data.download.store import State, Store, holding
 from galaxyml.runs.errors import DataError
 from galaxyml.runs.files import check_space, file_lock, free_space
+from galaxyml.runs.progress import heartbeat
 
 EXAMPLES = """\
 examples:
@@ -63,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif given.check:
             check(store, chosen)
         else:
-            fetch(store, chosen, datasets, given.mirror)
+            with heartbeat(lambda: f"fetching {', '.join(given.names)}"):
+                fetch(store, chosen, datasets, given.mirror)
     except KeyboardInterrupt:
         print("Interrupted; what was downloaded is kept, and the same command goes on from there.", file=sys.stderr)
         sys.exit(130)

@@ -1,5 +1,6 @@
 """From logits to probabilities that mean what they say, and to sets that hold the truth."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from galaxyml.evaluation.scored import under
 from galaxyml.kinds.classes.score import ScoredClasses
 from galaxyml.runs.run_dir import RunDir
 
+log = logging.getLogger(__name__)
+
 FITTED = "calibration"
 
 
@@ -21,6 +24,7 @@ class Calibrate:
 
     No object calibrates itself: a validation object is scaled, and its set is made, by what was fitted on the others
     (the other folds, or the other half of a single fold). Test objects and new images have what was fitted on all.
+    Where that lowers an AUC by more than 0.01, probabilities stay the net's own, and a note says so.
 
     Joined folds say the mean of their probabilities, each net's scaled by its own fold's temperature. No galaxy is left
     that none of the nets has learnt from, to scale this mean by. It is right more often than its parts and no surer, so
@@ -52,11 +56,14 @@ class Calibrate:
             return {}
         target = scored.target
         part_of = scored.fold if len(np.unique(scored.fold)) > 1 else np.arange(len(scored.fold)) % 2
-        scaled, _ = calibration.cross_fitted(scored.logits, target, part_of)
-        temperature = calibration.fit_temperature(scored.logits, target)
+        fitted = calibration.cross_fitted(scored.logits, target, part_of, self.classes)
+        scaled, temperature = fitted.probabilities, fitted.temperature
+        if fitted.harm:
+            log.info("note: %s: probabilities stay the model's own: temperature scaling %s.", run.name, fitted.harm)
         threshold = self._threshold(scaled, target)
         written = threshold if np.isfinite(threshold) else None  # JSON has no infinity
-        run.write_fitted(FITTED, {"temperature": temperature, "set_threshold": written, "objects": len(target)})
+        values = {"temperature": temperature, "set_threshold": written, "objects": len(target)}
+        run.write_fitted(FITTED, values | ({"not_scaled": fitted.harm} if fitted.harm else {}))
 
         table = run.predictions("val", by="net")
         assert table is not None

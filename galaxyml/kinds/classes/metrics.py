@@ -16,6 +16,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from galaxyml.evaluation.bootstrap import interval, stratified
 from galaxyml.evaluation.calibration import confidence_bin, reliability, softmax
 from galaxyml.evaluation.correlation import mean_defined
+from galaxyml.evaluation.roc import one_vs_rest_auc
 from galaxyml.evaluation.scored import per_column
 from galaxyml.kinds.classes.plots import confusion_figure, f1_figure, reliability_figure
 
@@ -140,7 +141,7 @@ def weighted(
     wanted = {*metrics, "auc", "macro_auc", "nll", "brier", "ece"} if wanted is None else set(wanted)
     count = np.maximum(weights.sum(0), 1)
     if wanted & {"auc", "macro_auc"}:
-        metrics["auc"] = _auc(labels, probabilities, weights)
+        metrics["auc"] = one_vs_rest_auc(labels, probabilities, weights)
         metrics["macro_auc"] = mean_defined(metrics["auc"])
     if wanted & {"nll", "brier"}:
         metrics |= dict(zip(("nll", "brier"), _losses(labels, probabilities) @ weights / count, strict=True))
@@ -227,22 +228,3 @@ def _losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     at_truth = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
     squared = (probabilities**2).sum(1) - 2 * at_truth + 1
     return np.stack([-np.log(np.maximum(at_truth, np.finfo(np.float64).eps)), squared])
-
-
-def _auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`score`'s AUC with each object counted as often as `weights`, shape (N, R), says; shape (R, K)."""
-    areas = np.full((weights.shape[1], probabilities.shape[1]), np.nan)
-    total = weights.sum(0)
-    for k, scores in enumerate(probabilities.T):
-        order = np.argsort(scores)
-        first = np.diff(scores[order], prepend=np.nan) != 0  # False where a score equals the one before
-        groups = np.add.reduceat(weights[order], np.flatnonzero(first), axis=0)
-        up_to = groups.cumsum(axis=0)
-        positive = labels[order] == k
-        having, group = weights[order[positive]], first.cumsum()[positive] - 1
-        midranks = up_to[group] - groups[group] / 2
-        n = having.sum(0)
-        others = total - n
-        wins = np.einsum("nr,nr->r", having, midranks) - n * n / 2
-        np.divide(wins, n * others, out=areas[:, k], where=n * others > 0)
-    return areas

@@ -76,13 +76,33 @@ def test_no_object_calibrates_itself(tmp_path: Path) -> None:
     before = known(run, "val")[1]
     catalog = run.catalog()
     of_fold = ((catalog["fold"] == 2) & (catalog["split"] == "val")).to_numpy()
-    catalog.loc[of_fold, "label"] = (catalog.loc[of_fold, "label"] + 1) % 3  # nonsense in one fold …
+    few = of_fold & (np.arange(len(catalog)) % 20 == 0)  # so many would lower an AUC that nothing were calibrated
+    catalog.loc[few, "label"] = (catalog.loc[few, "label"] + 1) % 3  # nonsense in one fold …
     run.write_catalog(catalog)
     Calibrate(CLASSES)(run)
     after = known(run, "val")[1]
     same = of_fold[(catalog["split"] == "val").to_numpy()]
     np.testing.assert_allclose(after[same], before[same], rtol=1e-9)  # … changes the others alone
     assert (np.abs(after[~same] - before[~same]).max(1) > 1e-6).all()
+
+
+def test_calibration_that_would_lower_an_auc_is_left_out_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = made_up(tmp_path)
+    catalog = run.catalog()
+    of_fold = ((catalog["fold"] == 2) & (catalog["split"] == "val")).to_numpy()
+    catalog.loc[of_fold, "label"] = (catalog.loc[of_fold, "label"] + 1) % 3  # its net is surest where it is wrong
+    run.write_catalog(catalog)
+    with caplog.at_level("INFO", logger="galaxyml"):
+        assert Calibrate(CLASSES)(run)["val/temperature"] == 1
+    for split in ("val", "test"):
+        np.testing.assert_array_equal(known(run, split)[1], softmax(known(run, split, "net")[1]))
+    (note,) = (record.getMessage() for record in caplog.records)
+    assert note.startswith(f"note: {run.name}: probabilities stay the model's own: temperature scaling would lower the")
+    assert run.fitted_values("calibration")["not_scaled"] in note
+    scores = ScoreClasses(CLASSES)(run)
+    assert scores["val/macro_auc"] == scores["val/net_macro_auc"]
 
 
 def test_what_is_learnt_serves_other_images(tmp_path: Path) -> None:
