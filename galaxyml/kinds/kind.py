@@ -18,6 +18,7 @@ from galaxyml.data.catalog import as_text
 from galaxyml.data.tables.reading import Rows
 from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.scored import ScoredPredictions
+from galaxyml.evaluation.stacking import least_squares_weights
 from galaxyml.evaluation.words import Words
 from galaxyml.kinds.view import Row, View, numbers_view
 from galaxyml.runs.errors import UserError, diverged, shorten
@@ -58,6 +59,7 @@ class Kind(ABC):
     Attributes:
         name: Also the folder's.
         averaged: Whether the outputs of several fits may be averaged, as an ensemble does.
+        stacked: The table of predictions that weights of such a mean are fitted to, as `RunDir.predictions` takes it.
         outputs: Names of what a model outputs, K of them.
         spec: The kind as plain values, from which it can be built again.
         words: What reports say.
@@ -66,6 +68,7 @@ class Kind(ABC):
 
     name: ClassVar[str]
     averaged: ClassVar[bool] = True
+    stacked: ClassVar[str] = "net"
     outputs: list[str]
     words: Words
     spec: dict[str, Any]
@@ -159,9 +162,24 @@ class Kind(ABC):
     def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray | None:
         """Targets that outputs estimate number by number, shape (N, K), NaN where not known; None if none do.
 
-        They are what weights of an ensemble are fitted to.
         """
         return None
+
+    def ensemble_weights(self, predicted: np.ndarray, catalog: pd.DataFrame) -> np.ndarray | None:
+        """Weights of the mean of several models, at least 0 and summing to 1, that predict known objects best.
+
+        Args:
+            predicted: The table `stacked` of G models' predictions, shape (G, N, K).
+            catalog: The rows of these N objects.
+
+        Returns:
+            Shape (G,), here with the least squared error; None if targets are not numbers like the outputs.
+        """
+        targets = self.targets_like_outputs(catalog)
+        if targets is None:
+            return None
+        unit = self.unit(targets)
+        return least_squares_weights(predicted / unit, targets / unit)
 
     def unit(self, targets: np.ndarray) -> np.ndarray:
         """Units of the columns' errors where columns are put together, shape (K,)."""

@@ -14,6 +14,8 @@ from typing import Any
 COMMAND = "GALAXYML_COMMAND"  # what the user typed, as JSON
 PLACE = "GALAXYML_PLACE"  # where it runs, such as `GPU 1`
 
+CODE = ("galaxyml", "conf")  # what numbers follow from; files that commands leave beside it change none
+
 PACKAGES = (
     "galaxyml",
     "torch",
@@ -57,7 +59,7 @@ def _typed() -> list[str]:
 
 
 def _commit() -> dict[str, Any]:
-    """The commit of the code that runs, if it lies in a repository of its own."""
+    """The commit of the code that runs, if it lies in a repository of its own, and whether the code differs from it."""
     folder = Path(__file__).parents[1]
     if not (folder / ".git").exists():
         return {"commit": None, "dirty": None}
@@ -65,4 +67,5 @@ def _commit() -> dict[str, Any]:
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=False).stdout
 
-    return {"commit": git("rev-parse", "HEAD").strip() or None, "dirty": bool(git("status", "--porcelain").strip())}
+    changed = git("status", "--porcelain", "--", *CODE).strip()
+    return {"commit": git("rev-parse", "HEAD").strip() or None, "dirty": bool(changed)}
