@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
@@ -16,6 +17,7 @@ from torchmetrics import Metric
 
 from galaxyml.data.catalog import as_text
 from galaxyml.data.tables.reading import Rows
+from galaxyml.evaluation.baselines import out_of_fold_means
 from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.scored import ScoredPredictions
 from galaxyml.evaluation.stacking import least_squares_weights
@@ -159,10 +161,21 @@ class Kind(ABC):
             UserError: If a prediction is not finite.
         """
 
-    def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray | None:
-        """Targets that outputs estimate number by number, shape (N, K), NaN where not known; None if none do.
+    def column_means(self, run: RunDir, scored: Any) -> ScoredPredictions | None:
+        """The baseline's predictions of the same objects, where it gives the mean of each column; None otherwise.
 
+        Args:
+            run: The run.
+            scored: As `scored` has it.
         """
+        return None
+
+    def in_words(self, column: str) -> tuple[str, str]:
+        """The question that a column of `metrics.json` answers, '' for none, and its answer, as people say them."""
+        return "", column
+
+    def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray | None:
+        """Targets that outputs estimate number by number, shape (N, K), NaN where not known; None if none do."""
         return None
 
     def ensemble_weights(self, predicted: np.ndarray, catalog: pd.DataFrame) -> np.ndarray | None:
@@ -248,6 +261,14 @@ def check_whole(lowest: int, **numbers: Any) -> None:
     for name, value in numbers.items():
         if not isinstance(value, int) or value < lowest:
             raise UserError(f"{name}={value}: it must be a whole number, {lowest} or more.")
+
+
+def with_column_means(scored: Scored, run: RunDir) -> Scored:
+    """The same objects, of which each column is predicted by its mean over the other folds."""
+    catalog = run.catalog()
+    rows = pd.Index(catalog["id"].astype(str)).get_indexer(scored.ids)
+    known = catalog[list(scored.columns)].to_numpy(np.float64)
+    return replace(scored, predicted=out_of_fold_means(known, catalog["fold"].to_numpy(), rows))
 
 
 def scored_columns(kind: type[Scored], run: RunDir, split: str, words: Words, columns: list[str]) -> Scored | None:

@@ -51,7 +51,9 @@ def test_fitted_weights_are_a_general_solvers(seed: int) -> None:
 def test_weights_of_the_perfect_the_useless_and_the_equal() -> None:
     targets = np.random.default_rng(0).random((30, 3))
     np.testing.assert_allclose(least_squares_weights(np.stack([targets, targets + 1]), targets), [1, 0], atol=1e-7)
-    np.testing.assert_allclose(least_squares_weights(np.stack([targets + 0.1, targets + 5]), targets), [1, 0], atol=1e-7)
+    np.testing.assert_allclose(
+        least_squares_weights(np.stack([targets + 0.1, targets + 5]), targets), [1, 0], atol=1e-7
+    )
     np.testing.assert_allclose(least_squares_weights(np.stack([targets, targets]), targets).sum(), 1)
     independent = targets + np.random.default_rng(1).normal(size=(2, 30, 3))
     fitted = least_squares_weights(independent, targets)

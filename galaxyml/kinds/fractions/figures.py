@@ -1,6 +1,5 @@
 """Figures of predicted fractions: against the baseline, against the truth, over the epochs, and galaxy by galaxy."""
 
-import textwrap
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -73,9 +72,8 @@ class FractionFigures:
 
 
 def caption(output: np.ndarray, target: np.ndarray, tree: DecisionTree) -> str:
-    """The true and the predicted path of one galaxy in a few short lines; both of shape (K,)."""
-    parts = ("true: " + path(target, tree), "predicted: " + path(output, tree))
-    return "\n".join(textwrap.fill(part, 44, subsequent_indent="  ") for part in parts)
+    """The true and the predicted path of one galaxy, a line each; both of shape (K,)."""
+    return f"true: {path(target, tree)}\npredicted: {path(output, tree)}"
 
 
 def path(values: np.ndarray, tree: DecisionTree) -> str:

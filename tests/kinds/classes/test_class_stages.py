@@ -205,8 +205,8 @@ def test_figures_and_tables_are_written(tmp_path: Path) -> None:
         "1_confusion_test",
         "3_roc_test",
         "5_reliability_test",
-        "7_surest_test",
-        "8_confused_test",
+        "7_best_test",
+        "8_worst_test",
         "9_by_redshift_test",
     } <= names
     table = pd.read_csv(tmp_path / "tables" / "by_redshift_test.csv")

@@ -384,9 +384,9 @@ def test_figures_are_written(tmp_path: Path) -> None:
         "5_best_decals",
         "5_best_sdss",
         "5_best_ukidss",
-        "5_failures_decals",
-        "5_failures_sdss",
-        "5_failures_ukidss",
+        "5_worst_decals",
+        "5_worst_sdss",
+        "5_worst_ukidss",
         "6_progression",
         "7_loss_curves",
     }
