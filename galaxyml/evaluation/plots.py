@@ -19,6 +19,7 @@ from galaxyml.runs.run_dir import RunDir
 # As a caption.
 LOSS_CURVES = "Loss over the epochs, of what is trained on (left) and of validation objects (right), a line a net."
 MODEL, BASELINE, ACCENT = "#1f5fa8", "#b8b8b8", "#d1603d"
+DECADE = 10.0  # from the lowest to the highest value of an axis that is logarithmic
 WIDTH = 36  # letters of a line below an image
 SHADES = ("#8fbde8", "#3f84cc", "#123a6b", "#d1603d", "#3a8f5c")  # of levels, the lowest first
 DASHES = ("-", "--", "-.", ":", (0, (7, 2, 1, 2, 1, 2)))
@@ -31,7 +32,7 @@ def bars(names: list[str], values: np.ndarray, baseline: np.ndarray | None = Non
     axes = figure.add_subplot()
     rows = np.arange(len(names))
     if baseline is not None:
-        axes.barh(rows, baseline, height=0.8, color=BASELINE, label="trivial predictor")
+        axes.barh(rows, baseline, height=0.8, color=BASELINE, label="baseline")
     axes.barh(rows, values, height=0.45, color=MODEL, label="model")
     axes.set_yticks(rows, names, fontsize=8)
     axes.set(ylim=(len(names) - 0.4, -0.6), xlabel=label)
@@ -45,11 +46,13 @@ def loss_curves(histories: dict[str, pd.DataFrame]) -> Figure:
     """Training and validation loss over the epochs, a line a run, with its name at its end."""
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("train/loss", "val/loss"), strict=True):
-        axes.set(yscale="log", xlabel="epoch", title=name)
         lines = {run: history for run, history in histories.items() if name in history}
         for k, (run, history) in enumerate(lines.items()):
             marker = "." if len(history) == 1 else ""
             axes.plot(history["epoch"] + 1, history[name], label=run, marker=marker, **line_style(k))
+        values = np.concatenate([[], *(history[name].dropna() for history in lines.values())])
+        steep = bool(len(values)) and values.max() > DECADE * values.min() > 0
+        axes.set(yscale="log" if steep else "linear", xlabel="epoch", title=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -75,6 +78,7 @@ def name_ends(figure: Figure, axes: Axes, size: float = 8) -> None:
     order = np.argsort(ends[:, 1], kind="stable")
     step = 1.6 * size / 72 / (axes.get_position().height * figure.get_figheight())  # a line of text and some room
     for row, height in zip(order, apart(ends[order, 1], step), strict=True):
+        line: dict[str, Any] = {"color": lines[row].get_color(), "linewidth": 0.6, "alpha": 0.6}
         axes.annotate(
             str(lines[row].get_label()),
             tuple(ends[row]),
@@ -83,7 +87,7 @@ def name_ends(figure: Figure, axes: Axes, size: float = 8) -> None:
             va="center",
             fontsize=size,
             color=lines[row].get_color(),
-            arrowprops={"arrowstyle": "-", "color": lines[row].get_color(), "linewidth": 0.6, "alpha": 0.6},
+            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "shrinkA": 1, **line},
         )
 
 

@@ -60,8 +60,8 @@ def write(run: RunDir, metrics: dict[str, Any], missing: Sequence[str] = (), mor
     for split in TITLES:
         if table := by_column(metrics, split, kind):
             lines += ["", f"## Per {kind.words.column} ({NAMED[split]})", "", *markdown(table)]
-    files = [f"- [{path.stem}](tables/{path.name})" for path in run.tables()]
-    lines += ["", "## Tables as files", "", *files, "- [metrics.json](metrics.json), which has every number"]
+    files = [f"[{path.stem}](tables/{path.name})" for path in run.tables()]
+    lines += ["", "## Tables as files", "", ", ".join([*files, "[metrics.json](metrics.json)"])]
     lines += [*more, *_data(run, noun), *_split(run, noun), *_provenance(run), *cited(run)]
     return write_report(run, "\n".join(lines) + "\n")
 

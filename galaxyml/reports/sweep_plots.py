@@ -15,11 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from galaxyml.evaluation.plots import BASELINE, line_style, name_ends
+from galaxyml.evaluation.plots import BASELINE, DECADE, line_style, name_ends
 
 NAMED = 10  # combinations that have a colour of their own
 BEST = 5  # of more, those that are named
-DECADE = 10.0  # from the lowest to the highest value of an axis that is logarithmic
 ENDS = {"pruned": "x", "failed": "X", "stopped": "s", "finished": ""}  # markers of lines by state
 TRAINING = "o"  # of others
 # From the best to the worst, without the yellow that paper swallows.

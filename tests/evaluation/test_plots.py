@@ -6,12 +6,13 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from galaxyml.evaluation.plots import COLOURS, apart, image_grid, line_style, loss_curves
 
 
 def drawn(figure: Figure) -> Figure:
-    figure.savefig(io.BytesIO(), dpi=50, bbox_inches="tight")
+    figure.savefig(io.BytesIO())
     return figure
 
 
@@ -26,7 +27,7 @@ def test_names_stand_at_the_ends_of_their_lines_and_touch_nowhere() -> None:
     figure = drawn(loss_curves(histories))
     for axes in figure.axes:
         assert sorted(text.get_text() for text in axes.texts) == sorted(histories)
-        boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
+        boxes = sorted((Text.get_window_extent(text) for text in axes.texts), key=lambda box: box.y0)
         assert all(lower.y1 <= upper.y0 for lower, upper in pairwise(boxes))
     ends = {text.get_text(): text.get_position()[1] for text in figure.axes[1].texts}
     assert sorted(ends, key=lambda name: ends[name]) == sorted(histories)  # as their losses

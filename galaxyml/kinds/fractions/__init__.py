@@ -12,7 +12,7 @@ from galaxyml.data.tables.fractions import check_fractions
 from galaxyml.data.tables.reading import Rows, finite_numbers
 from galaxyml.evaluation.predict_intervals import PredictIntervals
 from galaxyml.kinds.fractions.constrain import Constrain
-from galaxyml.kinds.fractions.figures import FractionFigures, caption
+from galaxyml.kinds.fractions.figures import FractionFigures, caption, named
 from galaxyml.kinds.fractions.metrics import FractionMetrics
 from galaxyml.kinds.fractions.score import WORDS, ScoredFractions, ScoreFractions
 from galaxyml.kinds.fractions.submission import Submission
@@ -71,7 +71,7 @@ class Fractions(Kind):
         return [
             Constrain(self.tree, self.constraint),
             ScoreFractions(self.tree),
-            PredictIntervals(self.outputs),
+            PredictIntervals(self.outputs, labels=named(self.tree)),
             *submission,
             FractionFigures(self.tree),
         ]
