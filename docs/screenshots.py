@@ -3,9 +3,10 @@
     .venv/bin/python docs/screenshots.py multirun/galaxyzoo/demo
 
 Writes `docs/page.jpg` (the page to try a run on, what it says), `docs/page_reasons.jpg` (where the net looked, and what
-is alike), `docs/page_phone.jpg` (on a phone, dark) and `docs/tensorboard.png` (the curves of the run's folder), or into
-another folder by `--out`. Several runs give a page with tabs, and the first is shown. It needs Chromium
-(`apt install chromium`) and playwright, which is in the group `dev` of pyproject.toml.
+is alike), `docs/page_phone.jpg` (on a phone, dark), `docs/report.jpg` (the beginning of the first run's report) and
+`docs/tensorboard.png` (the curves of its folder), or into another folder by `--out`; `--only report` writes the report
+alone. Several runs give a page with tabs, and the first is shown. It needs Chromium (`apt install chromium`) and
+playwright, which is in the group `dev` of pyproject.toml.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,17 @@ QUALITY = 84
 WIDE, HIGH = 1180, 1090  # pixels, at a desk
 PHONE = (390, 844)
 SETTLED = 500  # milliseconds until what fades has faded
+REPORT = (1180, 1500)  # pixels
 CURVES = 15_000  # milliseconds until TensorBoard has drawn them
 START = 60  # seconds that TensorBoard may take to begin
 
 
 def main() -> None:
-    """Serves the page and TensorBoard, tries the first example, and takes the images."""
+    """Takes the images that were asked for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--only", choices=list(IMAGES), help="of the images, those of this alone")
     given = parser.parse_args()
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
@@ -45,19 +48,42 @@ def main() -> None:
 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        with served(given.runs) as address:
-            page = _tried(browser, address, WIDE, HIGH, "light")
-            page.screenshot(path=given.out / "page.jpg", type="jpeg", quality=QUALITY)
-            _reasons(page, given.out / "page_reasons.jpg")
-            page = _tried(browser, address, *PHONE, "dark")
-            page.screenshot(path=given.out / "page_phone.jpg", type="jpeg", quality=QUALITY)
-        with tensorboard(given.runs[0]) as address:
-            page = browser.new_page(viewport={"width": 1280, "height": 860})
-            page.goto(f"{address}#custom_scalars")
-            page.wait_for_timeout(CURVES)
-            page.screenshot(path=given.out / "tensorboard.png")
+        for name, take in IMAGES.items():
+            if given.only in (name, None):
+                take(browser, given.runs, given.out)
         browser.close()
-    print(f"Wrote page.jpg, page_reasons.jpg, page_phone.jpg and tensorboard.png into {given.out}")
+
+
+def take_page(browser: Any, runs: Sequence[Path], out: Path) -> None:
+    """Serves the page and tries its first example."""
+    with served(runs) as address:
+        page = _tried(browser, address, WIDE, HIGH, "light")
+        page.screenshot(path=out / "page.jpg", type="jpeg", quality=QUALITY)
+        _reasons(page, out / "page_reasons.jpg")
+        page = _tried(browser, address, *PHONE, "dark")
+        page.screenshot(path=out / "page_phone.jpg", type="jpeg", quality=QUALITY)
+    print(f"Wrote page.jpg, page_reasons.jpg and page_phone.jpg into {out}")
+
+
+def take_report(browser: Any, runs: Sequence[Path], out: Path) -> None:
+    """Opens the report of the first run."""
+    page = browser.new_page(viewport={"width": REPORT[0], "height": REPORT[1]}, color_scheme="light")
+    page.goto((runs[0] / "report.html").resolve().as_uri())
+    page.screenshot(path=out / "report.jpg", type="jpeg", quality=QUALITY)
+    print(f"Wrote report.jpg into {out}")
+
+
+def take_tensorboard(browser: Any, runs: Sequence[Path], out: Path) -> None:
+    """Serves TensorBoard on the folder of the first run."""
+    with tensorboard(runs[0]) as address:
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page.goto(f"{address}#custom_scalars")
+        page.wait_for_timeout(CURVES)
+        page.screenshot(path=out / "tensorboard.png")
+    print(f"Wrote tensorboard.png into {out}")
+
+
+IMAGES = {"page": take_page, "report": take_report, "tensorboard": take_tensorboard}
 
 
 def _tried(browser: Any, address: str, width: int, height: int, scheme: str) -> Any:

@@ -13,7 +13,7 @@ from galaxyml.data.catalog import SPLITS
 from galaxyml.kinds import of_config, stages_of
 from galaxyml.models.lora import check_peft
 from galaxyml.models.symmetry import view_set
-from galaxyml.reports import run_report
+from galaxyml.reports import run_report, verdict
 from galaxyml.runs import ranks
 from galaxyml.runs.progress import track
 from galaxyml.runs.provenance import host_info
@@ -76,7 +76,7 @@ def run(config: DictConfig, folder: Path) -> float:
     if not ranks.is_rank_zero():
         return math.nan
 
-    metrics = run_stages(config, run)
+    metrics = verdict.judge(run, run_stages(config, run))
     value = _monitored(config, run, metrics)
     run_report.write(run, metrics)
     log_final(fit.loggers, {f"reached/{config.monitor}": value})

@@ -66,7 +66,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Numbers by `<split>/<metric>[/<column>]`, as in `metrics.json`; a sweep's also have `folds`.
+        """As `metrics.json` has them: numbers by `<split>/<metric>[/<column>]`, `verdict`; of a sweep also `folds`.
 
         Raises:
             UserError: If the run is not finished.

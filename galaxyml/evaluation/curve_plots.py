@@ -38,7 +38,7 @@ class Curve:
     marked: tuple[float, int] | None = None
 
 
-def curves_figure(curves: Sequence[Curve], columns: int = 5) -> Figure:
+def curves_figure(curves: Sequence[Curve], columns: int = 4) -> Figure:
     """Light curves, a panel each, with the flux that a model gives as lines and its standard deviation as bands.
 
     Panels have scales of their own, set by the model and by the better measured half of the observations; the rest may
@@ -50,12 +50,12 @@ def curves_figure(curves: Sequence[Curve], columns: int = 5) -> Figure:
     """
     wide = min(columns, max(len(curves), 1))
     high = -(-len(curves) // wide)
-    figure = Figure(figsize=(2.5 * wide + 0.5, 1.9 * high + 0.7), layout="constrained")
+    figure = Figure(figsize=(2.9 * wide + 0.5, 2.2 * high + 0.7), layout="constrained")
     for number, curve in enumerate(curves, start=1):
         axes = figure.add_subplot(high, wide, number)
         draw_curve(axes, curve)
-        axes.set_title(curve.title, fontsize=8)
-        axes.tick_params(labelsize=7, length=2)
+        axes.set_title(curve.title, fontsize=10)
+        axes.tick_params(labelsize=8, length=2)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(4))
     handles = [legend_mark(band, marker="o", color=colour) for band, colour in zip(BANDS, BAND_COLOURS, strict=True)]

@@ -213,9 +213,10 @@ def _with_values(table: pd.DataFrame, values: np.ndarray) -> pd.DataFrame:
 
 
 def spread(runs: Sequence[RunDir]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over runs of every metric that they share; the latter is 0 for one run."""
+    """Mean and standard deviation over runs of every number that they share; the latter is 0 for one run."""
     metrics = [run.metrics() for run in runs]
-    shared = [name for name in metrics[0] if all(name in other for other in metrics)]
+    numbers = [name for name, value in metrics[0].items() if isinstance(value, int | float)]
+    shared = [name for name in numbers if all(name in other for other in metrics)]
     return {
         name: {
             "mean": float(np.mean(values := [own[name] for own in metrics])),

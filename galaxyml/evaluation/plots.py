@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from galaxyml.data.images.decode import open_image
 from galaxyml.evaluation.calibration import Reliability
 from galaxyml.runs.run_dir import RunDir
 
-LOSS_CURVES = "Loss over the epochs, of what is trained on and of validation objects, a line a net."  # as a caption
+# As a caption.
+LOSS_CURVES = "Loss over the epochs, of what is trained on (left) and of validation objects (right), a line a net."
 MODEL, BASELINE, ACCENT = "#1f5fa8", "#b8b8b8", "#d1603d"
+DECADE = 10.0  # from the lowest to the highest value of an axis that is logarithmic
+WIDTH = 36  # letters of a line below an image
 SHADES = ("#8fbde8", "#3f84cc", "#123a6b", "#d1603d", "#3a8f5c")  # of levels, the lowest first
+DASHES = ("-", "--", "-.", ":", (0, (7, 2, 1, 2, 1, 2)))
 COLOURS = (MODEL, "#d1603d", "#3a8f5c", "#8757a6", "#c9a227", "#4fb0c6", "#a63d57", "#7d8b2f", "#e58fb1", "#6b6b6b")
 
 
@@ -27,7 +32,7 @@ def bars(names: list[str], values: np.ndarray, baseline: np.ndarray | None = Non
     axes = figure.add_subplot()
     rows = np.arange(len(names))
     if baseline is not None:
-        axes.barh(rows, baseline, height=0.8, color=BASELINE, label="trivial predictor")
+        axes.barh(rows, baseline, height=0.8, color=BASELINE, label="baseline")
     axes.barh(rows, values, height=0.45, color=MODEL, label="model")
     axes.set_yticks(rows, names, fontsize=8)
     axes.set(ylim=(len(names) - 0.4, -0.6), xlabel=label)
@@ -38,19 +43,67 @@ def bars(names: list[str], values: np.ndarray, baseline: np.ndarray | None = Non
 
 
 def loss_curves(histories: dict[str, pd.DataFrame]) -> Figure:
-    """Training and validation loss over the epochs, one line a run."""
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    """Training and validation loss over the epochs, a line a run, with its name at its end."""
+    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("train/loss", "val/loss"), strict=True):
-        for run, history in histories.items():
-            if name in history:
-                axes.plot(history["epoch"] + 1, history[name], label=run, linewidth=1.3)
-        losses = [line.get_ydata() for line in axes.lines]
-        positive = all(np.all(np.asarray(loss) > 0) for loss in losses)  # a density's loss may be negative
-        axes.set(yscale="log" if positive else "linear", xlabel="epoch", title=name)
+        lines = {run: history for run, history in histories.items() if name in history}
+        for k, (run, history) in enumerate(lines.items()):
+            marker = "." if len(history) == 1 else ""
+            axes.plot(history["epoch"] + 1, history[name], label=run, marker=marker, **line_style(k))
+        values = np.concatenate([[], *(history[name].dropna() for history in lines.values())])
+        steep = bool(len(values)) and values.max() > DECADE * values.min() > 0
+        axes.set(yscale="log" if steep else "linear", xlabel="epoch", title=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+        if len(lines) > 1:
+            name_ends(figure, axes)
     return figure
+
+
+def name_ends(figure: Figure, axes: Axes, size: float = 8) -> None:
+    """Writes the name of each line beside its end, in its colour; names move up or down where they would touch.
+
+    Args:
+        figure: That of the axes.
+        axes: With lines that have labels, all limits and scales set.
+        size: Of the letters, in points.
+    """
+    lines = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_") and len(line.get_xdata())]
+    if not lines:
+        return
+    points = [(np.asarray(line.get_xdata())[-1], np.asarray(line.get_ydata())[-1]) for line in lines]
+    axes.get_ylim()  # which brings the scale up to date
+    ends = np.clip(axes.transAxes.inverted().transform(axes.transData.transform(points)), 0, 1)
+    order = np.argsort(ends[:, 1], kind="stable")
+    step = 1.6 * size / 72 / (axes.get_position().height * figure.get_figheight())  # a line of text and some room
+    for row, height in zip(order, apart(ends[order, 1], step), strict=True):
+        line: dict[str, Any] = {"color": lines[row].get_color(), "linewidth": 0.6, "alpha": 0.6}
+        axes.annotate(
+            str(lines[row].get_label()),
+            tuple(ends[row]),
+            (1.04, height),
+            xycoords="axes fraction",
+            va="center",
+            fontsize=size,
+            color=lines[row].get_color(),
+            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "shrinkA": 1, **line},
+        )
+
+
+def apart(heights: np.ndarray, step: float) -> np.ndarray:
+    """Ascending heights moved as little as may be, in the sense of least squares, to be a step apart or more.
+
+    >>> apart(np.array([0.0, 0.1, 1.0]), 0.3).round(2).tolist()
+    [-0.1, 0.2, 1.0]
+    """
+    offsets = step * np.arange(len(heights))
+    blocks: list[list[float]] = []  # which have come to touch, each with its mean height before its members' offsets
+    for height in heights - offsets:
+        blocks.append([float(height)])
+        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    return np.concatenate([np.full(len(block), np.mean(block)) for block in blocks]) + offsets
 
 
 def scatter_grid(
@@ -111,11 +164,13 @@ def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
 
 def image_grid(images: list[np.ndarray], captions: list[str], title: str = "") -> Figure:
     """Images, each uint8 of shape (H, W, 3), with a few lines of text below each."""
-    figure, panels = _grid(len(images), 2.9, 3.7)
+    texts = ["\n".join(fill(line, WIDTH, subsequent_indent="  ") for line in text.splitlines()) for text in captions]
+    lines = max(text.count("\n") + 1 for text in texts)
+    figure, panels = _grid(len(images), 2.9, 2.9 + 0.2 * lines)
     figure.suptitle(title)
-    for axes, image, caption in zip(panels, images, captions, strict=True):
+    for axes, image, text in zip(panels, images, texts, strict=True):
         axes.imshow(image)
-        axes.set_xlabel(caption, fontsize=7.5)
+        axes.set_xlabel(text, fontsize=10)
         axes.set(xticks=[], yticks=[])
     return figure
 
@@ -239,10 +294,11 @@ def reliability_curves(axes: Axes, curves: Mapping[str, Reliability], errors: bo
         error = np.sqrt(curve.accuracy * (1 - curve.accuracy) / np.maximum(curve.count, 1)) if errors else None
         look: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4, "linewidth": 1.3}
         axes.errorbar(curve.confidence, curve.accuracy, error, label=f"{name}: ECE {curve.ece:.3f}", **look)
-    if curves:
-        axes.legend(loc="upper left", frameon=False, fontsize=9)
+    if curves:  # above the axes, as points may lie anywhere in them
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=9)
 
 
 def line_style(k: int) -> dict[str, Any]:
-    """Colour of the k-th line; dashes distinguish those that share one."""
-    return {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.5, "linestyle": ("-", "--")[k // len(COLOURS) % 2]}
+    """Colour and dashes of the k-th line, which differ from those of its neighbours, and of those in its colour."""
+    dashes = DASHES[(k + k // len(COLOURS)) % len(DASHES)]
+    return {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.5, "linestyle": dashes}

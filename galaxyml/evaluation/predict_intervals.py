@@ -83,11 +83,13 @@ class PredictIntervals:
     Args:
         columns: The fractions, or numbers.
         bounded: Whether they are fractions in [0, 1]; numbers of any size otherwise, each in a unit of its own.
+        labels: What the figure calls them; None for their names.
     """
 
-    def __init__(self, columns: Sequence[str], bounded: bool = True) -> None:
+    def __init__(self, columns: Sequence[str], bounded: bool = True, labels: Sequence[str] | None = None) -> None:
         self.columns = list(columns)
         self.bounded = bounded
+        self.labels = list(labels or columns)
 
     def __call__(self, run: RunDir) -> dict[str, float]:
         """Writes the intervals of every split as the predictions by `intervals`, and a figure.
@@ -229,7 +231,7 @@ class PredictIntervals:
             deviation = np.nanstd(target, axis=0)
             wide = np.where(np.isfinite(wide), wide, np.nan) / np.where(deviation > 0, deviation, 1)
         return interval_figure(
-            names=self.columns,
+            names=self.labels,
             levels=np.array(LEVELS),
             shares=covered(*ends, target),
             wide=wide,

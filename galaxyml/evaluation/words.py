@@ -24,6 +24,8 @@ class Words:
         wide: Those of `variants` for which a terminal has no room.
         brief: Metrics that are shown where there is little room; () for all.
         counts: Metrics that are counts.
+        judged: Splits, the one that counts first, of which those decide whether a model is any good.
+        headline: Metrics that a report begins with.
     """
 
     targets: str
@@ -39,6 +41,8 @@ class Words:
     wide: tuple[str, ...] = ()
     brief: tuple[str, ...] = ()
     counts: tuple[str, ...] = ()
+    judged: tuple[str, ...] = ("test", "val")
+    headline: tuple[str, ...] = ()
 
     @property
     def one(self) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import nnls
 
 from galaxyml.runs.errors import UsageError, shorten
 
@@ -94,33 +93,6 @@ def ensemble(folders: Sequence[Path], out: Path, weights: str = "uniform") -> No
     more = {"folds": joined.spread(groups[0])} if len(groups) == 1 else {}
     sweep.finish(into, more)
     sweep.show(into)
-
-
-def fit_weights(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Weights of the mean of several predictors that has the least squared error, at least 0 and summing to 1.
-
-    For weights w that sum to 1 the squared error is w Q w with the mean products Q of the predictors' errors. The v at
-    least 0 that minimises v Q v + (1 - sum v)^2 is a multiple of them (Breiman 1996, doi:10.1007/BF00117832, stacks
-    regressions by such weights).
-
-    Args:
-        outputs: Of G predictors, shape (G, N, K).
-        targets: Shape (N, K); NaN marks what is not known.
-
-    Returns:
-        Shape (G,); of equal predictors any weights are as good, and those of a perfect one are 1.
-    """
-    known = ~np.isnan(targets)
-    errors = (outputs - targets)[:, known].astype(np.float64)
-    products = errors @ errors.T / max(errors.shape[1], 1)
-    scale = np.trace(products) / len(products)
-    if scale == 0:
-        return np.full(len(outputs), 1 / len(outputs))
-    values, vectors = np.linalg.eigh(products / scale)
-    root = np.sqrt(values.clip(min=0))[:, None] * vectors.T
-    system = np.vstack([root, np.ones(len(outputs))])
-    weights, _ = nnls(system, np.append(np.zeros(len(outputs)), 1.0))
-    return weights / weights.sum()
 
 
 def _models(runs: "Sequence[RunDir]") -> "list[list[RunDir]]":
@@ -236,6 +208,14 @@ def _differs(catalog: "pd.DataFrame", reference: "pd.DataFrame") -> str:
     return f"{moved:,} of {len(catalog):,} galaxies are in another fold" if moved else "their order"
 
 
+def _out_of_fold(group: "list[RunDir]", by: str) -> "pd.DataFrame":
+    """A table of validation predictions of all folds of a model, by id."""
+    import pandas as pd
+
+    tables = (run.predictions("val", by) for run in group)
+    return pd.concat([table for table in tables if table is not None]).set_index("id")
+
+
 def _fitted(
     groups: "list[list[RunDir]]", tables: "list[pd.DataFrame]", catalog: "pd.DataFrame"
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -243,23 +223,17 @@ def _fitted(
     from galaxyml.kinds import of_run
 
     kind = of_run(groups[0][0])
-    columns = [name for name in tables[0].columns if name != "id"]
     ids = tables[0]["id"]
     held_out = catalog.set_index("id").loc[ids]
-    targets = kind.targets_like_outputs(held_out)
-    if targets is None:
+    outputs = np.stack([_out_of_fold(group, kind.stacked).loc[ids].to_numpy(np.float64) for group in groups])
+    if (weights := kind.ensemble_weights(outputs, held_out)) is None:
         raise UsageError(
             f"--weights fitted: targets are {kind.words.targets}, not numbers like the outputs. Use --weights uniform."
         )
     fold = held_out["fold"].to_numpy()
-    outputs = np.stack([table[columns].to_numpy(np.float64) for table in tables])
-    unit = kind.unit(targets)
-    targets, outputs = targets / unit, outputs / unit
     parts = fold if len(set(fold)) > 1 else np.arange(len(fold)) % 2
-    weights = fit_weights(outputs, targets)
     rows = np.tile(weights, (len(catalog), 1))
     for part in np.unique(parts):
         inside = parts == part
-        own = fit_weights(outputs[:, ~inside], targets[~inside])
-        rows[catalog["id"].isin(ids[inside]).to_numpy()] = own
+        rows[catalog["id"].isin(ids[inside]).to_numpy()] = kind.ensemble_weights(outputs[:, ~inside], held_out[~inside])
     return weights, rows

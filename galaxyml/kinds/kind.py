@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
@@ -16,8 +17,10 @@ from torchmetrics import Metric
 
 from galaxyml.data.catalog import as_text
 from galaxyml.data.tables.reading import Rows
+from galaxyml.evaluation.baselines import out_of_fold_means
 from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.scored import ScoredPredictions
+from galaxyml.evaluation.stacking import least_squares_weights
 from galaxyml.evaluation.words import Words
 from galaxyml.kinds.view import Row, View, numbers_view
 from galaxyml.runs.errors import UserError, diverged, shorten
@@ -58,6 +61,7 @@ class Kind(ABC):
     Attributes:
         name: Also the folder's.
         averaged: Whether the outputs of several fits may be averaged, as an ensemble does.
+        stacked: The table of predictions that weights of such a mean are fitted to, as `RunDir.predictions` takes it.
         outputs: Names of what a model outputs, K of them.
         spec: The kind as plain values, from which it can be built again.
         words: What reports say.
@@ -66,6 +70,7 @@ class Kind(ABC):
 
     name: ClassVar[str]
     averaged: ClassVar[bool] = True
+    stacked: ClassVar[str] = "net"
     outputs: list[str]
     words: Words
     spec: dict[str, Any]
@@ -156,12 +161,38 @@ class Kind(ABC):
             UserError: If a prediction is not finite.
         """
 
-    def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray | None:
-        """Targets that outputs estimate number by number, shape (N, K), NaN where not known; None if none do.
+    def column_means(self, run: RunDir, scored: Any) -> ScoredPredictions | None:
+        """The baseline's predictions of the same objects, where it gives the mean of each column; None otherwise.
 
-        They are what weights of an ensemble are fitted to.
+        Args:
+            run: The run.
+            scored: As `scored` has it.
         """
         return None
+
+    def in_words(self, column: str) -> tuple[str, str]:
+        """The question that a column of `metrics.json` answers, '' for none, and its answer, as people say them."""
+        return "", column
+
+    def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray | None:
+        """Targets that outputs estimate number by number, shape (N, K), NaN where not known; None if none do."""
+        return None
+
+    def ensemble_weights(self, predicted: np.ndarray, catalog: pd.DataFrame) -> np.ndarray | None:
+        """Weights of the mean of several models, at least 0 and summing to 1, that predict known objects best.
+
+        Args:
+            predicted: The table `stacked` of G models' predictions, shape (G, N, K).
+            catalog: The rows of these N objects.
+
+        Returns:
+            Shape (G,), here with the least squared error; None if targets are not numbers like the outputs.
+        """
+        targets = self.targets_like_outputs(catalog)
+        if targets is None:
+            return None
+        unit = self.unit(targets)
+        return least_squares_weights(predicted / unit, targets / unit)
 
     def unit(self, targets: np.ndarray) -> np.ndarray:
         """Units of the columns' errors where columns are put together, shape (K,)."""
@@ -230,6 +261,14 @@ def check_whole(lowest: int, **numbers: Any) -> None:
     for name, value in numbers.items():
         if not isinstance(value, int) or value < lowest:
             raise UserError(f"{name}={value}: it must be a whole number, {lowest} or more.")
+
+
+def with_column_means(scored: Scored, run: RunDir) -> Scored:
+    """The same objects, of which each column is predicted by its mean over the other folds."""
+    catalog = run.catalog()
+    rows = pd.Index(catalog["id"].astype(str)).get_indexer(scored.ids)
+    known = catalog[list(scored.columns)].to_numpy(np.float64)
+    return replace(scored, predicted=out_of_fold_means(known, catalog["fold"].to_numpy(), rows))
 
 
 def scored_columns(kind: type[Scored], run: RunDir, split: str, words: Words, columns: list[str]) -> Scored | None:

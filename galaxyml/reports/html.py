@@ -21,6 +21,10 @@ NUMBER = re.compile(r"^[+-]?[\d.,]+(e[+-]?\d+)?( ?%)?( .*[\d)\]])?$")  # its spr
 # A paragraph that is an image, and one after it that is all in italics.
 FIGURE = re.compile(r"<p>(<img [^>]*>)</p>\n(?:<p><em>((?:(?!</?em>|</p>).)*)</em></p>\n)?", re.DOTALL)
 
+TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
+SENTENCE = re.compile(r"<p><strong>(?=(?:(?!</?strong>|</p>).)*</strong></p>)")  # a paragraph that is all bold
+LONGEST = 12  # rows of a table that is not folded
+
 STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
@@ -35,8 +39,8 @@ def write_report(run: RunDir, text: str) -> Path:
 def web_page(text: str, folder: Path) -> str:
     """The page of a report.
 
-    Images are packed into it, a caption in italics below one becomes its own, and links to other reports lead to their
-    pages.
+    Images are packed into it, a caption in italics below one becomes its own, links to other reports lead to their
+    pages, and long tables are folded.
 
     Args:
         text: CommonMark with tables, such as `report.md`; its first heading is the title.
@@ -59,17 +63,22 @@ def web_page(text: str, folder: Path) -> str:
             _make_local(child, folder)
     _mark_numbers(tokens)
     body = FIGURE.sub(_figure, markdown.renderer.render(tokens, markdown.options, {}))
-    body = body.replace("<table>", '<div class="table" tabindex="0"><table>').replace("</table>", "</table></div>")
+    body = TABLE.sub(_table, SENTENCE.sub(r'<p class="answer"><strong>', body, count=1))
     links = f"<nav aria-label=contents>{''.join(contents)}</nav>" if len(contents) > 2 else ""
     title = escape(re.sub(r"[`*]", "", titles[0])) if titles else "Report"
-    before, _, after = body.partition("</h1>\n")
+    answer, heading, details = body.partition("<h2")  # the answer stands above the contents
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>\n{STYLE}</style>\n</head>\n<body>\n"
-        + (f"{before}</h1>\n{links}\n{after}" if after else links + body)
-        + "</body>\n</html>\n"
+        f"<style>\n{STYLE}</style>\n</head>\n<body>\n" + f"{answer}{links}\n{heading}{details}" + "</body>\n</html>\n"
     )
+
+
+def _table(match: re.Match[str]) -> str:
+    """A table that scrolls where it is wide, and is folded where it is long; paper has all of it."""
+    table = f'<div class="table" tabindex="0">{match.group()}</div>'
+    rows = match.group().count("<tr>") - 1
+    return table if rows <= LONGEST else f"<details><summary>All {rows:,} rows</summary>{table}</details>"
 
 
 def _figure(match: re.Match[str]) -> str:

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from galaxyml.data.source import Simulated
 from galaxyml.evaluation.words import ENDS, Words
-from galaxyml.kinds import of_run
-from galaxyml.reports import references
+from galaxyml.kinds import Kind, of_run
+from galaxyml.reports import references, verdict
 from galaxyml.reports.html import write_report
 from galaxyml.runs.run_dir import NAMED, RunDir, caption
 
+SHOWN = 3  # numbers that a report begins with
+EXAMPLES = re.compile(r"(^|_)(best|worst)(_|$)")  # in the names of figures of single objects
 TITLES = {
     "val": "Validation (out of fold)",
     "test": "Test {noun}",
@@ -23,59 +26,107 @@ TITLES = {
 }
 
 
-def write(run: RunDir, metrics: dict[str, Any], more: Sequence[str] = ()) -> Path:
+def write(run: RunDir, metrics: dict[str, Any], missing: Sequence[str] = (), more: Sequence[str] = ()) -> Path:
     """Writes `report.md` and `report.html` of a run, or of runs that were joined, and returns where the latter is.
+
+    The answer comes first: whether the model is any good, three numbers, a figure; then figures, tables, and how it all
+    came about. Every number is also a row of `tables/metrics.csv`.
 
     Args:
         run: The run.
         metrics: Its numbers.
-        more: Lines of further sections.
+        missing: Lines about runs that are not in it.
+        more: Lines of further sections, after the tables.
     """
-    provenance, words, typed_command = run.provenance(), of_run(run).words, command(typed(run))
-    data = provenance["data"]
-    counts, noun = data["objects"], data.get("things", "galaxies")
-    tested = f" and {others:,} to test or predict" if (others := counts["test"] + counts.get("survey", 0)) else ""
+    kind, provenance = of_run(run), run.provenance()
+    noun = provenance["data"].get("things", "galaxies")
+    if len(rows := metrics_table(metrics, kind)):
+        run.write_table("metrics", rows)
+    first, others = run.figures()[:1], run.figures()[1:]
+    examples = [path for path in others if EXAMPLES.search(path.stem)]
     lines = [
-        f"# {run.config.task}: {run.path.parent.name if run.name.startswith('fold') else run.name}, {_members(run)}",
+        f"# {run.config.task}: {_name(run)}",
         *question(run.config),
-        *_headline(run, metrics, words),
-        "",
-        "```",
-        typed_command,
-        "```",
-        "",
-        "## Data",
-        "",
-        f"{counts['train'] + counts['val']:,} {noun} to learn from{tested}, from {data['source']} "
-        f"(`{data['folder']}`).",
+        *answer(metrics, kind.words),
+        *missing,
+        *(line for path in first for line in figure(path)),
+        *figures("Figures", [path for path in others if path not in examples]),
+        *figures(f"Best and worst {kind.words.noun}", examples),
+        *_summaries(metrics, kind.words, noun),
     ]
-    if steps := data.get("steps"):
-        rows = [[step["what"], f"{step['after']:,}", f"{step['before'] - step['after']:,}"] for step in steps]
-        lines += ["", "### From the tables to the sample", "", *markdown([["step", "kept", "dropped"], *rows])]
-    lines += _split(run, noun)
-    if data["notes"]:
-        lines += ["", "### What a look at them found", "", *(f"- {note}" for note in data["notes"])]
+    if models := run.table_rows("models"):
+        rows = [[_cell(value) for value in row.values()] for row in models]
+        lines += ["", "## Models whose mean it is", "", *markdown([list(models[0]), *rows])]
+    for split in TITLES:
+        if table := by_column(metrics, split, kind):
+            lines += ["", f"## Per {kind.words.column} ({NAMED[split]})", "", *markdown(table)]
+    files = [f"[{path.stem}](tables/{path.name})" for path in run.tables()]
+    lines += ["", "## Tables as files", "", ", ".join([*files, "[metrics.json](metrics.json)"])]
+    lines += [*more, *_data(run, noun), *_split(run, noun), *_provenance(run), *cited(run)]
+    return write_report(run, "\n".join(lines) + "\n")
+
+
+def answer(metrics: dict[str, Any], words: Words) -> list[str]:
+    """Lines with the answer: a sentence, and up to three numbers beside those of predictors that see no object."""
+    said = verdict.sentence(metrics)
+    table = headline(metrics, words)
+    return [*(["", f"**{said}**"] if said else []), *(["", *markdown(table)] if table else [])]
+
+
+def headline(metrics: dict[str, Any], words: Words) -> list[list[str]]:
+    """The numbers that say most, header first: the main one on each split, then others; empty if there are none."""
+    judged_by = metrics.get(verdict.KEY, {}).get("metric", f"{words.judged[0]}/{words.main}")
+    split, _, main = str(judged_by).partition("/")
+    splits = [split, *(other for other in words.judged if other != split)]
+    keys = [f"{other}/{main}" for other in splits] + [f"{split}/{name}" for name in words.headline]
+    shown = [key for key in dict.fromkeys(keys) if key in metrics][:SHOWN]
+    if not shown:
+        return []
+    rows = []
+    for key in shown:
+        split, _, name = key.partition("/")
+        beside = [number(metrics.get(f"{split}/{prefix}{name}")) for prefix in words.baselines]
+        rows.append([f"{words.label(name)}, {NAMED[split]} {words.noun}", with_interval(metrics, key, words), *beside])
+    model = "model [95 % interval]" if any("[" in row[1] for row in rows) else "model"
+    return [["", model, *(words.variants[prefix] for prefix in words.baselines)], *rows]
+
+
+def _summaries(metrics: dict[str, Any], words: Words, noun: str) -> list[str]:
+    """Lines with a table of each split."""
+    lines: list[str] = []
     for split in TITLES:
         if table := summary(metrics, split, words):
             lines += ["", f"## {title(split, noun)}", "", *markdown(table)]
             if any(name.startswith(f"{split}/") and name.endswith(ENDS) for name in metrics):
                 lines += ["", f"In brackets: 95 % of bootstrap resamples of the {noun}."]
-    if models := run.table_rows("models"):
-        rows = [[_cell(value) for value in row.values()] for row in models]
-        lines += ["", "## Models whose mean it is", "", *markdown([list(models[0]), *rows])]
-    for split in TITLES:
-        if table := by_column(metrics, split, words):
-            lines += ["", f"## Per {words.column} ({NAMED[split]})", "", *markdown(table)]
-    lines += [*more, *figures(run)]
-    if tables := run.tables():
-        lines += ["", "## Tables", "", *(f"- [{path.stem}](tables/{path.name})" for path in tables)]
-    versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
-    lines += ["", "## Provenance", "", f"- seed {provenance['seed']}; {provenance['device']}", f"- {versions}"]
+    return lines
+
+
+def _data(run: RunDir, noun: str) -> list[str]:
+    """Lines with what was learnt from, and how it was found."""
+    data = run.provenance()["data"]
+    counts = data["objects"]
+    tested = f" and {others:,} to test or predict" if (others := counts["test"] + counts.get("survey", 0)) else ""
+    learnt_from = f"{counts['train'] + counts['val']:,} {noun} to learn from{tested}"
+    lines = ["", "## Data", "", f"{learnt_from}, from {data['source']} (`{data['folder']}`)."]
+    if steps := data.get("steps"):
+        rows = [[step["what"], f"{step['after']:,}", f"{step['before'] - step['after']:,}"] for step in steps]
+        lines += ["", "### From the tables to the sample", "", *markdown([["step", "kept", "dropped"], *rows])]
+    if data["notes"]:
+        lines += ["", "### What a look at them found", "", *(f"- {note}" for note in data["notes"])]
+    return lines
+
+
+def _provenance(run: RunDir) -> list[str]:
+    """Lines with all that is needed to make the run again."""
+    provenance, typed_command = run.provenance(), command(typed(run))
+    lines = ["", "## Provenance", "", f"- seed {provenance['seed']}; {provenance['device']}"]
+    lines += ["- " + ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())]
     if commit := provenance["commit"]:
         lines += [f"- commit {commit}{' with uncommitted changes' if provenance['dirty'] else ''}"]
-    lines += [f"- `{name}`: SHA-256 `{digest}`" for name, digest in data["sha256"].items()]
-    lines += [f"- again: `{typed_command}`, the same numbers on the same kind of machine", *cited(run)]
-    return write_report(run, "\n".join(lines) + "\n")
+    lines += [f"- `{name}`: SHA-256 `{digest}`" for name, digest in provenance["data"]["sha256"].items()]
+    again = ["- again, for the same numbers on the same kind of machine:", "", "```", typed_command, "```"]
+    return [*lines, *again]
 
 
 def question(config: DictConfig) -> list[str]:
@@ -90,31 +141,16 @@ def cited(run: RunDir) -> list[str]:
     return ["", "## To cite", "", *(f"- {text}" for text in references.citations(run.config, simulated))]
 
 
-def figures(run: RunDir) -> list[str]:
-    """Lines with all figures of a folder, each with its caption; none if it has none."""
-    lines: list[str] = []
-    for path in run.figures():
-        name = re.sub(r"^\d+_", "", path.stem).replace("_", " ")
-        text = re.sub(r"([*_])", r"\\\1", caption(path))
-        lines += ["", f"![{name}](figures/{path.name})", *(["", f"*{text}*"] if text else [])]
-    return ["", "## Figures", *lines] if lines else []
+def figures(heading: str, paths: Sequence[Path]) -> list[str]:
+    """Lines with figures below a heading; none without figures."""
+    return ["", f"## {heading}", *(line for path in paths for line in figure(path))] if paths else []
 
 
-def _headline(run: RunDir, metrics: dict[str, Any], words: Words) -> list[str]:
-    """Lines with the metric that counts: its interval, its spread over folds, and the baselines'."""
-    key = str(run.config.monitor)
-    if key not in metrics:
-        return []
-    split, name = key.split("/", maxsplit=1)
-    phrases = [f"**{key} {with_interval(metrics, key, words)}**"]
-    spread = metrics.get("folds", {}).get(key)
-    if spread is not None and spread["runs"] > 1:
-        phrases.append(f"folds {_over_folds(spread)}")
-    baselines = {words.variants[prefix]: metrics.get(f"{split}/{prefix}{name}") for prefix in words.baselines}
-    phrases += [f"{label} {number(value)}" for label, value in baselines.items() if value is not None]
-    if split != "test" and f"test/{name}" in metrics:
-        phrases.append(f"on test objects {with_interval(metrics, f'test/{name}', words)}")
-    return ["", "; ".join(phrases) + "."]
+def figure(path: Path) -> list[str]:
+    """Lines with a figure and its caption."""
+    name = re.sub(r"^\d+_", "", path.stem).replace("_", " ")
+    text = re.sub(r"([*_])", r"\\\1", caption(path))
+    return ["", f"![{name}](figures/{path.name})", *(["", f"*{text}*"] if text else [])]
 
 
 def _split(run: RunDir, noun: str) -> list[str]:
@@ -183,16 +219,45 @@ def turned(table: list[list[str]], words: Words, most: int = 7) -> list[list[str
     return [list(row) for row in zip(header, *brief, strict=True)]
 
 
-def by_column(metrics: dict[str, Any], split: str, words: Words) -> list[list[str]]:
-    """A table of one split's metrics column by column, or class by class, header first; empty if there are none."""
+def by_column(metrics: dict[str, Any], split: str, kind: Kind) -> list[list[str]]:
+    """A table of one split's metrics column by column, or class by class, header first; empty if there are none.
+
+    Columns that are answers stand below their question, in words, and their own names follow.
+    """
+    words = kind.words
     in_split = (key.split("/")[2] for key in metrics if key.startswith(f"{split}/") and key.count("/") == 2)
     columns = list(dict.fromkeys(in_split))
     keys = [key for key in words.by_column if any(f"{split}/{key}/{column}" in metrics for column in columns)]
     if not keys:
         return []
-    return [[words.column, *(words.by_column[key] for key in keys)]] + [
-        [column, *(with_interval(metrics, f"{split}/{key}/{column}", words) for key in keys)] for column in columns
-    ]
+    named = [kind.in_words(column) for column in columns]
+    asked = any(question for question, _ in named)
+    rows = [[*(["question", "answer"] if asked else [words.column]), *(words.by_column[key] for key in keys)]]
+    before = ""
+    for column, (question, answer) in zip(columns, named, strict=True):
+        name = answer if answer == column else f"{answer} `{column}`"
+        first = [question if question != before else "", name] if asked else [name]
+        rows.append([*first, *(with_interval(metrics, f"{split}/{key}/{column}", words) for key in keys)])
+        before = question
+    return rows
+
+
+def metrics_table(metrics: dict[str, Any], kind: Kind) -> pd.DataFrame:
+    """Every number of a run as a row: its split, metric, question, answer and column, value, ends, and baselines'."""
+    words = kind.words
+    rows = []
+    for key, value in metrics.items():
+        split, _, rest = key.partition("/")
+        name, _, column = rest.partition("/")
+        if not rest or not words.is_own(name):
+            continue
+        question, answer = kind.in_words(column) if column else ("", "")
+        row = {"split": split, "metric": name, "question": question, "answer": answer, "column": column, "model": value}
+        others = {"low": name + ENDS[0], "high": name + ENDS[1]}
+        others |= {label: f"{prefix}{name}" for prefix, label in words.variants.items()}
+        tail = f"/{column}" if column else ""
+        rows.append(row | {label: metrics.get(f"{split}/{other}{tail}") for label, other in others.items()})
+    return pd.DataFrame(rows).dropna(axis=1, how="all")
 
 
 def with_interval(metrics: dict[str, Any], key: str, words: Words, intervals: bool = True) -> str:
@@ -209,11 +274,14 @@ def _over_folds(spread: dict[str, float] | None) -> str:
     return f"{number(spread['mean'])} ± {number(spread['std'])} ({spread['runs']})" if spread else ""
 
 
-def _members(run: RunDir) -> str:
+def _name(run: RunDir) -> str:
+    """The run's name and, of several runs, how many were joined."""
     members = run.members()
     if run.is_ensemble:
-        return f"{len(run.table_rows('models'))} models, {len(members)} nets"
-    return f"{len(members)} fold{'s' * (len(members) > 1)} joined" if members else run.name
+        return f"{run.name}, {len(run.table_rows('models'))} models, {len(members)} nets"
+    if len(members) > 1:
+        return f"{run.name}, {len(members)} folds joined"
+    return f"{run.path.parent.name}, {run.name}" if run.name.startswith("fold") else run.name
 
 
 def typed(run: RunDir) -> list[str]:

@@ -15,11 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from galaxyml.evaluation.plots import BASELINE
+from galaxyml.evaluation.plots import BASELINE, DECADE, line_style, name_ends
 
 NAMED = 10  # combinations that have a colour of their own
 BEST = 5  # of more, those that are named
-DECADE = 10.0  # from the lowest to the highest value of an axis that is logarithmic
 ENDS = {"pruned": "x", "failed": "X", "stopped": "s", "finished": ""}  # markers of lines by state
 TRAINING = "o"  # of others
 # From the best to the worst, without the yellow that paper swallows.
@@ -36,6 +35,7 @@ class Line:
         epochs: Counted from 1, shape (E,).
         values: Shape (E,).
         ends: Epochs after which a phase of the fit followed on another.
+        job: Its name.
     """
 
     combination: str
@@ -43,14 +43,16 @@ class Line:
     epochs: np.ndarray
     values: np.ndarray
     ends: Sequence[int] = ()
+    job: str = ""
 
 
 def learning_curves(lines: Sequence[Line], metric: str, lower: bool) -> Figure:
     """One thin line a job, and a thick one for the mean of each combination of several jobs.
 
-    Up to ten combinations have a colour of their own; of more, the shade tells how good the end is, and the best five
-    are named. Lines that end before their fit did have a mark. Where phases follow on each other, which they do after
-    the same epochs in all jobs or are not marked, there is a dotted line.
+    Up to ten combinations have a colour and dashes of their own and their name at the end of their line, and so have up
+    to ten jobs of a single one; of more, the shade tells how good the end is, and the best five are named. Lines that
+    end before their fit did have a mark. Where phases follow on each other, which they do after the same epochs in all
+    jobs or are not marked, there is a dotted line.
 
     Args:
         lines: Those with at least one epoch.
@@ -66,43 +68,47 @@ def learning_curves(lines: Sequence[Line], metric: str, lower: bool) -> Figure:
     last = {name: float(values[-1]) for name, (_, values) in means.items()}
     order = sorted(groups, key=lambda name: (last[name] if lower else -last[name], name))
     many = len(groups) > NAMED
+    jobs_apart = len(groups) == 1 and len(lines) <= NAMED
     if many:
         shades = Normalize(*_robust(np.array(list(last.values())), lower))
         colours = {name: SHADES(shades(last[name]) if lower else 1 - shades(last[name])) for name in groups}
+        styles: dict[str, dict[str, Any]] = {name: {"color": colour} for name, colour in colours.items()}
     else:
-        colours = {name: mpl.colormaps["tab10"](number) for number, name in enumerate(groups)}
+        styles = {name: line_style(number) for number, name in enumerate(groups)}
     low, high = _robust(np.concatenate([line.values for line in lines]), lower)
     room = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
     for name in reversed(order):
         alone = len(groups[name]) == 1
-        for line in groups[name]:
+        for number, line in enumerate(groups[name]):
+            style = line_style(number) if jobs_apart else styles[name]
             axes.plot(
                 line.epochs,
                 line.values,
-                color=colours[name],
-                linewidth=1.6 if alone and not many else 0.9,
-                alpha=1.0 if alone else 0.45,
-                linestyle="--" if line.state == "pruned" else "-",
+                **style | {"linewidth": 1.6 if jobs_apart or (alone and not many) else 0.9},
+                alpha=1.0 if jobs_apart or alone else 0.45,
                 marker="." if len(line.epochs) == 1 else "",
+                label=line.job if jobs_apart else _short(name) if alone and not many else None,
             )
             if mark := ENDS.get(line.state, TRAINING):
                 height = np.clip(line.values[-1], low - room, high + room)  # at the edge, where it is beyond
-                axes.plot(line.epochs[-1], height, mark, color=colours[name], markersize=5, clip_on=False)
-        if not alone:
-            axes.plot(*means[name], color=colours[name], linewidth=2.2)
+                axes.plot(line.epochs[-1], height, mark, color=style["color"], markersize=5, clip_on=False)
+        if not alone and not jobs_apart:
+            axes.plot(*means[name], **styles[name] | {"linewidth": 2.2}, label=None if many else _short(name))
     if len({tuple(line.ends) for line in lines}) == 1:
         for end in lines[0].ends:
             axes.axvline(end + 0.5, color="0.4", linestyle=":", linewidth=1)
-    shown = order[:BEST] if many else order
-    handles = [Line2D([], [], color=colours[name], linewidth=2.2, label=_short(name)) for name in shown]
+    best = order[:BEST] if many else []
+    handles = [Line2D([], [], color=styles[name]["color"], linewidth=2.2, label=_short(name)) for name in best]
     marks = {ENDS.get(line.state, TRAINING) for line in lines}
     for state, mark in {**ENDS, "still training": TRAINING}.items():
         if mark and mark in marks:
             handles.append(Line2D([], [], color="0.3", linestyle="", marker=mark, markersize=5, label=state))
-    title = f"the best {BEST} of {len(groups)}" if many else None
-    if len(handles) > 1 or list(groups) != ["all"]:
+    if handles:
+        title = f"the best {BEST} of {len(groups)}" if many else None
         figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8, title=title)
     axes.set(xlabel="epoch", ylabel=metric, ylim=(low - room, high + room))
+    if len(lines) > 1:
+        name_ends(figure, axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -12,11 +12,12 @@ import numpy as np
 
 from galaxyml.kinds import of_run
 from galaxyml.reports import run_report, sweep_table
+from galaxyml.reports import verdict as run_verdict
 from galaxyml.reports.html import write_report
 from galaxyml.reports.run_report import markdown, number, with_interval
 from galaxyml.reports.sweep_table import ENDED, NOT_BEGUN, Job, by_combination, combination
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.run_dir import RunDir
+from galaxyml.runs.run_dir import NAMED, RunDir
 
 if TYPE_CHECKING:
     from galaxyml.evaluation.paired import Ranking
@@ -53,26 +54,45 @@ def write(sweep: RunDir, jobs: Sequence[Job], joined: Sequence[RunDir], verdict:
     draw(sweep, jobs)
     missing = _missing(jobs, joined)
     if [run.path for run in joined] == [sweep.path]:
-        return run_report.write(sweep, sweep.metrics(), [*missing, *(_jobs(jobs) if len(jobs) > 1 else [])])
+        return run_report.write(sweep, sweep.metrics(), missing, _jobs(jobs) if len(jobs) > 1 else [])
     combinations = len(by_combination(jobs))
     size = f"{combinations} combinations, " if combinations > 1 else ""
     size += f"{len(jobs)} job{'s' * (len(jobs) > 1)}"
     begun = next((job.run for job in jobs if job.run.started), None)
     question = run_report.question(begun.config) if begun is not None else []
-    lines = [f"# {sweep.path.parent.name}: {sweep.name}, {size}", *question, "", *_command_and_data(jobs), *missing]
-    if joined:
-        lines += _combinations(joined, jobs)
+    said = sentence(joined, verdict)
+    lines = [f"# {sweep.path.parent.name}: {sweep.name}, {size}", *question, *(["", f"**{said}**"] if said else [])]
+    lines += missing
     lines += [line for split in verdict.by_split for line in _ranking(split, verdict, jobs)]
     if verdict.notes:
         lines += ["", *verdict.notes]
+    lines += run_report.figures("Figures", sweep.figures())
+    if joined:
+        lines += _combinations(joined, jobs)
     if len(jobs) > 1:
         lines += _spreads(jobs)
-    lines += [*run_report.figures(sweep), *_jobs(jobs)]
+    lines += _jobs(jobs)
     if joined:
         lines += ["", "## Reports", "", *(f"- [{run.name}](joined/{run.name}/report.md)" for run in joined)]
+    lines += _command_and_data(jobs)
     if finished := next((job.run for job in jobs if job.state == "finished"), None):
         lines += run_report.cited(finished)
     return write_report(sweep, "\n".join(lines) + "\n")
+
+
+def sentence(joined: Sequence[RunDir], verdict: Verdict) -> str:
+    """The best combination, how far it is ahead, and how it stands to the baseline; '' where nothing is ranked."""
+    if not verdict.by_split:
+        return ""
+    split, ranking = next(iter(verdict.by_split.items()))
+    best, second = ranking.rows[:2]
+    text = f"Best of {len(ranking.rows)} combinations by {split}/{ranking.metric}: {best.name}"
+    if second.behind is not None:
+        gap = second.behind
+        ahead = "ahead of" if gap.low * gap.high > 0 else "not clearly ahead of"
+        text += f", {ahead} {second.name} (difference {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}])"
+    own = [run_verdict.sentence(run.metrics()) for run in joined if combination(run.name) == best.name]
+    return f"{text}. {own[0]}" if own and own[0] else f"{text}."
 
 
 def judge(jobs: Sequence[Job], joined: Sequence[RunDir]) -> Verdict:
@@ -128,7 +148,7 @@ def draw(sweep: RunDir, jobs: Sequence[Job]) -> None:
     if (judged_by := sweep_table.monitored(jobs)) is None:
         return
     monitor, mode = judged_by
-    lines = [Line(job.combination, job.state, *job.curve(monitor)) for job in jobs]
+    lines = [Line(job.combination, job.state, *job.curve(monitor), job.name) for job in jobs]
     if lines := [line for line in lines if len(line.epochs)]:
         figure = learning_curves(lines, monitor, mode == "min")
         sweep.write_figure("learning_curves", figure, f"{monitor} over the epochs, a line a job.")
@@ -245,7 +265,8 @@ def _command_and_data(jobs: Sequence[Job]) -> list[str]:
             continue
         data = provenance["data"]
         command = run_report.command(provenance["command"])
-        return ["```", command, "```", "", f"From {data['source']} (`{data['folder']}`)."]
+        source = f"From {data['source']} (`{data['folder']}`)."
+        return ["", "## Command and data", "", "```", command, "```", "", source]
     return []
 
 
@@ -360,7 +381,7 @@ def _combinations(joined: Sequence[RunDir], jobs: Sequence[Job]) -> list[str]:
     for split in scored or ["val"]:
         keys = _compared(shared, split, monitor, words)
         rows = [[name, *(with_interval(numbers, key, words) for key in keys)] for name, numbers in metrics.items()]
-        lines += ["", *markdown([["combination", *keys], *rows])]
+        lines += ["", f"## Each combination ({NAMED[split]})", "", *markdown([["combination", *keys], *rows])]
         if len(groups) < len(metrics):
             lines += ["", "## Over seeds: mean ± standard deviation", ""]
             rows = [

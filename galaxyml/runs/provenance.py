@@ -15,6 +15,8 @@ COMMAND = "GALAXYML_COMMAND"  # what the user typed, as JSON
 PLACE = "GALAXYML_PLACE"  # where it runs, such as `GPU 1`
 SIMULATED = "simulated.txt"  # a file that marks a folder of the simulated sky's
 
+CODE = ("galaxyml", "conf")  # what numbers follow from; files that commands leave beside it change none
+
 PACKAGES = (
     "galaxyml",
     "torch",
@@ -58,7 +60,7 @@ def _typed() -> list[str]:
 
 
 def _commit() -> dict[str, Any]:
-    """The commit of the code that runs, if it lies in a repository of its own."""
+    """The commit of the code that runs, if it lies in a repository of its own, and whether the code differs from it."""
     folder = Path(__file__).parents[1]
     if not (folder / ".git").exists():
         return {"commit": None, "dirty": None}
@@ -66,4 +68,5 @@ def _commit() -> dict[str, Any]:
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=False).stdout
 
-    return {"commit": git("rev-parse", "HEAD").strip() or None, "dirty": bool(git("status", "--porcelain").strip())}
+    changed = git("status", "--porcelain", "--", *CODE).strip()
+    return {"commit": git("rev-parse", "HEAD").strip() or None, "dirty": bool(changed)}

@@ -289,7 +289,7 @@ class RunDir:
             pd.DataFrame(rows).to_csv(draft, index=False)
 
     def metrics(self) -> dict[str, Any]:
-        """Numbers by `<split>/<metric>[/<column>]`; a sweep's also have `folds`."""
+        """Numbers by `<split>/<metric>[/<column>]`, and the `verdict` on them; a sweep's also have `folds`."""
         return self._json("metrics.json")
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:

@@ -113,7 +113,7 @@ def end(folder: Path, requested: Sequence[str], failed: Sequence[str] = ()) -> i
     elif len(joined) == 1:
         show(joined[0])
     else:
-        _show_ranking(sweep, jobs, verdict)
+        _show_ranking(sweep, jobs, joined, verdict)
     say(f"jobs        {sweep.path / 'sweep.csv'}")
     if unfinished := [job.name for job in jobs if job.state not in ended]:
         print(f"not joined, as not finished: {', '.join(unfinished)}")
@@ -128,11 +128,11 @@ def report(folder: "RunDir") -> Path:
     Raises:
         UserError: If the runs cannot be joined, or the run is not finished.
     """
-    from galaxyml.reports import run_report, sweep_report, sweep_table
+    from galaxyml.reports import run_report, sweep_report, sweep_table, verdict
     from galaxyml.training.quiet import quiet
 
     if not folder.children() and not folder.jobs():  # no sweep
-        return run_report.write(folder, folder.metrics())
+        return run_report.write(folder, verdict.judge(folder, folder.metrics()))
     quiet()
     jobs = sweep_table.read_jobs(folder)
     complete = all(job.state in sweep_table.ENDED for job in jobs)
@@ -226,9 +226,9 @@ def finish(into: "RunDir", more: dict[str, Any]) -> None:
         more: What its metrics have besides those of the stages.
     """
     from galaxyml.experiment import run_stages
-    from galaxyml.reports import run_report
+    from galaxyml.reports import run_report, verdict
 
-    metrics = {**run_stages(into.config, into), **more}
+    metrics = {**verdict.judge(into, run_stages(into.config, into)), **more}
     run_report.write(into, metrics)
     into.write_metrics(metrics)
 
@@ -236,7 +236,7 @@ def finish(into: "RunDir", more: dict[str, Any]) -> None:
 def show(run: "RunDir") -> None:
     """Prints a finished run's numbers and where its files are."""
     from galaxyml.kinds import of_run
-    from galaxyml.reports import run_report
+    from galaxyml.reports import run_report, verdict
     from galaxyml.reports.terminal import print_table
 
     metrics, words, data = run.metrics(), of_run(run).words, run.provenance()["data"]
@@ -246,6 +246,8 @@ def show(run: "RunDir") -> None:
         if cells:
             title = run_report.title(split, data.get("things", "galaxies"))
             print_table(title, run_report.turned(cells, words), wrap=True)
+    if said := verdict.sentence(metrics):
+        print(f"{said}\n")
     print(f"report      {run.path / 'report.html'}, report.md")
     if run.figures():
         print(f"figures     {run.path / 'figures'}/")
@@ -256,9 +258,9 @@ def show(run: "RunDir") -> None:
             print(f"{name:<12}{run.path / f'{name}.csv'}")
 
 
-def _show_ranking(sweep: "RunDir", jobs: Sequence["Job"], verdict: "Verdict") -> None:
+def _show_ranking(sweep: "RunDir", jobs: Sequence["Job"], joined: Sequence["RunDir"], verdict: "Verdict") -> None:
     """Prints which combination is best, and where the files are."""
-    from galaxyml.reports.sweep_report import ranking_table
+    from galaxyml.reports.sweep_report import ranking_table, sentence
     from galaxyml.reports.terminal import print_table
 
     print(f"\n{sweep.path}, {len(jobs)} jobs\n")
@@ -269,6 +271,7 @@ def _show_ranking(sweep: "RunDir", jobs: Sequence["Job"], verdict: "Verdict") ->
             print(f"and {len(cells) - 1 - SHOWN} more, see the report")
     if verdict.by_split:
         print("Above the first: paired over the same objects, 95 % interval in brackets.")
+        print(f"\n{sentence(joined, verdict)}\n")
     for note in verdict.notes:
         print(note)
     print(f"report      {sweep.path / 'report.html'}, report.md")

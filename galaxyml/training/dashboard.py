@@ -10,17 +10,15 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.data import extract_batch_size
 
 from galaxyml.runs import ranks
-from galaxyml.training.loggers import SHOWING, TensorBoard
-
-BASELINE = "baseline"  # of a metric of the validation split, such as baseline/rmse beside val/rmse
+from galaxyml.training.loggers import BASELINE, SHOWING, TensorBoard
 
 
 class Dashboard(Callback):
     """Logs, each epoch, the metrics of the trivial predictor, and the training objects a second.
 
-    Names are the same in all tasks: `train/loss`, `val/loss`, `val/<metric>`, `baseline/<metric>`, `learning_rate`, and
-    `throughput` (training objects a second, validation not counted). The trivial predictor is the module's
-    `baseline(data)`, if it has one.
+    Names are the same in all tasks: `train/loss`, `val/loss`, `val/<metric>`, `baseline/<metric>` (in TensorBoard a
+    second line of `val/<metric>`), `learning_rate`, and `throughput` (training objects a second, validation not
+    counted). The trivial predictor is the module's `baseline(data)`, if it has one.
 
     Args:
         monitor: The metric that counts.
@@ -35,7 +33,7 @@ class Dashboard(Callback):
         self.baseline = pl_module.baseline(data) if hasattr(pl_module, "baseline") else {}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoard):
-                logger.experiment.add_custom_scalars(layout(self.monitor, self.baseline))
+                logger.experiment.add_custom_scalars(layout(logger.config.task, self.monitor, self.baseline))
 
     def on_train_start(self, *_: Any, **__: Any) -> None:
         self.began = self.ended = time.monotonic()
@@ -51,10 +49,15 @@ class Dashboard(Callback):
         self.ended = time.monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        logged = {f"{BASELINE}/{name}": value for name, value in self.baseline.items()}
-        logged["throughput"] = self.seen / max(self.ended - self.began, 1e-9)
+        throughput = {"throughput": self.seen / max(self.ended - self.began, 1e-9)}
+        step = trainer.global_step
         for logger in trainer.loggers:
-            logger.log_metrics(logged, step=trainer.global_step)
+            if isinstance(logger, TensorBoard):
+                logger.log_baseline({f"val/{name}": value for name, value in self.baseline.items()}, step)
+                logger.log_metrics(throughput, step)
+            else:
+                beside = {f"{BASELINE}/{name}": value for name, value in self.baseline.items()}
+                logger.log_metrics(beside | throughput, step)
 
 
 class Figures(Callback):
@@ -82,10 +85,13 @@ class Figures(Callback):
             plt.close(figure)
 
 
-def layout(monitor: str, baseline: dict[str, float]) -> dict[str, dict[str, list[Any]]]:
+def layout(task: str, monitor: str, baseline: dict[str, float]) -> dict[str, dict[str, list[Any]]]:
     """Charts by category as TensorBoard's custom scalars take them, tags as regular expressions.
 
+    TensorBoard puts together what runs of all tasks ask for, so that categories name theirs.
+
     Args:
+        task: Name.
         monitor: The metric that counts, whose chart comes first.
         baseline: The trivial predictor's metrics, by name.
     """
@@ -93,12 +99,11 @@ def layout(monitor: str, baseline: dict[str, float]) -> dict[str, dict[str, list
     def chart(*tags: str) -> list[Any]:
         return ["Multiline", [f"^{tag}$" for tag in tags]]
 
-    names = sorted(baseline, key=lambda name: f"val/{name}" != monitor)
-    charts = {name: chart(f"val/{name}", f"{BASELINE}/{name}") for name in names}
-    if monitor.removeprefix("val/") not in charts:
-        charts = {monitor.removeprefix("val/"): chart(monitor), **charts}
+    names = [monitor, *sorted(tag for name in baseline if (tag := f"val/{name}") != monitor)]
     return {
-        "losses": {"loss": chart("train/loss", "val/loss")},
-        "metrics, beside those of a predictor that sees no object": charts,
-        "training": {"learning rate": chart("learning_rate"), "objects a second": chart("throughput")},
+        f"{task}: metrics, beside those of a predictor that sees no object": {
+            name.removeprefix("val/"): chart(name) for name in names
+        },
+        f"{task}: losses": {"loss": chart("train/loss", "val/loss")},
+        f"{task}: training": {"learning rate": chart("learning_rate"), "objects a second": chart("throughput")},
     }

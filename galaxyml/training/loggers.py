@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 import pandas as pd
@@ -26,9 +26,13 @@ from galaxyml.runs.files import file_lock
 from galaxyml.runs.run_config import PLACES, flat
 from galaxyml.runs.run_dir import RunDir
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 NEEDS = {"WandB": "wandb", "MLflow": "mlflow"}  # class -> package, which is also the extra
 ALWAYS = ("batch_size", "epochs", "fold", "optim.lr", "seed", "size")  # what a table of runs shows of each
-FEATURES = "features"  # name of what TensorBoard's projector shows
+BASELINE = "baseline"  # what the trivial predictor's metrics go by: baseline/rmse beside val/rmse
+FEATURES = "features"  # what TensorBoard's projector shows
 SECONDS_BUSY = 300  # that a process waits for others which write to the same database
 
 
@@ -77,6 +81,19 @@ class TensorBoard(TensorBoardLogger):
     def __init__(self, folder: RunDir, run: RunDir, config: DictConfig) -> None:
         super().__init__(folder.path, name="", version="tensorboard", default_hp_metric=False)
         self.config, self.overrides = config, run.overrides
+        self.baseline: SummaryWriter | None = None
+
+    def log_baseline(self, metrics: Mapping[str, float], step: int) -> None:
+        """Logs the trivial predictor's metrics under the model's names, so that its lines stand in the same charts.
+
+        TensorBoard draws what has the same name together if it is of different runs, which are folders to it.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self.baseline is None:
+            self.baseline = SummaryWriter(os.path.join(self.log_dir, BASELINE))
+        for name, value in metrics.items():
+            self.baseline.add_scalar(name, value, step)
 
     def add_figure(self, name: str, figure: Figure, step: int) -> None:
         """Shows a figure."""
@@ -103,6 +120,12 @@ class TensorBoard(TensorBoardLogger):
         """Fills the table of runs: what tells them apart, and what it led to."""
         self.log_hyperparams(distinguishing_settings(self.config, self.overrides), reached)
         self.finalize("success")
+
+    def finalize(self, status: str) -> None:
+        if self.baseline is not None:
+            self.baseline.close()
+            self.baseline = None
+        super().finalize(status)
 
 
 class CSV(CSVLogger):

@@ -194,7 +194,7 @@ class VAEModule(lightning.LightningModule):
         rows = data.rows("val")[:SHOWN]
         batch = trainer.strategy.batch_to_device(data.batches[rows], self.device)
         names = data.catalog["name"].to_numpy()[rows.numpy()]
-        return {"objects": curves_figure(reconstructed(self.net, batch, names), columns=4)}
+        return {"objects": curves_figure(reconstructed(self.net, batch, names))}
 
     def configure_optimizers(self) -> Any:
         return optimization(self, self.optimizer, self.schedule)

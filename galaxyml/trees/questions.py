@@ -68,6 +68,19 @@ def questions_of_campaign(vocabulary: Vocabulary, campaign: str) -> Questions:
     return Questions(tuple(questions), of_all=False)
 
 
+def labelled(questions: Questions) -> dict[str, tuple[str, str]]:
+    """The question that each column answers, and what its answer is called.
+
+    >>> labelled(questions_of_tree(DecisionTree.load("kaggle")))["Class2.1"][1]
+    'edge-on'
+    """
+    return {
+        column: (question.text, label)
+        for question in questions.asked
+        for column, label in zip(question.columns, question.labels, strict=True)
+    }
+
+
 def walk(questions: Questions, fractions: Mapping[str, float]) -> list[Step]:
     """The questions that one is asked who always gives the likeliest answer, each followed by those that it leads to.
 

@@ -12,8 +12,8 @@ import torch
 from scipy.optimize import minimize
 
 from galaxyml.evaluation.joined import NetOutputs, between, mean_table
+from galaxyml.evaluation.stacking import least_squares_weights
 from galaxyml.inference import ensemble, predict
-from galaxyml.inference.ensemble import fit_weights
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, normalise, project
 
@@ -42,7 +42,7 @@ def test_fitted_weights_are_a_general_solvers(seed: int) -> None:
     noise = rng.normal(size=(4, 40, 5)) * rng.uniform(0.05, 0.6, (4, 1, 1)) + rng.normal(size=(1, 40, 5)) * 0.1
     outputs = targets + noise + rng.normal(0, 0.1, (4, 1, 5))
     outputs[:, 3, 2] = 0.5
-    found = fit_weights(outputs, targets)
+    found = least_squares_weights(outputs, targets)
     assert found.min() >= 0
     assert found.sum() == pytest.approx(1)
     np.testing.assert_allclose(found, simplex(outputs, targets), atol=2e-4)
@@ -50,11 +50,13 @@ def test_fitted_weights_are_a_general_solvers(seed: int) -> None:
 
 def test_weights_of_the_perfect_the_useless_and_the_equal() -> None:
     targets = np.random.default_rng(0).random((30, 3))
-    np.testing.assert_allclose(fit_weights(np.stack([targets, targets + 1]), targets), [1, 0], atol=1e-7)
-    np.testing.assert_allclose(fit_weights(np.stack([targets + 0.1, targets + 5]), targets), [1, 0], atol=1e-7)
-    np.testing.assert_allclose(fit_weights(np.stack([targets, targets]), targets).sum(), 1)
+    np.testing.assert_allclose(least_squares_weights(np.stack([targets, targets + 1]), targets), [1, 0], atol=1e-7)
+    np.testing.assert_allclose(
+        least_squares_weights(np.stack([targets + 0.1, targets + 5]), targets), [1, 0], atol=1e-7
+    )
+    np.testing.assert_allclose(least_squares_weights(np.stack([targets, targets]), targets).sum(), 1)
     independent = targets + np.random.default_rng(1).normal(size=(2, 30, 3))
-    fitted = fit_weights(independent, targets)
+    fitted = least_squares_weights(independent, targets)
     variance = ((independent - targets) ** 2).mean((1, 2))
     cross = ((independent[0] - targets) * (independent[1] - targets)).mean()
     closed = (variance[1] - cross) / (variance.sum() - 2 * cross)  # of two, by the derivative
@@ -185,7 +187,7 @@ def test_of_a_single_fold_each_half_is_weighed_by_the_other(models: tuple[Path, 
         inside = np.arange(len(targets)) % 2 == half
         weights = simplex(outputs[:, ~inside], targets[~inside])
         np.testing.assert_allclose(said[inside], np.tensordot(weights, outputs[:, inside], 1), atol=2e-3)
-    assert abs(fit_weights(outputs, targets)[0] - simplex(outputs[:, ::2], targets[::2])[0]) > 0.2
+    assert abs(least_squares_weights(outputs, targets)[0] - simplex(outputs[:, ::2], targets[::2])[0]) > 0.2
 
 
 def test_folds_alone_are_joined(models: tuple[Path, Path], in_process: Command) -> None:
@@ -228,6 +230,43 @@ def test_what_does_not_belong_together_is_refused(
     status, said = in_process(ensemble.main, one, two, "--out", one)
     assert "it is there already" in said
     assert (one / "metrics.json").is_file()
+
+
+def test_weights_of_classes_are_fitted_to_other_folds_by_log_loss(
+    command: Command, spirals_sky: Path, in_process: Command
+) -> None:
+    for name, epochs in (("first", 1), ("second", 2)):
+        given = ("task=spirals", "split=folds", f"epochs={epochs}", f"name={name}", "-m", "fold=0,1")
+        status, said = command(*given)
+        assert status == 0, said
+    folders = [Path("multirun/spirals") / name for name in ("first", "second")]
+    status, said = in_process(ensemble.main, *folders, "--out", "both", "--weights", "fitted")
+    assert status == 0, said
+    both = RunDir("both")
+    tables = [
+        pd.concat([said_by(RunDir(folder / f"fold-{fold}"), "val") for fold in (0, 1)]).sort_index()
+        for folder in folders
+    ]
+    catalog = both.catalog().set_index("id").loc[tables[0].index]
+    probabilities = np.stack([table[["elliptical", "spiral"]].to_numpy() for table in tables])
+    of_truth = np.take_along_axis(probabilities, catalog["label"].to_numpy()[None, :, None], axis=2)[..., 0]
+
+    def best(inside: np.ndarray) -> float:
+        """Weight of the first model by a fine grid."""
+        grid = np.linspace(0, 1, 2001)
+        losses = [-np.log(weight * of_truth[0, inside] + (1 - weight) * of_truth[1, inside]).mean() for weight in grid]
+        return float(grid[np.argmin(losses)])
+
+    assert 2 * both.shares()[0] == pytest.approx(best(np.ones(len(catalog), bool)), abs=2e-3)
+    logits = [
+        pd.concat([said_by(RunDir(folder / f"fold-{fold}"), "val", "net") for fold in (0, 1)]) for folder in folders
+    ]
+    mean = said_by(both, "val", "net")
+    for fold in (0, 1):
+        ids = catalog.index[catalog["fold"] == fold]
+        weight = best((catalog["fold"] != fold).to_numpy())
+        expected = weight * logits[0].loc[ids] + (1 - weight) * logits[1].loc[ids]
+        np.testing.assert_allclose(mean.loc[ids, expected.columns], expected, atol=5e-3)
 
 
 def test_constrain_is_not_needed_to_average(models: tuple[Path, Path]) -> None:

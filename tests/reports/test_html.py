@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxyml.reports.html import LARGE, web_page
+from galaxyml.reports.html import LARGE, LONGEST, web_page
 
 TEXT = """\
 # A title with `code` & more
@@ -79,6 +79,28 @@ def test_a_large_image_is_packed_smaller(tmp_path: Path) -> None:
     kind, _, content = str(image["src"]).partition(",")
     assert kind == "data:image/webp;base64"
     assert len(base64.b64decode(content)) < (tmp_path / "noise.png").stat().st_size
+
+
+def long(rows: int) -> str:
+    return "| name | value |\n| --- | --- |\n" + "".join(f"| row {k} | {k} |\n" for k in range(rows))
+
+
+def test_long_tables_are_folded_and_paper_has_them_open(tmp_path: Path) -> None:
+    page = web_page(f"{long(LONGEST)}\nAnd\n\n{long(LONGEST + 1)}", tmp_path)
+    assert page.count("<details>") == 1
+    folded = page[page.index("<details>") : page.index("</details>")]
+    assert f"<summary>All {LONGEST + 1} rows</summary>" in folded
+    assert f"row {LONGEST}</td>" in folded
+    assert page.count("<tr>") == 2 + 2 * LONGEST + 1
+    assert "details::details-content{content-visibility:visible" in page.partition("@media print")[2]
+
+
+def test_the_answer_stands_above_the_contents(tmp_path: Path) -> None:
+    parts = "".join(f"## Part {k}\n\n**Not all** is bold.\n\n" for k in range(4))
+    page = web_page(f"# Title\n\n> Question?\n\n**Better by `far`.**\n\n{parts}", tmp_path)
+    places = [page.index(text) for text in ("<h1", "Question?", '<p class="answer">', "<nav", "<h2")]
+    assert places == sorted(places)
+    assert page.count('class="answer"') == 1
 
 
 def test_a_caption_belongs_to_its_figure_and_other_italics_do_not(page: str) -> None:

@@ -33,6 +33,19 @@ def test_each_combination_has_the_mean_of_its_jobs_as_a_thick_line() -> None:
     np.testing.assert_array_equal(mean.get_ydata(), [4, 3])
 
 
+def test_folds_are_told_apart_by_colour_dashes_and_their_names() -> None:
+    lines = [
+        Line("all", "finished", np.arange(1, 4), np.array([3.0, 2.0, 1.0 + k / 100]), (), f"fold-{k}") for k in range(5)
+    ]
+    axes = drawn(learning_curves(lines, "val/rmse", True)).axes[0]
+    styles = [(line.get_color(), line.get_linestyle()) for line in axes.lines]
+    assert len(set(styles)) == 5
+    assert len({dashes for _, dashes in styles}) > 1
+    assert {text.get_text(): text.get_color() for text in axes.texts} == {
+        f"fold-{k}": colour for k, (colour, _) in enumerate(styles)
+    }
+
+
 def test_fifty_jobs_have_a_legend_that_can_be_read() -> None:
     rng = np.random.default_rng(0)
     ends = rng.permutation(50) / 100 + 0.1

@@ -32,6 +32,9 @@ class TwoFractions(Fractions):
     def __init__(self) -> None:
         self.outputs = ["a", "b"]
 
+    def in_words(self, column: str) -> tuple[str, str]:
+        return "", column
+
     def stages(self) -> list[Stage]:
         return []
 

@@ -55,8 +55,8 @@ def test_a_run_ranks_the_survey_and_measures_both_protocols(
     strange = truth.loc[anomalies["object_id"]].isin([991, 992, 993, 994, 53, 92]).to_numpy()
     assert strange.mean() == pytest.approx(metrics["survey/prevalence"])
     drawn = {path.stem for path in (folder / "figures").glob("*.png")}
-    assert {"test_roc", "survey_roc", "survey_precision_recall", "survey_recall", "survey_scores"} <= drawn
-    assert {"test_latents", "survey_latents", "top", "top_missed", "reconstructions", "loss"} <= drawn
+    assert {"1_roc_test", "1_roc_survey", "2_precision_recall_survey", "3_recall_survey", "4_scores_survey"} <= drawn
+    assert {"5_latents_test", "5_latents_survey", "6_best", "7_worst", "8_reconstructions", "9_loss_curves"} <= drawn
     assert "warning" not in said.lower()
     report = (folder / "report.md").read_text()
     assert "objects to learn from" in report

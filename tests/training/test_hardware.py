@@ -48,12 +48,12 @@ def test_kernels_differ_in_the_last_bits_alone(fitted: Command, tmp_path: Path) 
     line = ["model.dropout=0"]
     status, printed = fitted("name=plain", *line)
     assert status == 0, printed
-    assert "fold-0: CPU, 1 threads; 32-true, channels_last\n" in printed
+    assert "fold-0: CPU, 1 thread; 32-true, channels_last\n" in printed
     kernels = {"tf32": False, "channels_last": True, "fused": False, "compile": False}
-    assert hardware(folder(tmp_path, "plain")) == {"device": "CPU, 1 threads", "precision": "32-true", **kernels}
+    assert hardware(folder(tmp_path, "plain")) == {"device": "CPU, 1 thread", "precision": "32-true", **kernels}
     status, printed = fitted("name=other", *line, "trainer.fused=true", "trainer.channels_last=false")
     assert status == 0, printed
-    assert "fold-0: CPU, 1 threads; 32-true, fused\n" in printed
+    assert "fold-0: CPU, 1 thread; 32-true, fused\n" in printed
     plain, other = (last(folder(tmp_path, name))["state_dict"] for name in ("plain", "other"))
     assert not same(plain, other)
     for key in plain:

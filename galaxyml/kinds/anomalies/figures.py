@@ -54,7 +54,7 @@ class AnomalyFigures:
                 continue
             noun = f"{NAMED[split]} objects"
             run.write_figure(
-                f"{split}_scores",
+                f"4_scores_{split}",
                 score_figure(objects.predicted[:, 0], objects.names, objects.target, level),
                 f"Scores of {noun}, class by class; unknown classes in colour, the threshold as a line.",
             )
@@ -63,17 +63,17 @@ class AnomalyFigures:
             names = [self.labels.get(name, name) for name in objects.columns]
             scores = dict(zip(names, objects.predicted.T, strict=True))
             run.write_figure(
-                f"{split}_roc",
+                f"1_roc_{split}",
                 roc_figure(scores, objects.target),
                 f"Share of unknown {noun} that is found, against share of known ones that is taken for unknown.",
             )
             run.write_figure(
-                f"{split}_precision_recall",
+                f"2_precision_recall_{split}",
                 pr_figure(scores, objects.target),
                 f"Purity of the highest scores of {noun} against completeness.",
             )
             run.write_figure(
-                f"{split}_recall",
+                f"3_recall_{split}",
                 recall_figure(scores, objects.target),
                 f"Share of the unknown {noun} among the first ones of the ranked list.",
             )
@@ -82,7 +82,7 @@ class AnomalyFigures:
             self._latents(run, first)
         if self.top:
             self._curves(run, first)
-        run.write_figure("loss", loss_curves(run.histories()), LOSS_CURVES)
+        run.write_figure("9_loss_curves", loss_curves(run.histories()), LOSS_CURVES)
         return {}
 
     def _latents(self, run: RunDir, member: RunDir) -> None:
@@ -99,7 +99,7 @@ class AnomalyFigures:
             rows, points = embedding(np.concatenate(latents), self.seed, self.embedded)
             shown = catalog.loc[np.concatenate(ids)[rows]]
             run.write_figure(
-                f"{split}_latents",
+                f"5_latents_{split}",
                 latent_figure(points, shown["name"].to_numpy(), shown["unknown"].to_numpy(), f"Latents ({split})"),
                 f"Latents of {NAMED[split]} objects, laid out in the plane so that near ones stay near (UMAP); unknown "
                 "classes lie on top.",
@@ -120,8 +120,8 @@ class AnomalyFigures:
             unknown = data.catalog.set_index("id")["unknown"].eq(True)
             missed = ranking[unknown.loc[ranking["object_id"]].to_numpy()].tail(MISSED).iloc[::-1]
             for name, shown, caption in (
-                ("top", ranking.head(self.top), "The light curves with the highest scores"),
-                ("top_missed", missed, "The worst: light curves of unknown classes with the lowest scores"),
+                ("6_best", ranking.head(self.top), "The best: light curves with the highest scores"),
+                ("7_worst", missed, "The worst: light curves of unknown classes with the lowest scores"),
             ):
                 if shown.empty:
                     continue
@@ -140,8 +140,8 @@ class AnomalyFigures:
         firsts = np.unique(names[rows.numpy()], return_index=True)[1][:EXAMPLES]
         rows = rows[np.sort(firsts)]
         run.write_figure(
-            "reconstructions",
-            curves_figure(reconstructed(net, data.batches[rows], list(names[rows.numpy()])), columns=4),
+            "8_reconstructions",
+            curves_figure(reconstructed(net, data.batches[rows], list(names[rows.numpy()]))),
             "Light curves of known classes that the net has not learnt from, and what it makes of them.",
         )
 

@@ -27,10 +27,12 @@ TREES = 500  # of the random forest that reads classes
 WORDS = Words(
     targets="anomalies",
     main="roc_auc",
+    judged=("survey", "test"),
+    headline=("roc_auc", "pr_auc", "purity_25"),
     noun="objects",
     known="of known and of unknown classes",
     column="class",
-    labels={"roc_auc": "ROC AUC", "pr_auc": "PR AUC"},
+    labels={"roc_auc": "ROC AUC", "pr_auc": "PR AUC", "purity_25": "purity of the first 25"},
     by_column={
         "roc_auc": "ROC AUC",
         "features_roc_auc": "plain features'",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from galaxyml.data.catalog import as_text, check_counts
 from galaxyml.data.tables.reading import Rows
+from galaxyml.evaluation.stacking import log_loss_weights
 from galaxyml.kinds.classes.calibrate import Calibrate
 from galaxyml.kinds.classes.figures import ClassFigures
 from galaxyml.kinds.classes.losses import CrossEntropyLoss
@@ -36,6 +37,7 @@ class Classes(Kind):
     """
 
     name: ClassVar[str] = "classes"
+    stacked: ClassVar[str] = ""  # calibrated probabilities, which is what an ensemble takes the mean of
     words = WORDS
     promise: ClassVar[str] = (
         "How sure: of answers with a confidence of 70 % about 70 % are right (temperature scaling, Guo et al. 2017), "
@@ -109,6 +111,10 @@ class Classes(Kind):
 
     def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredClasses | None:
         return ScoredClasses.load(run, split, self.classes, run.catalog())
+
+    def ensemble_weights(self, predicted: np.ndarray, catalog: pd.DataFrame) -> np.ndarray:
+        """With the least log loss."""
+        return log_loss_weights(predicted, catalog["label"].to_numpy())
 
     def view(self, row: Row) -> View:
         in_set = str(row["classes"]).split("|") if row["classes"] else []

@@ -112,7 +112,7 @@ class ClassFigures:
         shown = sorted(firsts, key=lambda row: -sure[row])[:MOST]
         write_images(
             run,
-            f"7_surest_{split}",
+            f"7_best_{split}",
             "Right, and surest of its class",
             f"The best {NAMED[split]} galaxies: of each class the one that the model is right about and surest of.",
             images.iloc[shown],
@@ -134,7 +134,7 @@ class ClassFigures:
                 captions.append(f"{scored.ids[row]}\ntrue: {chances[0]}\npredicted: {chances[1]}")
         write_images(
             run,
-            f"8_confused_{split}",
+            f"8_worst_{split}",
             "Confused most often, the surest mistakes first",
             f"The worst {NAMED[split]} galaxies: of the classes that are confused most often, those that the model was "
             "surest of.",

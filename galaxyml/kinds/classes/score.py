@@ -25,6 +25,7 @@ OVERALL = ("accuracy", "balanced_accuracy", "macro_f1")
 WORDS = Words(
     targets="classes",
     main="macro_f1",
+    headline=("macro_f1", "accuracy", "macro_auc"),
     known="of known class",
     column="class",
     labels={

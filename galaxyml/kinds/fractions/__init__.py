@@ -12,16 +12,16 @@ from galaxyml.data.tables.fractions import check_fractions
 from galaxyml.data.tables.reading import Rows, finite_numbers
 from galaxyml.evaluation.predict_intervals import PredictIntervals
 from galaxyml.kinds.fractions.constrain import Constrain
-from galaxyml.kinds.fractions.figures import FractionFigures, caption
+from galaxyml.kinds.fractions.figures import FractionFigures, caption, named
 from galaxyml.kinds.fractions.metrics import FractionMetrics
 from galaxyml.kinds.fractions.score import WORDS, ScoredFractions, ScoreFractions
 from galaxyml.kinds.fractions.submission import Submission
-from galaxyml.kinds.kind import Kind, Stage, scored_columns
+from galaxyml.kinds.kind import Kind, Stage, scored_columns, with_column_means
 from galaxyml.kinds.losses import MSELoss
 from galaxyml.kinds.view import Row, View, output_names, tree_view
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, TreeHead
-from galaxyml.trees.questions import in_words, questions_of_tree
+from galaxyml.trees.questions import in_words, labelled, questions_of_tree
 
 
 class Fractions(Kind):
@@ -71,13 +71,19 @@ class Fractions(Kind):
         return [
             Constrain(self.tree, self.constraint),
             ScoreFractions(self.tree),
-            PredictIntervals(self.outputs),
+            PredictIntervals(self.outputs, labels=named(self.tree)),
             *submission,
             FractionFigures(self.tree),
         ]
 
     def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredFractions | None:
         return scored_columns(ScoredFractions, run, split, WORDS, self.outputs)
+
+    def column_means(self, run: RunDir, scored: ScoredFractions) -> ScoredFractions:
+        return with_column_means(scored, run)
+
+    def in_words(self, column: str) -> tuple[str, str]:
+        return labelled(questions_of_tree(self.tree))[column]
 
     def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray:
         return catalog[self.outputs].to_numpy(np.float64)

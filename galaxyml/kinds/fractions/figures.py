@@ -1,6 +1,5 @@
 """Figures of predicted fractions: against the baseline, against the truth, over the epochs, and galaxy by galaxy."""
 
-import textwrap
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,16 +35,20 @@ class FractionFigures:
         columns, labels = self.tree.columns, self.tree.labels
         outputs, targets = table[columns].to_numpy(), catalog[columns].to_numpy()[rows]
         means = out_of_fold_means(catalog[columns].to_numpy(), catalog["fold"].to_numpy(), rows)
-        names = [f"{labels[column]}  {column}" for column in columns]
         run.write_figure(
             "1_rmse_by_column",
-            bars(names, column_rmse(outputs, targets), column_rmse(means, targets), "RMSE of the vote fraction"),
+            bars(
+                named(self.tree),
+                column_rmse(outputs, targets),
+                column_rmse(means, targets),
+                "RMSE of the vote fraction",
+            ),
             "Error of each vote fraction of validation galaxies (blue) beside that of the column's mean (grey), which "
             "sees no image.",
         )
         firsts = [question.columns[0] for question in self.tree.questions[:SHOWN]]
         shown = [columns.index(name) for name in firsts]
-        titles = [f"{name}\n{labels[name]}" for name in firsts]
+        titles = [f"{labels[name]}  {name}" for name in firsts]
         run.write_figure(
             "2_predicted_against_true",
             scatter_grid(outputs[:, shown], targets[:, shown], titles, (0, 1)),
@@ -72,10 +75,14 @@ class FractionFigures:
         return {}
 
 
+def named(tree: DecisionTree) -> list[str]:
+    """What figures call the columns of a tree."""
+    return [f"{label}  {column}" for column, label in tree.labels.items()]
+
+
 def caption(output: np.ndarray, target: np.ndarray, tree: DecisionTree) -> str:
-    """The true and the predicted path of one galaxy in a few short lines; both of shape (K,)."""
-    parts = ("true: " + path(target, tree), "predicted: " + path(output, tree))
-    return "\n".join(textwrap.fill(part, 44, subsequent_indent="  ") for part in parts)
+    """The true and the predicted path of one galaxy, a line each; both of shape (K,)."""
+    return f"true: {path(target, tree)}\npredicted: {path(output, tree)}"
 
 
 def path(values: np.ndarray, tree: DecisionTree) -> str:

@@ -8,20 +8,28 @@ import pandas as pd
 import torch
 
 from galaxyml.evaluation.baselines import out_of_fold_means
+from galaxyml.evaluation.bootstrap import ends, interval
 from galaxyml.evaluation.correlation import measures, resampled_sums
-from galaxyml.evaluation.scored import ScoredPredictions, only_wanted, per_column
+from galaxyml.evaluation.paired import measured
+from galaxyml.evaluation.scored import ScoredPredictions, only_wanted, per_column, under
 from galaxyml.evaluation.words import Words
 from galaxyml.kinds.fractions.constrain import constrained
 from galaxyml.kinds.fractions.metrics import column_rmse, pearson, rmse
+from galaxyml.kinds.kind import scored_columns
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, violation
 
+OVERALL = ("rmse", "pearson")  # that have intervals
+RESAMPLES = 1000
+
 WORDS = Words(
     targets="vote fractions",
     main="rmse",
+    judged=("val", "test"),
+    headline=("rmse", "pearson", "coverage_95"),
     known="with votes",
-    labels={"rmse": "RMSE", "pearson": "Pearson"},
+    labels={"rmse": "RMSE", "pearson": "Pearson", "coverage_95": "share in the 95 % intervals"},
     by_column={
         "rmse": "RMSE",
         "mean_rmse": "baseline (column mean)",
@@ -72,7 +80,8 @@ class ScoreFractions:
 
         Returns:
             Numbers by `<split>/<metric>[/<column>]`; `net_` marks a metric without constraint, `normalised_` and
-            `projected_` one after divisive normalisation and after projection, and `mean_` that of the column means.
+            `projected_` one after divisive normalisation and after projection, `mean_` that of the column means, and
+            `_low` and `_high` the ends of 95 % of bootstrap resamples.
 
         Raises:
             UserError: If a prediction is not finite.
@@ -103,6 +112,10 @@ class ScoreFractions:
                     for name, value in self._score(predicted, targets).items()
                     if "/" not in name or prefix in ("", "net_", "mean_")
                 }
+            scored = scored_columns(ScoredFractions, run, split, WORDS, columns)
+            assert scored is not None
+            for name, drawn in measured([scored], OVERALL, RESAMPLES)[0].items():
+                scores |= under(split, ends(name, *interval(drawn)[1:]) if "/" not in name else {})
             # Within a fold means are constant; joined over folds they only anticorrelate with what they leave out.
             scores |= {key: 0.0 for key in scores if key.startswith(f"{split}/mean_pearson")}
         return scores

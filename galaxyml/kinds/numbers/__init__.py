@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from galaxyml.data.tables.reading import Rows, finite_numbers
 from galaxyml.evaluation.predict_intervals import PredictIntervals
-from galaxyml.kinds.kind import Kind, Stage, scored_columns
+from galaxyml.kinds.kind import Kind, Stage, scored_columns, with_column_means
 from galaxyml.kinds.losses import MSELoss
 from galaxyml.kinds.numbers.figures import NumberFigures, caption
 from galaxyml.kinds.numbers.metrics import NumberMetrics
@@ -73,6 +73,9 @@ class Numbers(Kind):
 
     def scored(self, run: RunDir, split: str, least: int | None = None) -> ScoredNumbers | None:
         return scored_columns(ScoredNumbers, run, split, WORDS, self.outputs)
+
+    def column_means(self, run: RunDir, scored: ScoredNumbers) -> ScoredNumbers:
+        return with_column_means(scored, run)
 
     def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray:
         return catalog[self.outputs].to_numpy(np.float64)

@@ -18,6 +18,7 @@ from galaxyml.runs.run_dir import RunDir
 WORDS = Words(
     targets="numbers",
     main="r2",
+    headline=("r2", "pearson", "nrmse"),
     known="with numbers",
     labels={
         "r2": "R2",

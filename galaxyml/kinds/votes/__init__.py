@@ -12,6 +12,7 @@ from galaxyml.evaluation.correlation import LEAST, Resampled
 from galaxyml.kinds.kind import Kind, Stage
 from galaxyml.kinds.view import Row, View, output_names, tree_view
 from galaxyml.kinds.votes.answers import Answers
+from galaxyml.kinds.votes.features import label, question_text
 from galaxyml.kinds.votes.figures import ShiftFigures
 from galaxyml.kinds.votes.heads import Concentrations
 from galaxyml.kinds.votes.losses import DirichletMultinomialLoss
@@ -76,6 +77,11 @@ class Votes(Kind):
         common = np.logical_and.reduce([each for each in defined if each.any()] or [np.zeros(0, bool)])
         names = tuple(name for name, inside in zip(galaxies.columns, common, strict=False) if inside)
         return replace(galaxies, common=names, least=least)
+
+    def in_words(self, column: str) -> tuple[str, str]:
+        """Of a survey, or of one of its features."""
+        survey, mark, feature = column.partition(":")
+        return (f"{survey}: {question_text(feature)}", label(feature)) if mark else ("", f"all of {survey}")
 
     def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray | None:
         """Fractions, where each output stands for one."""

@@ -17,6 +17,11 @@ def question_of(feature: str) -> str:
     return Ontology.load().question_of(name).name + kind
 
 
+def question_text(feature: str) -> str:
+    """The question that a feature answers, as volunteers are asked it."""
+    return Ontology.load().question_of(_apart(feature)[0]).text
+
+
 def label(feature: str) -> str:
     """Name of a feature in figures, such as `edge-on`."""
     name, kind = _apart(feature)

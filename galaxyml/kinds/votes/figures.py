@@ -84,7 +84,7 @@ class ShiftFigures:
         means = np.where(features >= np.median(features), errors.sum(1) / np.maximum(weight.sum(1), 1), np.inf)
         for name, title, description, order in (
             (
-                f"5_failures_{survey}",
+                f"5_worst_{survey}",
                 f"{survey}: predicted worst, errors weighted by votes",
                 f"The worst galaxies of {survey}: largest squared error, each fraction counting by its votes.",
                 np.argsort(-errors.sum(1), kind="stable"),

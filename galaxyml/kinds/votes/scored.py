@@ -20,6 +20,7 @@ MEASURES = ("pearson", "mae", "rmse")
 WORDS = Words(
     targets="votes",
     main="pearson",
+    headline=("pearson", "mae", "r2"),
     known="with votes",
     column="feature",
     stratum="survey",

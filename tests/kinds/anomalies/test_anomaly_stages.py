@@ -227,7 +227,8 @@ def test_a_split_without_anything_unknown_has_false_alarms_alone(run: RunDir) ->
 def test_a_report_of_many_detectors_has_a_row_each_where_there_is_little_room(run: RunDir) -> None:
     metrics = SCORE(run)
     beside = dict.fromkeys(("features", "neighbours"), Sees(Forest(), ["latent"]))
-    words = Anomalies(["a", "b"], Sees(Forest(), ["latent"]), beside).words
+    kind = Anomalies(["a", "b"], Sees(Forest(), ["latent"]), beside)
+    words = kind.words
     table = run_report.summary(metrics, "survey", words)
     assert table[0] == ["metric", "model", "random", "plain features", "neighbours"]
     assert run_report.turned(table, words) == table
@@ -235,7 +236,7 @@ def test_a_report_of_many_detectors_has_a_row_each_where_there_is_little_room(ru
     assert header == ["metric", "roc_auc", "pr_auc", "purity_25", "recall_25"]
     assert [row[0] for row in rows] == ["model", "random", "plain features", "neighbours"]
     assert rows[2][1] == f"{metrics['survey/features_roc_auc']:.4f}"
-    assert run_report.by_column(metrics, "survey", words)[0][0] == "class"
+    assert run_report.by_column(metrics, "survey", kind)[0][0] == "class"
 
 
 def test_without_enough_validation_objects_there_is_no_threshold(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ from sklearn import metrics as sk
 
 from galaxyml.evaluation.calibration import softmax
 from galaxyml.evaluation.joined import NetOutputs
-from galaxyml.kinds.classes import WORDS
+from galaxyml.kinds.classes import WORDS, Classes
 from galaxyml.kinds.classes.calibrate import Calibrate
 from galaxyml.kinds.classes.figures import ClassFigures
 from galaxyml.kinds.classes.score import ScoreClasses
@@ -225,8 +225,8 @@ def test_figures_and_tables_are_written(tmp_path: Path) -> None:
         "1_confusion_test",
         "3_roc_test",
         "5_reliability_test",
-        "7_surest_test",
-        "8_confused_test",
+        "7_best_test",
+        "8_worst_test",
         "9_by_redshift_test",
     } <= names
     table = pd.read_csv(tmp_path / "tables" / "by_redshift_test.csv")
@@ -250,7 +250,7 @@ def test_the_report_shows_intervals_and_classes(tmp_path: Path) -> None:
     first = dict(zip(header, rows[0], strict=True))
     assert first["model"].startswith(f"{found[f'test/{rows[0][0]}']:.4f} [")
     assert [row[0] for row in rows][-2:] == ["coverage", "set_size"]
-    table = run_report.by_column(found, "test", WORDS)
+    table = run_report.by_column(found, "test", Classes(CLASSES))
     assert table[0] == ["class", "precision", "recall", "F1", "AUC", "number"]
     assert [row[0] for row in table[1:]] == CLASSES
     assert table[1][-1] == f"{found['test/support/elliptical']:,.0f}"

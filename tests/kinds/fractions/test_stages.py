@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from galaxyml.evaluation.joined import join, spread
-from galaxyml.kinds.fractions import WORDS, metrics
+from galaxyml.kinds.fractions import WORDS, Fractions, metrics
 from galaxyml.kinds.fractions.constrain import Constrain
 from galaxyml.kinds.fractions.figures import path
 from galaxyml.kinds.fractions.score import ScoreFractions
@@ -208,7 +208,9 @@ def test_report_shows_each_number_beside_the_trivial_one(run: RunDir) -> None:
     assert run_report.summary(run.metrics(), "val", WORDS)[1] == ["rmse", "0.1000", "0.1200", "0.1600"]
     joined = found | {"folds": {"val/rmse": {"mean": 0.11, "std": 0.01, "runs": 5}}}
     assert run_report.summary(joined, "val", WORDS)[1][-1] == "0.1100 ± 0.0100 (5)"
-    assert run_report.by_column(found, "val", WORDS)[1][:2] == ["Class1.1", "0.2000"]
+    header, row = run_report.by_column(found, "val", Fractions("kaggle"))
+    assert header[:3] == ["question", "answer", "RMSE"]
+    assert row[:3] == [TREE.questions[0].text, "smooth `Class1.1`", "0.2000"]
     assert run_report.summary(found, "test", WORDS) == []
 
 

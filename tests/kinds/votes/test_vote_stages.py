@@ -11,7 +11,7 @@ from PIL import Image
 
 from galaxyml.evaluation.correlation import by_column
 from galaxyml.evaluation.plots import image_grid
-from galaxyml.kinds.votes import WORDS
+from galaxyml.kinds.votes import WORDS, Votes
 from galaxyml.kinds.votes.features import label, question_of, questions
 from galaxyml.kinds.votes.figures import ShiftFigures
 from galaxyml.kinds.votes.score import ScoreVotes, column_means
@@ -19,6 +19,7 @@ from galaxyml.kinds.votes.scored import ScoredVotes
 from galaxyml.reports import run_report
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
+from galaxyml.trees.ontology import Ontology
 
 FEATURES = (
     "smooth_or_features_smooth",
@@ -384,9 +385,9 @@ def test_figures_are_written(tmp_path: Path) -> None:
         "5_best_decals",
         "5_best_sdss",
         "5_best_ukidss",
-        "5_failures_decals",
-        "5_failures_sdss",
-        "5_failures_ukidss",
+        "5_worst_decals",
+        "5_worst_sdss",
+        "5_worst_ukidss",
         "6_progression",
         "7_loss_curves",
     }
@@ -433,5 +434,7 @@ def test_the_report_shows_splits_surveys_and_intervals(tmp_path: Path) -> None:
     rows = {row[0]: row for row in run_report.summary(found, "test", WORDS)[1:]}
     assert rows["pearson"][1].startswith(f"{found['test/pearson']:.4f} [")
     assert "pearson_drop" in rows
-    table = run_report.by_column(found, "test", WORDS)
-    assert "ukidss:bar_yes" in [row[0] for row in table]
+    table = run_report.by_column(found, "test", object.__new__(Votes))  # whose words need no vocabulary
+    answers = {row[1]: row[0] for row in table}
+    assert answers["all of ukidss `ukidss`"] == ""
+    assert answers["bar `ukidss:bar_yes`"] == f"ukidss: {Ontology.load().question_of('bar_yes').text}"
