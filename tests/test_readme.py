@@ -21,7 +21,7 @@ Command = Callable[..., tuple[int, str]]
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 LINES = [line.partition(" #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
 MAIN = "python -m galaxyml "
@@ -31,7 +31,7 @@ OTHERS = [line for line in LINES if line.startswith(MAIN) and line.split()[3] in
 RUNS = [line for line in LINES if line.startswith(MAIN) and "--help" not in line and line not in OTHERS] + [
     MAIN + row for row in ROWS
 ]
-GUIDES = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
+GUIDES = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").rglob("*.md")))
 GUIDED = sorted(
     {
         line.partition(" #")[0].strip()
