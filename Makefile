@@ -2,8 +2,9 @@
 UV := $(shell command -v uv 2>/dev/null || echo .venv-uv/bin/uv)
 PYTHON := .venv/bin/python
 RUN := $(PYTHON) -m galaxyml
+DOCS := $(UV) run -q --no-project --python ">=3.11,<3.14" --with-requirements docs/requirements.txt
 
-.PHONY: help setup demo page demo-classes demo-surveys demo-curves test test-all lint train sweep report tensorboard bench clean lock
+.PHONY: help setup demo page docs demo-classes demo-surveys demo-curves test test-all lint train sweep report tensorboard bench clean lock
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -54,16 +55,21 @@ page: setup      ## a web page to try a finished run on: make page FOLDER=multir
 tensorboard: setup  ## curves, figures and galaxies of all runs, at http://localhost:6006
 	$(PYTHON) -m tensorboard.main --logdir multirun --load_fast=false
 
+docs: | $(UV)    ## the documentation, with its search: site/index.html
+	$(DOCS) python docs/layers.py
+	$(DOCS) mkdocs build -q
+
 bench: setup     ## measure the data path and the sky
 	for script in benchmarks/*.py; do $(PYTHON) $$script || exit 1; done
 
 clean:           ## remove what the targets made, but not your runs (multirun/)
-	rm -rf .venv .venv-uv dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-uv dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: $(UV)      ## bring requirements.lock up to date with pyproject.toml
 	$(UV) lock --upgrade
 	$(UV) export -q --format requirements-txt --all-extras --no-emit-project --no-annotate --no-header -o requirements.lock
+	$(UV) export -q --format requirements-txt --only-group docs --no-annotate --no-header -o docs/requirements.txt
 
 .venv/.ready: requirements.lock pyproject.toml | $(UV)
 	$(UV) venv -q --allow-existing --python ">=3.11,<3.14" .venv
