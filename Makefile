@@ -57,7 +57,7 @@ tensorboard: setup  ## curves, figures and galaxies of all runs, at http://local
 
 docs: | $(UV)    ## the documentation, with its search: site/index.html
 	$(DOCS) python docs/layers.py
-	$(DOCS) mkdocs build -q
+	NO_MKDOCS_2_WARNING=1 $(DOCS) mkdocs build
 
 bench: setup     ## measure the data path and the sky
 	for script in benchmarks/*.py; do $(PYTHON) $$script || exit 1; done

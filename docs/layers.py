@@ -2,9 +2,9 @@
 
     python docs/layers.py
 
-Writes `docs/layers.svg`, which `make docs` puts into the page on the architecture. Rooms stand on a diagonal in the order of the
-contract in pyproject.toml; a number right of a room and above another says how many modules of the first import the second.
-An import that points up the list would stand below the diagonal, in red. Needs nothing but Python 3.11.
+Writes `docs/layers.svg`, which `make docs` puts into the page on the architecture. Rooms stand on a diagonal, in the
+order of the contract in pyproject.toml; a number right of a room and above another says how many modules of the first
+import the second. An import that points up the list would stand below the diagonal, in red. Needs Python 3.11 alone.
 """
 
 import ast
@@ -16,12 +16,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "galaxyml"
-WIDE, HIGH, GAP = 68, 30, 3  # pixels: a cell, and what is between two of them
+WIDE, HIGH, GAP = 64, 28, 3  # pixels: a cell, and what is between two of them
 DARKEST = 25  # modules, from which a cell is not drawn darker
 STYLE = (
     ".room{fill:var(--md-primary-fg-color,#4051b5)}.cell{fill:var(--md-accent-fg-color,#526cfe)}.up{fill:#d32f2f}"
     "text{font:12px system-ui,sans-serif;text-anchor:middle;dominant-baseline:central;fill:currentColor}"
-    ".name{fill:#fff}"
+    ".name{fill:#fff;font-size:11px}"
 )
 
 

@@ -1,4 +1,4 @@
-"""Every command of README.md is run, on fewer and smaller galaxies; those of docs/ are checked; what both name is there."""
+"""Commands of README.md are run, on fewer and smaller galaxies, those of docs/ checked; what both name is there."""
 
 import ast
 import re
