@@ -6,8 +6,9 @@ PYTHON_VERSION ?= >=3.11,<3.14
 EXTRAS := --extra demo --extra kaggle --extra optuna
 LOCK = $(UV) pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 RUN := $(PYTHON) -m galaxyml
+DOCS := $(UV) run -q --no-project --python ">=3.11,<3.14" --with-requirements docs/requirements.txt
 
-.PHONY: help setup demo page demo-classes demo-surveys demo-curves test test-all test-extras test-lowest coverage lint check dist train sweep report tensorboard bench clean lock
+.PHONY: help setup demo page docs demo-classes demo-surveys demo-curves test test-all test-extras test-lowest coverage lint check dist train sweep report tensorboard bench clean lock
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -78,15 +79,20 @@ page: setup      ## a web page to try a finished run on: make page FOLDER=multir
 tensorboard: setup  ## curves, figures and galaxies of all runs, at http://localhost:6006
 	$(PYTHON) -m tensorboard.main --logdir multirun --load_fast=false
 
+docs: | $(UV)    ## the documentation, with its search: site/index.html
+	$(DOCS) python docs/layers.py
+	NO_MKDOCS_2_WARNING=1 $(DOCS) mkdocs build
+
 bench: setup     ## measure the data path and the sky
 	for script in benchmarks/*.py; do $(PYTHON) $$script || exit 1; done
 
 clean:           ## remove what the targets made, but not your runs (multirun/)
-	rm -rf .venv .venv-uv .venv-extras .venv-lowest dist .coverage .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-uv .venv-extras .venv-lowest dist site .coverage .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: $(UV)      ## bring requirements.lock up to date with pyproject.toml
 	$(LOCK) --group dev $(EXTRAS) pyproject.toml -o requirements.lock
+	$(LOCK) --group docs -o docs/requirements.txt
 
 .venv/.ready: requirements.lock pyproject.toml | $(UV)
 	$(UV) venv -q --allow-existing --python "$(PYTHON_VERSION)" .venv

@@ -1,17 +1,21 @@
-"""Every command of README.md is run, on fewer and smaller galaxies, and what it names is there."""
+"""Commands of README.md are run, on fewer and smaller galaxies, those of docs/ checked; what both name is there."""
 
+import ast
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import grimp
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
+import galaxyml
 from galaxyml.cli import overrides
 from galaxyml.cli.commands import COMMANDS
 from galaxyml.kinds import of_config
@@ -21,27 +25,38 @@ Command = Callable[..., tuple[int, str]]
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-LINES = [line.partition(" #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GUIDES = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").rglob("*.md")))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Blocks of code in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def typed(text: str) -> list[str]:
+    """Lines of shell commands without their comments."""
+    lines = [line for block in blocks(text, "sh") for line in block.splitlines()]
+    return [line.partition(" #")[0].strip() for line in lines if line.strip()]
+
+
+LINES = typed(README)
 MAIN = "python -m galaxyml "
 # Of the table of tasks, the command of each row.
-ROWS = re.findall(r"^\| `\w+` \| .*? \| `(.*?)` \| ", README, re.MULTILINE)
+ROWS = re.findall(r"^\| \[`\w+`\]\(\S+\) \| .*? \| `(.*?)` \| ", README, re.MULTILINE)
 OTHERS = [line for line in LINES if line.startswith(MAIN) and line.split()[3] in COMMANDS]
 RUNS = [line for line in LINES if line.startswith(MAIN) and "--help" not in line and line not in OTHERS] + [
     MAIN + row for row in ROWS
 ]
-GUIDES = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
+# Commands of the guides: in blocks, in sentences, and in tables without their beginning.
 GUIDED = sorted(
     {
-        line.partition(" #")[0].strip()
-        for block in re.findall(r"^```sh\n(.*?)^```", GUIDES, re.MULTILINE | re.DOTALL)
-        for line in block.splitlines()
-        if line.startswith(MAIN) and "…" not in line
+        *typed(GUIDES),
+        *(MAIN + " ".join(words.split()) for words in re.findall(r"`python -m galaxyml ([^`…]+)`", GUIDES)),
+        *(MAIN + words for words in re.findall(r"^\| `((?:task|experiment)=[^`]+)`", GUIDES, re.MULTILINE)),
     }
 )
-ANSWERS = README[README.index("## Questions and answers") :]
-ASKED = re.findall(r"^\*\*`([^`]+)`.*?\*\*", ANSWERS, re.MULTILINE)
+ASKED = re.findall(r"^\*\*`([^`]+)`.*?\*\*", (ROOT / "docs" / "questions.md").read_text(encoding="utf-8"), re.MULTILINE)
 FILLED_IN = re.compile(r"…|'[^']*'|\b[\w.]*\d[\w.]*\b|\b\w+\.csv|: ?|\bkind\b|model\?")  # names, numbers, files
 # Those that `make test` runs from end to end; the others are composed and checked there, as tests of the tasks train
 # the same, and run by `make test-all`.
@@ -210,16 +225,48 @@ def test_nothing_that_is_typed_is_left_out() -> None:
     assert not any("…" in line for line in LINES)
 
 
-@pytest.mark.parametrize("line", GUIDED)
-def test_what_the_guides_say_can_be_typed(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# A folder of one's own (--config-dir) is the reader's to make; tests of examples/ have one.
+@pytest.mark.parametrize("line", [line for line in GUIDED if line.startswith(MAIN) and "--config-dir" not in line])
+def test_what_the_guides_say_can_be_typed(
+    line: str, folder: Path, monkeypatch: pytest.MonkeyPatch, in_process: Command
+) -> None:
     monkeypatch.chdir(folder)
     words = shlex.split(line.removeprefix(MAIN))
     if words[0] in COMMANDS:
-        return  # test_every_subcommand_has_help knows them
-    prepared = overrides.prepare(words)  # which checks each key
-    if "-m" not in words:
+        _, told = in_process(import_module(COMMANDS[words[0]][0]).main, "--help")
+        assert {word for word in words if word.startswith("-")} <= set(re.findall(r"--?[\w-]+", told))
+        return
+    prepared = overrides.prepare([word for word in words if word != "-q"])  # which checks each key
+    if not any(word.startswith("-") for word in words):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             compose("config", [word for word in prepared if not word.startswith("hydra")])
+
+
+def test_nothing_else_is_typed_in_the_guides() -> None:
+    targets = re.findall(r"^([\w-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {line for line in GUIDED if not line.startswith(MAIN)} <= {f"make {target}" for target in targets}
+    assert len(GUIDED) > 80
+
+
+@pytest.mark.parametrize("code", [*blocks(README, "python"), *blocks(GUIDES, "python")])
+def test_names_that_code_imports_are_public(code: str) -> None:
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+    named = {name.name for node in imports if node.module == "galaxyml" for name in node.names}
+    assert named <= set(galaxyml.__all__)
+
+
+def test_the_picture_of_the_rooms_has_the_imports_of_the_code() -> None:
+    subprocess.run([sys.executable, ROOT / "docs" / "layers.py"], check=True)
+    picture = (ROOT / "docs" / "layers.svg").read_text(encoding="utf-8")
+    graph = grimp.build_graph("galaxyml", exclude_type_checking_imports=True, cache_dir=None)
+    arrows = {
+        (importer.split(".")[1], imported.split(".")[1])
+        for importer in graph.modules
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if "." in importer and "." in imported and importer.split(".")[1] != imported.split(".")[1]
+    }
+    assert set(re.findall(r"<title>(\w+) imports (\w+) in \d+ modules?<", picture)) == arrows
+    assert 'class="up"' not in picture
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
