@@ -5,6 +5,7 @@ Nothing heavy is imported before the configuration is composed, so that help and
 
 import os
 import sys
+from pathlib import Path
 
 from galaxyml.cli.commands import subcommand
 from galaxyml.cli.train import train
@@ -19,6 +20,7 @@ def main() -> None:
     # a training step down up to ten times (2 cores).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
+        _check_home()
         if not subcommand(sys.argv[1:]):
             train(sys.argv[1:])
     except UserError as error:
@@ -33,6 +35,18 @@ def main() -> None:
     except KeyboardInterrupt:  # in a subcommand; before a run has begun, or after all of them
         print("Interrupted. Files are written whole or not at all.", file=sys.stderr)
         sys.exit(130)
+
+
+def _check_home() -> None:
+    """Makes sure that there is a home folder, without which libraries cannot even be imported.
+
+    Raises:
+        UserError: If there is none, as for users that a container gives a number and no name.
+    """
+    try:
+        Path.home()
+    except RuntimeError as error:
+        raise UserError("There is no home folder. Set HOME to a folder that you may write to, such as /tmp.") from error
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from galaxyml.data.batches import RowSampler, loader
 from galaxyml.data.source import CACHE, Real, Source, as_source
 from galaxyml.data.splits import TEST, Holdout, Split
 from galaxyml.runs.errors import DataError, UserError
-from galaxyml.runs.files import known_digest, user_path
+from galaxyml.runs.files import known_digest
 from galaxyml.runs.ranges import check_fold
 from galaxyml.runs.seeds import derive
 
@@ -132,7 +132,7 @@ class CatalogData(lightning.LightningDataModule):
             raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
         self.source = as_source(source, self.task, self.simulate, cache_dir)
         self.kind = kind
-        self.cache = user_path(cache_dir)
+        self.cache = Path(cache_dir).expanduser()
         self.fold, self.split, self.seed = fold, split, seed
         self.balance, self.batch_size = balance, batch_size
         self.workers = workers if workers is not None else 2 * torch.cuda.is_available()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import galaxyml
 from galaxyml.runs.errors import DataError
-from galaxyml.runs.files import digest, file_lock, user_path
+from galaxyml.runs.files import digest, file_lock, unwritable
 from galaxyml.runs.provenance import SIMULATED
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Real:
     """
 
     def __init__(self, task: str, data_dir: str | None, own: bool = False) -> None:
-        self.path = user_path(data_dir or "data") / ("" if own and data_dir else task)
+        self.path = Path(data_dir or "data").expanduser() / ("" if own and data_dir else task)
         self.name = Simulated.name if (self.path / SIMULATED).is_file() else "real files"
 
     def folder(self) -> Path:
@@ -71,12 +71,20 @@ class Simulated:
         )
         texts = [path.read_text(encoding="utf-8") for path in code]
         name = digest([*texts, write.func.__qualname__, *sorted(write.keywords.items())])
-        self.path = user_path(cache_dir) / "sky" / name
+        self.path = Path(cache_dir).expanduser() / "sky" / name
         self.write = write
 
     def folder(self) -> Path:
-        """The folder, drawn first if it is not there."""
+        """The folder, drawn first if it is not there.
+
+        Raises:
+            DataError: If nothing can be written there.
+        """
         if not self.path.is_dir():
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise unwritable(self.path, error, "Choose another folder with cache_dir=….") from error
             with file_lock(self.path):
                 if not self.path.is_dir():
                     self.write(self.path)

@@ -19,7 +19,7 @@ from galaxyml.inference.image_predictor import ImagePredictor, Member, frames_in
 from galaxyml.kinds import Kind
 from galaxyml.models.backbone_with_head import PART, BackboneWithHead
 from galaxyml.runs.errors import DataError
-from galaxyml.runs.files import atomic_write, digest, user_path
+from galaxyml.runs.files import atomic_write, digest
 from galaxyml.runs.run_dir import RunDir
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def training_set(predictor: ImagePredictor, source: Path) -> TrainingSet | str:
     # Another file for each net and each catalog of it.
     times = [path.stat().st_mtime_ns for path in (net.path / "metrics.json", net.path / "catalog.parquet")]
     name = digest([VERSION, MOST, THUMBNAIL, net.path.resolve(), *times])
-    path = user_path(str(net.config.cache_dir)) / "page" / f"{name}.parquet"
+    path = Path(str(net.config.cache_dir)).expanduser() / "page" / f"{name}.parquet"
     if path.is_file():
         return TrainingSet.read(path)
     if not folder.is_dir():

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.errors import DataError
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -187,20 +187,6 @@ def known_digest(path: Path, cache: Path) -> str:
     if not cached.is_file():
         write_text(cached, file_digest(path))
     return cached.read_text(encoding="utf-8")
-
-
-def user_path(path: Path | str) -> Path:
-    """A path that a user gave, in which `~` is the home folder.
-
-    Raises:
-        UserError: If there is none.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise UserError(
-            f"{path}: this user has no home folder. Set HOME, or name another folder, such as cache_dir=/tmp/galaxyml."
-        ) from error
 
 
 def free_space(path: Path) -> int:
