@@ -188,20 +188,23 @@ class Board:
 
 
 def time_left(done: Sequence[float], running: Sequence[tuple[float, float | None]], waiting: int, slots: int) -> float:
-    """Seconds until the last of some jobs has ended, if those that wait take as long as the others do on average.
+    """Seconds until the last of some jobs has ended, if all take as long as those that have ended did on average.
+
+    Before one has ended, all take as long as those that run.
 
     Args:
         done: Seconds that each job took that has ended.
-        running: Seconds that each has taken, and about how many more it takes; None where that is not known.
+        running: Seconds that each has taken, and about how many more its fit takes; None where that is not known.
         waiting: How many have not begun.
         slots: How many run at once.
 
     Returns:
         NaN where nothing is known of any of them.
     """
-    times = [*done, *(taken + left for taken, left in running if left is not None)]
+    times = list(done) or [taken + left for taken, left in running if left is not None]
     if not times:
         return math.nan
     mean = sum(times) / len(times)
-    rest = [max(mean - taken, 0.0) if left is None else left for taken, left in running]
+    # What comes after the fit is known of those that have ended alone.
+    rest = [left if left is not None and not done else max(mean - taken, left or 0.0) for taken, left in running]
     return max([(sum(rest) + waiting * mean) / slots, *rest])

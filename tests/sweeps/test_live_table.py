@@ -10,10 +10,12 @@ from galaxyml.sweeps import live_table
 from galaxyml.sweeps.live_table import Board, time_left
 
 
-def test_jobs_that_wait_take_as_long_as_the_others_on_average() -> None:
+def test_jobs_take_as_long_as_those_that_have_ended() -> None:
     assert time_left([10.0, 20.0], [], waiting=3, slots=1) == 45
-    # Such that run: 15 s in all, so that with the 15 s of each that waits 40 s are spread over two slots.
-    assert time_left([10.0, 20.0], [(5.0, 10.0)], waiting=2, slots=2) == 20
+    # One runs for 10 s more, though its fit will have ended in 1 s; 40 s in all, on two slots.
+    assert time_left([10.0, 20.0], [(5.0, 1.0)], waiting=2, slots=2) == 20
+    assert time_left([10.0, 20.0], [(5.0, 50.0)], waiting=0, slots=2) == 50
+    assert time_left([], [(5.0, 10.0)], waiting=2, slots=1) == 40  # none has ended yet
     assert time_left([10.0], [(4.0, None), (12.0, None)], waiting=0, slots=2) == 6  # the second is to end at any time
     assert time_left([], [(1.0, 99.0), (1.0, 1.0)], waiting=0, slots=2) == 99  # the longest
     assert math.isnan(time_left([], [(3.0, None)], waiting=5, slots=1))
