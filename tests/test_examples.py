@@ -16,7 +16,7 @@ import galaxyml
 from galaxyml.inference import load
 from galaxyml.reports import compare
 from galaxyml.runs.run_dir import RunDir
-from galaxyml.sky.command import main as sky
+from galaxyml.sky import write_images
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
@@ -36,7 +36,7 @@ def shell(folder: Path, *words: object) -> str:
 def redshifts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep of two folds of `examples/redshift`, side by side, begun in a folder outside the repository."""
     folder = tmp_path_factory.mktemp("redshifts")
-    sky([str(folder / "mine"), "--labels", "400"])
+    write_images(folder / "mine", count=400, seed=0, size=64)
     small = ("model=tiny", "size=48", "epochs=12", "batch_size=32", "optim.lr=3e-3", "trainer=cpu", "figures=false")
     words = ("--config-dir", EXAMPLES / "redshift" / "conf", "task=redshift", "data_dir=mine", "name=z", *small)
     printed = shell(folder, *words, "predict_views=2", "hydra.launcher.processes=2", "-m", "fold=0,1")
@@ -122,8 +122,7 @@ def test_notebooks_run_to_their_figures_without_warnings(
 ) -> None:
     pytest.importorskip("ipykernel", reason="notebooks are run by ipykernel: uv pip install ipykernel nbclient")
     nbclient: Any = pytest.importorskip("nbclient", reason="notebooks are run by nbclient: uv pip install nbclient")
-    import nbformat
-
+    nbformat: Any = pytest.importorskip("nbformat", reason="notebooks are read by nbformat, which nbclient brings")
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
     monkeypatch.setenv("GALAXYML_CACHE", str(tmp_path / "cache"))
     notebook = nbformat.read(path, as_version=4)

@@ -74,7 +74,8 @@ class RedshiftMetrics(Metric):
 
 def score(run: RunDir) -> dict[str, float]:
     """A stage: the `quality` of a run's redshifts, and beside it that of the training objects' mean redshift."""
-    catalog, scores = run.catalog(), {}
+    catalog = run.catalog()
+    scores: dict[str, float] = {}
     true, fold = catalog[["redshift"]].to_numpy(np.float64), catalog["fold"].to_numpy()
     for split in ("val", "test"):
         if (table := run.predictions(split)) is not None:

@@ -85,8 +85,9 @@ class LightCurvePredictor(Predictor):
             DataError: If a file or a table cannot be used.
         """
         given = [inputs] if isinstance(inputs, Path | str | pd.DataFrame) else list(inputs)
-        if given and all(isinstance(table, pd.DataFrame) for table in given):
-            return self._predict_tables(given)
+        tables = [item for item in given if isinstance(item, pd.DataFrame)]
+        if tables and len(tables) == len(given):
+            return self._predict_tables(tables)
         folders = [Path(path).expanduser() for path in given if isinstance(path, Path | str)]
         if len(given) != 1 or not folders or not folders[0].is_dir():
             found = [item if isinstance(item, Path | str) else type(item).__name__ for item in given]

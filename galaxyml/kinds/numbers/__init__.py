@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from galaxyml.data.tables.reading import Rows, finite_numbers
 from galaxyml.evaluation.predict_intervals import PredictIntervals
@@ -48,7 +49,7 @@ class Numbers(Kind):
         """Measured in standard deviations of each number."""
         return ScaledLoss(chosen if chosen is not None else MSELoss(), len(self.outputs))
 
-    def metrics(self) -> NumberMetrics:
+    def metrics(self) -> Metric:
         return NumberMetrics(self.outputs)
 
     def baseline(self, targets: Tensor) -> Tensor:
