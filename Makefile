@@ -79,7 +79,7 @@ page: setup      ## a web page to try a finished run on: make page FOLDER=multir
 tensorboard: setup  ## curves, figures and galaxies of all runs, at http://localhost:6006
 	$(PYTHON) -m tensorboard.main --logdir multirun --load_fast=false
 
-docs: | $(UV)    ## the documentation, with its search: site/index.html
+docs: | $(UV)    ## the documentation: site/index.html; with its search: python3 -m http.server -d site
 	$(DOCS) python docs/layers.py
 	NO_MKDOCS_2_WARNING=1 $(DOCS) mkdocs build
 

@@ -14,7 +14,10 @@ from galaxyml.runs.errors import UserError, shorten
 
 # What may differ when a run is carried on: where it runs, where its files lie, what it draws and says; not what it
 # computes.
-PLACES = ("figures", "smoke", "name", "group", "search", "logger", "data.workers") + ("data_dir", "cache_dir", "config_dir")
+PLACES = (
+    *("figures", "smoke", "name", "group", "search", "logger", "data.workers"),
+    *("data_dir", "cache_dir", "config_dir"),
+)
 # Of the trainer. The last four are how the same is computed, which differs in the last bits.
 HARDWARE = ("_target_", "accelerator", "devices", "num_nodes", "strategy", "tf32", "channels_last", "fused", "compile")
 
