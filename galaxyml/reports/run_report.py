@@ -40,8 +40,8 @@ def write(run: RunDir, metrics: dict[str, Any], missing: Sequence[str] = (), mor
     """
     kind, provenance = of_run(run), run.provenance()
     noun = provenance["data"].get("things", "galaxies")
-    if len(rows := metrics_table(metrics, kind)):
-        run.write_table("metrics", rows)
+    if len(table := metrics_table(metrics, kind)):
+        run.write_table("metrics", table)
     first, others = run.figures()[:1], run.figures()[1:]
     examples = [path for path in others if EXAMPLES.search(path.stem)]
     lines = [
@@ -58,8 +58,8 @@ def write(run: RunDir, metrics: dict[str, Any], missing: Sequence[str] = (), mor
         rows = [[_cell(value) for value in row.values()] for row in models]
         lines += ["", "## Models whose mean it is", "", *markdown([list(models[0]), *rows])]
     for split in TITLES:
-        if table := by_column(metrics, split, kind):
-            lines += ["", f"## Per {kind.words.column} ({NAMED[split]})", "", *markdown(table)]
+        if columns := by_column(metrics, split, kind):
+            lines += ["", f"## Per {kind.words.column} ({NAMED[split]})", "", *markdown(columns)]
     files = [f"[{path.stem}](tables/{path.name})" for path in run.tables()]
     lines += ["", "## Tables as files", "", ", ".join([*files, "[metrics.json](metrics.json)"])]
     lines += [*more, *_data(run, noun), *_split(run, noun), *_provenance(run), *cited(run)]

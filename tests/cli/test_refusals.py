@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -205,8 +206,13 @@ def test_parts_that_are_not_there_are_named(
 def test_a_sweep_in_processes_of_its_own_is_looked_at_in_one_of_them(
     refused: Callable[[list[str]], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[object] = []
-    monkeypatch.setattr(forkserver, "ask", lambda function: asked.append(function) or function())
+    asked: list[Callable[[], Any]] = []
+
+    def ask(function: Callable[[], Any]) -> Any:
+        asked.append(function)
+        return function()
+
+    monkeypatch.setattr(forkserver, "ask", ask)
     said = refused(["hydra/launcher=pool", "-m", "folds=5,100", "size=32,2"])
     assert said.startswith("size=2: this model cannot take it (")
     assert len(asked) == 2  # which GPUs there are, and whether the runs can begin

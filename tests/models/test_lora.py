@@ -125,5 +125,6 @@ def test_nets_without_linear_layers_are_refused(net: Any, name: str) -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
+    net: Any = timm_net("test_vit", outputs=5, size=64)
     with pytest.raises(UserError, match=r"needs the package peft\. Install it: pip install 'galaxyml\[lora\]'"):
-        lora(timm_net("test_vit", outputs=5, size=64))
+        lora(net)

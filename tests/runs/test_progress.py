@@ -50,7 +50,12 @@ def test_lines_tell_how_far_how_fast_and_how_long(
     clock = [0.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     blocks: list[Callable[[], str]] = []
-    monkeypatch.setattr(progress, "heartbeat", lambda line: blocks.append(line) or nullcontext())
+
+    def heartbeat(line: Callable[[], str]) -> nullcontext[None]:
+        blocks.append(line)
+        return nullcontext()
+
+    monkeypatch.setattr(progress, "heartbeat", heartbeat)
     for number, _ in enumerate(progress.track("abcd", "Reading", 4)):
         clock[0] += 10
         if number in (0, 3):
