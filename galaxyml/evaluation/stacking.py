@@ -1,9 +1,9 @@
 """Weights of the mean of several predictors, at least 0 and summing to 1, that predict known objects best."""
 
 import numpy as np
-from scipy.optimize import nnls
+from scipy.optimize import minimize, nnls
 
-STEPS, SETTLED = 10_000, 1e-9  # of the expectation maximisation, and the change of a weight that ends it
+SETTLED = 1e-14  # change of the log loss that ends the search
 
 
 def least_squares_weights(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -36,8 +36,7 @@ def least_squares_weights(outputs: np.ndarray, targets: np.ndarray) -> np.ndarra
 def log_loss_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Weights of the mean of several predictors' probabilities that has the least log loss.
 
-    They are the proportions of a mixture, which expectation maximisation raises the likelihood of with every step
-    (Dempster, Laird & Rubin 1977, sec. 4.3); the log loss is convex in them, so that there is one minimum.
+    The log loss is convex in them, so that any minimum is the least.
 
     Args:
         probabilities: Of G predictors for K classes, shape (G, N, K).
@@ -48,12 +47,19 @@ def log_loss_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
     """
     known = np.flatnonzero(labels >= 0)
     of_truth = np.maximum(probabilities[:, known, labels[known]].astype(np.float64), np.finfo(np.float64).tiny)
-    weights = np.full(len(probabilities), 1 / len(probabilities))
+    count = len(probabilities)
+    weights = np.full(count, 1 / count)
     if not len(known):
         return weights
-    for _ in range(STEPS):
-        before = weights
-        weights = weights * (of_truth / (weights @ of_truth)).mean(axis=1)
-        if np.abs(weights - before).max() < SETTLED:
-            break
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        mean = np.maximum(weights @ of_truth, np.finfo(np.float64).tiny)
+        return float(-np.log(mean).mean()), -(of_truth / mean).mean(axis=1)
+
+    sums = {"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like}
+    options = {"ftol": SETTLED, "maxiter": 1000}
+    found = minimize(
+        loss, weights, jac=True, method="SLSQP", bounds=[(0, 1)] * count, constraints=sums, options=options
+    )
+    weights = found.x.clip(min=0)
     return weights / weights.sum()

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
 
 from galaxyml.evaluation.stacking import log_loss_weights
 
@@ -17,19 +16,16 @@ def drawn(rng: np.random.Generator, models: int, objects: int, classes: int) -> 
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_log_loss_is_a_general_solvers_least(seed: int) -> None:
+def test_no_change_of_the_weights_lowers_the_log_loss(seed: int) -> None:
     chances, labels = drawn(np.random.default_rng(seed), 4, 200, 3)
-
-    def loss(weights: np.ndarray) -> float:
-        return float(-np.log(np.tensordot(weights, chances, 1)[np.arange(200), labels]).mean())
-
-    sums = {"type": "eq", "fun": lambda weights: weights.sum() - 1}
-    given = {"bounds": [(0, 1)] * 4, "constraints": sums, "method": "SLSQP", "options": {"ftol": 1e-14}}
+    chances[3] = 0.7 * chances[2] + 0.3 * chances[3]  # nearly the same, which makes the loss flat
     found = log_loss_weights(chances, labels)
     assert found.min() >= 0
     assert found.sum() == pytest.approx(1)
-    assert loss(found) <= minimize(loss, np.full(4, 0.25), **given).fun + 1e-7
-    np.testing.assert_allclose(found, minimize(loss, np.full(4, 0.25), **given).x, atol=5e-3)
+    of_truth = chances[:, np.arange(200), labels]
+    slopes = (of_truth / (found @ of_truth)).mean(axis=1)  # the conditions of Karush, Kuhn and Tucker
+    np.testing.assert_allclose(slopes[found > 1e-6], 1, atol=1e-5)
+    assert (slopes <= 1 + 1e-5).all()
 
 
 def test_the_sure_and_right_has_all_the_weight_and_the_unknown_has_none() -> None:
