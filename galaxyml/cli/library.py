@@ -14,7 +14,7 @@ from galaxyml.cli.overrides import typed
 from galaxyml.cli.train import train
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.provenance import COMMAND
-from galaxyml.training.quiet import quiet
+from galaxyml.training.quiet import ignore_warnings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ def run(overrides: str | Sequence[str] = ()) -> Run:
     if name is None:
         name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
         words.append(f"name={name}")
-    quiet()  # of what imports say, too
+    ignore_warnings()
     before = os.environ.get(COMMAND)
     os.environ[COMMAND] = json.dumps(["python", "-m", "galaxyml", *words])
     try:

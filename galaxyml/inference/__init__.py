@@ -31,7 +31,7 @@ def load(path: Path | str) -> "Predictor":
     """
     from galaxyml.training.quiet import quiet
 
-    quiet()  # of what the imports below say, too
+    quiet()
     from hydra.utils import get_class
 
     from galaxyml.data.light_curves.data_module import CurveData

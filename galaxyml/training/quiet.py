@@ -21,12 +21,19 @@ MESSAGES = (
 
 
 def quiet() -> None:
-    """Silences Lightning's and TensorFlow's chatter; warnings that matter still show."""
+    """Silences Lightning's and TensorFlow's chatter, that of imports after it too; warnings that matter still show."""
+    ignore_warnings()
+    import lightning.pytorch  # noqa: F401  # which sets up its loggers
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.WARNING)
         logger.handlers.clear()  # Lightning adds its own, which would print every line a second time
         logger.propagate = True
+
+
+def ignore_warnings() -> None:
+    """Silences warnings that a normal run gives no reason for, those of imports among them; imports nothing itself."""
     for message in MESSAGES:
         warnings.filterwarnings("ignore", message=message)
