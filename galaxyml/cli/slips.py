@@ -11,7 +11,7 @@ from galaxyml.cli.overrides import HELP, NOT_SWEPT, OVERRIDE, QUIET, SWEEP, VALU
 from galaxyml.runs.errors import UsageError, did_you_mean, shorten
 
 FLAGS = VALUED | QUIET | HELP | NOT_SWEPT | SWEEP | VERSION | {"-r", "--resolve", "--hydra-help"}
-VALUES = {"--cfg": ("job", "hydra", "all")}
+VALUES: dict[str, tuple[str, ...]] = {"--cfg": ("job", "hydra", "all")}
 VALUES |= {"--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")}
 VALUES |= {"-c": VALUES["--cfg"], "-i": VALUES["--info"]}
 OPTIONAL = {"--info", "-i", "--shell-completion", "-sc"}  # flags that may stand without a value
