@@ -26,9 +26,9 @@ def check_fold(fold: Any, folds: int) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value as it is typed.
+    """A value in a message, nothing as it is typed.
 
-    >>> shown(None), shown(True), shown(0.5)
-    ('null', 'true', '0.5')
+    >>> shown(None), shown(0.5)
+    ('null', '0.5')
     """
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "null" if value is None else str(value)

@@ -129,7 +129,7 @@ SENTENCES = {
     "epochs=ten": "epochs=ten: it must be a whole number, 1 or more.",
     "epochs=-1": "epochs=-1: it must be a whole number, 1 or more.",
     "epochs=null": "epochs=null: it must be a whole number, 1 or more.",
-    "epochs=true": "epochs=true: it must be a whole number, 1 or more.",
+    "epochs=true": "epochs=True: it must be a whole number, 1 or more.",
     "batch_size=-3": "batch_size=-3: it must be a whole number, 1 or more.",
     "batch_size=0": "batch_size=0: it must be a whole number, 1 or more.",
     "size=0": "size=0: it must be a whole number, 1 or more.",

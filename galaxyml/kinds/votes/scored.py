@@ -11,7 +11,7 @@ import pandas as pd
 from galaxyml.evaluation.correlation import LEAST, Resampled, asked
 from galaxyml.evaluation.scored import ScoredPredictions
 from galaxyml.evaluation.words import Words
-from galaxyml.runs.errors import UserError, did_you_mean, diverged, shorten
+from galaxyml.runs.errors import UsageError, UserError, did_you_mean, diverged, shorten
 from galaxyml.runs.run_dir import RunDir
 
 VOTES = "_votes"  # after a feature, the column of its question's votes
@@ -79,7 +79,7 @@ class ScoredVotes(ScoredPredictions):
             return None
         names = [str(name) for name in catalog if f"{name}{VOTES}" in catalog]
         if not names:
-            raise UserError(f"{run.path} is not a run on votes: its catalog has no column that ends in {VOTES}.")
+            raise UsageError(f"{run.path} is not a run on votes: its catalog has no column that ends in {VOTES}.")
         if missing := [name for name in names if name not in table]:
             raise UserError(f"{run.path} predicts no '{missing[0]}'. {did_you_mean(missing[0], map(str, table))}")
         rows = pd.Index(catalog["id"]).get_indexer(table["id"])
