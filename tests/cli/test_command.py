@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,10 +97,13 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
     broken, unbroken = (tmp_path / "multirun" / "galaxyzoo" / run / "fold-0" for run in ("broken", "unbroken"))
     assert not (broken / "metrics.json").exists()
     assert len(pd.read_csv(broken / "history.csv")) == 2
+    left = {path.name for path in broken.glob("*.lock")}
+    assert left == ({"run.lock", "launch.lock"} if name == "SIGKILL" else set())
 
     again, said = command(INTERRUPTIBLE.split()[0], "epochs=5", "name=broken")
     assert again == 0, said
     assert "carries on from its last checkpoint" in said
+    assert not list(broken.glob("*.lock"))
     assert metrics(broken) == metrics(unbroken)  # to the last bit
     pd.testing.assert_frame_equal(pd.read_csv(broken / "history.csv"), pd.read_csv(unbroken / "history.csv"))
     weights = [
@@ -116,6 +121,11 @@ def test_the_same_command_keeps_what_is_finished(command: Command, tmp_path: Pat
     assert "fold-0: finished before, kept." in said
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert len(pd.read_parquet(run / "predictions" / "val.parquet")) > 24
+    shutil.rmtree(run / "fold-0" / "checkpoints")
+    status, said = command("name=twice", "fold=0")
+    assert status == 0
+    assert "fold-0: finished before, kept." in said
+    assert f"note: {run / 'fold-0' / 'checkpoints' / 'last.ckpt'} is not there: the run's weights were deleted" in said
 
 
 def test_figures_can_be_left_out_and_change_no_number(command: Command, tmp_path: Path) -> None:

@@ -174,7 +174,11 @@ def test_what_cannot_be_bundled_is_told(make: Make, tmp_path: Path) -> None:
         (run, "model.tar", r"model\.tar: it must end in \.zip"),
         (run, "there.zip", r"there\.zip is there already\. Choose another name, or replace it with --force"),
         (unfinished, "m.zip", r"unfinished has no metrics\.json: the run is not finished"),
-        (without, "m.zip", "has no fitted net"),
+        (
+            without,
+            "m.zip",
+            r"last\.ckpt is not there: the run's weights were deleted, or .* Copy them there, or delete ",
+        ),
         (tmp_path, "m.zip", "is not the folder of a run"),
     ]
     for folder, out, message in cases:

@@ -171,7 +171,7 @@ def test_a_failed_job_is_told_with_its_log_and_nothing_is_joined(
     said = capsys.readouterr().err
     assert "failed: fold-1; nothing was joined" in said
     assert f"fold-1: CUDA out of memory in conv2d; log: {sweep / 'fold-1' / 'galaxyml.log'}" in said
-    assert "The same command carries on with it" in said
+    assert "The same command finishes it and keeps the others" in said
     assert f"partial report: {sweep / 'report.html'}" in said
     assert not (sweep / "metrics.json").exists()
     text = (sweep / "report.md").read_text()

@@ -4,13 +4,11 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from sweeping import SMALL, Sweeps, assert_equal
 
 from galaxyml.runs import run_lock
 from galaxyml.runs.run_dir import RunDir
@@ -38,7 +36,9 @@ def occupy() -> Iterator[Occupy]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All files but Hydra's record of the command, which it writes before it asks a launcher."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "multirun.yaml")
+    return {str(path): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,25 @@ def test_a_command_whose_runs_another_one_has_made_is_refused_and_changes_nothin
     assert said.endswith("Give --wait to begin when it has ended, or choose another name=….\n")
     assert said.count("\n") == 1
     assert contents(tmp_path) == before
+
+
+def test_a_command_may_wait_for_the_end_of_another(
+    command: Command, occupy: Occupy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = occupy(tmp_path / "multirun" / "galaxyzoo" / "taken" / "fold-0", LAUNCH)
+    said: list[str] = []
+
+    def end_it(text: str) -> None:
+        said.append(text)
+        os.kill(pid, signal.SIGKILL)
+
+    monkeypatch.setattr(run_lock, "say", end_it)
+    status, printed = command("name=taken", "epochs=1", "--wait")
+    assert status == 0, printed
+    assert len(said) == 1
+    assert said[0].startswith(f"multirun/galaxyzoo/taken/fold-0 is in use by process {pid} on ")
+    assert said[0].endswith("; this one waits for its end.")
+    assert os.environ[run_lock.WAIT] == "0"  # not for the next command of this process
 
 
 def test_commands_may_make_different_runs_of_one_sweep(command: Command, occupy: Occupy, tmp_path: Path) -> None:
@@ -89,45 +108,3 @@ def test_a_job_that_another_process_works_on_is_refused_and_stays_as_it_is(
     assert status == 1
     assert "holds a run of another configuration: epochs (1 then, 2 now)" in said
     assert contents(run) == before
-
-
-@pytest.fixture
-def sweeps(sky: Path, tmp_path: Path) -> Sweeps:
-    return Sweeps(tmp_path, sky.parent)
-
-
-def wait_for_training(run: Path, process: "subprocess.Popen[str]") -> None:
-    status = run / "status.json"
-    while not status.is_file() or '"training"' not in status.read_text():
-        assert process.poll() is None
-        time.sleep(0.05)
-
-
-def test_of_two_terminals_one_runs_the_sweep_and_the_other_is_refused_or_waits(sweeps: Sweeps) -> None:
-    line = "name=both epochs=60 -m fold=0,1"
-    with (sweeps.folder / "first.txt").open("w") as said_by_first:
-        first = sweeps.start(line, said_by_first.fileno())
-    wait_for_training(sweeps.folder / "multirun" / "galaxyzoo" / "both" / "fold-0", first)
-    status, said = sweeps.run(line)
-    assert status != 0
-    assert said.startswith(f"error: multirun/galaxyzoo/both is in use by process {first.pid} on ")
-    status, said = sweeps.run(f"{line} --wait")
-    assert said.startswith(f"multirun/galaxyzoo/both is in use by process {first.pid} on ")
-    assert status == 0, said
-    assert first.wait() == 0
-    assert all("finished before, kept" in (run / "galaxyml.log").read_text() for run in sweeps.runs("both"))
-
-
-def test_a_job_that_was_killed_is_taken_over(sweeps: Sweeps) -> None:
-    sweeps.small = SMALL
-    line = "name=killed epochs=30 fold=0"
-    first = sweeps.start(line)
-    run = sweeps.folder / "multirun" / "galaxyzoo" / "killed" / "fold-0"
-    wait_for_training(run, first)
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
-    assert (run / RUN).is_file()
-    assert sweeps.run(line)[0] == 0, sweeps.said
-    assert sweeps.run("name=unbroken epochs=30 fold=0")[0] == 0
-    assert_equal(sweeps.runs("killed"), sweeps.runs("unbroken"))
-    assert not list(run.glob("*.lock"))
