@@ -1,8 +1,8 @@
 import logging
 import re
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,7 +49,13 @@ def test_lines_tell_how_far_how_fast_and_how_long(
     clock = [0.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     blocks: list[Callable[[], str]] = []
-    monkeypatch.setattr(progress, "heartbeat", lambda line: blocks.append(line) or nullcontext())
+
+    @contextmanager
+    def heartbeat(line: Callable[[], str]) -> Iterator[None]:
+        blocks.append(line)
+        yield
+
+    monkeypatch.setattr(progress, "heartbeat", heartbeat)
     for number, _ in enumerate(progress.track("abcd", "Reading", 4)):
         clock[0] += 10
         if number in (0, 3):
