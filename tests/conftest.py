@@ -1,6 +1,7 @@
 """What several tests need: a small simulated sky on disk, real files where there are any, the command in-process."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -139,7 +140,10 @@ OF_IMAGES = ("model", "size")  # keys that light curves do not have
 
 @pytest.fixture
 def in_process(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Runs a command's `main` with some arguments in this process; gives its status and all that it printed."""
+    """Runs a command's `main` with some arguments in this process; gives its status and all that it printed.
+
+    No command may print a warning, whatever a test is about.
+    """
 
     def run(main: Callable[[list[str]], None], *args: object) -> tuple[int, str]:
         capfd.readouterr()
@@ -153,8 +157,9 @@ def in_process(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, st
         except UserError as error:  # which `galaxyml` prints
             print(f"error: {error}")
             status = 2 if isinstance(error, UsageError) else 1
-        said = capfd.readouterr()
-        return status, said.out + said.err
+        printed = "".join(capfd.readouterr())
+        assert not re.search("warning", printed, flags=re.IGNORECASE), printed
+        return status, printed
 
     return run
 

@@ -2,8 +2,8 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,9 +51,10 @@ def test_lines_tell_how_far_how_fast_and_how_long(
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     blocks: list[Callable[[], str]] = []
 
-    def heartbeat(line: Callable[[], str]) -> nullcontext[None]:
+    @contextmanager
+    def heartbeat(line: Callable[[], str]) -> Iterator[None]:
         blocks.append(line)
-        return nullcontext()
+        yield
 
     monkeypatch.setattr(progress, "heartbeat", heartbeat)
     for number, _ in enumerate(progress.track("abcd", "Reading", 4)):
