@@ -69,7 +69,8 @@ def name_ends(figure: Figure, axes: Axes, size: float = 8) -> None:
         axes: With lines that have labels, all limits and scales set.
         size: Of the letters, in points.
     """
-    lines = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_") and len(line.get_xdata())]
+    labelled = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+    lines = [line for line in labelled if np.size(line.get_xdata())]
     if not lines:
         return
     points = [(np.asarray(line.get_xdata())[-1], np.asarray(line.get_ydata())[-1]) for line in lines]

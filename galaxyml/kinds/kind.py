@@ -266,7 +266,7 @@ def check_whole(lowest: int, **numbers: Any) -> None:
 def with_column_means(scored: Scored, run: RunDir) -> Scored:
     """The same objects, of which each column is predicted by its mean over the other folds."""
     catalog = run.catalog()
-    rows = pd.Index(catalog["id"].astype(str)).get_indexer(scored.ids)
+    rows = pd.Index(catalog["id"].astype(str)).get_indexer(pd.Index(scored.ids))
     known = catalog[list(scored.columns)].to_numpy(np.float64)
     return replace(scored, predicted=out_of_fold_means(known, catalog["fold"].to_numpy(), rows))
 

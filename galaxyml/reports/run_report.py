@@ -40,8 +40,8 @@ def write(run: RunDir, metrics: dict[str, Any], missing: Sequence[str] = (), mor
     """
     kind, provenance = of_run(run), run.provenance()
     noun = provenance["data"].get("things", "galaxies")
-    if len(rows := metrics_table(metrics, kind)):
-        run.write_table("metrics", rows)
+    if len(table_of_all := metrics_table(metrics, kind)):
+        run.write_table("metrics", table_of_all)
     first, others = run.figures()[:1], run.figures()[1:]
     examples = [path for path in others if EXAMPLES.search(path.stem)]
     lines = [

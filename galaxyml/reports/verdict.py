@@ -166,7 +166,8 @@ def _gain(run: RunDir, kind: Kind, metrics: dict[str, Any], metric: str, prefix:
         own, other = (numbers.get(name) for numbers in measured([scored, simple], [name]))  # of the same resamples
         if own is not None and other is not None:
             return Gain(*interval(100 * (1 - own / other)), relative=True)
-    return Gain(*(100 * (1 - error / baseline) for error in (value, high, low)), relative=True)
+    gain, least, most = (100 * (1 - error / baseline) for error in (value, high, low))
+    return Gain(gain, least, most, relative=True)
 
 
 def _lower(run: RunDir, name: str) -> bool:
