@@ -54,8 +54,6 @@ def _answer(arguments: Sequence[str]) -> str | None:
 def _run(arguments: Sequence[str]) -> None:
     """Makes the runs, by Hydra and a launcher."""
     _check_processes()
-    if overrides.QUIET & set(arguments):
-        os.environ[progress.CONSOLE] = "WARNING"
     slips.check_words(arguments)
     prepared = overrides.prepare(arguments)
 
@@ -69,9 +67,11 @@ def _run(arguments: Sequence[str]) -> None:
     sweeps.register()
     full, argv = os.environ.get("HYDRA_FULL_ERROR", "0"), sys.argv  # 1: the user wants to see tracebacks
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to this function
-    wait = os.environ.get(WAIT, "0")
+    wait, console = os.environ.get(WAIT, "0"), os.environ.get(progress.CONSOLE, "INFO")
     if overrides.WAIT & set(arguments):
         os.environ[WAIT] = "1"
+    if overrides.QUIET & set(arguments):
+        os.environ[progress.CONSOLE] = "WARNING"
     sys.argv = [argv[0], *prepared]  # where Hydra reads its arguments
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
@@ -80,7 +80,8 @@ def _run(arguments: Sequence[str]) -> None:
             raise
         raise UsageError(config_error(error)) from error
     finally:
-        os.environ["HYDRA_FULL_ERROR"], os.environ[WAIT], sys.argv = full, wait, argv
+        os.environ["HYDRA_FULL_ERROR"], os.environ[WAIT], os.environ[progress.CONSOLE] = full, wait, console
+        sys.argv = argv
 
 
 def _check_processes() -> None:

@@ -162,7 +162,7 @@ class CatalogData(lightning.LightningDataModule):
         Raises:
             DataError: If they are not; the message says where they can be had.
         """
-        if isinstance(self.source, Real):
+        if isinstance(getattr(self.source, "chosen", self.source), Real):
             self.check_folder(self.source.folder())
 
     def check_folder(self, root: Path) -> None:

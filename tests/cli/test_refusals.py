@@ -112,7 +112,7 @@ def test_a_slip_is_answered_with_the_command_that_was_meant(
         (["--cfg", "job", "--info"], "--cfg and --info: give one of them."),
         (["--cfg", "job", "fold=0,1"], "--cfg shows the configuration of one run; give fold a single value"),
         (["task=galaxyzoo", "--resolve"], "--resolve is for --cfg: galaxyml --cfg job --resolve"),
-        (["--config-dir"], "--config-dir needs a value"),
+        (["--config-dir"], "--config-dir: give a folder of your own"),
         (["lr=3e-4"], "There is no key 'lr' (lr=3e-4). Did you mean optim.lr? A new one takes a +: +lr=3e-4"),
         (["a b=c"], "'a b=c' is neither a flag nor key=value."),
     ],

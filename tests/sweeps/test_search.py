@@ -446,5 +446,5 @@ def test_a_bad_trial_is_ended_early(command: Command, tmp_path: Path) -> None:
     assert "Warning" not in said
     assert best(folder)["overrides"] == ["optim.lr=0.01"]
     status, said = command(*REAL, "optim.lr=choice(1e-2,1e-8)", "seed=1", "epochs=5", "name=early", N(3), *pruner)
-    assert status == 1
+    assert status == 2
     assert "epochs (6 then, 5 now)" in said

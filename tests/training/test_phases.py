@@ -75,7 +75,7 @@ def test_a_fit_in_phases_keeps_each_and_resumes_in_each_exactly(
     statuses.append(command(*LINE, stop, "name=broken")[0])  # in the head's phase
     runs = [tmp_path / "multirun" / "spirals" / name / "fold-0" for name in ("unbroken", "broken")]
     assert not (runs[1] / "checkpoints" / "last.ckpt").exists()
-    assert command("task=spirals", "model=test_resnet", "epochs=3", "name=broken")[0] == 1  # another configuration
+    assert command("task=spirals", "model=test_resnet", "epochs=3", "name=broken")[0] == 2  # another configuration
     monkeypatch.setenv("INTERRUPT_PHASE", "all")
     statuses.append(command(*LINE, stop, "name=broken")[0])  # the head's goes on to its end, then the next is broken
     assert (runs[1] / "phases" / "head" / "metrics.json").is_file()

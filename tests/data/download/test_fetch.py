@@ -654,7 +654,7 @@ def test_what_datasets_yaml_describes_lies_file_for_file_as_in_the_tasks_own_tes
 
 def test_a_name_that_is_none_and_no_name_are_told(fetching: Fetching) -> None:
     status, said = fetching("tabel")
-    assert (status, "Did you mean table?" in said, "--list" in said) == (1, True, True)
+    assert (status, "Did you mean table?" in said, "--list" in said) == (2, True, True)
     assert fetching()[0] == 2
 
 
