@@ -16,7 +16,7 @@ help:            ## this list
 
 setup: .venv/.ready  ## make .venv from requirements.lock; then .venv/bin/python -m galaxyml is the command
 
-demo: setup      ## a five-fold sweep on the simulated sky: table, report, figures, submission (about 2 minutes)
+demo: setup      ## a five-fold sweep on the simulated sky: table, report, figures, submission (2 to 4 minutes)
 	$(RUN) task=galaxyzoo model=tiny source=simulated scale=demo name=demo -m fold=0,1,2,3,4
 
 test: setup      ## the tests (minutes)
