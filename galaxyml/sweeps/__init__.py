@@ -32,6 +32,7 @@ def register() -> None:
         package = sys.modules[PLUGINS] = ModuleType(PLUGINS)
         package.__path__ = []
     name = f"{PLUGINS}.galaxyml"
+    # Hydra finds a plugin as an attribute of this package, which no file says that it has.
     module = package.galaxyml = sys.modules.setdefault(name, ModuleType(name))  # type: ignore[attr-defined]
     for plugin in (SerialLauncher, PoolLauncher, SlurmLauncher, RayLauncher, GridSweeper, OptunaSweeper):
         renamed = type(plugin.__name__, (plugin,), {"__module__": name, "__doc__": plugin.__doc__})
