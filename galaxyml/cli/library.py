@@ -82,7 +82,8 @@ class Run:
         """
         path = self.path / "report.html"
         if not path.is_file():
-            raise UserError(f"{self.path} has no report.html. `galaxyml report {self.path}` writes it.")
+            written = f"galaxyml report {shlex.quote(str(self.path))}"
+            raise UserError(f"{self.path} has no report.html. `{written}` writes it.")
         return path
 
     def predictions(self, split: str) -> "pd.DataFrame":

@@ -26,6 +26,9 @@ HELP = {"-h", "--help"}
 
 OVERRIDE = re.compile(r"([+~]{0,2})([\w/.@]+)(?:=(.*))?", re.DOTALL)
 _PLAIN = re.compile(r"(?!null$)[\w./-]*", re.ASCII | re.IGNORECASE)  # needs no parser, which takes a while to load
+TEXTS = ("data_dir", "cache_dir", "labels", "name")  # values that are text, as it was typed
+FILES = ("model.weights", "table", "tree")  # that may be swept, too
+_WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[^\W\d][\w./-]*", re.ASCII | re.IGNORECASE)  # which is no number
 _AT_COMMAS = re.compile(r"""(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|\[[^\]]*\]|\{[^}]*\}|[^,])+""")
 _FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|extend_list|int|float|str|bool|json_str)\(")
 
@@ -46,7 +49,7 @@ class Override:
 
     @classmethod
     def read(cls, typed: str) -> "Override":
-        """Reads `key=value`; quotes what the grammar would refuse, such as `data_dir=Ünï (2)`.
+        """Reads `key=value`; quotes what the grammar would refuse or take for something else, such as `name=007`.
 
         Raises:
             UserError: If it is none.
@@ -54,7 +57,8 @@ class Override:
         match = OVERRIDE.fullmatch(typed)
         if match is None or (match[3] is None and match[1] != "~"):
             raise UserError(f"'{typed}' is neither a flag nor key=value. galaxyml --help has examples.")
-        return cls(match[1], match[2], quoted_where_needed(match[3] or ""))
+        sign, key, value = match[1], match[2], match[3] or ""
+        return cls(sign, key, as_typed(key, value) if key in TEXTS + FILES else quoted_where_needed(value))
 
     def __str__(self) -> str:
         return f"{self.sign}{self.key}" + (f"={self.value}" if self.value or self.sign != "~" else "")
@@ -141,6 +145,19 @@ def quoted(value: str | Sequence[str]) -> str:
     if not isinstance(value, str):
         return f"[{','.join(map(_quote, value))}]"
     return value if _PLAIN.fullmatch(value) else _quote(value)
+
+
+def as_typed(key: str, value: str) -> str:
+    """A text with quotation marks around it; several where it has commas and is one of `FILES`, but names none.
+
+    >>> as_typed("name", "sky [z=0.1], 2"), as_typed("model.weights", "a.pth,b.pth"), as_typed("labels", "'a b.csv'")
+    ("'sky [z=0.1], 2'", 'a.pth,b.pth', "'a b.csv'")
+    """
+    own_marks = len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and _parsed(value) is not None
+    if value in ("", "null") or own_marks or "${" in value or _FUNCTION.match(value):
+        return quoted_where_needed(value)
+    parts = value.split(",") if key in FILES and not Path(value).exists() else [value]
+    return ",".join(part if _WORD.fullmatch(part) else _quote(part) for part in parts)
 
 
 def quoted_where_needed(value: str) -> str:

@@ -7,6 +7,7 @@ one, which may come from anyone, runs no code; that nobody has changed it is not
 import argparse
 import json
 import re
+import shlex
 import stat
 import tempfile
 import zipfile
@@ -92,7 +93,7 @@ def write(path: Path, out: Path, force: bool = False) -> None:
     shown = [name for name in (config.monitor, config.monitor.replace("val/", "test/")) if name in metrics]
     numbers = "".join(f", {name} {metrics[name]:.4g}" for name in dict.fromkeys(shown))
     print(f"{out}: {predictor.task}, {nets} net{'s' * (nets > 1)}, {out.stat().st_size / 1e6:.1f} MB{numbers}")
-    print(f"galaxyml predict {out} IMAGES… --out predictions.csv")
+    print(f"galaxyml predict {shlex.quote(str(out))} IMAGES… --out predictions.csv")
 
 
 def _files(predictor: "ImagePredictor") -> Iterator[tuple[str, bytes]]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -467,9 +468,10 @@ class RunDir:
         return self.path / name
 
 
-def next_time(runs: Iterable[RunDir]) -> str:
-    """What the same command does with runs that were stopped: `carries on`, or `starts anew` without a checkpoint."""
-    return "carries on" if any(run.has_progress for run in runs) else "starts anew"
+def next_time(name: str, runs: Iterable[RunDir]) -> str:
+    """What the same command does with stopped runs of some name: it carries on, or starts anew without a checkpoint."""
+    does = "carries on" if any(run.has_progress for run in runs) else "starts anew"
+    return f"The same command with {shlex.quote(f'name={name}')} {does}."
 
 
 def caption(figure: Path) -> str:

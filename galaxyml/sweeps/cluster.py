@@ -85,7 +85,7 @@ class ClusterLauncher(SerialLauncher):
                     board.say("stopping: each run keeps what it has reached; a second signal does not wait for it")
                     self.stop()
         if stopping is not None:
-            board.say(f"The same command with name={configs[0].name} {next_time(self.runs)}.")
+            board.say(next_time(configs[0].name, self.runs))
             raise signals.Stop(stopping)
         return [self.returned(config, outcomes[number].value) for number, config in enumerate(configs)]
 

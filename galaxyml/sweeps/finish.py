@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -252,7 +253,7 @@ def show(run: "RunDir") -> None:
     if run.figures():
         print(f"figures     {run.path / 'figures'}/")
     if any(member.arrays("familiar") for member in run.nets()):
-        print(f"predict new images: galaxyml predict {run.path} IMAGES… --out predictions.csv")
+        print(f"predict new images: galaxyml predict {shlex.quote(str(run.path))} IMAGES… --out predictions.csv")
     for name in ("submission", "anomalies"):
         if (run.path / f"{name}.csv").is_file():
             print(f"{name:<12}{run.path / f'{name}.csv'}")

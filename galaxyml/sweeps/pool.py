@@ -175,7 +175,7 @@ class _Pool:
         if self.stopping is not None:
             from galaxyml.runs.run_dir import next_time
 
-            self.board.say(f"The same command with name={self.configs[0].name} {next_time(self.runs)}.")
+            self.board.say(next_time(self.configs[0].name, self.runs))
             raise signals.Stop(self.stopping)
         if self.bad_data:
             sys.exit(1)

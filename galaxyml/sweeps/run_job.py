@@ -114,8 +114,7 @@ def run_job(folder: Path) -> Outcome:
         except Stop as stop:
             if run.status():
                 _write_end(run, "stopped", str(stop))
-            advice = f"The same command with name={config.name} {next_time([run])}."
-            print(f"\n{run.name}: {stop}. {advice}", file=sys.stderr)
+            print(f"\n{run.name}: {stop}. {next_time(config.name, [run])}", file=sys.stderr)
             raise
         except Exception as error:  # whatever ends one run must not end the others
             cause = user_error(error)

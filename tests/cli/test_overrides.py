@@ -69,7 +69,7 @@ def test_only_what_is_swept_names_the_folder(line: str, fixed: str) -> None:
             "hydra/launcher=joblib -m fold=0,1",
             "There is no .* 'joblib'. There are: basic, pool, ray, serial, slurm",
         ),
-        ("name=a,b -m fold=0,1", "name=a,b: a sweep has one name, as it is that of their folder"),
+        ("name=choice(a,b) -m fold=0", r"name=choice\(a,b\): a sweep has one name, as it is that of their folder"),
     ],
 )
 def test_what_cannot_be_meant_is_answered_with_what_can(line: str, message: str) -> None:
@@ -167,6 +167,15 @@ def test_one_configuration_has_no_intervals() -> None:
         ("data_dir=/data/[old] sky", "/data/[old] sky"),
         ("data_dir=[old]/it's", "[old]/it's"),
         ("name=größte", "größte"),
+        ("name=a,b", "a,b"),
+        ("name=007", "007"),
+        ("name=1e3", "1e3"),
+        ("name=true", "true"),
+        ("name=run # 2", "run # 2"),
+        ("data_dir={curly}, ~x", "{curly}, ~x"),
+        ("data_dir=back\\slash\\", "back\\slash\\"),
+        ('data_dir="double', '"double'),
+        ("model.weights=Ünï [1] (2)=.pth", "Ünï [1] (2)=.pth"),
         ("data_dir='/already, quoted'", "/already, quoted"),
         ("data_dir=plain/path-1.5", "plain/path-1.5"),
         ("train=[sdss,Ünï (2)]", ["sdss", "Ünï (2)"]),
@@ -186,6 +195,17 @@ def test_values_of_a_sweep_are_quoted_one_by_one() -> None:
     found = prepared("task=spirals table=a.csv,Ü.csv")
     assert found[1] == "table=a.csv,'Ü.csv'"
     assert "'table'" not in found[-1]
+
+
+def test_a_table_has_any_name() -> None:
+    assert overrides.Override.read("labels=lab (1), [x]=2 # 'q'.csv").plain == "lab (1), [x]=2 # 'q'.csv"
+
+
+def test_a_file_with_a_comma_is_one_where_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert prepared("model.weights=a.pth,b.pth")[0] == "model.weights=a.pth,b.pth"
+    Path("a.pth,b.pth").touch()
+    assert prepared("model.weights=a.pth,b.pth")[0] == "model.weights='a.pth,b.pth'"
 
 
 def test_an_unfinished_list_is_left_to_hydra() -> None:
