@@ -21,7 +21,6 @@ examples:
   galaxyml predict multirun/plasticc/mine night/ --out anomalies.csv
   galaxyml predict model.zip images/ --out fractions.csv --interval 80"""
 
-FORMATS = (".csv", ".parquet")
 INTERVAL = r"_(?:low|high)(\d+)$"  # end of the name of an interval's column, in per cent
 
 
@@ -41,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "or a .csv with a column path, image, file or filename; for a run of light curves, a folder with a "
         "test_set.csv and its metadata",
     )
-    parser.add_argument("--out", type=Path, required=True, help="a .csv or .parquet that will be written")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the table that will be written: .csv, .parquet, .fits, .vot or .ecsv"
+    )
     parser.add_argument(
         "--on-error", choices=("skip", "stop"), default="skip", help="what to do with a bad image (default: skip)"
     )
@@ -64,7 +65,7 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, inte
     Args:
         run: Folder of a finished run, or of a sweep whose folds were joined, or a bundle of either.
         paths: Files, folders, patterns, HDF5 files, or CSV files with a column of paths; one folder of light curves.
-        out: A `.csv` or `.parquet`.
+        out: The table, in one of the formats of `galaxyml.data.tables.writing`.
         stop: Whether a bad image ends it; otherwise bad ones are named and left out.
         interval: Which intervals are kept of a run that has them, in per cent; `all`, or `none`.
 
@@ -72,10 +73,12 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, inte
         UserError: If the run is not finished, there are no images, all are bad, or one is bad and `stop` is set, or
             the run has no such interval.
     """
-    if out.suffix.lower() not in FORMATS:
-        raise UsageError(f"--out {out}: it must end in {' or '.join(FORMATS)}.")
+    from galaxyml.data.tables.writing import check_format, write_table
+
+    check_format(out)
 
     from galaxyml.inference import load
+    from galaxyml.inference.columns import fields_of
     from galaxyml.runs.files import atomic_write
 
     predictor = load(run)
@@ -85,10 +88,9 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, inte
         count = len(table) + len(bad)
         print(f"{len(bad):,} of {count:,} images cannot be read: {shorten(bad, '; ')}", file=sys.stderr)
     with atomic_write(out, "Choose another --out.") as draft:
-        if out.suffix.lower() == ".csv":
-            table.to_csv(draft, index=False)
-        else:
-            table.to_parquet(draft, index=False)
+        notes = write_table(table, draft, fields_of(predictor.kind, list(table.columns)), out.suffix)
+    for note in notes:
+        print(f"note: {note}")
     print(f"{predictor.summary(table)}: {out}")
 
 
