@@ -43,12 +43,12 @@ def about(predictor: Predictor) -> About:
     """The words about a predictor."""
     run, nets = predictor.run, len(predictor.description["nets"])
     provenance = run.provenance()
-    source, commit = provenance["data"]["source"], str(provenance["commit"] or "not known")[:8]
+    source, commit = provenance["data"]["source"], provenance["commit"]
     facts = {
         "model": f"{predictor.model}{f', mean of {nets} nets' if nets > 1 else ''}",
         "learnt from": source,
         "score": _score(predictor.kind, run.metrics()),
-        "made by": f"galaxyml {provenance['versions']['galaxyml']}, commit {commit}",
+        "made by": f"galaxyml {provenance['versions']['galaxyml']}{f', commit {commit[:8]}' if commit else ''}",
     }
     task = OmegaConf.create({"task": predictor.task})
     cite = "; ".join(references.of_data(task, source == Simulated.name)) or "the authors of the data"

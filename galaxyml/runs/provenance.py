@@ -61,7 +61,7 @@ def _typed() -> list[str]:
 
 def _commit() -> dict[str, Any]:
     """The commit of the code that runs, if it lies in a repository of its own, and whether the code differs from it."""
-    folder = Path(__file__).parents[1]
+    folder = Path(__file__).parents[2]
     if not (folder / ".git").exists():
         return {"commit": None, "dirty": None}
 

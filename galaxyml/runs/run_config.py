@@ -2,7 +2,7 @@
 
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ PLACES = (
     *("figures", "smoke", "name", "group", "search", "logger", "data.workers"),
     *("data_dir", "cache_dir", "config_dir"),
 )
+TARGET = "._target_"  # ends the key of a class's name
 # Of the trainer. The last four are how the same is computed, which differs in the last bits.
 HARDWARE = ("_target_", "accelerator", "devices", "num_nodes", "strategy", "tf32", "channels_last", "fused", "compile")
 
@@ -81,15 +82,24 @@ def check_same(folder: Path, begun: DictConfig, config: DictConfig, besides: tup
         values["batch_size"] = values.get("batch_size", 1) * values.pop("trainer.accumulate_grad_batches", 1)
     free = tuple(f"{key}." for key in (*PLACES, *(f"trainer.{key}" for key in HARDWARE), *besides))
     changed = [
-        f"{key} ({before.get(key, 'not there')} then, {now.get(key, 'not there')} now)"
-        for key in sorted(before | now)
-        if before.get(key) != now.get(key) and not f"{key}.".startswith(free)
+        key for key in sorted(before | now) if before.get(key) != now.get(key) and not f"{key}.".startswith(free)
     ]
     if changed:
+        differences = [f"{key} ({then} then, {today} now)" for key, then, today in _in_short(changed, before, now)]
         raise UserError(
-            f"{folder} holds a run of another configuration: {shorten(changed)}. "
+            f"{folder} holds a run of another configuration: {shorten(differences)}. "
             "Choose another name=…, give the same keys to carry it on, or delete the folder."
         )
+
+
+def _in_short(keys: Sequence[str], before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Keys with both values; what is made by another class is told by that alone, without the keys below it."""
+    remade = [key.removesuffix(TARGET) for key in keys if key.endswith(TARGET)]
+    for key in keys:
+        name = key.removesuffix(TARGET)
+        if not any(name.startswith(f"{other}.") for other in remade):
+            values = (each.get(key, "not there") for each in (before, now))
+            yield name, *(str(value).rpartition(".")[2] if name != key else value for value in values)
 
 
 def flat(config: DictConfig) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def end_with_parent(number: int) -> None:
 
 def _answer(function: Callable[[], Any], sender: Connection, folder: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     end_with_parent(signal.SIGTERM)
     os.chdir(folder)
     try:

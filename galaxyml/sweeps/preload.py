@@ -9,7 +9,8 @@ import warnings
 from importlib import import_module
 from pkgutil import iter_modules
 
-signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends with its launcher; jobs set handlers of their own
+for number in (signal.SIGINT, signal.SIGTERM):  # it ends with its launcher; jobs set handlers of their own
+    signal.signal(number, signal.SIG_IGN)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
