@@ -98,7 +98,8 @@ lock: $(UV)      ## bring requirements.lock up to date with pyproject.toml
 	$(UV) venv -q --allow-existing --python "$(PYTHON_VERSION)" .venv
 	$(UV) pip sync -q --require-hashes --compile-bytecode --python .venv requirements.lock
 	$(UV) pip install -q --no-deps --python .venv --editable .
-	touch $@
+	@touch $@
+	@echo 'galaxyml is in .venv: source .venv/bin/activate, then galaxyml --help'
 
 .venv-uv/bin/uv:
 	python3 -m venv .venv-uv && .venv-uv/bin/python -m pip install -q uv || python3 -m pip install -q --target .venv-uv uv

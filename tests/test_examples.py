@@ -120,8 +120,8 @@ def test_notebooks_are_committed_without_outputs(path: Path) -> None:
 def test_notebooks_run_to_their_figures_without_warnings(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("ipykernel", reason="notebooks are run by ipykernel: uv pip install ipykernel nbclient")
-    nbclient: Any = pytest.importorskip("nbclient", reason="notebooks are run by nbclient: uv pip install nbclient")
+    pytest.importorskip("ipykernel", reason="notebooks are run by ipykernel: pip install ipykernel nbclient")
+    nbclient: Any = pytest.importorskip("nbclient", reason="notebooks are run by nbclient: pip install nbclient")
     nbformat: Any = pytest.importorskip("nbformat", reason="notebooks are read by nbformat, which nbclient brings")
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
     monkeypatch.setenv("GALAXYML_CACHE", str(tmp_path / "cache"))

@@ -38,7 +38,7 @@ def train(arguments: Sequence[str]) -> None:
 def _answer(arguments: Sequence[str]) -> str | None:
     """What is printed where nothing is to be trained or composed."""
     given = set(arguments)
-    if overrides.HELP & given:
+    if overrides.HELP & given or list(arguments) == ["help"]:
         from galaxyml.cli.help import help_text
 
         return help_text()

@@ -45,6 +45,6 @@ def test_another_class_is_told_without_what_it_is_made_with() -> None:
     before = OmegaConf.create({"source": {"_target_": "a.b.Simulated", "seed": 1}, "seed": 0, "batch_size": 8})
     now = OmegaConf.create({"source": {"_target_": "a.b.Auto"}, "seed": 1, "batch_size": 8})
     with pytest.raises(
-        UserError, match=r"configuration: seed \(0 then, 1 now\), source \(Simulated then, Auto now\)\."
+        UserError, match=r": seed \(0 then, 1 now\), source \(Simulated then, Auto now\)\."
     ):
         check_same(Path("run"), before, now)
