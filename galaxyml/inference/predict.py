@@ -76,6 +76,8 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, inte
     from galaxyml.data.tables.writing import check_format, write_table
 
     check_format(out)
+    if not run.exists():
+        raise UsageError(f"{run} is not there. Give the folder of a finished run, or a bundle (.zip).")
 
     from galaxyml.inference import load
     from galaxyml.inference.columns import fields_of

@@ -164,6 +164,9 @@ def ended(run: "RunDir", status: int | None, began: float) -> Outcome:
         return Outcome(state, None, str(written["reason"]), state == "failed" and status == BAD_DATA)
     if status in (1, 2, BAD_DATA):  # it was refused, and its folder stays as it was
         return Outcome("failed", None, "see its log", status == BAD_DATA)
+    for stop in (Stop(signal.SIGINT), Stop(signal.SIGTERM)):
+        if status in (stop.status, -stop.number):  # before it had begun, so that it wrote nothing
+            return Outcome("stopped", None, str(stop))
     reason = f"its process ended with status {status} and said nothing"
     if status is not None and status < 0:
         reason = f"its process was ended by {signal.Signals(-status).name}"

@@ -44,7 +44,5 @@ def test_only_changes_of_code_count(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_another_class_is_told_without_what_it_is_made_with() -> None:
     before = OmegaConf.create({"source": {"_target_": "a.b.Simulated", "seed": 1}, "seed": 0, "batch_size": 8})
     now = OmegaConf.create({"source": {"_target_": "a.b.Auto"}, "seed": 1, "batch_size": 8})
-    with pytest.raises(
-        UserError, match=r": seed \(0 then, 1 now\), source \(Simulated then, Auto now\)\."
-    ):
+    with pytest.raises(UserError, match=r": seed \(0 then, 1 now\), source \(Simulated then, Auto now\)\."):
         check_same(Path("run"), before, now)

@@ -13,7 +13,9 @@ import pytest
 from sweeping import Sweeps
 
 from galaxyml.runs.errors import UserError
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.sweeps.pool import PoolLauncher
+from galaxyml.sweeps.run_job import ended
 
 CORES = len(os.sched_getaffinity(0))
 TROUBLE = "callbacks={trouble:{_target_:troubles.TransientError}}"
@@ -71,6 +73,22 @@ def test_a_command_with_impossible_slots_ends_with_one_line(command: Callable[..
 def test_more_gpus_than_there_are_is_refused() -> None:
     with pytest.raises(UserError, match=r"gpus_per_job=4: there are 2 GPUs \(0, 1\). Give 2 or less"):
         PoolLauncher(gpus=[0, 1], gpus_per_job=4).slots_for(1)
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "reason"),
+    [
+        (130, "stopped", "stopped by SIGINT"),
+        (143, "stopped", "stopped by SIGTERM"),
+        (-signal.SIGTERM, "stopped", "stopped by SIGTERM"),
+        (7, "failed", "its process ended with status 7 and said nothing"),
+    ],
+)
+def test_a_job_that_is_stopped_before_it_begins_has_not_failed(
+    status: int, state: str, reason: str, tmp_path: Path
+) -> None:
+    outcome = ended(RunDir(tmp_path), status, began=0.0)
+    assert (outcome.state, outcome.reason) == (state, reason)
 
 
 def test_jobs_run_in_fresh_processes_with_their_gpu_and_one_that_ends_badly_is_one_row(sweeps: Sweeps) -> None:
