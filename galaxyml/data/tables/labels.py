@@ -383,7 +383,9 @@ def table_contents(
         columns = _without_properties(columns, properties, kind)
     if not columns:
         aside = described(labels.roles.aside)
-        raise UserError(f"{path} has nothing to predict: {aside}. columns=[…] chooses one of these all the same. {WANTED}.")
+        raise UserError(
+            f"{path} has nothing to predict: {aside}. columns=[…] chooses one of these all the same. {WANTED}."
+        )
     names = list(columns)
     if empty := [name for name in names if not columns[name].filled]:
         raise UserError(
@@ -419,9 +421,7 @@ def _ready_tree(header: Sequence[str]) -> str | None:
     return next(iter(matching_trees(header)), None)
 
 
-def _without_properties(
-    columns: dict[str, Column], properties: Sequence[str], kind: str | None
-) -> dict[str, Column]:
+def _without_properties(columns: dict[str, Column], properties: Sequence[str], kind: str | None) -> dict[str, Column]:
     """Columns without numbers that performance is shown against, where they stand beside one class."""
     words = [name for name, column in columns.items() if not column.numeric]
     others = [name for name in columns if name not in words]

@@ -93,6 +93,20 @@ def read_table_file(path: Path, where: str = "") -> TextTable:
     return _read(path, status.st_mtime_ns, status.st_size)
 
 
+def holds_fits_table(path: Path) -> bool:
+    """Whether a FITS file holds a table and no image, as its first two headers tell."""
+    try:
+        with unpacked(path) as (stream, _):
+            head = stream.read(8 * 2880)
+    except (*CUT, DataError):
+        return False
+    cards = [head[start : start + 80].decode("latin-1") for start in range(0, len(head), 80)]
+    first = next((number for number, card in enumerate(cards) if card.rstrip() == "END"), len(cards))
+    is_empty = any(re.match(r"NAXIS   = +0( |$)", card) for card in cards[:first])
+    is_table = any(re.match(r"XTENSION= '(BINTABLE|TABLE)", card) for card in cards[first:])
+    return is_empty and is_table and not any(card.startswith("ZIMAGE") for card in cards[first:])
+
+
 @lru_cache(maxsize=1)
 def _read(path: Path, changed: int, size: int) -> TextTable:
     head = _head(path)

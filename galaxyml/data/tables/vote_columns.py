@@ -129,9 +129,7 @@ def _suffixes(tree: DecisionTree, header: Sequence[str]) -> list[str]:
 def _columns(tree: DecisionTree, suffix: str, ending: str) -> list[str]:
     if not suffix:
         return [column + ending for column in tree.columns]
-    return [
-        f"{question.name}{suffix}_{answer}{ending}" for question in tree.questions for answer in question.answers
-    ]
+    return [f"{question.name}{suffix}_{answer}{ending}" for question in tree.questions for answer in question.answers]
 
 
 def _are_counts(cells: pd.DataFrame) -> bool:

@@ -147,7 +147,11 @@ def test_a_table_elsewhere_is_found_by_its_path(tmp_path: Path) -> None:
             {"kind": "numbers"},
             r"line 2: a is 'a', which is no finite number \(6 such cells",
         ),
-        (rows("z:0.{i}", count=30) + "30,30.jpg,lost\n", {}, "line 32: z is 'lost', which is no finite number. Correct"),
+        (
+            rows("z:0.{i}", count=30) + "30,30.jpg,lost\n",
+            {},
+            "line 32: z is 'lost', which is no finite number. Correct",
+        ),
         (rows("z:0.{i}") + "6,6.jpg,inf\n", {"kind": "numbers"}, "line 8: z is 'inf', which is no finite number"),
         (rows("kind:{word}x${{"), {}, "holds .{, which stands for a reference"),
         (rows("a:same"), {}, "a is same in all rows; a class needs two values or more"),
