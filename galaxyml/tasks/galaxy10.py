@@ -131,9 +131,7 @@ class Galaxy10(ImageData):
         if list(release.classes) != self.classes:
             return
         if release is not DECALS:
-            self.notes.append(
-                f"{path.name} is {release.title}: its ten classes are {', '.join(map(repr, self.classes))}."
-            )
+            self.notes.append(f"{path.name} is {release.title}: its classes are {', '.join(map(repr, self.classes))}.")
         if count not in release.counts:
             self.notes.append(f"{path.name} holds {count:,} images; the published file holds {release.counts[0]:,}.")
         elif release.sha256 is not None and known_digest(path, self.cache) != release.sha256:

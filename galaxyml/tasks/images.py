@@ -83,7 +83,7 @@ class Images(ImageData):
         columns: str | Sequence[str] | None = None,
         classes: Sequence[Any] | None = None,
         tree: str | None = None,
-        missing: Sequence[Any] = (),
+        missing: Any = (),
         join_spellings: bool = False,
         kind: Kind | None = None,
         properties: Sequence[str] = ("redshift",),
@@ -94,7 +94,8 @@ class Images(ImageData):
     ) -> None:
         columns = [columns] if isinstance(columns, str) else columns
         self.labels, self.properties = labels, list(properties)
-        self.missing, self.join_spellings = list(missing), join_spellings
+        missing = [missing] if isinstance(missing, str | int | float) else list(missing or ())
+        self.missing, self.join_spellings = missing, join_spellings
         if kind is None:
             options_of_table = {"missing": missing, "join_spellings": join_spellings, "properties": properties}
             kind, columns, own = _kind_of(source, labels, columns, classes, tree, options_of_table)
@@ -189,7 +190,8 @@ class Images(ImageData):
         aside = {name: reasons.get(name, "not asked for") for name in labels.table.columns if name not in used}
         aside |= dict.fromkeys(labels.table.nested, "several values a row")
         left = f"; left aside: {described(aside)}" if aside else ""
-        return f"{labels.path.name}: learns {what} from the images in {roles.path}, called by {roles.id or roles.path}{sky}{left}."
+        called = f"called by {roles.id or roles.path}"
+        return f"{labels.path.name}: learns {what} from the images in {roles.path}, {called}{sky}{left}."
 
     def _check_enough(self, path: Path, rows: pd.DataFrame, of: int) -> None:
         if len(rows) < FEWEST:
@@ -201,7 +203,7 @@ class Images(ImageData):
     def _check_some_image(self, root: Path, catalog: pd.DataFrame) -> None:
         """Makes sure that an image is there; usually the first is."""
         images = catalog["image"].tolist()
-        if not any((root / file_of(image)).is_file() for image in images):
+        if not any(_is_there(root, image) for image in images):
             labels = LabelTable.read(table_path(root, self.labels), self.missing, self.wanted)
             place = labels.table.place(int(catalog.index[0]))
             raise DataError(
@@ -212,13 +214,21 @@ class Images(ImageData):
     def _with_images(self, root: Path, catalog: pd.DataFrame) -> pd.DataFrame:
         """Rows whose image is there."""
         self._check_some_image(root, catalog)
-        exists = np.array([(root / file_of(image)).is_file() for image in catalog["image"]], bool)
+        exists = np.array([_is_there(root, image) for image in catalog["image"]], bool)
         path = table_path(root, self.labels)
         if missing := catalog["image"][~exists].tolist():
             self.notes.append(f"{path.name}: images that are not there ({len(missing):,}): {shorten(missing)}.")
         self.log_step("its image is there", len(catalog), int(exists.sum()))
         self._check_enough(path, catalog[exists], len(catalog))
         return catalog[exists]
+
+
+def _is_there(root: Path, image: str) -> bool:
+    """Whether an image's file is there; a name that no file can have is not."""
+    try:
+        return (root / file_of(image)).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _kind_of(

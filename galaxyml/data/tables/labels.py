@@ -178,7 +178,7 @@ class Column:
             return "empty"
         if self.filled < FEWEST:
             return None
-        if self.cells.iloc[0] == self.cells.iloc[-1] and self.cells.nunique() == 1:
+        if (self.cells == self.cells.iloc[0]).all():
             return "the same in all rows"
         if len(self.words) == self.filled and self.cells.is_unique:
             return "another word in each row"

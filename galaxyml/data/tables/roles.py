@@ -3,9 +3,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from galaxyml.data.images.decode import HDF5, SUFFIXES
 from galaxyml.data.tables.table_file import TextTable
@@ -13,19 +16,9 @@ from galaxyml.runs.errors import UserError, shorten
 
 SPLIT, FOLD = "split", "fold"
 PATHS = ("path", "image", "file", "filename")  # names that are asked for
-# Names are compared in lower case without anything but letters and digits.
-_PATHS = (*PATHS, "fileloc", "filepath", "imagepath", "imgpath", "imagefile", "imgfile", "localpath", "pngloc")
-_PATHS += ("jpegloc", "jpgloc", "imagename", "imgname", "img", "relativefileloc", "localfile")
-_IDS = ("id", "idstr", "iauname", "objid", "objectid", "dr7objid", "dr8objid", "dr8id", "specobjid", "galaxyid")
-_IDS += ("sourceid", "targetid", "subjectid", "assetid", "subjectids")
-_NAMING = ("name", "designation", "galaxyname", "objname", "url", "thumbnail", "subfolder")
-_SKY = (("ra", "dec"), ("radeg", "decdeg"), ("radeg", "dedeg"), ("ra", "de"), ("ra", "decl"), ("radeg", "dec"))
-_SKY += (("raj2000", "dej2000"), ("raj2000", "decj2000"), ("raicrs", "deicrs"), ("raicrs", "decicrs"))
-_SKY += (("alphaj2000", "deltaj2000"), ("rightascension", "declination"), ("targetra", "targetdec"))
-_SKY += (("objra", "objdec"), ("meanra", "meandec"), ("ramean", "decmean"), ("galra", "galdec"))
-_POSITIONS = {name for pair in _SKY for name in pair}
-_POSITIONS |= {"rastring", "decstring", "gall", "galb", "glon", "glat", "elon", "elat", "healpix", "htmid"}
-_NUMBERING = {"index", "idx", "row", "rownum", "rownumber", "recno", "level0", "indexlevel0"}
+_NAMES: dict[str, list[Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_SKY = [(ra, dec) for ra, dec in _NAMES["sky"]]
+_POSITIONS = {name for pair in _SKY for name in pair} | {*_NAMES["positions"]}
 # Names in "id" that stand for an object whatever their values are; of others, such as `spheroid`, the values tell.
 _KIND_OF_ID = re.compile(
     r"(^|.*[_\-. ])id$|.*[a-z](ID|Id)$|.*(obj|object|source|src|target|subject|galaxy|gal|spec|cat|brick|asset|plate|"
@@ -77,7 +70,7 @@ def find_roles(table: TextTable, advice: str, targets: Sequence[str] = ()) -> Ro
         reason = _reason(name, key, table.frame[name]) if name != path and name not in targets else None
         if reason is not None:
             aside[name] = reason
-    ids = [of_name[key] for key in _IDS if aside.get(of_name.get(key, "")) == "names the rows"]
+    ids = [of_name[key] for key in _NAMES["ids"] if aside.get(of_name.get(key, "")) == "names the rows"]
     named = next((name for name in ids if plain[name] == "id" or _is_key(table.frame[name])), None)
     sky = next(
         (
@@ -97,7 +90,7 @@ def path_column(table: TextTable, advice: str = "") -> str:
     Raises:
         UserError: If none does.
     """
-    for key in _PATHS:
+    for key in _NAMES["paths"]:
         for name in table.columns:
             if _plain(name) == key:
                 return name
@@ -120,20 +113,20 @@ def _reason(name: str, key: str, cells: pd.Series) -> str | None:
     """Why a column is no target; None if it may be one."""
     if key in (SPLIT, FOLD):
         return key
-    if not key or key in _NUMBERING or re.fullmatch(r"Unnamed: \d+(_level_\d+)?", name):
+    if not key or key in _NAMES["numbers"] or re.fullmatch(r"Unnamed: \d+(_level_\d+)?", name):
         return "numbers the rows"
     if key in _POSITIONS:
         return "position"
-    if key in _PATHS or _holds_paths(cells):
+    if key in _NAMES["paths"] or _holds_paths(cells):
         return "path"
     is_id = _KIND_OF_ID.fullmatch(name) or _KIND_OF_ID.fullmatch(name.lower())
-    if key in _IDS or key in _NAMING or (is_id and not _CLASS.search(name)):
+    if key in _NAMES["ids"] or key in _NAMES["names"] or (is_id and not _CLASS.search(name)):
         return "names the rows"
     if len(cells) < FEWEST:
         return None
     if _is_consecutive(cells):
         return "numbers the rows"
-    if key.endswith("id") and _is_key(cells):
+    if (key.endswith("id") or key == "name") and _is_key(cells):
         return "names the rows"
     return None
 

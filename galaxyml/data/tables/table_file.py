@@ -22,7 +22,7 @@ from galaxyml.runs.errors import DataError, shorten
 
 FORMATS = "CSV (with , ; tabs or | between its columns), parquet, FITS, VOTable or ECSV"
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
-BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # what text of some spreadsheets begins with
 OTHERS = {  # what a file may be instead of a table
     b"\x89HDF": "an HDF5 file",
     b"PK\x03\x04": "a zip archive or a workbook of Excel",
@@ -267,7 +267,8 @@ def _csv(path: Path) -> TextTable:
             return _of_lines(path, text, notes)
     except (*CUT, csv.Error, UnicodeError) as error:
         raise DataError(
-            f"{path} is not a table that can be read: {str(error).strip()}. It must be {FORMATS}: fetch or save it again."
+            f"{path} is not a table that can be read: {str(error).strip()}. It must be {FORMATS}: fetch or save it "
+            "again."
         ) from None
 
 
@@ -278,10 +279,9 @@ def _encoding(path: Path, stream: IO[bytes], notes: list[str]) -> str:
     utf8 = codecs.getincrementaldecoder("utf-8")()
     is_utf8, has_controls, first = True, False, True
     while block := stream.read(_BLOCK):
-        if first and (bom := next((bom for bom in BOMS if block.startswith(bom)), None)):
-            if BOMS[bom] == "utf-16":
-                notes.append(f"{path.name}: read as UTF-16.")
-                return "utf-16"
+        if first and block.startswith(UTF16):
+            notes.append(f"{path.name}: read as UTF-16.")
+            return "utf-16"
         first = False
         if b"\0" in block:
             raise DataError(f"{path} is not a table: it holds bytes that no text has. It must be {FORMATS}.")

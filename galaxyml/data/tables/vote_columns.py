@@ -1,4 +1,4 @@
-"""Votes of a decision tree in a table's columns, as Galaxy Zoo's catalogues name them: counts, shares, or whole paths."""
+"""Votes of a decision tree in a table's columns, as Galaxy Zoo's catalogues name them: counts, shares, whole paths."""
 
 import re
 from collections.abc import Sequence
