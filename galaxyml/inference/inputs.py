@@ -129,8 +129,8 @@ def _listed(path: Path) -> Iterator[tuple[str, str]]:
     filled = table.frame[(table.frame != "").any(axis=1)].index
     if not len(filled):
         raise UserError(f"{path} has a header and no rows.")
-    for label in filled:
-        if not (name := cells[label]):
+    for label, name in zip(filled, cells[filled].tolist(), strict=True):
+        if not name:
             raise UserError(f"{table.place(int(label))}: {cells.name} is empty. Give a path or take the row out.")
         yield str(path.parent / Path(name).expanduser()), name
 

@@ -318,3 +318,9 @@ def test_a_bad_table_shows_before_a_folder_is_made(
     changed(own, **spoil)
     with pytest.raises(UserError, match=message):
         Images(str(own), **options).check_files()
+
+
+@pytest.mark.parametrize("name", ["Ünï (2) [z=0.1]", 'a\'b "c"', "*?{x}"])
+def test_folders_may_have_any_name(own: Path, name: str) -> None:
+    there = own.rename(own.parent / name)
+    assert len(catalog(there, columns=["kind"])) == 120

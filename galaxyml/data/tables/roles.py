@@ -113,7 +113,7 @@ def _reason(name: str, key: str, cells: pd.Series) -> str | None:
     """Why a column is no target; None if it may be one."""
     if key in (SPLIT, FOLD):
         return key
-    if not key or key in _NAMES["numbers"] or re.fullmatch(r"Unnamed: \d+(_level_\d+)?", name):
+    if key in _NAMES["numbers"] or re.fullmatch(r"Unnamed: \d+(_level_\d+)?", name):
         return "numbers the rows"
     if key in _POSITIONS:
         return "position"

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -101,6 +101,7 @@ def path_fractions(rows: Rows, tree: DecisionTree, votes: VoteColumns, notes: li
     Raises:
         DataError: If a cell is no number of votes or no share, or shares do not sum to 1.
     """
+    rows = replace(rows, frame=rows.frame.where(rows.frame != ""))
     read = _checked if votes.form == SHARES else _shares_of_counts
     shares = read(rows, tree, votes, notes)
     fractions, question_of = np.empty_like(shares), np.array(tree.question_of)

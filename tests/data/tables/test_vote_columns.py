@@ -1,5 +1,6 @@
 """Votes in a table's columns, against a simulation of volunteers who walk the tree."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,9 @@ TREES = [name for name in tree_names() if name != "kaggle"]  # whose columns are
 def volunteers(tree: DecisionTree, seed: int = 0, galaxies: int = 20, each: int = 40) -> pd.DataFrame:
     """Counts of the answers of volunteers who are each asked what their answers lead to."""
     rng = np.random.default_rng(seed)
-    counts = pd.DataFrame(0, index=range(galaxies), columns=tree.columns)
-    for galaxy in range(galaxies):
+    rows = []
+    for _ in range(galaxies):
+        answered: Counter[str] = Counter()
         chances = [rng.dirichlet(np.ones(len(question.columns))) for question in tree.questions]
         for _ in range(each):
             given: set[str] = set()
@@ -35,8 +37,9 @@ def volunteers(tree: DecisionTree, seed: int = 0, galaxies: int = 20, each: int 
                 if not question.after or given & set(question.after):
                     answer = question.columns[rng.choice(len(chance), p=chance)]
                     given.add(answer)
-                    counts.loc[galaxy, answer] += 1
-    return counts
+                    answered[answer] += 1
+        rows.append([answered[column] for column in tree.columns])
+    return pd.DataFrame(rows, columns=tree.columns)
 
 
 def named(tree: DecisionTree, counts: pd.DataFrame, *kinds: str, suffix: str = "") -> pd.DataFrame:
@@ -149,7 +152,7 @@ def test_votes_for_answers_that_the_table_lacks_mask_their_question() -> None:
 def test_bad_votes_are_told_with_their_place(column: str, value: object, message: str) -> None:
     tree = DecisionTree.load("gzd5")
     table = named(tree, volunteers(tree), "counts", "totals").astype(object)
-    table.loc[0, column] = value
+    table[column] = [value, *table[column].iloc[1:]]
     with pytest.raises(DataError, match=message):
         read(tree, table)
 
