@@ -101,7 +101,7 @@ class ImagePredictor(Predictor):
         """Predictions for images.
 
         Args:
-            inputs: Files (JPEG, PNG, TIFF, FITS, HDF5), folders, patterns, `.csv` tables of paths, or a DataFrame with
+            inputs: Files (JPEG, PNG, TIFF, FITS, HDF5), folders, patterns, tables of paths, or a DataFrame with
                 a column `path`; or images themselves, an array of shape (N, H, W, 3) or (H, W, 3), or a list of
                 arrays and of Pillow's images of any size. Values of arrays count as
                 `galaxyml.data.images.decode.from_array` says: uint8 up to 255, floats up to 1.

@@ -13,7 +13,7 @@ from PIL import Image
 
 from galaxyml.data.images.decode import from_array, open_image
 from galaxyml.inference import load, predict
-from galaxyml.inference.inputs import several
+from galaxyml.inference.inputs import find, several
 from galaxyml.runs.errors import UserError
 
 Command = Callable[..., tuple[int, str]]
@@ -146,3 +146,31 @@ def test_light_curves_in_tables_get_their_folders_scores(
         with pytest.raises(UserError, match=message) as told:
             predictor.predict(wrong)
         assert "galaxyml-" not in str(told.value)  # the temporary folder
+
+
+def test_tables_of_paths_of_any_format_name_the_same_images(tmp_path: Path) -> None:
+    from astropy.table import Table
+
+    frame = pd.DataFrame({"objid": [587722981742084097, 587722981742084098], "file_loc": ["a.png", "b/c.png"]})
+    expected = {str(tmp_path / name): name for name in frame["file_loc"]}
+    for name, write in (
+        ("a.csv", lambda path: frame.to_csv(path)),
+        ("b.csv", lambda path: frame.to_csv(path, sep=";", encoding="utf-16")),
+        ("c.tsv", lambda path: frame.to_csv(path, sep="\t", index=False)),
+        ("d.parquet", frame.to_parquet),
+        ("e.fits", Table.from_pandas(frame).write),
+        ("f.ecsv", Table.from_pandas(frame).write),
+        ("g.vot", lambda path: Table.from_pandas(frame).write(path, format="votable")),
+    ):
+        write(tmp_path / name)
+        assert find([tmp_path / name]) == expected, name
+    fits.writeto(tmp_path / "image.fits", np.zeros((8, 8)))
+    units = [fits.PrimaryHDU(), fits.ImageHDU(np.zeros((8, 8))), fits.BinTableHDU(Table({"path": ["a.png"]}))]
+    fits.HDUList(units).writeto(tmp_path / "both.fits")
+    assert list(find([tmp_path / "image.fits", tmp_path / "both.fits"])) == [
+        str(tmp_path / "image.fits"),
+        str(tmp_path / "both.fits"),
+    ]
+    (tmp_path / "h.csv").write_text("path,z\na.png,1\n,2\n")
+    with pytest.raises(UserError, match=r"h\.csv, line 3: path is empty"):
+        find([tmp_path / "h.csv"])

@@ -162,7 +162,7 @@ def test_what_cannot_be_predicted_is_told(run: Path, ask: Command, tmp_path: Pat
     cases = [
         (["nothing/*.jpg"], "p.csv", 2, r"No file matches 'nothing/\*\.jpg'"),
         (["empty"], "p.csv", 2, "empty: the folder holds no images"),
-        (["list.csv"], "p.csv", 1, r"list\.csv has no column path or image or file or filename; it has a, b"),
+        (["list.csv"], "p.csv", 1, r"list\.csv has no column path, image, file or filename; it has a, b"),
         (["blank.csv"], "p.csv", 1, r"blank\.csv, line 3: path is empty"),
         (["gone.csv"], "p.csv", 2, r"gone\.csv is missing"),
         (["gone.jpg"], "p.csv", 1, "None of the 1 images can be read: gone.jpg is not there"),

@@ -14,7 +14,7 @@ from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.sky.galaxy10 import CLASSES
-from galaxyml.tasks.galaxy10 import COUNT, FILE, Galaxy10, read_file
+from galaxyml.tasks.galaxy10 import DECALS, FILE, Galaxy10, read_file
 
 NAMES = list(CLASSES)
 
@@ -118,12 +118,12 @@ def test_the_real_file_and_its_folders_are_read(real: Path, tmp_path: Path) -> N
 def test_a_changed_file_of_the_published_size_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from galaxyml.tasks import galaxy10
 
-    monkeypatch.setattr(galaxy10, "COUNT", 160)
-    assert COUNT == 17736
+    assert DECALS.counts == [17736]
+    monkeypatch.setitem(vars(DECALS), "counts", [160])
     found = data(copy)
     found.setup()
     assert any("another SHA-256: it was changed or cut" in note for note in found.notes)
-    monkeypatch.setattr(galaxy10, "known_digest", lambda *_: galaxy10.SHA256)
+    monkeypatch.setattr(galaxy10, "known_digest", lambda *_: DECALS.sha256)
     found = data(copy)
     found.setup()
     assert not any("SHA-256" in note for note in found.notes)
@@ -218,3 +218,71 @@ def test_folders_without_images_say_what_is_wanted(tmp_path: Path, make: list[st
         (tmp_path / name).write_text("")
     with pytest.raises(DataError, match=message):
         data(tmp_path / "galaxy10").setup()
+
+
+# --- releases
+
+
+def write(path: Path, side: int, count: int = 50, **more: Any) -> Path:
+    """A file of Galaxy10's form."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["images"] = np.random.default_rng(0).integers(0, 255, (count, side, side, 3), dtype="u1")
+        file["ans"] = np.arange(count) % 10
+        for name, values in more.items():
+            file[name] = values
+    return path
+
+
+# As astroNN's documentation of Galaxy10 SDSS names them.
+SDSS = ["Disk, Face-on, No Spiral", "Smooth, Completely round", "Smooth, in-between round", "Smooth, Cigar shaped"]
+SDSS += [f"Disk, Edge-on, {bulge} Bulge" for bulge in ("Rounded", "Boxy", "No")]
+SDSS += [f"Disk, Face-on, {winding} Spiral" for winding in ("Tight", "Medium", "Loose")]
+
+
+@pytest.mark.parametrize("name", ["Galaxy10.h5", "Galaxy10_DECals.h5", "mine.hdf5"])
+def test_a_file_of_sdss_has_its_own_classes_whatever_it_is_called(name: str, tmp_path: Path) -> None:
+    from galaxyml.data.tables import galaxy10
+
+    path = write(tmp_path / "galaxy10" / name, 69)
+    found = Galaxy10(str(path.parent), size=16, cache_dir=str(tmp_path / "cache"))
+    found.setup()
+    assert found.kind.classes == SDSS
+    assert any(f"{name} is Galaxy10 SDSS" in note for note in found.notes)
+    assert galaxy10.settings({"data_dir": str(tmp_path)}) == {"classes": SDSS, "crop": "1.0", "margin": "1.0"}
+    with pytest.raises(DataError, match=r"is Galaxy10 SDSS \(69 px, 21,785 images\), but the classes of this run are"):
+        Galaxy10(str(path.parent), classes=NAMES).check_files()
+
+
+def test_resized_files_of_decals_are_known_by_their_pixel_scale(tmp_path: Path) -> None:
+    for side, more in ((256, {}), (69, {"pxscale": np.ones(50)}), (32, {"pxscale": np.ones(50)})):
+        path = write(tmp_path / str(side) / "Galaxy10.h5", side, **more)
+        found = Galaxy10(str(path.parent))
+        assert found.kind.classes == NAMES
+        found.check_files()
+
+
+def test_a_file_of_neither_release_is_told_what_it_is(tmp_path: Path) -> None:
+    path = write(tmp_path / "galaxy10" / "Galaxy10.h5", 48)
+    message = r"50 images of 48 x 48 px: it is neither Galaxy10 DECaLS \(256 px.* nor Galaxy10 SDSS \(69 px.*release="
+    with pytest.raises(DataError, match=message):
+        Galaxy10(str(path.parent)).check_files()
+    for release, names in (("decals", NAMES), ("sdss", SDSS)):
+        found = Galaxy10(str(path.parent), release=release)
+        found.check_files()
+        assert found.kind.classes == names
+    Galaxy10(str(path.parent), classes=[f"mine {number}" for number in range(10)]).check_files()
+    with pytest.raises(UserError, match="release=hubble: no such release of Galaxy10"):
+        Galaxy10(str(path.parent), release="hubble")
+    write(tmp_path / "two" / "a.h5", 48)
+    write(tmp_path / "two" / "b.h5", 48)
+    with pytest.raises(DataError, match=r"has several HDF5 files: a\.h5, b\.h5"):
+        Galaxy10(str(tmp_path / "two"))
+
+
+def test_folders_called_after_sdss_classes_have_them(tmp_path: Path) -> None:
+    for label, name in enumerate(SDSS):
+        folder = tmp_path / f"{label}_{name.replace(', ', '_').replace(' ', '_')}"
+        folder.mkdir()
+        Image.new("RGB", (8, 8), (label, 0, 0)).save(folder / "a.png")
+    assert Galaxy10(str(tmp_path)).kind.classes == SDSS

@@ -208,3 +208,119 @@ def test_too_few_images_are_refused(own: Path) -> None:
     pd.read_csv(own / "labels.csv").head(9).to_csv(own / "labels.csv", index=False)
     with pytest.raises(DataError, match="9 rows are left, of 9; at least 10 are needed"):
         classes(own).setup()
+
+
+# --- tables as people have them
+
+
+def catalog(folder: Path, **options: Any) -> pd.DataFrame:
+    """The catalog of a folder by the table alone, as the library reads it."""
+    found = Images(str(folder), **options)
+    found.check_folder(folder)
+    rows = found.load_tables(folder)
+    return rows.sort_values("image").reset_index(drop=True)
+
+
+def test_tables_of_all_formats_give_one_catalog(own: Path) -> None:
+    from astropy.table import Table
+
+    table = pd.read_csv(own / "labels.csv")[["id", "path", "ra", "dec", "kind"]]
+    expected = catalog(own, columns=["kind"])
+    (own / "labels.csv").unlink()
+    both = Table.from_pandas(table)
+    for write in (
+        lambda: table.to_csv(own / "labels.tsv", sep="\t", index=False),
+        lambda: table.to_parquet(own / "labels.parquet"),
+        lambda: both.write(own / "labels.fits"),
+        lambda: both.write(own / "labels.ecsv"),
+        lambda: both.write(own / "labels.vot", format="votable"),
+    ):
+        write()
+        pd.testing.assert_frame_equal(catalog(own)[list(expected)[:6]], expected[list(expected)[:6]])
+        (path,) = own.glob("labels.*")
+        path.unlink()
+
+
+def test_positions_under_other_names_keep_a_galaxy_in_one_part(own: Path) -> None:
+    table = pd.read_csv(own / "labels.csv")[["path", "ra", "dec", "kind"]]
+    table.rename(columns={"ra": "RAJ2000", "dec": "DEJ2000"}).to_csv(own / "labels.csv", index=False)
+    found = catalog(own)
+    np.testing.assert_allclose(found["ra"], table.sort_values("path")["ra"])
+    np.testing.assert_allclose(found["dec"], table.sort_values("path")["dec"])
+
+
+def test_a_missing_position_is_not_known(own: Path) -> None:
+    table = pd.read_csv(own / "labels.csv")
+    changed(own, ra=table["ra"].astype(object).where(table.index != 3, "--"))
+    found = classes(own)
+    found.setup()
+    assert found.catalog["ra"].isna().sum() == 1
+
+
+def test_missing_words_and_sentinels_are_left_out_and_counted(own: Path) -> None:
+    table = pd.read_csv(own / "labels.csv")
+    r90 = table["r90"].astype(object).where(table.index % 10 != 0, "N/A").where(table.index % 10 != 1, -999)
+    changed(own, r90=r90)
+    found = numbers(own, columns=["r90"], missing=[-999])
+    found.setup()
+    assert len(found.catalog) == 96
+    assert found.catalog["r90"].min() > 0
+    assert "labels.csv: r90 missing in 24 of 120 rows (N/A: 12, -999: 12), which are left out." in found.notes
+    said = numbers(own, columns=["r90"])
+    said.setup()
+    assert any("r90 is -999 in 12 of 108 rows" in note and "missing=[-999]" in note for note in said.notes)
+
+
+def test_joined_spellings_are_one_class(own: Path) -> None:
+    table = pd.read_csv(own / "labels.csv")
+    changed(own, kind=[name.upper() if row % 3 == 0 else f" {name}" for row, name in enumerate(table["kind"])])
+    with pytest.raises(UserError, match=r"differ in case or spaces alone: .*join_spellings=true"):
+        Images(str(own), columns=["kind"])
+    found = catalog(own, columns=["kind"], join_spellings=True)
+    known = {"classes": KINDS, "join_spellings": True, "columns": ["kind"]}
+    names = Images(str(own), columns=["kind"], join_spellings=True).kind.classes
+    expected = table.sort_values("path")["kind"].to_numpy()
+    assert [names[label].lower() for label in found["label"]] == expected.tolist()
+    assert [KINDS[label] for label in catalog(own, **known)["label"]] == expected.tolist()
+
+
+def test_counts_of_votes_become_fractions_of_a_ready_tree(own: Path) -> None:
+    from galaxyml.trees import DecisionTree
+
+    table, tree = pd.read_csv(own / "labels.csv")[["path"]], DecisionTree.load("gz_jwst")
+    votes = pd.DataFrame(0, table.index, tree.columns)
+    votes[list(tree.questions[0].columns)] = np.random.default_rng(0).multinomial(40, [0.7, 0.2, 0.1], len(table))
+    votes.iloc[0] = 0
+    pd.concat([table, votes], axis=1).to_csv(own / "labels.csv", index=False)
+    found = Images(str(own), size=16, cache_dir=str(own.parent / "cache"))
+    found.setup()
+    assert found.kind.tree_name == "gz_jwst"
+    assert len(found.catalog) == len(table) - 1  # nobody voted on the first
+    first = list(tree.questions[0].columns)
+    expected = votes.set_index(table["path"])[first] / 40
+    np.testing.assert_allclose(found.catalog.set_index("id")[first], expected.loc[found.catalog["id"]])
+    assert any("labels.csv: numbers of votes of tree=gz_jwst (Galaxy Zoo JWST)." in note for note in found.notes)
+    assert any(note.startswith("labels.csv: learns 39 answers of tree=gz_jwst") for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "message"),
+    [
+        ({"r90": ["lost", *range(119)]}, {"columns": ["r90"]}, "line 2: r90 is 'lost', which is no finite number"),
+        ({"path": "gone.jpg"}, {"columns": ["kind"]}, "line 3: path gone.jpg occurs a second time"),
+        ({"path": [f"gone{row}.jpg" for row in range(120)]}, {"columns": ["kind"]}, "there is no image .*gone0.jpg"),
+        ({"split": "valid"}, {"columns": ["kind"]}, "split is 'valid'"),
+    ],
+)
+def test_a_bad_table_shows_before_a_folder_is_made(
+    own: Path, spoil: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    changed(own, **spoil)
+    with pytest.raises(UserError, match=message):
+        Images(str(own), **options).check_files()
+
+
+@pytest.mark.parametrize("name", ["Ünï (2) [z=0.1]", 'a\'b "c"', "*?{x}"])
+def test_folders_may_have_any_name(own: Path, name: str) -> None:
+    there = own.rename(own.parent / name)
+    assert len(catalog(there, columns=["kind"])) == 120
