@@ -17,7 +17,7 @@ from galaxyml.data.images.store import Framing, frame_all
 from galaxyml.data.images.views import plain
 from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
-from galaxyml.inference.inputs import are_paths, find, image_of, several
+from galaxyml.inference.inputs import are_paths, find, image_of, listed, several, with_given
 from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import CombiningStage, Kind
 from galaxyml.models import build_model
@@ -108,26 +108,33 @@ class ImagePredictor(Predictor):
             bad: Gets a sentence for each image that cannot be read, which is then left out; None to raise.
 
         Returns:
-            One row an image: `path`, or the number of one that has none, from 0; the outputs as the run's stages have
-            them; `ood_distance`, how unlike the training set it is, by its looks or to the net (1 is what at most 1 %
-            of validation images exceed; of several models their mean), and `ood`, whether it is above 1.
+            One row an image: `id`, a name that does not depend on where this runs, and `path`, or the number of an
+            image that has none, from 0; the other columns of the table that named it, as `<column>_given` where a
+            prediction has that name; the outputs as the run's stages have them; `ood_distance`, how unlike the training
+            set it is, by its looks or to the net (1 is what at most 1 % of validation images exceed; of several models
+            their mean), and `ood`, whether it is above 1.
 
         Raises:
             UserError: If there are no images, or none can be read.
             DataError: If an image cannot be read and `bad` is None.
         """
-        given = several(inputs)
-        if are_paths(given):
-            images = find(given)
-            names: list[Any] = list(images.values())
-            batches = frames_in_batches(Path(), list(images), self.framings, HELD, "Predicting", bad)
+        given = [] if isinstance(inputs, pd.DataFrame) else several(inputs)
+        listing = listed(inputs) if isinstance(inputs, pd.DataFrame) else find(given) if are_paths(given) else None
+        if listing is not None:
+            names: list[Any] = list(listing.paths.values())
+            batches = frames_in_batches(Path(), list(listing.paths), self.framings, HELD, "Predicting", bad)
         else:
             names = list(range(len(given)))
             batches = self._frame_in_batches(given, bad)
-        tables = [self.predict_framed([names[row] for row in rows], pixels) for rows, pixels in batches]
+        readable: list[int] = []
+        tables = []
+        for rows, pixels in batches:
+            readable += rows
+            tables.append(self.predict_framed([names[row] for row in rows], pixels))
         if not tables:
             raise UserError(f"None of the {len(names):,} images can be read: {(bad or [''])[0]}.")
-        return pd.concat(tables, ignore_index=True)
+        table = pd.concat(tables, ignore_index=True)
+        return table if listing is None else with_given(table, listing.beside().iloc[readable])
 
     def summary(self, table: pd.DataFrame) -> str:
         """The number of images, and of those that are out of distribution."""

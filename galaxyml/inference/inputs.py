@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from galaxyml.data.images.decode import FITS, HDF5, KEY, SUFFIXES, address, from_array, has_suffix, rgb
-from galaxyml.data.tables.roles import PATHS, path_column
+from galaxyml.data.tables.roles import PATHS, find_roles
 from galaxyml.data.tables.table_file import holds_fits_table, read_table_file
 from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
 
@@ -20,6 +21,47 @@ FORMS = (
     "files, folders, patterns or a DataFrame with a column path; or the images themselves: arrays (H, W) or (H, W, 3), "
     "many of them as (N, H, W, 3) or in a list, or Pillow's"
 )
+
+
+GIVEN = "_given"  # ends the name of a column of the user's table that a prediction has, too
+_WHOLE = r"[+-]?(0|[1-9]\d{0,17})"
+_NUMBER = r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|nan"
+
+
+@dataclass
+class Listing:
+    """Images that were found, in order.
+
+    Attributes:
+        paths: What the user called each, by where it is.
+        ids: A name of each that does not depend on where the command is run, by where it is: its id in a table, its
+            path in a folder, or its file's name.
+        tables: What tables of paths say of their images, by where these are.
+    """
+
+    paths: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+    tables: list[pd.DataFrame] = field(default_factory=list)
+
+    def add(self, location: str, path: str, name: str) -> None:
+        """Adds an image, unless it is there."""
+        if location not in self.paths:
+            self.paths[location], self.ids[location] = path, name
+
+    def beside(self) -> pd.DataFrame:
+        """What goes beside the predictions of all images: `id`, and the columns of their tables.
+
+        Ids that several images have are replaced by their paths.
+        """
+        ids = pd.Series(self.ids, dtype=object)
+        twice = ids.duplicated(keep=False)
+        ids = ids.where(~twice, pd.Series(self.paths, dtype=object)).infer_objects()
+        if not self.tables:
+            return pd.DataFrame({"id": ids.to_numpy()})
+        table = pd.concat(self.tables)
+        table = table[~table.index.duplicated()].reindex(ids.index)
+        others = table.drop(columns="id", errors="ignore")
+        return pd.DataFrame({"id": ids.to_numpy(), **{name: others[name].to_numpy() for name in others}})
 
 
 def several(inputs: Any) -> list[Any]:
@@ -31,8 +73,6 @@ def several(inputs: Any) -> list[Any]:
     Raises:
         UserError: If it is something else, or nothing.
     """
-    if isinstance(inputs, pd.DataFrame):
-        return _paths_of(inputs)
     if isinstance(inputs, str | Path | Image.Image):
         return [inputs]
     if (shape := getattr(inputs, "shape", None)) is not None:  # an array's, a tensor's or a column's
@@ -72,37 +112,41 @@ def image_of(item: Any, number: int) -> Image.Image:
         raise DataError(f"Image {number} cannot be used: {error}.") from None
 
 
-def find(paths: Sequence[Path | str]) -> dict[str, str]:
+def find(paths: Sequence[Path | str]) -> Listing:
     """All images that files, folders, patterns and tables of paths name; each once, in the order given.
-
-    Returns:
-        What the user called each image, by where it is.
 
     Raises:
         UserError: If something is not there, or holds no images.
     """
-    return dict(image for path in paths for image in _images_of(str(path)))
+    listing = Listing()
+    for path in paths:
+        for image in _images_of(str(path), listing.tables):
+            listing.add(*image)
+    return listing
 
 
-def _images_of(given: str) -> Iterator[tuple[str, str]]:
+def _images_of(given: str, tables: list[pd.DataFrame]) -> Iterator[tuple[str, str, str]]:
+    """Where each image is, what the user called it, and its id; what tables say is added to `tables`."""
     path = Path(given).expanduser()
     if path.is_dir():
         inside = sorted(file for file in path.rglob("*") if has_suffix(file, SUFFIXES) and file.is_file())
         if not inside:
             raise UsageError(f"{path}: the folder holds no images ({', '.join(SUFFIXES)}).")
-        yield from ((str(file), str(file)) for file in inside)
+        yield from ((str(file), str(file), file.relative_to(path).as_posix()) for file in inside)
     elif not path.exists() and glob.has_magic(given):
         matches = sorted(glob.glob(str(path), recursive=True))
         if not matches:
             raise UsageError(f"No file matches '{given}'.")
         for match in matches:
-            yield from _images_of(match)
+            yield from _images_of(match, tables)
     elif has_suffix(path, TABLES) or (has_suffix(path, FITS) and holds_fits_table(path)):
-        yield from _listed(path)
+        yield from _listed(path, tables)
     elif has_suffix(path, HDF5):
-        yield from ((name := address(str(path), row), name) for row in range(_count(path)))
+        for row in range(_count(path)):
+            name = address(str(path), row)
+            yield name, name, address(path.name, row)
     else:
-        yield str(path), given  # what is missing or no image is told like any other bad image
+        yield str(path), given, path.name  # what is missing or no image is told like any other bad image
 
 
 def _count(path: Path) -> int:
@@ -120,23 +164,58 @@ def _count(path: Path) -> int:
         raise DataError(f"{path} cannot be read as HDF5 ({str(error).splitlines()[0]}).") from None
 
 
-def _listed(path: Path) -> Iterator[tuple[str, str]]:
+def _listed(path: Path, tables: list[pd.DataFrame]) -> Iterator[tuple[str, str, str]]:
     """Images of a table; relative paths begin in its own folder."""
     if not path.is_file():
         raise UsageError(f"{path} is missing.")
     table = read_table_file(path)
-    cells = table.frame[path_column(table)]
-    filled = table.frame[(table.frame != "").any(axis=1)].index
-    if not len(filled):
+    roles = find_roles(table, "")
+    frame = table.frame[(table.frame != "").any(axis=1)]
+    if frame.empty:
         raise UserError(f"{path} has a header and no rows.")
-    for label, name in zip(filled, cells[filled].tolist(), strict=True):
-        if not name:
-            raise UserError(f"{table.place(int(label))}: {cells.name} is empty. Give a path or take the row out.")
-        yield str(path.parent / Path(name).expanduser()), name
+    paths = frame[roles.path]
+    if (empty := paths == "").any():
+        raise UserError(f"{table.place(int(empty.idxmax()))}: {roles.path} is empty. Give a path or take the row out.")
+    locations = [str(path.parent / Path(name).expanduser()) for name in paths]
+    tables.append(_typed(frame.drop(columns=roles.path)).set_axis(locations))
+    yield from zip(locations, paths, frame[roles.id] if roles.id is not None else paths, strict=True)
 
 
-def _paths_of(table: pd.DataFrame) -> list[str]:
-    """Paths that a DataFrame has in one of `PATHS`."""
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of text as numbers where all of their cells are; ids such as 007 stay as they are."""
+    return pd.DataFrame({name: _numbers(frame[name]) for name in frame}, index=frame.index)
+
+
+def _numbers(cells: pd.Series) -> pd.Series:
+    filled = cells[cells != ""]
+    if filled.empty:
+        return cells
+    if filled.str.fullmatch(_WHOLE).all():
+        whole = cells.where(cells != "", None)
+        return pd.to_numeric(whole).astype("int64") if len(filled) == len(cells) else whole.astype("Int64")
+    if filled.str.fullmatch(_NUMBER, case=False).all():
+        return pd.to_numeric(cells.where(cells != "", "nan")).astype("float64")
+    return cells
+
+
+def with_given(table: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
+    """Predictions with the columns of the user's own table behind their names, `id` and `path`.
+
+    Args:
+        table: Predictions, `path` first.
+        beside: As `Listing.beside` has them, of the same images.
+    """
+    given = beside.reset_index(drop=True).rename(columns=lambda name: f"{name}{GIVEN}" if name in table else name)
+    parts = [given[["id"]], table[["path"]], given.drop(columns="id"), table.drop(columns="path")]
+    return pd.concat(parts, axis=1)
+
+
+def listed(table: pd.DataFrame) -> Listing:
+    """Images that a DataFrame names in one of the columns `PATHS`; its other columns go beside their predictions.
+
+    Raises:
+        UserError: If it has no such column, or an empty cell in it.
+    """
     column = next((name for name in PATHS if name in table.columns), None)
     if column is None:
         raise UserError(f"The DataFrame has no column {' or '.join(PATHS)}; it has {shorten(list(table.columns))}.")
@@ -145,4 +224,9 @@ def _paths_of(table: pd.DataFrame) -> list[str]:
         raise UserError(f"The DataFrame, row {row}: {column} is empty. Give a path or take the row out.")
     if table.empty:
         raise UserError("The DataFrame has a header and no rows.")
-    return [str(path) for path in table[column]]
+    paths = [str(path) for path in table[column]]
+    locations = [str(Path(path).expanduser()) for path in paths]
+    listing = Listing(tables=[table.drop(columns=column).set_axis(locations)])
+    for image in zip(locations, paths, table.get("id", paths), strict=True):
+        listing.add(*image)
+    return listing

@@ -1,5 +1,6 @@
 """Predictions for what is there already: arrays, Pillow's images, DataFrames."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from astropy.io import fits
+from astropy.table import Table
 from PIL import Image
 
 from galaxyml.data.images.decode import from_array, open_image
@@ -55,14 +57,61 @@ def test_the_same_images_get_the_same_numbers_in_whatever_form(
     }
     for name, form in forms.items():
         found = predictor.predict(form)
-        expected = table if isinstance(found["path"].iloc[0], str) else table.assign(path=range(6))
+        of_paths = {"a list of paths": table, "a column": table, "a DataFrame": table.assign(id=range(6))}
+        expected = of_paths.get(name, table.drop(columns="id").assign(path=range(6)))
         pd.testing.assert_frame_equal(found, expected, check_exact=True, obj=name)
     one = predictor.predict(pixels[2])
     pd.testing.assert_frame_equal(
-        one.drop(columns="path"), table.iloc[[2]].drop(columns="path").reset_index(drop=True), check_exact=True
+        one.drop(columns="path"), table.iloc[[2]].drop(columns=["id", "path"]).reset_index(drop=True), check_exact=True
     )
     folder = predictor.predict(paths[0].parent).set_index("path")
     assert folder.loc[str(paths[0])].equals(table.set_index("path").loc[str(paths[0])])
+
+
+def test_the_columns_of_a_table_stay_beside_predictions_in_every_format(
+    predictor: Any, galaxies: list[Path], page_run: Callable[[str], Path], in_process: Command, tmp_path: Path
+) -> None:
+    output = predictor.columns[0]
+    rows = pd.DataFrame(
+        {
+            "objid": [587722981742084096 + number for number in range(4)],
+            "file_loc": [*map(str, galaxies[:3]), str(tmp_path / "broken.jpg")],
+            "RA": [10.25, 359.5, 0.0, 1.0],
+            "tile": ["007", "012", "", "100"],
+            output: [0.1, 0.2, 0.3, 0.4],
+        }
+    )
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    rows.to_csv(tmp_path / "mine.csv", index=False)
+    for suffix in (".fits", ".vot", ".csv"):
+        out = tmp_path / f"p{suffix}"
+        status, printed = in_process(predict.main, page_run("galaxyzoo"), tmp_path / "mine.csv", "--out", out)
+        assert status == 0, printed
+        again = pd.read_csv(out, dtype={"tile": str}) if suffix == ".csv" else Table.read(out).to_pandas()
+        assert [int(value) for value in again["objid"]] == [int(value) for value in again["id"]] == [*rows["objid"][:3]]
+        assert again["RA"].to_list() == [10.25, 359.5, 0.0]
+        assert [cell.decode() if isinstance(cell, bytes) else cell for cell in again["tile"].fillna("")] == [
+            "007",
+            "012",
+            "",
+        ]
+        assert again[f"{output}_given"].to_list() == [0.1, 0.2, 0.3]
+        expected = predictor.predict(galaxies[:3])[output]
+        assert again[output].to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-12)
+    assert Table.read(tmp_path / "p.vot")["RA"].meta["ucd"] == "pos.eq.ra;meta.main"
+
+
+def test_ids_do_not_depend_on_where_a_command_runs(
+    predictor: Any, galaxies: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for number, name in enumerate(("a/1.jpg", "a/b/1.jpg", "2.jpg")):
+        shutil.copyfile(galaxies[number], tmp_path / name)
+    found = predictor.predict(tmp_path)["id"].to_list()
+    monkeypatch.chdir(tmp_path)
+    assert predictor.predict(".")["id"].to_list() == found == ["2.jpg", "a/1.jpg", "a/b/1.jpg"]
+    both = predictor.predict(["a/1.jpg", "a/b/1.jpg", "2.jpg"])
+    assert both["id"].to_list() == ["a/1.jpg", "a/b/1.jpg", "2.jpg"]  # two files are called 1.jpg
 
 
 def test_an_array_is_seen_as_the_file_that_holds_it(tmp_path: Path) -> None:
