@@ -1,6 +1,8 @@
 """Images that files, folders, patterns and tables of paths name, or that are given as they are."""
 
 import glob
+import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from galaxyml.data.images.decode import HDF5, KEY, SUFFIXES, address, from_array, has_suffix, rgb
+from galaxyml.data.images.decode import KEY, address, from_array, from_image
+from galaxyml.data.images.file_types import HDF5, READ, has_suffix
+from galaxyml.data.images.folders import images_below, passed_over_notes
 from galaxyml.data.tables.reading import read_csv
 from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
+
+log = logging.getLogger(__name__)
 
 PATH_COLUMNS = ("path", "image", "file", "filename")
 FORMS = (
@@ -59,14 +65,14 @@ def are_paths(given: Sequence[Any]) -> bool:
     return paths[0]
 
 
-def image_of(item: Any, number: int) -> Image.Image:
-    """One of the images that are given as they are, RGB.
+def image_of(item: Any, number: int) -> np.ndarray:
+    """One of the images that are given as they are, uint8 of shape (H, W, 3).
 
     Raises:
         DataError: If it is none; the message has its number, from 0.
     """
     try:
-        return rgb(item) if isinstance(item, Image.Image) else from_array(np.asarray(item))
+        return from_image(item) if isinstance(item, Image.Image) else from_array(np.asarray(item))
     except DataError as error:
         raise DataError(f"Image {number} cannot be used: {error}.") from None
 
@@ -86,9 +92,13 @@ def find(paths: Sequence[Path | str]) -> dict[str, str]:
 def _images_of(given: str) -> Iterator[tuple[str, str]]:
     path = Path(given).expanduser()
     if path.is_dir():
-        inside = sorted(file for file in path.rglob("*") if has_suffix(file, SUFFIXES) and file.is_file())
+        passed_over: Counter[str] = Counter()
+        inside = sorted(path / name for name in images_below(path, passed_over))
+        notes = passed_over_notes(path, passed_over)
         if not inside:
-            raise UsageError(f"{path}: the folder holds no images ({', '.join(SUFFIXES)}).")
+            raise UsageError(" ".join([f"{path}: the folder holds no images ({READ}).", *notes]))
+        for note in notes:
+            log.info("%s", note)
         yield from ((str(file), str(file)) for file in inside)
     elif not path.exists() and glob.has_magic(given):
         matches = sorted(glob.glob(str(path), recursive=True))
