@@ -12,21 +12,18 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from galaxyml.data.images.arrays import of_array
 from galaxyml.data.images.decoding import Decoding
 from galaxyml.data.images.file_types import HDF5, PICTURES, NoImageError, unpacked
-from galaxyml.data.images.fits import MOST_BANDS, read_fits
-from galaxyml.data.images.pictures import channels_of_picture, eight_bits, from_pillow, of_planes, read_picture
-from galaxyml.data.images.stretch import Bands, pixels, white_level
+from galaxyml.data.images.fits import read_fits
+from galaxyml.data.images.pictures import channels_of_picture, eight_bits, from_pillow, read_picture
+from galaxyml.data.images.stretch import Bands, pixels
 from galaxyml.runs.errors import DataError
 
 KEY = "images"  # of an HDF5 file
 _SLICE = 64e6  # bytes of an HDF5 file that are read at a time
 _AT_ONCE = 256  # images of an HDF5 file that are handed on together
 _AS_THEY_ARE = Decoding()
-_SHAPES = (
-    "its values are {} of shape {}; an image is (H, W), (H, W, 3), (H, W, 4) or (bands, H, W), of whole numbers or "
-    "floats"
-)
 
 
 def address(file: str, row: int) -> str:
@@ -111,8 +108,8 @@ def from_array(values: np.ndarray, decoding: Decoding = _AS_THEY_ARE) -> np.ndar
     Args:
         values: Grey (H, W) or (H, W, 1), or red, green and blue (H, W, 3), and how opaque (H, W, 4), or bands (C, H, W)
             or (H, W, C). Whole numbers count up to 255, unsigned ones that fill 16 or 32 bits up to their largest;
-            colours as floats go from 0 to 1. Anything else is brightness, as in a FITS file, first row lowest, and
-            gets the stretch.
+            colours as floats go from 0 to 1, and (3, H, W) are some if they exceed 0.5. Anything else is brightness, as
+            in a FITS file, first row lowest, and gets the stretch.
         decoding: How.
 
     Returns:
@@ -121,7 +118,7 @@ def from_array(values: np.ndarray, decoding: Decoding = _AS_THEY_ARE) -> np.ndar
     Raises:
         DataError: If they are none of these.
     """
-    return _rendered(_of_array(values, decoding), decoding)
+    return _rendered(of_array(values, decoding.channels), decoding)
 
 
 def from_image(image: Image.Image, decoding: Decoding = _AS_THEY_ARE) -> np.ndarray:
@@ -225,14 +222,14 @@ def _contents(path: Path, decoding: Decoding) -> Image.Image | Bands:
     """What a file, or a row of one, holds, before it becomes pixels."""
     if (name := file_of(str(path))) != str(path):
         with h5py.File(name) as file:
-            return _of_array(file[KEY][int(str(path).rpartition("#")[2])], decoding)
+            return of_array(file[KEY][int(str(path).rpartition("#")[2])], decoding.channels)
     with unpacked(path) as (kind, file):
         if kind in PICTURES:
             return _with_bands(read_picture(file, kind), decoding)
         if kind == "FITS":
             return read_fits(file, decoding)
         if kind == "npy":
-            return _with_bands(_of_array(np.load(file, allow_pickle=False), decoding), decoding)
+            return _with_bands(of_array(np.load(file, allow_pickle=False), decoding.channels), decoding)
     raise DataError(f"it holds many images ({kind}): let its name end in {' or '.join(HDF5)}, and give the file itself")
 
 
@@ -254,54 +251,3 @@ def _with_bands(contents: Image.Image | Bands, decoding: Decoding) -> Image.Imag
     if wrong := [band for band, number in zip(decoding.bands, numbers, strict=True) if not 0 <= number < count]:
         raise DataError(f"bands={wrong[0]}: there is no such band; it has {count}, by number from 0")
     return replace(contents, values=contents.values[numbers])
-
-
-def _of_array(values: np.ndarray, decoding: Decoding) -> Image.Image | Bands:
-    """What an array holds: a picture of 8 bits, or bands; `from_array` says which."""
-    if values.dtype.kind not in "uif" or values.ndim not in (2, 3) or not values.size:
-        raise DataError(_SHAPES.format(values.dtype, values.shape))
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
-        values = values[:, :, 0] if values.shape[2] == 1 else values[0]
-    if values.dtype.kind in "ui" and values.dtype != np.uint16 and values.min() >= 0 and values.max() <= 255:
-        values = values.astype(np.uint8)
-    if values.ndim == 2:
-        return Image.fromarray(values) if values.dtype == np.uint8 else of_planes(values[None])
-    last = _channels_last(values.shape)
-    bands = values.transpose(2, 0, 1) if last else values
-    as_bands = decoding.channels not in (1, 3) or len(bands) not in ((3, 4) if last else (3,))
-    if values.dtype.kind == "f":
-        in_range = bool(values.min() >= 0 and values.max() <= 1)  # NaN is neither
-        if as_bands or (not in_range and not (last and len(bands) == 3)):
-            return of_planes(bands)
-        if not in_range:
-            raise DataError(
-                f"its colours, {values.dtype}, go from {values.min():g} to {values.max():g}; they must lie in [0, 1]. "
-                "What is no colour but brightness goes in as (H, W), as (bands, H, W), or as a FITS file"
-            )
-        return Image.fromarray((bands.transpose(1, 2, 0) * 255 + 0.5).astype(np.uint8))
-    if as_bands or (not last and values.dtype != np.uint8):
-        return of_planes(bands)
-    if values.dtype == np.uint8:
-        return Image.fromarray(np.ascontiguousarray(bands.transpose(1, 2, 0)))
-    highest = white_level(values)
-    if highest is None and values.dtype.kind == "u":
-        return of_planes(bands[2::-1])  # counts in red, green and blue
-    if highest is None:
-        raise DataError(
-            f"its colours, {values.dtype}, go from {values.min()} to {values.max()}; they must lie in [0, 255]. "
-            "What is no colour but brightness goes in as (H, W), as (bands, H, W), or as a FITS file"
-        )
-    return Image.fromarray((values * (255 / highest) + 0.5).astype(np.uint8))
-
-
-def _channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether the last axis of (A, B, C) is that of the channels, or else the first.
-
-    Raises:
-        DataError: If neither can be.
-    """
-    first, last = shape[0] <= MOST_BANDS, shape[2] <= MOST_BANDS
-    if not (first or last):
-        raise DataError(_SHAPES.format("numbers", shape))
-    return last and (not first or shape[2] in (3, 4) or shape[2] <= shape[0])

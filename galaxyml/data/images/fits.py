@@ -21,6 +21,7 @@ MOST_BANDS = 16
 SCIENCE, NO_IMAGE, RATHER_OTHERS, FILTERS = yaml.safe_load(
     Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
 ).values()
+_UNNAMED = "COMPRESSED_IMAGE"  # as fpack and astropy call a compressed image that has no name
 _HUBBLE = r"F\d{3,4}[A-Z]\w?"  # filters of HST and JWST
 
 
@@ -102,7 +103,8 @@ def _images(units: Any) -> list[_Image]:
         if isinstance(unit, kinds) and not isinstance(unit, fits.GroupsHDU) and len(unit.shape) > 1 and min(unit.shape):
             sides = tuple(side for side in unit.shape if side != 1)
             shape = sides if len(sides) > 1 else tuple(unit.shape[-2:])
-            found.append(_Image(number, unit.name.upper(), shape, unit))
+            name = unit.name.upper()
+            found.append(_Image(number, "" if name == _UNNAMED else name, shape, unit))
     return found
 
 
@@ -135,7 +137,7 @@ def _science(units: Any, images: Sequence[_Image], hdu: str | int | None) -> lis
 def _asked(units: Any, images: Sequence[_Image], hdu: str | int) -> _Image:
     """The HDU of a name or number."""
     wanted = str(hdu).strip().upper()
-    found = [image for image in images if image.name == wanted] or [
+    found = [image for image in images if image.unit.name.upper() == wanted] or [
         image for image in images if str(image.number) == wanted
     ]
     if found:

@@ -15,7 +15,7 @@ MISSING = (-99.0, -999.0, -9999.0, -99999.0, -32768.0, -2147483648.0)  # values 
 _HUGE = 1e29  # nothing on the sky: 1e30, or the largest float
 _LARGEST = 1e100  # beyond it, and below its inverse, squares and quotients may not be numbers
 _GAP = 10.0  # from a blank's value to the next, in units of that one's distance from the median
-_FEW, _MANY = 0.001, 0.25  # shares of pixels
+_FEW, _MANY, _TAIL = 0.001, 0.25, 0.005  # shares of pixels
 
 
 @dataclass(frozen=True)
@@ -160,22 +160,43 @@ def sky_and_noise(values: np.ndarray, step: float = 0.0) -> tuple[float, float]:
     Args:
         values: Those that are no blanks, shape (N,).
         step: What they are multiples of. Where the noise is no more than some steps, medians of rounded numbers are
-            too coarse: numbers are then spread evenly over their steps, of which the variance is taken off again.
+            too coarse, and those of the numbers that were rounded are estimated.
 
     Returns:
-        The sky and its noise; where that is 0, a thousandth of the range, or 1.
+        The sky and its noise; where that is 0, a thousandth of the range, or that of rounding, or 1.
     """
     if not values.size:
         return 0.0, 1.0
     sky = float(np.median(values))
     noise = 1.4826 * float(np.median(np.abs(values - sky)))
     if noise < 10 * step:
-        spread = values + step * ((np.arange(values.size) * 0.6180339887498949) % 1 - 0.5)  # of low discrepancy
-        middle = float(np.median(spread))
-        variance = (1.4826 * float(np.median(np.abs(spread - middle)))) ** 2 - step**2 / 12
-        if noise or variance > (0.3 * step) ** 2:  # else no noise can be seen
-            sky, noise = middle, float(np.sqrt(max(variance, (0.3 * step) ** 2)))
-    return sky, noise or float(np.ptp(values) / 1000) or 1.0
+        sky, noise = _of_rounded(values, step) or (sky, noise)
+    return sky, noise or max(float(np.ptp(values)) / 1000, step / 12**0.5) or 1.0
+
+
+def _of_rounded(values: np.ndarray, step: float) -> tuple[float, float] | None:
+    """Sky and noise of numbers that were rounded to steps; None where they cannot be told.
+
+    Half-way between two steps it is known how many of the original numbers were lower. In between, that share is
+    interpolated as for a normal distribution.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import ndtr, ndtri
+
+    levels, counts = np.unique(values, return_counts=True)
+    shares = np.cumsum(counts) / values.size
+    row = int(np.searchsorted(shares, 0.5))
+    if row == 0 or shares[row - 1] < _TAIL or row == len(levels) - 1 or shares[row] > 1 - _TAIL:
+        return None  # all on one side of what is most common, as in an image without noise, or one that was clipped
+    edges, scores = levels[:-1] + step / 2, ndtri(shares[:-1])
+    sky = float(np.interp(0.0, scores, edges))
+
+    def excess(deviation: float) -> float:
+        low, high = np.interp([sky - deviation, sky + deviation], edges, scores)
+        return float(ndtr(high) - ndtr(low)) - 0.5
+
+    farthest = float(edges[-1] - edges[0])
+    return (sky, 1.4826 * brentq(excess, 0.0, farthest)) if excess(farthest) > 0 else None
 
 
 def blanks(band: np.ndarray) -> np.ndarray:
@@ -239,7 +260,8 @@ def _zero_border(band: np.ndarray, blank: np.ndarray) -> np.ndarray:
     area = (parts == parts[0, 0])[3:-3, 3:-3] & zero
     outside = ~(area | blank)
     rest = band[outside]
-    if not area.any() or not rest.size or (rest == 0).mean() > _MANY:
+    is_data = not rest.size or (rest == 0).mean() > _MANY or np.ptp(rest) == 0
+    if is_data or ndimage.binary_opening(outside, square).sum() < 0.5 * outside.sum():  # photons, one by one
         return nothing
     if (rest < 0).mean() < 0.01:
         beside = band[ndimage.binary_dilation(area, square, iterations=2) & outside]
