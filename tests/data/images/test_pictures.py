@@ -46,7 +46,7 @@ def test_pictures_of_8_bits_stay_as_they_are_by_any_stretch(tmp_path: Path, mode
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32])
 def test_grey_pages_of_a_tiff_are_bands(tmp_path: Path, kind: type) -> None:
-    pages = RNG.integers(0, 256, (5, 20, 30)).astype(kind)
+    pages: np.ndarray = RNG.integers(0, 256, (5, 20, 30)).astype(kind)
     first, *others = (Image.fromarray(page) for page in pages)
     first.save(tmp_path / "a.tif", save_all=True, append_images=others)
     np.save(

@@ -2,6 +2,7 @@
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def shown(values: np.ndarray, decoding: Decoding = GREY, step: float = 0.0) -> n
 
 # --- blanks
 
-PARTS = {
+PARTS: dict[str, Any] = {
     "a border": np.s_[:20],
     "most of it": np.s_[:40],
     "one column": np.s_[:, :1],
@@ -187,7 +188,7 @@ def test_the_default_stretch_is_astropys_asinh_of_the_noise() -> None:
     ],
 )
 @pytest.mark.parametrize("scale", [1.0, 1e-9])
-def test_other_stretches_are_astropys(stretch: str, interval: object, scale: float) -> None:
+def test_other_stretches_are_astropys(stretch: str, interval: Any, scale: float) -> None:
     picture = galaxy() * scale
     expected = (np.asarray(ImageNormalize(picture, interval=interval, clip=True)(picture)) * 255)[::-1]
     found = shown(picture, Decoding(1, stretch))[:, :, 0]
