@@ -2,8 +2,8 @@
 
 import bz2
 import gzip
-import io
 import lzma
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,14 +60,8 @@ def file_type(path: Path) -> str | None:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(_LONGEST)
-            file.seek(0)
-            for mark, unpack in _UNPACK.items():
-                if start.startswith(mark):
-                    start = unpack(file).read(_LONGEST)
-                    break
-        return type_of_bytes(start)
-    except (OSError, EOFError, lzma.LZMAError):
+            return type_of_bytes(_unpacking(file).read(_LONGEST))
+    except (OSError, EOFError, lzma.LZMAError, zlib.error):
         return None
 
 
@@ -79,16 +73,19 @@ def unpacked(path: Path) -> Iterator[tuple[str, BinaryIO]]:
         ValueError: If it is no image; the message says what it is.
     """
     with path.open("rb") as file:
-        stream: BinaryIO = file
-        start = file.read(_LONGEST)
-        file.seek(0)
-        for mark, unpack in _UNPACK.items():
-            if start.startswith(mark):
-                stream = io.BytesIO(unpack(file).read())
-                start = stream.getvalue()[:_LONGEST]
+        stream: BinaryIO = _unpacking(file)
+        start = stream.read(_LONGEST)
+        stream.seek(0)
         if (found := type_of_bytes(start)) is None:
             raise NoImageError(f"{_in_words(start)}; images are {READ}")
         yield found, stream
+
+
+def _unpacking(file: BinaryIO) -> Any:
+    """A file, or what unpacks it as it is read: a small one may unpack to a huge one."""
+    start = file.read(_LONGEST)
+    file.seek(0)
+    return next((unpack(file) for mark, unpack in _UNPACK.items() if start.startswith(mark)), file)
 
 
 class NoImageError(ValueError):

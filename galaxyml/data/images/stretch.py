@@ -103,8 +103,8 @@ def _levels(bands: Bands, channels: int) -> np.ndarray:
     chosen = _chosen(values, channels)
     if channels == 1:
         chosen = chosen.mean(axis=0, keepdims=True)
-    scaled: np.ndarray = (chosen / (highest / 255) + 0.5).astype(np.uint8)
-    return np.stack(scaled[::-1] if channels == 3 else scaled, axis=-1)
+    scaled = (chosen / (highest / 255) + 0.5).astype(np.uint8)
+    return np.moveaxis(scaled[::-1] if channels == 3 else scaled, 0, -1)
 
 
 def _stretched(bands: Bands, decoding: Decoding) -> np.ndarray:
@@ -126,8 +126,8 @@ def _stretched(bands: Bands, decoding: Decoding) -> np.ndarray:
     else:
         low, high = _limits(units[seen], decoding.stretch)
         scaled = (units - low) / (high - low)
-    levels: np.ndarray = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)  # rounded down, as in `colour`
-    return np.stack(levels[::-1] if decoding.channels == 3 else levels, axis=-1)
+    levels = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)  # rounded down, as in `colour`
+    return np.moveaxis(levels[::-1] if decoding.channels == 3 else levels, 0, -1)
 
 
 def colour(units: np.ndarray) -> np.ndarray:
