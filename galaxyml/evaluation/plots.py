@@ -179,9 +179,9 @@ def image_grid(images: list[np.ndarray], captions: list[str], title: str = "") -
 def _central_part(run: RunDir, image: str, fraction: float) -> np.ndarray:
     """The central part of an object's original image, uint8 of shape (H, W, 3)."""
     original = open_image(run.source(image))
-    width, height = original.size
+    height, width = original.shape[:2]
     left, upper = width * (1 - fraction) / 2, height * (1 - fraction) / 2
-    return np.asarray(original.crop((int(left), int(upper), int(width - left), int(height - upper))))
+    return original[int(upper) : int(height - upper), int(left) : int(width - left)]
 
 
 def interval_figure(

@@ -1,6 +1,8 @@
 """Images that files, folders, patterns and tables of paths name, or that are given as they are."""
 
 import glob
+import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +13,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from galaxyml.data.images.decode import FITS, HDF5, KEY, SUFFIXES, address, from_array, has_suffix, rgb
+from galaxyml.data.images.decode import KEY, address, from_array, from_image
+from galaxyml.data.images.file_types import FITS, HDF5, READ, has_suffix
+from galaxyml.data.images.folders import images_below, passed_over_notes
 from galaxyml.data.tables.roles import PATHS, find_roles
 from galaxyml.data.tables.table_file import holds_fits_table, read_table_file
 from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
+
+log = logging.getLogger(__name__)
 
 TABLES = (".csv", ".csv.gz", ".tsv", ".parquet", ".ecsv", ".vot", ".votable")
 FORMS = (
@@ -100,14 +106,14 @@ def are_paths(given: Sequence[Any]) -> bool:
     return paths[0]
 
 
-def image_of(item: Any, number: int) -> Image.Image:
-    """One of the images that are given as they are, RGB.
+def image_of(item: Any, number: int) -> np.ndarray:
+    """One of the images that are given as they are, uint8 of shape (H, W, 3).
 
     Raises:
         DataError: If it is none; the message has its number, from 0.
     """
     try:
-        return rgb(item) if isinstance(item, Image.Image) else from_array(np.asarray(item))
+        return from_image(item) if isinstance(item, Image.Image) else from_array(np.asarray(item))
     except DataError as error:
         raise DataError(f"Image {number} cannot be used: {error}.") from None
 
@@ -129,9 +135,13 @@ def _images_of(given: str, tables: list[pd.DataFrame]) -> Iterator[tuple[str, st
     """Where each image is, what the user called it, and its id; what tables say is added to `tables`."""
     path = Path(given).expanduser()
     if path.is_dir():
-        inside = sorted(file for file in path.rglob("*") if has_suffix(file, SUFFIXES) and file.is_file())
+        passed_over: Counter[str] = Counter()
+        inside = sorted(path / name for name in images_below(path, passed_over))
+        notes = passed_over_notes(path, passed_over)
         if not inside:
-            raise UsageError(f"{path}: the folder holds no images ({', '.join(SUFFIXES)}).")
+            raise UsageError(" ".join([f"{path}: the folder holds no images ({READ}).", *notes]))
+        for note in notes:
+            log.info("%s", note)
         yield from ((str(file), str(file), file.relative_to(path).as_posix()) for file in inside)
     elif not path.exists() and glob.has_magic(given):
         matches = sorted(glob.glob(str(path), recursive=True))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -59,7 +60,10 @@ class ImageModel:
 
     def ask(self, upload: Upload) -> ImageAnswer:
         """Predictions for an image."""
-        framed = [torch.from_numpy(framing.frame(upload.image).copy())[None] for framing in self.predictor.framings]
+        framed = [
+            torch.from_numpy(framing.frame(np.asarray(upload.image)).copy())[None]
+            for framing in self.predictor.framings
+        ]
         first = self.predictor.members[0].framing
         image = plain(framed[self.predictor.framings.index(first)], first.size)
         return ImageAnswer(image, self.predictor.predict_framed([upload.name], framed), upload.notes)

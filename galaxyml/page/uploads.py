@@ -83,7 +83,7 @@ def _decoded(path: Path, suffix: str) -> Image.Image:
     with tempfile.TemporaryDirectory(prefix="galaxyml-upload-") as folder:
         copy = Path(shutil.copyfile(path, Path(folder) / f"upload{suffix}"))
         try:
-            return open_image(copy)
+            return Image.fromarray(open_image(copy))
         except DataError as error:
             reason = re.sub(r" \(\w+\)$", "", str(error)).removeprefix(copy.name).strip(": ")
     raise UserError(f"{path.name} cannot be read: {reason}. It may be cut off; fetch or save it again.")

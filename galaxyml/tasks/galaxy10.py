@@ -1,6 +1,7 @@
 """Galaxy10, DECaLS or SDSS: its HDF5 file, or a folder a class, read and checked."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +12,8 @@ import pandas as pd
 
 from galaxyml.data.catalog import check_counts
 from galaxyml.data.images.data_module import ImageData
-from galaxyml.data.images.decode import KEY, SUFFIXES, address, has_suffix
+from galaxyml.data.images.decode import KEY, address
+from galaxyml.data.images.folders import images_below, passed_over_notes
 from galaxyml.data.source import Real
 from galaxyml.data.tables.galaxy10 import (
     DEFAULT,
@@ -102,7 +104,7 @@ class Galaxy10(ImageData):
             catalog = read_file(path, self.classes)
             self._note_release(path, len(catalog))
         else:
-            catalog = read_folders(root, self.classes)
+            catalog = read_folders(root, self.classes, self.notes)
         self.notes += check_counts(catalog["label"], self.classes, str(root), "Fetch the files again.")
         return catalog
 
@@ -232,21 +234,22 @@ def class_folders(root: Path, classes: list[str]) -> dict[Path, int]:
     return folders
 
 
-def read_folders(root: Path, classes: list[str]) -> pd.DataFrame:
-    """Lists the images of the `class_folders`: `id` (path), `image`, `split`, `label`.
+def read_folders(root: Path, classes: list[str], notes: list[str]) -> pd.DataFrame:
+    """Lists the images of the `class_folders`: `id` (path), `image`, `split`, `label`; notes what else is there.
 
     Raises:
         DataError: If there is no such folder, a number is no class, or none holds an image.
     """
     folders = class_folders(root, classes)
     rows = []
+    passed_over: Counter[str] = Counter()
     for folder, label in folders.items():
         if label >= len(classes):
             raise DataError(
                 f"{folder}: {label} is no class; folders begin with 0 to {len(classes) - 1}. Rename it or move it away."
             )
-        names = sorted(path.name for path in folder.iterdir() if has_suffix(path, SUFFIXES))
-        rows += [(f"{folder.name}/{name}", label) for name in names]
+        rows += [(f"{folder.name}/{name}", label) for name in images_below(folder, passed_over, deep=False)]
+    notes += passed_over_notes(root, passed_over)
     if not rows:
         raise DataError(f"{root}: the class folders ({len(folders)}) hold no images. {WHERE}")
     images, labels = zip(*rows, strict=True)

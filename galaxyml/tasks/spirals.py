@@ -1,5 +1,6 @@
 """Spiral or elliptical: the Galaxy Zoo 1 table joined to images, by votes, and read with its checks."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ import pandas as pd
 
 from galaxyml.data.catalog import UNKNOWN, check_counts
 from galaxyml.data.images.data_module import ImageData
-from galaxyml.data.images.decode import SUFFIXES, has_suffix
+from galaxyml.data.images.folders import images_below, passed_over_notes
 from galaxyml.data.tables.reading import Rows, check_range, degrees, header, read_table
 from galaxyml.data.tables.survey_catalogues import SAMPLES
 from galaxyml.kinds.classes import Classes
@@ -181,7 +182,9 @@ class Spirals(ImageData):
     def _with_images(self, root: Path, table: pd.DataFrame) -> pd.DataFrame:
         """Those that have an image, with its path as `image`; of several the first of `SAMPLES` that is there."""
         named = self._named(root, table)
-        files = (path.name for path in (root / self.folder).iterdir() if has_suffix(path, SUFFIXES))
+        passed_over: Counter[str] = Counter()
+        files = list(images_below(root / self.folder, passed_over, deep=False))
+        self.notes += passed_over_notes(self.folder, passed_over)
         named["image"] = named["name"].map({name.partition(".")[0]: f"{self.folder}/{name}" for name in files})
         if missing := named.loc[named["image"].isna(), "name"].tolist():
             self.notes.append(f"{self.folder}: images that are not there ({len(missing):,}): {shorten(missing)}.")

@@ -145,7 +145,7 @@ def test_a_training_galaxy_is_most_like_itself(task: str, page_run: Make, model:
     net = shown.predictor.run.nets()[0]
     catalog = net.catalog()
     row = catalog[catalog["split"] == "train"].iloc[3]
-    asked = shown.ask(Upload("x", open_image(net.source(row["image"]))))
+    asked = shown.ask(Upload("x", Image.fromarray(open_image(net.source(row["image"])))))
     assert isinstance(shown.training, TrainingSet)
     (place, likeness), (_, second) = shown.training.nearest(
         nearest.compared(shown.predictor.members[0], asked.image)[0], 2

@@ -44,6 +44,8 @@ def test_every_kind_of_image_is_decoded_as_by_predict_and_says_what_was_made_of_
 
 def test_of_an_animation_the_first_frame_is_looked_at(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (16, 16), (level, 0, 0)) for level in (200, 100, 0)]
+    for frame in frames:
+        frame.putpixel((9, 9), (0, 0, 255))
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     found = read_upload(tmp_path / "a.gif")
     assert abs(np.asarray(found.image)[0, 0, 0] - 200.0) < 8

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from galaxyml.data import duplicates
 from galaxyml.data.batches import FeatureBatches, ImageBatches, rows_of_all
 from galaxyml.data.catalog import CatalogData
+from galaxyml.data.images.decode import choice
 from galaxyml.data.images.store import Framing, open_store
 from galaxyml.data.images.views import Augment, plain
 
@@ -89,6 +90,8 @@ class ImageData(CatalogData):
         root = self.source.folder()
         catalog = self.limited(self.load_tables(root))
         self.store = open_store(root, catalog["image"].tolist(), self.framing, self.cache)
+        if read_as := choice(root / catalog["image"].iloc[0]):
+            self.notes.append(f"Of its first image: {read_as}")
         objects = self._objects(catalog)
         catalog = self.drop_leaks(catalog, objects)
         self.assign_folds(catalog, 3, objects)

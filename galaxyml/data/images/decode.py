@@ -1,28 +1,29 @@
-"""Images of any kind as RGB: JPEG and PNG of any mode, FITS with one or more bands, rows of an HDF5 file."""
+"""Images of any kind as pixels: pictures, FITS, arrays of numbers, rows of an HDF5 file, by a `Decoding`."""
 
-import warnings
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from galaxyml.data.images.arrays import of_array
+from galaxyml.data.images.decoding import Decoding
+from galaxyml.data.images.file_types import HDF5, PICTURES, NoImageError, unpacked
+from galaxyml.data.images.fits import read_fits
+from galaxyml.data.images.pictures import channels_of_picture, eight_bits, from_pillow, read_picture
+from galaxyml.data.images.stretch import Bands, pixels
 from galaxyml.runs.errors import DataError
 
-HDF5 = (".h5", ".hdf5")
-FITS = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", *FITS)
 KEY = "images"  # of an HDF5 file
-# Of the asinh stretch of FITS bands, in units of the sky's noise: chosen so that a sky of noise 1 looks as in SDSS's
-# own images, and what is a thousand times brighter is white.
-SOFTENING, STRETCH = 6.5, 22.0
 _SLICE = 64e6  # bytes of an HDF5 file that are read at a time
 _AT_ONCE = 256  # images of an HDF5 file that are handed on together
-MOST_BANDS = 16
+_AS_THEY_ARE = Decoding()
 
 
 def address(file: str, row: int) -> str:
@@ -44,43 +45,90 @@ def file_of(image: str) -> str:
     return name if mark and row.isdigit() and name.lower().endswith(HDF5) else image
 
 
-def has_suffix(path: Path, suffixes: Sequence[str]) -> bool:
-    """Whether a file's name ends in one of some suffixes, in upper or lower case."""
-    return path.name.lower().endswith(tuple(suffixes))
+def open_image(path: Path, decoding: Decoding = _AS_THEY_ARE) -> np.ndarray:
+    """Decodes an image of any size and kind, which its first bytes tell, not its name.
 
-
-def open_image(path: Path) -> Image.Image:
-    """Decodes an image of any size and mode.
-
-    Transparent parts become black; 16-bit grey is scaled to 8 bits; floats and FITS bands get an asinh stretch.
+    Pictures of 8 bits stay as they are; their transparent parts become black, and they are turned as their EXIF data
+    say. Whole numbers of 16 or 32 bits that fill their type are scaled to 8 (`stretch.white_level`); all others, floats
+    and FITS are brightness, which gets the stretch (`stretch.pixels`).
 
     Args:
         path: A file, or a row of an HDF5 file (`address`).
+        decoding: How.
 
     Returns:
-        The image, RGB.
+        The image, uint8 of shape (H, W, channels).
 
     Raises:
-        DataError: If it is no image or cannot be read; the message begins with its name.
+        DataError: If it is no image, cannot be read, shows one value alone, or has another number of channels; the
+            message begins with its name.
     """
     if (file := file_of(str(path))) != str(path):
-        (image,) = read_rows(Path(file), [int(str(path).rpartition("#")[2])])
+        (image,) = read_rows(Path(file), [int(str(path).rpartition("#")[2])], decoding)
         if isinstance(image, str):
             raise DataError(image)
         return image
-    try:
-        return _fits(path) if has_suffix(path, FITS) else _decoded(path)
-    except FileNotFoundError:
-        raise DataError(f"{path.name} is not there") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path.name} is not an image") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise anything on broken files: KeyError, zlib.error, …
-        raise DataError(f"{path.name}: {error or type(error).__name__} ({type(error).__name__})") from None
+    with _naming(path):
+        return _rendered(_contents(path, decoding), decoding)
 
 
-def read_images(root: Path, images: Sequence[str]) -> Iterator[list[tuple[str, Image.Image | str | None]]]:
+def channels_of(path: Path, decoding: Decoding = _AS_THEY_ARE) -> int:
+    """Channels that an image holds: 1 of grey or one band, 3 of colours, 5 of five bands; errors as of `open_image`."""
+    with _naming(path):
+        contents = _contents(path, decoding)
+    return len(contents.values) if isinstance(contents, Bands) else channels_of_picture(contents)
+
+
+def choice(path: Path, decoding: Decoding = _AS_THEY_ARE) -> str:
+    """What is read of an image where there was a choice, in a sentence; empty where there was none.
+
+    Raises:
+        DataError: As `open_image`.
+    """
+    with _naming(path):
+        contents = _contents(path, decoding)
+    if not isinstance(contents, Bands):
+        return ""
+    parts = [contents.choice] if contents.choice else []
+    count = len(contents.values)
+    if decoding.channels == 3 and count > 3:
+        shown = [contents.listed.split(", ")[number] for number in (0, count // 2, count - 1)]
+        parts.append(f"bands {', '.join(shown)} of its {count} become blue, green and red")
+    if decoding.channels == 1 and count > 1:
+        parts.append(f"the mean of its {count} bands becomes grey")
+    if not parts:
+        return ""
+    keys = "hdu=, bands=, stretch=" if contents.is_fits else "bands=, stretch="
+    return f"{path.name}: {'; '.join(parts)}. What chooses otherwise, for all images: {keys}."
+
+
+def from_array(values: np.ndarray, decoding: Decoding = _AS_THEY_ARE) -> np.ndarray:
+    """An image of numbers, as a file that holds them gives it.
+
+    Args:
+        values: Grey (H, W) or (H, W, 1), or red, green and blue (H, W, 3), and how opaque (H, W, 4), or bands (C, H, W)
+            or (H, W, C). Whole numbers count up to 255, unsigned ones that fill 16 or 32 bits up to their largest;
+            colours as floats go from 0 to 1, and (3, H, W) are some if they exceed 0.5. Anything else is brightness, as
+            in a FITS file, first row lowest, and gets the stretch.
+        decoding: How.
+
+    Returns:
+        The image, uint8 of shape (H, W, channels).
+
+    Raises:
+        DataError: If they are none of these.
+    """
+    return _rendered(of_array(values, decoding.channels), decoding)
+
+
+def from_image(image: Image.Image, decoding: Decoding = _AS_THEY_ARE) -> np.ndarray:
+    """One of Pillow's images as `open_image` gives one that it has read."""
+    return _rendered(from_pillow(image), decoding)
+
+
+def read_images(
+    root: Path, images: Sequence[str], decoding: Decoding = _AS_THEY_ARE
+) -> Iterator[list[tuple[str, np.ndarray | str | None]]]:
     """Parts of a list of images, in its order: files by their names alone, rows of HDF5 files decoded.
 
     Rows of one file that follow each other are read in contiguous slices that respect its chunks: a file whose chunks
@@ -89,6 +137,7 @@ def read_images(root: Path, images: Sequence[str]) -> Iterator[list[tuple[str, I
     Args:
         root: Folder of the images.
         images: Paths in it, or addresses of rows.
+        decoding: How.
 
     Yields:
         Names, with the image where it lies in an HDF5 file, or the reason why it cannot be read.
@@ -98,38 +147,45 @@ def read_images(root: Path, images: Sequence[str]) -> Iterator[list[tuple[str, I
         if names[0] == file:
             yield [(name, None) for name in names]
             continue
-        decoded = read_rows(root / file, [int(name.rpartition("#")[2]) for name in names])
+        decoded = read_rows(root / file, [int(name.rpartition("#")[2]) for name in names], decoding)
         for start in range(0, len(names), _AT_ONCE):
             batch = names[start : start + _AT_ONCE]
             yield list(zip(batch, islice(decoded, len(batch)), strict=True))
 
 
-def read_rows(path: Path, rows: Sequence[int]) -> Iterator[Image.Image | str]:
-    """Images of an HDF5 file (`images`, uint8, shape (N, H, W, 3)), in the order of `rows`.
+def read_rows(path: Path, rows: Sequence[int], decoding: Decoding = _AS_THEY_ARE) -> Iterator[np.ndarray | str]:
+    """Images of an HDF5 file (`images`, shape (N, H, W) or (N, H, W, C)), in the order of `rows`; as `from_array`.
 
     Yields:
-        Each image, or the reason why it cannot be read.
+        Each image, uint8 of shape (H, W, channels), or the reason why it cannot be read.
     """
     done = 0
     try:
         with h5py.File(path) as file:
-            pixels = file[KEY]
-            for start, stop in _slices(rows, pixels):
+            values = file[KEY]
+            for start, stop in _slices(rows, values):
                 wanted = rows[start:stop]
-                present = [row for row in wanted if row < len(pixels)]
+                present = [row for row in wanted if row < len(values)]
                 first = min(present, default=0)
-                block = pixels[first : max(present) + 1] if present else []
+                block = values[first : max(present) + 1] if present else []
                 for row in wanted:
                     done += 1
-                    if row < len(pixels):
-                        yield Image.fromarray(block[row - first])
+                    if row < len(values):
+                        yield _row(f"{path.name}#{row}", block[row - first], decoding)
                     else:
-                        yield f"{path.name}#{row}: the file has {len(pixels):,} images, from #0 on"
+                        yield f"{path.name}#{row}: the file has {len(values):,} images, from #0 on"
     except FileNotFoundError:
         reason = f"{path.name} is not there"
     except (OSError, KeyError, RuntimeError) as error:
         reason = f"{path.name} cannot be read ({str(error).splitlines()[0]}); fetch it again"
     yield from (reason for _ in rows[done:])
+
+
+def _row(name: str, values: np.ndarray, decoding: Decoding) -> np.ndarray | str:
+    try:
+        return from_array(values, decoding)
+    except DataError as error:
+        return f"{name}: {error}"
 
 
 def _slices(rows: Sequence[int], pixels: Any) -> Iterator[tuple[int, int]]:
@@ -144,120 +200,54 @@ def _slices(rows: Sequence[int], pixels: Any) -> Iterator[tuple[int, int]]:
             start = stop
 
 
-def rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as `open_image` gives one that it has read."""
-    if image.mode in ("RGB", "L", "YCbCr", "CMYK", "1"):
-        return image.convert("RGB")
-    if image.mode.startswith("I") or image.mode == "F":
-        return _grey(np.asarray(image))
-    transparent = image.convert("RGBA")
-    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-    return Image.alpha_composite(black, transparent).convert("RGB")
-
-
-def from_array(values: np.ndarray) -> Image.Image:
-    """An image of numbers, as a file that holds them gives it.
-
-    Args:
-        values: Grey (H, W) or (H, W, 1), or red, green and blue (H, W, 3), and how opaque (H, W, 4). Whole numbers
-            count up to 255, uint16 up to 65,535; colours as floats go from 0 to 1. Any other grey is brightness, as
-            one band of a FITS file, first row lowest, and gets its stretch.
-
-    Returns:
-        The image, RGB.
-
-    Raises:
-        DataError: If they are none of these.
-    """
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[:, :, 0]
-    has_colours = values.ndim == 3 and values.shape[2] in (3, 4)
-    if values.dtype.kind not in "uif" or not (values.ndim == 2 or has_colours) or not values.size:
-        raise DataError(
-            f"its values are {values.dtype} of shape {values.shape}; an image is (H, W), (H, W, 3) or (H, W, 4), of "
-            "whole numbers or floats"
-        )
-    if values.dtype.kind in "ui" and values.dtype != np.uint16 and values.min() >= 0 and values.max() <= 255:
-        values = values.astype(np.uint8)
-    if values.ndim == 2 and values.dtype != np.uint8:
-        return _grey(values)
-    highest = 1 if values.dtype.kind == "f" else 65_535 if values.dtype == np.uint16 else 255
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= highest):  # NaN is neither
-        raise DataError(
-            f"its colours, {values.dtype}, go from {low:g} to {high:g}; they must lie in [0, {highest}]. What is no "
-            "colour but brightness goes in as (H, W), or as a FITS file"
-        )
-    if values.dtype != np.uint8:
-        values = (values * (255 / highest) + 0.5).astype(np.uint8)
-    return rgb(Image.fromarray(values))
-
-
-def _decoded(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        image.load()
-    return rgb(image)
-
-
-def _grey(values: np.ndarray) -> Image.Image:
-    """Whole numbers of up to 16 bits scaled to 8; of others, and of floats, one band of brightness."""
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        return composite(values.astype(np.float64)[None])
-    return Image.fromarray((values / 257 + 0.5).astype(np.uint8)).convert("RGB")
-
-
 @contextmanager
-def fits_units(path: Path) -> Iterator[Any]:
-    """Opens a FITS file as the list of its units, without warnings about its headers: the values are what counts."""
-    from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)
-        with path.open("rb") as file, fits.open(file, memmap=False) as units:  # it leaves broken files open otherwise
-            yield units
-
-
-def _fits(path: Path) -> Image.Image:
-    with fits_units(path) as units:
-        data = next((unit.data for unit in units if unit.is_image and unit.data is not None), None)
-        if data is None:
-            raise ValueError("it has no image")
-        values = np.asarray(data, dtype=np.float64)
-    if values.ndim == 2:
-        values = values[None]
-    if values.ndim != 3 or len(values) > MOST_BANDS:
-        raise ValueError(
-            f"its image has the shape {values.shape}; it must be (H, W) or (bands, H, W), at most {MOST_BANDS} bands"
-        )
-    return composite(values)
+def _naming(path: Path) -> Iterator[None]:
+    """Turns whatever decoders raise into a sentence that begins with the file's name."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path.name} is not there") from None
+    except NoImageError as error:
+        raise DataError(f"{path.name} is not an image: {error}") from None
+    except DataError as error:
+        raise DataError(f"{path.name}: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise anything on broken files: KeyError, zlib.error, …
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path.name}: {text} ({type(error).__name__})") from None
 
 
-def composite(bands: np.ndarray) -> Image.Image:
-    """A colour image of bands by an asinh stretch that keeps colours (Lupton et al. 2004, PASP 116, 133).
+def _contents(path: Path, decoding: Decoding) -> Image.Image | Bands:
+    """What a file, or a row of one, holds, before it becomes pixels."""
+    if (name := file_of(str(path))) != str(path):
+        with h5py.File(name) as file:
+            return of_array(file[KEY][int(str(path).rpartition("#")[2])], decoding.channels)
+    with unpacked(path) as (kind, file):
+        if kind in PICTURES:
+            return _with_bands(read_picture(file, kind), decoding)
+        if kind == "FITS":
+            return read_fits(file, decoding)
+        if kind == "npy":
+            return _with_bands(of_array(np.load(file, allow_pickle=False), decoding.channels), decoding)
+    raise DataError(f"it holds many images ({kind}): let its name end in {' or '.join(HDF5)}, and give the file itself")
 
-    The sky and its noise are estimated from the pixels (median, and median absolute deviation), so the unit is free.
-    The first row of FITS is the lowest of the image.
 
-    Args:
-        bands: Brightness in each band from blue to red, shape (C, H, W); one gives grey, two are blue and red, and of
-            more than three the first, the middle and the last are taken. What is not finite counts as sky.
+def _rendered(contents: Image.Image | Bands, decoding: Decoding) -> np.ndarray:
+    if isinstance(contents, Bands):
+        return pixels(contents, decoding)
+    image = eight_bits(contents, decoding.channels)
+    if (image[0] == image[0, 0]).all() and (image == image[0, 0]).all():
+        raise DataError(f"all its pixels have one value ({', '.join(map(str, image[0, 0]))})")
+    return image
 
-    Returns:
-        The image, RGB.
-    """
-    from astropy.visualization import make_lupton_rgb
 
-    count = len(bands)
-    chosen = bands[[0, count // 2, count - 1]] if count != 2 else np.stack([bands[0], bands.mean(0), bands[1]])
-    filled = np.empty(chosen.shape)
-    for number, band in enumerate(chosen):
-        finite = band[np.isfinite(band)]
-        sky = float(np.median(finite)) if finite.size else 0.0
-        noise = 1.4826 * float(np.median(np.abs(finite - sky))) if finite.size else 0.0
-        noise = noise or float(np.ptp(finite) / 1000 if finite.size else 0.0) or 1.0
-        filled[number] = np.where(np.isfinite(band), (band - sky) / noise, 0.0)
-    blue, green, red = filled[:, ::-1]
-    with np.errstate(divide="ignore", invalid="ignore"):  # where there is no light at all
-        rgb = make_lupton_rgb(red, green, blue, minimum=0.0, stretch=STRETCH, Q=SOFTENING)
-    return Image.fromarray(rgb)
+def _with_bands(contents: Image.Image | Bands, decoding: Decoding) -> Image.Image | Bands:
+    """The bands that are asked for, by their numbers: files other than FITS have no names; a picture has no bands."""
+    if decoding.bands is None or not isinstance(contents, Bands):
+        return contents
+    count = len(contents.values)
+    numbers = [int(band) if re.fullmatch(r"\d+", str(band)) else -1 for band in decoding.bands]
+    if wrong := [band for band, number in zip(decoding.bands, numbers, strict=True) if not 0 <= number < count]:
+        raise DataError(f"bands={wrong[0]}: there is no such band; it has {count}, by number from 0")
+    return replace(contents, values=contents.values[numbers])

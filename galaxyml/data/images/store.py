@@ -18,7 +18,7 @@ from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.runs.files import atomic_write, check_space, digest, file_lock, write_json
 from galaxyml.runs.progress import track
 
-VERSION = 1  # of what a store holds; raise it when the pixels of the same images would change
+VERSION = 2  # of what a store holds; raise it when the pixels of the same images would change
 _AHEAD = 256  # images decoded before the first of them is written
 
 
@@ -60,8 +60,9 @@ class Framing:
         """
         return self.frame(open_image(path))
 
-    def frame(self, image: Image.Image) -> np.ndarray:
+    def frame(self, pixels: np.ndarray) -> np.ndarray:
         """Crops an RGB image's centre and resizes that; uint8 of shape (side, side, 3)."""
+        image = Image.fromarray(pixels)
         box = self.box(*image.size)
         return np.asarray(image.resize((self.side, self.side), Image.Resampling.BICUBIC, box=box))
 
@@ -175,7 +176,7 @@ def frame_all(root: Path, images: Sequence[str], framing: Framing) -> Iterator[n
         For each image its pixels, uint8 of shape (side, side, 3), or the reason why it cannot be read.
     """
 
-    def read(named: tuple[str, Image.Image | str | None]) -> np.ndarray | str:
+    def read(named: tuple[str, np.ndarray | str | None]) -> np.ndarray | str:
         name, image = named
         if isinstance(image, str):
             return image

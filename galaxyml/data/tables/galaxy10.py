@@ -9,7 +9,8 @@ from typing import Any
 import h5py
 import yaml
 
-from galaxyml.data.images.decode import HDF5, KEY, has_suffix
+from galaxyml.data.images.decode import KEY
+from galaxyml.data.images.file_types import HDF5, has_suffix
 from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
 
 LABELS = "ans"

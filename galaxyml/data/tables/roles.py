@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from galaxyml.data.images.decode import HDF5, SUFFIXES
+from galaxyml.data.images.file_types import HDF5, SUFFIXES
 from galaxyml.data.tables.table_file import TextTable
 from galaxyml.runs.errors import UserError, shorten
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from galaxyml.data.images.folders import ImageFolders
+from galaxyml.data.images.folders import ImageFolders, passed_over_notes
 from galaxyml.data.tables.reading import NAME, Rows
 from galaxyml.data.tables.wide import WideTable
 from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
@@ -307,6 +307,7 @@ class VoteCatalogue:
         """
         where = ", ".join(self.images)
         folders = ImageFolders.below(root, self.images, self.where)
+        notes += passed_over_notes(where, folders.passed_over)
         named = self.image_names(root, rows, notes, steps)
         paths = folders.by_path if self.by_path else folders.by_name
         named["image"] = pd.Series([paths.get(name) for name in named["name"]], named.index, dtype=object)

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from galaxyml.data.images.decode import fits_units, has_suffix
+from galaxyml.data.images.file_types import has_suffix
+from galaxyml.data.images.fits import fits_units
 from galaxyml.data.tables.reading import WHOLE, Rows, check_columns, more
 from galaxyml.runs.errors import DataError, shorten
 
@@ -169,7 +170,7 @@ def _fits_table(path: Path) -> Iterator[Any]:
     """The first table of a FITS file."""
     from astropy.io import fits
 
-    with fits_units(path) as units:
+    with path.open("rb") as file, fits_units(file) as units:
         table = next((unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)), None)
         if table is None:
             raise ValueError("it has no table")

@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import h5py
@@ -6,7 +7,8 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from galaxyml.data.images.decode import address, composite, file_of, open_image, read_rows
+from galaxyml.data.images.decode import address, channels_of, choice, file_of, from_array, open_image, read_rows
+from galaxyml.data.images.decoding import Decoding
 from galaxyml.data.images.store import Framing, open_store
 from galaxyml.runs.errors import DataError
 
@@ -36,7 +38,7 @@ def test_a_store_of_rows_holds_the_framed_images(tmp_path: Path) -> None:
     names = [address("a.h5", row) for row in (5, 7, 29)] + ["five.png", address("a.h5", 5)]
     store = open_store(tmp_path, names, framing, tmp_path / "cache")
     for row, number in enumerate((5, 7, 29, 5, 5)):
-        np.testing.assert_array_equal(store.pixels[row].numpy(), framing.frame(Image.fromarray(pixels[number])))
+        np.testing.assert_array_equal(store.pixels[row].numpy(), framing.frame(pixels[number]))
     assert store.digests[0] == store.digests[3] == store.digests[4]
 
 
@@ -76,7 +78,7 @@ def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
         packed = {"compression": "tiff_deflate"} if suffix == "tif" else {}
         Image.fromarray(GREY).convert("RGB").convert(mode).save(tmp_path / f"{mode}.{suffix}", **packed)
         found = open_image(tmp_path / f"{mode}.{suffix}")
-        assert (found.mode, found.size) == ("RGB", (10, 12))
+        assert (found.dtype, found.shape) == (np.uint8, (12, 10, 3))
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
@@ -117,9 +119,7 @@ def test_fits_bands_become_an_image(tmp_path: Path, bands: int) -> None:
 
 def test_the_stretch_is_free_of_units() -> None:
     values = blob(3)
-    one, other = (
-        np.asarray(composite(scale * values + offset)).astype(int) for scale, offset in ((1, 0), (1e-9, 5e-7))
-    )
+    one, other = (from_array(scale * values + offset).astype(int) for scale, offset in ((1, 0), (1e-9, 5e-7)))
     assert np.abs(one - other).max() <= 1
 
 
@@ -134,9 +134,14 @@ def test_gaps_in_fits_are_sky(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.png", b"<html>", r"a\.png is not an image"),
-        ("a.fits", b"<html>", r"a\.fits: "),
-        ("a.tif", b"", r"a\.tif is not an image"),
+        ("a.png", b"<html>", r"a\.png is not an image: it is a web page or XML"),
+        ("a.fits", b"object,ra,dec", r"a\.fits is not an image: it begins with 'object,ra,dec'"),
+        ("a.fits", b"SIMPLE  = nonsense", r"a\.fits: "),
+        ("a.jpg", b"PK\3\4....", "a ZIP archive"),
+        ("a.gz", gzip.compress(b"1 2 3"), "it begins with '1 2 3'"),
+        ("a.gz", b"\x1f\x8bno gzip", r"a\.gz: "),
+        ("a.npy", b"\x93NUMPY\1\0 is none", r"a\.npy: "),
+        ("a.tif", b"", r"a\.tif is not an image: it is empty"),
     ],
 )
 def test_what_is_no_image_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -150,10 +155,10 @@ def test_fits_without_an_image_is_named(tmp_path: Path) -> None:
     table.writeto(tmp_path / "table.fits")
     with pytest.raises(DataError, match=r"table\.fits: it has no image"):
         open_image(tmp_path / "table.fits")
-    fits.writeto(tmp_path / "cube.fits", np.zeros((2, 2, 4, 4)))
+    fits.writeto(tmp_path / "cube.fits", RNG.normal(size=(2, 2, 4, 4)))
     with pytest.raises(DataError, match=r"cube\.fits: its image has the shape \(2, 2, 4, 4\)"):
         open_image(tmp_path / "cube.fits")
-    fits.writeto(tmp_path / "last.fits", np.zeros((40, 40, 3)))
+    fits.writeto(tmp_path / "last.fits", RNG.normal(size=(40, 40, 3)))
     with pytest.raises(DataError, match=r"last\.fits: its image has the shape \(40, 40, 3\); .* at most 16 bands"):
         open_image(tmp_path / "last.fits")
 
@@ -172,3 +177,94 @@ def test_fits_with_a_broken_header_is_named(tmp_path: Path, change: bytes) -> No
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.jpg is not there"):
         open_image(tmp_path / "gone.jpg")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.full((9, 8), 7.5), r"a\.npy: all its pixels have one value \(7\.5\)"),
+        (np.full((9, 8), 7, np.uint8), r"one value \(7, 7, 7\)"),
+        (np.full((9, 8, 3), 7, np.uint8), r"one value \(7, 7, 7\)"),
+        (np.full((9, 8), 9, np.int16), r"one value"),
+        (np.full((9, 8), 60_000, np.uint16), r"one value \(60000\)"),
+        (np.full((9, 8), np.nan), "nothing but blanks"),
+        (np.where(np.arange(72).reshape(9, 8) < 30, np.nan, 3.0), r"one value \(3\)"),
+    ],
+)
+def test_a_picture_of_one_value_is_named(tmp_path: Path, values: np.ndarray, message: str) -> None:
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(DataError, match=message):
+        open_image(tmp_path / "a.npy")
+
+
+def test_arrays_of_bands_first_or_last_are_alike(tmp_path: Path) -> None:
+    for count in (2, 5, 7):
+        values = RNG.normal(size=(count, 30, 40)).astype(np.float32)
+        np.save(tmp_path / "first.npy", values)
+        np.save(tmp_path / "last.npy", values.transpose(1, 2, 0))
+        fits.writeto(tmp_path / "cube.fits", values, overwrite=True)
+        for decoding in (Decoding(), Decoding(1), Decoding(count), Decoding(2, bands=(1, 0)), Decoding(bands=("1",))):
+            expected = open_image(tmp_path / "cube.fits", decoding)
+            assert expected.shape == (30, 40, decoding.channels)
+            for name in ("first.npy", "last.npy"):
+                np.testing.assert_array_equal(open_image(tmp_path / name, decoding), expected)
+                assert channels_of(tmp_path / name, decoding) == len(decoding.bands or range(count))
+
+
+def test_colours_in_arrays_may_be_first_or_last(tmp_path: Path) -> None:
+    colours = RNG.integers(0, 256, (30, 40, 3), np.uint8)
+    for values in (colours, colours / 255, colours.astype(np.float32) / 255):
+        for name, form in (("last.npy", values), ("first.npy", values.transpose(2, 0, 1))):
+            np.save(tmp_path / name, form)
+            np.testing.assert_array_equal(open_image(tmp_path / name), colours)
+            assert channels_of(tmp_path / name) == 3
+
+
+def test_another_number_of_bands_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", RNG.normal(size=(5, 30, 40)))
+    Image.fromarray(GREY).save(tmp_path / "grey.png")
+    Image.fromarray(np.stack([GREY] * 3, axis=-1)).save(tmp_path / "rgb.png")
+    with pytest.raises(
+        DataError, match=r"a\.npy: it has 5 bands: 0, 1, 2, 3, 4\. .*channels=4.*bands=\[…\].*channels=5"
+    ):
+        open_image(tmp_path / "a.npy", Decoding(4))
+    with pytest.raises(DataError, match=r"grey\.png: it is a picture of grey alone; channels=5 takes"):
+        open_image(tmp_path / "grey.png", Decoding(5))
+    with pytest.raises(DataError, match=r"rgb\.png: it is a picture of red, green and blue; channels=5 takes"):
+        open_image(tmp_path / "rgb.png", Decoding(5))
+    for band in (5, "g", -1):
+        with pytest.raises(DataError, match=rf"bands={band}: there is no such band; it has 5, by number from 0"):
+            open_image(tmp_path / "a.npy", Decoding(1, bands=(band,)))
+
+
+def test_grey_stays_grey_in_one_channel_and_in_three(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "grey.png")
+    fits.writeto(tmp_path / "grey.fits", blob(1)[0].astype(np.float32))
+    for name in ("grey.png", "grey.fits"):
+        three = open_image(tmp_path / name)
+        assert channels_of(tmp_path / name) == 1
+        for channel in range(3):
+            np.testing.assert_array_equal(open_image(tmp_path / name, Decoding(1))[:, :, 0], three[:, :, channel])
+    np.testing.assert_array_equal(open_image(tmp_path / "grey.png", Decoding(1))[:, :, 0], GREY)
+
+
+def test_rows_may_be_grey_or_hold_bands(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = RNG.normal(size=(4, 20, 30, 5))
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["images"] = pixels = RNG.integers(0, 256, (4, 20, 30), np.uint8)
+    (found,) = read_rows(tmp_path / "a.h5", [2], Decoding(5))
+    assert np.asarray(found).shape == (20, 30, 5)
+    assert channels_of(tmp_path / "a.h5#2") == 5
+    np.testing.assert_array_equal(open_image(tmp_path / "b.h5#3", Decoding(1))[:, :, 0], pixels[3])
+
+
+def test_what_was_chosen_is_said_where_there_was_a_choice(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", RNG.normal(size=(5, 30, 40)))
+    np.save(tmp_path / "b.npy", RNG.normal(size=(30, 40)))
+    Image.fromarray(GREY).save(tmp_path / "grey.png")
+    assert choice(tmp_path / "a.npy").startswith("a.npy: bands 0, 2, 4 of its 5 become blue, green and red.")
+    assert choice(tmp_path / "a.npy", Decoding(1)).startswith("a.npy: the mean of its 5 bands becomes grey.")
+    assert not choice(tmp_path / "a.npy", Decoding(5))
+    assert not choice(tmp_path / "b.npy")
+    assert not choice(tmp_path / "grey.png")

@@ -53,7 +53,7 @@ def test_an_image_smaller_than_the_margin_is_stored_whole(root: Path) -> None:
 
 def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
     for mode in ("L", "RGBA", "P"):
-        Image.new(mode, (20, 20)).save(tmp_path / f"{mode}.png")
+        Image.effect_noise((20, 20), 50).convert(mode).save(tmp_path / f"{mode}.png")
         assert Framing(size=8).read(tmp_path / f"{mode}.png").shape == (8, 8, 3)
 
 
@@ -69,7 +69,7 @@ def test_a_change_makes_another_store(root: Path, tmp_path: Path, change: str) -
     open_store(root, NAMES, FRAMING, tmp_path / "cache")
     names, framing = NAMES, FRAMING
     if change == "image":
-        Image.new("RGB", (64, 64), "red").save(root / "b.png")
+        Image.effect_noise((64, 64), 50).convert("RGB").save(root / "b.png")
     elif change == "order":
         names = NAMES[::-1]
     else:

@@ -213,7 +213,7 @@ def test_figures_and_tables_are_written(tmp_path: Path) -> None:
     from PIL import Image
 
     run = made_up(tmp_path)
-    Image.new("RGB", (40, 40), "grey").save(tmp_path / "none.jpg")
+    Image.linear_gradient("L").save(tmp_path / "none.jpg")
     run.write_history(
         [{"epoch": 0, "train/loss": 1.0, "val/loss": 1.1}, {"epoch": 1, "train/loss": 0.5, "val/loss": 0.9}]
     )

@@ -68,7 +68,7 @@ def made_up(path: Path, count: int = 900, lost: float = 0.5, bar_lost: float = 0
         catalog[name], catalog[f"{name}_votes"] = true[:, k], votes[:, k]
     run = RunDir(path)
     run.write_catalog(catalog)
-    Image.new("RGB", (40, 40), "grey").save(path / "one.jpg")
+    Image.linear_gradient("L").save(path / "one.jpg")
     data = {"source": "made up", "folder": str(path), "sha256": {}, "objects": {"train": 1, "val": 1, "test": 1}}
     run.start(OmegaConf.create({"fold": 0}), [])
     run.write_provenance(0, "CPU", data | {"notes": []})
