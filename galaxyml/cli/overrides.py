@@ -120,6 +120,9 @@ def prepare(args: Sequence[str]) -> list[str]:
     if question:
         from galaxyml.data.tables import labels
 
+        for key in ("hdu", "bands"):
+            if key in given and given[key].swept and "channels" not in given:
+                raise UserError(f"{key}={given[key].value}: of a sweep over it, channels=… says how many there are.")
         answers = labels.settings({key: override.plain for key, override in given.items()})
         overrides += [Override("", key, quoted(answer)) for key, answer in answers.items()]
     if "hydra/sweeper" not in given and any(override.searched for override in overrides):

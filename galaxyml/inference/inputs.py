@@ -11,21 +11,23 @@ import pandas as pd
 from PIL import Image
 
 from galaxyml.data.images.decode import HDF5, KEY, SUFFIXES, address, from_array, has_suffix, rgb
+from galaxyml.data.images.decoding import Decoding
 from galaxyml.data.tables.reading import read_csv
 from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
 
 PATH_COLUMNS = ("path", "image", "file", "filename")
 FORMS = (
-    "files, folders, patterns or a DataFrame with a column path; or the images themselves: arrays (H, W) or (H, W, 3), "
-    "many of them as (N, H, W, 3) or in a list, or Pillow's"
+    "files, folders, patterns or a DataFrame with a column path; or the images themselves: arrays (H, W) or (H, W, C), "
+    "many of them as (N, H, W, C) or in a list, or Pillow's"
 )
 
 
-def several(inputs: Any) -> list[Any]:
+def several(inputs: Any, channels: Sequence[int] = (3,)) -> list[Any]:
     """What a caller gave, one by one: paths, or images.
 
     Args:
         inputs: See `FORMS`.
+        channels: How many channels an image may have.
 
     Raises:
         UserError: If it is something else, or nothing.
@@ -36,7 +38,7 @@ def several(inputs: Any) -> list[Any]:
         return [inputs]
     if (shape := getattr(inputs, "shape", None)) is not None:  # an array's, a tensor's or a column's
         inputs = np.asarray(inputs)
-        is_one = inputs.dtype.kind in "uif" and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4)))
+        is_one = inputs.dtype.kind in "uif" and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4, *channels)))
         inputs = [inputs] if is_one else inputs
     try:
         given = list(inputs)
@@ -59,14 +61,17 @@ def are_paths(given: Sequence[Any]) -> bool:
     return paths[0]
 
 
-def image_of(item: Any, number: int) -> Image.Image:
-    """One of the images that are given as they are, RGB.
+def image_of(item: Any, number: int, decoding: Decoding) -> np.ndarray:
+    """One of the images that are given as they are, uint8 of shape (H, W, C).
 
     Raises:
         DataError: If it is none; the message has its number, from 0.
     """
     try:
-        return rgb(item) if isinstance(item, Image.Image) else from_array(np.asarray(item))
+        if isinstance(item, Image.Image):
+            # What is grey stays so where grey is wanted; all else goes in as a file of it would.
+            item = item if decoding.channels == 1 and item.mode == "L" else rgb(item)
+        return from_array(np.asarray(item), decoding)
     except DataError as error:
         raise DataError(f"Image {number} cannot be used: {error}.") from None
 
@@ -109,10 +114,9 @@ def _count(path: Path) -> int:
     try:
         with h5py.File(path) as file:
             pixels = file.get(KEY)
-            is_images = isinstance(pixels, h5py.Dataset) and pixels.ndim == 4 and pixels.shape[-1] == 3
-            if not is_images or pixels.dtype != "u1":
+            if not isinstance(pixels, h5py.Dataset) or pixels.ndim not in (3, 4) or pixels.dtype.kind not in "uif":
                 raise DataError(
-                    f"{path} has no {KEY} of shape (N, H, W, 3) and type uint8; it has {shorten(sorted(file))}."
+                    f"{path} has no {KEY} of shape (N, H, W, C), of numbers; it has {shorten(sorted(file))}."
                 )
             return len(pixels)
     except OSError as error:

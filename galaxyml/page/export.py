@@ -119,7 +119,7 @@ def _write_run(source: Path, folder: Path) -> str:
     if isinstance(training, nearest.TrainingSet):
         training.write(folder / nearest.FILE)
     (folder / examples.FOLDER).mkdir()
-    for example in examples.galaxies(predictor.task):
+    for example in examples.galaxies(predictor.task, predictor.decodings[0]):
         (folder / examples.FOLDER / example.name).write_bytes(example.content)
     run = about(predictor)
     facts = "; ".join(f"{name} {fact}" for name, fact in run.facts.items())

@@ -1,6 +1,6 @@
 """From a folder of images and tables to batches: what all image tasks share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from galaxyml.data import duplicates
 from galaxyml.data.batches import FeatureBatches, ImageBatches, rows_of_all
 from galaxyml.data.catalog import CatalogData
+from galaxyml.data.images.decoding import as_decoding
 from galaxyml.data.images.store import Framing, open_store
 from galaxyml.data.images.views import Augment, plain
 
@@ -31,6 +32,11 @@ class ImageData(CatalogData):
         augment: Random views for training; None for plain ones.
         separation: Objects closer to each other on the sky, in arcseconds, come into one part of the split, where the
             catalog has `ra` and `dec` (degrees); None to compare images alone.
+        channels: Channels of an image, C: 1 is grey, 3 is RGB, any other number bands in their order.
+        stretch: How brightness that is no colour of 8 bits becomes one: `asinh`, `linear`, `zscale`, `percentile` or
+            `none`.
+        hdu: Name or number (from 0) of the HDU of a FITS file that holds the image; None to find it.
+        bands: Names or numbers (from 0) of the bands that are read, from blue to red; None for all.
         **options: As for CatalogData.
 
     Attributes:
@@ -51,10 +57,14 @@ class ImageData(CatalogData):
         margin: float = 1.0,
         augment: Augment | None = VIEWS,
         separation: float | None = 3.0,
+        channels: int = 3,
+        stretch: str = "asinh",
+        hdu: str | int | None = None,
+        bands: str | int | Sequence[str | int] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(source, **options)
-        self.framing = Framing(size, crop, margin)
+        self.framing = Framing(size, crop, margin, as_decoding(channels, stretch, hdu, bands))
         self.augment = augment
         self.separation = separation
 

@@ -11,11 +11,13 @@ import h5py
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from galaxyml.data.images.decoding import Decoding
 from galaxyml.runs.errors import DataError
 
+RGB = Decoding()
 HDF5 = (".h5", ".hdf5")
 FITS = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", *FITS)
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".npy", *FITS)
 KEY = "images"  # of an HDF5 file
 # Of the asinh stretch of FITS bands, in units of the sky's noise: chosen so that a sky of noise 1 looks as in SDSS's
 # own images, and what is a thousand times brighter is white.
@@ -49,27 +51,32 @@ def has_suffix(path: Path, suffixes: Sequence[str]) -> bool:
     return path.name.lower().endswith(tuple(suffixes))
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, decoding: Decoding = RGB) -> np.ndarray:
     """Decodes an image of any size and mode.
-
-    Transparent parts become black; 16-bit grey is scaled to 8 bits; floats and FITS bands get an asinh stretch.
 
     Args:
         path: A file, or a row of an HDF5 file (`address`).
+        decoding: How.
 
     Returns:
-        The image, RGB.
+        The image, uint8 of shape (H, W, C).
 
     Raises:
         DataError: If it is no image or cannot be read; the message begins with its name.
     """
     if (file := file_of(str(path))) != str(path):
-        (image,) = read_rows(Path(file), [int(str(path).rpartition("#")[2])])
+        (image,) = read_rows(Path(file), [int(str(path).rpartition("#")[2])], decoding)
         if isinstance(image, str):
             raise DataError(image)
         return image
     try:
-        return _fits(path) if has_suffix(path, FITS) else _decoded(path)
+        if decoding.channels == 3:
+            if path.suffix.lower() == ".npy":
+                return from_array(np.load(path), decoding)
+            return np.asarray(_fits(path) if has_suffix(path, FITS) else _decoded(path))
+        return _channels(_values(path), decoding, path.name)
+    except DataError as error:
+        raise (error if str(error).startswith(path.name) else DataError(f"{path.name}: {error}")) from None
     except FileNotFoundError:
         raise DataError(f"{path.name} is not there") from None
     except UnidentifiedImageError:
@@ -80,7 +87,63 @@ def open_image(path: Path) -> Image.Image:
         raise DataError(f"{path.name}: {error or type(error).__name__} ({type(error).__name__})") from None
 
 
-def read_images(root: Path, images: Sequence[str]) -> Iterator[list[tuple[str, Image.Image | str | None]]]:
+def channels_of(path: Path, decoding: Decoding = RGB) -> int:
+    """Channels that a file holds."""
+    if (file := file_of(str(path))) != str(path):
+        with h5py.File(file) as opened:
+            return int(opened[KEY].shape[-1])
+    values = _values(path)
+    return 1 if values.ndim == 2 else values.shape[-1]
+
+
+def _values(path: Path) -> np.ndarray:
+    """Values of a file, (H, W) or (H, W, C)."""
+    if path.suffix.lower() == ".npy":
+        values = np.load(path)
+        return np.moveaxis(values, 0, -1) if values.ndim == 3 and values.shape[0] < values.shape[2] else values
+    if has_suffix(path, FITS):
+        with fits_units(path) as units:
+            data = next((unit.data for unit in units if unit.is_image and unit.data is not None), None)
+            if data is None:
+                raise ValueError("it has no image")
+            values = np.asarray(data, dtype=np.float64)
+        values = values[::-1] if values.ndim == 2 else np.moveaxis(values, 0, -1)[::-1]
+        return values[..., 0] if values.shape[-1] == 1 and values.ndim == 3 else values
+    with Image.open(path) as image:
+        image.load()
+    return np.asarray(image if image.mode == "L" else rgb(image))
+
+
+def _channels(values: np.ndarray, decoding: Decoding, name: str) -> np.ndarray:
+    if values.ndim == 2:
+        values = values[..., None]
+    if decoding.bands is not None:
+        values = values[..., [int(band) for band in decoding.bands]]
+    if values.dtype == np.uint8 and decoding.channels == 1 and values.shape[-1] == 3:
+        values = np.asarray(Image.fromarray(values).convert("L"))[..., None]
+    if values.shape[-1] != decoding.channels:
+        raise DataError(
+            f"{name} holds {values.shape[-1]} channel{'s' * (values.shape[-1] > 1)}, but channels={decoding.channels}. "
+            f"Set channels={values.shape[-1]}, or leave it out"
+        )
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values)
+    return np.stack([_stretched(values[..., band].astype(np.float64)) for band in range(values.shape[-1])], axis=-1)
+
+
+def _stretched(values: np.ndarray) -> np.ndarray:
+    finite = values[np.isfinite(values)]
+    sky = float(np.median(finite)) if finite.size else 0.0
+    noise = 1.4826 * float(np.median(np.abs(finite - sky))) if finite.size else 0.0
+    noise = noise or float(np.ptp(finite) / 1000 if finite.size else 0.0) or 1.0
+    scaled = np.where(np.isfinite(values), (values - sky) / noise, 0.0)
+    bright = np.arcsinh(SOFTENING * np.clip(scaled, 0, None) / STRETCH) / np.arcsinh(SOFTENING) / 2
+    return (np.clip(bright, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def read_images(
+    root: Path, images: Sequence[str], decoding: Decoding = RGB
+) -> Iterator[list[tuple[str, np.ndarray | str | None]]]:
     """Parts of a list of images, in its order: files by their names alone, rows of HDF5 files decoded.
 
     Rows of one file that follow each other are read in contiguous slices that respect its chunks: a file whose chunks
@@ -89,6 +152,7 @@ def read_images(root: Path, images: Sequence[str]) -> Iterator[list[tuple[str, I
     Args:
         root: Folder of the images.
         images: Paths in it, or addresses of rows.
+        decoding: How they are decoded.
 
     Yields:
         Names, with the image where it lies in an HDF5 file, or the reason why it cannot be read.
@@ -98,13 +162,13 @@ def read_images(root: Path, images: Sequence[str]) -> Iterator[list[tuple[str, I
         if names[0] == file:
             yield [(name, None) for name in names]
             continue
-        decoded = read_rows(root / file, [int(name.rpartition("#")[2]) for name in names])
+        decoded = read_rows(root / file, [int(name.rpartition("#")[2]) for name in names], decoding)
         for start in range(0, len(names), _AT_ONCE):
             batch = names[start : start + _AT_ONCE]
             yield list(zip(batch, islice(decoded, len(batch)), strict=True))
 
 
-def read_rows(path: Path, rows: Sequence[int]) -> Iterator[Image.Image | str]:
+def read_rows(path: Path, rows: Sequence[int], decoding: Decoding = RGB) -> Iterator[np.ndarray | str]:
     """Images of an HDF5 file (`images`, uint8, shape (N, H, W, 3)), in the order of `rows`.
 
     Yields:
@@ -122,7 +186,7 @@ def read_rows(path: Path, rows: Sequence[int]) -> Iterator[Image.Image | str]:
                 for row in wanted:
                     done += 1
                     if row < len(pixels):
-                        yield Image.fromarray(block[row - first])
+                        yield from_array(block[row - first], decoding)
                     else:
                         yield f"{path.name}#{row}: the file has {len(pixels):,} images, from #0 on"
     except FileNotFoundError:
@@ -155,7 +219,7 @@ def rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(black, transparent).convert("RGB")
 
 
-def from_array(values: np.ndarray) -> Image.Image:
+def from_array(values: np.ndarray, decoding: Decoding = RGB) -> np.ndarray:
     """An image of numbers, as a file that holds them gives it.
 
     Args:
@@ -164,11 +228,13 @@ def from_array(values: np.ndarray) -> Image.Image:
             one band of a FITS file, first row lowest, and gets its stretch.
 
     Returns:
-        The image, RGB.
+        The image, uint8 of shape (H, W, C).
 
     Raises:
         DataError: If they are none of these.
     """
+    if decoding.channels != 3:
+        return _channels(values, decoding, "it")
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
     has_colours = values.ndim == 3 and values.shape[2] in (3, 4)
@@ -180,7 +246,7 @@ def from_array(values: np.ndarray) -> Image.Image:
     if values.dtype.kind in "ui" and values.dtype != np.uint16 and values.min() >= 0 and values.max() <= 255:
         values = values.astype(np.uint8)
     if values.ndim == 2 and values.dtype != np.uint8:
-        return _grey(values)
+        return np.asarray(_grey(values))
     highest = 1 if values.dtype.kind == "f" else 65_535 if values.dtype == np.uint16 else 255
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= highest):  # NaN is neither
@@ -190,7 +256,7 @@ def from_array(values: np.ndarray) -> Image.Image:
         )
     if values.dtype != np.uint8:
         values = (values * (255 / highest) + 0.5).astype(np.uint8)
-    return rgb(Image.fromarray(values))
+    return np.asarray(rgb(Image.fromarray(values)))
 
 
 def _decoded(path: Path) -> Image.Image:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from galaxyml.runs.errors import UserError, shorten
+from galaxyml.runs.errors import DataError, UserError, shorten
 
 IDS, PATHS = ("id",), ("path", "image", "file", "filename")  # names of these columns
 SKY, SPLIT = ("ra", "dec"), "split"
@@ -18,6 +18,8 @@ ABOUT = (*IDS, *PATHS, *SKY, SPLIT, "fold")  # columns that are never predicted 
 SIMULATED_CLASS, SIMULATED_NUMBERS = "kind", ("r90", "axis_ratio", "redshift")  # of the simulated sky's table
 MOST_NUMBERED = 20  # different whole numbers that are taken for classes
 MOST_CLASSES = 200
+RGB = 3  # channels of images that say nothing else
+MOST_TRIED = 20  # images that are opened to find how many channels they have
 EMPTY = ("", "nan")  # cells that say nothing: programs write the latter for no number
 FEW_WORDS = 0.1  # share of cells below which words among numbers are mistakes
 FOLDER = Path("data/images")  # where no other is given
@@ -71,7 +73,7 @@ class Column:
 
 
 def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
-    """Settings that a command leaves to the table: values for `kind`, `columns`, `classes` and `split`.
+    """Settings that a command leaves to the table: values for `kind`, `columns`, `classes`, `split` and `channels`.
 
     Args:
         given: The user's values, by key: text, lists of texts, None where something is left open.
@@ -84,8 +86,9 @@ def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
     if simulated or not (real or "data_dir" in given or FOLDER.is_dir()):
         if "labels" in given and not simulated:
             raise UserError(f"labels={given['labels']} needs data_dir=…, the folder that its paths begin in.")
-        return _of_simulated(given)
-    path = table_path(Path(given.get("data_dir", FOLDER)).expanduser(), given.get("labels", "labels.csv"))
+        return _of_simulated(given) | _channels(given, given.get("simulate.bands", RGB))
+    folder = Path(given.get("data_dir", FOLDER)).expanduser()
+    path = table_path(folder, given.get("labels", "labels.csv"))
     kind = "fractions" if "tree" in given else given.get("kind")
     chosen = _names(given["columns"]) if "columns" in given else None
     table = table_contents(path, chosen, kind, "classes" in given)
@@ -95,7 +98,7 @@ def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
     settings |= _missing(given, table.kind, table.columns if table.kind != "fractions" else None)
     if table.classes is not None:
         settings["classes"] = table.classes
-    return settings
+    return settings | _channels(given, lambda: first_channels(folder, path, given.get("hdu")))
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,45 @@ def _missing(given: Mapping[str, Any], kind: str, names: list[str] | None = None
 
 def _names(value: Any) -> list[str]:
     return [str(name) for name in value] if isinstance(value, list) else [str(value)]
+
+
+def _channels(given: Mapping[str, Any], found: Any) -> dict[str, str | list[str]]:
+    """The number of channels, where the user has not given it: that of the bands, or what is found."""
+    if "channels" in given:
+        return {}
+    if "bands" in given:
+        return {"channels": str(len(_names(given["bands"])))}
+    return {"channels": str(found() if callable(found) else found)}
+
+
+def first_channels(folder: Path, path: Path, hdu: Any = None) -> int:
+    """Channels that the first image of a table holds; 3 where none of the first few can be read, which is told later.
+
+    Args:
+        folder: Of the images.
+        path: The table.
+        hdu: Of FITS files: name or number of the HDU with the image; None to find it.
+    """
+    from galaxyml.data.images.decode import channels_of, file_of  # here, as it takes a while
+    from galaxyml.data.images.decoding import Decoding
+
+    decoding = Decoding(hdu=int(hdu) if str(hdu).isdecimal() else hdu)
+    tried = 0
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+        column = path_column(rows.fieldnames, path)
+        for row in rows:
+            image = folder / str(row[column]).strip()
+            if not Path(file_of(str(image))).is_file():
+                continue
+            try:
+                return channels_of(image, decoding)
+            except DataError:
+                tried += 1
+            if tried == MOST_TRIED:
+                break
+    return RGB
 
 
 def table_path(folder: Path, labels: str) -> Path:
