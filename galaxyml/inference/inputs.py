@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from galaxyml.data.images.decode import HDF5, KEY, SUFFIXES, address, from_array, has_suffix, rgb
+from galaxyml.data.images.decode import HDF5, KEY, SUFFIXES, address, from_array, from_image, has_suffix
 from galaxyml.data.images.decoding import Decoding
 from galaxyml.data.tables.reading import read_csv
 from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
@@ -68,10 +68,7 @@ def image_of(item: Any, number: int, decoding: Decoding) -> np.ndarray:
         DataError: If it is none; the message has its number, from 0.
     """
     try:
-        if isinstance(item, Image.Image):
-            # What is grey stays so where grey is wanted; all else goes in as a file of it would.
-            item = item if decoding.channels == 1 and item.mode == "L" else rgb(item)
-        return from_array(np.asarray(item), decoding)
+        return from_image(item, decoding) if isinstance(item, Image.Image) else from_array(np.asarray(item), decoding)
     except DataError as error:
         raise DataError(f"Image {number} cannot be used: {error}.") from None
 

@@ -259,6 +259,13 @@ def from_array(values: np.ndarray, decoding: Decoding = RGB) -> np.ndarray:
     return np.asarray(rgb(Image.fromarray(values)))
 
 
+def from_image(image: Image.Image, decoding: Decoding = RGB) -> np.ndarray:
+    """One of Pillow's images as `open_image` gives one that it has read."""
+    if decoding.channels == 3:
+        return np.asarray(rgb(image))
+    return _channels(np.asarray(image if image.mode == "L" else rgb(image)), decoding, "it")
+
+
 def _decoded(path: Path) -> Image.Image:
     with Image.open(path) as image:
         image.load()
