@@ -38,7 +38,9 @@ def several(inputs: Any, channels: Sequence[int] = (3,)) -> list[Any]:
         return [inputs]
     if (shape := getattr(inputs, "shape", None)) is not None:  # an array's, a tensor's or a column's
         inputs = np.asarray(inputs)
-        is_one = inputs.dtype.kind in "uif" and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4, *channels)))
+        is_one = inputs.dtype.kind in "uif" and (
+            len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4, *channels))
+        )
         inputs = [inputs] if is_one else inputs
     try:
         given = list(inputs)

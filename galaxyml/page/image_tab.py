@@ -24,7 +24,7 @@ def _wanted(decoding: Decoding) -> str:
     """What an image has to have besides, where it is not RGB; shown is a part of it."""
     if decoding.channels in (1, 3):
         return ""
-    return f"It needs {decoding.channels} bands, as a FITS cube or an array; the page shows the last, middle and first."
+    return f"It needs {decoding.channels} bands (FITS, npy); the page shows the last, the middle and the first."
 
 
 def image_tab(model: ImageModel, examples: Sequence[Example]) -> None:

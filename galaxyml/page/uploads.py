@@ -120,8 +120,7 @@ def _image_notes(path: Path, decoding: Decoding) -> list[str]:
         ) from None
     except UnidentifiedImageError:
         raise UserError(
-            f"{path.name} is not an image that can be read. Give a JPEG, PNG, TIFF, WebP, BMP, GIF, FITS or npy "
-            "file."
+            f"{path.name} is not an image that can be read. Give a JPEG, PNG, TIFF, WebP, BMP, GIF, FITS or npy file."
         ) from None
     except (OSError, ValueError, SyntaxError, OverflowError) as error:  # what Pillow raises on broken headers
         raise UserError(f"{path.name} is broken and cannot be read ({error}).") from None

@@ -1,4 +1,4 @@
-"""Shows the simulated sky: `python -m galaxyml sky FILE [--survey decals|surveys|lsst]`, or `FOLDER --labels 1500 [--bands 5]`."""
+"""Shows the simulated sky: `python -m galaxyml sky FILE [--survey decals|surveys|lsst]`, or `FOLDER --labels 1500`."""
 
 import argparse
 from collections.abc import Sequence
@@ -19,7 +19,11 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("file", type=Path, help="a .jpg or .png that will be written; with --labels a new folder")
     parser.add_argument("--labels", type=int, metavar="N", help="write a folder of N images with labels.csv instead")
     parser.add_argument(
-        "--bands", type=int, choices=(3, 5), default=3, help="of --labels: 3 for JPEG (default), 5 for FITS cubes in ugriz"
+        "--bands",
+        type=int,
+        choices=(3, 5),
+        default=3,
+        help="of --labels: 3 for JPEG (default), 5 for FITS cubes in ugriz",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the galaxies (default: 0)")
     parser.add_argument(

@@ -45,7 +45,9 @@ def write_images(folder: Path, count: int, seed: int, size: int | None = None, b
         UserError: If a number is too small, or there are no images of so many bands.
     """
     if bands not in SIDES:
-        raise UserError(f"simulate.bands={bands}: the simulated sky has images of 3 bands (JPEG) and of 5 (FITS cubes).")
+        raise UserError(
+            f"simulate.bands={bands}: the simulated sky has images of 3 bands (JPEG) and of 5 (FITS cubes)."
+        )
     size = SIDES[bands] if size is None else size
     check(count=(count, 1), seed=(seed, 0), size=(size, 8))
     suffix, survey = ("jpg", SURVEY) if bands == SURVEY.bands else ("fits", IN_BANDS)

@@ -181,9 +181,7 @@ def _folder_of(source: Any) -> Path | None:
     return folder if isinstance(source, str | Path | Real) or folder.is_dir() else None
 
 
-def _channels_of(
-    source: Any, labels: str, hdu: str | int | None, bands: str | int | Sequence[str | int] | None
-) -> int:
+def _channels_of(source: Any, labels: str, hdu: str | int | None, bands: str | int | Sequence[str | int] | None) -> int:
     """Channels that are read: as many as there are bands, or as the first image has."""
     if bands is not None:
         return 1 if isinstance(bands, str | int) else len(bands)

@@ -226,6 +226,7 @@ def from_array(values: np.ndarray, decoding: Decoding = RGB) -> np.ndarray:
         values: Grey (H, W) or (H, W, 1), or red, green and blue (H, W, 3), and how opaque (H, W, 4). Whole numbers
             count up to 255, uint16 up to 65,535; colours as floats go from 0 to 1. Any other grey is brightness, as
             one band of a FITS file, first row lowest, and gets its stretch.
+        decoding: How.
 
     Returns:
         The image, uint8 of shape (H, W, C).

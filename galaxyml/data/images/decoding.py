@@ -27,8 +27,8 @@ class Decoding:
     def __post_init__(self) -> None:
         if not _is_number(self.channels) or self.channels < 1:
             raise UserError(
-                f"channels={'null' if self.channels is None else self.channels}: it must be a whole number: 1 for grey, "
-                "3 for RGB, or as many bands as the images have."
+                f"channels={'null' if self.channels is None else self.channels}: it must be a whole number: 1 for "
+                "grey, 3 for RGB, or as many bands as the images have."
             )
         if self.stretch not in STRETCHES:
             raise UserError(f"stretch={self.stretch}: it must be one of {', '.join(STRETCHES)}.")
