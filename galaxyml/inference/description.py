@@ -1,9 +1,9 @@
 """Descriptions of predictors as plain values: of a run's configuration, and as the JSON of a bundle.
 
 A description has `task`, `kind`, further `stages`, `accelerator` and `nets`, each with `fold`, `share`, `net`, `head`
-(None for the kind's), `views`, `symmetry`, `lora` (its arguments, or None), `framing`, `decoding` and `precision`. Parts
-that are built are mappings with the class as `_target_`; in JSON they have `class`, a name of `CLASSES`, so that a
-bundle names no code, and `trees` has the content of each decision tree, so that it names no file.
+(None for the kind's), `views`, `symmetry`, `lora` (its arguments, or None), `framing`, `decoding` and `precision`.
+Parts that are built are mappings with the class as `_target_`; in JSON they have `class`, a name of `CLASSES`, so that
+a bundle names no code, and `trees` has the content of each decision tree, so that it names no file.
 """
 
 import math

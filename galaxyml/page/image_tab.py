@@ -15,8 +15,8 @@ from galaxyml.page.uploads import MOST_BYTES, MOST_PIXELS, read_upload
 
 KEPT = 3600.0  # seconds that a visitor's last image is kept, as small as the net sees it, to be explained further
 LIMITS = (
-    f"JPEG, PNG, TIFF, WebP, BMP, GIF, FITS or npy, up to {MOST_BYTES / 1e6:.0f} MB and {MOST_PIXELS / 1e6:.0f} million "
-    "pixels, with the galaxy in the middle."
+    f"JPEG, PNG, TIFF, WebP, BMP, GIF, FITS or npy, up to {MOST_BYTES / 1e6:.0f} MB and {MOST_PIXELS / 1e6:.0f} "
+    "million pixels, with the galaxy in the middle."
 )
 
 

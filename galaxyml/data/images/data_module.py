@@ -18,6 +18,7 @@ from galaxyml.data.images.store import Framing, open_store
 from galaxyml.data.images.views import Augment, plain
 
 VIEWS = Augment(zoom=1.1, shift=0.04, colour=0.1)  # random views that suit most surveys
+RGB = 3  # channels that need no word
 MOST_TRAINING = 10_000  # training objects that are predicted, too, to know what they look like to a model
 
 
@@ -99,6 +100,8 @@ class ImageData(CatalogData):
         root = self.source.folder()
         catalog = self.limited(self.load_tables(root))
         self.store = open_store(root, catalog["image"].tolist(), self.framing, self.cache)
+        if (channels := self.framing.decoding.channels) != RGB:
+            self.notes.append(f"images have {channels} channel{'s' * (channels > 1)} (channels={channels}).")
         objects = self._objects(catalog)
         catalog = self.drop_leaks(catalog, objects)
         self.assign_folds(catalog, 3, objects)
