@@ -151,6 +151,14 @@ def test_other_channels_than_asked_are_one_message(command: Command, grey: Path,
     assert "G00000.png" in said
 
 
+@pytest.mark.parametrize("given", ["channels=null", "channels=0", "stretch=log"])
+def test_impossible_keys_are_one_message(command: Command, given: str) -> None:
+    status, said = command(given, "name=d", "epochs=1")
+    assert status != 0
+    assert given in said
+    assert "Traceback" not in said
+
+
 def test_jpegs_become_grey_where_one_channel_is_asked_for(command: Command, tmp_path: Path, apart: None) -> None:
     status, said = command("channels=1", "name=grey", "epochs=1", "limit=30")
     assert status == 0, said

@@ -5,7 +5,7 @@ Imports nothing heavy: the command reads the table before anything else is done.
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
     if simulated or not (real or "data_dir" in given or FOLDER.is_dir()):
         if "labels" in given and not simulated:
             raise UserError(f"labels={given['labels']} needs data_dir=…, the folder that its paths begin in.")
-        return _of_simulated(given) | _channels(given, given.get("simulate.bands", RGB))
+        return _of_simulated(given) | _channels(given, lambda: given.get("simulate.bands", RGB))
     folder = Path(given.get("data_dir", FOLDER)).expanduser()
     path = table_path(folder, given.get("labels", "labels.csv"))
     kind = "fractions" if "tree" in given else given.get("kind")
@@ -185,13 +185,13 @@ def _names(value: Any) -> list[str]:
     return [str(name) for name in value] if isinstance(value, list) else [str(value)]
 
 
-def _channels(given: Mapping[str, Any], found: Any) -> dict[str, str | list[str]]:
+def _channels(given: Mapping[str, Any], find: Callable[[], Any]) -> dict[str, str | list[str]]:
     """The number of channels, where the user has not given it: that of the bands, or what is found."""
     if "channels" in given:
         return {}
     if "bands" in given:
         return {"channels": str(len(_names(given["bands"])))}
-    return {"channels": str(found() if callable(found) else found)}
+    return {"channels": str(find())}
 
 
 def first_channels(folder: Path, path: Path, hdu: Any = None) -> int:
