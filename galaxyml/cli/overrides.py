@@ -123,6 +123,9 @@ def prepare(args: Sequence[str]) -> list[str]:
         if key in given and given[key].swept:
             raise UserError(f"{key}={given[key].value}: a sweep has one {key}, as {why}. Give a command for each.")
     if question:
+        for key in ("hdu", "bands"):
+            if key in given and given[key].swept and "channels" not in given:
+                raise UserError(f"{key}={given[key].value}: of a sweep over it, channels=… says how many there are.")
         module, _, name = conf.answered_by(tasks).rpartition(".")
         answer = getattr(import_module(module), name)
         answers = answer({key: override.plain for key, override in given.items()})

@@ -13,7 +13,7 @@ from galaxyml.runs.seeds import generator
 
 
 class ImageBatches(Dataset[dict[str, Tensor]]):
-    """A batch for a list of rows: `index` (B,), `image` (B, side, side, 3) uint8 and `target` (B, K) or (B,).
+    """A batch for a list of rows: `index` (B,), `image` (B, side, side, C) uint8 and `target` (B, K) or (B,).
 
     Args:
         store: Images, in the catalog's order.

@@ -1,6 +1,7 @@
 """Distance of an image from those that a net was trained on: by its pixels, and by what the net makes of it."""
 
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Self
 
 import numpy as np
@@ -124,12 +125,12 @@ def appearance(images: Tensor) -> np.ndarray:
     """Looks of an image, whatever it shows: levels of brightness, contrast, noise, colours, and its rim.
 
     Args:
-        images: In [0, 1], shape (N, 3, H, W).
+        images: In [0, 1], shape (N, C, H, W).
 
     Returns:
-        Float64 of shape (N, 42): for each channel 7 quantiles, 3 measures of how neighbouring pixels differ, the
-        standard deviation, and the median and standard deviation of the upper and lower rim; and how alike the channels
-        are, two by two.
+        Float64 of shape (N, 13 C + C (C - 1) / 2), of RGB (N, 42): for each channel 7 quantiles, 3 measures of how
+        neighbouring pixels differ, the standard deviation, and the median and standard deviation of the upper and lower
+        rim; and how alike the channels are, two by two.
     """
     flat = images.float().flatten(2)
     levels = flat.quantile(torch.tensor(LEVELS, device=flat.device), dim=2).permute(1, 2, 0).flatten(1)
@@ -139,10 +140,11 @@ def appearance(images: Tensor) -> np.ndarray:
     spread, around = flat.std(2), flat - flat.mean(2, keepdim=True)
     correlations = [
         (around[:, i] * around[:, j]).mean(1) / (spread[:, i] * spread[:, j] + 1e-6)
-        for i, j in ((0, 1), (0, 2), (1, 2))
+        for i, j in combinations(range(images.shape[1]), 2)
     ]
     rim = torch.cat([images[:, :, :RIM], images[:, :, -RIM:]], 2).float().flatten(2)
-    looks = torch.cat([levels, steps, spread, torch.stack(correlations, 1), rim.median(2).values, rim.std(2)], 1)
+    alike = torch.stack(correlations, 1) if correlations else spread[:, :0]
+    looks = torch.cat([levels, steps, spread, alike, rim.median(2).values, rim.std(2)], 1)
     return looks.double().cpu().numpy()
 
 

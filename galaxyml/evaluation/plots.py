@@ -13,6 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from galaxyml.data.images.decode import open_image
+from galaxyml.data.images.decoding import as_decoding
+from galaxyml.data.images.visible import visible
 from galaxyml.evaluation.calibration import Reliability
 from galaxyml.runs.run_dir import RunDir
 
@@ -164,21 +166,23 @@ def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def image_grid(images: list[np.ndarray], captions: list[str], title: str = "") -> Figure:
-    """Images, each uint8 of shape (H, W, 3), with a few lines of text below each."""
+    """Images, each uint8 of shape (H, W, C), with a few lines of text below each."""
     texts = ["\n".join(fill(line, WIDTH, subsequent_indent="  ") for line in text.splitlines()) for text in captions]
     lines = max(text.count("\n") + 1 for text in texts)
     figure, panels = _grid(len(images), 2.9, 2.9 + 0.2 * lines)
     figure.suptitle(title)
     for axes, image, text in zip(panels, images, texts, strict=True):
-        axes.imshow(image)
+        axes.imshow(visible(image))
         axes.set_xlabel(text, fontsize=10)
         axes.set(xticks=[], yticks=[])
     return figure
 
 
 def _central_part(run: RunDir, image: str, fraction: float) -> np.ndarray:
-    """The central part of an object's original image, uint8 of shape (H, W, 3)."""
-    original = open_image(run.source(image))
+    """The central part of an object's original image, as the run decodes it, uint8 of shape (H, W, C)."""
+    data = run.config.data
+    decoding = as_decoding(**{key: data[key] for key in ("channels", "stretch", "hdu", "bands") if key in data})
+    original = open_image(run.source(image), decoding)
     height, width = original.shape[:2]
     left, upper = width * (1 - fraction) / 2, height * (1 - fraction) / 2
     return original[int(upper) : int(height - upper), int(left) : int(width - left)]

@@ -23,7 +23,7 @@ def load(path: Path | str) -> "Predictor":
         UserError: If it is none of these, not finished, or a bundle that cannot be used.
 
     Example:
-        Probabilities of two images, and of those of an array `pixels` of shape (N, H, W, 3)::
+        Probabilities of two images, and of those of an array `pixels` of shape (N, H, W, C), of the run's channels::
 
             model = galaxyml.load("multirun/galaxy10/mine")
             model.predict(["a.jpg", "b.fits"])

@@ -1,9 +1,9 @@
 """Descriptions of predictors as plain values: of a run's configuration, and as the JSON of a bundle.
 
 A description has `task`, `kind`, further `stages`, `accelerator` and `nets`, each with `fold`, `share`, `net`, `head`
-(None for the kind's), `views`, `symmetry`, `lora` (its arguments, or None), `framing` and `precision`. Parts that are
-built are mappings with the class as `_target_`; in JSON they have `class`, a name of `CLASSES`, so that a bundle names
-no code, and `trees` has the content of each decision tree, so that it names no file.
+(None for the kind's), `views`, `symmetry`, `lora` (its arguments, or None), `framing`, `decoding` and `precision`.
+Parts that are built are mappings with the class as `_target_`; in JSON they have `class`, a name of `CLASSES`, so that
+a bundle names no code, and `trees` has the content of each decision tree, so that it names no file.
 """
 
 import math
@@ -96,6 +96,7 @@ def _net(config: DictConfig) -> dict[str, Any]:
         "symmetry": _plain(module.get("symmetry")),
         "lora": {key: tuning[f"lora_{key}"] for key in ("rank", "alpha", "dropout")} if last == "lora" else None,
         "framing": {key: data[key] for key in ("size", "crop", "margin") if key in data},
+        "decoding": {key: _plain(data[key]) for key in ("channels", "stretch", "hdu", "bands") if key in data},
         "precision": config.trainer.precision,
     }
 

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from galaxyml.data.images.decoding import as_decoding
 from galaxyml.data.images.store import Framing, frame_all
 from galaxyml.data.images.views import plain
 from galaxyml.evaluation.joined import NetOutputs
@@ -66,6 +67,7 @@ class ImagePredictor(Predictor):
     Attributes:
         members: Its models.
         framings: What the models see of an image, each once.
+        decodings: How images are decoded for them, each once.
         columns: Outputs of the models, K names.
         stages: What is made of the outputs.
 
@@ -89,6 +91,7 @@ class ImagePredictor(Predictor):
         self.members = [_member(kind, *of_net) for of_net in zip(nets, weights, fitted, strict=True)]
         self.shares = [float(net["share"]) for net in nets]
         self.framings = list(dict.fromkeys(member.framing for member in self.members))
+        self.decodings = list(dict.fromkeys(framing.decoding for framing in self.framings))
         stages = [*kind.stages(), *instantiate(list(description["stages"]), _convert_="all")]
         self.stages = [stage for stage in stages if isinstance(stage, CombiningStage)]
         # Of the run's trainer only what changes numbers: it may have run on other hardware, or on much more of it.
@@ -102,9 +105,9 @@ class ImagePredictor(Predictor):
 
         Args:
             inputs: Files (JPEG, PNG, TIFF, FITS, HDF5), folders, patterns, tables of paths, or a DataFrame with
-                a column `path`; or images themselves, an array of shape (N, H, W, 3) or (H, W, 3), or a list of
-                arrays and of Pillow's images of any size. Values of arrays count as
-                `galaxyml.data.images.decode.from_array` says: uint8 up to 255, floats up to 1.
+                a column `path`; or images themselves, an array of shape (N, H, W, C) or (H, W, C), or a list of
+                arrays and of Pillow's images of any size, of as many channels as the run's own. Values of arrays
+                count as `galaxyml.data.images.decode.from_array` says: uint8 up to 255, floats up to 1.
             bad: Gets a sentence for each image that cannot be read, which is then left out; None to raise.
 
         Returns:
@@ -118,8 +121,9 @@ class ImagePredictor(Predictor):
             UserError: If there are no images, or none can be read.
             DataError: If an image cannot be read and `bad` is None.
         """
-        given = [] if isinstance(inputs, pd.DataFrame) else several(inputs)
-        listing = listed(inputs) if isinstance(inputs, pd.DataFrame) else find(given) if are_paths(given) else None
+        is_table = isinstance(inputs, pd.DataFrame)
+        given = [] if is_table else several(inputs, [decoding.channels for decoding in self.decodings])
+        listing = listed(inputs) if is_table else find(given) if are_paths(given) else None
         if listing is not None:
             names: list[Any] = list(listing.paths.values())
             batches = frames_in_batches(Path(), list(listing.paths), self.framings, HELD, "Predicting", bad)
@@ -148,7 +152,7 @@ class ImagePredictor(Predictor):
 
         Args:
             names: What each of the N images is called.
-            pixels: For each of `framings` what it keeps of them, uint8 of shape (N, side, side, 3).
+            pixels: For each of `framings` what it keeps of them, uint8 of shape (N, side, side, C).
         """
         outputs = [self._outputs(member, pixels[self.framings.index(member.framing)]) for member in self.members]
         spreads = [pd.DataFrame(net["spread"].numpy(), columns=self.columns) for net in outputs if "spread" in net]
@@ -170,7 +174,7 @@ class ImagePredictor(Predictor):
     def predict_blank(self) -> pd.DataFrame:
         """Predictions for one black image, which show whether all parts fit each other."""
         return self.predict_framed(
-            ["blank"], [torch.zeros(1, framing.side, framing.side, 3, dtype=torch.uint8) for framing in self.framings]
+            ["blank"], [torch.zeros(1, *framing.shape, dtype=torch.uint8) for framing in self.framings]
         )
 
     def _frame_in_batches(
@@ -181,13 +185,13 @@ class ImagePredictor(Predictor):
         def readable() -> Iterator[tuple[int, list[np.ndarray]]]:
             for row, item in enumerate(given):
                 try:
-                    image = image_of(item, row)
+                    images = {decoding: image_of(item, row, decoding) for decoding in self.decodings}
                 except DataError as error:
                     if bad is None:
                         raise
                     bad.append(str(error).rstrip("."))
                 else:
-                    yield row, [framing.frame(image) for framing in self.framings]
+                    yield row, [framing.frame(images[framing.decoding]) for framing in self.framings]
 
         return in_batches(readable(), HELD)
 
@@ -235,7 +239,7 @@ def frames_in_batches(
         bad: Gets a sentence for each image that cannot be read, which is then left out; None to raise.
 
     Returns:
-        Positions of at most `size` images, and for each framing their pixels, uint8 of shape (n, side, side, 3).
+        Positions of at most `size` images, and for each framing their pixels, uint8 of shape (n, side, side, C).
 
     Raises:
         DataError: If an image cannot be read and `bad` is None.
@@ -267,8 +271,9 @@ def in_batches(
 
 def _member(kind: Kind, described: Mapping[str, Any], weights: Mapping[str, Tensor], fitted: RunDir) -> Member:
     """A model as it is described, with its weights."""
-    framing = Framing(**described["framing"])
-    net = build_model(described["net"], len(kind.outputs), framing.size)
+    decoding = as_decoding(**described["decoding"])
+    framing = Framing(**described["framing"], decoding=decoding)
+    net = build_model(described["net"], len(kind.outputs), framing.size, decoding.channels)
     head = instantiate(described["head"], _convert_="all") if described["head"] is not None else kind.head()
     model = PredictionModule(net, head, described["views"], described["symmetry"])
     if described["lora"] is not None:

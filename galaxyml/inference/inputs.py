@@ -14,6 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from galaxyml.data.images.decode import KEY, address, from_array, from_image
+from galaxyml.data.images.decoding import Decoding
 from galaxyml.data.images.file_types import FITS, HDF5, READ, has_suffix
 from galaxyml.data.images.folders import images_below, passed_over_notes
 from galaxyml.data.tables.roles import PATHS, find_roles
@@ -24,8 +25,8 @@ log = logging.getLogger(__name__)
 
 TABLES = (".csv", ".csv.gz", ".tsv", ".parquet", ".ecsv", ".vot", ".votable")
 FORMS = (
-    "files, folders, patterns or a DataFrame with a column path; or the images themselves: arrays (H, W) or (H, W, 3), "
-    "many of them as (N, H, W, 3) or in a list, or Pillow's"
+    "files, folders, patterns or a DataFrame with a column path; or the images themselves: arrays (H, W) or (H, W, C), "
+    "many of them as (N, H, W, C) or in a list, or Pillow's"
 )
 
 
@@ -70,11 +71,12 @@ class Listing:
         return pd.DataFrame({"id": ids.to_numpy(), **{name: others[name].to_numpy() for name in others}})
 
 
-def several(inputs: Any) -> list[Any]:
+def several(inputs: Any, channels: Sequence[int] = (3,)) -> list[Any]:
     """What a caller gave, one by one: paths, or images.
 
     Args:
         inputs: See `FORMS`.
+        channels: How many channels an image may have.
 
     Raises:
         UserError: If it is something else, or nothing.
@@ -83,7 +85,9 @@ def several(inputs: Any) -> list[Any]:
         return [inputs]
     if (shape := getattr(inputs, "shape", None)) is not None:  # an array's, a tensor's or a column's
         inputs = np.asarray(inputs)
-        is_one = inputs.dtype.kind in "uif" and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4)))
+        is_one = inputs.dtype.kind in "uif" and (
+            len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4, *channels))
+        )
         inputs = [inputs] if is_one else inputs
     try:
         given = list(inputs)
@@ -106,14 +110,14 @@ def are_paths(given: Sequence[Any]) -> bool:
     return paths[0]
 
 
-def image_of(item: Any, number: int) -> np.ndarray:
-    """One of the images that are given as they are, uint8 of shape (H, W, 3).
+def image_of(item: Any, number: int, decoding: Decoding) -> np.ndarray:
+    """One of the images that are given as they are, uint8 of shape (H, W, C).
 
     Raises:
         DataError: If it is none; the message has its number, from 0.
     """
     try:
-        return from_image(item) if isinstance(item, Image.Image) else from_array(np.asarray(item))
+        return from_image(item, decoding) if isinstance(item, Image.Image) else from_array(np.asarray(item), decoding)
     except DataError as error:
         raise DataError(f"Image {number} cannot be used: {error}.") from None
 
@@ -164,10 +168,9 @@ def _count(path: Path) -> int:
     try:
         with h5py.File(path) as file:
             pixels = file.get(KEY)
-            is_images = isinstance(pixels, h5py.Dataset) and pixels.ndim == 4 and pixels.shape[-1] == 3
-            if not is_images or pixels.dtype != "u1":
+            if not isinstance(pixels, h5py.Dataset) or pixels.ndim not in (3, 4) or pixels.dtype.kind not in "uif":
                 raise DataError(
-                    f"{path} has no {KEY} of shape (N, H, W, 3) and type uint8; it has {shorten(sorted(file))}."
+                    f"{path} has no {KEY} of shape (N, H, W, C), of numbers; it has {shorten(sorted(file))}."
                 )
             return len(pixels)
     except OSError as error:
@@ -184,8 +187,9 @@ def _listed(path: Path, tables: list[pd.DataFrame]) -> Iterator[tuple[str, str, 
     if frame.empty:
         raise UserError(f"{path} has a header and no rows.")
     paths = frame[roles.path]
-    if (empty := paths == "").any():
-        raise UserError(f"{table.place(int(empty.idxmax()))}: {roles.path} is empty. Give a path or take the row out.")
+    if (empty := (paths == "").to_numpy()).any():
+        place = table.place(int(frame.index[empty.argmax()]))
+        raise UserError(f"{place}: {roles.path} is empty. Give a path or take the row out.")
     locations = [str(path.parent / Path(name).expanduser()) for name in paths]
     tables.append(_typed(frame.drop(columns=roles.path)).set_axis(locations))
     yield from zip(locations, paths, frame[roles.id] if roles.id is not None else paths, strict=True)

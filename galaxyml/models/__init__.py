@@ -10,7 +10,11 @@ __all__ = ["build_model"]
 
 
 def build_model(
-    spec: "str | Mapping[str, Any] | nn.Module", outputs: int | None = None, size: int | None = None, **options: Any
+    spec: "str | Mapping[str, Any] | nn.Module",
+    outputs: int | None = None,
+    size: int | None = None,
+    in_chans: int | None = None,
+    **options: Any,
 ) -> "nn.Module":
     """A net by its name, by its class, or as it is.
 
@@ -19,6 +23,7 @@ def build_model(
             the class as `_target_` and its arguments; or a net, which is returned unchanged.
         outputs: Number of outputs, K; None for the net's own default.
         size: Side of the images in pixels, for nets that must know it; None for the net's own default.
+        in_chans: Channels of the images; None for the net's own default.
         **options: More arguments of the net, such as `pretrained=True`, which win over those of the file. `encoder`, of
             a net of light curves, may be the name of a file in conf/encoder.
 
@@ -34,4 +39,4 @@ def build_model(
 
     from galaxyml.models.building import built
 
-    return spec if isinstance(spec, nn.Module) else built(spec, outputs, size, options)
+    return spec if isinstance(spec, nn.Module) else built(spec, outputs, size, in_chans, options)

@@ -20,6 +20,7 @@ class AstroCNN(BackboneWithHead):
         dropout: Probability of leaving out a whole channel after a block. Neighbouring pixels are alike, so leaving out
             single ones would hide little (Tompson et al. 2015, arXiv:1411.4280).
         head_dropout: Probability of leaving a hidden unit out.
+        in_chans: Channels of the images.
     """
 
     def __init__(
@@ -29,10 +30,11 @@ class AstroCNN(BackboneWithHead):
         hidden: int = 128,
         dropout: float = 0.1,
         head_dropout: float = 0.3,
+        in_chans: int = 3,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after in pairwise((3, *channels)):
+        for before, after in pairwise((in_chans, *channels)):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
             layers += [nn.MaxPool2d(2), nn.Dropout2d(dropout)]
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -18,7 +18,7 @@ class BackboneWithHead(nn.Module):
     out of distribution. A subclass sets both attributes in its constructor and needs no `forward`.
 
     Attributes:
-        features: A module, or a method, that takes images in [0, 1], shape (N, 3, H, W), to features (N, F), each row
+        features: A module, or a method, that takes images in [0, 1], shape (N, C, H, W), to features (N, F), each row
             by itself. Its parameters are all of the net's but the head's.
         head: A module that takes features (N, F) to scores (N, K) before any activation.
 
@@ -33,7 +33,7 @@ class BackboneWithHead(nn.Module):
     head: nn.Module
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images in [0, 1], shape (N, 3, H, W) -> scores (N, K)."""
+        """Images in [0, 1], shape (N, C, H, W) -> scores (N, K)."""
         return self.head(self.features(images))
 
 

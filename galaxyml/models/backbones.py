@@ -1,6 +1,7 @@
 """Any net of timm by name, from scratch or from weights (Wightman 2019, doi:10.5281/zenodo.4414861)."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf
 from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 from safetensors.torch import load_file
 from timm.layers import PatchEmbed
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from galaxyml.models.backbone_with_head import BackboneWithHead, hidden_layer
@@ -17,6 +19,7 @@ from galaxyml.runs.errors import UserError, did_you_mean, shorten
 
 # Seconds for the hub to answer, asked once; its own client would ask for 47 s before it says that there is no network.
 REQUEST_TIMEOUT = 10
+RGB = 3  # channels that published weights have seen
 SAFE = {"pytorch_model.bin": "model.safetensors", "open_clip_pytorch_model.bin": "open_clip_model.safetensors"}
 
 
@@ -39,11 +42,11 @@ class Normalised(nn.Module):
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Images as the net takes them; (N, 3, H, W) -> (N, 3, H, W)."""
+        """Images as the net takes them; (N, C, H, W) -> (N, C, H, W)."""
         return (images - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images in [0, 1], shape (N, 3, H, W) -> scores (N, K)."""
+        """Images in [0, 1], shape (N, C, H, W) -> scores (N, K)."""
         return self.net(self.normalised(images))
 
 
@@ -64,7 +67,7 @@ class Backbone(BackboneWithHead, Normalised):
         self.new_head = head
 
     def features(self, images: Tensor) -> Tensor:
-        """Input of the last layer: images in [0, 1], shape (N, 3, H, W) -> (N, F)."""
+        """Input of the last layer: images in [0, 1], shape (N, C, H, W) -> (N, F)."""
         return self.net.forward_head(self.net.forward_features(self.normalised(images)), pre_logits=True)
 
     @property
@@ -81,6 +84,7 @@ def timm_net(
     weights: str | None = None,
     hidden: int | None = None,
     dropout: float = 0.5,
+    in_chans: int = 3,
     **options: Any,
 ) -> Normalised:
     """A net of timm with a new last layer.
@@ -95,6 +99,8 @@ def timm_net(
             another number of outputs, and position embeddings are resampled to the size of the images.
         hidden: Units of a hidden layer before the outputs; None for a single linear layer.
         dropout: Probability of leaving a hidden unit out.
+        in_chans: Channels of the images. Weights of a net of three are adapted as timm does: its first convolution's
+            weights are repeated channel by channel and scaled by 3 / `in_chans`, or summed for one channel.
         **options: More arguments of the net, such as `drop_path_rate`.
 
     Raises:
@@ -106,13 +112,15 @@ def timm_net(
     published = timm.get_pretrained_cfg(name)
     if size is not None and published is not None and published.fixed_input_size:
         options = {"img_size": size} | options
+    if in_chans != RGB:
+        options = {"in_chans": in_chans} | options
     net: Any = timm.create_model(name, num_classes=outputs, **options)
     _check_size(net, name, size)  # before anything is fetched
     if weights is not None:
-        _load(net, name, Path(weights).expanduser())
+        _load(net, name, Path(weights).expanduser(), in_chans)
     elif pretrained:
         net = _fetched(name, published, num_classes=outputs, **options)
-    mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
+    mean, std = (_of_channels(net.pretrained_cfg[name], in_chans) for name in ("mean", "std"))
     last = net.get_classifier()
     if not isinstance(last, nn.Linear):  # two heads, a convolution, …
         if hidden:
@@ -127,6 +135,13 @@ def timm_net(
         # A random last layer would begin far from any fraction, and its first gradients would spoil the features.
         nn.init.zeros_(last.weight)
     return Backbone(net, mean, std)
+
+
+def _of_channels(constants: Sequence[float], in_chans: int) -> tuple[float, ...]:
+    """Constants of each channel; of images other than those that the weights have seen, their mean for each."""
+    if len(constants) == in_chans:
+        return tuple(constants)
+    return (sum(constants) / len(constants),) * in_chans
 
 
 def _check_size(net: Any, name: str, size: int | None) -> None:
@@ -208,7 +223,18 @@ def _converted(state: dict[str, Tensor], net: nn.Module, name: str) -> dict[str,
         return state
 
 
-def _load(net: Any, name: str, path: Path) -> None:
+def _with_stem(state: dict[str, Tensor], wanted: dict[str, Tensor], in_chans: int) -> dict[str, Tensor]:
+    """Weights of which those that see three channels are adapted to the net's, as timm does with its own."""
+    adapted = dict(state)
+    for name, weight in state.items():
+        own = wanted.get(name)
+        if own is not None and own.ndim == 4 and own.shape != weight.shape and own.shape[1] == in_chans:
+            sees_three = weight.shape == (own.shape[0], RGB, *own.shape[2:])
+            adapted[name] = adapt_input_conv(in_chans, weight) if sees_three else weight
+    return adapted
+
+
+def _load(net: Any, name: str, path: Path, in_chans: int) -> None:
     if not path.is_file():
         raise UserError(f"model.weights={path}: there is no such file.")
     try:
@@ -219,8 +245,8 @@ def _load(net: Any, name: str, path: Path) -> None:
         raise UserError(
             f"model.weights={path} is no state dict of weights: names and tensors, no more. Save only these."
         )
-    state = _converted(state, net, name)
     wanted = net.state_dict()
+    state = _with_stem(_converted(state, net, name), wanted, in_chans)
     layers = net.pretrained_cfg["classifier"]
     classifier = tuple(f"{layer}." for layer in ([layers] if isinstance(layers, str) else layers))
     state = {

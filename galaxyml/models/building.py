@@ -15,15 +15,22 @@ from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError, did_you_mean
 
 
-def built(spec: str | Mapping[str, Any], outputs: int | None, size: int | None, options: dict[str, Any]) -> nn.Module:
+def built(
+    spec: str | Mapping[str, Any],
+    outputs: int | None,
+    size: int | None,
+    in_chans: int | None,
+    options: dict[str, Any],
+) -> nn.Module:
     """A net by name or by class; as for `build_model`."""
-    given = {"outputs": outputs, "size": size}
+    given = {"outputs": outputs, "size": size, "channels": in_chans}
     arguments = _resolved(named(spec) if isinstance(spec, str) else spec, given) | options
     if isinstance(encoder := arguments.get("encoder"), str):
         arguments["encoder"] = read("encoder", encoder)
     target = _target(arguments.pop("_target_", None), spec)
     parameters = inspect.signature(target).parameters
     # A class given as a mapping need not say again how many outputs there are.
+    given = {"outputs": outputs, "size": size, "in_chans": in_chans}  # as constructors call them
     arguments = {key: value for key, value in given.items() if value is not None and key in parameters} | {
         key: instantiate(value, _convert_="all") if isinstance(value, Mapping) else value
         for key, value in arguments.items()

@@ -118,6 +118,7 @@ class DihedralCNN(BackboneWithHead):
         channels: Channels of each convolution in each of 8 orientations, so that 8 times as many are computed.
         hidden: Units of the hidden layer.
         dropout: Probability of leaving a hidden unit out.
+        in_chans: Channels of the images.
     """
 
     def __init__(
@@ -126,9 +127,10 @@ class DihedralCNN(BackboneWithHead):
         channels: tuple[int, ...] = (8, 16, 32, 48, 64),
         hidden: int = 128,
         dropout: float = 0.5,
+        in_chans: int = 3,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [GroupConvolution(3, channels[0], FROM_IMAGES)]
+        layers: list[nn.Module] = [GroupConvolution(in_chans, channels[0], FROM_IMAGES)]
         for before, after in pairwise(channels):
             # Pooled first, as all that follows then costs a quarter.
             layers += [SymmetricPool(), GroupBatchNorm(before), nn.ReLU(inplace=True)]

@@ -20,6 +20,7 @@ class GalaxyCNN(BackboneWithHead):
         dropout: Probability of leaving a hidden unit out.
         batch_norm: Whether to normalise after each convolution (the baseline does not).
         stride: Step of the first convolution (the baseline's is 1); 4 makes it ten times faster.
+        in_chans: Channels of the images.
     """
 
     def __init__(
@@ -30,10 +31,11 @@ class GalaxyCNN(BackboneWithHead):
         dropout: float = 0.5,
         batch_norm: bool = False,
         stride: int = 1,
+        in_chans: int = 3,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for depth, (before, after) in enumerate(pairwise((3, *channels))):
+        for depth, (before, after) in enumerate(pairwise((in_chans, *channels))):
             layers += [nn.MaxPool2d(2)] if depth else []
             step = 1 if depth else stride
             side = max(3, step + 1)

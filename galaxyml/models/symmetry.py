@@ -38,7 +38,7 @@ class Symmetries:
         return self.count
 
     def see(self, images: Tensor, size: int) -> Iterator[Tensor]:
-        """Central squares of the images under each symmetry: (N, 3, S, S) -> (N, 3, size, size), size at most S."""
+        """Central squares of the images under each symmetry: (N, C, S, S) -> (N, C, size, size), size at most S."""
         plain = central(images, size)
         yield from (symmetric(plain, number) for number in range(self.count))
 
@@ -180,7 +180,7 @@ class Symmetric(BackboneWithHead):
         self.views = views
 
     def features(self, images: Tensor) -> Tensor:
-        """Images in [0, 1], shape (N, 3, H, H) -> (N, F)."""
+        """Images in [0, 1], shape (N, C, H, H) -> (N, F)."""
         size = central_side(images.shape[-1], self.views.frame)
         features = [
             self.net.features(view.contiguous(memory_format=torch.channels_last))

@@ -97,7 +97,7 @@ class Parts(nn.Module):
             self.register_buffer(f"grid_{number}", grid, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images of shape (N, 3, size, size) -> parts (N, V, 3, P, P), those of one view together.
+        """Images of shape (N, C, size, size) -> parts (N, V, C, P, P), those of one view together.
 
         Raises:
             UserError: If the images have another size.
@@ -116,7 +116,7 @@ class Parts(nn.Module):
         return torch.stack(parts, dim=1)
 
     def _view(self, images: Tensor, number: int) -> Tensor:
-        """The square about the centre, turned by one of the angles; shape (N, 3, view_side, view_side)."""
+        """The square about the centre, turned by one of the angles; shape (N, C, view_side, view_side)."""
         if self.angles[number] == 0:
             rim = (self.size - self.view_side) // 2
             return images[..., rim : self.size - rim, rim : self.size - rim]
@@ -162,6 +162,7 @@ class DielemanNet(BackboneWithHead):
         hidden: Units of the dense layers.
         pieces: Linear pieces of each of these units, at least 2.
         dropout: Probability of leaving out an input of a dense layer, the last one's included.
+        in_chans: Channels of the images.
 
     Raises:
         UserError: If the lists differ in length, or a number in them is too small, or the size too small for the
@@ -183,6 +184,7 @@ class DielemanNet(BackboneWithHead):
         hidden: Sequence[int] = (2048, 2048),
         pieces: int = 2,
         dropout: float = 0.5,
+        in_chans: int = 3,
     ) -> None:
         super().__init__()
         if not len(channels) == len(kernels) == len(pools) >= 1:
@@ -213,7 +215,7 @@ class DielemanNet(BackboneWithHead):
                 f"pools leave nothing. Choose size={enough} or more, or fewer or smaller model.kernels and model.pools."
             )
         layers: list[nn.Module] = []
-        for before, after, kernel, pool in zip((3, *channels), channels, kernels, pools, strict=False):
+        for before, after, kernel, pool in zip((in_chans, *channels), channels, kernels, pools, strict=False):
             around = kernel // 2 if padding else 0
             convolution = nn.Conv2d(before, after, kernel, padding=around, bias=not batch_norm)
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")

@@ -58,7 +58,7 @@ def _tab(source: Path, predictor: Predictor) -> None:
     beside = source.with_name(examples.FOLDER)
     of_bundle = examples.read(beside) if source.is_file() and beside.is_dir() else []
     if isinstance(predictor, ImagePredictor):
-        image_tab(ImageModel(predictor, source), of_bundle or examples.galaxies(predictor.task))
+        image_tab(ImageModel(predictor, source), of_bundle or examples.galaxies(predictor.task, predictor.decodings[0]))
     elif isinstance(predictor, LightCurvePredictor):
         curve_tab(CurveModel(predictor), of_bundle or examples.light_curves())
     cite = markup.paragraph(f"Data: {facts.cite}. Please cite that and {CITE}.")

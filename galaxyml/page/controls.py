@@ -1,6 +1,5 @@
 """Parts that all tabs have: where files are dropped, buttons of examples, and errors as sentences."""
 
-import io
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from galaxyml.data.images.decode import open_image
 from galaxyml.page import markup
 from galaxyml.page.examples import Example
 from galaxyml.runs.errors import UserError
@@ -77,6 +77,12 @@ def pressed(event: gr.EventData, examples: Sequence[Example]) -> Iterator[Path]:
     """The example that was pressed, as a file; the first one, whatever else a browser may send."""
     number = getattr(event, "example", 0)
     example = examples[number if isinstance(number, int) and 0 <= number < len(examples) else 0]
+    with _as_file(example) as path:
+        yield path
+
+
+@contextmanager
+def _as_file(example: Example) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="galaxyml-example-") as folder:
         path = Path(folder) / example.name
         path.write_bytes(example.content)
@@ -95,8 +101,9 @@ def refusal(error: Exception, *paths: Path) -> str:
 
 
 def _thumbnail(example: Example) -> str:
-    with Image.open(io.BytesIO(example.content)) as image:
-        side = min(image.size) // 2  # the galaxy is in the middle
-        left, upper = (image.width - side) // 2, (image.height - side) // 2
-        small = image.convert("RGB").resize((SIDE, SIDE), box=(left, upper, left + side, upper + side))
+    with _as_file(example) as path:
+        image = Image.fromarray(open_image(path))
+    side = min(image.size) // 2  # the galaxy is in the middle
+    left, upper = (image.width - side) // 2, (image.height - side) // 2
+    small = image.resize((SIDE, SIDE), box=(left, upper, left + side, upper + side))
     return markup.image(small, "")  # its name stands beside it

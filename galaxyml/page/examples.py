@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from galaxyml.data.images.decoding import Decoding
 from galaxyml.reports import references
 from galaxyml.sky import survey as surveys
+from galaxyml.sky.bands import write_cube
 from galaxyml.sky.galaxy10 import members
+from galaxyml.sky.images import IN_BANDS, SIDES
 from galaxyml.sky.light_curves.population import member
 from galaxyml.sky.plasticc import METADATA, metadata
 from galaxyml.sky.population import population, rows
@@ -20,6 +23,8 @@ from galaxyml.sky.render import draw_image
 FOLDER = "examples"  # beside a bundle
 COUNT = 8
 SEED = 7
+RGB = Decoding()
+REDSHIFT = 0.08  # of galaxies in five bands
 # What is shown, by its caption: a kind of galaxy, and a condition on its parameters.
 KINDS = {
     "spiral": ("spiral", "arms == 2 and inclination < 40 and contrast > 0.6 and bar == 0"),
@@ -54,8 +59,15 @@ class Example:
     content: bytes
 
 
-def galaxies(task: str) -> list[Example]:
-    """Simulated galaxies as the surveys of a task show them (see `references.yaml`), JPEG."""
+def galaxies(task: str, decoding: Decoding = RGB) -> list[Example]:
+    """Simulated galaxies as the surveys of a task show them (see `references.yaml`), JPEG; or cubes of five bands.
+
+    Args:
+        task: Its name.
+        decoding: How a run decodes images; there are none for one that the simulated sky has no bands for.
+    """
+    if decoding.channels not in (1, 3):
+        return _cubes() if decoding == Decoding(IN_BANDS.bands, decoding.stretch) else []
     seen_by = [getattr(surveys, name) for name in references.surveys(task)]
     drawn = _of_classes() if seen_by == [surveys.DECALS] else _of_kinds()
     pairs = product(islice(drawn, -(-COUNT // len(seen_by))), seen_by)
@@ -66,6 +78,17 @@ def galaxies(task: str) -> list[Example]:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=95)
         examples.append(Example(_file_name(number, caption, "jpg"), caption, file.getvalue()))
+    return examples
+
+
+def _cubes() -> list[Example]:
+    """Simulated galaxies in five bands, FITS."""
+    examples = []
+    for number, (caption, galaxy) in enumerate(islice(_of_kinds(), COUNT), start=1):
+        file = io.BytesIO()
+        seen = galaxy.assign(pixel=IN_BANDS.pixel, redshift=REDSHIFT)
+        write_cube(next(iter(rows(seen))), file, SEED, SIDES[IN_BANDS.bands], IN_BANDS)
+        examples.append(Example(_file_name(number, caption, "fits"), caption, file.getvalue()))
     return examples
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from galaxyml.data.images.visible import visible
 from galaxyml.evaluation.out_of_distribution import RIM
 from galaxyml.training.prediction_module import PredictionModule
 
@@ -28,12 +29,12 @@ def attribution(predictor: PredictionModule, image: Tensor, output: int, steps: 
 
     Args:
         predictor: The net, in evaluation mode.
-        image: In [0, 1], shape (1, 3, H, W).
+        image: In [0, 1], shape (1, C, H, W).
         output: Which of the K outputs.
         steps: Points of the Gauss-Legendre rule.
 
     Returns:
-        Shape (3, H, W).
+        Shape (C, H, W).
     """
     device = next(predictor.parameters()).device
     method = IntegratedGradients(predictor, multiply_by_inputs=True)
@@ -45,21 +46,21 @@ def attribution(predictor: PredictionModule, image: Tensor, output: int, steps: 
 
 
 def empty_sky(image: Tensor) -> Tensor:
-    """An image all of whose pixels have the median colour of the upper and lower rim, (1, 3, H, W) -> the same."""
+    """An image all of whose pixels have the median colour of the upper and lower rim, (1, C, H, W) -> the same."""
     rim = torch.cat([image[:, :, :RIM], image[:, :, -RIM:]], 2)
     return rim.flatten(2).median(2).values[:, :, None, None].expand_as(image).contiguous()
 
 
 def heat(attributed: Tensor) -> np.ndarray:
-    """Strength of each pixel's attribution, smoothed, (3, H, W) -> (H, W) in [0, 1]."""
+    """Strength of each pixel's attribution, smoothed, (C, H, W) -> (H, W) in [0, 1]."""
     strength = attributed.sum(0).abs().double().numpy()
     smooth = gaussian_filter(strength, SMOOTH * strength.shape[0])
     return np.clip(smooth / max(float(np.percentile(smooth, STRONGEST)), 1e-30), 0, 1)
 
 
 def shown(image: Tensor) -> Image.Image:
-    """An image as the net saw it, enlarged; (1, 3, H, W) in [0, 1]."""
-    pixels = (image[0].permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8)
+    """An image as the net saw it, its colours as `visible` shows them, enlarged; (1, C, H, W) in [0, 1]."""
+    pixels = visible((image[0].permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8))
     return Image.fromarray(pixels).resize((SHOWN, SHOWN), Image.Resampling.BICUBIC)
 
 

@@ -18,7 +18,7 @@ CODE = (".py", ".yaml", ".css")
 RUNS = "runs"
 # Read through the web at each build; without it pip brings torch for GPUs, which free Spaces do not have: 4 GB.
 TORCH_FOR_CPUS = "--extra-index-url https://download.pytorch.org/whl/cpu"
-LARGE_FILES = "".join(f"*.{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind in ("zip", "parquet", "jpg"))
+LARGE_FILES = "".join(f"*.{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind in ("zip", "parquet", "jpg", "fits"))
 APP = '''\
 """Serves the runs of this folder: `python app.py`."""
 
@@ -119,7 +119,7 @@ def _write_run(source: Path, folder: Path) -> str:
     if isinstance(training, nearest.TrainingSet):
         training.write(folder / nearest.FILE)
     (folder / examples.FOLDER).mkdir()
-    for example in examples.galaxies(predictor.task):
+    for example in examples.galaxies(predictor.task, predictor.decodings[0]):
         (folder / examples.FOLDER / example.name).write_bytes(example.content)
     run = about(predictor)
     facts = "; ".join(f"{name} {fact}" for name, fact in run.facts.items())

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from galaxyml.data.images.decoding import Decoding
 from galaxyml.page import markup
 from galaxyml.page.controls import TO_ANSWER, TURNS, example_buttons, pressed, refusal, upload_field
 from galaxyml.page.examples import Example
@@ -14,9 +15,16 @@ from galaxyml.page.uploads import MOST_BYTES, MOST_PIXELS, read_upload
 
 KEPT = 3600.0  # seconds that a visitor's last image is kept, as small as the net sees it, to be explained further
 LIMITS = (
-    f"JPEG, PNG, TIFF, WebP, BMP, GIF or FITS, up to {MOST_BYTES / 1e6:.0f} MB and {MOST_PIXELS / 1e6:.0f} million "
-    "pixels, with the galaxy in the middle."
+    f"JPEG, PNG, TIFF, WebP, BMP, GIF, FITS or npy, up to {MOST_BYTES / 1e6:.0f} MB and {MOST_PIXELS / 1e6:.0f} "
+    "million pixels, with the galaxy in the middle."
 )
+
+
+def _wanted(decoding: Decoding) -> str:
+    """What an image has to have besides, where it is not RGB; shown is a part of it."""
+    if decoding.channels in (1, 3):
+        return ""
+    return f"It needs {decoding.channels} bands (FITS, npy); the page shows the last, the middle and the first."
 
 
 def image_tab(model: ImageModel, examples: Sequence[Example]) -> None:
@@ -25,7 +33,7 @@ def image_tab(model: ImageModel, examples: Sequence[Example]) -> None:
     with gr.Row(elem_classes="gx-row"):
         with gr.Column(scale=4, min_width=300):
             upload = upload_field("Upload an image of a galaxy")
-            gr.HTML(markup.paragraph(LIMITS, "gx-note"))
+            gr.HTML(markup.paragraph(f"{LIMITS} {_wanted(model.predictor.decodings[0])}".rstrip(), "gx-note"))
             buttons = example_buttons(examples, thumbnails=True)
         with gr.Column(scale=7, min_width=300):
             invitation = markup.paragraph("Upload an image, or choose an example.", "gx-empty")
@@ -43,7 +51,7 @@ def image_tab(model: ImageModel, examples: Sequence[Example]) -> None:
     def answer_file(path: Path) -> Iterator[tuple[Any, ...]]:
         """The numbers first, then where the net looked, then the neighbours."""
         try:
-            answer = model.ask(read_upload(path))
+            answer = model.ask(read_upload(path, model.predictor.decodings))
             column, wait = model.explained(answer), markup.waiting("A moment …")
             yield model.numbers_html(answer), gr.Column(visible=True), gr.Dropdown(value=column), wait, wait, answer
             same = (gr.skip(), gr.skip(), gr.skip())

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ class ImageAnswer:
     """A run's answer about one image; nothing else is kept of it.
 
     Attributes:
-        image: What the first net sees of it, in [0, 1], shape (1, 3, H, W).
+        image: What the first net sees of it, in [0, 1], shape (1, C, H, W).
         table: Its predictions, one row, as `galaxyml.inference.predict` writes it.
         notes: What was made of it on the way, in sentences.
     """
@@ -61,7 +60,7 @@ class ImageModel:
     def ask(self, upload: Upload) -> ImageAnswer:
         """Predictions for an image."""
         framed = [
-            torch.from_numpy(framing.frame(np.asarray(upload.image)).copy())[None]
+            torch.from_numpy(framing.frame(upload.images[framing.decoding]).copy())[None]
             for framing in self.predictor.framings
         ]
         first = self.predictor.members[0].framing

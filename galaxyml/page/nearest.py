@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from galaxyml.data.images.views import plain
+from galaxyml.data.images.visible import visible
 from galaxyml.evaluation.out_of_distribution import appearance, unit
 from galaxyml.inference.image_predictor import ImagePredictor, Member, frames_in_batches
 from galaxyml.kinds import Kind
@@ -96,7 +97,7 @@ def compared(member: Member, image: Tensor) -> np.ndarray:
 
     Args:
         member: One net of a run.
-        image: In [0, 1], shape (N, 3, H, W).
+        image: In [0, 1], shape (N, C, H, W).
 
     Returns:
         Shape (N, F).
@@ -158,7 +159,7 @@ def _collect(net: RunDir, member: Member, folder: Path, kind: Kind) -> TrainingS
 
 
 def _thumbnail(image: Tensor) -> bytes:
-    pixels = (image.permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8)
+    pixels = visible((image.permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8))
     file = io.BytesIO()
     small = Image.fromarray(pixels).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC)
     small.save(file, "JPEG", quality=85)

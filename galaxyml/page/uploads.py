@@ -5,20 +5,24 @@ import re
 import shutil
 import tempfile
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from galaxyml.data.images.decode import open_image
+from galaxyml.data.images.decoding import Decoding
 from galaxyml.runs.errors import DataError, UserError
 
 MOST_BYTES = 20 * 10**6
 MOST_PIXELS = 64 * 10**6
 LEAST_SIDE = 8  # pixels
+COLOURS = 3  # channels of an image that is RGB
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # as Pillow calls them; others run programs, as EPS does
-_GZIP, _FITS = b"\x1f\x8b", b"SIMPLE  ="
+_GZIP, _FITS, _NPY = b"\x1f\x8b", b"SIMPLE  =", b"\x93NUMPY"
 _SMALLER = "Cut the galaxy out, or make the image smaller."
 
 
@@ -28,28 +32,34 @@ class Upload:
 
     Attributes:
         name: What they call it.
-        image: Decoded, RGB.
+        images: As each decoding has it, uint8 of shape (H, W, C).
         notes: What was made of it on the way, in sentences.
     """
 
     name: str
-    image: Image.Image
+    images: Mapping[Decoding, np.ndarray]
     notes: tuple[str, ...] = ()
 
 
-def read_upload(path: Path) -> Upload:
+def read_upload(path: Path, decodings: Sequence[Decoding] = (Decoding(),)) -> Upload:
     """Decodes an uploaded image as `galaxyml.inference.predict` does, whatever its name ends in.
+
+    Args:
+        path: The file.
+        decodings: How the run's models have it, one or more; the first is what notes are about.
 
     Raises:
         UserError: If it is no image, is cut off, or has too many bytes or pixels; a sentence for who uploaded it.
     """
     check_bytes(path)
-    is_fits = _is_fits(path)
-    notes = _fits_notes(path) if is_fits else _image_notes(path)
-    image = _decoded(path, ".fits" if is_fits else "")
-    if min(image.size) < LEAST_SIDE:
-        raise UserError(f"{path.name} has {image.width} x {image.height} pixels; each side needs {LEAST_SIDE} or more.")
-    return Upload(path.name, image, tuple(notes))
+    suffix = _suffix(path)
+    look = {".fits": _fits_notes, ".npy": _array_notes}.get(suffix, _image_notes)
+    notes = look(path, decodings[0])
+    images = _decoded(path, suffix, decodings)
+    height, width, _ = next(iter(images.values())).shape
+    if min(height, width) < LEAST_SIDE:
+        raise UserError(f"{path.name} has {width} x {height} pixels; each side needs {LEAST_SIDE} or more.")
+    return Upload(path.name, images, tuple(notes))
 
 
 def check_bytes(path: Path) -> None:
@@ -65,8 +75,8 @@ def check_bytes(path: Path) -> None:
         raise UserError(f"{path.name} has {size / 1e6:.1f} MB; at most {MOST_BYTES / 1e6:.0f} MB are allowed.")
 
 
-def _is_fits(path: Path) -> bool:
-    """Whether a file, packed or not, begins as FITS does."""
+def _suffix(path: Path) -> str:
+    """How the name of a file would end that begins as this one: `.fits` (packed or not), `.npy`, or nothing."""
     with path.open("rb") as file:
         start = file.read(len(_FITS))
     if start.startswith(_GZIP):
@@ -74,16 +84,17 @@ def _is_fits(path: Path) -> bool:
             with gzip.open(path) as unpacked:
                 start = unpacked.read(len(_FITS))
         except (OSError, EOFError):
-            return False
-    return start == _FITS
+            return ""
+        return ".fits" if start == _FITS else ""
+    return ".fits" if start == _FITS else ".npy" if start.startswith(_NPY) else ""
 
 
-def _decoded(path: Path, suffix: str) -> Image.Image:
+def _decoded(path: Path, suffix: str, decodings: Sequence[Decoding]) -> dict[Decoding, np.ndarray]:
     """The image, read under a name that ends as its content is: `open_image` tells FITS by that."""
     with tempfile.TemporaryDirectory(prefix="galaxyml-upload-") as folder:
         copy = Path(shutil.copyfile(path, Path(folder) / f"upload{suffix}"))
         try:
-            return Image.fromarray(open_image(copy))
+            return {decoding: open_image(copy, decoding) for decoding in decodings}
         except DataError as error:
             reason = re.sub(r" \(\w+\)$", "", str(error)).removeprefix(copy.name).strip(": ")
     raise UserError(f"{path.name} cannot be read: {reason}. It may be cut off; fetch or save it again.")
@@ -97,7 +108,7 @@ def _check_pixels(path: Path, sides: tuple[int, ...]) -> None:
         )
 
 
-def _image_notes(path: Path) -> list[str]:
+def _image_notes(path: Path, decoding: Decoding) -> list[str]:
     """Sentences on what is made of an image that Pillow can read; nothing is decoded."""
     try:
         with warnings.catch_warnings():
@@ -109,14 +120,14 @@ def _image_notes(path: Path) -> list[str]:
         ) from None
     except UnidentifiedImageError:
         raise UserError(
-            f"{path.name} is not an image that can be read. Give a JPEG, PNG, TIFF, WebP, BMP, GIF or FITS file."
+            f"{path.name} is not an image that can be read. Give a JPEG, PNG, TIFF, WebP, BMP, GIF, FITS or npy file."
         ) from None
     except (OSError, ValueError, SyntaxError, OverflowError) as error:  # what Pillow raises on broken headers
         raise UserError(f"{path.name} is broken and cannot be read ({error}).") from None
     with image:
         _check_pixels(path, image.size)
         notes = []
-        if (frames := getattr(image, "n_frames", 1)) > 1:
+        if (frames := getattr(image, "n_frames", 1)) > 1 and decoding.channels in (1, COLOURS):
             notes.append(f"It has {frames} frames; the first one is looked at.")
         if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
             notes.append("Its transparent parts are taken as black sky.")
@@ -124,12 +135,25 @@ def _image_notes(path: Path) -> list[str]:
             notes.append("Its colours were made for print (CMYK) and are turned into those of a screen.")
         if image.mode.startswith("I") or image.mode == "F":
             notes.append("It has more than 256 levels of grey, which are scaled to 256.")
-        if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;"):
+        is_grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;")
+        if is_grey and decoding.channels == COLOURS:
             notes.append("It has no colours; the net has learnt from images that have.")
+        if not is_grey and decoding.channels == 1:
+            notes.append("Its colours are made grey: the net has learnt from images without.")
         return notes
 
 
-def _fits_notes(path: Path) -> list[str]:
+def _array_notes(path: Path, decoding: Decoding) -> list[str]:
+    """Sentences on what is made of an array in NumPy's format; its header is read alone."""
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:  # what NumPy raises on broken headers
+        raise UserError(f"{path.name} is broken and cannot be read as npy ({error}).") from None
+    _check_pixels(path, values.shape)
+    return []
+
+
+def _fits_notes(path: Path, decoding: Decoding) -> list[str]:
     """Sentences on what is made of a FITS file; headers are read, and no data unit that is too large is unpacked."""
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
@@ -147,4 +171,8 @@ def _fits_notes(path: Path) -> list[str]:
         raise
     except Exception as error:  # astropy raises anything on broken headers
         raise UserError(f"{path.name} is broken and cannot be read as FITS ({error}).") from None
+    if decoding.stretch != "asinh":
+        return [f"Its brightness was stretched as the run's images were (stretch={decoding.stretch})."]
+    if decoding.channels != COLOURS:
+        return ["Its brightness was stretched as the run's images were, by an asinh."]
     return ["Its bands were made a colour image by an asinh stretch (Lupton et al. 2004)."]

@@ -98,8 +98,10 @@ def _in_short(keys: Sequence[str], before: dict[str, Any], now: dict[str, Any]) 
     for key in keys:
         name = key.removesuffix(TARGET)
         if not any(name.startswith(f"{other}.") for other in remade):
-            values = (each.get(key, "not there") for each in (before, now))
-            yield name, *(str(value).rpartition(".")[2] if name != key else value for value in values)
+            then, today = (each.get(key, "not there") for each in (before, now))
+            if name != key:
+                then, today = (str(target).rpartition(".")[2] for target in (then, today))
+            yield name, then, today
 
 
 def flat(config: DictConfig) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Frame:
         side: Pixels across the image.
         x: Arcsec from the centre, shape (P, P); P is larger than the side, so that light from outside comes in.
         y: Likewise, downwards.
-        light: Nanomaggies a pixel in the survey's bands, shape (3, P, P).
+        light: Nanomaggies a pixel in the survey's bands, shape (B, P, P).
         survey: Whose bands these are.
     """
 
@@ -45,7 +45,7 @@ class Frame:
         padded = next_fast_len(side + 12, real=True)
         line = (torch.arange(padded, dtype=torch.float32) - (padded - 1) / 2) * pixel
         y, x = torch.meshgrid(line, line, indexing="ij")
-        return cls(pixel, side, x, y, torch.zeros(3, padded, padded), survey)
+        return cls(pixel, side, x, y, torch.zeros(survey.bands, padded, padded), survey)
 
     def add(self, brightness: Tensor, flux: float, color: float) -> None:
         """Adds light of one colour.
@@ -64,7 +64,7 @@ class Frame:
         Args:
             x: Arcsec from the centre, shape (K,).
             y: Likewise, shape (K,).
-            fluxes: Nanomaggies in the survey's bands, shape (3, K).
+            fluxes: Nanomaggies in the survey's bands, shape (B, K).
         """
         across = self.x.shape[0]
         column, row = (np.asarray(line) / self.pixel + (across - 1) / 2 for line in (x, y))
@@ -72,7 +72,7 @@ class Frame:
         column, row, fluxes = column[inside], row[inside], fluxes[:, inside]
         left, top = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
         right, low = column - left, row - top
-        flat = self.light.view(3, -1)
+        flat = self.light.view(len(self.light), -1)
         for dx, dy, share in (
             (0, 0, (1 - right) * (1 - low)),
             (1, 0, right * (1 - low)),
@@ -88,20 +88,20 @@ class Frame:
             self.light[band].mul_(torch.exp(-ratio * depth))
 
 
-def blur(light: Tensor, pixel: float, widths: tuple[float, float, float], shifts: NDArray) -> Tensor:
+def blur(light: Tensor, pixel: float, widths: tuple[float, ...], shifts: NDArray) -> Tensor:
     """Blurs as the seeing does, and moves each band by its error of registration.
 
     The PSF is two Gaussians, as the survey's is fitted (Stoughton et al. 2002, AJ 123, 485); here the second has
     10 percent of the light and 2.8 times the width.
 
     Args:
-        light: Nanomaggies a pixel in each band, shape (3, P, P).
+        light: Nanomaggies a pixel in each band, shape (B, P, P).
         pixel: Arcsec.
         widths: Full width at half maximum in each band, arcsec.
-        shifts: Displacement (x, y) of each band, arcsec, shape (3, 2).
+        shifts: Displacement (x, y) of each band, arcsec, shape (B, 2).
 
     Returns:
-        The same flux, shape (3, P, P).
+        The same flux, shape (B, P, P).
     """
     across = light.shape[-1]
     down = torch.fft.fftfreq(across)[:, None]
@@ -117,8 +117,8 @@ def blur(light: Tensor, pixel: float, widths: tuple[float, float, float], shifts
 
 
 def expose(light: Tensor, depth: float, rng: np.random.Generator, survey: Survey = SDSS) -> Tensor:
-    """Adds the noise of the sky and of the light itself; both of shape (3, P, P), `depth` scales the sky's noise."""
-    sky = torch.tensor(survey.sky_noise).view(3, 1, 1) * depth
+    """Adds the noise of the sky and of the light itself; both of shape (B, P, P), `depth` scales the sky's noise."""
+    sky = torch.tensor(survey.sky_noise).view(-1, 1, 1) * depth
     noise = torch.from_numpy(rng.standard_normal(tuple(light.shape), dtype=np.float32))
     if share := survey.noise_mixed:
         for axis in (1, 2):

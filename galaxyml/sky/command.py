@@ -18,6 +18,13 @@ def main(given: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("file", type=Path, help="a .jpg or .png that will be written; with --labels a new folder")
     parser.add_argument("--labels", type=int, metavar="N", help="write a folder of N images with labels.csv instead")
+    parser.add_argument(
+        "--bands",
+        type=int,
+        choices=(3, 5),
+        default=3,
+        help="of --labels: 3 for JPEG (default), 5 for FITS cubes in ugriz",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the galaxies (default: 0)")
     parser.add_argument(
         "--survey",
@@ -26,6 +33,8 @@ def main(given: Sequence[str] | None = None) -> None:
         help="who observes; surveys shows the same galaxies by each, lsst light curves (default: sdss)",
     )
     arguments = parser.parse_args(given)
+    if arguments.bands != parser.get_default("bands") and arguments.labels is None:
+        raise UsageError(f"--bands {arguments.bands} is of images with labels: give --labels N, too.")
     if arguments.labels is None and arguments.survey == "lsst":
         light_curve_sheet(arguments.seed).savefig(arguments.file, dpi=80)
     elif arguments.labels is None:
@@ -35,5 +44,5 @@ def main(given: Sequence[str] | None = None) -> None:
     elif arguments.file.exists():
         raise UsageError(f"{arguments.file} is there already. Give a new folder.")
     else:
-        write_images(arguments.file, arguments.labels, arguments.seed)
+        write_images(arguments.file, arguments.labels, arguments.seed, bands=arguments.bands)
     print(f"Wrote {arguments.file}")

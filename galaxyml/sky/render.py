@@ -79,10 +79,7 @@ def in_threads(draw: Callable[..., Result], galaxies: pd.DataFrame, *others: Ite
 
 def draw_image(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: Survey = SDSS) -> Image.Image:
     """The image of one row of a `population`, `size` pixels across; seed and survey as for `render`."""
-    rng = np.random.default_rng([seed, galaxy.texture])
-    frame = scene(galaxy, rng, survey)
-    add_surroundings(frame, galaxy.crowding, rng)
-    light = observe(galaxy, frame, rng)
+    light = expose_galaxy(galaxy, seed, survey)
     image = Image.fromarray((stretch(light, survey) * 255 + 0.5).to(torch.uint8).contiguous().numpy())
     if survey.quality:
         # SkyServer keeps its frames as JPEG and cuts out of these, so what volunteers see went through JPEG twice; the
@@ -93,6 +90,14 @@ def draw_image(galaxy: Galaxy, size: int = SDSS.cutout, seed: int = 0, survey: S
     return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
+def expose_galaxy(galaxy: Galaxy, seed: int, survey: Survey) -> torch.Tensor:
+    """The camera's record of one row of a `population` and what is around it; as for `observe`."""
+    rng = np.random.default_rng([seed, galaxy.texture])
+    frame = scene(galaxy, rng, survey)
+    add_surroundings(frame, galaxy.crowding, rng)
+    return observe(galaxy, frame, rng)
+
+
 def scene(galaxy: Galaxy, rng: np.random.Generator, survey: Survey = SDSS) -> Frame:
     """The galaxy alone, before atmosphere and noise."""
     frame = Frame.of(survey.cutout * survey.cutout_pixel(galaxy.r90), survey)
@@ -101,10 +106,12 @@ def scene(galaxy: Galaxy, rng: np.random.Generator, survey: Survey = SDSS) -> Fr
 
 
 def observe(galaxy: Galaxy, frame: Frame, rng: np.random.Generator) -> torch.Tensor:
-    """The camera's record: nanomaggies a camera pixel in each band, shape (3, side, side)."""
-    shifts = np.array([[galaxy.shift_g_x, galaxy.shift_g_y], [0, 0], [galaxy.shift_i_x, galaxy.shift_i_y]])
-    blue, middle, red = (factor * galaxy.seeing for factor in frame.survey.seeing)
-    blurred = blur(frame.light, frame.pixel, (blue, middle, red), frame.survey.registration * shifts)
+    """The camera's record: nanomaggies a camera pixel in each band, shape (B, side, side)."""
+    middle = frame.survey.bands // 2
+    bluer, redder = [galaxy.shift_g_x, galaxy.shift_g_y], [galaxy.shift_i_x, galaxy.shift_i_y]
+    shifts = np.array([*[bluer] * middle, [0, 0], *[redder] * (frame.survey.bands - middle - 1)])
+    widths = tuple(factor * galaxy.seeing for factor in frame.survey.seeing)
+    blurred = blur(frame.light, frame.pixel, widths, frame.survey.registration * shifts)
     edge = (blurred.shape[-1] - frame.side) // 2
     inner = slice(edge, edge + frame.side)
     binned = frame.survey.camera_pixel / frame.pixel

@@ -22,7 +22,7 @@ def add_surroundings(frame: Frame, crowding: float, rng: np.random.Generator) ->
     They are drawn in g, r and i where the fluxes in the survey's bands follow from these.
     """
     if frame.survey.field_mix is not None:
-        field = replace(frame, light=torch.zeros_like(frame.light), survey=SDSS)
+        field = replace(frame, light=torch.zeros(SDSS.bands, *frame.light.shape[1:]), survey=SDSS)
         add_surroundings(field, crowding, rng)
         frame.light += torch.einsum("bc,cij->bij", torch.tensor(frame.survey.field_mix), field.light).clamp_min(0)
         return
@@ -101,7 +101,7 @@ def add_trail(frame: Frame, rng: np.random.Generator) -> None:
     """Adds the trail of a satellite or aeroplane, in one band alone: the bands are exposed one after the other."""
     turn, offset = rng.uniform(0, math.pi), rng.normal(0, 0.06) * frame.pixel * frame.side
     across = frame.x * math.sin(turn) - frame.y * math.cos(turn) - offset
-    band = int(rng.integers(0, 3))
+    band = int(rng.integers(0, frame.survey.bands))
     frame.light[band] += float(rng.uniform(0.3, 1.5)) * torch.exp(-0.5 * (across / float(rng.uniform(0.6, 1.1))) ** 2)
 
 
@@ -111,6 +111,6 @@ def add_bad_frame(frame: Frame, rng: np.random.Generator) -> None:
     along = frame.x * math.cos(turn) + frame.y * math.sin(turn) - offset
     reach = 0.5 * frame.pixel * frame.side
     glow = torch.exp(-along.abs() / reach) * (along > 0)
-    strong = int(rng.integers(0, 3))
-    for band in range(3):
+    strong = int(rng.integers(0, frame.survey.bands))
+    for band in range(frame.survey.bands):
         frame.light[band] += (0.2 if band == strong else 0.03) * float(rng.uniform(0.4, 1.6)) * glow

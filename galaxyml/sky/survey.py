@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Survey:
-    """A survey in three bands; what has three numbers has one a band, from blue to red.
+    """A survey, mostly in three bands; what has three numbers has one a band, from blue to red.
 
     Attributes:
         name: As people call it.
@@ -43,11 +43,11 @@ class Survey:
 
     name: str
     camera_pixel: float
-    seeing: tuple[float, float, float]
+    seeing: tuple[float, ...]
     registration: float
-    sky_noise: tuple[float, float, float]
+    sky_noise: tuple[float, ...]
     photon_noise: float
-    extinction: tuple[float, float, float]
+    extinction: tuple[float, ...]
     red_color: tuple[float, float]
     weights: tuple[float, float, float]
     pedestal: tuple[float, float, float]
@@ -73,8 +73,13 @@ class Survey:
         """Side of a pixel of the cutout around a galaxy with that R90, both in arcsec."""
         return max(self.pixel + self.pixel_per_r90 * r90, self.least_pixel)
 
-    def fluxes(self, flux: float, color: float) -> tuple[float, float, float]:
-        """Fluxes of a galaxy in the three bands from that in r and g - r, which the other colours follow."""
+    @property
+    def bands(self) -> int:
+        """How many bands it has."""
+        return len(self.seeing)
+
+    def fluxes(self, flux: float, color: float) -> tuple[float, ...]:
+        """Fluxes of a galaxy in the bands from that in r and g - r, which the other colours follow."""
         blue, middle, red = (
             zero + slope * color for zero, slope in (self.blue_color, self.middle_color, self.red_color)
         )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.progress import track
 from galaxyml.runs.provenance import SIMULATED
+from galaxyml.sky.bands import FiveBands, write_cube
 from galaxyml.sky.population import Galaxy
 from galaxyml.sky.render import draw_image, in_threads
 from galaxyml.sky.survey import SDSS, Survey
@@ -57,9 +58,14 @@ def draw_to_files(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size
     """Draws galaxies as a survey sees them and writes each to its path, a JPEG of the survey's quality or a PNG.
 
     Paths are in the order of the rows, and folders appear where they are missing; seed and size are those of `render`.
+    A path that ends in .fits gets a cube of the survey's bands.
     """
 
     def write(galaxy: Galaxy, path: Path) -> None:
+        if path.suffix == ".fits":
+            assert isinstance(survey, FiveBands)
+            write_cube(galaxy, path, seed, size, survey)
+            return
         drawn = draw_image(galaxy, size, seed, survey)
         if path.suffix == ".jpg":
             drawn.save(path, quality=survey.quality)

@@ -13,10 +13,12 @@ from galaxyml.data.images.decode import file_of
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Split
 from galaxyml.data.tables.labels import (
+    RGB,
     Column,
     LabelTable,
     class_names,
     described,
+    first_channels,
     missing_note,
     refuse_repeats,
     sentinel_note,
@@ -57,6 +59,9 @@ class Images(ImageData):
         join_spellings: Whether names of classes that differ in case or spaces alone are one class.
         kind: The kind of target; None for what the table holds.
         properties: Numbers that performance is shown against, where the table has them.
+        channels: As for ImageData; None for as many as the first image has, or as there are `bands`.
+        hdu: As for ImageData.
+        bands: As for ImageData.
         crop: As for ImageData.
         margin: As for ImageData.
         split: As for CatalogData; None for folds where the table says which rows are to test on.
@@ -73,7 +78,7 @@ class Images(ImageData):
     """
 
     task = "images"
-    simulated: ClassVar = {"count": 2000, "size": 212}
+    simulated: ClassVar = {"count": 2000}
 
     def __init__(
         self,
@@ -87,6 +92,9 @@ class Images(ImageData):
         join_spellings: bool = False,
         kind: Kind | None = None,
         properties: Sequence[str] = ("redshift",),
+        channels: int | None = None,
+        hdu: str | int | None = None,
+        bands: str | int | Sequence[str | int] | None = None,
         crop: float = 0.8,
         margin: float = 1.25,
         split: Split | None = None,
@@ -100,7 +108,19 @@ class Images(ImageData):
             options_of_table = {"missing": missing, "join_spellings": join_spellings, "properties": properties}
             kind, columns, own = _kind_of(source, labels, columns, classes, tree, options_of_table)
             split = split if split is not None else own
-        super().__init__(source, kind=kind, crop=crop, margin=margin, split=split, **options)
+        if channels is None:
+            channels = _channels_of(source, labels, hdu, bands)
+        super().__init__(
+            source,
+            kind=kind,
+            channels=channels,
+            hdu=hdu,
+            bands=bands,
+            crop=crop,
+            margin=margin,
+            split=split,
+            **options,
+        )
         renamed = kind.target_columns != kind.outputs  # as that of a class, which becomes `label`
         self.wanted = list(columns) if renamed and columns is not None else list(kind.outputs)
         _check_names("properties", self.properties)
@@ -242,8 +262,8 @@ def _kind_of(
     """The kind of target of a table, its columns, and how it is split where it says so itself."""
     if tree is not None:
         return Fractions(tree), None, None
-    folder = Path(source if isinstance(source, str | Path) else getattr(source, "path", "data/images")).expanduser()
-    if not isinstance(source, str | Path | Real) and not folder.is_dir():  # the simulated sky, which is drawn later
+    folder = _folder_of(source)
+    if folder is None:  # the simulated sky, which is drawn later
         names = list(columns or ["kind"])
         if names == ["kind"]:
             return Classes([str(name) for name in classes or SIMULATED_CLASSES]), names, None
@@ -256,6 +276,24 @@ def _kind_of(
     if contents.kind == "classes":
         return Classes([str(name) for name in classes or contents.classes or ()]), contents.columns, split
     return Numbers(contents.columns), contents.columns, split
+
+
+def _folder_of(source: Any) -> Path | None:
+    """The folder of images; None of the simulated sky that is not drawn yet."""
+    folder = Path(source if isinstance(source, str | Path) else getattr(source, "path", "data/images")).expanduser()
+    return folder if isinstance(source, str | Path | Real) or folder.is_dir() else None
+
+
+def _channels_of(source: Any, labels: str, hdu: str | int | None, bands: str | int | Sequence[str | int] | None) -> int:
+    """Channels that are read: as many as there are bands, or as the first image has."""
+    if bands is not None:
+        return 1 if isinstance(bands, str | int) else len(bands)
+    folder = _folder_of(source)
+    if folder is None:
+        write = getattr(getattr(source, "chosen", source), "write", None)
+        return int(write.keywords.get("bands", RGB)) if write is not None else RGB
+    path = table_path(folder, labels)
+    return first_channels(folder, path, hdu) if path.is_file() else RGB  # what is missing is told in `setup`
 
 
 def _check_names(key: str, names: Sequence[str]) -> None:

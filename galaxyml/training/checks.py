@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from galaxyml.data.images.decoding import as_decoding
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.ranges import check_fold, check_whole, shown
 
@@ -51,6 +52,8 @@ def check_config(config: DictConfig) -> None:
     for key, choices in CHOICES.items():
         if config[key] not in choices:
             raise UserError(f"{key}={config[key]}: it must be {' or '.join(choices)}.")
+    if "channels" in config:  # a task of one's own may have no images
+        as_decoding(config.channels, config.stretch, config.hdu, config.bands)
     _check_name(config.name)
     if config.callbacks is not None and not isinstance(config.callbacks, DictConfig):
         raise UserError("callbacks must be a mapping, such as callbacks={stop: {_target_: …}}.")

@@ -46,7 +46,7 @@ def open_features(
     if not path.is_file():
         net.to(device)
         advice = "Free some space, or choose another folder with cache_dir=..., then run the same command."
-        first = net.features(torch.zeros(1, 3, size, size, device=device))
+        first = net.features(torch.zeros(1, store.framing.decoding.channels, size, size, device=device))
         check_space(path, count * views * first.shape[1] * 4, advice)
         with atomic_write(path, advice) as draft, draft.open("wb") as file:
             for start in track(range(0, count, PART), "Features of the frozen backbone", -(-count // PART)):

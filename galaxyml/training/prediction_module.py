@@ -21,7 +21,7 @@ class PredictionModule(lightning.LightningModule):
     """A net, and what makes outputs of its scores.
 
     Args:
-        net: (N, 3, H, W) -> (N, K).
+        net: (N, C, H, W) -> (N, K).
         final: What makes outputs of the net's scores; None to take them as they are.
         predict_views: Views of each image that predictions are averaged over: 1 (the plain one) to 8 symmetries of
             the square, or what `galaxyml.models.symmetry.Views` takes.
@@ -54,7 +54,7 @@ class PredictionModule(lightning.LightningModule):
         """Outputs in single precision, shape (N, K).
 
         Args:
-            images: Views in [0, 1], shape (N, 3, size, size); or stored images, uint8 of shape (N, side, side, 3), of
+            images: Views in [0, 1], shape (N, C, size, size); or stored images, uint8 of shape (N, side, side, C), of
                 which the central view is taken; or a batch that has either as `image`.
         """
         images = images["image"] if isinstance(images, dict) else images
@@ -72,7 +72,7 @@ class PredictionModule(lightning.LightningModule):
         """Row by row the same, to the last bit, whichever rows share a batch.
 
         Args:
-            batch: `index`, `image` (B, 3, size, size), the plain view, and `pixels` (B, S, S, 3), the stored images
+            batch: `index`, `image` (B, C, size, size), the plain view, and `pixels` (B, S, S, C), the stored images
                 with their rim; or `features` (B, V, F) of the views in their place.
             batch_idx: Number of the batch.
             dataloader_idx: 0 for validation objects, 1 for training ones, 2 for test ones.

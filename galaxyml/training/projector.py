@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from galaxyml.data.images.visible import visible
 from galaxyml.data.light_curves.inputs import BANDS
 from galaxyml.training.loggers import TensorBoard
 
@@ -36,8 +37,8 @@ def principal(features: Tensor) -> Tensor:
 
 
 def thumbnails(pixels: Tensor) -> Tensor:
-    """Small images, float in [0, 1] of shape (N, 3, SIDE, SIDE), of uint8 pixels of shape (N, S, S, 3)."""
-    images = pixels.permute(0, 3, 1, 2).float() / 255
+    """Small images, float in [0, 1] of shape (N, 3, SIDE, SIDE), of uint8 pixels of shape (N, S, S, C)."""
+    images = torch.from_numpy(visible(pixels.numpy())).permute(0, 3, 1, 2).float() / 255
     return interpolate(images, size=(SIDE, SIDE), mode="bilinear", antialias=True).clamp(0, 1)
 
 

@@ -35,7 +35,7 @@ class SupervisedModule(PredictionModule):
     `load_from_checkpoint` needs nothing else.
 
     Args:
-        net: (N, 3, H, W) -> (N, K); a module, a mapping, or a name as `galaxyml.models.build_model` takes it.
+        net: (N, C, H, W) -> (N, K); a module, a mapping, or a name as `galaxyml.models.build_model` takes it.
         loss: (outputs, targets) -> scalar; None for the kind's.
         metrics: Any torchmetrics metric or collection, which collects outputs and targets of the validation split;
             it may have `figures()`. None for the kind's.
@@ -48,6 +48,8 @@ class SupervisedModule(PredictionModule):
         views: Of each image, that a head alone learns from, 1 (the plain view) to 8.
         allow_double_weighting: Whether a balanced sampler and class weights may be used together.
         tuning: How the phases go.
+        size: As for PredictionModule.
+        channels: Channels of the images, C.
         **options: As for PredictionModule.
 
     Attributes:
@@ -62,7 +64,7 @@ class SupervisedModule(PredictionModule):
 
             model = SupervisedModule.for_data(data, net=MyNet(outputs=len(data.kind.outputs)))
             lightning.Trainer(max_epochs=5).fit(model, datamodule=data)
-            model(images)  # outputs (N, K) of images in [0, 1], (N, 3, size, size)
+            model(images)  # outputs (N, K) of images in [0, 1], (N, C, size, size)
     """
 
     def __init__(
@@ -80,18 +82,21 @@ class SupervisedModule(PredictionModule):
         allow_double_weighting: bool = False,
         tuning: Tuning | Mapping[str, Any] | None = None,
         size: int | None = None,
+        channels: int = 3,
         **options: Any,
     ) -> None:
         given = arguments(locals()) | {"net": own_weights(net)}
         kind = build(kind)
         if kind is None and (loss is None or metrics is None):
             raise UserError("SupervisedModule: give loss and metrics, or kind, which has both; or use for_data(data).")
-        built = net if isinstance(net, nn.Module) else build_model(net, len(kind.outputs) if kind else None, size)
+        outputs = len(kind.outputs) if kind else None
+        built = net if isinstance(net, nn.Module) else build_model(net, outputs, size, channels)
         head = build(final) if final is not None else kind.head() if kind is not None else None
         options = {name: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v for name, v in options.items()}
         super().__init__(built, head, size=size, **options)
         self.save_hyperparameters(given, logger=False)
         self.kind = kind
+        self.channels = channels
         self.loss = kind.loss(build(loss)) if kind is not None else build(loss)
         self.metrics = build(metrics) if metrics is not None else kind.metrics()
         self.test_metrics = copy.deepcopy(self.metrics)
@@ -112,7 +117,8 @@ class SupervisedModule(PredictionModule):
             net: As for SupervisedModule.
             **options: As for SupervisedModule.
         """
-        return cls(net, kind=data.kind, **{"size": data.framing.size, **options})
+        framing = data.framing
+        return cls(net, kind=data.kind, **{"size": framing.size, "channels": framing.decoding.channels, **options})
 
     def setup(self, stage: str) -> None:
         if stage != "fit":
@@ -158,9 +164,14 @@ class SupervisedModule(PredictionModule):
             return
         training = self.training
         try:
-            outputs = self.eval()(torch.zeros(2, 3, self.size, self.size, device=self.device))
+            outputs = self.eval()(torch.zeros(2, self.channels, self.size, self.size, device=self.device))
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
             why = str(error).splitlines()[0]
+            if (takes := _channels_of(self.net)) not in (None, self.channels):
+                raise UserError(
+                    f"channels={self.channels}: this model takes images of {takes} ({why}). Give it in_chans, as "
+                    f"galaxyml's own models have it, or set channels={takes}."
+                ) from error
             raise UserError(f"size={self.size}: this model cannot take it ({why}). Choose another size=….") from error
         finally:
             self.train(training)
@@ -273,6 +284,12 @@ class SupervisedModule(PredictionModule):
             optimizer = partial(optimizer, lr=tuning.head_lr)
         rates = (tuning.backbone_rate, tuning.layer_decay) if self.phase == "all" else (1.0, 1.0)
         return optimization(self, optimizer, self.schedule, *rates)
+
+
+def _channels_of(net: nn.Module) -> int | None:
+    """Channels that a net's first convolution takes; None if it has none."""
+    first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
+    return first.in_channels if first is not None else None
 
 
 def named(metrics: Any) -> dict[str, Tensor]:

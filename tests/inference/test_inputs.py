@@ -215,11 +215,11 @@ def test_tables_of_paths_of_any_format_name_the_same_images(tmp_path: Path) -> N
         ("g.vot", lambda path: Table.from_pandas(frame).write(path, format="votable")),
     ):
         write(tmp_path / name)
-        assert find([tmp_path / name]) == expected, name
+        assert find([tmp_path / name]).paths == expected, name
     fits.writeto(tmp_path / "image.fits", np.zeros((8, 8)))
     units = [fits.PrimaryHDU(), fits.ImageHDU(np.zeros((8, 8))), fits.BinTableHDU(Table({"path": ["a.png"]}))]
     fits.HDUList(units).writeto(tmp_path / "both.fits")
-    assert list(find([tmp_path / "image.fits", tmp_path / "both.fits"])) == [
+    assert list(find([tmp_path / "image.fits", tmp_path / "both.fits"]).paths) == [
         str(tmp_path / "image.fits"),
         str(tmp_path / "both.fits"),
     ]

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from galaxyml.data.images.decode import open_image
+from galaxyml.data.images.decoding import Decoding
 from galaxyml.data.images.views import plain
 from galaxyml.inference import bundle, load, predict
 from galaxyml.inference.image_predictor import ImagePredictor
@@ -90,7 +90,7 @@ def test_intervals_stand_beside_fractions(model: Callable[[str], ImageModel], ga
 def test_an_image_unlike_the_training_set_is_told(model: Callable[[str], ImageModel]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     shown = model("spirals")
-    asked = shown.ask(Upload("noise.png", Image.fromarray(noise)))
+    asked = shown.ask(Upload("noise.png", {Decoding(): noise}))
     assert asked.table["ood"].item()
     assert "Unlike the training set" in shown.numbers_html(asked)
 
@@ -145,7 +145,7 @@ def test_a_training_galaxy_is_most_like_itself(task: str, page_run: Make, model:
     net = shown.predictor.run.nets()[0]
     catalog = net.catalog()
     row = catalog[catalog["split"] == "train"].iloc[3]
-    asked = shown.ask(Upload("x", Image.fromarray(open_image(net.source(row["image"])))))
+    asked = shown.ask(Upload("x", {Decoding(): open_image(net.source(row["image"]))}))
     assert isinstance(shown.training, TrainingSet)
     (place, likeness), (_, second) = shown.training.nearest(
         nearest.compared(shown.predictor.members[0], asked.image)[0], 2

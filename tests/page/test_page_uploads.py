@@ -11,11 +11,18 @@ from astropy.io import fits
 from PIL import Image
 
 from galaxyml.data.images.decode import open_image
+from galaxyml.data.images.decoding import Decoding
 from galaxyml.page import uploads
-from galaxyml.page.uploads import read_upload
+from galaxyml.page.uploads import Upload, read_upload
 from galaxyml.runs.errors import UserError
 
 Saved = Callable[..., Path]
+
+
+def pixels(upload: Upload) -> np.ndarray:
+    """The image as the only decoding has it."""
+    (image,) = upload.images.values()
+    return image
 
 
 @pytest.mark.parametrize(
@@ -37,9 +44,40 @@ def test_every_kind_of_image_is_decoded_as_by_predict_and_says_what_was_made_of_
 ) -> None:
     path = saved(name, mode)
     found = read_upload(path)
-    assert np.array_equal(np.asarray(found.image), np.asarray(open_image(path)))
-    assert found.image.mode == "RGB"
+    assert np.array_equal(pixels(found), open_image(path))
+    assert pixels(found).shape[2] == 3
     assert note is None or any(note in told for told in found.notes)
+
+
+def test_bands_are_decoded_as_by_predict_for_each_model(tmp_path: Path) -> None:
+    cube = np.random.default_rng(0).gamma(1, 9, (5, 20, 30)).astype(np.float32)
+    fits.PrimaryHDU(cube).writeto(tmp_path / "a.fits")
+    decodings = [Decoding(5), Decoding(3)]
+    found = read_upload(tmp_path / "a.fits", decodings)
+    for decoding in decodings:
+        np.testing.assert_array_equal(found.images[decoding], open_image(tmp_path / "a.fits", decoding))
+    assert found.images[decodings[0]].shape == (20, 30, 5)
+    with pytest.raises(UserError, match="channels=4"):
+        read_upload(tmp_path / "a.fits", [Decoding(4)])
+
+
+def test_arrays_are_uploaded_and_never_unpickled(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (20, 30, 5), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", values)
+    (tmp_path / "a.npy").rename(tmp_path / "a.txt")
+    (image,) = read_upload(tmp_path / "a.txt", [Decoding(5)]).images.values()
+    np.testing.assert_array_equal(image, values)
+    np.save(tmp_path / "b.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match="cannot be read as npy"):
+        read_upload(tmp_path / "b.npy", [Decoding(5)])
+
+
+@pytest.mark.parametrize(("mode", "note"), [("L", None), ("RGB", "made grey")])
+def test_a_run_of_grey_images_takes_grey_without_a_word(saved: Saved, mode: str, note: str | None) -> None:
+    found = read_upload(saved("a.png", mode), [Decoding(1)])
+    assert pixels(found).shape[2] == 1
+    assert len(found.notes) == (note is not None)
+    assert note is None or note in found.notes[0]
 
 
 def test_of_an_animation_the_first_frame_is_looked_at(tmp_path: Path) -> None:
@@ -48,21 +86,21 @@ def test_of_an_animation_the_first_frame_is_looked_at(tmp_path: Path) -> None:
         frame.putpixel((9, 9), (0, 0, 255))
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     found = read_upload(tmp_path / "a.gif")
-    assert abs(np.asarray(found.image)[0, 0, 0] - 200.0) < 8
+    assert abs(pixels(found)[0, 0, 0] - 200.0) < 8
     assert "3 frames" in found.notes[0]
 
 
 def test_the_content_counts_and_not_the_end_of_the_name(saved: Saved, tmp_path: Path) -> None:
     jpeg = saved("a.jpg")
     for name in ("a.fits", "a.png", "a.txt", "a"):
-        assert read_upload(jpeg.rename(tmp_path / name)).image.size == (64, 48)
+        assert pixels(read_upload(jpeg.rename(tmp_path / name))).shape == (48, 64, 3)
         jpeg = tmp_path / name
     fits.PrimaryHDU(np.random.default_rng(0).normal(size=(3, 20, 30))).writeto(tmp_path / "b.fits")
     (tmp_path / "b.fits").rename(tmp_path / "b.jpg")
-    assert read_upload(tmp_path / "b.jpg").image.size == (30, 20)
+    assert pixels(read_upload(tmp_path / "b.jpg")).shape == (20, 30, 3)
     packed = gzip.compress((tmp_path / "b.jpg").read_bytes())
     (tmp_path / "c.jpg").write_bytes(packed)
-    assert read_upload(tmp_path / "c.jpg").image.size == (30, 20)
+    assert pixels(read_upload(tmp_path / "c.jpg")).shape == (20, 30, 3)
 
 
 def png_of(width: int, height: int) -> bytes:

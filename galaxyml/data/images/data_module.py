@@ -1,6 +1,6 @@
 """From a folder of images and tables to batches: what all image tasks share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from galaxyml.data import duplicates
 from galaxyml.data.batches import FeatureBatches, ImageBatches, rows_of_all
 from galaxyml.data.catalog import CatalogData
 from galaxyml.data.images.decode import choice
+from galaxyml.data.images.decoding import as_decoding
 from galaxyml.data.images.store import Framing, open_store
 from galaxyml.data.images.views import Augment, plain
 
 VIEWS = Augment(zoom=1.1, shift=0.04, colour=0.1)  # random views that suit most surveys
+RGB = 3  # channels that need no word
 MOST_TRAINING = 10_000  # training objects that are predicted, too, to know what they look like to a model
 
 
@@ -32,6 +34,11 @@ class ImageData(CatalogData):
         augment: Random views for training; None for plain ones.
         separation: Objects closer to each other on the sky, in arcseconds, come into one part of the split, where the
             catalog has `ra` and `dec` (degrees); None to compare images alone.
+        channels: Channels of an image, C: 1 is grey, 3 is RGB, any other number bands in their order.
+        stretch: How brightness that is no colour of 8 bits becomes one: `asinh`, `linear`, `zscale`, `percentile` or
+            `none`.
+        hdu: Name or number (from 0) of the HDU of a FITS file that holds the image; None to find it.
+        bands: Names or numbers (from 0) of the bands that are read, from blue to red; None for all.
         **options: As for CatalogData.
 
     Attributes:
@@ -52,10 +59,14 @@ class ImageData(CatalogData):
         margin: float = 1.0,
         augment: Augment | None = VIEWS,
         separation: float | None = 3.0,
+        channels: int = 3,
+        stretch: str = "asinh",
+        hdu: str | int | None = None,
+        bands: str | int | Sequence[str | int] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(source, **options)
-        self.framing = Framing(size, crop, margin)
+        self.framing = Framing(size, crop, margin, as_decoding(channels, stretch, hdu, bands))
         self.augment = augment
         self.separation = separation
 
@@ -90,8 +101,10 @@ class ImageData(CatalogData):
         root = self.source.folder()
         catalog = self.limited(self.load_tables(root))
         self.store = open_store(root, catalog["image"].tolist(), self.framing, self.cache)
-        if read_as := choice(root / catalog["image"].iloc[0]):
+        if read_as := choice(root / catalog["image"].iloc[0], self.framing.decoding):
             self.notes.append(f"Of its first image: {read_as}")
+        if (channels := self.framing.decoding.channels) != RGB:
+            self.notes.append(f"images have {channels} channel{'s' * (channels > 1)} (channels={channels}).")
         objects = self._objects(catalog)
         catalog = self.drop_leaks(catalog, objects)
         self.assign_folds(catalog, 3, objects)

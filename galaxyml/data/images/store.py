@@ -1,10 +1,11 @@
 """Images decoded once: a store of uint8 pixels on disk, mapped into memory, that all folds and sweeps share."""
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from galaxyml.data.images.decode import file_of, open_image, read_images
+from galaxyml.data.images.decoding import Decoding
 from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.runs.files import atomic_write, check_space, digest, file_lock, write_json
 from galaxyml.runs.progress import track
@@ -24,7 +26,7 @@ _AHEAD = 256  # images decoded before the first of them is written
 
 @dataclass(frozen=True)
 class Framing:
-    """Part of an image that is kept, and its size in pixels.
+    """Part of an image that is kept, its size in pixels, and how it is decoded.
 
     Attributes:
         size: Side in pixels of what the net sees.
@@ -32,11 +34,13 @@ class Framing:
             Zoo hold the galaxy in about the central half.
         margin: Side of what is stored, relative to what the net sees, at least 1. The rim lets a rotated or shifted
             view show true sky; it ends at the image's own edge.
+        decoding: How the image's file becomes channels of 8 bits.
     """
 
     size: int
     crop: float = 1.0
     margin: float = 1.0
+    decoding: Decoding = field(default_factory=Decoding)
 
     def __post_init__(self) -> None:
         for name, ok, allowed in (
@@ -52,19 +56,30 @@ class Framing:
         """Side in pixels of what is stored: `size` plus an even rim."""
         return self.size + 2 * round(self.size * (min(self.margin, 1 / self.crop) - 1) / 2)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of what is stored: rows, columns and channels, (side, side, C)."""
+        return self.side, self.side, self.decoding.channels
+
     def read(self, path: Path) -> np.ndarray:
-        """Decodes one image, crops its centre and resizes that; uint8 of shape (side, side, 3).
+        """Decodes one image, crops its centre and resizes that; uint8 of shape (side, side, C).
 
         Raises:
             DataError: If it is no image or cannot be read.
         """
-        return self.frame(open_image(path))
+        return self.frame(open_image(path, self.decoding))
 
-    def frame(self, pixels: np.ndarray) -> np.ndarray:
-        """Crops an RGB image's centre and resizes that; uint8 of shape (side, side, 3)."""
-        image = Image.fromarray(pixels)
-        box = self.box(*image.size)
-        return np.asarray(image.resize((self.side, self.side), Image.Resampling.BICUBIC, box=box))
+    def frame(self, image: np.ndarray) -> np.ndarray:
+        """Crops an image's centre and resizes that, each channel by itself; uint8, (H, W, C) -> (side, side, C)."""
+        pixels = np.asarray(image)
+        box = self.box(pixels.shape[1], pixels.shape[0])
+        # Pillow resizes three channels at once as it does each alone; it knows no images of two, or of five.
+        bands = [pixels] if pixels.shape[2] == 3 else [pixels[..., band] for band in range(pixels.shape[2])]
+        resized = [
+            np.asarray(Image.fromarray(band).resize((self.side, self.side), Image.Resampling.BICUBIC, box=box))
+            for band in bands
+        ]
+        return resized[0] if pixels.shape[2] == 3 else np.stack(resized, axis=-1)
 
     def box(self, width: int, height: int) -> tuple[float, float, float, float]:
         """Stored part of an image of the given size in pixels: left, upper, right, lower."""
@@ -78,21 +93,20 @@ class ImageStore:
 
     Attributes:
         name: Digest of its images and framing.
-        pixels: uint8, shape (N, side, side, 3), mapped from disk.
+        pixels: uint8, shape (N, side, side, C), mapped from disk.
         digests: One number an image; equal numbers mean equal pixels. Shape (N,), uint64.
     """
 
     def __init__(self, folder: Path, count: int, framing: Framing) -> None:
-        side = framing.side
         self.name = folder.name
         self.framing = framing
         self.pixels = torch.from_file(
-            str(folder / "pixels.u8"), shared=False, size=count * side * side * 3, dtype=torch.uint8
-        ).view(count, side, side, 3)
+            str(folder / "pixels.u8"), shared=False, size=count * math.prod(framing.shape), dtype=torch.uint8
+        ).view(count, *framing.shape)
         self.digests: np.ndarray = np.load(folder / "digests.npy")
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Pixels of some images, one copy; rows (B,) -> uint8 (B, side, side, 3)."""
+        """Pixels of some images, one copy; rows (B,) -> uint8 (B, side, side, C)."""
         return self.pixels.index_select(0, rows)
 
 
@@ -141,8 +155,8 @@ def _stats(root: Path, images: Sequence[str]) -> list[tuple[int, int]]:
 
 def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) -> None:
     advice = "Free some space, or choose another folder with cache_dir=..., then run the same command."
-    count, side = len(images), framing.side
-    check_space(folder, count * side * side * 3, advice)
+    count = len(images)
+    check_space(folder, count * math.prod(framing.shape), advice)
     bad: list[str] = []
     with atomic_write(folder, advice) as draft:
         draft.mkdir()
@@ -161,7 +175,7 @@ def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) ->
                 "Fetch them again, or take them and their rows out."
             )
         np.save(draft / "digests.npy", digests)
-        write_json(draft / "store.json", {"root": str(root), "images": count, "side": side, **asdict(framing)})
+        write_json(draft / "store.json", {"root": str(root), "images": count, "side": framing.side, **asdict(framing)})
 
 
 def frame_all(root: Path, images: Sequence[str], framing: Framing) -> Iterator[np.ndarray | str]:
@@ -173,7 +187,7 @@ def frame_all(root: Path, images: Sequence[str], framing: Framing) -> Iterator[n
         framing: What is kept of each.
 
     Yields:
-        For each image its pixels, uint8 of shape (side, side, 3), or the reason why it cannot be read.
+        For each image its pixels, uint8 of shape (side, side, C), or the reason why it cannot be read.
     """
 
     def read(named: tuple[str, np.ndarray | str | None]) -> np.ndarray | str:
@@ -186,6 +200,6 @@ def frame_all(root: Path, images: Sequence[str], framing: Framing) -> Iterator[n
             return name.removesuffix(Path(name).name) + str(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for batch in read_images(root, images):
+        for batch in read_images(root, images, framing.decoding):
             for start in range(0, len(batch), _AHEAD):
                 yield from pool.map(read, batch[start : start + _AHEAD])

@@ -23,7 +23,8 @@ class Augment:
         rotate: Whether to turn by any angle; the sky has no up.
         zoom: Largest factor of enlargement and of reduction, at least 1.
         shift: Largest shift along each axis, as a fraction of the view's side.
-        colour: Largest relative change of brightness, and half as much of each channel by itself.
+        colour: Largest relative change of brightness, and, of images of several channels, half as much of each by
+            itself.
     """
 
     flip: bool = True
@@ -36,25 +37,30 @@ class Augment:
         """Draws one view of each image from torch's global random numbers.
 
         Args:
-            pixels: Stored images, uint8 of shape (N, side, side, 3).
+            pixels: Stored images, uint8 of shape (N, side, side, C).
             size: Side in pixels of the views, at most `side`.
             of: Images of the batch in all processes; each draws the views of all and takes its own.
 
         Returns:
-            Views in [0, 1] (a little above where `colour` brightens), shape (N, 3, size, size), channels last.
+            Views in [0, 1] (a little above where `colour` brightens), shape (N, C, size, size), channels last.
         """
         count = len(pixels) if of is None else of
         mine = ranks.share(count)
         gains = None
         with ranks.shared_rng():
             if self.colour:
-                spread = torch.tensor([self.colour, *[self.colour / 2] * 3])
-                drawn = 1 + spread * (2 * torch.rand(count, 4) - 1)
-                gains = (drawn[:, :1] * drawn[:, 1:])[mine].to(pixels.device)
+                gains = self._draw_gains(count, pixels.shape[3])[mine].to(pixels.device)
             if self.rotate or self.zoom > 1 or self.shift:
                 return resample(pixels, size, self._draw(count)[mine].to(pixels.device), gains)
             symmetries = torch.randint(8, (count,)) if self.flip else torch.zeros(count, dtype=torch.long)
             return dihedral(pixels, size, symmetries[mine], gains)
+
+    def _draw_gains(self, count: int, channels: int) -> Tensor:
+        """Factors of the channels, shape (N, C)."""
+        own = channels if channels > 1 else 0  # grey has no colour that could change besides its brightness
+        spread = torch.tensor([self.colour, *[self.colour / 2] * own])
+        drawn = 1 + spread * (2 * torch.rand(count, 1 + own) - 1)
+        return drawn[:, :1] * drawn[:, 1:] if own else drawn
 
     def _draw(self, count: int) -> Tensor:
         """Matrices that map a view's coordinates to the plain view's, both from -1 to 1; shape (N, 2, 3)."""
@@ -69,7 +75,7 @@ class Augment:
 
 
 def plain(pixels: Tensor, size: int) -> Tensor:
-    """The central view: uint8 (N, side, side, 3) -> [0, 1] (N, 3, size, size), channels last."""
+    """The central view: uint8 (N, side, side, C) -> [0, 1] (N, C, size, size), channels last."""
     return dihedral(pixels, size, torch.zeros(len(pixels), dtype=torch.long))
 
 
@@ -77,16 +83,16 @@ def dihedral(pixels: Tensor, size: int, symmetries: Tensor, gains: Tensor | None
     """Central views under the symmetries of the square: a copy, without resampling.
 
     Args:
-        pixels: Stored images, uint8 of shape (N, side, side, 3).
+        pixels: Stored images, uint8 of shape (N, side, side, C).
         size: Side of the views in pixels.
         symmetries: For each image 0 to 7: bit 0 mirrors rows, bit 1 mirrors columns, then bit 2 exchanges the axes.
-        gains: Factors of the channels, shape (N, 3).
+        gains: Factors of the channels, shape (N, C).
 
     Returns:
-        Views, shape (N, 3, size, size), channels last.
+        Views, shape (N, C, size, size), channels last.
     """
     centre = central(pixels.permute(0, 3, 1, 2), size)
-    views = torch.empty((len(pixels), 3, size, size), device=pixels.device, memory_format=torch.channels_last)
+    views = _empty(pixels, size)
     one_by_one = pixels.device.type == "cpu"  # each stays in the cache; a GPU takes all of a symmetry at once
     rows_of: Iterable[tuple[Any, int]] = (
         ((slice(row, row + 1), symmetry) for row, symmetry in enumerate(symmetries.tolist()))
@@ -117,7 +123,7 @@ def central(images: Tensor, size: int) -> Tensor:
 
 
 def scaled(pixels: Tensor) -> Tensor:
-    """Stored images as a net takes them, with their rim: uint8 (N, S, S, 3) -> [0, 1] (N, 3, S, S), channels last."""
+    """Stored images as a net takes them, with their rim: uint8 (N, S, S, C) -> [0, 1] (N, C, S, S), channels last."""
     return pixels.permute(0, 3, 1, 2).float() * (1 / 255)
 
 
@@ -142,24 +148,30 @@ def resample(pixels: Tensor, size: int, matrices: Tensor, gains: Tensor | None =
     """Views under any affine map, each by one bilinear resampling of the stored pixels.
 
     Args:
-        pixels: Stored images, uint8 of shape (N, side, side, 3).
+        pixels: Stored images, uint8 of shape (N, side, side, C).
         size: Side of the views in pixels.
         matrices: Map from a view's coordinates to the plain view's; -1 and 1 are the outer edges; shape (N, 2, 3).
-        gains: Factors of the channels, shape (N, 3).
+        gains: Factors of the channels, shape (N, C).
 
     Returns:
-        Views, shape (N, 3, size, size), channels last; what lies beyond the stored rim repeats its last pixel.
+        Views, shape (N, C, size, size), channels last; what lies beyond the stored rim repeats its last pixel.
     """
     # grid_sample's coordinates span what is stored, the matrices' the plain view.
     matrices = matrices * (size / pixels.shape[1])
-    scale = torch.full((len(pixels), 3), 1 / 255, device=pixels.device) if gains is None else gains / 255
-    views = torch.empty((len(pixels), 3, size, size), device=pixels.device, memory_format=torch.channels_last)
+    scale = torch.full((len(pixels), pixels.shape[3]), 1 / 255, device=pixels.device) if gains is None else gains / 255
+    views = _empty(pixels, size)
     for rows in _chunks(pixels):
         images = pixels[rows].permute(0, 3, 1, 2).float()
-        grid = F.affine_grid(matrices[rows], [len(images), 3, size, size], align_corners=False)
+        grid = F.affine_grid(matrices[rows], [len(images), 1, size, size], align_corners=False)
         images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
         torch.mul(images, scale[rows, :, None, None], out=views[rows])
     return views
+
+
+def _empty(pixels: Tensor, size: int) -> Tensor:
+    """Memory for views of stored images, (N, S, S, C) -> (N, C, size, size), channels last."""
+    shape = len(pixels), pixels.shape[3], size, size
+    return torch.empty(shape, device=pixels.device, memory_format=torch.channels_last)
 
 
 def _chunks(pixels: Tensor) -> Iterator[slice]:

@@ -6,7 +6,7 @@ The command reads it before anything else is done, a run once more; both by `Lab
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
@@ -24,6 +24,8 @@ from galaxyml.runs.errors import DataError, UserError, shorten
 SIMULATED_CLASS, SIMULATED_NUMBERS = "kind", ("r90", "axis_ratio", "redshift")  # of the simulated sky's table
 MOST_NUMBERED = 20  # different whole numbers that are taken for classes
 MOST_CLASSES = 200
+RGB = 3  # channels of images that say nothing else
+MOST_TRIED = 20  # images that are opened to find how many channels they have
 FEW_WORDS = 0.1  # share of cells below which words among numbers are mistakes
 MISSING = ("NA", "N/A", "null", "None", "nan", "--", "-", "<NA>", "#N/A", "NaT")  # cells that say nothing, in any case
 AMONG_NUMBERS = "none"  # is missing among numbers; among words, other than `None`, an answer: no bulge
@@ -277,7 +279,7 @@ def _ask_about_spellings(column: Column, counts: Mapping[str, int], groups: Sequ
 
 
 def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
-    """Settings that a command leaves to the table: values for `kind`, `columns`, `classes`, `tree` and `split`.
+    """Settings that a command leaves to the table: `kind`, `columns`, `classes`, `tree`, `split` and `channels`.
 
     Args:
         given: The user's values, by key: text, lists of texts, None where something is left open.
@@ -290,8 +292,9 @@ def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
     if simulated or not (real or "data_dir" in given or FOLDER.is_dir()):
         if "labels" in given and not simulated:
             raise UserError(f"labels={given['labels']} needs data_dir=…, the folder that its paths begin in.")
-        return _of_simulated(given)
-    path = table_path(Path(given.get("data_dir", FOLDER)).expanduser(), given.get("labels", LABELS))
+        return _of_simulated(given) | _channels(given, lambda: given.get("simulate.bands", RGB))
+    folder = Path(given.get("data_dir", FOLDER)).expanduser()
+    path = table_path(folder, given.get("labels", LABELS))
     contents = table_contents(
         path,
         _names(given["columns"]) if "columns" in given else None,
@@ -310,7 +313,7 @@ def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
         settings["tree"] = contents.tree
     if contents.classes is not None and "classes" not in given:
         settings["classes"] = contents.classes
-    return settings
+    return settings | _channels(given, lambda: first_channels(folder, path, given.get("hdu")))
 
 
 @dataclass(frozen=True)
@@ -460,6 +463,41 @@ def _open(given: Mapping[str, Any], kind: str, names: list[str] | None = None) -
 
 def _names(value: Any) -> list[str]:
     return [str(name) for name in value] if isinstance(value, list) else [str(value)]
+
+
+def _channels(given: Mapping[str, Any], find: Callable[[], Any]) -> dict[str, str | list[str]]:
+    """The number of channels, where the user has not given it: that of the bands, or what is found."""
+    if "channels" in given:
+        return {}
+    if "bands" in given:
+        return {"channels": str(len(_names(given["bands"])))}
+    return {"channels": str(find())}
+
+
+def first_channels(folder: Path, path: Path, hdu: Any = None) -> int:
+    """Channels that the first image of a table holds; 3 where none of the first few can be read, which is told later.
+
+    Args:
+        folder: Of the images.
+        path: The table.
+        hdu: Of FITS files: name or number of the HDU with the image; None to find it.
+    """
+    from galaxyml.data.images.decode import channels_of, file_of  # here, as it takes a while
+    from galaxyml.data.images.decoding import Decoding
+
+    decoding = Decoding(hdu=int(hdu) if str(hdu).isdecimal() else hdu)
+    labels = LabelTable.read(path)
+    tried = 0
+    for name in labels.table.frame[labels.roles.path]:
+        if not (image := folder / name).is_file() and not Path(file_of(str(image))).is_file():
+            continue
+        try:
+            return channels_of(image, decoding)
+        except DataError:
+            tried += 1
+        if tried == MOST_TRIED:
+            break
+    return RGB
 
 
 def table_path(folder: Path, labels: str) -> Path:
