@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from galaxyml.data.batches import RowSampler, loader
-from galaxyml.data.source import CACHE, Real, Source, as_source
+from galaxyml.data.source import CACHE, Source, as_source
 from galaxyml.data.splits import TEST, Holdout, Split
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.runs.files import known_digest
@@ -162,8 +162,8 @@ class CatalogData(lightning.LightningDataModule):
         Raises:
             DataError: If they are not; the message says where they can be had.
         """
-        if isinstance(getattr(self.source, "chosen", self.source), Real):
-            self.check_folder(self.source.folder())
+        if (folder := self.source.ready_folder()) is not None:
+            self.check_folder(folder)
 
     def check_folder(self, root: Path) -> None:
         """Raises DataError if a folder lacks a file of the task's, as far as that shows before tables are read."""
