@@ -128,6 +128,11 @@ class CatalogData(lightning.LightningDataModule):
         super().__init__()
         split = split if split is not None else self.own_split
         check_fold(fold, split.folds)
+        if limit is not None and limit < split.folds + split.has_test:
+            raise UserError(
+                f"folds={split.folds}: limit={limit} leaves fewer objects than the split has parts. Choose fewer "
+                "folds=…, or a higher limit=…."
+            )
         if not 0 <= balance <= 1:
             raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
         self.source = as_source(source, self.task, self.simulate, cache_dir)

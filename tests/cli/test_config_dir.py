@@ -9,7 +9,7 @@ import pytest
 from galaxyml.cli import conf, overrides
 from galaxyml.cli.help import help_text
 from galaxyml.cli.train import train
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UsageError, UserError
 
 Command = Callable[..., tuple[int, str]]
 
@@ -113,6 +113,24 @@ def test_code_that_is_nowhere_is_told_before_a_folder_is_made(
     assert f"It is looked for in {own.parent}" in printed
     assert "Traceback" not in printed
     assert not list(tmp_path.glob("multirun/mine/*/*/.hydra"))
+
+
+def test_a_class_that_its_module_lacks_is_told_before_a_folder_is_made(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (own.parent / "one_of_mine.py").write_text("class Data: pass\n")
+    (own / "task" / "mine.yaml").write_text(
+        TASK.format(defaults="/data: images, /module: supervised, /split: folds, /kind: fractions, ")
+        + "crop: 0.5\nmargin: 1.0\nsimulate: {_target_: galaxyml.sky.write_images, _partial_: true}\n"
+        + "data: {_target_: one_of_mine.Dta}\n"
+    )
+    line = ("--config-dir", own, "task=mine", "model=tiny", "size=32", "hydra/launcher=serial")
+    with pytest.raises(UserError, match=r"one_of_mine\.Dta'.* has no attribute 'Dta'") as refused:
+        train([str(word) for word in line])
+    assert isinstance(refused.value, UsageError)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "multirun").exists()
 
 
 def test_a_group_that_is_not_there_is_told(own: Path, command: Command, in_process: Command) -> None:

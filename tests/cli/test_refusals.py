@@ -196,6 +196,7 @@ def test_a_gpu_that_is_not_there_is_refused(refused: Callable[[list[str]], str])
         (["task=spirals", "data_dir=/nowhere"], "There is no folder /nowhere/spirals. "),
         (["task=surveys", "tune=all", "data_dir=/nowhere"], "There is no folder /nowhere/surveys. "),
         (["task=plasticc", "data_dir=/nowhere"], "There is no folder /nowhere/plasticc. "),
+        (["folds=300", "scale=smoke"], "folds=300: limit=200 leaves fewer objects than the split has parts. Choose"),
         (["task=galaxy10", "loss=mse", "source=simulated"], "This loss compares numbers, but outputs"),
         (["task=plasticc", "monitor=val/rmse", "source=simulated"], "monitor=val/rmse: no epoch logs that."),
         (["task=images", "data_dir=/nowhere"], "/nowhere/labels.csv is missing. "),

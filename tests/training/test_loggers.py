@@ -4,6 +4,7 @@ import importlib
 import json
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,7 @@ def test_a_carried_on_run_is_the_same_at_weights_and_biases(tmp_path: Path) -> N
     wandb = pytest.importorskip("wandb", reason="galaxyml[wandb] is not installed")
     run = RunDir(tmp_path / "here" / "fold-0")
     for status in ("failed", "success"):
+        time.sleep(1 - time.time() % 1)  # files go by the second that they begin in
         logger = loggers.WandB(run, run, config(), "galaxyml", None, "offline")
         logger.log_metrics({"a": 1.0}, 3)
         logger.finalize(status)
