@@ -126,7 +126,7 @@ def test_a_class_that_its_module_lacks_is_told_before_a_folder_is_made(
         + "data: {_target_: one_of_mine.Dta}\n"
     )
     line = ("--config-dir", own, "task=mine", "model=tiny", "size=32", "hydra/launcher=serial")
-    with pytest.raises(UserError, match=r"one_of_mine\.Dta'.* has no attribute 'Dta'") as refused:
+    with pytest.raises(UserError, match=r"^Error locating target 'one_of_mine\.Dta'\. full_key: data ") as refused:
         train([str(word) for word in line])
     assert isinstance(refused.value, UsageError)
     assert "\n" not in str(refused.value)

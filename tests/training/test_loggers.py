@@ -117,6 +117,7 @@ def chunks(content: bytes) -> Iterator[bytes]:
 
 def records(run: Path) -> list[Any]:
     """All records of a run's offline files, in their order."""
+    importlib.import_module("wandb").teardown()  # a run that is finished may still be written
     messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
     parsed = []
     for path in sorted((run / "wandb").glob("offline-run-*/*.wandb")):
