@@ -20,7 +20,7 @@ from galaxyml.runs.provenance import host_info
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.runs.seeds import seed_all
 from galaxyml.training.averaging import ending_callbacks
-from galaxyml.training.checks import check_config
+from galaxyml.training.checks import check_config, check_monitor
 from galaxyml.training.hardware import check_trainer, keep_memory
 from galaxyml.training.kernels import wished_kernels
 from galaxyml.training.loggers import check_logger, log_final
@@ -107,8 +107,10 @@ def check(config: DictConfig, run: RunDir, on_this_machine: bool = True) -> int:
         data.check_files()
     if on_this_machine:
         check_trainer(config.trainer, config.batch_size)
-    if hasattr(module, "check_output_shape"):
-        module.check_output_shape()
+    if hasattr(module, "rehearse"):
+        module.rehearse()
+    if hasattr(module, "logged_names"):
+        check_monitor(config, module.logged_names())
     if hasattr(module, "optimizer"):
         check_optimizer(module.optimizer, module.schedule)
     instantiate(list((config.callbacks or {}).values()))

@@ -101,14 +101,13 @@ class Override:
 
 
 def prepare(args: Sequence[str]) -> list[str]:
-    """The user's arguments as Hydra takes them.
+    """The user's arguments as Hydra takes them; what `--config-dir` brings is read already (`conf.read_also`).
 
     Raises:
         UserError: If a key, or a choice of a group, does not exist; the message has near ones.
     """
     flags, words = _flags_apart(args)
     own = config_dir(flags)
-    conf.read_also(own)
     overrides = [Override.read(word) for word in words]
     if not overrides:
         return flags

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from galaxyml.data.batches import RowSampler, loader
-from galaxyml.data.source import CACHE, Real, Source, as_source
+from galaxyml.data.source import CACHE, Source, as_source
 from galaxyml.data.splits import TEST, Holdout, Split
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.runs.files import known_digest
@@ -128,6 +128,11 @@ class CatalogData(lightning.LightningDataModule):
         super().__init__()
         split = split if split is not None else self.own_split
         check_fold(fold, split.folds)
+        if limit is not None and limit < split.folds + split.has_test:
+            raise UserError(
+                f"folds={split.folds}: limit={limit} leaves fewer objects than the split has parts. Choose fewer "
+                "folds=…, or a higher limit=…."
+            )
         if not 0 <= balance <= 1:
             raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
         self.source = as_source(source, self.task, self.simulate, cache_dir)
@@ -162,8 +167,8 @@ class CatalogData(lightning.LightningDataModule):
         Raises:
             DataError: If they are not; the message says where they can be had.
         """
-        if isinstance(getattr(self.source, "chosen", self.source), Real):
-            self.check_folder(self.source.folder())
+        if (folder := self.source.ready_folder()) is not None:
+            self.check_folder(folder)
 
     def check_folder(self, root: Path) -> None:
         """Raises DataError if a folder lacks a file of the task's, as far as that shows before tables are read."""

@@ -34,6 +34,14 @@ class Real:
         self.path = Path(data_dir or "data").expanduser() / ("" if own and data_dir else task)
         self.name = Simulated.name if (self.path / SIMULATED).is_file() else "real files"
 
+    def ready_folder(self) -> Path | None:
+        """The folder whose files can be looked at now; None if they are drawn when they are needed.
+
+        Raises:
+            DataError: As of `folder`.
+        """
+        return self.folder()
+
     def folder(self) -> Path:
         """The task's folder; whether it is there and holds the right files is the task's to say.
 
@@ -74,6 +82,9 @@ class Simulated:
         self.path = Path(cache_dir).expanduser() / "sky" / name
         self.write = write
 
+    def ready_folder(self) -> None:
+        """None: it is drawn when it is needed."""
+
     def folder(self) -> Path:
         """The folder, drawn first if it is not there.
 
@@ -107,6 +118,10 @@ class Auto:
         self.real = real
         self.chosen: Real | Simulated = real if data_dir is not None or real.path.is_dir() else simulated
         self.name, self.path = self.chosen.name, self.chosen.path
+
+    def ready_folder(self) -> Path | None:
+        """As of the chosen one."""
+        return self.chosen.ready_folder()
 
     def folder(self) -> Path:
         """The real files' folder, or the simulated sky's."""

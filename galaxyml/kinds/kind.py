@@ -140,6 +140,10 @@ class Kind(ABC):
         """Targets of a catalog's rows as a loss takes them; here float32 of shape (N, K), NaN where not known."""
         return torch.tensor(catalog[self.target_columns].to_numpy(np.float32))
 
+    def example_targets(self) -> Tensor:
+        """Possible targets of a few objects that do not exist, as `target_tensor` has them, to try losses on."""
+        return torch.tensor([[0.0], [1.0]]).expand(-1, len(self.outputs))
+
     def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
         """Numbers in which all parts of a split should look alike, shape (N, K)."""
         return catalog[self.target_columns].to_numpy(np.float64)

@@ -60,7 +60,7 @@ def write(sweep: RunDir, jobs: Sequence[Job], joined: Sequence[RunDir], verdict:
     size += f"{len(jobs)} job{'s' * (len(jobs) > 1)}"
     begun = next((job.run for job in jobs if job.run.started), None)
     question = run_report.question(begun.config) if begun is not None else []
-    said = sentence(joined, verdict)
+    said = sentence(jobs, joined, verdict)
     lines = [f"# {sweep.path.parent.name}: {sweep.name}, {size}", *question, *(["", f"**{said}**"] if said else [])]
     lines += missing
     lines += [line for split in verdict.by_split for line in _ranking(split, verdict, jobs)]
@@ -80,10 +80,19 @@ def write(sweep: RunDir, jobs: Sequence[Job], joined: Sequence[RunDir], verdict:
     return write_report(sweep, "\n".join(lines) + "\n")
 
 
-def sentence(joined: Sequence[RunDir], verdict: Verdict) -> str:
-    """The best combination, how far it is ahead, and how it stands to the baseline; '' where nothing is ranked."""
+def is_smoke_test(jobs: Sequence[Job]) -> bool:
+    """Whether a sweep only tries that everything works, as far as its jobs have begun."""
+    return any(job.config is not None and run_verdict.is_smoke_test(job.config) for job in jobs)
+
+
+def sentence(jobs: Sequence[Job], joined: Sequence[RunDir], verdict: Verdict) -> str:
+    """The best combination, how far it is ahead, and how it stands to the baseline.
+
+    Where nothing is ranked, as the seed alone was swept, how each seed stands to the baseline; '' where nothing is
+    known.
+    """
     if not verdict.by_split:
-        return ""
+        return run_verdict.SMOKE if is_smoke_test(jobs) else _each_seed(joined)
     split, ranking = next(iter(verdict.by_split.items()))
     best, second = ranking.rows[:2]
     text = f"Best of {len(ranking.rows)} combinations by {split}/{ranking.metric}: {best.name}"
@@ -92,7 +101,16 @@ def sentence(joined: Sequence[RunDir], verdict: Verdict) -> str:
         ahead = "ahead of" if gap.low * gap.high > 0 else "not clearly ahead of"
         text += f", {ahead} {second.name} (difference {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}])"
     own = [run_verdict.sentence(run.metrics()) for run in joined if combination(run.name) == best.name]
-    return f"{text}. {own[0]}" if own and own[0] else f"{text}."
+    judged = run_verdict.SMOKE if is_smoke_test(jobs) else own[0] if own else ""
+    return f"{text}. {judged}".rstrip()
+
+
+def _each_seed(joined: Sequence[RunDir]) -> str:
+    """How each seed of one combination stands to the baseline; '' of several combinations."""
+    if len({combination(run.name) for run in joined}) != 1:
+        return ""
+    said = [(run.name, run_verdict.sentence(run.metrics())) for run in joined]
+    return " ".join(f"{name}: {own}" for name, own in said if own)
 
 
 def judge(jobs: Sequence[Job], joined: Sequence[RunDir]) -> Verdict:

@@ -1,7 +1,5 @@
 """The jobs of a sweep, one row each: what was swept, how far each is, and what it reached."""
 
-import os
-import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
 from galaxyml.runs.run_config import HARDWARE, PLACES
 from galaxyml.runs.run_dir import PlannedJob, RunDir
+from galaxyml.runs.run_lock import holder
 
 RUNNING = ("preparing", "training", "predicting")
 NOT_BEGUN = "not begun"
@@ -75,7 +74,8 @@ class Job:
         written = self.status.get("state")
         if written is None:
             return "stopped" if self.run.started else NOT_BEGUN
-        return "stopped" if written == "finished" or (written in RUNNING and self._gone()) else written
+        gone = written in RUNNING and holder(self.run.path) is None
+        return "stopped" if written == "finished" or gone else written
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -133,16 +133,6 @@ class Job:
             return None
         values = logged[monitor].to_numpy()
         return int(logged["epoch"].iloc[values.argmin() if mode == "min" else values.argmax()]) + 1
-
-    def _gone(self) -> bool:
-        """Whether its process, if it was one of this machine, is not there any more."""
-        if self.status.get("host") != platform.node() or not isinstance(pid := self.status.get("pid"), int):
-            return False
-        try:
-            os.kill(pid, 0)
-        except OSError as error:
-            return isinstance(error, ProcessLookupError)  # else it is someone else's
-        return False
 
 
 def combination(group: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig
 
 from galaxyml.evaluation.bootstrap import interval
 from galaxyml.evaluation.paired import measured
@@ -66,15 +67,15 @@ def judge(run: RunDir, metrics: dict[str, Any]) -> dict[str, Any]:
         The same and, where there is a baseline, `verdict`: the `sentence`, the `metric` with its `value`, which
         `baseline` has which `baseline_value`, the `gain` over it and its 95 % interval `gain_low` and `gain_high` (in
         per cent of the baseline's error; of measures that are best when high, the difference), and whether that is
-        `better`: None for a smoke test, which is too small to tell.
+        `better`: None for a smoke test, which is too small to tell, and says so where there is no baseline, too.
     """
     kind = of_run(run)
+    smoke = is_smoke_test(run.config)
     compared = against_baseline(metrics, str(run.config.monitor), kind.words)
     if compared is None:
-        return metrics
+        return {**metrics, KEY: {"sentence": SMOKE, "better": None}} if smoke else metrics
     metric, prefix = compared
     gain = _gain(run, kind, metrics, metric, prefix)
-    smoke = bool(run.config.get("smoke", False))
     verdict: dict[str, Any] = {
         "sentence": SMOKE if smoke else _sentence(run, kind.words, metrics, metric, prefix, gain),
         "better": None if smoke else bool(gain.better),
@@ -92,6 +93,11 @@ def judge(run: RunDir, metrics: dict[str, Any]) -> dict[str, Any]:
 def sentence(metrics: dict[str, Any]) -> str:
     """The sentence of a run's metrics; '' where there was nothing to compare with."""
     return str(metrics.get(KEY, {}).get("sentence", ""))
+
+
+def is_smoke_test(config: DictConfig) -> bool:
+    """Whether a run only tries that everything works."""
+    return bool(config.get("smoke", False))
 
 
 def against_baseline(metrics: dict[str, Any], monitor: str, words: Words) -> tuple[str, str] | None:

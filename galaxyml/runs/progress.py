@@ -18,7 +18,9 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 15.0  # at most, while work goes on
 CONSOLE = "GALAXYML_CONSOLE"  # environment variable with the lowest level of `logging` that is printed: INFO or WARNING
 _tracked = ContextVar("tracked", default=False)  # whether a bar over the whole of the work is shown already
-_blocks: list[tuple[Callable[[], str], bool]] = []  # of `heartbeat`, the innermost last
+_blocks: list[tuple[Callable[[], str], bool]] = []  # of `heartbeat`, of all threads, the innermost last
+_blocks_change = threading.Lock()
+_all_ended = threading.Event()  # set when the last of them ends
 _last_line = 0.0  # on the monotonic clock
 
 
@@ -96,24 +98,27 @@ def heartbeat(line: Callable[[], str], of_all: bool = False) -> Iterator[None]:
         line: How far the work is; it is called in another thread.
         of_all: Whether this is said behind the lines of the blocks within, as the time left of a sweep is.
     """
-    global _last_line
+    global _last_line, _all_ended
     if live() or quiet():
         yield
         return
-    block, ended = (line, of_all), threading.Event()
-    _blocks.append(block)
-    if len(_blocks) == 1:
-        _last_line = time.monotonic()
-        threading.Thread(target=_beat, args=(ended,), daemon=True).start()
+    block = (line, of_all)
+    with _blocks_change:
+        _blocks.append(block)
+        if len(_blocks) == 1:
+            _last_line, _all_ended = time.monotonic(), threading.Event()
+            threading.Thread(target=_beat, args=(_all_ended,), daemon=True).start()
     try:
         yield
     finally:
-        _blocks.remove(block)
-        ended.set()
+        with _blocks_change:
+            _blocks.remove(block)
+            if not _blocks:
+                _all_ended.set()
 
 
 def _beat(ended: threading.Event) -> None:
-    """Prints the line of the innermost block when it is time, until the outermost one has ended."""
+    """Prints the line of the innermost block when it is time, until the last one has ended."""
     while not ended.wait(max(_last_line + SECONDS_BETWEEN_LINES - time.monotonic(), 0.01)):
         if time.monotonic() - _last_line >= SECONDS_BETWEEN_LINES:
             say_progress(*(line() for line, of_all in _blocks[-1:] if not of_all))

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from galaxyml.runs.errors import UsageError, UserError, shorten
-from galaxyml.runs.files import atomic_write, write_json, write_text
+from galaxyml.runs.files import atomic_write, file_lock, write_json, write_text
 from galaxyml.runs.provenance import origin
 from galaxyml.runs.run_config import check_same, read_config
 from galaxyml.runs.run_lock import holder
@@ -158,10 +158,12 @@ class RunDir:
 
     def plan(self, jobs: dict[str, PlannedJob]) -> None:
         """Adds runs to those that a sweep consists of; see `jobs`. Those that have progress stay as they are."""
-        planned = self.jobs()
-        begun = {name for name in planned.keys() & jobs.keys() if RunDir(self.path / name).has_progress}
-        if new := {name: job for name, job in jobs.items() if name not in begun}:
-            write_json(self.path / "jobs.json", {"jobs": {name: asdict(job) for name, job in (planned | new).items()}})
+        path = self.path / "jobs.json"
+        with file_lock(path):  # commands of single runs, and searches, add to it at the same time
+            planned = self.jobs()
+            begun = {name for name in planned.keys() & jobs.keys() if RunDir(self.path / name).has_progress}
+            if new := {name: job for name, job in jobs.items() if name not in begun}:
+                write_json(path, {"jobs": {name: asdict(job) for name, job in (planned | new).items()}})
 
     def logger_run_id(self, service: str) -> str | None:
         """Id of the run in a logging service, such as `wandb`; None if it has none."""

@@ -74,6 +74,7 @@ def end(folder: Path, requested: Sequence[str], failed: Sequence[str] = ()) -> i
         The status for the shell: 1 if a run has failed, or if the runs cannot be joined.
     """
     from galaxyml.reports import sweep_report, sweep_table
+    from galaxyml.reports.verdict import SMOKE
     from galaxyml.runs.run_dir import RunDir
 
     sweep = RunDir(folder)
@@ -110,6 +111,8 @@ def end(folder: Path, requested: Sequence[str], failed: Sequence[str] = ()) -> i
         print(f"partial report: {report}", file=sys.stderr)
         return 1
     if search or quiet():
+        if sweep_report.is_smoke_test(jobs):
+            say(f"\n{SMOKE}\n")
         print(f"report      {report}")
     elif len(joined) == 1:
         show(joined[0])
@@ -271,8 +274,9 @@ def _show_ranking(sweep: "RunDir", jobs: Sequence["Job"], joined: Sequence["RunD
         if len(cells) > 1 + SHOWN:
             print(f"and {len(cells) - 1 - SHOWN} more, see the report")
     if verdict.by_split:
-        print("Above the first: paired over the same objects, 95 % interval in brackets.")
-        print(f"\n{sentence(joined, verdict)}\n")
+        print("Above the first: paired over the same objects, 95 % interval in brackets.\n")
+    if said := sentence(jobs, joined, verdict):
+        print(f"{said}\n")
     for note in verdict.notes:
         print(note)
     print(f"report      {sweep.path / 'report.html'}, report.md")

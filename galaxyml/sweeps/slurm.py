@@ -14,7 +14,7 @@ from typing import Any
 
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import write_json
+from galaxyml.runs.files import file_lock, write_json
 from galaxyml.sweeps.cluster import ClusterLauncher, extra, run_on_node
 from galaxyml.sweeps.worker import Job
 
@@ -101,7 +101,7 @@ class SlurmLauncher(ClusterLauncher):
     def submit(self, jobs: dict[int, Job]) -> None:
         sweep = Path(self.config.hydra.sweep.dir)
         self.ids_file = sweep / "slurm" / "jobs.json"
-        before = json.loads(self.ids_file.read_text(encoding="utf-8")) if self.ids_file.is_file() else {}
+        before = self._submitted_before()
         self.read_queue()
         names = {number: job.run.name for number, job in jobs.items()}
         self.ids = {number: before[name] for number, name in names.items() if before.get(name) in self.queued}
@@ -115,9 +115,15 @@ class SlurmLauncher(ClusterLauncher):
             except Exception as error:  # submitit's, or those of the sbatch that it runs
                 raise UserError(f"SLURM does not take these jobs: {str(error).splitlines()[0]}") from error
             self.ids |= {number: job.job_id for number, job in zip(new, submitted, strict=True)}
-        write_json(self.ids_file, before | {name: self.ids[number] for number, name in names.items()})
+        with file_lock(self.ids_file):  # other commands add to it, too
+            own = {name: self.ids[number] for number, name in names.items()}
+            write_json(self.ids_file, self._submitted_before() | own)
         self.queued |= set(self.ids.values())
         self.gone: dict[int, float] = {}  # since when jobs are not in the queue any more
+
+    def _submitted_before(self) -> dict[str, str]:
+        """Ids of jobs by the names of their runs, as this and other commands have submitted them."""
+        return json.loads(self.ids_file.read_text(encoding="utf-8")) if self.ids_file.is_file() else {}
 
     def ended(self, number: int) -> str | None:
         if time.monotonic() - self.queue_read > 1:

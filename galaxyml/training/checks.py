@@ -2,13 +2,13 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from galaxyml.data.images.decoding import as_decoding
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.ranges import check_fold, check_whole, shown
 
 # Whole numbers and the least that each may be; those after a ? may be null.
@@ -57,6 +57,24 @@ def check_config(config: DictConfig) -> None:
     _check_name(config.name)
     if config.callbacks is not None and not isinstance(config.callbacks, DictConfig):
         raise UserError("callbacks must be a mapping, such as callbacks={stop: {_target_: …}}.")
+
+
+def check_monitor(config: DictConfig, logged: Collection[str]) -> None:
+    """Makes sure that the monitored metric is one that each epoch logs.
+
+    Args:
+        config: The composed configuration.
+        logged: Names of what a module logs; none where that is not known.
+
+    Raises:
+        UserError: If it is none of them, and no callback of the user's own may log it.
+    """
+    if not logged or config.monitor in logged or config.callbacks:
+        return
+    near = did_you_mean(str(config.monitor), logged)
+    if not near.startswith("Did"):  # those of columns and classes are many
+        near = did_you_mean(str(config.monitor), [name for name in logged if name.count("/") == 1])
+    raise UserError(f"monitor={shown(config.monitor)}: no epoch logs that. {near}")
 
 
 def check_types(config: DictConfig, usual: DictConfig, keys: Iterable[str]) -> None:

@@ -26,6 +26,7 @@ from galaxyml.training.prediction_module import PredictionModule
 from galaxyml.training.specs import ADAMW, COSINE, arguments, build, own_weights
 
 SHOWN = 8  # images in a figure
+UNSUITABLE = (RuntimeError, AssertionError, ValueError, TypeError, IndexError)  # what torch says of wrong shapes
 
 
 class SupervisedModule(PredictionModule):
@@ -126,7 +127,7 @@ class SupervisedModule(PredictionModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
         if data is not None:
             self.check_data(data)
-        self.check_output_shape()
+        self.rehearse()
         learners: list[Any] = [module for module in (self.final, self.loss) if hasattr(module, "fit_targets")]
         if not learners:
             return
@@ -154,29 +155,58 @@ class SupervisedModule(PredictionModule):
             )
 
     @torch.no_grad()
-    def check_output_shape(self) -> None:
-        """Makes sure that the net takes images of the given size and has as many outputs as there is to predict.
+    def rehearse(self) -> None:
+        """Makes sure, on images and targets of objects that do not exist, that net, loss and targets go together.
 
         Raises:
-            UserError: If it does not.
+            UserError: If the net does not take images of the given size, or has not as many outputs as there is to
+                predict; if the loss does not take such outputs, or such targets.
         """
         if self.size is None or self.kind is None:
             return
+        outputs, targets = self._trial_outputs(self.size), self.kind.example_targets().to(self.device)
+        loss = copy.deepcopy(self.loss)  # which is to see real objects alone
+        if hasattr(loss, "fit_targets"):
+            loss.fit_targets(targets)
+        try:
+            loss(outputs[torch.arange(len(targets)) % len(outputs)], targets)
+        except UserError:
+            raise
+        except UNSUITABLE as error:
+            raise UserError(
+                f"{type(loss).__name__} cannot take the targets of kind={self.kind.name}, {targets.dtype} of shape "
+                f"{tuple(targets.shape)} ({str(error).splitlines()[0]}). Choose another loss=…."
+            ) from error
+
+    def _trial_outputs(self, size: int) -> Tensor:
+        """Outputs for two images without light."""
         training = self.training
         try:
-            outputs = self.eval()(torch.zeros(2, self.channels, self.size, self.size, device=self.device))
-        except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+            outputs: Tensor = self.eval()(torch.zeros(2, self.channels, size, size, device=self.device))
+        except UNSUITABLE as error:
             why = str(error).splitlines()[0]
             if (takes := _channels_of(self.net)) not in (None, self.channels):
                 raise UserError(
                     f"channels={self.channels}: this model takes images of {takes} ({why}). Give it in_chans, as "
                     f"galaxyml's own models have it, or set channels={takes}."
                 ) from error
-            raise UserError(f"size={self.size}: this model cannot take it ({why}). Choose another size=….") from error
+            raise UserError(f"size={size}: this model cannot take it ({why}). Choose another size=….") from error
         finally:
             self.train(training)
         if outputs.shape[1] != len(self.kind.outputs):
             raise UserError(f"outputs={outputs.shape[1]}: this task predicts {len(self.kind.outputs)} columns.")
+        return outputs
+
+    @torch.no_grad()
+    def logged_names(self) -> set[str]:
+        """Names of the numbers that each epoch logs, any of which can be monitored; empty where there is no kind."""
+        if self.kind is None:
+            return set()
+        targets = self.kind.example_targets()
+        outputs = self.kind.baseline(targets).float()
+        metrics = copy.deepcopy(self.metrics).cpu()
+        metrics.update(outputs.expand(len(targets), *outputs.shape), targets)
+        return {"train/loss", "val/loss", *(f"val/{name}" for name in named(metrics))}
 
     def start_phase(self, phase: str) -> None:
         """Makes trainable what a phase tunes."""

@@ -174,6 +174,11 @@ class VAEModule(lightning.LightningModule):
         """Numbers of each object, see `galaxyml.training.light_curve_predictions.encode_light_curves`."""
         return encode_light_curves(self.net, batch)
 
+    def logged_names(self) -> set[str]:
+        """Names of the numbers that each epoch logs, any of which can be monitored."""
+        terms = ("loss", "nll", "luminosity", "kl", *(["cross_entropy"] if self.classes else []))
+        return {f"{split}/{term}" for split in ("train", "val") for term in terms}
+
     @torch.no_grad()
     def baseline(self, data: CurveData) -> dict[str, float]:
         """The log-likelihood of validation objects under a decoder that predicts no flux at any time, by name."""

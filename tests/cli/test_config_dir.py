@@ -9,7 +9,7 @@ import pytest
 from galaxyml.cli import conf, overrides
 from galaxyml.cli.help import help_text
 from galaxyml.cli.train import train
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UsageError, UserError
 
 Command = Callable[..., tuple[int, str]]
 
@@ -40,10 +40,16 @@ def own(tmp_path: Path) -> Path:
     return folder
 
 
+def prepared(words: list[str]) -> list[str]:
+    """A command's words as Hydra takes them, after what the command reads first."""
+    conf.read_also(overrides.config_dir(words))
+    return overrides.prepare(words)
+
+
 @pytest.mark.parametrize("flag", ["--config-dir", "-cd", "--config-dir="])
 def test_its_choices_and_keys_are_known(own: Path, flag: str) -> None:
     words = [f"{flag}{own}"] if flag.endswith("=") else [flag, str(own)]
-    found = overrides.prepare([*words, "task=mine", "depth=4", "model=deep", "telescope=hale"])
+    found = prepared([*words, "task=mine", "depth=4", "model=deep", "telescope=hale"])
     assert f"+config_dir='{own}'" in found
     assert "'config_dir'" in found[-1]  # it gives no folder its name
     assert conf.tasks_with("depth") == ("mine",)
@@ -53,16 +59,16 @@ def test_its_choices_and_keys_are_known(own: Path, flag: str) -> None:
 
 
 def test_a_command_without_it_knows_nothing_of_it(own: Path) -> None:
-    overrides.prepare(["--config-dir", str(own), "task=mine"])
-    assert not any("config_dir" in word for word in overrides.prepare(["task=galaxyzoo"]))
+    prepared(["--config-dir", str(own), "task=mine"])
+    assert not any("config_dir" in word for word in prepared(["task=galaxyzoo"]))
     with pytest.raises(UserError, match="There is no task 'mine'"):
-        overrides.prepare(["task=mine"])
+        prepared(["task=mine"])
 
 
 def test_a_file_that_has_changed_is_read_again(own: Path) -> None:
-    overrides.prepare(["--config-dir", str(own), "task=mine", "depth=4"])
+    prepared(["--config-dir", str(own), "task=mine", "depth=4"])
     (own / "task" / "mine.yaml").write_text(TASK.format(defaults="").replace("depth", "width"))
-    overrides.prepare(["--config-dir", str(own), "task=mine", "width=4"])
+    prepared(["--config-dir", str(own), "task=mine", "width=4"])
 
 
 @pytest.mark.parametrize(
@@ -76,7 +82,7 @@ def test_a_file_that_has_changed_is_read_again(own: Path) -> None:
 )
 def test_what_cannot_be_meant_is_answered_with_what_can(own: Path, words: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        overrides.prepare(["--config-dir", str(own), *words.split()])
+        prepared(["--config-dir", str(own), *words.split()])
 
 
 def test_a_folder_that_cannot_be_meant_is_told(own: Path, command: Command) -> None:
@@ -90,7 +96,7 @@ def test_a_folder_that_cannot_be_meant_is_told(own: Path, command: Command) -> N
         assert message in printed
     (own / "task" / "spirals.yaml").write_text("task: spirals\n")
     with pytest.raises(UserError, match=r"task/spirals.yaml has the name of one of galaxyml's own.*Call it something"):
-        overrides.prepare(["--config-dir", str(own), "task=mine"])
+        prepared(["--config-dir", str(own), "task=mine"])
 
 
 def test_code_that_is_nowhere_is_told_before_a_folder_is_made(
@@ -107,6 +113,24 @@ def test_code_that_is_nowhere_is_told_before_a_folder_is_made(
     assert f"It is looked for in {own.parent}" in printed
     assert "Traceback" not in printed
     assert not list(tmp_path.glob("multirun/mine/*/*/.hydra"))
+
+
+def test_a_class_that_its_module_lacks_is_told_before_a_folder_is_made(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (own.parent / "one_of_mine.py").write_text("class Data: pass\n")
+    (own / "task" / "mine.yaml").write_text(
+        TASK.format(defaults="/data: images, /module: supervised, /split: folds, /kind: fractions, ")
+        + "crop: 0.5\nmargin: 1.0\nsimulate: {_target_: galaxyml.sky.write_images, _partial_: true}\n"
+        + "data: {_target_: one_of_mine.Dta}\n"
+    )
+    line = ("--config-dir", own, "task=mine", "model=tiny", "size=32", "hydra/launcher=serial")
+    with pytest.raises(UserError, match=r"^Error locating target 'one_of_mine\.Dta'\. full_key: data ") as refused:
+        train([str(word) for word in line])
+    assert isinstance(refused.value, UsageError)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "multirun").exists()
 
 
 def test_a_group_that_is_not_there_is_told(own: Path, command: Command, in_process: Command) -> None:

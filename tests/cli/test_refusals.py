@@ -166,6 +166,11 @@ SENTENCES = {
     "callbacks={stop:{_target_:nowhere.Stop}}": "Error locating target 'nowhere.Stop'",
     "data_dir=/nowhere": "There is no folder /nowhere/galaxyzoo. ",
     "fold=0,9": "fold=9: with folds=5 it must be a whole number from 0 to 4.",
+    "monitor=val/nothing": "monitor=val/nothing: no epoch logs that. There are: train/loss, val/loss, val/",
+    "monitor=val/rmsee": "monitor=val/rmsee: no epoch logs that. Did you mean val/rmse",
+    "monitor=null": "monitor=null: no epoch logs that.",
+    "loss=focal": "This loss takes class indices, one an object, but the targets have shape (2, 37)",
+    "loss=fractions": "This loss takes fractions and the votes of their questions, shape (N, K, 2)",
     "optim.lr=1e-3,0": "optim.lr=0: it must be a number above 0.",
 }
 
@@ -191,6 +196,9 @@ def test_a_gpu_that_is_not_there_is_refused(refused: Callable[[list[str]], str])
         (["task=spirals", "data_dir=/nowhere"], "There is no folder /nowhere/spirals. "),
         (["task=surveys", "tune=all", "data_dir=/nowhere"], "There is no folder /nowhere/surveys. "),
         (["task=plasticc", "data_dir=/nowhere"], "There is no folder /nowhere/plasticc. "),
+        (["folds=300", "scale=smoke"], "folds=300: limit=200 leaves fewer objects than the split has parts. Choose"),
+        (["task=galaxy10", "loss=mse", "source=simulated"], "This loss compares numbers, but outputs"),
+        (["task=plasticc", "monitor=val/rmse", "source=simulated"], "monitor=val/rmse: no epoch logs that."),
         (["task=images", "data_dir=/nowhere"], "/nowhere/labels.csv is missing. "),
         (["hydra/sweeper=basic", "optim.lr=interval(1,2)"], "BasicSweeper does not support sweep type"),
         (["optim.lr=interval(-1,1)"], "optim.lr=-1"),

@@ -1,8 +1,10 @@
 """The end of a sweep, of runs that were made up: their tables are those of real ones, and nothing is fitted."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from galaxyml.kinds.fractions import Fractions
 from galaxyml.reports import sweep_report, sweep_table
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import PlannedJob, RunDir
+from galaxyml.runs.run_lock import RUN, Holder
 
 Command = Callable[..., tuple[int, str]]
 COUNT = 120
@@ -198,17 +201,19 @@ def test_a_finished_run_that_was_refused_fails_the_command(sweep: Path, capsys: 
 
 
 def test_what_is_running_is_told_with_its_epoch_unless_its_process_is_gone(sweep: Path) -> None:
-    import os
-    import platform
-
-    made(sweep, "fold-0", state="training", epochs=3, host=platform.node(), pid=os.getpid())
-    made(sweep, "fold-1", state="training", epochs=2, host=platform.node(), pid=2**22 + 1)  # more than Linux has
-    made(sweep, "fold-2", state="training", epochs=1, host="elsewhere", pid=2**22 + 1)
+    gone = replace(Holder(), pid=2**22 + 1)  # more than Linux has
+    far = replace(gone, host="elsewhere", namespace="elsewhere")
+    for fold, holder in enumerate((Holder(), gone, far, None, replace(Holder(), began="another time"))):
+        run = made(sweep, f"fold-{fold}", state="training", epochs=3 - fold % 3)
+        if holder is not None:
+            (run.path / RUN).write_text(json.dumps(asdict(holder)))
     sweeping.report(RunDir(sweep))
     text = (sweep / "report.md").read_text()
     assert "- `fold-0`: training: epoch 3 of 4" in text
     assert "- `fold-1`: stopped: epoch 2 of 4" in text
     assert "- `fold-2`: training: epoch 1 of 4" in text
+    assert "- `fold-3`: stopped: epoch 3 of 4" in text
+    assert "- `fold-4`: stopped: epoch 2 of 4" in text  # whose number another process has now
 
 
 def test_a_curve_goes_through_all_phases_of_a_fit(sweep: Path) -> None:
@@ -329,11 +334,11 @@ def test_what_was_joined_is_still_shown_when_more_folds_have_begun(sweep: Path) 
     for fold in (0, 1):
         made(sweep, f"fold-{fold}")
     assert sweeping.end(sweep, ["fold-0", "fold-1"]) == 0
-    made(sweep, "fold-2", state="training", host="elsewhere")
+    made(sweep, "fold-2", state="waiting")
     sweeping.report(RunDir(sweep))
     text = (sweep / "report.md").read_text()
     assert "2 folds joined" in text
-    assert "What is joined is without these:\n\n- `fold-2`: training" in text
+    assert "What is joined is without these:\n\n- `fold-2`: waiting" in text
 
 
 def test_an_unfinished_grid_ranks_what_is_whole(sweep: Path) -> None:

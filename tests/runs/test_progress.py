@@ -1,6 +1,7 @@
 import logging
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,6 +94,27 @@ def test_the_innermost_work_speaks_and_a_sweep_with_it(lines: list[str]) -> None
         assert "fold-0: epoch 1 of 9; 2 runs" in lines
 
 
+def test_work_of_another_thread_speaks_on_when_what_began_first_has_ended(lines: list[str]) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with progress.heartbeat(lambda: "second"):
+            begun.set()
+            may_end.wait(20)
+
+    second = threading.Thread(target=work)
+    with progress.heartbeat(lambda: "first"):
+        second.start()
+        assert begun.wait(20)
+    del lines[:]
+    wait_for(lines, "second")
+    may_end.set()
+    second.join()
+    said = len(lines)
+    time.sleep(0.1)
+    assert len(lines) <= said + 1  # one that was on its way
+
+
 def test_nothing_breaks_the_silence_too_early(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 60.0)
     with progress.heartbeat(lambda: "working"):
@@ -106,15 +128,15 @@ def test_no_stage_of_a_sweep_is_silent(command: Command, monkeypatch: pytest.Mon
     monkeypatch.setattr(StatusWriter, "BETWEEN", 0.0)
     status, printed = command("name=talking", "epochs=2", "predict_views=8", "-m", "fold=0,1")
     assert status == 0, printed
-    sweep = r"; 2 runs: .*"
+    sweep, time = r"; 2 runs: .*", r"[\d:]+( s)?"
     for line in (
-        r"fold-0: preparing, \d+ s so far" + sweep,
-        r"fold-0: epoch [12] of 2, step \d+ of \d+(, val/rmse [\d.]+)?(, .*/s|, .* s each), about \d+ s left" + sweep,
+        rf"fold-0: preparing, {time} so far" + sweep,
+        rf"fold-0: epoch [12] of 2, step \d+ of \d+(, val/rmse [\d.]+)?(, .*/s|, .* s each), about {time} left" + sweep,
         r"fold-0: epoch [12] of 2, step \d+ of \d+, validating batch \d of \d.*" + sweep,
         r"fold-0: predicting, batch \d+ of \d+.*" + sweep,
-        r"fold-0: judging and drawing: \d of \d.*; 2 runs: 1 running, 1 waiting; \d+ s.*",
-        r"fold-1: epoch .*; 2 runs: 1 finished, 1 running; \d+ s, about \d+ s left",
-        r"fold-0: finished after \d+ s, val/rmse [\d.]+ \(1 of 2, about \d+ s left\)",
+        r"fold-0: judging and drawing: \d of \d.*; 2 runs: 1 running, 1 waiting; .*",
+        rf"fold-1: epoch .*; 2 runs: 1 finished, 1 running; {time}, about {time} left",
+        rf"fold-0: finished after {time}, val/rmse [\d.]+ \(1 of 2, about {time} left\)",
         r"multirun/galaxyzoo/talking: joining its runs and writing the report",
         r"talking: judging and drawing: \d of \d.*",
     ):

@@ -4,6 +4,7 @@ import importlib
 import json
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,7 @@ def chunks(content: bytes) -> Iterator[bytes]:
 
 def records(run: Path) -> list[Any]:
     """All records of a run's offline files, in their order."""
+    importlib.import_module("wandb").teardown()  # a run that is finished may still be written
     messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
     parsed = []
     for path in sorted((run / "wandb").glob("offline-run-*/*.wandb")):
@@ -177,6 +179,7 @@ def test_a_carried_on_run_is_the_same_at_weights_and_biases(tmp_path: Path) -> N
     wandb = pytest.importorskip("wandb", reason="galaxyml[wandb] is not installed")
     run = RunDir(tmp_path / "here" / "fold-0")
     for status in ("failed", "success"):
+        time.sleep(1 - time.time() % 1)  # files go by the second that they begin in
         logger = loggers.WandB(run, run, config(), "galaxyml", None, "offline")
         logger.log_metrics({"a": 1.0}, 3)
         logger.finalize(status)

@@ -77,6 +77,10 @@ class Classes(Kind):
         """Class indices, int64 of shape (N,)."""
         return torch.tensor(catalog["label"].to_numpy(np.int64))
 
+    def example_targets(self) -> Tensor:
+        """One object of each class."""
+        return torch.arange(len(self.classes))
+
     def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
         """One column a class, 1 for its objects."""
         return np.eye(len(self.classes))[catalog["label"].to_numpy()]

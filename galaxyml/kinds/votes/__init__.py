@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from galaxyml.evaluation.correlation import LEAST, Resampled
@@ -61,6 +62,10 @@ class Votes(Kind):
     @property
     def target_columns(self) -> list[str]:
         return self.vocabulary.features
+
+    def example_targets(self) -> Tensor:
+        """Two galaxies that were asked every question twice, with a vote for each of the answers."""
+        return torch.tensor([0.5, 2.0]).expand(2, len(self.outputs), 2)
 
     def stages(self) -> list[Stage]:
         return [Answers(self.vocabulary), ScoreVotes(self.resamples, self.least), ShiftFigures(self.crop)]
