@@ -79,7 +79,8 @@ page: setup      ## a web page to try a finished run on: make page FOLDER=multir
 tensorboard: setup  ## curves, figures and galaxies of all runs, at http://localhost:6006
 	$(PYTHON) -m tensorboard.main --logdir multirun --load_fast=false
 
-docs: | $(UV)    ## the documentation: site/index.html; with its search: python3 -m http.server -d site
+docs: setup | $(UV)  ## the documentation: site/index.html; with its search: python3 -m http.server -d site
+	$(PYTHON) docs/notebooks.py
 	$(DOCS) python docs/layers.py
 	NO_MKDOCS_2_WARNING=1 $(DOCS) mkdocs build
 
@@ -87,7 +88,7 @@ bench: setup     ## measure the data path and the sky
 	for script in benchmarks/*.py; do $(PYTHON) $$script || exit 1; done
 
 clean:           ## remove what the targets made, but not your runs (multirun/)
-	rm -rf .venv .venv-uv .venv-extras .venv-lowest dist site .coverage .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-uv .venv-extras .venv-lowest dist site .cache/notebooks .coverage .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: $(UV)      ## bring requirements.lock up to date with pyproject.toml
