@@ -76,7 +76,8 @@ report: setup    ## a run's or sweep's report again, finished or not: make repor
 page: setup      ## a web page to try a finished run on: make page FOLDER=multirun/galaxyzoo/mine
 	$(PYTHON) -m galaxyml page $(FOLDER) --open
 
-tensorboard: setup  ## curves, figures and galaxies of all runs, at http://localhost:6006
+tensorboard: setup  ## curves, figures and galaxies of all runs, at http://localhost:6006/#custom_scalars
+	@echo "Metrics beside the baseline's: http://localhost:6006/#custom_scalars"
 	$(PYTHON) -m tensorboard.main --logdir multirun --load_fast=false
 
 docs: setup | $(UV)  ## the documentation: site/index.html; with its search: python3 -m http.server -d site

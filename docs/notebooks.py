@@ -28,7 +28,6 @@ ADDRESS = "https://github.com/galaxyml/galaxyml/blob/main/examples"
 INDEX = "notebooks/index.md"
 WIDE = "---\nhide: [toc]\n---\n\n"  # of one heading there is no list
 PNG, HTML, TEXT = "image/png", "text/html", "text/plain"
-LONGEST = 600  # seconds that a cell may take
 TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r(?=\n)")  # colours, and moves of the cursor
 STYLE = re.compile(r"<style.*?</style>\s*| (?:border|class|style)=\"[^\"]*\"", re.DOTALL)  # pandas' own, in tables
 
@@ -69,7 +68,7 @@ def executed(path: Path) -> Notebook:
 
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(notebook, timeout=LONGEST, resources={"metadata": {"path": folder}})
+        client = NotebookClient(notebook, resources={"metadata": {"path": folder}})
         try:
             client.execute(env=os.environ | {"GALAXYML_CACHE": str(Path(folder) / ".cache")})
         except CellExecutionError as error:
