@@ -76,10 +76,12 @@ report: setup    ## a run's or sweep's report again, finished or not: make repor
 page: setup      ## a web page to try a finished run on: make page FOLDER=multirun/galaxyzoo/mine
 	$(PYTHON) -m galaxyml page $(FOLDER) --open
 
-tensorboard: setup  ## curves, figures and galaxies of all runs, at http://localhost:6006
+tensorboard: setup  ## curves, figures and galaxies of all runs, at http://localhost:6006/#custom_scalars
+	@echo "Metrics beside the baseline's: http://localhost:6006/#custom_scalars"
 	$(PYTHON) -m tensorboard.main --logdir multirun --load_fast=false
 
-docs: | $(UV)    ## the documentation: site/index.html; with its search: python3 -m http.server -d site
+docs: setup | $(UV)  ## the documentation: site/index.html; with its search: python3 -m http.server -d site
+	$(PYTHON) docs/notebooks.py
 	$(DOCS) python docs/layers.py
 	NO_MKDOCS_2_WARNING=1 $(DOCS) mkdocs build
 
@@ -87,7 +89,7 @@ bench: setup     ## measure the data path and the sky
 	for script in benchmarks/*.py; do $(PYTHON) $$script || exit 1; done
 
 clean:           ## remove what the targets made, but not your runs (multirun/)
-	rm -rf .venv .venv-uv .venv-extras .venv-lowest dist site .coverage .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-uv .venv-extras .venv-lowest dist site .cache/notebooks .coverage .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: $(UV)      ## bring requirements.lock up to date with pyproject.toml

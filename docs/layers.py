@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "galaxyml"
-WIDE, HIGH, GAP = 64, 28, 3  # pixels: a cell, and what is between two of them
+WIDE, HIGH, GAP = 72, 28, 3  # pixels: a cell, and what is between two of them
 DARKEST = 25  # modules, from which a cell is not drawn darker
 STYLE = (
     ".room{fill:var(--md-primary-fg-color,#4051b5)}.cell{fill:var(--md-accent-fg-color,#526cfe)}.up{fill:#d32f2f}"

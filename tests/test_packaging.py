@@ -8,11 +8,14 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from email import message_from_bytes
+from email.policy import default
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -178,6 +181,34 @@ def test_the_sdist_has_what_the_wheel_is_built_from(dist: Path) -> None:
         "README.md",
         "pyproject.toml",
     }
+
+
+def test_the_page_on_pypi_leads_to_the_files_of_its_version(dist: Path) -> None:
+    with zipfile.ZipFile(next(dist.glob("*.whl"))) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = message_from_bytes(wheel.read(name), policy=default)
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    description = metadata.get_payload(decode=True).decode()
+    targets = [
+        str(part.attrs.get("src") or part.attrs["href"])
+        for token in MarkdownIt().enable("table").parse(description)
+        for part in token.children or ()
+        if part.type in ("image", "link_open")
+    ]
+    tag = f"v{galaxyml.__version__}"
+    beginnings = {
+        f"https://raw.githubusercontent.com/galaxyml/galaxyml/{tag}/": (".jpg", ".png"),
+        f"https://github.com/galaxyml/galaxyml/blob/{tag}/": (".md", ".cff"),
+    }
+    for target in targets:
+        assert target.startswith(tuple(beginnings)), target
+    for beginning, suffixes in beginnings.items():
+        files = [target.removeprefix(beginning) for target in targets if target.startswith(beginning)]
+        assert files
+        assert all((ROOT / file).is_file() and file.endswith(suffixes) for file in files)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(targets) == len(re.findall(r"\]\([^)]+\)", readme))
+    assert re.sub(r"https://(raw\.githubuser|git)[^)]*/v[\d.]+/", "", description) == readme
 
 
 @pytest.mark.slow

@@ -43,12 +43,13 @@ def about(predictor: Predictor) -> About:
     """The words about a predictor."""
     run, nets = predictor.run, len(predictor.description["nets"])
     provenance = run.provenance()
-    source, commit = provenance["data"]["source"], provenance["commit"]
+    source = provenance["data"]["source"]
+    commit = f", commit {provenance['commit'][:8]}" if provenance["commit"] else ""
     facts = {
         "model": f"{predictor.model}{f', mean of {nets} nets' if nets > 1 else ''}",
         "learnt from": source,
         "score": _score(predictor.kind, run.metrics()),
-        "made by": f"galaxyml {provenance['versions']['galaxyml']}{f', commit {commit[:8]}' if commit else ''}",
+        "made by": f"galaxyml {provenance['versions']['galaxyml']}{commit}",
     }
     task = OmegaConf.create({"task": predictor.task})
     cite = "; ".join(references.of_data(task, source == Simulated.name)) or "the authors of the data"

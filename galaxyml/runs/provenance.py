@@ -53,9 +53,14 @@ def host_info() -> dict[str, object]:
     return {"place": slot, "host": socket.gethostname(), "pid": os.getpid()}
 
 
+def command_line() -> list[str]:
+    """What the user typed, interpreter first: this process's own command, or that of the one it works for."""
+    return list(json.loads(os.environ.get(COMMAND) or json.dumps(sys.orig_argv)))
+
+
 def _typed() -> list[str]:
     """Words that the user typed after the name of the command."""
-    rest = json.loads(os.environ.get(COMMAND) or json.dumps(sys.orig_argv))[1:]
+    rest = command_line()[1:]
     return rest[2:] if rest[:1] == ["-m"] else rest[1:]
 
 

@@ -1,6 +1,7 @@
 """Processes that are forked from one that has imported everything, so that they begin within a fraction of a second."""
 
 import atexit
+import json
 import multiprocessing
 import os
 import shutil
@@ -11,6 +12,8 @@ import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
+
+from galaxyml.runs.provenance import COMMAND, command_line
 
 T = TypeVar("T")
 
@@ -39,7 +42,7 @@ def ask(function: Callable[[], T]) -> T:
     """Calls a function in such a process, which has the environment of the first one's time."""
     server = context()
     receiver, sender = server.Pipe(duplex=False)
-    process = server.Process(target=_answer, args=(function, sender, os.getcwd()))
+    process = server.Process(target=_answer, args=(function, sender, os.getcwd(), command_line()))
     process.start()
     sender.close()
     try:
@@ -73,11 +76,12 @@ def end_with_parent(number: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _answer(function: Callable[[], Any], sender: Connection, folder: str) -> None:
+def _answer(function: Callable[[], Any], sender: Connection, folder: str, typed: list[str]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     end_with_parent(signal.SIGTERM)
     os.chdir(folder)
+    os.environ[COMMAND] = json.dumps(typed)
     try:
         sender.send(function())
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import write_text
 from galaxyml.runs.progress import heartbeat
-from galaxyml.runs.provenance import COMMAND
+from galaxyml.runs.provenance import COMMAND, command_line
 from galaxyml.runs.run_lock import LAUNCH, folder_lock
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def run_prepared(run: "RunDir") -> "Outcome":
     if not has_several_processes(run.config) or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         return run_job(run.path)
     began = time.time()
-    environment = {COMMAND: json.dumps(sys.orig_argv), **os.environ}
+    environment = os.environ | {COMMAND: json.dumps(command_line())}
     process = subprocess.Popen(command(run), env=environment, start_new_session=True)
     outcome = ended(run, wait_for(process), began)
     if process.returncode < 0:

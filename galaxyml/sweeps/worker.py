@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.provenance import COMMAND, PLACE
+from galaxyml.runs.provenance import COMMAND, PLACE, command_line
 from galaxyml.runs.signals import Stop, install
 from galaxyml.sweeps import forkserver
 from galaxyml.sweeps.run_job import LOG, Outcome, run_job
@@ -50,7 +50,7 @@ class Job:
     environment: dict[str, str] | None = field(default_factory=lambda: dict(os.environ))
     folder: str = field(default_factory=os.getcwd)
     path: list[str] = field(default_factory=lambda: list(sys.path))
-    typed: list[str] = field(default_factory=lambda: list(sys.orig_argv))
+    typed: list[str] = field(default_factory=command_line)
 
     def set_up_process(self) -> None:
         """Makes this process the job's own: its output, its environment, its GPUs and its threads."""

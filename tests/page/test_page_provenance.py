@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import galaxyml
 from galaxyml.inference import load
 from galaxyml.page import examples
 from galaxyml.page.app import titles
@@ -26,6 +27,15 @@ def test_a_run_is_told_by_its_net_data_and_score(page_run: Make) -> None:
     assert told.facts["learnt from"] == "the simulated sky"
     assert f"{metrics['test/rmse']:.3f}" in told.facts["score"]
     assert "Galaxy Zoo" in told.html()
+
+
+@pytest.mark.parametrize(("commit", "end"), [("0123456789abcdef", ", commit 01234567"), (None, "")])
+def test_a_run_is_told_by_its_version_and_by_the_commit_of_a_checkout(
+    commit: str | None, end: str, page_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provenance = RunDir(page_run("galaxyzoo")).provenance() | {"commit": commit}
+    monkeypatch.setattr(RunDir, "provenance", lambda run: provenance)
+    assert about(load(page_run("galaxyzoo"))).facts["made by"] == f"galaxyml {galaxyml.__version__}{end}"
 
 
 def test_tabs_of_equal_tasks_are_told_apart(page_run: Make, tmp_path: Path) -> None:

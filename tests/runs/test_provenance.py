@@ -1,44 +1,55 @@
-"""Where a result comes from, beside what git says of the checkout."""
+"""Where a result comes from: the commit of the code, and the command that was typed."""
 
-import shutil
+import json
+import os
 import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
-import galaxyml
-from galaxyml.runs import provenance
 from galaxyml.runs.errors import UserError
+from galaxyml.runs.provenance import COMMAND, origin
 from galaxyml.runs.run_config import check_same
+from galaxyml.sweeps import forkserver
+from galaxyml.sweeps.worker import Job
 
-ROOT = Path(galaxyml.__file__).parents[1]
-
-
-def git(folder: Path, *words: str) -> str:
-    line = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b.c", *words]
-    return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+ROOT = Path(__file__).parents[2]
+WORDS = ["task=galaxyzoo", "-m", "fold=0,1"]
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="this is no checkout")
-def test_the_commit_of_a_checkout_is_that_of_git() -> None:
-    assert provenance.origin(0, "CPU")["commit"] == git(ROOT, "rev-parse", "HEAD")
+def git(*words: str) -> str:
+    return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
-def test_only_changes_of_code_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = tmp_path / "galaxyml" / "runs" / "provenance.py"
-    code.parent.mkdir(parents=True)
-    code.touch()
-    monkeypatch.setattr(provenance, "__file__", str(code))
-    assert provenance._commit() == {"commit": None, "dirty": None}
-    git(tmp_path, "init", "-q")
-    git(tmp_path, "add", "-A")
-    git(tmp_path, "commit", "-qm", "first")
-    (tmp_path / "predictions.csv").touch()
-    assert provenance._commit() == {"commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": False}
-    code.write_text("pass\n")
-    assert provenance._commit()["dirty"] is True
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a checkout of git")
+def test_a_result_of_a_checkout_names_its_commit_and_whether_code_has_changed_since() -> None:
+    found = origin(0, "CPU")
+    assert found["commit"] == git("rev-parse", "HEAD")
+    changed = [line[3:] for line in git("status", "--porcelain").splitlines()]
+    assert found["dirty"] == any(path.startswith(("galaxyml/", "conf/")) for path in changed)
+
+
+@pytest.mark.parametrize("beginning", [["python", "-m", "galaxyml"], ["python", "/usr/bin/galaxyml"]])
+def test_the_command_is_what_was_typed_after_its_name(beginning: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(COMMAND, raising=False)
+    monkeypatch.setattr(sys, "orig_argv", [*beginning, *WORDS])
+    assert origin(0, "CPU")["command"] == WORDS
+    assert Job(Path("run")).typed == [*beginning, *WORDS]
+
+
+def test_a_process_that_works_for_another_has_the_command_of_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["python", "-m", "galaxyml", *WORDS]
+    monkeypatch.setenv(COMMAND, json.dumps(given))
+    assert origin(0, "CPU")["command"] == WORDS
+    assert Job(Path("run")).typed == given
+    monkeypatch.setattr(forkserver, "_used", True)
+    # A process that began before the variable was set, as that from which others are forked does.
+    monkeypatch.delenv(COMMAND)
+    monkeypatch.setattr(sys, "orig_argv", given)
+    assert forkserver.call(partial(os.getenv, COMMAND)) == json.dumps(given)
 
 
 def test_another_class_is_told_without_what_it_is_made_with() -> None:
