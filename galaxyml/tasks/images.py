@@ -268,13 +268,13 @@ def _kind_of(
         if names == ["kind"]:
             return Classes([str(name) for name in classes or SIMULATED_CLASSES]), names, None
         return Numbers(names), names, None
-    names = [str(name) for name in classes] if classes is not None else None
-    contents = table_contents(table_path(folder, labels), columns, None, names, **options)
+    given = [str(name) for name in classes] if classes is not None else None
+    contents = table_contents(table_path(folder, labels), columns, None, given, **options)
     split = Folds() if contents.has_test else None
     if contents.tree is not None:
         return Fractions(contents.tree), None, split
     if contents.kind == "classes":
-        return Classes([str(name) for name in classes or contents.classes or ()]), contents.columns, split
+        return Classes(given or contents.classes or ()), contents.columns, split
     return Numbers(contents.columns), contents.columns, split
 
 

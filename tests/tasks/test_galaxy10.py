@@ -223,8 +223,9 @@ def test_folders_without_images_say_what_is_wanted(tmp_path: Path, make: list[st
 # --- releases
 
 
-def write(path: Path, side: int, count: int = 50, **more: Any) -> Path:
-    """A file of Galaxy10's form."""
+def write(path: Path, side: int, **more: Any) -> Path:
+    """A file of Galaxy10's form, 50 images."""
+    count = 50
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file["images"] = np.random.default_rng(0).integers(0, 255, (count, side, side, 3), dtype="u1")

@@ -294,6 +294,7 @@ def test_counts_of_votes_become_fractions_of_a_ready_tree(own: Path) -> None:
     pd.concat([table, votes], axis=1).to_csv(own / "labels.csv", index=False)
     found = Images(str(own), size=16, cache_dir=str(own.parent / "cache"))
     found.setup()
+    assert found.catalog is not None
     assert found.kind.tree_name == "gz_jwst"
     assert len(found.catalog) == len(table) - 1  # nobody voted on the first
     first = list(tree.questions[0].columns)

@@ -11,7 +11,6 @@ from hydra import compose, initialize_config_dir
 from galaxyml.data.download import manifest
 from galaxyml.data.download.store import UNPACK
 from galaxyml.data.tables import plasticc, survey_catalogues
-from galaxyml.data.tables.galaxy10 import DEFAULT, RELEASES
 from galaxyml.runs.errors import UserError
 from galaxyml.tasks import galaxy10, galaxyzoo, spirals
 
@@ -57,7 +56,7 @@ def test_places_lie_in_the_folder_of_their_task_and_hold_one_file_each() -> None
 def test_the_task_galaxy10_expects_the_same_file() -> None:
     file = FILES[galaxy10.FILE]
     assert DATASETS["galaxy10"].places == {f"galaxy10/{galaxy10.FILE}": file}
-    assert file.digest == f"sha256:{RELEASES[DEFAULT].sha256}"
+    assert file.digest == f"sha256:{galaxy10.DECALS.sha256}"
     assert str(file.source.zenodo) in galaxy10.WHERE
 
 

@@ -184,10 +184,10 @@ def test_a_sweep_asks_one_question(tmp_path: Path) -> None:
 # --- what is no target
 
 
-def numbers(count: int = 12, **columns: object) -> str:
-    """A table of an `axis_ratio`, and of further columns before it."""
-    values = np.random.default_rng(1).uniform(0.3, 1, count).round(4)
-    frame = pd.DataFrame(columns).assign(path=[f"{at}.png" for at in range(count)], axis_ratio=values)
+def numbers(columns: dict[str, object]) -> str:
+    """A table of an `axis_ratio`, and of further columns before it, with 12 rows."""
+    values = np.random.default_rng(1).uniform(0.3, 1, 12).round(4)
+    frame = pd.DataFrame(columns).assign(path=[f"{at}.png" for at in range(12)], axis_ratio=values)
     return frame.to_csv(index=False)
 
 
@@ -229,7 +229,7 @@ def test_what_numbers_names_or_places_rows_is_no_target(
 ) -> None:
     from galaxyml.tasks.images import Images
 
-    path = table(tmp_path, numbers(**columns))
+    path = table(tmp_path, numbers(columns))
     kept = reason in ("kept", "")
     assert table_columns(tmp_path) == [*(columns if kept else ()), "axis_ratio"]
     (learnt, *_) = Images(str(tmp_path))._read(tmp_path)[2]
@@ -249,7 +249,7 @@ def test_a_class_id_is_a_target_and_the_path_is_found_by_its_values(tmp_path: Pa
 
 
 def test_columns_asked_for_are_targets_whatever_they_are_called(tmp_path: Path) -> None:
-    table(tmp_path, numbers(redshift_id=ROWS * 0.5, RA=ROWS * 2.5))
+    table(tmp_path, numbers({"redshift_id": ROWS * 0.5, "RA": ROWS * 2.5}))
     assert settings(tmp_path, columns="[RA,redshift_id]") == ["kind=numbers"]
 
 

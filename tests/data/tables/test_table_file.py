@@ -166,10 +166,12 @@ def files(draw: st.DrawFn) -> bytes:
             st.sampled_from([b"", b"PAR1", b"SIMPLE  =", b"<?xml ", b"# %ECSV 1.0\n", b"\x1f\x8b", b"\xff\xfe"])
         )
         return begin + draw(st.binary(max_size=300))
-    header = draw(st.lists(st.sampled_from(HEADERS), min_size=1, max_size=6))
+    header = draw(st.lists(st.sampled_from(HEADERS), min_size=1, max_size=5, unique=draw(st.booleans())))
+    if "path" not in header and draw(st.integers(0, 4)):
+        header = ["path", *header]
     cells = st.one_of(st.sampled_from(WORDS), st.integers(-5, 5).map(str), st.text(max_size=4))
-    count = draw(st.integers(0, 8))
-    rows = [[draw(cells) for _ in header] for _ in range(count)]
+    lines = [[draw(cells) for _ in header] for _ in range(draw(st.integers(0, 6)))]
+    rows = [list(line) for _ in range(draw(st.sampled_from([1, 4]))) for line in lines]  # enough to be learnt from
     for number, name in enumerate(header):
         if name.lower() in ("path", "image", "file_loc"):
             rows = [[*row[:number], f"{at}.png", *row[number + 1 :]] for at, row in enumerate(rows)]
@@ -207,6 +209,8 @@ def refused_or_read(content: bytes, options: dict[str, object], number: int = 0)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("error")
         (Path(folder) / "labels.csv").write_bytes(content)
+        for name in range(24):
+            (Path(folder) / f"{name}.png").touch()
         try:
             table_contents(Path(folder) / "labels.csv", **options)  # type: ignore[arg-type]
             given = {"columns" if key == "chosen" else key: value for key, value in options.items() if key != "kind"}
