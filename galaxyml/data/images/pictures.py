@@ -42,13 +42,13 @@ def read_picture(file: BinaryIO, kind: str) -> Image.Image | Bands:
     return from_pillow(first) if isinstance(first, Image.Image) else of_planes(first[None])
 
 
-def of_planes(values: np.ndarray, choice: str = "") -> Bands:
+def of_planes(values: np.ndarray) -> Bands:
     """Grey planes (C, H, W) of numbers as the bands of an image, from blue to red."""
-    highest = white_level(values)
+    highest, choice = white_level(values), ""
     if values.dtype.kind == "u" and highest is None:
         choice = (
             f"its whole numbers go up to {int(values.max()):,} and do not fill {8 * values.dtype.itemsize} bits: they "
-            "are counts, which get the asinh stretch"
+            "are counts of a detector, which are stretched"
         )
     return Bands(values, step=float(values.dtype.kind in "ui"), highest=highest, choice=choice)
 
@@ -76,7 +76,7 @@ def eight_bits(image: Image.Image, channels: int) -> np.ndarray:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, transparent).convert("RGB")
     if channels == 3:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     return np.asarray(image.convert("L"))[:, :, None]
 
 
@@ -92,7 +92,7 @@ def _page(image: Image.Image) -> Image.Image | np.ndarray:
     values = _numbers(turned, image)
     if values is None and getattr(image, "n_frames", 1) > 1 and image.format == "TIFF" and image.mode == "L":
         values = np.asarray(turned)
-    return turned.copy() if values is None else values
+    return turned if values is None else values
 
 
 def _numbers(image: Image.Image, original: Image.Image | None = None) -> np.ndarray | None:

@@ -96,6 +96,7 @@ def test_what_is_no_image_has_no_type(tmp_path: Path) -> None:
         b"BM, the letters of a text",
         b"RIFF....WAVE",
         b"\x1f\x8bno gzip",
+        b"\x1f\x8b\x08" + bytes(7) + b"no gzip",
         b"BZh no bzip2",
         b"II no",
     ):
