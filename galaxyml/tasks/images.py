@@ -110,17 +110,8 @@ class Images(ImageData):
             split = split if split is not None else own
         if channels is None:
             channels = _channels_of(source, labels, hdu, bands)
-        super().__init__(
-            source,
-            kind=kind,
-            channels=channels,
-            hdu=hdu,
-            bands=bands,
-            crop=crop,
-            margin=margin,
-            split=split,
-            **options,
-        )
+        options |= {"channels": channels, "hdu": hdu, "bands": bands}
+        super().__init__(source, kind=kind, crop=crop, margin=margin, split=split, **options)
         renamed = kind.target_columns != kind.outputs  # as that of a class, which becomes `label`
         self.wanted = list(columns) if renamed and columns is not None else list(kind.outputs)
         _check_names("properties", self.properties)

@@ -48,7 +48,8 @@ def test_weights_of_three_channels_are_adapted_as_timm_does(name: str, channels:
         in_chans=channels,
         pretrained_cfg_overlay={"file": str(path), "custom_load": False},
     ).state_dict()
-    head = timm.create_model(name).pretrained_cfg["classifier"]
+    plain: Any = timm.create_model(name)
+    head = plain.pretrained_cfg["classifier"]
     compared = [key for key in expected if not key.startswith(head)]
     assert len(compared) > 10
     for key in compared:
@@ -75,7 +76,8 @@ def test_grey_is_seen_as_rgb_of_that_grey_would_be_nearly(tmp_path: Path) -> Non
     # The sum of the weights over the channels gives the same up to what the channels' constants differ.
     path = tmp_path / "weights.safetensors"
     save_file(timm.create_model("test_resnet").state_dict(), path)
-    rgb, grey = (timm_net("test_resnet", outputs=2, weights=str(path), in_chans=channels) for channels in (3, 1))
+    nets: Any = (timm_net("test_resnet", outputs=2, weights=str(path), in_chans=channels) for channels in (3, 1))
+    rgb, grey = nets
     for net in (rgb, grey):
         net.std.fill_(1.0)
         net.mean.fill_(0.5)
