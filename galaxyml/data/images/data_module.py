@@ -90,7 +90,7 @@ class ImageData(CatalogData):
         catalog = self.limited(self.load_tables(root))
         self.store = open_store(root, catalog["image"].tolist(), self.framing, self.cache)
         objects = self._objects(catalog)
-        catalog = self.drop_leaks(catalog, objects)
+        catalog = self.drop_leaks(duplicates.marked(catalog, objects), objects)
         self.assign_folds(catalog, 3, objects)
         self.catalog = catalog
         self._targets = self.target_tensor(catalog)
