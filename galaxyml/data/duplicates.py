@@ -61,6 +61,24 @@ def equal_pairs(numbers: np.ndarray) -> np.ndarray:
     return np.stack([order[:-1][same], order[1:][same]], axis=1)
 
 
+def marked(catalog: pd.DataFrame, objects: np.ndarray) -> pd.DataFrame:
+    """The catalog, in which later rows of an object have the id of its first one as `duplicate_of`, if there are any.
+
+    Args:
+        catalog: With `id`.
+        objects: A number an object, the same for rows that are one object, shape (N,).
+
+    >>> marked(pd.DataFrame({"id": [7, 8, 9]}), np.array([0, 1, 0]))["duplicate_of"].tolist()
+    ['', '', '7']
+    """
+    _, first, number = np.unique(objects, return_index=True, return_inverse=True)
+    if len(first) == len(catalog):
+        return catalog
+    ids = catalog["id"].astype(str).to_numpy()
+    again = first[number] != np.arange(len(catalog))
+    return catalog.assign(duplicate_of=np.where(again, ids[first[number]], ""))
+
+
 def duplicate_notes(catalog: pd.DataFrame, pairs: np.ndarray, what: str) -> list[str]:
     """Notes for a user on objects that occur twice, in sentences.
 

@@ -26,7 +26,7 @@ class Difference:
         low: Lower end of the 95 % interval.
         high: Upper end.
         p: How often chance alone would give a difference as far from 0, in (0, 1]: twice the share of resamples on the
-            smaller side of 0, those at 0 counting half, and never less than two of the resamples.
+            smaller side of 0, those at 0 counting half, and never less than two of the resamples (see `least_p`).
     """
 
     value: float
@@ -49,6 +49,11 @@ class Difference:
     def clear(self) -> bool:
         """Whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
+
+
+def least_p(resamples: int) -> float:
+    """The lowest p that a number of resamples can tell; it says that p is lower than that."""
+    return 2 / (resamples + 1)
 
 
 @dataclass(frozen=True)

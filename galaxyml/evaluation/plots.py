@@ -22,15 +22,23 @@ from galaxyml.runs.run_dir import RunDir
 LOSS_CURVES = "Loss over the epochs, of what is trained on (left) and of validation objects (right), a line a net."
 MODEL, BASELINE, ACCENT = "#1f5fa8", "#b8b8b8", "#d1603d"
 DECADE = 10.0  # from the lowest to the highest value of an axis that is logarithmic
+NARROW = 6.2  # inches of a figure whose letters a phone can still show
 WIDTH = 36  # letters of a line below an image
 SHADES = ("#8fbde8", "#3f84cc", "#123a6b", "#d1603d", "#3a8f5c")  # of levels, the lowest first
+ROOMY = 7.5  # inches of height from which on a figure of intervals has one panel more
+# Of curves that may lie over each other: the first is seen around the second.
+LOOKS: tuple[dict[str, Any], ...] = (
+    {"color": "#f0a58a", "linewidth": 5.0, "marker": "o", "markersize": 7.5, "markeredgewidth": 0},
+    {"color": MODEL, "linewidth": 1.2, "marker": "o", "markersize": 3},
+)
 DASHES = ("-", "--", "-.", ":", (0, (7, 2, 1, 2, 1, 2)))
-COLOURS = (MODEL, "#d1603d", "#3a8f5c", "#8757a6", "#c9a227", "#4fb0c6", "#a63d57", "#7d8b2f", "#e58fb1", "#6b6b6b")
+# Five apart, as the lines that share a dash are, they differ most.
+COLOURS = (MODEL, "#d1603d", "#3a8f5c", "#8757a6", "#c9a227", "#6b6b6b", "#4fb0c6", "#e58fb1", "#7d8b2f", "#a63d57")
 
 
 def bars(names: list[str], values: np.ndarray, baseline: np.ndarray | None = None, label: str = "RMSE") -> Figure:
     """One horizontal bar a name; values and baseline of shape (K,)."""
-    figure = Figure(figsize=(8, 0.24 * len(names) + 0.8), layout="constrained")
+    figure = Figure(figsize=(NARROW, 0.24 * len(names) + 0.8), layout="constrained")
     axes = figure.add_subplot()
     rows = np.arange(len(names))
     if baseline is not None:
@@ -200,6 +208,8 @@ def interval_figure(
 ) -> Figure:
     """Coverage and width of intervals column by column, and their coverage over all columns by level.
 
+    Where there is room, how far that is from what is asked has a panel of its own.
+
     Args:
         names: Of the K columns.
         levels: Shares that the intervals are to hold, in (0, 1), shape (L,).
@@ -210,9 +220,13 @@ def interval_figure(
         title: What the figure is called.
         unit: What the widths are measured in, as a part of their label.
     """
-    figure = Figure(figsize=(12, max(0.21 * len(names), 3.6) + 1.2), layout="constrained")
+    height = max(0.21 * len(names), 3.6) + 1.2
+    figure = Figure(figsize=(12, height), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    held, width, over_all = figure.subplots(1, 3, width_ratios=[1.25, 1, 1.25])
+    roomy = height > ROOMY
+    mosaic = [["held", "width", "over all"], ["held", "width", "off" if roomy else "over all"]]
+    panels = figure.subplot_mosaic(mosaic, width_ratios=[1.25, 1, 1.25])
+    held, width, over_all = panels["held"], panels["width"], panels["over all"]
     rows = np.arange(len(names))
     for number in reversed(range(len(levels))):
         shade = SHADES[number % len(SHADES)]
@@ -228,15 +242,22 @@ def interval_figure(
         axes.set(ylim=(len(names) - 0.4, -0.6), axisbelow=True)
         axes.grid(axis="y", alpha=0.25)
     over_all.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
-    for (name, share), colour in zip(curves.items(), (BASELINE, MODEL)[-len(curves) :], strict=True):
-        over_all.plot(asked, share, "o-", color=colour, markersize=4, linewidth=1.3, label=name)
+    for (name, share), look in zip(curves.items(), LOOKS[-len(curves) :], strict=True):
+        over_all.plot(asked, share, label=name, **look)
+        if roomy:
+            panels["off"].plot(asked, 100 * (share - asked), **look)
     over_all.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1, anchor="N", xlabel="share asked", ylabel="share held")
     over_all.yaxis.set_major_formatter(PercentFormatter(1.0))
     over_all.legend(loc="upper left", frameon=False, fontsize=8)
     over_all.grid(alpha=0.3)
-    for axes in (held, over_all):
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    for axes in (held, width, over_all):
+    if roomy:
+        off = panels["off"]
+        off.axhline(0, color=BASELINE, linewidth=1, linestyle="--")
+        off.set(xlim=(0, 1), xlabel="share asked", ylabel="share held − asked (percentage points)")
+        off.grid(alpha=0.3)
+    for name, axes in panels.items():
+        if name != "width":
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
     return figure
@@ -245,6 +266,21 @@ def interval_figure(
 def legend_mark(label: str, marker: str, color: str) -> Line2D:
     """A marker for a legend."""
     return Line2D([], [], linestyle="none", marker=marker, color=color, markersize=6, markeredgewidth=0, label=label)
+
+
+def without_duplicates(order: np.ndarray, catalog: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
+    """An order of predictions without those of objects that stand in it before, under another id.
+
+    Args:
+        order: Indices of predictions.
+        catalog: With `duplicate_of` where there are such objects.
+        rows: The row of each prediction in it.
+    """
+    if "duplicate_of" not in catalog:
+        return order
+    shown = catalog.iloc[rows[order]]
+    first = shown["duplicate_of"].where(shown["duplicate_of"] != "", shown["id"].astype(str))
+    return order[~first.duplicated().to_numpy()]
 
 
 def write_images(
@@ -286,13 +322,14 @@ def with_legend(figure: Figure) -> Figure:
     return figure
 
 
-def reliability_curves(axes: Axes, curves: Mapping[str, Reliability], errors: bool = True) -> None:
+def reliability_curves(axes: Axes, curves: Mapping[str, Reliability], errors: bool = True, title: str = "") -> None:
     """Draws accuracy against confidence, with a legend.
 
     Args:
         axes: Where.
         curves: By what the legend calls them.
         errors: Whether with one standard error.
+        title: Above the legend.
     """
     axes.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
     for (name, curve), colour in zip(curves.items(), cycle(COLOURS), strict=False):
@@ -300,7 +337,17 @@ def reliability_curves(axes: Axes, curves: Mapping[str, Reliability], errors: bo
         look: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4, "linewidth": 1.3}
         axes.errorbar(curve.confidence, curve.accuracy, error, label=f"{name}: ECE {curve.ece:.3f}", **look)
     if curves:  # above the axes, as points may lie anywhere in them
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=9)
+        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+        axes.legend(**place, frameon=False, fontsize=9, title=title or None, title_fontsize=12, alignment="left")
+    elif title:
+        axes.set_title(title, loc="left")
+
+
+def outlined(k: int) -> dict[str, Any]:
+    """The first line is the model's, thick, dark and above the others; those behind it are thin."""
+    if k == 0:
+        return {"color": "black", "linewidth": 2.8, "linestyle": "-", "zorder": 2.5}
+    return line_style(k - 1) | {"linewidth": 1.0}
 
 
 def line_style(k: int) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Finished runs on the objects that all predicted: `python -m galaxyml compare RUN RUN… [--split test]`."""
 
 import argparse
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxyml.runs.errors import UsageError, did_you_mean
-from galaxyml.runs.progress import heartbeat
+from galaxyml.runs.progress import duration, heartbeat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,8 @@ examples:
   python -m galaxyml compare multirun/galaxy10/focal/joined/seed-* multirun/galaxy10/baseline --report compared.html
 
 RUN is the folder of a finished run, or of a sweep whose folds were joined, on fractions of votes, votes of surveys,
-classes, numbers or anomalies. Intervals and p are those of objects: another training may differ by more."""
+classes, numbers or anomalies. Intervals and p are those of objects: another training may differ by more. Metrics of
+single columns are in --out and --report, and printed with --by-column; their p allows for how many they are."""
 
 MEAN = "mean"  # of the features, in the place of a feature's name
 SPLITS_BY_RANK = ("test", "val", "survey")  # the first one whose truth is known is compared on
@@ -30,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and prints the tables."""
     parser = argparse.ArgumentParser(
         prog="galaxyml compare",
-        description="Compares finished runs on the objects that all of them predicted: every metric, and its paired "
-        "difference to that of the first run with its 95 % interval.",
+        description="Says which of some finished runs is better on the objects that all of them predicted: every "
+        "metric, and its paired difference to that of the first run with its 95 % interval.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--survey", help="the galaxies of one survey; all of them, each apart, where it is not given")
     parser.add_argument("--out", type=Path, help="a .csv that the table is written to as well")
+    parser.add_argument("--by-column", action="store_true", help="print the tables column by column, too")
     parser.add_argument("--report", type=Path, help="an .html that all of it is written to as a page, with a figure")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (default: 1000)")
     parser.add_argument("--least", type=int, default=20, help="galaxies that a feature is measured on (default: 20)")
@@ -54,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, lowest in (("resamples", 0), ("least", 2)):
         if (value := getattr(given, name)) < lowest:
             raise UsageError(f"--{name} {value}: it must be {lowest} or more.")
-    with heartbeat(lambda: f"comparing {len(given.runs)} runs"):
+    _check_several(given.runs)
+    began = time.monotonic()
+    with heartbeat(lambda: f"comparing {len(given.runs)} runs, {duration(time.monotonic() - began)} so far"):
         runs = _read(given.runs, given.split, given.survey, given.least)
         table = _differences(runs, given.resamples, given.least)
     if given.out is not None:
@@ -66,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from galaxyml.reports import comparison_report
 
         comparison_report.write(given.report, table, given.runs, runs[0], given.resamples)
-    _show(table, given.runs, runs[0])
+    _show(table, given.runs, runs[0], given.resamples, given.by_column)
     if given.report is not None:
         print(f"report      {given.report}")
 
@@ -86,14 +91,20 @@ def compare(
     Returns:
         One row a metric and run: `metric`; `column`, the fraction or class, or '' for all together; `objects`; `run`;
         `value`; `difference` to the first run's, with the ends `low` and `high` of its interval, and `p` (see
-        `galaxyml.evaluation.paired.Difference`), which are empty for that one. Of votes also `survey`, and `feature`
-        for `column`, which is `mean` for all together.
+        `galaxyml.evaluation.paired.Difference`), which are empty for that one; `p_adjusted` is the p of single columns
+        that allows for how many there are (Benjamini & Hochberg 1995), metric by metric and run by run. Of votes also
+        `survey`, and `feature` for `column`, which is `mean` for all together.
 
     Raises:
         UserError: If a run is not finished or of another kind, or they share no object or column, or differ in the
             truth.
     """
     return _differences(_read(folders, split, survey, least), resamples, least)
+
+
+def _check_several(folders: Sequence[Path]) -> None:
+    if len(folders) < 2:
+        raise UsageError(f"{folders[0]} alone cannot be compared: name two runs or more.")
 
 
 def _read(folders: Sequence[Path], split: str | None, survey: str | None, least: int) -> "list[ScoredPredictions]":
@@ -104,8 +115,7 @@ def _read(folders: Sequence[Path], split: str | None, survey: str | None, least:
     from galaxyml.kinds import load_scored
     from galaxyml.runs.run_dir import RunDir
 
-    if len(folders) < 2:
-        raise UsageError(f"{folders[0]} alone cannot be compared: name two runs or more.")
+    _check_several(folders)
     runs = [RunDir(folder) for folder in folders]
     by_split: dict[str, list[ScoredPredictions | None]] = {}
     for name in [split] if split is not None else SPLITS_BY_RANK:
@@ -158,19 +168,45 @@ def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int
     if not rows:
         raise UsageError(f"No feature was asked of {least} galaxies that all runs predicted. Give a smaller --least.")
     table = pd.DataFrame(rows)
+    table["p_adjusted"] = _adjusted(table)
     if votes:  # by survey, then by feature, the mean first
         table["order"] = pd.Index([MEAN, *runs[0].columns]).get_indexer(pd.Index(table["feature"]))
         table = table.sort_values(["survey", "order"], kind="stable", ignore_index=True).drop(columns="order")
     return table
 
 
-def _show(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredictions") -> None:
-    """Prints the tables of a comparison."""
-    from galaxyml.reports.comparison_report import run_names, tables
+def _adjusted(table: "pd.DataFrame") -> "pd.Series[float]":
+    """The p of single columns that allow for their number; NaN for all together."""
+    import pandas as pd
+    from scipy.stats import false_discovery_control
+
+    adjusted = pd.Series(float("nan"), index=table.index)
+    single = table["feature"] != MEAN if "feature" in table else table["column"] != ""
+    if "p" in table:
+        tested = table[single & table["p"].notna()]
+        for _, rows in tested.groupby(["metric", "run", *(["survey"] if "survey" in table else [])]):
+            adjusted[rows.index] = false_discovery_control(rows["p"])
+    return adjusted
+
+
+def _show(
+    table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredictions", resamples: int, by_column: bool
+) -> None:
+    """Prints a comparison: the answer, the runs, the tables."""
+    from galaxyml.reports.comparison_report import SINGLE, TOGETHER, answer, run_names, tables
     from galaxyml.reports.terminal import print_table
 
+    said = answer(table, folders, example)
+    print(f"{said}\n")
     for name, folder in zip(run_names(len(folders)), folders, strict=True):
         print(f"{name + ':':<8}{folder}")
-    for title, cells in tables(table, example):
+    all_of_them = tables(table, example, resamples)
+    apart = [(title, cells) for title, cells in all_of_them if title != TOGETHER]
+    shown = all_of_them if by_column or len(apart) == len(all_of_them) else all_of_them[:1]
+    for title, cells in shown:
         print_table(title, cells)
     print(f"Differences: paired over the same {example.words.noun}, 95 % interval in brackets; bold without 0.")
+    if len(shown) > 1:
+        print(f"{SINGLE}\n\n{said}")
+    elif apart:
+        print(f"Each {example.words.column} by itself: --by-column, or --report FILE.html.")

@@ -202,10 +202,11 @@ def summary(
     variants = [prefix for prefix in shown if any(name.startswith(prefix) for name in in_split)]
     names.sort(key=lambda name: not any(f"{split}/{prefix}{name}" in metrics for prefix in variants))
     header = ["metric", "model", *(words.variants[prefix] for prefix in variants)]
-    rows = [[*header, *(["folds: mean ± std"] if folds else [])]]
+    runs = max((spread["runs"] for spread in folds.values()), default=0)
+    rows = [[*header, *([f"{runs} folds: mean ± std"] if folds else [])]]
     for name in names:
         values = [number(metrics.get(f"{split}/{prefix}{name}")) for prefix in variants]
-        over_folds = [_over_folds(folds.get(f"{split}/{name}"))] if folds else []
+        over_folds = [_over_folds(folds.get(f"{split}/{name}"), runs)] if folds else []
         rows.append([name, with_interval(metrics, f"{split}/{name}", words, intervals), *values, *over_folds])
     return rows
 
@@ -267,11 +268,15 @@ def with_interval(metrics: dict[str, Any], key: str, words: Words, intervals: bo
         return f"{metrics[key]:,.0f}" if key in metrics else ""
     ends = [metrics.get("/".join([split, name + end, *column])) for end in (ENDS if intervals else ())]
     text = number(metrics.get(key))
-    return text if not ends or None in ends or not text else f"{text} [{ends[0]:.3f}, {ends[1]:.3f}]"
+    return text if not ends or None in ends or not text else f"{text} [{number(ends[0])}, {number(ends[1])}]"
 
 
-def _over_folds(spread: dict[str, float] | None) -> str:
-    return f"{number(spread['mean'])} ± {number(spread['std'])} ({spread['runs']})" if spread else ""
+def _over_folds(spread: dict[str, float] | None, runs: float) -> str:
+    """Mean and standard deviation, and of how many folds where these are not all."""
+    if not spread:
+        return ""
+    of = f" ({spread['runs']})" if spread["runs"] != runs else ""
+    return f"{number(spread['mean'])} ± {number(spread['std'])}{of}"
 
 
 def _name(run: RunDir) -> str:

@@ -21,6 +21,7 @@ NAMED = 10  # combinations that have a colour of their own
 BEST = 5  # of more, those that are named
 ENDS = {"pruned": "x", "failed": "X", "stopped": "s", "finished": ""}  # markers of lines by state
 TRAINING = "o"  # of others
+BEYOND = {True: "^", False: "v"}  # markers at the edge, where a line is outside, by whether a metric is to be low
 # From the best to the worst, without the yellow that paper swallows.
 SHADES = LinearSegmentedColormap.from_list("shades", mpl.colormaps["viridis"](np.linspace(0.0, 0.9, 256)))
 
@@ -51,8 +52,8 @@ def learning_curves(lines: Sequence[Line], metric: str, lower: bool) -> Figure:
 
     Up to ten combinations have a colour and dashes of their own and their name at the end of their line, and so have up
     to ten jobs of a single one; of more, the shade tells how good the end is, and the best five are named. Lines that
-    end before their fit did have a mark. Where phases follow on each other, which they do after the same epochs in all
-    jobs or are not marked, there is a dotted line.
+    end before their fit did have a mark, and so has the edge where a line is far worse than the others. Where phases
+    follow on each other, which they do after the same epochs in all jobs or are not marked, there is a dotted line.
 
     Args:
         lines: Those with at least one epoch.
@@ -77,6 +78,8 @@ def learning_curves(lines: Sequence[Line], metric: str, lower: bool) -> Figure:
         styles = {name: line_style(number) for number, name in enumerate(groups)}
     low, high = _robust(np.concatenate([line.values for line in lines]), lower)
     room = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
+    edge = high + room if lower else low - room
+    beyond: list[float] = []
     for name in reversed(order):
         alone = len(groups[name]) == 1
         for number, line in enumerate(groups[name]):
@@ -92,6 +95,11 @@ def learning_curves(lines: Sequence[Line], metric: str, lower: bool) -> Figure:
             if mark := ENDS.get(line.state, TRAINING):
                 height = np.clip(line.values[-1], low - room, high + room)  # at the edge, where it is beyond
                 axes.plot(line.epochs[-1], height, mark, color=style["color"], markersize=5, clip_on=False)
+            outside = line.values > edge if lower else line.values < edge
+            if outside.any():
+                edges = np.full(outside.sum(), edge)
+                axes.plot(line.epochs[outside], edges, BEYOND[lower], color=style["color"], markersize=6, clip_on=False)
+                beyond += line.values[outside].tolist()
         if not alone and not jobs_apart:
             axes.plot(*means[name], **styles[name] | {"linewidth": 2.2}, label=None if many else _short(name))
     if len({tuple(line.ends) for line in lines}) == 1:
@@ -103,6 +111,9 @@ def learning_curves(lines: Sequence[Line], metric: str, lower: bool) -> Figure:
     for state, mark in {**ENDS, "still training": TRAINING}.items():
         if mark and mark in marks:
             handles.append(Line2D([], [], color="0.3", linestyle="", marker=mark, markersize=5, label=state))
+    if beyond:
+        text = f"▲ beyond the frame, up to {max(beyond):.3g}" if lower else f"▼ beyond the frame, to {min(beyond):.3g}"
+        axes.set_title(text, loc="right", fontsize=8, color="0.3")
     if handles:
         title = f"the best {BEST} of {len(groups)}" if many else None
         figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8, title=title)

@@ -56,12 +56,16 @@ def say_progress(*lines: str) -> None:
 def rate(speed: float | None, unit: str = "") -> str:
     """Items a second, or seconds an item, in words.
 
-    >>> rate(1234.5, " steps"), rate(0.25), rate(None)
-    ('1,234 steps/s', '4.0 s each', '')
+    >>> rate(1234.5, " steps"), rate(1.2, " batches"), rate(0.25), rate(None)
+    ('1,234 steps/s', '1 batch/s', '4.0 s each', '')
     """
     if not speed:
         return ""
-    return f"{1 / speed:.1f} s each" if speed < 1 else f"{speed:,.0f}{unit}/s"
+    if speed < 1:
+        return f"{1 / speed:.1f} s each"
+    if round(speed) == 1:
+        unit = unit.removesuffix("es") if unit.endswith("ches") else unit.removesuffix("s")
+    return f"{speed:,.0f}{unit}/s"
 
 
 def duration(seconds: float) -> str:
@@ -77,15 +81,28 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def pace(done: float, rest: float, seconds: float, unit: str = "") -> str:
+def pace(done: float, rest: float, seconds: float, unit: str = "", running: float = 0.0) -> str:
     """How fast work goes, and how long the rest of it takes, behind a comma; "" where nothing is done yet.
 
-    >>> pace(2, 2, 30.0), pace(0, 4, 30.0)
-    (', 15.0 s each, about 30 s left', '')
+    The item that is being worked on is taken to last as long as the mean of the others: the time left goes down while
+    it runs, and stands still where it takes longer. Of the last item nothing is known then but for how long it has run.
+
+    Args:
+        done: Items that are done.
+        rest: Those that are not, with the one that is being worked on.
+        seconds: That those which are done took.
+        unit: What they are, behind a space.
+        running: Seconds that the next one has taken so far.
+
+    >>> pace(2, 2, 30.0), pace(0, 4, 30.0), pace(2, 2, 30.0, running=10.0), pace(3, 1, 30.0, running=200.0)
+    (', 15.0 s each, about 30 s left', '', ', 15.0 s each, about 20 s left', ', 10.0 s each, the last one 3:20 so far')
     """
     if done <= 0 or seconds <= 0:
         return ""
-    return f", {rate(done / seconds, unit)}, about {duration(rest * seconds / done)} left"
+    each = seconds / done
+    left = rest * each - min(running, each)
+    rest_of_it = f"about {duration(left)} left" if left > 0 or not rest else f"the last one {duration(running)} so far"
+    return f", {rate(1 / each, unit)}, {rest_of_it}"
 
 
 @contextmanager
@@ -177,8 +194,8 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
         The items.
     """
 
-    def line(done: int, seconds: float) -> str:
-        return f"{done:,} of {total:,}{pace(done, total - done, seconds)}"
+    def line(done: int, seconds: float, running: float) -> str:
+        return f"{done:,} of {total:,}{pace(done, total - done, seconds, running=running)}"
 
     with _shown(description, total, line) as update:
         for done, item in enumerate(items, start=1):
@@ -204,7 +221,8 @@ def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Ca
         Takes how many bytes are done now, which may be fewer than before where something starts over.
     """
 
-    def line(done: int, seconds: float) -> str:
+    def line(done: int, seconds: float, running: float) -> str:
+        seconds += running  # in which nothing came
         speed = max(done - start, 0) / seconds if seconds else 0.0
         left = f", about {duration((total - done) / speed)} left" if total and speed else ""
         of_all = f" of {total / 1e6:,.1f}" if total else ""
@@ -216,7 +234,11 @@ def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Ca
 
 @contextmanager
 def _shown(
-    description: str, total: int | None, line: Callable[[int, float], str], start: int = 0, of_bytes: bool = False
+    description: str,
+    total: int | None,
+    line: Callable[[int, float, float], str],
+    start: int = 0,
+    of_bytes: bool = False,
 ) -> Iterator[Callable[[int], None]]:
     """Shows a bar, or where none can be drawn a line now and then; yields what takes how many are done now.
 
@@ -225,7 +247,7 @@ def _shown(
     Args:
         description: What is done.
         total: How much there is, where that is known.
-        line: How far it is, from how many are done and the seconds that they took.
+        line: How far it is, from how many are done, the seconds that they took, and those that have gone since.
         start: How many are done already.
         of_bytes: As for `bar`.
     """
@@ -234,11 +256,16 @@ def _shown(
             task = progress.add_task(description, total=total, completed=start, note="")
             yield lambda done: progress.update(task, completed=done)
         return
-    began, now_done = time.monotonic(), start
+    began = time.monotonic()
+    state = start, began  # how many are done, and since when
 
     def update(done: int) -> None:
-        nonlocal now_done
-        now_done = done
+        nonlocal state
+        state = done, time.monotonic()
 
-    with heartbeat(lambda: f"{description}: {line(now_done, time.monotonic() - began)}"):
+    def text() -> str:
+        now_done, since = state
+        return f"{description}: {line(now_done, since - began, time.monotonic() - since)}"
+
+    with heartbeat(text):
         yield update

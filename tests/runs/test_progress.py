@@ -20,7 +20,15 @@ Command = Callable[..., tuple[int, str]]
 
 @pytest.mark.parametrize(
     ("speed", "unit", "printed"),
-    [(None, "", ""), (1234.5, "", "1,234/s"), (31.2, " steps", "31 steps/s"), (0.25, " steps", "4.0 s each")],
+    [
+        (None, "", ""),
+        (1234.5, "", "1,234/s"),
+        (31.2, " steps", "31 steps/s"),
+        (1.2, " steps", "1 step/s"),
+        (1.2, " batches", "1 batch/s"),
+        (1.6, " batches", "2 batches/s"),
+        (0.25, " steps", "4.0 s each"),
+    ],
 )
 def test_a_rate_is_how_many_a_second_or_how_long_each(speed: float | None, unit: str, printed: str) -> None:
     assert progress.rate(speed, unit) == printed
@@ -68,14 +76,29 @@ def test_lines_tell_how_far_how_fast_and_how_long(
         progress.say(blocks[-1]())
     assert capsys.readouterr().out.splitlines() == [
         "Reading: 0 of 4",
-        "Reading: 3 of 4, 13.3 s each, about 13 s left",  # the last one is not done yet
+        "Reading: 3 of 4, 10.0 s each, the last one 10 s so far",
         "galaxies.zip: 4.0 of 8.0 MB, 0.2 MB/s, about 20 s left",
     ]
 
 
+def seconds_left(line: str) -> int:
+    """The time left that a line says; 0 where it says none."""
+    found = re.search(r"about (?:(\d+):)?(\d+)(?: s)? left", line)
+    return 60 * int(found[1] or 0) + int(found[2]) if found else 0
+
+
+@pytest.mark.parametrize("rest", [1, 2, 7])
+def test_the_time_left_never_grows_while_an_item_runs(rest: int) -> None:
+    told = [seconds_left(progress.pace(3, rest, 360.0, running=running)) for running in range(0, 1000, 10)]
+    assert told[0] == 120 * rest
+    assert told == sorted(told, reverse=True)
+    assert told[-1] == 120 * (rest - 1)  # as long as the others, for each that has not begun
+
+
 def test_an_item_that_takes_long_is_not_silent(lines: list[str]) -> None:
+    second = r"Reading: 1 of 2, .+ each, (about|the last one) \d+ s .+"
     for item in progress.track("ab", "Reading", 2):
-        wait_for(lines, "Reading: 0 of 2" if item == "a" else r"Reading: 1 of 2, .+, about \d+ s left")
+        wait_for(lines, "Reading: 0 of 2" if item == "a" else second)
     said = len(lines)
     time.sleep(0.1)
     assert len(lines) <= said + 1  # one that was on its way

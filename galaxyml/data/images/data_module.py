@@ -106,7 +106,7 @@ class ImageData(CatalogData):
         if (channels := self.framing.decoding.channels) != RGB:
             self.notes.append(f"images have {channels} channel{'s' * (channels > 1)} (channels={channels}).")
         objects = self._objects(catalog)
-        catalog = self.drop_leaks(catalog, objects)
+        catalog = self.drop_leaks(duplicates.marked(catalog, objects), objects)
         self.assign_folds(catalog, 3, objects)
         self.catalog = catalog
         self._targets = self.target_tensor(catalog)

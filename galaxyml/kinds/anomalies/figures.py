@@ -56,7 +56,8 @@ class AnomalyFigures:
             run.write_figure(
                 f"4_scores_{split}",
                 score_figure(objects.predicted[:, 0], objects.names, objects.target, level),
-                f"Scores of {noun}, class by class; unknown classes in colour, the threshold as a line.",
+                f"Scores of {noun}, class by class{_classes_drawn(objects.target, 'in blue', 'in orange')}"
+                f"{', the threshold as a line' if np.isfinite(level) else ''}.",
             )
             if not objects.both:
                 continue
@@ -101,8 +102,8 @@ class AnomalyFigures:
             run.write_figure(
                 f"5_latents_{split}",
                 latent_figure(points, shown["name"].to_numpy(), shown["unknown"].to_numpy(), f"Latents ({split})"),
-                f"Latents of {NAMED[split]} objects, laid out in the plane so that near ones stay near (UMAP); unknown "
-                "classes lie on top.",
+                f"Latents of {NAMED[split]} objects, laid out in the plane so that near ones stay near (UMAP)"
+                f"{_classes_drawn(shown['unknown'].to_numpy(bool), 'as dots', 'on top, with marks of their own')}.",
             )
 
     def _curves(self, run: RunDir, member: RunDir) -> None:
@@ -144,6 +145,15 @@ class AnomalyFigures:
             curves_figure(reconstructed(net, data.batches[rows], list(names[rows.numpy()]))),
             "Light curves of known classes that the net has not learnt from, and what it makes of them.",
         )
+
+
+def _classes_drawn(unknown: np.ndarray, as_known: str, as_unknown: str) -> str:
+    """How known and unknown classes are drawn, of those that there are, after a semicolon; unknown of shape (N,)."""
+    if not unknown.any():
+        return "; there is no unknown class"
+    if unknown.all():
+        return f"; unknown classes alone, {as_unknown}"
+    return f"; known classes {as_known}, unknown ones {as_unknown}"
 
 
 def _fitted_net(run: RunDir) -> Any:

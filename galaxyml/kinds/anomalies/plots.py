@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from galaxyml.evaluation.plots import BASELINE, MODEL, legend_mark, line_style, unit_axes, with_legend
+from galaxyml.evaluation.plots import BASELINE, MODEL, legend_mark, outlined, unit_axes, with_legend
 from galaxyml.kinds.anomalies.metrics import pr_auc, pr_curve, recall_curve, roc_auc, roc_curve
 
 UNKNOWN = "#d1603d"
@@ -22,7 +22,7 @@ MOST_POINTS = 150  # of a class on its box
 
 
 def roc_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
-    """ROC curve of each detector, its area in the legend, and chance.
+    """ROC curve of each detector, its area in the legend, and chance; the first is the model, and stands out.
 
     Args:
         scores: By what the legend calls them, shape (N,) each, higher the more anomalous.
@@ -31,7 +31,7 @@ def roc_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
     figure, axes = unit_axes()
     axes.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--", label="chance: AUC 0.500", zorder=3)
     for k, (name, values) in enumerate(scores.items()):
-        axes.plot(*roc_curve(values, unknown), label=f"{name}: AUC {roc_auc(values, unknown):.3f}", **line_style(k))
+        axes.plot(*roc_curve(values, unknown), label=f"{name}: AUC {roc_auc(values, unknown):.3f}", **outlined(k))
     axes.set(xlabel="false positive rate (known objects)", ylabel="true positive rate (unknown objects)")
     return with_legend(figure)
 
@@ -48,7 +48,7 @@ def pr_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
     axes.axhline(unknown.mean(), color=BASELINE, linewidth=1, linestyle="--", label=label, zorder=3)
     for k, (name, values) in enumerate(scores.items()):
         label = f"{name}: AP {pr_auc(values, unknown):.3f}"
-        axes.plot(*pr_curve(values, unknown), label=label, drawstyle="steps-pre", **line_style(k))
+        axes.plot(*pr_curve(values, unknown), label=label, drawstyle="steps-pre", **outlined(k))
     axes.set(xlabel="recall (share of the unknown found)", ylabel="precision (share of unknown among the found)")
     return with_legend(figure)
 
@@ -69,7 +69,7 @@ def recall_figure(scores: dict[str, np.ndarray], unknown: np.ndarray) -> Figure:
     for k, (name, values) in enumerate(scores.items()):
         curve = recall_curve(values, unknown)
         label = f"{name}: {np.interp(anomalies, *curve):.3f} after {anomalies:,}"
-        axes.plot(looked, np.interp(looked, *curve), label=label, **line_style(k))
+        axes.plot(looked, np.interp(looked, *curve), label=label, **outlined(k))
     axes.set(xscale="log", xlim=(1, count))
     axes.set(xlabel=f"objects looked at, of {count:,}", ylabel=f"share of the {anomalies:,} unknown found")
     return with_legend(figure)
@@ -99,8 +99,9 @@ def score_figure(scores: np.ndarray, names_of_class: np.ndarray, unknown: np.nda
         reach += _draw_box(axes, row, shown[of_class == k], colour)
         share = f"{(scores[of_class == k] > threshold).mean():.0%}"
         axes.annotate(share, (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour)
-    handles = [Line2D([], [], color=colour, linewidth=6, alpha=0.5) for colour in (MODEL, UNKNOWN)]
-    labels = ["known class", "unknown class"]
+    drawn = {MODEL: "known class", UNKNOWN: "unknown class"}
+    labels = [label for colour, label in drawn.items() if colour in colours]
+    handles = [Line2D([], [], color=colour, linewidth=6, alpha=0.5) for colour in drawn if colour in colours]
     if np.isfinite(threshold):
         handles.append(axes.axvline(threshold, color="black", linewidth=1, linestyle="--"))
         labels.append("threshold (share above it at the right)")

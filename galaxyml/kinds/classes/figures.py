@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.evaluation.calibration import reliability, softmax
-from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves, write_images
+from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves, without_duplicates, write_images
+from galaxyml.kinds.classes.calibrate import FITTED
 from galaxyml.kinds.classes.metrics import bootstrap, confusion, score
 from galaxyml.kinds.classes.plots import (
+    TOGETHER,
     by_property_figure,
     confusion_figure,
     f1_figure,
@@ -58,6 +60,7 @@ class ClassFigures:
         target, predicted = scored.target, scored.predicted
         matrix = confusion(target, predicted.argmax(1), len(self.classes))
         noun = f"{NAMED[split]} galaxies"
+        apart = " A panel a class, the worst first; the others in grey." if len(self.classes) > TOGETHER else ""
         run.write_figure(
             f"1_confusion_{split}",
             confusion_figure(matrix, self.classes),
@@ -67,35 +70,37 @@ class ClassFigures:
         f1, intervals = (np.array([values[f"f1/{name}"] for name in self.classes]) for values in (metrics, ends))
         run.write_figure(
             f"2_f1_{split}",
-            f1_figure(self.classes, f1, intervals),
+            f1_figure(self.classes, f1, intervals, matrix.sum(1)),
             f"F1 of each class on {noun}, with 95 % of bootstrap resamples.",
         )
         run.write_figure(
             f"3_roc_{split}",
             roc_figure(target, predicted, self.classes),
             f"Each class against all others on {noun}: share of the class that is found against share of the others "
-            "that is taken for it.",
+            f"that is taken for it.{apart}",
         )
         run.write_figure(
             f"4_precision_recall_{split}",
             precision_recall_figure(target, predicted, self.classes),
-            f"Each class against all others on {noun}: purity of what is called the class against completeness.",
+            f"Each class against all others on {noun}: purity of what is called the class against completeness.{apart}",
         )
-        curves = {
-            "model output": reliability(softmax(scored.logits), target),
-            "calibrated": reliability(predicted, target),
-        }
+        outputs = softmax(scored.logits)
+        curves = {"model output": reliability(outputs, target)}
+        if calibrated := not np.allclose(outputs, predicted):
+            curves["calibrated"] = reliability(predicted, target)
+        harm = run.fitted_values(FITTED).get("not_scaled")
+        why = f"temperature scaling {harm}" if harm else "the best temperature is 1"
+        how = "before and after calibration" if calibrated else f"as the model says it: {why}"
         run.write_figure(
             f"5_reliability_{split}",
             reliability_figure(curves),
-            f"How often {noun} are right against how sure the model is, before and after calibration. Calibrated "
-            "confidence lies on the diagonal.",
+            f"How often {noun} are right against how sure the model is, {how}. Calibrated confidence lies on the "
+            "diagonal.",
         )
         run.write_figure("6_loss_curves", loss_curves(run.histories()), LOSS_CURVES)
         if "image" in catalog:
-            images = catalog["image"].iloc[scored.rows]
-            self._surest(run, images, scored, split)
-            self._confused(run, images, scored, matrix, split)
+            self._surest(run, catalog["image"].iloc[scored.rows], scored, split)
+            self._confused(run, catalog, scored, matrix, split)
         for name in self.properties:
             if rows := run.table_rows(f"by_{name}_{split}"):
                 run.write_figure(
@@ -120,15 +125,19 @@ class ClassFigures:
             self.crop,
         )
 
-    def _confused(self, run: RunDir, images: pd.Series, scored: ScoredClasses, matrix: np.ndarray, split: str) -> None:
+    def _confused(
+        self, run: RunDir, catalog: pd.DataFrame, scored: ScoredClasses, matrix: np.ndarray, split: str
+    ) -> None:
         """Images of the pairs of classes that are taken for each other most often, the surest mistakes first."""
+        images = catalog["image"].iloc[scored.rows]
         wrong = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
         predicted = scored.predicted.argmax(1)
         shown, captions = [], []
         for cell in [cell for cell in np.argsort(-wrong, axis=None)[:PAIRS] if wrong.flat[cell]]:
             true, taken = divmod(int(cell), len(matrix))
             inside = np.flatnonzero((scored.target == true) & (predicted == taken))
-            for row in inside[np.argsort(-scored.predicted[inside, taken])][:EACH]:
+            surest = inside[np.argsort(-scored.predicted[inside, taken])]
+            for row in without_duplicates(surest, catalog, scored.rows)[:EACH]:
                 shown.append(row)
                 chances = [f"{self.classes[k]} {scored.predicted[row, k]:.2f}" for k in (true, taken)]
                 captions.append(f"{scored.ids[row]}\ntrue: {chances[0]}\npredicted: {chances[1]}")

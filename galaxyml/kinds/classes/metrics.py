@@ -207,7 +207,7 @@ class ClassMetrics(Metric):
         matrix = confusion(labels, probabilities.argmax(1), len(self.classes))
         return {
             "confusion": confusion_figure(matrix, self.classes),
-            "f1 by class": f1_figure(self.classes, rates(matrix)["f1"]),
+            "f1 by class": f1_figure(self.classes, rates(matrix)["f1"], support=matrix.sum(1)),
             "reliability": reliability_figure({"net": reliability(probabilities, labels, BINS)}),
         }
 

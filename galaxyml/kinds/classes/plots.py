@@ -1,6 +1,9 @@
 """Figures of predicted classes, for reports and TensorBoard; drawn without a screen."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from textwrap import shorten
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +17,16 @@ from galaxyml.evaluation.plots import (
     BASELINE,
     COLOURS,
     MODEL,
+    NARROW,
     line_style,
     reliability_curves,
     unit_axes,
     with_legend,
 )
+
+TOGETHER = 5  # curves that can be told apart in one panel
+MOST_WIDE = 5  # panels that stand side by side
+COARSE = 500  # points of a curve in the background
 
 
 def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:
@@ -56,45 +64,120 @@ def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:
 
 
 def roc_figure(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Figure:
-    """ROC curve of each class against all others, its area in the legend.
+    """ROC curve of each class against all others, with its area.
 
-    Of two classes the second alone is drawn, as the first's curve is its mirror image.
+    Of two classes the second alone is drawn, as the first's curve is its mirror image. More than five have a panel
+    each, the worst first, with the others' curves in grey.
 
     Args:
         labels: Shape (N,).
         probabilities: Shape (N, K).
         names: Of the K classes; those without objects, or with all of them, have no curve.
     """
-    figure, axes = unit_axes()
-    axes.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
+    curves = []
     for k, positive, scores in _curves(labels, probabilities):
         if len(names) == 2 and k == 0:
             continue
         false, true, _ = roc_curve(positive, scores)
-        axes.plot(false, true, label=f"{names[k]}: AUC {auc(false, true):.3f}", **line_style(k))
-    axes.set(xlabel="false positive rate", ylabel="true positive rate")
+        area = float(auc(false, true))
+        curves.append(ClassCurve(k, names[k], f"AUC {area:.3f}", area, false, true))
+    axes_names = "false positive rate", "true positive rate"
+    if len(curves) > TOGETHER:
+        figure, panels = panels_apart(curves, *axes_names)
+        for axes in panels:
+            axes.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--", zorder=1)
+        return figure
+    figure, axes = unit_axes()
+    axes.plot([0, 1], [0, 1], color=BASELINE, linewidth=1, linestyle="--")
+    for curve in curves:
+        axes.plot(curve.x, curve.y, label=f"{curve.name}: {curve.text}", **line_style(curve.number))
+    axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
     return with_legend(figure)
 
 
 def precision_recall_figure(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Figure:
-    """Precision against recall of each class, average precision in the legend.
+    """Precision against recall of each class, with its average precision.
 
-    A tick at the right edge and the legend say what share of the objects has the class: the precision of chance.
+    A tick at the right edge and the text say what share of the objects has the class: the precision of chance. More
+    than five classes have a panel each, the worst first, with the others' curves in grey.
 
     Args:
         labels: Shape (N,).
         probabilities: Shape (N, K).
         names: Of the K classes; those without objects, or with all of them, have no curve.
     """
-    figure, axes = unit_axes()
+    curves, chances = [], []
     for k, positive, scores in _curves(labels, probabilities):
         precision, recall, _ = precision_recall_curve(positive, scores)
-        prevalence = positive.mean()
-        label = f"{names[k]}: AP {average_precision_score(positive, scores):.3f} (chance {prevalence:.3f})"
-        axes.step(recall, precision, where="post", label=label, **line_style(k))
-        axes.plot([1.0, 1.025], [prevalence] * 2, color=COLOURS[k % len(COLOURS)], linewidth=2.5, clip_on=False)
-    axes.set(xlabel="recall", ylabel="precision")
-    return with_legend(figure)
+        average, prevalence = float(average_precision_score(positive, scores)), float(positive.mean())
+        text = f"AP {average:.3f} (chance {prevalence:.3f})"
+        curves.append(ClassCurve(k, names[k], text, average, recall, precision, "steps-post"))
+        chances.append(prevalence)
+    if len(curves) > TOGETHER:
+        figure, panels = panels_apart(curves, "recall", "precision")
+        places, colours = panels, [MODEL] * len(panels)
+        chances = [chances[curves.index(curve)] for curve in worst_first(curves)]
+    else:
+        figure, axes = unit_axes()
+        for curve in curves:
+            label = f"{curve.name}: {curve.text}"
+            axes.plot(curve.x, curve.y, label=label, drawstyle=curve.drawstyle, **line_style(curve.number))
+        axes.set(xlabel="recall", ylabel="precision")
+        places, colours = [axes] * len(curves), [COLOURS[curve.number % len(COLOURS)] for curve in curves]
+    for axes, colour, chance in zip(places, colours, chances, strict=True):
+        axes.plot([1.0, 1.025], [chance] * 2, color=colour, linewidth=2.5, clip_on=False)
+    return figure if len(curves) > TOGETHER else with_legend(figure)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCurve:
+    """A curve of one class.
+
+    Attributes:
+        number: Of the class.
+        name: Of the class.
+        text: How good it is, for people.
+        value: The same, best when high.
+        x: Shape (n,).
+        y: Shape (n,).
+        drawstyle: As matplotlib's lines have it.
+    """
+
+    number: int
+    name: str
+    text: str
+    value: float
+    x: np.ndarray
+    y: np.ndarray
+    drawstyle: str = "default"
+
+
+def worst_first(curves: Sequence[ClassCurve]) -> list[ClassCurve]:
+    """Curves by how good they are."""
+    return sorted(curves, key=lambda curve: curve.value)
+
+
+def panels_apart(curves: Sequence[ClassCurve], xlabel: str, ylabel: str) -> tuple[Figure, list[Axes]]:
+    """A panel a class, the worst first, with its curve in colour before those of the others in grey."""
+    high = -(-len(curves) // MOST_WIDE)
+    wide = -(-len(curves) // high)
+    figure = Figure(figsize=(1.8 * wide + 0.4, 2.25 * high + 0.4), layout="constrained")
+    panels = [figure.add_subplot(high, wide, number) for number in range(1, len(curves) + 1)]
+    for number, (axes, own) in enumerate(zip(panels, worst_first(curves), strict=True)):
+        for curve in curves:
+            coarse = slice(None, None, 1 + len(curve.x) // COARSE)
+            look: dict[str, Any] = {"color": "0.85", "linewidth": 0.8, "drawstyle": curve.drawstyle, "zorder": 0.5}
+            axes.plot(curve.x[coarse], curve.y[coarse], **look)
+        axes.plot(own.x, own.y, color=MODEL, linewidth=1.8, drawstyle=own.drawstyle, zorder=2)
+        axes.set_title(f"{shorten(own.name, 28, placeholder='…')}\n{own.text}", fontsize=9)
+        axes.set(xlim=(0, 1), ylim=(0, 1.01), box_aspect=1, xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        below = number + wide < len(panels)
+        axes.tick_params(labelsize=8, labelleft=number % wide == 0, labelbottom=not below)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(xlabel, fontsize=10)
+    figure.supylabel(ylabel, fontsize=10)
+    return figure, panels
 
 
 def reliability_figure(curves: dict[str, Reliability]) -> Figure:
@@ -113,15 +196,22 @@ def reliability_figure(curves: dict[str, Reliability]) -> Figure:
     return figure
 
 
-def f1_figure(names: Sequence[str], f1: np.ndarray, intervals: np.ndarray | None = None) -> Figure:
-    """One horizontal bar a class.
+def f1_figure(
+    names: Sequence[str], f1: np.ndarray, intervals: np.ndarray | None = None, support: np.ndarray | None = None
+) -> Figure:
+    """One horizontal bar a class; none for a class without objects, of which F1 says nothing.
 
     Args:
         names: Of the K classes.
         f1: Shape (K,).
         intervals: Lower and upper ends, shape (K, 2); NaN where there are none.
+        support: How many objects each has, shape (K,); None where all have some.
     """
-    figure = Figure(figsize=(8, 0.32 * len(names) + 1.1), layout="constrained")
+    absent = np.zeros(len(names), bool) if support is None else np.asarray(support) == 0
+    f1 = np.where(absent, 0.0, f1)
+    if intervals is not None:
+        intervals = np.where(absent[:, None], np.nan, intervals)
+    figure = Figure(figsize=(NARROW, 0.32 * len(names) + 1.1), layout="constrained")
     axes = figure.add_subplot()
     rows = np.arange(len(names))
     axes.barh(rows, f1, height=0.7, color=MODEL)
@@ -130,7 +220,8 @@ def f1_figure(names: Sequence[str], f1: np.ndarray, intervals: np.ndarray | None
         for colour, width in (("white", 3.2), ("black", 1.4)):  # to be seen on the bar and beside it
             axes.hlines(rows, intervals[:, 0], intervals[:, 1], color=colour, linewidth=width)
     for row, (value, end) in enumerate(zip(f1, ends, strict=True)):
-        axes.text(end + 0.012, row, f"{value:.3f}", va="center", fontsize=8)
+        text, colour = ("no objects", "0.45") if absent[row] else (f"{value:.3f}", "black")
+        axes.text(end + 0.012, row, text, va="center", fontsize=8, color=colour)
     axes.set_yticks(rows, names, fontsize=8)
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel="F1")
     axes.tick_params(axis="y", length=0)

@@ -7,7 +7,14 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.evaluation.baselines import out_of_fold_means
-from galaxyml.evaluation.plots import LOSS_CURVES, bars, loss_curves, scatter_grid, write_images
+from galaxyml.evaluation.plots import (
+    LOSS_CURVES,
+    bars,
+    loss_curves,
+    scatter_grid,
+    without_duplicates,
+    write_images,
+)
 from galaxyml.kinds.fractions.metrics import column_rmse
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree
@@ -59,7 +66,7 @@ class FractionFigures:
         if "image" not in catalog:
             return {}
         rmse = np.sqrt(((outputs - targets) ** 2).mean(axis=1))
-        order = np.argsort(rmse)
+        order = without_duplicates(np.argsort(rmse), catalog, rows)
         for name, title, extreme, chosen in (
             ("4_best_galaxies", "Predicted best", "smallest", order[:SHOWN]),
             ("5_worst_galaxies", "Predicted worst", "largest", order[::-1][:SHOWN]),
@@ -69,7 +76,8 @@ class FractionFigures:
                 for row in chosen
             ]
             description = (
-                f"{title}: the validation galaxies with the {extreme} error over all fractions, and their paths."
+                f"{title}: the validation galaxies with the {extreme} error over all fractions, and their most likely "
+                "paths through the tree."
             )
             write_images(run, name, title, description, catalog["image"].iloc[rows[chosen]], captions, CROP)
         return {}

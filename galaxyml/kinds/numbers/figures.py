@@ -7,7 +7,14 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from galaxyml.evaluation.plots import LOSS_CURVES, error_grid, loss_curves, scatter_grid, write_images
+from galaxyml.evaluation.plots import (
+    LOSS_CURVES,
+    error_grid,
+    loss_curves,
+    scatter_grid,
+    without_duplicates,
+    write_images,
+)
 from galaxyml.kinds.numbers.metrics import MOST, deviation
 from galaxyml.runs.run_dir import NAMED, RunDir
 
@@ -55,7 +62,7 @@ class NumberFigures:
         if "image" not in catalog:
             return {}
         errors = np.sqrt(np.square((predicted - target) / deviation(target)).mean(axis=1))
-        order = np.argsort(errors)
+        order = without_duplicates(np.argsort(errors), catalog, rows)
         for name, title, extreme, chosen in (
             (f"4_best_galaxies_{split}", "Predicted best", "smallest", order[:SHOWN]),
             (f"5_worst_galaxies_{split}", "Predicted worst", "largest", order[::-1][:SHOWN]),

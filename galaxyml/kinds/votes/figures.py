@@ -8,7 +8,7 @@ import pandas as pd
 from galaxyml.evaluation.calibration import Reliability, reliability
 from galaxyml.evaluation.correlation import LEAST, asked
 from galaxyml.evaluation.embedding import embedding
-from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves, write_images
+from galaxyml.evaluation.plots import LOSS_CURVES, loss_curves, without_duplicates, write_images
 from galaxyml.kinds.votes.features import label, questions
 from galaxyml.kinds.votes.metrics import BINS, fraction_reliability, majorities
 from galaxyml.kinds.votes.plots import (
@@ -96,7 +96,7 @@ class ShiftFigures:
                 np.argsort(means, kind="stable"),
             ),
         ):
-            rows = order[:EXAMPLES]
+            rows = without_duplicates(order, catalog, galaxies.rows)[:EXAMPLES]
             captions = [_caption(galaxies, row, errors[row], features[row]) for row in rows]
             images = catalog["image"].iloc[galaxies.rows[rows]]
             write_images(run, name, title, description, images, captions, self.crop)

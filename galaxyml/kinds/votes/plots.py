@@ -98,18 +98,19 @@ def calibration_figure(fractions: Mapping[str, Reliability], answers: Mapping[st
     panels = figure.subplots(2, 2, height_ratios=[4, 1], sharex="col")
     for column, (curves, noun) in enumerate(((fractions, "votes"), (answers, "questions"))):
         above, below = panels[:, column]
-        reliability_curves(above, curves, errors=curves is answers)
+        title = "Fractions" if curves is fractions else "Likeliest answer of a question"
+        reliability_curves(above, curves, errors=curves is answers, title=title)
         for k, curve in enumerate(curves.values()):
             shares = curve.count / max(curve.count.sum(), 1)
             below.stairs(shares, curve.edges, color=COLOURS[k % len(COLOURS)], linewidth=1.3)
         above.set(xlim=(0, 1), ylim=(0, 1.01))
         below.set(ylim=(0, None))
-        below.set_ylabel(f"share of {noun}", fontsize=8)
+        below.set_ylabel(f"share of\n{noun}", fontsize=8)
         for axes in (above, below):
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].set(ylabel="mean fraction of votes", title="Fractions")
-    panels[0, 1].set(ylabel="share that most volunteers say too", title="Likeliest answer of a question")
+    panels[0, 0].set(ylabel="mean fraction of votes")
+    panels[0, 1].set(ylabel="share that most volunteers say too")
     note = "exact fractions lie above the line"
     panels[0, 1].text(0.98, 0.02, note, transform=panels[0, 1].transAxes, ha="right", fontsize=8, color="0.4")
     panels[1, 0].set_xlabel("predicted fraction")
