@@ -132,6 +132,13 @@ def question(tasks: list[str]) -> list[str]:
     return match[1].split(", ") if match else []
 
 
+def answered_by(tasks: list[str]) -> str:
+    """The function that answers what a command leaves open of the `question`, from the user's files."""
+    path = choices("task").get(tasks[0])
+    match = re.search(r"^answered_by: ([\w.]+)", text(path), re.M) if path else None
+    return match[1] if match else "galaxyml.data.tables.labels.settings"
+
+
 def _keys(path: Path) -> set[str]:
     """Keys and groups that a task brings besides the root's, and those of the root's that it refers to."""
     brought = dict(re.findall(r"^ *- /(\w+): (\S+)", text(path), re.M))

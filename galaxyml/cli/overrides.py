@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,9 +123,9 @@ def prepare(args: Sequence[str]) -> list[str]:
         if key in given and given[key].swept:
             raise UserError(f"{key}={given[key].value}: a sweep has one {key}, as {why}. Give a command for each.")
     if question:
-        from galaxyml.data.tables import labels
-
-        answers = labels.settings({key: override.plain for key, override in given.items()})
+        module, _, name = conf.answered_by(tasks).rpartition(".")
+        answer = getattr(import_module(module), name)
+        answers = answer({key: override.plain for key, override in given.items()})
         overrides += [Override("", key, quoted(answer)) for key, answer in answers.items()]
     if "hydra/sweeper" not in given and any(override.searched for override in overrides):
         overrides.append(Override("", "hydra/sweeper", "optuna"))

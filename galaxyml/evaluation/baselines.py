@@ -9,7 +9,7 @@ def out_of_fold_means(
     """Means over the objects of all other folds.
 
     Args:
-        values: Of M objects, shape (M, K).
+        values: Of M objects, shape (M, K); NaN where not known.
         fold: Of these, shape (M,); -1 for objects that are in no fold.
         rows: The N objects whose baseline is wanted, as positions among the M.
         weights: Shape (M, K) or (M, 1); None for equal ones. A value of weight 0 may be anything.
@@ -17,7 +17,7 @@ def out_of_fold_means(
     Returns:
         Shape (N, K); 0.5 where nothing has a weight.
     """
-    weights = np.ones((len(values), 1)) if weights is None else weights
+    weights = np.where(np.isnan(values), 0.0, 1.0 if weights is None else weights)
     weighted = np.where(weights > 0, weights * values, 0.0)
     means = {}
     for number in np.unique(fold[rows]):

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from galaxyml.data.images.decode import HDF5, KEY, SUFFIXES, address, from_array, has_suffix, rgb
-from galaxyml.data.tables.reading import read_csv
+from galaxyml.data.images.decode import FITS, HDF5, KEY, SUFFIXES, address, from_array, has_suffix, rgb
+from galaxyml.data.tables.roles import PATHS, path_column
+from galaxyml.data.tables.table_file import holds_fits_table, read_table_file
 from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
 
-PATH_COLUMNS = ("path", "image", "file", "filename")
+TABLES = (".csv", ".csv.gz", ".tsv", ".parquet", ".ecsv", ".vot", ".votable")
 FORMS = (
     "files, folders, patterns or a DataFrame with a column path; or the images themselves: arrays (H, W) or (H, W, 3), "
     "many of them as (N, H, W, 3) or in a list, or Pillow's"
@@ -31,7 +32,7 @@ def several(inputs: Any) -> list[Any]:
         UserError: If it is something else, or nothing.
     """
     if isinstance(inputs, pd.DataFrame):
-        return _paths_of(inputs, "The DataFrame")
+        return _paths_of(inputs)
     if isinstance(inputs, str | Path | Image.Image):
         return [inputs]
     if (shape := getattr(inputs, "shape", None)) is not None:  # an array's, a tensor's or a column's
@@ -96,7 +97,7 @@ def _images_of(given: str) -> Iterator[tuple[str, str]]:
             raise UsageError(f"No file matches '{given}'.")
         for match in matches:
             yield from _images_of(match)
-    elif path.name.lower().endswith(".csv"):
+    elif has_suffix(path, TABLES) or (has_suffix(path, FITS) and holds_fits_table(path)):
         yield from _listed(path)
     elif has_suffix(path, HDF5):
         yield from ((name := address(str(path), row), name) for row in range(_count(path)))
@@ -120,28 +121,28 @@ def _count(path: Path) -> int:
 
 
 def _listed(path: Path) -> Iterator[tuple[str, str]]:
-    """Images of a CSV; relative paths begin in its own folder."""
+    """Images of a table; relative paths begin in its own folder."""
     if not path.is_file():
         raise UsageError(f"{path} is missing.")
-    table = read_csv(path, dtype=str)
-    yield from ((str(path.parent / Path(name).expanduser()), name) for name in _paths_of(table, str(path), header=1))
+    table = read_table_file(path)
+    cells = table.frame[path_column(table)]
+    filled = table.frame[(table.frame != "").any(axis=1)].index
+    if not len(filled):
+        raise UserError(f"{path} has a header and no rows.")
+    for label in filled:
+        if not (name := cells[label]):
+            raise UserError(f"{table.place(int(label))}: {cells.name} is empty. Give a path or take the row out.")
+        yield str(path.parent / Path(name).expanduser()), name
 
 
-def _paths_of(table: pd.DataFrame, where: str, header: int = 0) -> list[str]:
-    """Paths that a table has in one of `PATH_COLUMNS`.
-
-    Args:
-        table: The table.
-        where: What it is called in messages.
-        header: Lines above its first row.
-    """
-    column = next((name for name in PATH_COLUMNS if name in table.columns), None)
+def _paths_of(table: pd.DataFrame) -> list[str]:
+    """Paths that a DataFrame has in one of `PATHS`."""
+    column = next((name for name in PATHS if name in table.columns), None)
     if column is None:
-        raise UserError(f"{where} has no column {' or '.join(PATH_COLUMNS)}; it has {shorten(list(table.columns))}.")
+        raise UserError(f"The DataFrame has no column {' or '.join(PATHS)}; it has {shorten(list(table.columns))}.")
     if table[column].isna().any():
-        row = int(table[column].isna().to_numpy().argmax()) + header
-        place = f", line {row + 1}" if header else f", row {row}"
-        raise UserError(f"{where}{place}: {column} is empty. Give a path or take the row out.")
+        row = int(table[column].isna().to_numpy().argmax())
+        raise UserError(f"The DataFrame, row {row}: {column} is empty. Give a path or take the row out.")
     if table.empty:
-        raise UserError(f"{where} has a header and no rows.")
+        raise UserError("The DataFrame has a header and no rows.")
     return [str(path) for path in table[column]]

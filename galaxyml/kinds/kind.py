@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
@@ -110,14 +110,26 @@ class Kind(ABC):
         """Targets from a table of labels, as the `target_columns` of a catalog.
 
         Args:
-            rows: The table as text, by `id`; no cell of the columns is empty.
+            rows: The table as text, by `id`; no cell of the `source_columns` is empty.
             columns: What of it is to be predicted.
             notes: Gets sentences about what a user should know.
+
+        Returns:
+            A row each, without one number where it turns out that nothing is known.
 
         Raises:
             UserError: If a value cannot be a target, or such targets do not fit into a table.
         """
         raise UserError(f"kind={self.name}: a table of labels cannot hold {self.words.targets}.")
+
+    def source_columns(self, columns: list[str], header: Sequence[str]) -> list[str]:
+        """Columns of a table of labels without which nothing is known of an object.
+
+        Args:
+            columns: What is to be predicted.
+            header: All columns of the table.
+        """
+        return columns
 
     @property
     def target_columns(self) -> list[str]:

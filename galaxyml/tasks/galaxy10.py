@@ -1,4 +1,4 @@
-"""Galaxy10 DECaLS: its HDF5 file, or a folder a class, read and checked."""
+"""Galaxy10, DECaLS or SDSS: its HDF5 file, or a folder a class, read and checked."""
 
 import re
 from collections.abc import Sequence
@@ -12,45 +12,42 @@ import pandas as pd
 from galaxyml.data.catalog import check_counts
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import KEY, SUFFIXES, address, has_suffix
+from galaxyml.data.source import Real
+from galaxyml.data.tables.galaxy10 import (
+    DEFAULT,
+    LABELS,
+    PIXEL_SCALE,
+    RELEASES,
+    find_file,
+    named,
+    release_of_file,
+    release_of_folders,
+)
 from galaxyml.kinds.classes import Classes
 from galaxyml.runs.errors import DataError, shorten
 from galaxyml.runs.files import known_digest
 
-FILE = "Galaxy10_DECals.h5"
-COUNT = 17736
-SHA256 = "19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571"  # Zenodo 10845026
-LABELS = "ans"
-EXTRAS = ("ra", "dec", "redshift", "pxscale")
+DECALS = RELEASES[DEFAULT]
+FILE = DECALS.file
+EXTRAS = ("ra", "dec", "redshift", PIXEL_SCALE)
 WHERE = (
     f"The file is {FILE} of https://doi.org/10.5281/zenodo.10845026: `python -m galaxyml fetch galaxy10` fetches it "
-    "(2.7 GB); or put it into a folder galaxy10/ and give the folder above it as data_dir=… A folder a class, such as "
-    "0_Disturbed/, serves as well. Without them, source=simulated runs on the simulated sky."
-)
-
-
-CLASSES = (
-    "Disturbed",
-    "Merging",
-    "Round Smooth",
-    "In-between Round Smooth",
-    "Cigar Shaped Smooth",
-    "Barred Spiral",
-    "Unbarred Tight Spiral",
-    "Unbarred Loose Spiral",
-    "Edge-on without Bulge",
-    "Edge-on with Bulge",
+    "(2.7 GB); or put it, or Galaxy10.h5 of Galaxy10 SDSS, into a folder galaxy10/ and give the folder above it as "
+    "data_dir=… A folder a class, such as 0_Disturbed/, serves as well. Without them, source=simulated runs on the "
+    "simulated sky."
 )
 
 
 class Galaxy10(ImageData):
-    """The ten classes of Galaxy10 DECaLS.
+    """The ten classes of Galaxy10 DECaLS, or those of Galaxy10 SDSS.
 
     Args:
         source: The folder with the HDF5 file, or a folder a class; see CatalogData.
-        classes: Names of the classes, in the order of the labels.
+        classes: Names of the classes, in the order of the labels; None for those of the release.
+        release: `decals` or `sdss`; None to tell by the file.
         kind: The kind of target; None for these classes.
-        crop: Most galaxies lie well within the central 192 of 256 px.
-        margin: As for ImageData.
+        crop: As for ImageData; None for what holds most galaxies of the release.
+        margin: As for ImageData; None for what suits the release.
         **options: As for ImageData and CatalogData.
 
     Raises:
@@ -65,45 +62,112 @@ class Galaxy10(ImageData):
 
     task = "galaxy10"
     simulated: ClassVar = {"count": 3000, "size": 256}
-    tables = (FILE,)
 
     def __init__(
         self,
         source: Any = None,
         *,
-        classes: Sequence[str] = CLASSES,
+        classes: Sequence[str] | None = None,
+        release: str | None = None,
         kind: Classes | None = None,
-        crop: float = 0.75,
-        margin: float = 1.34,
+        crop: float | None = None,
+        margin: float | None = None,
         **options: Any,
     ) -> None:
-        kind = kind if kind is not None else Classes(list(classes))
+        chosen = named(release or _release_in(source) or DEFAULT)
+        classes = list(chosen.classes) if classes is None else [str(name) for name in classes]
+        kind = kind if kind is not None else Classes(classes)
+        crop, margin = chosen.crop if crop is None else crop, chosen.margin if margin is None else margin
         super().__init__(source, kind=kind, crop=crop, margin=margin, **options)
-        self.classes = list(classes)
+        self.classes, self.release = classes, release
+
+    def digests(self) -> dict[str, str]:
+        path = find_file(self.source.path)
+        return {path.name: known_digest(path, self.cache)} if path is not None else {}
 
     def check_folder(self, root: Path) -> None:
-        if not (root / FILE).is_file():
+        """Reads the labels, too, so that a file of other classes shows before a folder is made."""
+        path = find_file(root)
+        if path is None:
             class_folders(root, self.classes)
+        else:
+            self._check_classes(path)
+            read_file(path, self.classes)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         """One row an image of the HDF5 file, in its order; or of the class folders."""
-        if (root / FILE).is_file():
-            catalog = read_file(root / FILE, self.classes)
-            self._check_release(root / FILE, len(catalog))
+        path = find_file(root)
+        if path is not None:
+            self._check_classes(path)
+            catalog = read_file(path, self.classes)
+            self._note_release(path, len(catalog))
         else:
             catalog = read_folders(root, self.classes)
         self.notes += check_counts(catalog["label"], self.classes, str(root), "Fetch the files again.")
         return catalog
 
-    def _check_release(self, path: Path, count: int) -> None:
+    def _check_classes(self, path: Path) -> None:
+        """Refuses a file of one release under the names of the other's classes, and one of neither under either's."""
+        own = next((name for name, release in RELEASES.items() if list(release.classes) == self.classes), None)
+        found = self.release or release_of_file(path)
+        if own is None or found == own or not _holds_images(path):
+            return
+        if found is not None:
+            raise DataError(
+                f"{path} is {RELEASES[found]}, but the classes of this run are those of {RELEASES[own].title}. Leave "
+                f"classes= out, or give release={found}."
+            )
+        with h5py.File(path) as file:
+            count, height, width = file[KEY].shape[:3]
+        raise DataError(
+            f"{path} holds {count:,} images of {height} x {width} px: it is neither "
+            f"{' nor '.join(map(str, RELEASES.values()))}. release={' or release='.join(RELEASES)} says whose classes "
+            "its labels are; classes=[…] names others."
+        )
+
+    def _note_release(self, path: Path, count: int) -> None:
         """Notes a file that is not the published one."""
-        if count != COUNT:
-            self.notes.append(f"{path.name} holds {count:,} images; the published file holds {COUNT:,}.")
-        elif known_digest(path, self.cache) != SHA256:
+        release = RELEASES[self.release or release_of_file(path) or DEFAULT]
+        if list(release.classes) != self.classes:
+            return
+        if release is not DECALS:
+            self.notes.append(
+                f"{path.name} is {release.title}: its ten classes are {', '.join(map(repr, self.classes))}."
+            )
+        if count not in release.counts:
+            self.notes.append(f"{path.name} holds {count:,} images; the published file holds {release.counts[0]:,}.")
+        elif release.sha256 is not None and known_digest(path, self.cache) != release.sha256:
             self.notes.append(
                 f"{path.name} has as many images as the published file (Zenodo 10845026) but another SHA-256: it was "
                 "changed or cut; scores may not compare."
             )
+
+
+def _release_in(source: Any) -> str | None:
+    """The release of the files of a source; None if it is not known."""
+    given = getattr(source, "chosen", source) if source is not None else Path("data/galaxy10")
+    root = (
+        Path(given).expanduser() if isinstance(given, str | Path) else given.path if isinstance(given, Real) else None
+    )
+    if root is None or not root.is_dir():
+        return None
+    path = find_file(root)
+    return release_of_file(path) if path is not None else release_of_folders(_numbered(root))
+
+
+def _holds_images(path: Path) -> bool:
+    """Whether a file has images at all; `read_file` tells what is wrong with another."""
+    try:
+        with h5py.File(path) as file:
+            return isinstance(file.get(KEY), h5py.Dataset) and file[KEY].ndim == 4
+    except OSError:
+        return False
+
+
+def _numbered(root: Path) -> dict[Path, int]:
+    """Folders `0_Name`, `1_Name`, …, and their numbers."""
+    matches = {path: re.match(r"(\d+)(_|$)", path.name) for path in sorted(root.iterdir()) if path.is_dir()}
+    return {path: int(match[1]) for path, match in matches.items() if match}
 
 
 def read_file(path: Path, classes: list[str]) -> pd.DataFrame:
@@ -165,9 +229,7 @@ def class_folders(root: Path, classes: list[str]) -> dict[Path, int]:
     """
     if not root.is_dir():
         raise DataError(f"There is no folder {root}. {WHERE}")
-    numbered = {path: match for path in sorted(root.iterdir()) if (match := re.match(r"(\d+)(_|$)", path.name))}
-    folders = {path: int(match.group(1)) for path, match in numbered.items() if path.is_dir()}
-    if not folders:
+    if not (folders := _numbered(root)):
         raise DataError(f"{root} has neither {FILE} nor folders such as 0_{classes[0].replace(' ', '_')}/. {WHERE}")
     return folders
 

@@ -1,4 +1,4 @@
-"""Images and a table of one's own: a class, numbers, or fractions of a decision tree, read and checked."""
+"""Images and a table of one's own: a class, numbers, or votes of a decision tree, read and checked."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +7,24 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from galaxyml.data.catalog import Step
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import file_of
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Split
-from galaxyml.data.tables.labels import EMPTY, IDS, PATHS, SKY, SPLIT, WANTED, path_column, table_contents, table_path
-from galaxyml.data.tables.reading import Rows, check_columns, degrees, more, read_csv
+from galaxyml.data.tables.labels import (
+    Column,
+    LabelTable,
+    class_names,
+    described,
+    missing_note,
+    refuse_repeats,
+    sentinel_note,
+    table_contents,
+    table_path,
+)
+from galaxyml.data.tables.reading import Rows, check_columns, degrees
+from galaxyml.data.tables.vote_columns import find_votes, matching_trees
 from galaxyml.kinds.classes import Classes
 from galaxyml.kinds.fractions import Fractions
 from galaxyml.kinds.kind import Kind
@@ -29,17 +41,20 @@ FEWEST = 10  # images that can be learnt from and judged
 class Images(ImageData):
     """Images that a table of one's own names, with what it holds of them: a class, numbers, or vote fractions.
 
-    The table has `path` (from the folder on, or absolute) and the columns that are to be predicted; where it has them
-    also `id` (else the path is it), `ra` and `dec` (degrees, or hours and degrees), so that one galaxy does not come
-    into two parts, and `split` (train or test). Rows that lack something that is to be predicted are left out, and so
-    are rows whose image is not there; both are counted.
+    The table (CSV, parquet, FITS, VOTable or ECSV) has `path` (from the folder on, or absolute) and the columns that
+    are to be predicted; where it has them also `id` (else the path is it), `ra` and `dec` (degrees, or hours and
+    degrees), so that one galaxy does not come into two parts, and `split` (train or test). Other usual names of these
+    are known, too. Rows that lack something that is to be predicted are left out, and so are rows whose image is not
+    there; both are counted.
 
     Args:
         source: The folder of images; see CatalogData.
         labels: The table, in the folder of images, or a path.
-        columns: What of it is to be predicted; None for all but id, path, position and split.
+        columns: What of it is to be predicted; None for all but what numbers or names rows or tells where they are.
         classes: Names of the classes, in the order of the labels; None for all values of the column.
-        tree: Of vote fractions: the decision tree whose answers the columns are.
+        tree: Of votes: the decision tree whose answers the columns are; None for the one that they fit.
+        missing: Cells that say nothing, besides empty ones and the usual words (NA, null, --): such as -999.
+        join_spellings: Whether names of classes that differ in case or spaces alone are one class.
         kind: The kind of target; None for what the table holds.
         properties: Numbers that performance is shown against, where the table has them.
         crop: As for ImageData.
@@ -68,6 +83,8 @@ class Images(ImageData):
         columns: str | Sequence[str] | None = None,
         classes: Sequence[Any] | None = None,
         tree: str | None = None,
+        missing: Sequence[Any] = (),
+        join_spellings: bool = False,
         kind: Kind | None = None,
         properties: Sequence[str] = ("redshift",),
         crop: float = 0.8,
@@ -77,8 +94,10 @@ class Images(ImageData):
     ) -> None:
         columns = [columns] if isinstance(columns, str) else columns
         self.labels, self.properties = labels, list(properties)
+        self.missing, self.join_spellings = list(missing), join_spellings
         if kind is None:
-            kind, columns, own = _kind_of(source, labels, columns, classes, tree)
+            options_of_table = {"missing": missing, "join_spellings": join_spellings, "properties": properties}
+            kind, columns, own = _kind_of(source, labels, columns, classes, tree, options_of_table)
             split = split if split is not None else own
         super().__init__(source, kind=kind, crop=crop, margin=margin, split=split, **options)
         renamed = kind.target_columns != kind.outputs  # as that of a class, which becomes `label`
@@ -92,51 +111,123 @@ class Images(ImageData):
         return {path.name: known_digest(path, self.cache)} if path.is_file() else {}
 
     def check_folder(self, root: Path) -> None:
+        """Reads the table too, whose last state is remembered, so that a bad cell shows before a folder is made."""
         if not root.is_dir():
             raise DataError(f"There is no folder {root}. Give that of your images by data_dir=…")
+        catalog, _, _ = self._read(root)
+        self._check_some_image(root, catalog)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
-        self.check_folder(root)
-        path = table_path(root, self.labels)
-        table = _read(path, self.wanted, self.properties)
-        self.log_step(f"rows of {path.name}", len(table), len(table))
-        complete = table[(table[self.wanted] != "").all(axis=1)]
-        self.log_step(f"{shorten(self.wanted)} given", len(table), len(complete))
-        present = self._with_images(root, path, complete)
-        if len(present) < FEWEST:
-            raise DataError(
-                f"{path}: {len(present)} rows are left, of {len(table)}; at least {FEWEST} are needed to learn from "
-                "and to judge by."
-            )
-        rows = Rows(path, "id", present)
-        catalog = present[["id", "image"]].assign(split=_splits(rows))
-        targets = self.kind.read_targets(rows, self.wanted, self.notes)
-        catalog = pd.concat([catalog, targets], axis=1)
-        if set(SKY) <= set(table.columns):
-            catalog["ra"], catalog["dec"] = degrees(rows, *SKY)
-        for name in self.properties:
-            if name in present and name not in catalog:
-                catalog[name] = pd.to_numeric(present[name], errors="coerce")
-        return catalog.reset_index(drop=True)
+        if not root.is_dir():
+            raise DataError(f"There is no folder {root}. Give that of your images by data_dir=…")
+        catalog, steps, notes = self._read(root)
+        for step in steps:
+            self.log_step(step.what, step.before, step.after)
+        self.notes += notes
+        return self._with_images(root, catalog).reset_index(drop=True)
 
-    def _with_images(self, root: Path, path: Path, table: pd.DataFrame) -> pd.DataFrame:
-        """Rows whose image is there."""
-        exists = np.array([(root / file_of(image)).is_file() for image in table["image"]], bool)
-        missing = table["image"][~exists].tolist()
-        if len(missing) == len(table) and missing:
+    def _read(self, root: Path) -> tuple[pd.DataFrame, list[Step], list[str]]:
+        """The catalog whether its images are there or not, how it came about, and what a user should know."""
+        path = table_path(root, self.labels)
+        labels = LabelTable.read(path, self.missing, self.wanted)
+        classes = self.kind.classes if isinstance(self.kind, Classes) else ()
+        header, frame, roles = labels.table.columns, labels.table.frame, labels.roles
+        needed = self.kind.source_columns(self.wanted, header)
+        check_columns(path, header, needed, "columns=[…] says what is to be predicted, tree=FILE.yaml of which tree.")
+        refuse_repeats(labels)
+        notes = [*labels.table.notes, self._learnt(labels)]
+        notes += [note] if (note := missing_note(labels, needed, classes)) else []
+        if isinstance(self.kind, Numbers):
+            notes += [note for name in needed if (note := sentinel_note(labels.column(name)))]
+        used = {*needed, *self.properties, *(roles.sky or ()), *self._votes(header)} & set(header)
+        frame = frame.assign(**{name: labels.cells(name, classes) for name in used})
+        frame = frame.assign(id=frame[roles.id or roles.path], image=frame[roles.path])
+        complete = frame[(frame[needed] != "").all(axis=1)]
+        steps = [Step(f"rows of {path.name}", len(frame), len(frame))]
+        steps.append(Step(f"{shorten(needed or self.wanted)} given", len(frame), len(complete)))
+        if isinstance(self.kind, Classes):
+            (name,) = needed
+            cells, _ = class_names(Column(name, labels.table, complete[name]), classes, self.join_spellings)
+            complete = complete.assign(**{name: cells})
+        self._check_enough(path, complete, len(frame))
+        rows = Rows(path, "id", complete, lines=labels.table.has_lines)
+        targets = self.kind.read_targets(rows, self.wanted, notes)
+        known = targets.notna().any(axis=1).to_numpy()
+        if not known.all():
+            steps.append(Step("votes given", len(complete), int(known.sum())))
+            self._check_enough(path, complete[known], len(frame))
+        split = _splits(rows, roles.split)
+        catalog = pd.concat([complete[["id", "image"]].assign(split=split), targets], axis=1)
+        if roles.sky is not None:
+            catalog["ra"], catalog["dec"] = degrees(rows, *roles.sky, empty=True)
+        for name in self.properties:
+            if name in complete and name not in catalog:
+                catalog[name] = pd.to_numeric(complete[name], errors="coerce")
+        return catalog[known], steps, notes
+
+    def _votes(self, header: Sequence[str]) -> list[str]:
+        """Columns of votes, whose cells may be missing."""
+        votes = find_votes(self.kind.tree, header) if isinstance(self.kind, Fractions) else None
+        return votes.names + [name for names in votes.totals for name in names] if votes is not None else []
+
+    def _learnt(self, labels: LabelTable) -> str:
+        """A sentence on what is learnt, and on what is left aside and why."""
+        if isinstance(self.kind, Fractions):
+            what = f"{len(self.wanted)} answers of tree={self.kind.tree_name}"
+            fitting = [name for name in matching_trees(labels.table.columns) if name != self.kind.tree_name]
+            what += f" (its columns fit tree={' and tree='.join(fitting)}, too)" if fitting else ""
+        elif isinstance(self.kind, Classes):
+            what = f"{self.wanted[0]}, a class ({shorten(self.kind.classes)})"
+        else:
+            what = f"{shorten(self.wanted)} ({'a number' if len(self.wanted) == 1 else 'numbers'})"
+        roles, reasons = labels.roles, {**labels.roles.aside}
+        if not isinstance(self.kind, Fractions):
+            reasons |= labels.candidates()[1]
+        sky = f", at {' and '.join(roles.sky)}" if roles.sky else ""
+        used = {*self.wanted, *self._votes(labels.table.columns), roles.path, roles.id, roles.split, *(roles.sky or ())}
+        reasons |= dict.fromkeys(self.properties, "shown beside performance")
+        aside = {name: reasons.get(name, "not asked for") for name in labels.table.columns if name not in used}
+        aside |= dict.fromkeys(labels.table.nested, "several values a row")
+        left = f"; left aside: {described(aside)}" if aside else ""
+        return f"{labels.path.name}: learns {what} from the images in {roles.path}, called by {roles.id or roles.path}{sky}{left}."
+
+    def _check_enough(self, path: Path, rows: pd.DataFrame, of: int) -> None:
+        if len(rows) < FEWEST:
             raise DataError(
-                f"{Rows(path, 'id', table).place(0)}: there is no image {root / missing[0]}, and none of the other "
-                f"{len(table) - 1:,} rows' either. Paths begin in data_dir={root}: correct them, or give another "
-                "data_dir=…"
+                f"{path}: {len(rows)} rows are left, of {of}; at least {FEWEST} are needed to learn from and to judge "
+                "by."
             )
-        if missing:
+
+    def _check_some_image(self, root: Path, catalog: pd.DataFrame) -> None:
+        """Makes sure that an image is there; usually the first is."""
+        images = catalog["image"].tolist()
+        if not any((root / file_of(image)).is_file() for image in images):
+            labels = LabelTable.read(table_path(root, self.labels), self.missing, self.wanted)
+            place = labels.table.place(int(catalog.index[0]))
+            raise DataError(
+                f"{place}: there is no image {root / images[0]}, and none of the other {len(images) - 1:,} rows' "
+                f"either. Paths begin in data_dir={root}: correct them, or give another data_dir=…"
+            )
+
+    def _with_images(self, root: Path, catalog: pd.DataFrame) -> pd.DataFrame:
+        """Rows whose image is there."""
+        self._check_some_image(root, catalog)
+        exists = np.array([(root / file_of(image)).is_file() for image in catalog["image"]], bool)
+        path = table_path(root, self.labels)
+        if missing := catalog["image"][~exists].tolist():
             self.notes.append(f"{path.name}: images that are not there ({len(missing):,}): {shorten(missing)}.")
-        self.log_step("its image is there", len(table), int(exists.sum()))
-        return table[exists]
+        self.log_step("its image is there", len(catalog), int(exists.sum()))
+        self._check_enough(path, catalog[exists], len(catalog))
+        return catalog[exists]
 
 
 def _kind_of(
-    source: Any, labels: str, columns: Sequence[str] | None, classes: Sequence[Any] | None, tree: str | None
+    source: Any,
+    labels: str,
+    columns: Sequence[str] | None,
+    classes: Sequence[Any] | None,
+    tree: str | None,
+    options: dict[str, Any],
 ) -> tuple[Kind, Sequence[str] | None, Split | None]:
     """The kind of target of a table, its columns, and how it is split where it says so itself."""
     if tree is not None:
@@ -147,8 +238,11 @@ def _kind_of(
         if names == ["kind"]:
             return Classes([str(name) for name in classes or SIMULATED_CLASSES]), names, None
         return Numbers(names), names, None
-    contents = table_contents(table_path(folder, labels), columns, None, classes is not None)
+    names = [str(name) for name in classes] if classes is not None else None
+    contents = table_contents(table_path(folder, labels), columns, None, names, **options)
     split = Folds() if contents.has_test else None
+    if contents.tree is not None:
+        return Fractions(contents.tree), None, split
     if contents.kind == "classes":
         return Classes([str(name) for name in classes or contents.classes or ()]), contents.columns, split
     return Numbers(contents.columns), contents.columns, split
@@ -162,49 +256,14 @@ def _check_names(key: str, names: Sequence[str]) -> None:
         )
 
 
-def _read(path: Path, wanted: Sequence[str], properties: Sequence[str]) -> pd.DataFrame:
-    """Columns of the table that are needed, as text, with `id` and `image`; the index counts lines after the header.
-
-    Raises:
-        DataError: If a column is missing, an id or a path is empty, or one occurs twice.
-    """
-    names = [name.strip() for name in read_csv(path, WANTED, nrows=0, skip_blank_lines=False).columns]
-    check_columns(path, names, wanted, "columns=[…] says what is to be predicted, tree=FILE.yaml of which tree.")
-    paths = path_column(names, path)
-    used = {*IDS, *PATHS, *SKY, SPLIT, *wanted, *properties}
-    table = read_csv(
-        path,
-        WANTED,
-        dtype=str,
-        keep_default_na=False,
-        skip_blank_lines=False,
-        index_col=False,
-        usecols=lambda name: name.strip() in used,
-    )
-    table = table.rename(columns=str.strip).fillna("")
-    table = table[(table != "").any(axis=1)].apply(lambda column: column.str.strip())
-    table = table.mask(table.apply(lambda column: column.str.lower().isin(EMPTY)), "")
-    ids = next((name for name in IDS if name in table.columns), paths)
-    table = table.assign(id=table[ids], image=table[paths])
-    for name, shown in (("id", ids), ("image", paths)):
-        if (empty := np.flatnonzero(table[name] == "")).size:
-            raise DataError(f"{path}, line {table.index[empty[0]] + 2}: {shown} is empty. Fill it or take the row out.")
-        if (twice := np.flatnonzero(table[name].duplicated())).size:
-            raise DataError(
-                f"{path}, line {table.index[twice[0]] + 2}: {shown} {table[name].iloc[twice[0]]} occurs a second time"
-                f"{more(len(twice))}. Each image has one row; take one out."
-            )
-    return table
-
-
-def _splits(rows: Rows) -> pd.Series | str:
+def _splits(rows: Rows, column: str | None) -> pd.Series | str:
     """Part of the split of each row, where the table says so."""
-    if SPLIT not in rows.frame:
+    if column is None:
         return "train"
-    split = rows.frame[SPLIT].str.lower()
+    split = rows.frame[column].str.lower()
     rows.refuse_cells(
         ~split.isin(SPLITS).to_numpy()[:, None],
-        [SPLIT],
+        [column],
         f"it must be {' or '.join(SPLITS)}",
         "Validation galaxies are drawn from the training ones, a fold at a time.",
     )

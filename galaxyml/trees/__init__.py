@@ -2,7 +2,7 @@
 
 from galaxyml.trees.projection import CONSTRAINTS, constrain, project
 from galaxyml.trees.rules import TreeHead, gaps, normalise, violation
-from galaxyml.trees.tree import DecisionTree, Question, columns, count
+from galaxyml.trees.tree import DecisionTree, Question, columns, count, tree_names
 
 __all__ = [
     "CONSTRAINTS",
@@ -15,5 +15,6 @@ __all__ = [
     "gaps",
     "normalise",
     "project",
+    "tree_names",
     "violation",
 ]

@@ -61,7 +61,7 @@ class DecisionTree:
         >>> len(tree.questions), len(tree.columns), tree.columns[:3]
         (11, 37, ['Class1.1', 'Class1.2', 'Class1.3'])
         """
-        names = {path.stem: path for path in FOLDER.glob("*.yaml")}
+        names = {name: FOLDER / f"{name}.yaml" for name in tree_names()}
         path = Path(name) if str(name).endswith((".yaml", ".yml")) else names.get(str(name))
         if path is None or not path.is_file():
             raise UserError(
@@ -129,6 +129,11 @@ class DecisionTree:
         for leads in self.leads:
             depths.append(1 + max((depths[self.question_of[lead]] for lead in leads), default=0))
         return max(depths)
+
+
+def tree_names() -> list[str]:
+    """Names of the trees that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "ontology")
 
 
 @lru_cache

@@ -14,7 +14,7 @@ from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.sky.galaxy10 import CLASSES
-from galaxyml.tasks.galaxy10 import COUNT, FILE, Galaxy10, read_file
+from galaxyml.tasks.galaxy10 import DECALS, FILE, Galaxy10, read_file
 
 NAMES = list(CLASSES)
 
@@ -118,12 +118,12 @@ def test_the_real_file_and_its_folders_are_read(real: Path, tmp_path: Path) -> N
 def test_a_changed_file_of_the_published_size_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from galaxyml.tasks import galaxy10
 
-    monkeypatch.setattr(galaxy10, "COUNT", 160)
-    assert COUNT == 17736
+    assert DECALS.counts == [17736]
+    monkeypatch.setitem(vars(DECALS), "counts", [160])
     found = data(copy)
     found.setup()
     assert any("another SHA-256: it was changed or cut" in note for note in found.notes)
-    monkeypatch.setattr(galaxy10, "known_digest", lambda *_: galaxy10.SHA256)
+    monkeypatch.setattr(galaxy10, "known_digest", lambda *_: DECALS.sha256)
     found = data(copy)
     found.setup()
     assert not any("SHA-256" in note for note in found.notes)

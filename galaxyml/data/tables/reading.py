@@ -30,12 +30,14 @@ class Rows:
         id_column: The column that tells objects apart.
         frame: Its columns; the index counts the file's rows from 0.
         noun: What an object is called in error messages.
+        lines: Whether rows are lines of a text below a header; None to tell by the file's name.
     """
 
     path: Path
     id_column: str
     frame: pd.DataFrame
     noun: str = "galaxy"
+    lines: bool | None = None
 
     @property
     def ids(self) -> pd.Series:
@@ -49,7 +51,8 @@ class Rows:
     def line(self, row: int) -> str:
         """Line of one of the N rows in a CSV file, below a header; or its number, from 1, in FITS and parquet."""
         number = int(self.frame.index[row])
-        return f"line {number + 2}" if ".csv" in self.path.name.lower() else f"row {number + 1}"
+        lines = self.lines if self.lines is not None else ".csv" in self.path.name.lower()
+        return f"line {number + 2}" if lines else f"row {number + 1}"
 
     def refuse(self, wrong: np.ndarray, fault: Callable[..., str], advice: str = CORRECT) -> None:
         """Refuses the table if something in it is wrong.
@@ -283,16 +286,17 @@ def check_columns(
         )
 
 
-def degrees(rows: Rows, ra: str, dec: str) -> tuple[np.ndarray, np.ndarray]:
+def degrees(rows: Rows, ra: str, dec: str, empty: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Positions in degrees, from sexagesimal text (hours and degrees, as `00:00:00.41`) or from decimal degrees.
 
     Args:
         rows: With the two columns as text.
         ra: Column of the right ascension.
         dec: Column of the declination.
+        empty: Whether cells may be empty.
 
     Returns:
-        Right ascension in [0, 360) and declination in [-90, 90], shape (N,) each.
+        Right ascension in [0, 360) and declination in [-90, 90], shape (N,) each; NaN where a cell is empty.
 
     Raises:
         DataError: If a value is neither.
@@ -307,8 +311,9 @@ def degrees(rows: Rows, ra: str, dec: str) -> tuple[np.ndarray, np.ndarray]:
         decimal = pd.to_numeric(text, errors="coerce").to_numpy(float)
         values = np.where(cells[1].notna(), np.where((minutes < 60) & (seconds < 60), sexagesimal, np.nan), decimal)
         example = "00:00:00.41 (hours)" if column == ra else "-10:22:25.7"
+        good = ((values >= lowest) & (values <= highest)) | ((text == "").to_numpy() if empty else False)
         rows.refuse_cells(
-            ~((values >= lowest) & (values <= highest))[:, None],
+            ~good[:, None],
             [column],
             f"it must be sexagesimal, such as {example}, or degrees from {lowest:g} to {highest:g}",
         )

@@ -1,6 +1,6 @@
 """Fractions of a decision tree's answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from galaxyml.data.tables.fractions import check_fractions
 from galaxyml.data.tables.reading import Rows, finite_numbers
+from galaxyml.data.tables.vote_columns import PATHS, find_votes, path_fractions, vote_form
 from galaxyml.evaluation.predict_intervals import PredictIntervals
 from galaxyml.kinds.fractions.constrain import Constrain
 from galaxyml.kinds.fractions.figures import FractionFigures, caption, named
@@ -60,11 +61,28 @@ class Fractions(Kind):
         """Means of the columns."""
         return targets.nanmean(dim=0)
 
+    def source_columns(self, columns: list[str], header: Sequence[str]) -> list[str]:
+        """Those of the first question, where the table has votes; all of them where it has fractions of paths."""
+        votes = find_votes(self.tree, header)
+        if votes is None or votes.form == PATHS:
+            return columns
+        return votes.answers[0] if len(votes.suffixes) == 1 else []
+
     def read_targets(self, rows: Rows, columns: list[str], notes: list[str]) -> pd.DataFrame:
-        """Fractions that obey the tree."""
+        """Fractions that obey the tree, from votes, from shares of each question's votes, or as they are."""
+        votes = find_votes(self.tree, list(rows.frame.columns))
+        if votes is not None and (form := vote_form(rows.frame, votes)) != PATHS:
+            suffixes = f", those of {' and '.join(votes.suffixes)} put together" if any(votes.suffixes) else ""
+            notes.append(f"{rows.path.name}: {form} of tree={self.tree_name} ({self.tree.title}){suffixes}.")
+            return path_fractions(rows, self.tree, votes, notes)
         values = finite_numbers(rows, columns)
         check_fractions(replace(rows, frame=values.assign(id=rows.ids)), self.tree, notes)
         return values
+
+    def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
+        """The fractions, those that are not known as their column's mean."""
+        values = catalog[self.outputs]
+        return values.fillna(values.mean()).to_numpy(np.float64)
 
     def stages(self) -> list[Stage]:
         submission = [Submission(self.tree, self.benchmark, self.constraint)] if self.benchmark else []

@@ -23,8 +23,10 @@ def rmse(outputs: np.ndarray, targets: np.ndarray) -> float:
 
 
 def column_rmse(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Root mean squared error of each column; (N, K) twice -> (K,)."""
-    return np.sqrt(np.nanmean((outputs - targets) ** 2, axis=0))
+    """Root mean squared error of each column; (N, K) twice -> (K,), NaN where no target is known."""
+    known = ~np.isnan(targets)
+    squared = np.where(known, (outputs - targets) ** 2, 0.0).sum(axis=0)
+    return np.sqrt(np.divide(squared, known.sum(axis=0), out=np.full(len(squared), np.nan), where=known.any(axis=0)))
 
 
 def pearson(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ def rows(*columns: str, count: int = 6) -> str:
         (["kind:{word}"], {}, ["kind=classes", "columns=['kind']", "classes=['a','b']"]),
         (["kind:{odd}"], {}, ["kind=classes", "columns=['kind']", "classes=['0','1']"]),
         (["z:0.{i}"], {}, ["kind=numbers", "columns=['z']"]),
-        (["z:0.{i}", "mass:{i}"], {}, ["kind=numbers", "columns=['z','mass']"]),
+        (["z:0.{i}", "mass:{i}.5"], {}, ["kind=numbers", "columns=['z','mass']"]),
         (["z:0.{i}", "kind:{word}"], {"columns": "[kind]"}, ["kind=classes", "classes=['a','b']"]),
         (["z:0.{i}", "kind:{word}"], {"columns": "z"}, ["kind=numbers", "columns=['z']"]),
         (["kind:{odd}"], {"kind": "numbers"}, ["columns=['kind']"]),
@@ -113,9 +113,12 @@ def test_words_that_yaml_takes_for_others_stay(tmp_path: Path) -> None:
     assert settings(tmp_path, columns="[on]") == ["kind=classes", "classes=['a','b']"]
 
 
-def test_classes_that_differ_in_their_case_have_one_order(tmp_path: Path) -> None:
-    table(tmp_path, "path,kind\n" + "".join(f"{at}.jpg,{'eESs'[at % 4]}\n" for at in range(8)))
-    assert settings(tmp_path)[-1] == "classes=['E','e','S','s']"
+def test_classes_that_differ_in_their_case_are_asked_about(tmp_path: Path) -> None:
+    table(tmp_path, "path,kind\n" + "".join(f"{at}.jpg,{'eESsE'[at % 5]}\n" for at in range(10)))
+    with pytest.raises(UserError, match=r"'E' \(4 rows\) and 'e' \(2 rows\); 'S' .* and 's' .*join_spellings=true"):
+        settings(tmp_path)
+    assert settings(tmp_path, join_spellings="true")[-1] == "classes=['E','S']"
+    assert "classes" not in "".join(settings(tmp_path, classes="[E,e,S,s]"))  # they are said to differ
 
 
 def test_a_table_elsewhere_is_found_by_its_path(tmp_path: Path) -> None:
@@ -128,15 +131,15 @@ def test_a_table_elsewhere_is_found_by_its_path(tmp_path: Path) -> None:
     ("text", "given", "message"),
     [
         (None, {}, "labels.csv is missing. .*labels=… names another table"),
-        ("", {}, "has no column path, image, file or filename; it has "),
+        ("", {}, "labels.csv is empty. It must be CSV"),
         ("id,path,kind\n", {}, "has a header and no rows"),
         ("id,pth,kind\n1,a,b\n", {}, "has no column path, image, file or filename; it has id, pth, kind"),
-        ("id,path\n1,a.jpg\n", {}, "has nothing to predict: only id, path"),
+        ("id,path\n1,a.jpg\n", {}, r"has nothing to predict: path \(path\), id \(names the rows\)"),
         ("path,a,a\n1,2,3\n", {}, "has two columns 'a'"),
         ("path,a\n1,2,3\n", {}, "line 2: 3 values, but the header has 2 columns"),
         (rows("a:"), {}, "the column a is empty"),
         (rows("a:{word}", "b:{word}"), {}, r"holds words in a, b: .*columns=\[a\] for a class; tree="),
-        (rows("a:{word}", "b:{i}"), {}, r"columns=\[a\] for a class, or columns=\[b\] for numbers"),
+        (rows("a:{word}", "b:{i}.5"), {}, r"columns=\[a\] for a class, or columns=\[b\] for numbers"),
         (rows("a:{word}"), {"columns": "[b]"}, "has no column b, which columns=… names"),
         (rows("a:{word}", "b:{word}"), {"kind": "classes"}, "a run learns one class, but there are a, b"),
         (
@@ -144,7 +147,11 @@ def test_a_table_elsewhere_is_found_by_its_path(tmp_path: Path) -> None:
             {"kind": "numbers"},
             r"line 2: a is 'a', which is no finite number \(6 such cells",
         ),
-        (rows("z:0.{i}", count=30) + "30,30.jpg,N/A\n", {}, "line 32: z is 'N/A', which is no finite number. Correct"),
+        (
+            rows("z:0.{i}", count=30) + "30,30.jpg,lost\n",
+            {},
+            "line 32: z is 'lost', which is no finite number. Correct",
+        ),
         (rows("z:0.{i}") + "6,6.jpg,inf\n", {"kind": "numbers"}, "line 8: z is 'inf', which is no finite number"),
         (rows("kind:{word}x${{"), {}, "holds .{, which stands for a reference"),
         (rows("a:same"), {}, "a is same in all rows; a class needs two values or more"),
