@@ -11,20 +11,24 @@ import pandas as pd
 from hydra.utils import instantiate
 
 from galaxyml.data.light_curves.data_module import CurveData
+from galaxyml.data.light_curves.reader import HEADER
+from galaxyml.data.light_curves.survey_columns import CurveNames
+from galaxyml.data.tables.plasticc import is_named_so
 from galaxyml.evaluation.joined import mean_table
 from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import of_run
 from galaxyml.kinds.anomalies.detect import Detect, Learnt
 from galaxyml.kinds.anomalies.rank import in_order
-from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
+from galaxyml.runs.errors import DataError, UsageError, shorten
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.hardware import trainer
 from galaxyml.training.light_curve_predictions import encoded_tables
 
+MATTER = {"object_id", "hostgal_photoz", "mwebv", "ddf"}  # metadata that tell a table of the survey's own
 CURVES, METADATA = "test_set.csv", "test_set_metadata.csv"  # Kaggle's names of a survey's files
 FORMS = (
-    f"one folder with a {CURVES} and its {METADATA}, or these two as DataFrames, or one DataFrame that has the columns "
-    "of both"
+    f"one folder with a {CURVES} and its {METADATA}, or with tables of another survey, or such tables as files; or "
+    "DataFrames of light curves, with metadata in another one or in the same"
 )
 
 
@@ -53,6 +57,7 @@ class LightCurvePredictor(Predictor):
     Attributes:
         members: Its models.
         threshold: Score above which an object is called an anomaly; None without one.
+        names: What the user says of tables whose columns are not known; None for what the run was told.
 
     Raises:
         UserError: If the run is not finished.
@@ -65,6 +70,7 @@ class LightCurvePredictor(Predictor):
             detect = next(stage for stage in of_run(member).stages() if isinstance(stage, Detect))
             self.members.append(LightCurveMember(member, load_module(member), detect.learn(member)))
         self.threshold: float | None = run.fitted_values("threshold")["score"]
+        self.names: CurveNames | None = None
         self.trainer: lightning.Trainer = trainer(
             description["accelerator"], run.config.trainer.precision, logger=False, enable_checkpointing=False
         )
@@ -73,8 +79,9 @@ class LightCurvePredictor(Predictor):
         """The objects of a folder or of tables, the highest score first.
 
         Args:
-            inputs: A folder of light curves and metadata in the form of the task's survey; or these two tables as
-                DataFrames, `(curves, metadata)`, or one DataFrame of observations that has the metadata in each row.
+            inputs: A folder of light curves and metadata in the form of the task's survey, or tables of another
+                survey: a folder, files or DataFrames; of the task's survey `(curves, metadata)`, or one DataFrame of
+                observations that has the metadata in each row.
             bad: Gets nothing: a table that cannot be read is an error.
 
         Returns:
@@ -88,46 +95,52 @@ class LightCurvePredictor(Predictor):
         tables = [item for item in given if isinstance(item, pd.DataFrame)]
         if tables and len(tables) == len(given):
             return self._predict_tables(tables)
-        folders = [Path(path).expanduser() for path in given if isinstance(path, Path | str)]
-        if len(given) != 1 or not folders or not folders[0].is_dir():
+        paths = [Path(path).expanduser() for path in given if isinstance(path, Path | str)]
+        is_folder = len(paths) == 1 and paths[0].is_dir()
+        are_files = bool(paths) and all(path.is_file() and not is_named_so(path) for path in paths)
+        if len(paths) != len(given) or not (is_folder or are_files):
             found = [item if isinstance(item, Path | str) else type(item).__name__ for item in given]
             raise UsageError(
                 f"{self.run.path} is a run of light curves: give {FORMS}, not {shorten(found) or 'nothing'}."
             )
-        return self._rank_folder(folders[0])
+        return self._rank(self.open(*paths))
 
     def _predict_tables(self, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-        """The objects of one or two tables, which are laid out as the survey's files."""
+        """The objects of tables; one or two that are the survey's own are laid out as its files."""
         curves, *rest = tables
-        if len(rest) > 1 or any("object_id" not in table for table in tables):
-            have = "; ".join(shorten(list(table.columns)) for table in tables)
-            raise UserError(f"{self.run.path} is a run of light curves: give {FORMS}. The columns given are {have}.")
+        columns = [{str(name).removesuffix("_bool") for name in table.columns} for table in tables]
+        are_own = len(tables) < 3 and columns[0].issuperset(HEADER) and columns[-1].issuperset(MATTER)
+        if not are_own:
+            with tempfile.TemporaryDirectory(prefix="galaxyml-") as name:
+                return self._rank(self.open(*tables, cache=Path(name)))
         with tempfile.TemporaryDirectory(prefix="galaxyml-") as name:
             folder = Path(name) / "survey"
             folder.mkdir()
             curves.to_csv(folder / CURVES, index=False)
             (rest[0] if rest else curves.drop_duplicates("object_id")).to_csv(folder / METADATA, index=False)
             try:
-                return self._rank_folder(folder, Path(name) / "cache")
+                return self._rank(self.open(folder, cache=Path(name) / "cache"))
             except DataError as error:
                 raise DataError(str(error).replace(f"{folder}/", "").replace(str(folder), "the tables")) from None
 
-    def _rank_folder(self, folder: Path, cache: Path | None = None) -> pd.DataFrame:
-        data = self.open(folder, cache)
+    def _rank(self, data: CurveData) -> pd.DataFrame:
         for note in data.notes:
             print(f"note: {note}")
         return self.rank(data)
+
+    def say_names(self, curves: Mapping[str, Any]) -> None:
+        self.names = CurveNames(**curves)
 
     def summary(self, table: pd.DataFrame) -> str:
         """The number of objects, and of those above the threshold."""
         above = int(table["anomaly"].eq(True).sum())  # empty where the run has no threshold
         return f"{len(table):,} light curves, {above:,} of them above the run's threshold"
 
-    def open(self, folder: Path, cache: Path | None = None) -> CurveData:
-        """The objects of a folder, in the form of the task's survey.
+    def open(self, *given: Path | pd.DataFrame, cache: Path | None = None) -> CurveData:
+        """The objects of a folder, or of tables.
 
         Args:
-            folder: Holds light curves and metadata.
+            *given: The folder, or files, or DataFrames.
             cache: Where what is read is kept; None for where the run kept its own.
 
         Raises:
@@ -138,7 +151,9 @@ class LightCurvePredictor(Predictor):
         if cache is not None:
             config.data.cache_dir = str(cache)
         data: CurveData = instantiate(config.data)
-        data.open_survey(folder)
+        if self.names is not None:
+            data.curves = self.names
+        data.open_survey(*given)
         return data
 
     def rank(self, data: CurveData) -> pd.DataFrame:
@@ -151,8 +166,7 @@ class LightCurvePredictor(Predictor):
             of_scores, of_reasons = zip(*map(member.detectors.judge, tables), strict=True)
             scores.append(pd.concat(of_scores, ignore_index=True))
             reasons.append(pd.concat(of_reasons, ignore_index=True))
-        names = data.catalog.set_index("id")["name"]
-        return in_order(mean_table(scores), reasons[0], self.threshold, names)
+        return in_order(mean_table(scores), reasons[0], self.threshold, data.catalog)
 
 
 def load_module(run: RunDir) -> Any:

@@ -4,9 +4,9 @@ import argparse
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from galaxyml.runs.errors import UsageError, shorten
 
@@ -19,6 +19,7 @@ examples:
   galaxyml predict multirun/spirals/mine/fold-0 a.fits 'cutouts/*.png' --out predictions.parquet
   galaxyml predict multirun/galaxy10/mine paths.csv --out predictions.csv
   galaxyml predict multirun/plasticc/mine night/ --out anomalies.csv
+  galaxyml predict multirun/plasticc/mine stars.csv --columns time=BJD,flux=counts --bands V=g --out anomalies.csv
   galaxyml predict model.zip images/ --out fractions.csv --interval 80"""
 
 INTERVAL = r"_(?:low|high)(\d+)$"  # end of the name of an interval's column, in per cent
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         nargs="+",
         help="images of any size (JPEG, PNG, TIFF, FITS, an HDF5 file of them), folders, patterns such as '*.png', "
         "or a .csv with a column path, image, file or filename; for a run of light curves, a folder with a "
-        "test_set.csv and its metadata",
+        "test_set.csv and its metadata, or tables of another survey",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="the table that will be written: .csv, .parquet, .fits, .vot or .ecsv"
@@ -51,12 +52,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default="95",
         help="which intervals of predicted fractions are written, in per cent: 95 (default), 80, 50, all or none",
     )
+    parser.add_argument(
+        "--columns",
+        help="of light curves: names of columns that are not known, such as time=BJD,flux=counts "
+        "(object, time, band, flux, flux_err, mag, mag_err, detected, redshift, redshift_err, mwebv, ddf)",
+    )
+    parser.add_argument(
+        "--bands", help="of light curves: passbands that are not known, such as V=g,R=r; V= leaves V out"
+    )
+    parser.add_argument("--zero-point", type=float, help="of light curves: magnitude (AB) of a flux of 1")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    predict(given.run, given.paths, given.out, given.on_error == "stop", given.interval)
+    said = {"columns": _pairs("--columns", given.columns), "bands": _pairs("--bands", given.bands)}
+    curves = {name: value for name, value in {**said, "zero_point": given.zero_point}.items() if value is not None}
+    predict(given.run, given.paths, given.out, given.on_error == "stop", given.interval, curves)
 
 
-def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, interval: str = "95") -> None:
+def _pairs(option: str, text: str | None) -> dict[str, str | None] | None:
+    """What is said by `a=b,c=d`; None of what stands before an = alone."""
+    if text is None:
+        return None
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    if wrong := [before for before, sign, _ in pairs if not sign or not before.strip()]:
+        raise UsageError(
+            f"{option} {text}: '{wrong[0]}' is not said to be anything; write {option} name=value,name=value."
+        )
+    return {before.strip(): after.strip() or None for before, _, after in pairs}
+
+
+def predict(
+    run: Path,
+    paths: Sequence[str],
+    out: Path,
+    stop: bool = False,
+    interval: str = "95",
+    curves: Mapping[str, Any] | None = None,
+) -> None:
     """Writes the predictions of a run for new images, or the ranked list of light curves.
 
     An image is cropped and resized as the run's own were, and seen by the model as in its predictions, so that the same
@@ -68,6 +99,7 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, inte
         out: The table, in one of the formats of `galaxyml.data.tables.writing`.
         stop: Whether a bad image ends it; otherwise bad ones are named and left out.
         interval: Which intervals are kept of a run that has them, in per cent; `all`, or `none`.
+        curves: Of light curves, what the user says of their columns; see `CurveNames`.
 
     Raises:
         UserError: If the run is not finished, there are no images, all are bad, or one is bad and `stop` is set, or
@@ -84,6 +116,8 @@ def predict(run: Path, paths: Sequence[str], out: Path, stop: bool = False, inte
     from galaxyml.runs.files import atomic_write
 
     predictor = load(run)
+    if curves:
+        predictor.say_names(curves)
     bad: list[str] = []
     table = with_interval(predictor.predict(paths, None if stop else bad), interval)
     if bad:

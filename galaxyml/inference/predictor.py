@@ -50,6 +50,16 @@ class Predictor(ABC):
     def summary(self, table: pd.DataFrame) -> str:
         """Predictions in a few words."""
 
+    def say_names(self, curves: Mapping[str, Any]) -> None:
+        """Takes what a user says of the columns of light curves.
+
+        Raises:
+            UsageError: If the run is of none.
+        """
+        raise UsageError(
+            f"{self.run.path} is a run of {self.task}: --columns, --bands and --zero-point are of light curves."
+        )
+
     @property
     def model(self) -> str:
         """The (first) model in a few words."""

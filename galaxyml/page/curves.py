@@ -95,7 +95,7 @@ class CurveModel:
             folder.mkdir()
             survey = lay_out(paths, folder)
             try:
-                data = self.predictor.open(folder, Path(name) / "cache")
+                data = self.predictor.open(folder, cache=Path(name) / "cache")
             except DataError as error:
                 raise UserError(survey.in_users_words(str(error))) from None
             table = self.predictor.rank(data)

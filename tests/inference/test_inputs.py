@@ -189,10 +189,9 @@ def test_light_curves_in_tables_get_their_folders_scores(
     for tables in ((curves, metadata), curves.merge(metadata, on="object_id")):
         pd.testing.assert_frame_equal(predictor.predict(tables), expected, check_exact=True)
     for wrong, message in (
-        (curves.drop(columns="object_id"), "give one folder with a test_set.csv .* The columns given are mjd"),
+        (curves.drop(columns="object_id"), "the table: no column of the objects' names .*it has mjd"),
         ([tmp_path, tmp_path], "give one folder"),
         ([curves, "night"], "not DataFrame, night"),
-        (curves, "missing columns"),
         ((curves.assign(passband=7), metadata), r"test_set.csv, line 2, object \d+: passband is '7'"),
     ):
         with pytest.raises(UserError, match=message) as told:

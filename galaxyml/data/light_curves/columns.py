@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,18 +104,28 @@ def open_curves(paths: Sequence[Path], cache: Path, known_ids: np.ndarray | None
         raise DataError(f"{missing[0]} is missing. Put it there, or take its name out.")
     metadata_ids = None if known_ids is None else pd.Index(np.unique(known_ids))
     folder = cache / "light_curves" / digest([FORMAT, *(known_digest(path, cache) for path in paths)])
+    curves = open_store(folder, lambda work: build(paths, work, metadata_ids))
+    if metadata_ids is not None:
+        check_known(", ".join(path.name for path in paths), curves.ids, metadata_ids)
+    return curves
+
+
+def open_store(folder: Path, make: Callable[[Path], Path]) -> LightCurves:
+    """The curves of a store.
+
+    Args:
+        folder: Where it is, or will be.
+        make: Builds it if it is not there, in a folder for what is half done, and gives the finished one.
+    """
     if not (folder / "store.json").is_file():
         with file_lock(folder):
             if not (folder / "store.json").is_file():
                 work = folder.with_name(f".{folder.name}.reading")
                 with atomic_write(folder, ADVICE) as draft:
-                    os.replace(build(paths, work, metadata_ids), draft)
+                    os.replace(make(work), draft)
                     (draft / "object.bin").unlink()
                     (draft / "state.json").unlink(missing_ok=True)
                 shutil.rmtree(work, ignore_errors=True)
     columns = {name: np.memmap(folder / f"{name}.bin", kind, "r") for name, kind in COLUMNS.items() if name != "object"}
     notes = json.loads((folder / "store.json").read_text(encoding="utf-8"))["notes"]
-    curves = LightCurves(np.load(folder / "ids.npy"), np.load(folder / "offsets.npy"), **columns, notes=tuple(notes))
-    if metadata_ids is not None:
-        check_known(", ".join(path.name for path in paths), curves.ids, metadata_ids)
-    return curves
+    return LightCurves(np.load(folder / "ids.npy"), np.load(folder / "offsets.npy"), **columns, notes=tuple(notes))

@@ -15,6 +15,7 @@ from galaxyml.data.batches import RowSampler, loader
 from galaxyml.data.catalog import SPLITS, CatalogData
 from galaxyml.data.light_curves.columns import LightCurves
 from galaxyml.data.light_curves.inputs import CONDITIONS
+from galaxyml.data.light_curves.survey_columns import CurveNames
 from galaxyml.data.light_curves.views import CurveAugment
 from galaxyml.runs.errors import DataError
 
@@ -97,6 +98,11 @@ def referred(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**others, "time": torch.where(mask, mjd - reference, 0.0).float(), "reference": reference[:, 0]}
 
 
+def name_column(catalog: pd.DataFrame) -> str:
+    """The column that has the users' names of objects."""
+    return "object" if "object" in catalog else "id"
+
+
 class CurveData(CatalogData):
     """Light curves of known classes to learn, and others to be found. A task says how its files are read (`load`).
 
@@ -112,11 +118,13 @@ class CurveData(CatalogData):
             where no object of a known class is there to train on), and `photoz`, `photoz_err`, `mwebv`, `galactic`,
             `ddf`.
         classes: Names of the K classes that may be known; those that are left out stay without objects to train on.
+        curves: What the user says of tables whose columns have names that are not known.
         batches: Batches as the objects are.
     """
 
     noun = "objects"
     classes: list[str]
+    curves: CurveNames
 
     def __init__(
         self,
@@ -129,21 +137,25 @@ class CurveData(CatalogData):
         super().__init__(source, balance=balance, **options)
         self.augment = augment
 
-    def load(self, root: Path, survey: bool = False) -> tuple[pd.DataFrame, list[LightCurves]]:
+    def load(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
         """Reads and checks a task's files.
 
         Args:
             root: Their folder.
-            survey: Whether there are only a survey's, and no objects to learn from.
 
         Returns:
-            A catalog with `id`, `split` (train, test or survey), `label`, `name`, `unknown`, `known` and conditions;
-            and the observations of at least these objects, a split's in one store.
+            A catalog with `id`, `split` (train, test or survey), `label`, `name`, `unknown`, `known` and conditions,
+            and `object` where the users' names of objects are no ids; and the observations of at least these objects, a
+            split's in one store.
 
         Raises:
             DataError: If a file cannot be used.
         """
         raise NotImplementedError  # each task has its own files
+
+    def load_survey(self, given: Sequence[Path | pd.DataFrame]) -> tuple[pd.DataFrame, list[LightCurves]]:
+        """Reads objects that are to be ranked, as `load`: a folder, or tables as files or as DataFrames."""
+        raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
         if self.catalog is not None:
@@ -154,9 +166,9 @@ class CurveData(CatalogData):
         self._check_counts(catalog)
         self._show(catalog, stores)
 
-    def open_survey(self, folder: Path) -> None:
-        """Makes the objects of a folder the whole catalog, all of them to be ranked."""
-        self._show(*self.load(folder, survey=True))
+    def open_survey(self, *given: Path | pd.DataFrame) -> None:
+        """Makes the objects of a folder or of tables the whole catalog, all of them to be ranked."""
+        self._show(*self.load_survey(given))
 
     def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
         """One column a class, 1 for its objects."""
@@ -175,9 +187,9 @@ class CurveData(CatalogData):
         return self.batches.targets
 
     def rows_of(self, ids: np.ndarray) -> Tensor:
-        """Rows of the catalog of some objects, in the order of their ids."""
+        """Rows of the catalog of some objects, in the order of their ids, which are the users' names of them."""
         assert self.catalog is not None
-        return torch.from_numpy(pd.Index(self.catalog["id"]).get_indexer(ids))
+        return torch.from_numpy(pd.Index(self.catalog[name_column(self.catalog)]).get_indexer(ids))
 
     @property
     def predicted(self) -> list[str]:

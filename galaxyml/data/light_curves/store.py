@@ -83,11 +83,44 @@ def build(paths: Sequence[Path], work: Path, known_ids: pd.Index | None) -> Path
         check_space(work, _ROW * state.rows, ADVICE)
         with _refusing(work):
             folder = _merge(folder, work / "merged", state, shorten([path.name for path in paths]))
+    _finish(folder, paths, _notes(state))
+    return folder
+
+
+def build_from_rows(rows: Rows, work: Path, paths: Sequence[Path], where: str, names: pd.Series, note: str) -> Path:
+    """Puts observations in order that are in memory.
+
+    Args:
+        rows: In any order.
+        work: Folder of what is half done.
+        paths: The files that they come from.
+        where: What these are called in messages.
+        names: What users call the objects, by id.
+        note: What they should know about the files.
+
+    Returns:
+        As `build`.
+
+    Raises:
+        DataError: If an observation occurs with two fluxes, or the disk is too small.
+    """
+    shutil.rmtree(work, ignore_errors=True)
+    check_space(work, _ROW * len(rows["object"]), ADVICE)
+    rows, copies, _ = _sort(rows, where, names)
+    folder = work / "rows"
+    folder.mkdir(parents=True)
+    with Writer(folder, State()) as writer:
+        writer.add(rows)
+    _finish(folder, paths, [note, *_notes(State(copies=copies))])
+    return folder
+
+
+def _finish(folder: Path, paths: Sequence[Path], notes: list[str]) -> None:
+    """Adds ids, offsets and notes to columns that are in order."""
     ids, offsets = _index(folder / "object.bin")
     np.save(folder / "ids.npy", ids)
     np.save(folder / "offsets.npy", offsets)
-    write_json(folder / "store.json", {"files": [path.name for path in paths], "notes": _notes(state)})
-    return folder
+    write_json(folder / "store.json", {"files": [path.name for path in paths], "notes": notes})
 
 
 @contextmanager
@@ -227,8 +260,13 @@ def _later(rows: Rows, others: Rows) -> np.ndarray:
     return (rows["object"] > others["object"]) | ((rows["object"] == others["object"]) & later)
 
 
-def _sort(rows: Rows, where: str) -> tuple[Rows, int, bool]:
+def _sort(rows: Rows, where: str, names: pd.Series | None = None) -> tuple[Rows, int, bool]:
     """Rows by object, time and band, each once; how many copies were left out, and whether any row moved.
+
+    Args:
+        rows: The rows.
+        where: Their file, for error messages.
+        names: What users call the objects, by id; None for the ids.
 
     Raises:
         DataError: If two rows of one object, time and band differ.
@@ -243,8 +281,9 @@ def _sort(rows: Rows, where: str) -> tuple[Rows, int, bool]:
     if (bad := np.flatnonzero(same & ~equal)).size:
         row = int(bad[0])
         fluxes = [f"{rows['flux'][n]:g} +- {rows['error'][n]:g}" for n in (row, row + 1)]
+        called = rows["object"][row] if names is None else names[rows["object"][row]]
         raise DataError(
-            f"{where}, object {rows['object'][row]}: two observations at mjd {rows['mjd'][row]} in passband "
+            f"{where}, object {called}: two observations at mjd {rows['mjd'][row]} in passband "
             f"{rows['band'][row]} ({BANDS[rows['band'][row]]}) differ: {fluxes[0]} and {fluxes[1]} "
             f"({bad.size:,} such pairs so far). An object has one at a time and band; take one out."
         )

@@ -116,21 +116,32 @@ def find_files(root: Path) -> Files:
     return Files([train[0]], train[1], parts, test, truth, (*notes, *gaps))
 
 
-def find_survey(root: Path) -> Files:
-    """Finds the test set alone, under Kaggle's names or, where those are not there, Zenodo's.
+def find_survey(root: Path) -> Files | None:
+    """Finds the test set alone, under Kaggle's names or, where those are not there, Zenodo's; None without either.
 
     Raises:
         DataError: If its light curves or their metadata are missing.
     """
+    begun = False
     for _, _, curves, metadata in (_KAGGLE, _ZENODO):
         parts, notes = _test_curves(root, curves)
         table = _file(root, metadata)
         if parts and table is not None:
             return Files([], None, parts, table, _file(root, _TRUTH), notes)
+        begun |= bool(parts) or table is not None
+    if not begun:
+        return None
     raise DataError(
         f"{root}: it must be a folder with light curves to rank and their metadata: test_set.csv (or parts of it) and "
-        "test_set_metadata.csv, or the same under Zenodo's names, as .csv or .csv.gz."
+        "test_set_metadata.csv, or the same under Zenodo's names, as .csv or .csv.gz. Under other names, tables are "
+        "read without metadata, too."
     )
+
+
+def is_named_so(path: Path) -> bool:
+    """Whether a file has one of PLAsTiCC's names."""
+    names = (*_KAGGLE, *_ZENODO, _TRUTH)
+    return re.fullmatch(rf"({'|'.join(names)})[^.]*\.csv(\.gz)?", path.name) is not None
 
 
 def _test_curves(root: Path, start: str) -> tuple[list[Path], tuple[str, ...]]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from galaxyml.data.light_curves.data_module import name_column
 from galaxyml.data.light_curves.reader import BANDS
 from galaxyml.runs.files import atomic_write
 from galaxyml.runs.run_dir import RunDir
@@ -27,30 +28,30 @@ def ranked(run: RunDir, split: str) -> pd.DataFrame:
     scores = run.predictions(split)
     assert scores is not None
     assert reasons is not None
-    names = run.catalog().set_index("id")["name"]
-    return in_order(scores, reasons, run.fitted_values("threshold")["score"], names)
+    return in_order(scores, reasons, run.fitted_values("threshold")["score"], run.catalog())
 
 
-def in_order(scores: pd.DataFrame, reasons: pd.DataFrame, level: float | None, names: pd.Series) -> pd.DataFrame:
+def in_order(scores: pd.DataFrame, reasons: pd.DataFrame, level: float | None, catalog: pd.DataFrame) -> pd.DataFrame:
     """Objects by their score, the highest first; equal ones by their id.
 
     Args:
         scores: With `id` and `score`.
         reasons: As `galaxyml.kinds.anomalies.detect.Learnt.judge` has them, of the same objects.
         level: The threshold, or None.
-        names: True classes by id, '' where not known.
+        catalog: Has the objects' true classes, `name`, '' where not known, and what users call them.
 
     Returns:
-        `rank` from 1; `object_id`; `score`, in nats; `anomaly`, whether it is above the threshold, empty without one;
-        `nearest_known_class`; `reason`, `latent` or `reconstruction`, whichever is more surprising; `passband` and
-        `mjd` of the observations that the net reconstructs worst; and `true_class` where any is known.
+        `rank` from 1; `object_id`, as users call it; `score`, in nats; `anomaly`, whether it is above the threshold,
+        empty without one; `nearest_known_class`; `reason`, `latent` or `reconstruction`, whichever is more surprising;
+        `passband` and `mjd` of the observations that the net reconstructs worst; and `true_class` where any is known.
     """
     table = scores[["id", "score"]].merge(reasons, on="id")
     table = table.sort_values(["score", "id"], ascending=[False, True], ignore_index=True)
-    true_class = names.loc[table["id"]].to_numpy()
+    objects = catalog.set_index("id", drop=False).loc[table["id"]]
+    true_class = objects["name"].to_numpy()
     columns = {
         "rank": np.arange(1, len(table) + 1),
-        "object_id": table["id"],
+        "object_id": objects[name_column(catalog)].to_numpy(),
         "score": table["score"].round(4),
         "anomaly": table["score"] > level if level is not None else "",
         "nearest_known_class": table["nearest"],
