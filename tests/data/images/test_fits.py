@@ -10,6 +10,7 @@ from astropy.io import fits
 from galaxyml.data.images.decode import channels_of, choice, open_image
 from galaxyml.data.images.decoding import Decoding
 from galaxyml.runs.errors import DataError
+from galaxyml.tasks.images import Images
 
 RNG = np.random.default_rng(0)
 DECODING = Decoding()
@@ -199,3 +200,30 @@ def test_cut_off_files_are_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:6000])
     with pytest.raises(DataError, match=r"a\.fits: "):
         open_image(path)
+
+
+def test_what_was_read_of_the_first_image_is_noted_once(tmp_path: Path) -> None:
+    rows = []
+    for number in range(20):
+        written(tmp_path / f"J{number}+12", [EMPTY, ("WHT", ONES), ("SCI", PICTURE + RNG.normal(size=SHAPE))])
+        rows.append(f"J{number}+12,{'round' if number % 2 else 'long'}")
+    (tmp_path / "labels.csv").write_text("\n".join(["path,kind", *rows]))
+    data = Images(tmp_path, columns="kind", size=16, cache_dir=str(tmp_path / "cache"))
+    data.setup()
+    (note,) = (note for note in data.notes if "HDU" in note)
+    assert note.startswith("Of its first image: J0+12: its HDU 2 (SCI) is read, of 1 (WHT), 2 (SCI).")
+    assert len(data.store.pixels) == 20
+
+
+def test_images_of_one_value_end_the_training_by_name(tmp_path: Path) -> None:
+    rows = []
+    for number in range(20):
+        values = np.full(SHAPE, np.nan) if number in (3, 7) else PICTURE + RNG.normal(size=SHAPE)
+        fits.PrimaryHDU(values).writeto(tmp_path / f"{number}.fits")
+        rows.append(f"{number}.fits,{'round' if number % 2 else 'long'}")
+    (tmp_path / "labels.csv").write_text("\n".join(["path,kind", *rows]))
+    data = Images(tmp_path, columns="kind", size=16, cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(
+        DataError, match=r"cannot be read \(2 of 20\): 3\.fits: it has nothing but blanks .*; 7\.fits: "
+    ):
+        data.setup()
