@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from galaxyml.evaluation.paired import least_p
-from galaxyml.evaluation.plots import MODEL
+from galaxyml.evaluation.plots import MODEL, NARROW
 from galaxyml.evaluation.scored import lower_is_better
 from galaxyml.reports import run_report
 from galaxyml.reports.compare import MEAN
@@ -88,7 +88,7 @@ def differences(table: "pd.DataFrame", example: "ScoredPredictions") -> Figure |
     rows = rows.assign(target=_targets(rows))
     targets = list(dict.fromkeys(rows["target"]))[:MOST]
     runs = list(dict.fromkeys(rows["run"]))
-    figure = Figure(figsize=(8, 0.28 * len(targets) * len(runs) ** 0.5 + 1.2), layout="constrained")
+    figure = Figure(figsize=(NARROW, 0.28 * len(targets) * len(runs) ** 0.5 + 1.2), layout="constrained")
     axes = figure.add_subplot()
     axes.axvline(0, color="0.6", linewidth=0.8)
     for number, run in enumerate(runs):
@@ -140,8 +140,7 @@ def tables(table: "pd.DataFrame", example: "ScoredPredictions", resamples: int) 
     columns = [words.noun, first, *(name for run in others for name in (run, f"{run} minus {first}", "p"))]
     found = []
     over_all = rows[rows["together"]].groupby(["target", "metric"], sort=False)
-    several = len(set(rows.loc[rows["together"], "target"])) > 1  # surveys, each with its mean
-    names = [words.label(str(metric)) + (f", {target}" if several else "") for (target, metric), _ in over_all]
+    names = [words.label(str(metric)) + _survey(own.iloc[0]) for (_, metric), own in over_all]
     if cells := [[name, *_cells(own, resamples)] for name, (_, own) in zip(names, over_all, strict=True)]:
         found.append((TOGETHER, [["metric", *columns], *cells]))
     columns = [name if name != "p" else "p, adjusted" for name in columns]
@@ -160,18 +159,22 @@ def answer(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredi
     rows = together if len(together) else rows
     names = [f"run {number} ({name})" for number, name in enumerate(short_names(folders), start=1)]
     parts = [own.to_dict("records") for _, own in rows.groupby("target", sort=False)]
-    label, several = example.words.label(metric), len(parts) > 1
-    return " ".join(_sentence(own, names, label, lower_is_better(metric), example.words.noun, several) for own in parts)
+    label, lower, noun = example.words.label(metric), lower_is_better(metric), example.words.noun
+    return " ".join(_sentence(own, names, label, lower, noun) for own in parts)
 
 
-def _sentence(
-    rows: Sequence[Mapping[Any, Any]], names: Sequence[str], label: str, lower: bool, noun: str, several: bool
-) -> str:
-    """The answer of one metric: a row a run, and the runs' names; several of them say which one each is about."""
+def _survey(row: Mapping[Any, Any]) -> str:
+    """Whose galaxies a row is about, behind a comma; '' for those of no survey."""
+    return f", {row['survey']}" if "survey" in row else ""
+
+
+def _sentence(rows: Sequence[Mapping[Any, Any]], names: Sequence[str], label: str, lower: bool, noun: str) -> str:
+    """The answer of one metric, from a row a run and the runs' names."""
     signed = [(-row["value"] if lower else row["value"], -number) for number, row in enumerate(rows)]
     best = -max(signed)[1]
-    where = f"on the {rows[0]['objects']:,} {noun} that {'both' if len(rows) == 2 else 'all'} predicted"
-    of = f"{label}{', ' + str(rows[0]['target']) if several else ''}"
+    of_survey = f" of {rows[0]['survey']}" if "survey" in rows[0] else ""
+    where = f"on the {rows[0]['objects']:,} {noun}{of_survey} that {'both' if len(rows) == 2 else 'all'} predicted"
+    of = f"{label} of {rows[0]['column']}" if rows[0].get("column") else label
     how = [_standing(row, lower) for row in rows[1:]]
     if len(rows) == 2:
         numbers = f"{of} {run_report.number(rows[1]['value'])} against {run_report.number(rows[0]['value'])}"

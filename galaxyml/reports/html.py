@@ -17,7 +17,7 @@ from galaxyml.runs.run_dir import RunDir
 
 LARGE = 150_000  # bytes from which on an image is packed more tightly
 QUALITY = 88  # of WebP
-NUMBER = re.compile(r"^[+-]?[\d.,]+(e[+-]?\d+)?( ?%)?( .*[\d)\]])?$")  # its spread, or its interval, may follow
+NUMBER = re.compile(r"^(< )?[+-]?[\d.,]+(e[+-]?\d+)?( ?%)?( .*[\d)\]])?$")  # its spread, or its interval, may follow
 # A paragraph that is an image, and one after it that is all in italics.
 FIGURE = re.compile(r"<p>(<img [^>]*>)</p>\n(?:<p><em>((?:(?!</?em>|</p>).)*)</em></p>\n)?", re.DOTALL)
 

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from scipy.stats import pearsonr
 
 from galaxyml.reports.compare import compare, main
+from galaxyml.reports.comparison_report import _standing
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 
@@ -127,10 +128,13 @@ def test_the_command_prints_and_writes_the_table(runs: tuple[Path, Path], ask: C
     files = ("--out", tmp_path / "new" / "table.csv", "--report", tmp_path / "new" / "table.html")
     status, said = ask(*runs, "--survey", "ukidss", *files, "--resamples", "100")
     assert status == 0, said
-    assert "ukidss: mean" in (tmp_path / "new" / "table.html").read_text()
+    assert "ukidss: bar_yes" in (tmp_path / "new" / "table.html").read_text()
     table = pd.read_csv(tmp_path / "new" / "table.csv")
     pd.testing.assert_frame_equal(table, compare(*runs, survey="ukidss", resamples=100))
-    first, second = of(table, "pearson", "bar_yes")
+    first, second = of(table, "pearson", "mean")
+    assert re.match(
+        r"Run 2 \(second\) is better than run 1 \(first\) by .* on the \d+ galaxies of ukidss that both", said
+    )
     assert f" {first['value']:.4f} " in said
     assert f"{second['difference']:+.4f} [{second['low']:+.4f}, {second['high']:+.4f}]" in said
     assert str(runs[0]) in said.replace("\n", "")
@@ -247,3 +251,74 @@ def test_runs_of_two_kinds_or_one_run_are_not_compared(runs: tuple[Path, Path], 
         status, said = ask(*given)
         assert status == 2
         assert re.search(message, said.replace("\n", " ")), said
+
+
+def test_the_answer_comes_first_and_single_columns_only_where_they_are_asked_for(tmp_path: Path, ask: Command) -> None:
+    runs = [classified(tmp_path / name, signal, at) for at, (name, signal) in enumerate((("weak", 1), ("strong", 3)))]
+    table = compare(*runs, resamples=200)
+    first, second = table[(table["metric"] == "macro_f1")].to_dict("records")
+    better = (
+        f"Run 2 (strong) is better than run 1 (weak) by {second['difference']:.4f} [{second['low']:.4f}, "
+        f"{second['high']:.4f}] on the 200 galaxies that both predicted: macro F1 {second['value']:.4f} against "
+        f"{first['value']:.4f}."
+    )
+    report = tmp_path / "page.html"
+    status, said = ask(*runs, "--resamples", "200", "--report", report)
+    assert status == 0
+    assert said.startswith(better)
+    assert "edge on" not in said
+    page = report.read_text()
+    assert 0 < page.index(better) < page.index("<table>") < page.index("<img") < page.index("edge on")
+    assert "run 2 minus run 1" in page
+    status, said = ask(*runs, "--resamples", "200", "--by-column")
+    assert status == 0
+    assert said.startswith(better)
+    assert said.rstrip().endswith(better)  # behind the long tables, too
+    assert "edge on" in said
+    best = (
+        r"Run 2 \(strong\) has the best macro F1 of 3 runs on the 200 galaxies that all predicted: 0\.\d+, better than "
+    )
+    best += r"run 1 \(weak\) by .* \(better than run 1 \(weak\): 2; no difference to run 1 \(weak\) is shown: 3\)\."
+    for given, words in (
+        (runs[::-1], rf"Run 2 \(weak\) is worse than run 1 \(strong\) by {second['difference']:.4f} \["),
+        (
+            [runs[0], runs[0]],
+            r"No difference between run 1 .* and run 2 .* is shown .*, a difference of 0.0000 \[0.0000",
+        ),
+        ([runs[0], runs[1], runs[0]], best),
+    ):
+        status, said = ask(*given, "--resamples", "200")
+        assert status == 0
+        assert re.match(words, said), said
+
+
+def test_an_error_is_better_the_lower_it_is() -> None:
+    row = {"difference": -0.2, "low": -0.3, "high": -0.1}
+    assert [_standing(row, lower) for lower in (True, False)] == ["better", "worse"]
+    assert _standing({**row, "high": 0.1}, lower=True) == ""
+
+
+def test_what_no_resample_contradicts_is_smaller_than_they_can_tell(tmp_path: Path, ask: Command) -> None:
+    runs = [classified(tmp_path / name, signal, at) for at, (name, signal) in enumerate((("weak", 0), ("strong", 5)))]
+    table = compare(*runs, resamples=100).dropna(subset=["p"])
+    assert table["p"].min() == 2 / 101
+    _, said = ask(*runs, "--resamples", "100")
+    assert "< 0.02 " in said
+    assert " 0.020 " not in said
+
+
+def test_p_of_single_columns_allow_for_their_number(tmp_path: Path) -> None:
+    runs = [classified(tmp_path / name, signal, at) for at, (name, signal) in enumerate((("a", 1.0), ("b", 1.1)))]
+    table = compare(*runs, resamples=100)
+    alone = table["column"] == ""
+    assert table.loc[alone, "p_adjusted"].isna().all()
+    own = table[~alone & (table["metric"] == "f1") & table["p"].notna()].sort_values("p")
+    p = own["p"].to_numpy()
+    steps = p * len(p) / np.arange(1, len(p) + 1)  # Benjamini & Hochberg 1995
+    np.testing.assert_allclose(own["p_adjusted"], [min([1, *steps[k:]]) for k in range(3)])
+
+
+def test_one_run_alone_is_refused_before_anything_is_read(tmp_path: Path, ask: Command) -> None:
+    status, said = ask(tmp_path / "nowhere")
+    assert (status, said.count("\n")) == (2, 1)
+    assert "name two runs or more" in said

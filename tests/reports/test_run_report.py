@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from galaxyml.evaluation.words import Words
+from galaxyml.reports import run_report
 from galaxyml.trees import DecisionTree
 
 Command = Callable[..., tuple[int, str]]
@@ -92,3 +94,13 @@ def test_joined_folds_are_judged_together(command: Command, tmp_path: Path) -> N
     metrics = metrics_of(run)
     assert verdict["gain"] == pytest.approx(100 * (1 - metrics["val/rmse"] / metrics["val/mean_rmse"]), rel=1e-4)
     assert "verdict" not in json.loads((run / "metrics.json").read_text())["folds"]
+
+
+def test_folds_are_counted_in_the_heading_and_ends_have_the_digits_of_their_value() -> None:
+    words = Words("fractions", "rmse")
+    folds = {"val/rmse": {"mean": 0.1926, "std": 0.0075, "runs": 5}, "val/r": {"mean": 0.5, "std": 0.1, "runs": 4}}
+    metrics = {"val/rmse": 0.19264, "val/rmse_low": 0.19, "val/rmse_high": 0.19533, "val/r": 0.5, "folds": folds}
+    header, *rows = run_report.summary(metrics, "val", words)
+    assert header[-1] == "5 folds: mean ± std"
+    assert rows[0] == ["rmse", "0.1926 [0.1900, 0.1953]", "0.1926 ± 0.0075"]
+    assert rows[1][-1] == "0.5000 ± 0.1000 (4)"

@@ -132,3 +132,17 @@ def test_many_numbers_have_round_ticks() -> None:
     figure = drawn(parallel_coordinates(settings, rng.random(40), np.zeros(40, bool), "val/rmse", True))
     words = [text.get_text() for text in figure.axes[0].texts]
     assert all(re.fullmatch(r"0\.0*1|1e-0\d|\d0?|\d5", word) for word in words), words
+
+
+@pytest.mark.parametrize(("sign", "mark"), [(1, "^"), (-1, "v")])
+def test_a_line_that_leaves_the_frame_is_marked_where_it_does(sign: int, mark: str) -> None:
+    values = sign * (0.1 + 0.02 * np.random.default_rng(0).random((5, 25)))
+    values[0, [4, 9]] = sign * 0.9, sign * 0.5
+    lines = [line(f"fold-{k}", own) for k, own in enumerate(values)]
+    axes = drawn(learning_curves(lines, "val/score", sign > 0)).axes[0]
+    (marks,) = [each for each in axes.lines if each.get_marker() == mark]
+    np.testing.assert_array_equal(marks.get_xdata(), [5, 10])
+    assert set(np.asarray(marks.get_ydata(), float)) <= set(axes.get_ylim())
+    assert axes.get_title(loc="right").endswith(f"{sign * 0.9:.3g}")
+    calm = drawn(learning_curves([line("a", values[1]), line("b", values[2])], "val/score", sign > 0)).axes[0]
+    assert not calm.get_title(loc="right")

@@ -17,6 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 from galaxyml.evaluation.curve_plots import BAND_COLOURS, Curve, curves_figure
 from galaxyml.evaluation.embedding import embedding
 from galaxyml.kinds.anomalies import plots
+from galaxyml.kinds.anomalies.figures import _classes_drawn
 
 KNOWN = [f"known {k:02}" for k in range(14)]
 UNKNOWN = [f"unknown {k}" for k in range(5)]
@@ -282,3 +283,23 @@ def test_real_light_curves_are_drawn(real: Path) -> None:
     ]
     figure = drawn(curves_figure(curves))
     assert len(figure.axes) == len(curves)
+
+
+def test_only_classes_that_are_there_are_named() -> None:
+    scores, names, unknown = sample()
+    figure = drawn(plots.score_figure(scores[~unknown], names[~unknown], unknown[~unknown], np.inf))
+    assert legend(figure) == ["known class"]
+    for marks, said in (
+        (unknown, "; known classes in blue, unknown ones in orange"),
+        (unknown[unknown], "; unknown classes alone, in orange"),
+        (unknown[~unknown], "; there is no unknown class"),
+    ):
+        assert _classes_drawn(marks, "in blue", "in orange") == said
+
+
+def test_the_model_is_drawn_thicker_than_what_it_is_compared_with() -> None:
+    scores, _, unknown = sample()
+    for draw in (plots.roc_figure, plots.pr_figure, plots.recall_figure):
+        axes = draw({"model": scores, "forest": -scores, "random": scores**2}, unknown).axes[0]
+        model = line(axes, "model")
+        assert all(model.get_linewidth() > 2 * other.get_linewidth() for other in axes.lines if other is not model)

@@ -1,4 +1,5 @@
 import io
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -103,3 +104,27 @@ def test_gaps_and_odd_intervals_are_drawn() -> None:
     figure = drawn(plots.by_property_figure("redshift", table))
     assert figure.axes[0].get_ylabel() == "macro F1"
     assert figure.axes[1].get_xlabel() == "redshift"
+
+
+@pytest.mark.parametrize("draw", [plots.roc_figure, plots.precision_recall_figure])
+@pytest.mark.parametrize("classes", [6, 9, 10])
+def test_many_classes_have_a_panel_each_the_worst_first(draw: Callable[..., Figure], classes: int) -> None:
+    labels, probabilities = sample(classes, 400)
+    labels[labels == 2] = 0  # which has no object and no curve
+    names = [f"class {k}" for k in range(classes)]
+    figure = drawn(draw(labels, probabilities, names))
+    assert len(figure.axes) == classes - 1
+    titles = [axes.get_title() for axes in figure.axes]
+    assert sorted(title.split("\n")[0] for title in titles) == [name for name in sorted(names) if name != "class 2"]
+    found = [float(title.split("\n")[1].split()[1]) for title in titles]
+    assert found == sorted(found)
+    for axes, title in zip(figure.axes, titles, strict=True):
+        k = names.index(title.split("\n")[0])
+        measure = roc_auc_score if draw is plots.roc_figure else average_precision_score
+        assert f" {measure(labels == k, probabilities[:, k]):.3f}" in title
+        assert sum(line.get_color() == plots.MODEL and len(line.get_xdata()) > 2 for line in axes.lines) == 1  # type: ignore[arg-type]
+
+
+def test_a_class_without_objects_has_no_f1() -> None:
+    figure = drawn(plots.f1_figure(LONG[:3], np.array([0.2, 0.0, 0.0]), support=np.array([5, 0, 7])))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.200", "no objects", "0.000"]

@@ -14,7 +14,7 @@ from galaxyml.kinds.classes.figures import ClassFigures
 from galaxyml.kinds.classes.score import ScoreClasses
 from galaxyml.reports import run_report
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.run_dir import RunDir
+from galaxyml.runs.run_dir import RunDir, caption
 
 CLASSES = ["elliptical", "spiral", "merger"]
 TRUE_TEMPERATURE = 2.5
@@ -103,6 +103,11 @@ def test_calibration_that_would_lower_an_auc_is_left_out_and_told(
     assert run.fitted_values("calibration")["not_scaled"] in note
     scores = ScoreClasses(CLASSES)(run)
     assert scores["val/macro_auc"] == scores["val/net_macro_auc"]
+    run.write_catalog(run.catalog().drop(columns="image"))
+    ClassFigures(CLASSES)(run)
+    (figure,) = (path for path in run.figures() if "reliability" in path.name)
+    assert "as the model says it: temperature scaling would lower" in caption(figure)
+    assert "after calibration" not in caption(figure)
 
 
 def test_what_is_learnt_serves_other_images(tmp_path: Path) -> None:

@@ -88,6 +88,15 @@ def test_calibration_legend_holds_the_errors() -> None:
     drawn(calibration_figure(curves, {}))  # no question with a majority
 
 
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_calibration_of_many_surveys_writes_nothing_over_something_else(count: int) -> None:
+    rng = np.random.default_rng(0)
+    said, votes = rng.random((400, 2)), np.full((400, 2), 20.0)
+    curves = {f"a survey of a long name {k}": fraction_reliability(said, said ** (k + 1), votes) for k in range(count)}
+    figure = drawn(calibration_figure(curves, curves))
+    assert_apart([text for text in texts(figure) if text.get_window_extent().width])
+
+
 def test_feature_space_counts_each_survey() -> None:
     rng = np.random.default_rng(0)
     survey = np.array(["sdss"] * 50 + ["ukidss"] * 30)
