@@ -1,9 +1,6 @@
 """Images that people upload, which may be anything: looked at with care before anything is decoded."""
 
-import gzip
 import re
-import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from galaxyml.data.images.decode import open_image
 from galaxyml.data.images.decoding import Decoding
+from galaxyml.data.images.file_types import file_type
 from galaxyml.runs.errors import DataError, UserError
 
 MOST_BYTES = 20 * 10**6
@@ -22,7 +20,6 @@ MOST_PIXELS = 64 * 10**6
 LEAST_SIDE = 8  # pixels
 COLOURS = 3  # channels of an image that is RGB
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # as Pillow calls them; others run programs, as EPS does
-_GZIP, _FITS, _NPY = b"\x1f\x8b", b"SIMPLE  =", b"\x93NUMPY"
 _SMALLER = "Cut the galaxy out, or make the image smaller."
 
 
@@ -52,10 +49,9 @@ def read_upload(path: Path, decodings: Sequence[Decoding] = (Decoding(),)) -> Up
         UserError: If it is no image, is cut off, or has too many bytes or pixels; a sentence for who uploaded it.
     """
     check_bytes(path)
-    suffix = _suffix(path)
-    look = {".fits": _fits_notes, ".npy": _array_notes}.get(suffix, _image_notes)
+    look = {"FITS": _fits_notes, "npy": _array_notes}.get(file_type(path) or "", _image_notes)
     notes = look(path, decodings[0])
-    images = _decoded(path, suffix, decodings)
+    images = _decoded(path, decodings)
     height, width, _ = next(iter(images.values())).shape
     if min(height, width) < LEAST_SIDE:
         raise UserError(f"{path.name} has {width} x {height} pixels; each side needs {LEAST_SIDE} or more.")
@@ -75,28 +71,11 @@ def check_bytes(path: Path) -> None:
         raise UserError(f"{path.name} has {size / 1e6:.1f} MB; at most {MOST_BYTES / 1e6:.0f} MB are allowed.")
 
 
-def _suffix(path: Path) -> str:
-    """How the name of a file would end that begins as this one: `.fits` (packed or not), `.npy`, or nothing."""
-    with path.open("rb") as file:
-        start = file.read(len(_FITS))
-    if start.startswith(_GZIP):
-        try:
-            with gzip.open(path) as unpacked:
-                start = unpacked.read(len(_FITS))
-        except (OSError, EOFError):
-            return ""
-        return ".fits" if start == _FITS else ""
-    return ".fits" if start == _FITS else ".npy" if start.startswith(_NPY) else ""
-
-
-def _decoded(path: Path, suffix: str, decodings: Sequence[Decoding]) -> dict[Decoding, np.ndarray]:
-    """The image, read under a name that ends as its content is: `open_image` tells FITS by that."""
-    with tempfile.TemporaryDirectory(prefix="galaxyml-upload-") as folder:
-        copy = Path(shutil.copyfile(path, Path(folder) / f"upload{suffix}"))
-        try:
-            return {decoding: open_image(copy, decoding) for decoding in decodings}
-        except DataError as error:
-            reason = re.sub(r" \(\w+\)$", "", str(error)).removeprefix(copy.name).strip(": ")
+def _decoded(path: Path, decodings: Sequence[Decoding]) -> dict[Decoding, np.ndarray]:
+    try:
+        return {decoding: open_image(path, decoding) for decoding in decodings}
+    except DataError as error:
+        reason = re.sub(r" \(\w+\)$", "", str(error)).removeprefix(path.name).strip(": ")
     raise UserError(f"{path.name} cannot be read: {reason}. It may be cut off; fetch or save it again.")
 
 

@@ -92,7 +92,9 @@ def _page(image: Image.Image) -> Image.Image | np.ndarray:
     values = _numbers(turned, image)
     if values is None and getattr(image, "n_frames", 1) > 1 and image.format == "TIFF" and image.mode == "L":
         values = np.asarray(turned)
-    return turned if values is None else values
+    if values is not None:
+        return values
+    return turned.copy() if getattr(image, "n_frames", 1) > 1 else turned  # a film reads its file until it is closed
 
 
 def _numbers(image: Image.Image, original: Image.Image | None = None) -> np.ndarray | None:

@@ -64,6 +64,15 @@ def test_grey_pages_of_a_tiff_are_bands(tmp_path: Path, kind: type) -> None:
     assert "bands 0, 2, 4 of its 5 become blue, green and red" in choice(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tif"])
+def test_of_a_film_the_first_frame_is_read(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.linear_gradient("L").resize((20, 16)).rotate(90 * turn).convert("RGB") for turn in range(3)]
+    lossless = {"lossless": True} if suffix == "webp" else {}
+    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], **lossless)
+    found = open_image(tmp_path / f"a.{suffix}")
+    assert np.abs(found.astype(int) - np.asarray(frames[0])).max() <= (8 if suffix == "gif" else 0)  # a palette
+
+
 def test_pages_of_other_sizes_or_colours_are_no_bands(tmp_path: Path) -> None:
     Image.fromarray(GREY).save(tmp_path / "a.tif", save_all=True, append_images=[Image.fromarray(GREY[:9])])
     Image.fromarray(COLOURS).save(tmp_path / "b.tif", save_all=True, append_images=[Image.fromarray(COLOURS[::-1])])
