@@ -1,6 +1,8 @@
 """A finished run of images, or a bundle, that can be asked about other images."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +15,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from galaxyml.data.images.decode import choice
 from galaxyml.data.images.decoding import as_decoding
 from galaxyml.data.images.store import Framing, frame_all
 from galaxyml.data.images.views import plain
@@ -29,6 +32,8 @@ from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.hardware import trainer
 from galaxyml.training.prediction_module import PredictionModule
 from galaxyml.training.predictions import gather
+
+log = logging.getLogger(__name__)
 
 BATCH = 64
 HELD = 1024  # images that are held at a time
@@ -125,6 +130,7 @@ class ImagePredictor(Predictor):
         given = [] if is_table else several(inputs, [decoding.channels for decoding in self.decodings])
         listing = listed(inputs) if is_table else find(given) if are_paths(given) else None
         if listing is not None:
+            self._say_choice(Path(next(iter(listing.paths))))
             names: list[Any] = list(listing.paths.values())
             batches = frames_in_batches(Path(), list(listing.paths), self.framings, HELD, "Predicting", bad)
         else:
@@ -176,6 +182,12 @@ class ImagePredictor(Predictor):
         return self.predict_framed(
             ["blank"], [torch.zeros(1, *framing.shape, dtype=torch.uint8) for framing in self.framings]
         )
+
+    def _say_choice(self, path: Path) -> None:
+        """Says what is read of the first image, where there is a choice."""
+        with suppress(DataError):  # which is told when it is read
+            if chosen := choice(path, self.framings[0].decoding):
+                log.info("Of the first image: %s", chosen)
 
     def _frame_in_batches(
         self, given: Sequence[Any], bad: list[str] | None
