@@ -74,7 +74,7 @@ def open_image(path: Path, decoding: Decoding = RGB) -> np.ndarray:
             if path.suffix.lower() == ".npy":
                 return from_array(np.load(path), decoding)
             return np.asarray(_fits(path) if has_suffix(path, FITS) else _decoded(path))
-        return _channels(_values(path), decoding, path.name)
+        return _channels(_values(path), decoding)
     except DataError as error:
         raise (error if str(error).startswith(path.name) else DataError(f"{path.name}: {error}")) from None
     except FileNotFoundError:
@@ -114,7 +114,7 @@ def _values(path: Path) -> np.ndarray:
     return np.asarray(image if image.mode == "L" else rgb(image))
 
 
-def _channels(values: np.ndarray, decoding: Decoding, name: str) -> np.ndarray:
+def _channels(values: np.ndarray, decoding: Decoding) -> np.ndarray:
     if values.ndim == 2:
         values = values[..., None]
     if decoding.bands is not None:
@@ -123,7 +123,7 @@ def _channels(values: np.ndarray, decoding: Decoding, name: str) -> np.ndarray:
         values = np.asarray(Image.fromarray(values).convert("L"))[..., None]
     if values.shape[-1] != decoding.channels:
         raise DataError(
-            f"{name} holds {values.shape[-1]} channel{'s' * (values.shape[-1] > 1)}, but channels={decoding.channels}. "
+            f"it holds {values.shape[-1]} channel{'s' * (values.shape[-1] > 1)}, but channels={decoding.channels}. "
             f"Set channels={values.shape[-1]}, or leave it out"
         )
     if values.dtype == np.uint8:
@@ -235,7 +235,7 @@ def from_array(values: np.ndarray, decoding: Decoding = RGB) -> np.ndarray:
         DataError: If they are none of these.
     """
     if decoding.channels != 3:
-        return _channels(values, decoding, "it")
+        return _channels(values, decoding)
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
     has_colours = values.ndim == 3 and values.shape[2] in (3, 4)
@@ -264,7 +264,7 @@ def from_image(image: Image.Image, decoding: Decoding = RGB) -> np.ndarray:
     """One of Pillow's images as `open_image` gives one that it has read."""
     if decoding.channels == 3:
         return np.asarray(rgb(image))
-    return _channels(np.asarray(image if image.mode == "L" else rgb(image)), decoding, "it")
+    return _channels(np.asarray(image if image.mode == "L" else rgb(image)), decoding)
 
 
 def _decoded(path: Path) -> Image.Image:
