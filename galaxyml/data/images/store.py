@@ -170,12 +170,26 @@ def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) ->
                     file.write(content)
                     digests[row] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
         if bad:
-            raise DataError(
-                f"{root}: images cannot be read ({len(bad)} of {count}): {shorten(bad, '; ')}. "
-                "Fetch them again, or take them and their rows out."
-            )
+            found = _by_reason(images, bad)
+            asked = any(f"{key}=" in reason for key in ("channels", "bands", "hdu", "stretch") for reason in found)
+            cure = "" if asked else " Fetch them again, or take them and their rows out."
+            raise DataError(f"{root}: images cannot be read ({len(bad)} of {count}): {shorten(found, '; ')}.{cure}")
         np.save(draft / "digests.npy", digests)
         write_json(draft / "store.json", {"root": str(root), "images": count, "side": framing.side, **asdict(framing)})
+
+
+def _by_reason(images: Sequence[str], bad: Sequence[str]) -> list[str]:
+    """Sentences that begin with an image's name, those of images that have the same reason made one.
+
+    >>> _by_reason(["a.png", "b.png", "c.png"], ["a.png: cut off", "b.png is not an image", "c.png: cut off"])
+    ['a.png, c.png: cut off', 'b.png is not an image']
+    """
+    names: dict[str, list[str]] = {}
+    known = set(images)
+    for sentence in bad:
+        name, colon, reason = sentence.partition(": ")
+        names.setdefault(reason if colon and name in known else sentence, []).append(name)
+    return [f"{shorten(of)}: {reason}" if reason not in bad else reason for reason, of in names.items()]
 
 
 def frame_all(root: Path, images: Sequence[str], framing: Framing) -> Iterator[np.ndarray | str]:

@@ -58,6 +58,16 @@ def test_images_of_other_channels_are_named_with_what_they_hold_and_the_key(tmp_
         open_store(tmp_path, ["a.png", "b.fits"], Framing(16, decoding=Decoding(5)), tmp_path / "cache")
 
 
+def test_one_reason_is_told_once_whatever_the_number_of_images(tmp_path: Path) -> None:
+    names = [f"{number}.npy" for number in range(8)]
+    for name in names:
+        np.save(tmp_path / name, RNG.integers(0, 256, (20, 20, 5), np.uint8))
+    with pytest.raises(DataError, match=r"\(8 of 8\): 0\.npy, .*4\.npy and 3 more: .*channels=4") as raised:
+        open_store(tmp_path, names, Framing(16, decoding=Decoding(4)), tmp_path / "cache")
+    assert str(raised.value).count("channels=4") == 1
+    assert "Fetch" not in str(raised.value)
+
+
 def test_a_colour_picture_is_grey_where_grey_is_wanted(tmp_path: Path) -> None:
     image = Image.fromarray(RNG.integers(0, 256, (20, 20, 3), np.uint8))
     image.save(tmp_path / "a.png")
