@@ -224,9 +224,8 @@ def interval_figure(
     figure = Figure(figsize=(12, height), layout="constrained")
     figure.suptitle(title, fontsize=11)
     roomy = height > ROOMY
-    mosaic = [["held", "width", "over all"], ["held", "width", "off" if roomy else "over all"]]
-    panels = figure.subplot_mosaic(mosaic, width_ratios=[1.25, 1, 1.25])
-    held, width, over_all = panels["held"], panels["width"], panels["over all"]
+    panels = figure.subplot_mosaic("hwa;hwd" if roomy else "hwa", width_ratios=[1.25, 1, 1.25])
+    held, width, over_all = (panels[name] for name in "hwa")
     rows = np.arange(len(names))
     for number in reversed(range(len(levels))):
         shade = SHADES[number % len(SHADES)]
@@ -245,18 +244,18 @@ def interval_figure(
     for (name, share), look in zip(curves.items(), LOOKS[-len(curves) :], strict=True):
         over_all.plot(asked, share, label=name, **look)
         if roomy:
-            panels["off"].plot(asked, 100 * (share - asked), **look)
+            panels["d"].plot(asked, 100 * (share - asked), **look)
     over_all.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1, anchor="N", xlabel="share asked", ylabel="share held")
     over_all.yaxis.set_major_formatter(PercentFormatter(1.0))
     over_all.legend(loc="upper left", frameon=False, fontsize=8)
     over_all.grid(alpha=0.3)
     if roomy:
-        off = panels["off"]
+        off = panels["d"]
         off.axhline(0, color=BASELINE, linewidth=1, linestyle="--")
         off.set(xlim=(0, 1), xlabel="share asked", ylabel="share held − asked (percentage points)")
         off.grid(alpha=0.3)
     for name, axes in panels.items():
-        if name != "width":
+        if name != "w":
             axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)

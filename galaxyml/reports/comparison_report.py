@@ -136,11 +136,11 @@ def tables(table: "pd.DataFrame", example: "ScoredPredictions", resamples: int) 
     """
     words, main = example.words, _main(table, example)
     rows = table.assign(target=_targets(table), together=_together(table))
-    first, *others = run_names(rows["run"].nunique())
+    first, *others = run_names(int(rows.groupby(["target", "metric"]).size().max()))  # a run may be there twice
     columns = [words.noun, first, *(name for run in others for name in (run, f"{run} minus {first}", "p"))]
     found = []
     over_all = rows[rows["together"]].groupby(["target", "metric"], sort=False)
-    names = [words.label(str(metric)) + _survey(own.iloc[0]) for (_, metric), own in over_all]
+    names = [words.label(str(metric)) + _survey(own.iloc[0].to_dict()) for (_, metric), own in over_all]
     if cells := [[name, *_cells(own, resamples)] for name, (_, own) in zip(names, over_all, strict=True)]:
         found.append((TOGETHER, [["metric", *columns], *cells]))
     columns = [name if name != "p" else "p, adjusted" for name in columns]
@@ -188,9 +188,9 @@ def _sentence(rows: Sequence[Mapping[Any, Any]], names: Sequence[str], label: st
         best_one += f", {how[best - 1]} than {names[0]} by {_gap(rows[best], size=True)}"
     words = {"better": f"better than {names[0]}", "worse": f"worse than {names[0]}", "": f"no difference to {names[0]}"}
     stand = [
-        f"{said}{' is shown' if not kind else ''}: " + ", ".join(str(number) for number in numbers)
+        f"{said}{' is shown' if not kind else ''}: " + ", ".join(map(str, found))
         for kind, said in words.items()
-        if (numbers := [number for number, own in enumerate(how, start=2) if own == kind])
+        if (found := [number for number, own in enumerate(how, start=2) if own == kind])
     ]
     return f"{best_one} ({'; '.join(stand)})."
 

@@ -96,7 +96,7 @@ def test_the_time_left_never_grows_while_an_item_runs(rest: int) -> None:
 
 
 def test_an_item_that_takes_long_is_not_silent(lines: list[str]) -> None:
-    second = r"Reading: 1 of 2, .+ each, (about|the last one) \d+ s .+"
+    second = r"Reading: 1 of 2, .+, (about|the last one) \d+ s .+"
     for item in progress.track("ab", "Reading", 2):
         wait_for(lines, "Reading: 0 of 2" if item == "a" else second)
     said = len(lines)

@@ -86,6 +86,9 @@ def test_galaxies_that_occur_twice_stay_in_one_part_and_are_told(galaxy10_sky: P
         assert found.catalog is not None
         split = found.catalog["split"].to_numpy()
         assert (split[repeats["row"]] == split[repeats["repeat_of"].astype(int)]).all()
+        pairs = np.sort(repeats[["row", "repeat_of"]].to_numpy(int), axis=1)
+        again = found.catalog["duplicate_of"].to_numpy()[pairs[:, 1]]  # so that figures show each once
+        assert (again == found.catalog["id"].astype(str).to_numpy()[pairs[:, 0]]).all()
     assert any(note.startswith("positions within 3 arcsec under several ids") for note in found.notes)
 
 

@@ -60,7 +60,7 @@ class ClassFigures:
         target, predicted = scored.target, scored.predicted
         matrix = confusion(target, predicted.argmax(1), len(self.classes))
         noun = f"{NAMED[split]} galaxies"
-        apart = " A panel a class, the worst first; the others in grey." if len(self.classes) > TOGETHER else ""
+        apart = " A panel a class, the worst first; the others in grey." if len(np.unique(target)) > TOGETHER else ""
         run.write_figure(
             f"1_confusion_{split}",
             confusion_figure(matrix, self.classes),

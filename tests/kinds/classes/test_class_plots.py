@@ -107,7 +107,7 @@ def test_gaps_and_odd_intervals_are_drawn() -> None:
 
 
 @pytest.mark.parametrize("draw", [plots.roc_figure, plots.precision_recall_figure])
-@pytest.mark.parametrize("classes", [6, 9, 10])
+@pytest.mark.parametrize("classes", [7, 9, 10])
 def test_many_classes_have_a_panel_each_the_worst_first(draw: Callable[..., Figure], classes: int) -> None:
     labels, probabilities = sample(classes, 400)
     labels[labels == 2] = 0  # which has no object and no curve

@@ -207,7 +207,8 @@ def test_report_shows_each_number_beside_the_trivial_one(run: RunDir) -> None:
     run.write_metrics(found)
     assert run_report.summary(run.metrics(), "val", WORDS)[1] == ["rmse", "0.1000", "0.1200", "0.1600"]
     joined = found | {"folds": {"val/rmse": {"mean": 0.11, "std": 0.01, "runs": 5}}}
-    assert run_report.summary(joined, "val", WORDS)[1][-1] == "0.1100 ± 0.0100 (5)"
+    header, row = run_report.summary(joined, "val", WORDS)
+    assert (header[-1], row[-1]) == ("5 folds: mean ± std", "0.1100 ± 0.0100")
     header, row = run_report.by_column(found, "val", Fractions("kaggle"))
     assert header[:3] == ["question", "answer", "RMSE"]
     assert row[:3] == [TREE.questions[0].text, "smooth `Class1.1`", "0.2000"]
