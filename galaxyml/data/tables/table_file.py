@@ -94,7 +94,7 @@ def read_table_file(path: Path, where: str = "") -> TextTable:
 
 
 def holds_fits_table(path: Path) -> bool:
-    """Whether a FITS file holds a table and no image, as its first two headers tell."""
+    """Whether a FITS file holds a table and no image before it, as its first headers tell."""
     try:
         with unpacked(path) as (stream, _):
             head = stream.read(8 * 2880)
@@ -104,7 +104,8 @@ def holds_fits_table(path: Path) -> bool:
     first = next((number for number, card in enumerate(cards) if card.rstrip() == "END"), len(cards))
     is_empty = any(re.match(r"NAXIS   = +0( |$)", card) for card in cards[:first])
     is_table = any(re.match(r"XTENSION= '(BINTABLE|TABLE)", card) for card in cards[first:])
-    return is_empty and is_table and not any(card.startswith("ZIMAGE") for card in cards[first:])
+    is_image = any(re.match(r"XTENSION= 'IMAGE|ZIMAGE  =", card) for card in cards[first:])
+    return is_empty and is_table and not is_image
 
 
 @lru_cache(maxsize=1)
