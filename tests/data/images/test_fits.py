@@ -224,6 +224,6 @@ def test_images_of_one_value_end_the_training_by_name(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(["path,kind", *rows]))
     data = Images(tmp_path, columns="kind", size=16, cache_dir=str(tmp_path / "cache"))
     with pytest.raises(
-        DataError, match=r"cannot be read \(2 of 20\): 3\.fits: it has nothing but blanks .*; 7\.fits: "
+        DataError, match=r"cannot be read \(2 of 20\): 3\.fits, 7\.fits: it has nothing but blanks \(NaN\)"
     ):
         data.setup()

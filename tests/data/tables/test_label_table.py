@@ -18,9 +18,9 @@ def table(folder: Path, text: str, name: str = "labels.csv") -> Path:
 
 
 def settings(folder: Path | None, **given: str) -> list[str]:
-    """What the command adds to what was typed."""
+    """What the command adds to what was typed, but for the channels of the images, which are not there."""
     words = ["task=images", *([f"data_dir={folder}"] if folder else []), *(f"{key}={given[key]}" for key in given)]
-    return overrides.prepare(words)[len(words) : -1]
+    return [word for word in overrides.prepare(words)[len(words) : -1] if not word.startswith("channels=")]
 
 
 def rows(*columns: str, count: int = 6) -> str:
