@@ -199,6 +199,6 @@ def in_form(form: str, folder: Path, curves: pd.DataFrame, metadata: pd.DataFram
     """Writes what a form can say of PLAsTiCC's observations, and gives these."""
     write, bands, signed = FORMS[form]
     said = curves[curves["passband"].isin(bands) & (signed | (curves["flux"] > 0))].reset_index(drop=True)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     write(folder, said, metadata)
     return said.assign(detected=(said["flux"] >= 5 * said["flux_err"]).astype(int))

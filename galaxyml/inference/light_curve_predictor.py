@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 
 from galaxyml.data.light_curves.data_module import CurveData
 from galaxyml.data.light_curves.reader import HEADER
-from galaxyml.data.light_curves.survey_columns import CurveNames
+from galaxyml.data.light_curves.survey_columns import CurveNames, curve_names
 from galaxyml.data.tables.plasticc import is_named_so
 from galaxyml.evaluation.joined import mean_table
 from galaxyml.inference.predictor import Predictor, fitted_weights
@@ -129,7 +129,7 @@ class LightCurvePredictor(Predictor):
         return self.rank(data)
 
     def say_names(self, curves: Mapping[str, Any]) -> None:
-        self.names = CurveNames(**curves)
+        self.names = curve_names(**curves)
 
     def summary(self, table: pd.DataFrame) -> str:
         """The number of objects, and of those above the threshold."""

@@ -13,7 +13,8 @@ from galaxyml.page.examples import Example
 
 LIMITS = (
     "A CSV with the columns object_id, mjd, passband (0 to 5 for ugrizy), flux, flux_err and detected; metadata "
-    "(hostgal_photoz, hostgal_photoz_err, mwebv, ddf) as further columns or in a second CSV."
+    "(hostgal_photoz, hostgal_photoz_err, mwebv, ddf) as further columns or in a second CSV. Or CSVs with "
+    "the columns of ALeRCE, ZTF, ANTARES or Rubin."
 )
 SURE = (
     "How sure: the score is how rare one as high is among known objects, in nats: 3 is one in 20, 5 one in 150. A high "

@@ -1,7 +1,7 @@
-"""Light curves that people upload: one or two CSV files, laid out as the survey's own."""
+"""Light curves that people upload: CSV files, laid out as the survey's own, or as they are under other names."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,8 @@ def lay_out(paths: Sequence[Path], folder: Path) -> SurveyFolder:
     """Lays uploaded files out as a survey.
 
     Args:
-        paths: A CSV of observations, and another one of metadata, or with the metadata as columns of the first.
+        paths: A CSV of observations, and another one of metadata, or with the metadata as columns of the first; or CSV
+            files whose columns are named as other surveys name them.
         folder: An empty one.
 
     Raises:
@@ -55,20 +56,12 @@ def lay_out(paths: Sequence[Path], folder: Path) -> SurveyFolder:
     tables = {path: _read(path) for path in paths}
     observed = [path for path, table in tables.items() if set(OBSERVED) <= set(table.columns)]
     if len(observed) != 1 or len(tables) > 2:
-        given = "; ".join(f"{path.name} has {shorten(list(table.columns))}" for path, table in tables.items())
-        raise UserError(
-            f"One CSV with the columns {', '.join(OBSERVED)} is needed, and none or one with metadata. {given}."
-        )
+        return _of_other_surveys(tables, folder)
     path = observed[0]
     table = tables.pop(path)
     if table.empty:
         raise UserError(f"{path.name} has a header and no rows.")
-    ids = pd.unique(table["object_id"])
-    if len(ids) > MOST_OBJECTS or len(table) > MOST_ROWS:
-        raise UserError(
-            f"{path.name} has {len(ids):,} objects and {len(table):,} rows; at most {MOST_OBJECTS} and "
-            f"{MOST_ROWS:,} are allowed here. For more: python -m galaxyml predict RUN FOLDER --out anomalies.csv"
-        )
+    check_count(path.name, table["object_id"].nunique(), len(table))
     shutil.copyfile(path, folder / CURVES)
     metadata_path, metadata = next(iter(tables.items()), (path, table.drop_duplicates("object_id")))
     if "object_id" not in metadata:
@@ -83,6 +76,30 @@ def lay_out(paths: Sequence[Path], folder: Path) -> SurveyFolder:
         )
     names = {str(folder / CURVES): path.name, str(folder / METADATA): metadata_path.name}
     return SurveyFolder(folder, names, tuple(notes))
+
+
+def check_count(name: str, objects: int, rows: int) -> None:
+    """Refuses more than a page can show.
+
+    Raises:
+        UserError: If there are too many objects or rows.
+    """
+    if objects > MOST_OBJECTS or rows > MOST_ROWS:
+        raise UserError(
+            f"{name} has {objects:,} objects and {rows:,} rows; at most {MOST_OBJECTS} and {MOST_ROWS:,} are allowed "
+            "here. For more: python -m galaxyml predict RUN FOLDER --out anomalies.csv"
+        )
+
+
+def _of_other_surveys(tables: Mapping[Path, pd.DataFrame], folder: Path) -> SurveyFolder:
+    """Uploaded files as they are."""
+    names = {}
+    for path, table in tables.items():
+        check_count(path.name, 1, len(table))
+        copy = folder / f"{path.name.removesuffix('.csv')}.csv"
+        shutil.copyfile(path, copy)
+        names[str(copy)] = path.name
+    return SurveyFolder(folder, names, ())
 
 
 def _read(path: Path) -> pd.DataFrame:

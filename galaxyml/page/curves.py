@@ -17,7 +17,7 @@ from galaxyml.inference.light_curve_predictor import LightCurvePredictor
 from galaxyml.kinds.anomalies.detect import seen
 from galaxyml.page import markup
 from galaxyml.page.curve_figures import curve_figure, latent_figure
-from galaxyml.page.curve_uploads import lay_out
+from galaxyml.page.curve_uploads import check_count, lay_out
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.training.light_curve_predictions import reconstructed
 
@@ -98,9 +98,12 @@ class CurveModel:
                 data = self.predictor.open(folder, cache=Path(name) / "cache")
             except DataError as error:
                 raise UserError(survey.in_users_words(str(error))) from None
+            assert data.catalog is not None
+            check_count("The upload", len(data.catalog), 0)
             table = self.predictor.rank(data)
             curves, latents = self._reconstruct(data, table["object_id"].head(DRAWN).to_numpy())
-            return CurveAnswer(table, curves, latents, (*survey.notes, *data.notes))
+            notes = [survey.in_users_words(note) for note in data.notes]
+            return CurveAnswer(table, curves, latents, (*survey.notes, *notes))
 
     def scores_html(self, answer: CurveAnswer) -> str:
         """The HTML of the scores."""

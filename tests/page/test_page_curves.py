@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from survey_forms import in_form, ztf_name
 
 from galaxyml.inference import load, predict
 from galaxyml.inference.light_curve_predictor import LightCurvePredictor
@@ -87,6 +88,17 @@ def test_without_metadata_the_page_says_what_it_takes_for_granted(model: CurveMo
     asked = model.ask(night[:1])
     assert "hostgal_photoz" in asked.notes[0]
     assert asked.notes[0] in model.scores_html(asked)
+
+
+def test_an_upload_may_have_another_surveys_columns(
+    model: CurveModel, night: tuple[Path, Path], tmp_path: Path
+) -> None:
+    metadata = pd.read_csv(night[1])
+    in_form("ALeRCE", tmp_path / "alerce", pd.read_csv(night[0]), metadata)
+    asked = model.ask([tmp_path / "alerce" / "detections.csv"])
+    assert sorted(asked.table["object_id"]) == sorted(metadata["object_id"].map(ztf_name))
+    assert asked.notes[0].startswith("the upload: ")
+    assert [curve.title for curve in asked.curves] == list(asked.table["object_id"])
 
 
 def test_the_figures_have_every_observation_and_the_place_among_the_others(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from survey_forms import in_form, ztf_name
 
 from galaxyml.inference.predict import predict
 from galaxyml.reports import compare
@@ -117,6 +118,41 @@ def test_folds_are_joined_compared_and_rank_other_light_curves(
     (survey / "test_set_metadata.csv").unlink()
     with pytest.raises(DataError, match=r"night: it must be a folder with light curves to rank and their metadata"):
         predict(folder, [str(survey)], tmp_path / "ranked.csv")
+
+
+def test_tables_of_another_survey_are_learnt_from_by_classes_of_their_own(
+    command: Command, plasticc_sky: Path, tmp_path: Path
+) -> None:
+    curves, metadata = (pd.read_csv(plasticc_sky / f"training_set{end}.csv") for end in ("", "_metadata"))
+    in_form("ALeRCE", tmp_path / "mine" / "plasticc", curves, metadata)
+    classes = metadata["target"].map({90: "SN", 42: "SN", 88: "QSO", 92: "RRL", 16: "odd"})
+    table = pd.DataFrame({"oid": metadata["object_id"].map(ztf_name), "classALeRCE": classes})
+    table.to_csv(tmp_path / "mine" / "plasticc" / "objects.csv", index=False)
+    line = ("task=plasticc", "epochs=1", "top=0", "embedded=0", *FEW_TREES, f"data_dir={tmp_path / 'mine'}", "name=own")
+    status, said = command(*line, "classes=[SN,QSO,RRL]", "outputs=3")
+    assert status == 0, said
+    folder = tmp_path / "multirun" / "plasticc" / "own"
+    catalog = pd.read_parquet(folder / "fold-0" / "catalog.parquet").merge(table, left_on="object", right_on="oid")
+    named = catalog["classALeRCE"].fillna("")
+    assert (catalog["name"] == named).all()
+    assert set(catalog.loc[catalog["split"].isin(["train", "val"]), "name"]) == {"SN", "QSO", "RRL"}
+    assert set(catalog.loc[catalog["split"] == "survey", "name"]) == {""}
+    assert catalog.loc[catalog["name"] == "odd", "unknown"].all()
+    ranked = pd.read_csv(folder / "anomalies.csv")
+    assert set(ranked["object_id"]) == set(catalog.loc[catalog["split"] == "survey", "object"])
+    status, said = command(*line, "classes=[SN,QSO,RRL]", "outputs=3", "leave_out=odd", "name=other")
+    assert status == 2
+    assert "there is no such class" in said
+    (tmp_path / "mine" / "plasticc" / "objects.csv").unlink()
+    status, said = command(*line, "name=none")
+    assert status == 1
+    assert "no object has a class, so there is nothing to learn" in said
+
+
+def test_classes_of_ones_own_are_refused_on_plasticcs_files(command: Command) -> None:
+    status, said = command(*QUICK, "classes=[SNIa,SNIIx]", "outputs=2", "name=typo")
+    assert status == 2
+    assert "classes=SNIIx: there is no such class" in said
 
 
 @pytest.mark.parametrize("encoder", ["recurrent", "transformer"])

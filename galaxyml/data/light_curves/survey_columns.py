@@ -79,6 +79,23 @@ class CurveNames:
         return frozenset(names | {str(name).lower() for name in self.columns.values()})
 
 
+def curve_names(
+    columns: Mapping[str, Any] | None = None, bands: Mapping[Any, Any] | None = None, zero_point: float | None = None
+) -> CurveNames:
+    """`CurveNames` from what configurations and command lines hold; None where nothing is said.
+
+    Raises:
+        UsageError: If a key or a value is not allowed.
+    """
+    if empty := [key for key, name in (columns or {}).items() if name is None]:
+        raise UsageError(f"curves.columns: {empty[0]} has no name. Give the column's, or leave {empty[0]} out.")
+    return CurveNames(
+        {str(key): str(name) for key, name in (columns or {}).items()},
+        {str(name): None if band is None else str(band) for name, band in (bands or {}).items()},
+        zero_point,
+    )
+
+
 def _text(value: Any) -> str:
     """A cell as text, whole numbers without a point."""
     is_whole = isinstance(value, float | np.floating) and abs(value) < 2**53 and value == round(value)

@@ -184,7 +184,7 @@ def _snana(head_path: Path, phot_path: Path, wanted: Collection[str]) -> Iterato
     """SNANA's observations, each with its SNID, and its objects (Kessler et al. 2009; section 4 of SNANA's manual)."""
     head = _fits(head_path, {*wanted, "ptrobs_min", "ptrobs_max"})
     if missing := [name for name in ("SNID", "PTROBS_MIN", "PTROBS_MAX") if name not in head]:
-        raise DataError(f"{head_path}: SNANA's files have a column {missing[0]}; this one has {', '.join(head)}.")
+        raise DataError(f"{head_path}: SNANA's files have a column {missing[0]}; it has {', '.join(map(str, head))}.")
     if not phot_path.is_file():
         raise DataError(f"{phot_path} is missing, which has the observations of {head_path.name}. Put it there.")
     phot = _fits(phot_path, wanted)
@@ -199,9 +199,9 @@ def _snana(head_path: Path, phot_path: Path, wanted: Collection[str]) -> Iterato
     lengths = last - first + 1
     rows = np.arange(lengths.sum()) + np.repeat(first - 1 - (np.cumsum(lengths) - lengths), lengths)
     observed = phot.iloc[rows].assign(SNID=np.repeat(head["SNID"].to_numpy(), lengths))
-    yield SurveyTable(phot_path, observed, list(phot), lambda row: f"{phot_path}, row {row + 1}", "")
+    yield SurveyTable(phot_path, observed, list(map(str, phot)), lambda row: f"{phot_path}, row {row + 1}", "")
     objects = head.drop(columns=["PTROBS_MIN", "PTROBS_MAX"])
-    yield SurveyTable(head_path, objects, list(head), lambda row: f"{head_path}, row {row + 1}", "")
+    yield SurveyTable(head_path, objects, list(map(str, head)), lambda row: f"{head_path}, row {row + 1}", "")
 
 
 def _fits(path: Path, wanted: Collection[str]) -> pd.DataFrame:
