@@ -91,8 +91,8 @@ def test_the_simulated_sky_serves_each_task(command: Command, tmp_path: Path, ta
 @pytest.mark.parametrize(
     ("args", "refusal", "message"),
     [
-        (["task=galaxy10", "loss=mse"], 1, r"This loss compares numbers.*loss=cross_entropy or loss=focal"),
-        (["task=galaxyzoo", "loss=focal"], 1, r"This loss takes class indices.*such as loss=mse"),
+        (["task=galaxy10", "loss=mse"], 2, r"This loss compares numbers.*loss=cross_entropy or loss=focal"),
+        (["task=galaxyzoo", "loss=focal"], 2, r"This loss takes class indices.*such as loss=mse"),
         (["task=galaxy10", "folds=6"], 2, "there is room for 5 validation parts"),
         (["task=galaxy10", "views=9"], 2, r"views=9: it must be a whole number from 1 \(plain\) to 8"),
         (["task=spirals", "predict_views=9"], 2, r"predict_views=9: it must be a whole number from 1 \(plain\) to 8"),

@@ -280,7 +280,7 @@ def test_figure_has_a_dot_and_a_bar_for_each_column_and_level(columns: int) -> N
     )
     assert isinstance(figure, Figure)
     figure.savefig(io.BytesIO(), format="png", dpi=60)
-    held, width, over_all = figure.axes
+    held, width, over_all = figure.axes[:3]
     dots = [line.get_xdata() for line in held.lines if line.get_marker() == "o"]
     np.testing.assert_array_equal(dots, shares[::-1])
     bars = [patch.get_width() for patch in width.patches if isinstance(patch, Rectangle)]
