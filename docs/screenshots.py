@@ -29,7 +29,7 @@ WIDE, HIGH = 1180, 1066  # pixels, at a desk
 PHONE = (390, 844)
 SETTLED = 500  # milliseconds until what fades has faded
 REPORT = (1180, 1500)  # pixels
-CURVES = 15_000  # milliseconds until TensorBoard has drawn them
+CURVES = 40_000  # milliseconds until TensorBoard has drawn them
 START = 60  # seconds that TensorBoard may take to begin
 
 
