@@ -29,7 +29,7 @@ WIDE, HIGH = 1180, 1066  # pixels, at a desk
 PHONE = (390, 844)
 SETTLED = 500  # milliseconds until what fades has faded
 REPORT = (1180, 1500)  # pixels
-CURVES = 15_000  # milliseconds until TensorBoard has drawn them
+CURVES = 20_000  # milliseconds until TensorBoard has read the runs, and until it has drawn their curves
 START = 60  # seconds that TensorBoard may take to begin
 
 
@@ -78,6 +78,8 @@ def take_tensorboard(browser: Any, runs: Sequence[Path], out: Path) -> None:
     with tensorboard(runs[0]) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 860})
         page.goto(f"{address}#custom_scalars")
+        page.wait_for_timeout(CURVES)
+        page.reload()  # it draws what it had read when it was asked
         page.wait_for_timeout(CURVES)
         page.screenshot(path=out / "tensorboard.png")
     print(f"Wrote tensorboard.png into {out}")

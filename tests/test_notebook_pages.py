@@ -109,7 +109,7 @@ def test_a_page_has_what_was_printed_returned_and_drawn_without_progress_bars(no
         nbformat.v4.new_output("stream", name="stderr", text=" of it\r\n"),
         nbformat.v4.new_output("display_data", data={"text/html": "<pre>a</pre>\n", "text/plain": "\x1b[3ma\x1b[0m\n"}),
         nbformat.v4.new_output("execute_result", data={"text/plain": "4 ```"}),
-        nbformat.v4.new_output("display_data", data={"text/html": table._repr_html_(), "text/plain": str(table)}),
+        nbformat.v4.new_output("display_data", data={"text/html": table.to_html(notebook=True), "text/plain": "r90"}),
         nbformat.v4.new_output(
             "display_data", data={"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": "<Figure>"}
         ),
