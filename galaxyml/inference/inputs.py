@@ -188,7 +188,7 @@ def _listed(path: Path, tables: list[pd.DataFrame]) -> Iterator[tuple[str, str, 
         raise UserError(f"{path} has a header and no rows.")
     paths = frame[roles.path]
     if (empty := (paths == "").to_numpy()).any():
-        place = table.place(int(frame.index[empty.argmax()]))
+        place = table.place(int(frame.index[int(empty.argmax())]))
         raise UserError(f"{place}: {roles.path} is empty. Give a path or take the row out.")
     locations = [str(path.parent / Path(name).expanduser()) for name in paths]
     tables.append(_typed(frame.drop(columns=roles.path)).set_axis(locations))

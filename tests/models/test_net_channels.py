@@ -92,4 +92,4 @@ def test_a_net_of_ones_own_that_takes_other_channels_is_refused_by_name() -> Non
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
     module = SupervisedModule(net, kind=Numbers(["redshift"]), size=16, channels=5)
     with pytest.raises(UserError, match=r"channels=5: this model takes images of 3 .* or set channels=3"):
-        module.check_output_shape()
+        module.rehearse()

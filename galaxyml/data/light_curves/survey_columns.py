@@ -98,8 +98,8 @@ def curve_names(
 
 def _text(value: Any) -> str:
     """A cell as text, whole numbers without a point."""
-    is_whole = isinstance(value, float | np.floating) and abs(value) < 2**53 and value == round(value)
-    return str(int(value)) if is_whole else str(value).strip()
+    number = float(value) if isinstance(value, float | np.floating) else np.nan
+    return str(int(number)) if abs(number) < 2**53 and number == round(number) else str(value).strip()
 
 
 def _leaves(entry: Any) -> Iterable[str]:
@@ -259,7 +259,7 @@ class Columns:
         self.frame = table.frame
         self.object = self._find("object", NAMES["object"])
         self.time = self._find("time", NAMES["time"])
-        codes = {entry["column"]: entry.get("codes", {}) for entry in NAMES["band"]}
+        codes: dict[str, dict[str, str]] = {entry["column"]: entry.get("codes", {}) for entry in NAMES["band"]}
         self.band = self._find("band", list(codes))
         self.codes = next((codes[name] for name in codes if self.band and name == self.band.lower()), {})
         self.brightness = self._brightness()
@@ -353,7 +353,7 @@ class Columns:
             ~((mjd >= MJD[0]) & (mjd <= MJD[1])) & keep, self.time, f"an MJD from {MJD[0]:,} to {MJD[1]:,}, or a JD"
         )
         self._check((band < 0) & keep, str(self.band), self._allowed_bands())
-        value = self.brightness.get("flux", self.brightness.get("mag"))
+        value = str(self.brightness.get("flux", self.brightness.get("mag")))
         self._check(~np.isfinite(small_flux) & keep, value, "a finite number")
         self._check(
             ~(np.isfinite(small_error) & (small_error > 0)) & keep, self.brightness["error"], "a finite number above 0"
@@ -389,7 +389,7 @@ class Columns:
                 f"{self.table.path}: curves.zero_point is of fluxes, and {entry['mag']} are magnitudes. Leave it out."
             )
         magnitude, error = self.numbers(entry["mag"]), self.numbers(entry["error"])
-        sign = np.ones(len(magnitude))
+        sign: np.ndarray = np.ones(len(magnitude))
         if (column := self.by_name.get(entry.get("sign", ""))) is not None:
             texts = self.texts(column).str.lower()
             sign = texts.map(_SIGNS).to_numpy(float)
@@ -469,7 +469,9 @@ class Columns:
         found = {name: self._find(name, NAMES[name]) for name in _OF_OBJECTS}
         pairs = NAMES["redshift"]
         said = self._find("redshift", []) if "redshift" in self.names.columns else None
-        redshifts = [(said, self._find("redshift_err", []))] if said else []
+        redshifts: list[tuple[str | None, str | None]] = []
+        if said:
+            redshifts.append((said, self._find("redshift_err", [])))
         redshifts += [(self._find("", [z]), self._find("", [error])) for z, error in pairs]
         redshifts = [(z, error) for z, error in redshifts if z is not None]
         if self.object is None or not (redshifts or any(found.values())):

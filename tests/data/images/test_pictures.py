@@ -3,6 +3,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_grey_pages_of_a_tiff_are_bands(tmp_path: Path, kind: type) -> None:
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tif"])
 def test_of_a_film_the_first_frame_is_read(tmp_path: Path, suffix: str) -> None:
     frames = [Image.linear_gradient("L").resize((20, 16)).rotate(90 * turn).convert("RGB") for turn in range(3)]
-    lossless = {"lossless": True} if suffix == "webp" else {}
+    lossless: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], **lossless)
     found = open_image(tmp_path / f"a.{suffix}")
     assert np.abs(found.astype(int) - np.asarray(frames[0])).max() <= (8 if suffix == "gif" else 0)  # a palette

@@ -217,7 +217,7 @@ def test_lists_in_structures_are_observations_and_padding_is_none(tmp_path: Path
         "flux": [1.0, 2.0, 0.0],
         "flux_err": [1.0, 1.0, 0.0],
     }
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"object_id": "a", "lightcurve": cells, "redshift": 0.5},
         {"object_id": "b", "lightcurve": cells, "redshift": 0.1},
     ]
