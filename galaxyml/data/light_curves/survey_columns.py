@@ -473,8 +473,8 @@ class Columns:
         if said:
             redshifts.append((said, self._find("redshift_err", [])))
         redshifts += [(self._find("", [z]), self._find("", [error])) for z, error in pairs]
-        redshifts = [(z, error) for z, error in redshifts if z is not None]
-        if self.object is None or not (redshifts or any(found.values())):
+        present = [(z, error) for z, error in redshifts if z is not None]
+        if self.object is None or not (present or any(found.values())):
             return None
         names = self._names()
         first = ~pd.Series(names).duplicated().to_numpy()
@@ -483,7 +483,7 @@ class Columns:
             name: self._known(column, name)[first] for name, column in found.items() if column and name != "class"
         }
         photoz, photoz_err = (np.full(len(names), np.nan) for _ in range(2))
-        for z, error in redshifts:
+        for z, error in present:
             values = self._known(z, "photoz")
             errors = self._known(error, "photoz_err") if error else np.zeros(len(names))
             take = np.isnan(photoz) & ~np.isnan(values)

@@ -211,7 +211,7 @@ def test_forced_photometry_without_times_is_to_be_joined_with_visit(tmp_path: Pa
 
 
 def test_lists_in_structures_are_observations_and_padding_is_none(tmp_path: Path) -> None:
-    cells = {
+    cells: dict[str, list[Any]] = {
         "time": [59_000.0, 59_001.0, -99.0],
         "band": ["g", "r", "r"],
         "flux": [1.0, 2.0, 0.0],
