@@ -133,6 +133,7 @@ def test_images_of_any_kind_and_bad_ones(run: Path, ask: Command, tmp_path: Path
     }
     np.testing.assert_allclose(found[["elliptical", "spiral"]].sum(axis=1), 1)
     assert set(found.columns) == {
+        "id",
         "path",
         "elliptical",
         "spiral",
@@ -167,8 +168,8 @@ def test_what_cannot_be_predicted_is_told(run: Path, ask: Command, tmp_path: Pat
         (["gone.csv"], "p.csv", 2, r"gone\.csv is missing"),
         (["gone.jpg"], "p.csv", 1, "None of the 1 images can be read: gone.jpg is not there"),
         (["bad.h5"], "p.csv", 1, r"bad\.h5 cannot be read as HDF5"),
-        (["other.h5"], "p.csv", 1, r"other\.h5 has no images of shape \(N, H, W, 3\) and type uint8; it has x"),
-        (["gone.jpg"], "p.txt", 2, r"--out p\.txt: it must end in \.csv or \.parquet"),
+        (["other.h5"], "p.csv", 1, r"other\.h5 has no images of shape \(N, H, W, C\), of numbers; it has x"),
+        (["gone.jpg"], "p.txt", 2, r"--out p\.txt: it must end in \.csv, \.parquet, \.fits, \.vot or \.ecsv"),
     ]
     for paths, out, refusal, message in cases:
         status, said = ask(run, *paths, "--out", out)

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from sklearn import metrics as sk
 
 from galaxyml.evaluation.calibration import softmax
@@ -218,6 +219,7 @@ def test_figures_and_tables_are_written(tmp_path: Path) -> None:
     from PIL import Image
 
     run = made_up(tmp_path)
+    run.start(OmegaConf.create({"data": {}}), [])
     Image.linear_gradient("L").save(tmp_path / "none.jpg")
     run.write_history(
         [{"epoch": 0, "train/loss": 1.0, "val/loss": 1.1}, {"epoch": 1, "train/loss": 0.5, "val/loss": 0.9}]

@@ -70,7 +70,7 @@ def made_up(path: Path, count: int = 900, lost: float = 0.5, bar_lost: float = 0
     run.write_catalog(catalog)
     Image.linear_gradient("L").save(path / "one.jpg")
     data = {"source": "made up", "folder": str(path), "sha256": {}, "objects": {"train": 1, "val": 1, "test": 1}}
-    run.start(OmegaConf.create({"fold": 0}), [])
+    run.start(OmegaConf.create({"fold": 0, "data": {}}), [])
     run.write_provenance(0, "CPU", data | {"notes": []})
     for by, holds in HOLDS.items():
         said = np.empty_like(chances)
