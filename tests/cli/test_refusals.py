@@ -272,7 +272,11 @@ def test_a_finished_run_needs_its_data_no_more(command: Command, files: Path) ->
     ("words", "status", "message"),
     [
         (["report", "nowhere"], 2, "nowhere has no metrics.json"),
-        (["predict", "nowhere", "a.jpg", "--out", "a.csv"], 2, "nowhere is not there. Give the folder of a finished run"),
+        (
+            ["predict", "nowhere", "a.jpg", "--out", "a.csv"],
+            2,
+            "nowhere is not there. Give the folder of a finished run",
+        ),
         (["predict", "nowhere", "a.jpg", "--out", "a.txt"], 2, "--out a.txt: it must end in .csv, .parquet, "),
         (["compare", "nowhere"], 2, "nowhere alone cannot be compared"),
         (["ensemble", "nowhere", "here", "--out", "mean"], 2, "nowhere is not finished, or not a run's folder"),
