@@ -1,6 +1,7 @@
 """A process that has a folder, as the command line says, until it is told to let it go or is killed."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,7 @@ def take_turns(folder: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job's shell ignores
     run_lock.BEAT, run_lock.POLL_SECONDS = 0.1, 0.001
     try:
         {"hold": hold, "forked": forked, "take_turns": take_turns}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
