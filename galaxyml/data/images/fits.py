@@ -131,7 +131,8 @@ def _science(units: Any, images: Sequence[_Image], hdu: str | int | None) -> lis
         return filters
     if 1 < len(planes) == len(sky) <= MOST_BANDS and not any(image.name for image in sky):
         return planes if len({image.shape for image in planes}) == 1 else sky[:1]
-    return sky[:1]
+    worded = [image for name in SCIENCE for image in sky if name in image.words]
+    return (worded or sky)[:1]
 
 
 def _asked(units: Any, images: Sequence[_Image], hdu: str | int) -> _Image:
@@ -153,8 +154,8 @@ def _asked(units: Any, images: Sequence[_Image], hdu: str | int) -> _Image:
 def _named_planes(images: Sequence[_Image], chosen: Sequence[_Image], decoding: Decoding) -> list[_Plane]:
     """The bands that are read, in the order asked for."""
     planes = [plane for image in chosen for plane in _planes(image)]
-    order = [FILTERS.index(plane.name.upper()) for plane in planes if plane.name.upper() in FILTERS]
-    if len(set(order)) == len(planes):  # from blue to red
+    order = _order([plane.name.upper() for plane in planes])
+    if order is not None:
         planes = [planes[row] for row in np.argsort(order)]
     if decoding.bands is None:
         return planes
@@ -182,6 +183,21 @@ def _named_planes(images: Sequence[_Image], chosen: Sequence[_Image], decoding: 
     if len(shapes := {plane.image.shape[-2:] for plane in found}) > 1:
         raise DataError(f"bands={shorten(decoding.bands)}: they have different shapes, {shorten(sorted(shapes))}")
     return found
+
+
+def _order(names: Sequence[str]) -> list[float] | None:
+    """Places of filters from blue to red; None where one is not known, or occurs twice.
+
+    Filters of HST and JWST go by their numbers, as `F606W` in nm. Beside optical ones those below 200 are infrared, as
+    `F160W` at 1,600 nm.
+    """
+    numbers = [float(name[1:].rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")) for name in names if re.fullmatch(_HUBBLE, name)]
+    if len(numbers) == len(names):
+        is_optical = any(500 <= number < 1000 for number in numbers)
+        order = [10 * number if is_optical and number < 200 else number for number in numbers]
+    else:
+        order = [float(FILTERS.index(name)) for name in names if name in FILTERS]
+    return order if len(set(order)) == len(names) else None
 
 
 def _planes(image: _Image) -> list[_Plane]:
@@ -223,5 +239,6 @@ def _in_words(images: Sequence[_Image], planes: Sequence[_Plane]) -> str:
     if len(images) < 2:
         return ""
     if len(read) > 1:
-        return f"its HDUs {', '.join(read)} are read as bands, from blue to red"
+        known = _order([plane.name.upper() for plane in planes]) is not None
+        return f"its HDUs {', '.join(read)} are read as bands, {'from blue to red' if known else 'in this order'}"
     return f"its HDU {read[0]} is read, of {shorten([str(image) for image in images], shown=MOST_BANDS)}"

@@ -5,6 +5,7 @@ The command reads it before anything else is done, a run once more; both by `Lab
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,9 @@ MOST_CLASSES = 200
 RGB = 3  # channels of images that say nothing else
 MOST_TRIED = 20  # images that are opened to find how many channels they have
 FEW_WORDS = 0.1  # share of cells below which words among numbers are mistakes
-MISSING = ("NA", "N/A", "null", "None", "nan", "--", "-", "<NA>", "#N/A", "NaT")  # cells that say nothing, in any case
+# Cells that say nothing, in any case: as people and programs write them, among these CDS, IRAF and databases.
+MISSING = ("NA", "N/A", "null", "None", "nan", "--", "-", "<NA>", "#N/A", "NaT", "—", "–", "...", "…", "INDEF", "\\N")
+MISSING += ("masked", "nodata", "\\nodata", "#NULL!")
 AMONG_NUMBERS = "none"  # is missing among numbers; among words, other than `None`, an answer: no bulge
 FOLDER, LABELS = Path("data/images"), "labels.csv"  # where no other is given
 SUFFIXES = (".parquet", ".fits", ".fits.gz", ".ecsv", ".vot", ".votable", ".tsv", ".txt", ".csv.gz")
@@ -37,7 +40,9 @@ WANTED = (
     "tree (tree=NAME, or tree=FILE.yaml)"
 )
 # What stands for no value in many catalogues: 99, -99.9, -9999, -32768, 1e20, -1e30.
-_SENTINEL = re.compile(r"[+-]?(9{2,}(\.9*0*)?|[19](\.0*)?[eE]\+?(19|[23]\d)|32768(\.0*)?)|-9(\.0*)?")
+_SENTINEL = re.compile(
+    r"[+-]?(9{2,}(\.9*0*)?|[19](\.0*)?[eE]\+?(19|[23]\d)|32768(\.0*)?|2147483648)|-9(\.9*0*)?|-999\.25"
+)
 
 
 @dataclass(frozen=True)
@@ -251,8 +256,8 @@ def class_names(
     named = {_one_form(name): name for name in classes or ()}
     groups: dict[str, list[str]] = {}
     for value in sorted(counts, key=lambda value: (value not in named, -counts[value], value)):
-        groups.setdefault("".join(value.split()).casefold(), []).append(value)
-    known = {"".join(name.split()).casefold(): name for name in named.values()} if join_spellings else {}
+        groups.setdefault(_spelling(value), []).append(value)
+    known = {_spelling(name): name for name in named.values()} if join_spellings else {}
     if known:
         cells = cells.map({value: known.get(key, value) for key, values in groups.items() for value in values})
     elif join_spellings:
@@ -264,6 +269,11 @@ def class_names(
         return cells, list(classes)
     order = sorted(cells.unique(), key=lambda value: (_number(value) if column.numeric else value.lower(), value))
     return cells, order
+
+
+def _spelling(name: str) -> str:
+    """What names have in common that differ in case, spaces, or how their accents are encoded alone."""
+    return "".join(unicodedata.normalize("NFKC", name).split()).casefold()
 
 
 def _ask_about_spellings(column: Column, counts: Mapping[str, int], groups: Sequence[list[str]]) -> None:

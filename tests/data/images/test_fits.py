@@ -202,6 +202,34 @@ def test_cut_off_files_are_named(tmp_path: Path) -> None:
         open_image(path)
 
 
+@pytest.mark.parametrize(
+    ("names", "order", "words"),
+    [
+        (("F814W", "F606W", "F435W"), (2, 1, 0), "from blue to red"),
+        (("SCI_F814W", "SCI_F606W", "SCI_F435W"), (2, 1, 0), "from blue to red"),
+        (("F444W", "F115W", "F277W"), (1, 2, 0), "from blue to red"),
+        (("F160W", "F606W", "F814W"), (1, 2, 0), "from blue to red"),
+        (("", "", ""), (0, 1, 2), "in this order"),
+    ],
+)
+def test_filters_of_space_telescopes_go_by_their_wavelength(
+    tmp_path: Path, names: tuple[str, ...], order: tuple[int, ...], words: str
+) -> None:
+    planes = [peak * PICTURE + RNG.normal(size=SHAPE) for peak in (1.0, 2.0, 3.0)]
+    path = written(tmp_path / "a.fits", [EMPTY, *zip(names, planes, strict=True)])
+    np.testing.assert_array_equal(
+        open_image(path), alone(tmp_path, np.stack([planes[row] for row in order]), Decoding())
+    )
+    assert words in choice(path)
+
+
+@pytest.mark.parametrize("names", [("CCDID 1-1.RMS", "CCDID 1-1.FLG", "CCDID 1-1.SCI"), ("SEGMAP", "BKGRMS", "DATA")])
+def test_names_of_pipelines_tell_the_image(tmp_path: Path, names: tuple[str, ...]) -> None:
+    others = (ONES, 2 * ONES + RNG.normal(size=SHAPE), PICTURE)
+    path = written(tmp_path / "a.fits", [EMPTY, *zip(names, others, strict=True)])
+    np.testing.assert_array_equal(open_image(path, DECODING), alone(tmp_path, PICTURE))
+
+
 def test_what_was_read_of_the_first_image_is_noted_once(tmp_path: Path) -> None:
     rows = []
     for number in range(20):

@@ -262,7 +262,8 @@ def test_redshift_beside_a_class_is_shown_and_not_learnt(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "word", ["NA", "na", "N/A", "n/a", "null", "NULL", "None", "nan", "NaN", "--", "-", "", "<NA>"]
+    "word",
+    ["NA", "na", "N/A", "n/a", "null", "NULL", "None", "nan", "NaN", "--", "-", "", "<NA>", "...", "—", "INDEF", "\\N"],
 )
 def test_words_for_nothing_are_missing_in_classes_and_numbers(word: str, tmp_path: Path) -> None:
     for cells, kind in ((["a", "b"], "classes"), (["0.25", "0.75"], "numbers")):
