@@ -29,8 +29,10 @@ RGB = 3  # channels of images that say nothing else
 MOST_TRIED = 20  # images that are opened to find how many channels they have
 FEW_WORDS = 0.1  # share of cells below which words among numbers are mistakes
 # Cells that say nothing, in any case: as people and programs write them, among these CDS, IRAF and databases.
-MISSING = ("NA", "N/A", "null", "None", "nan", "--", "-", "<NA>", "#N/A", "NaT", "—", "–", "...", "…", "INDEF", "\\N")
-MISSING += ("masked", "nodata", "\\nodata", "#NULL!")
+MISSING = (
+    *("NA", "N/A", "null", "None", "nan", "--", "-", "<NA>", "#N/A", "NaT", "—", "–", "...", "…", "INDEF", "\\N"),
+    *("masked", "nodata", "\\nodata", "#NULL!"),
+)
 AMONG_NUMBERS = "none"  # is missing among numbers; among words, other than `None`, an answer: no bulge
 FOLDER, LABELS = Path("data/images"), "labels.csv"  # where no other is given
 SUFFIXES = (".parquet", ".fits", ".fits.gz", ".ecsv", ".vot", ".votable", ".tsv", ".txt", ".csv.gz")
