@@ -155,7 +155,7 @@ class CurveData(CatalogData):
 
     def load_survey(self, given: Sequence[Path | pd.DataFrame]) -> tuple[pd.DataFrame, list[LightCurves]]:
         """Reads objects that are to be ranked, as `load`: a folder, or tables as files or as DataFrames."""
-        raise NotImplementedError
+        raise NotImplementedError  # each task has its own files
 
     def setup(self, stage: str | None = None) -> None:
         if self.catalog is not None:

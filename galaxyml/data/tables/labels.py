@@ -216,8 +216,7 @@ class Column:
             return None
         low, high = float(others.min()), float(others.max())
         counts = self.numbers[suspects].value_counts()
-        for number, count in counts.items():
-            value = float(number)  # type: ignore[arg-type]
+        for value, count in zip(counts.index.to_numpy(float).tolist(), counts.tolist(), strict=True):
             gap = max(low - value, value - high)
             is_far = gap > high - low or (value < 0 <= low)
             if is_far and (count > 1 or gap > 10 * (high - low)):
