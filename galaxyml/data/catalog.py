@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,14 +18,15 @@ from torch.utils.data import DataLoader, Dataset
 from galaxyml.data.batches import RowSampler, loader
 from galaxyml.data.source import CACHE, Source, as_source
 from galaxyml.data.splits import TEST, Holdout, Split
-from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.errors import DataError, UserError, did_you_mean
 from galaxyml.runs.files import known_digest
-from galaxyml.runs.ranges import check_fold
+from galaxyml.runs.ranges import check_fold, check_whole
 from galaxyml.runs.seeds import derive
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test", "survey")
+LEFT_OUT = "left out"  # the split of an object that a run neither learns from nor is judged by
 UNKNOWN = -1  # the label of an object whose class is not known
 
 
@@ -81,7 +83,8 @@ class CatalogData(lightning.LightningDataModule):
 
     Args:
         source: The folder of files, or where they come from; None for `data/<task>` if it is there, otherwise the
-            simulated sky.
+            simulated sky, which is drawn once, in a minute or more. Fewer objects are drawn by
+            `galaxyml.sky.write_<task>(folder, count=300, seed=0)`; give that folder.
         kind: The kind of target, see `galaxyml.kinds`.
         fold: Fold that is held out for validation.
         split: Deals labelled objects into folds, and a test part where the task's files have none; None for the task's
@@ -92,6 +95,8 @@ class CatalogData(lightning.LightningDataModule):
         batch_size: Objects a step.
         workers: Processes that gather batches; None for 0 without a GPU and 2 with one.
         limit: Largest number of labelled, and of test, objects; None for all.
+        train_limit: Largest number of objects to train on, the others left out; None for all. Fewer are a part of more,
+            and validation and test objects stay the same: so runs with several are a learning curve.
         cache_dir: Folder of what is made of the files once; `~` is the home folder.
 
     Attributes:
@@ -123,9 +128,16 @@ class CatalogData(lightning.LightningDataModule):
         batch_size: int = 64,
         workers: int | None = None,
         limit: int | None = None,
+        train_limit: int | None = None,
         cache_dir: str = CACHE,
+        **unknown: Any,
     ) -> None:
         super().__init__()
+        if unknown:
+            bases = type(self).__mro__[: type(self).__mro__.index(CatalogData) + 1]
+            names = {name for base in bases for name in signature(base).parameters} - {"options", "unknown"}
+            name = next(iter(unknown))
+            raise UserError(f"{type(self).__name__} has no argument '{name}'. {did_you_mean(name, names)}")
         split = split if split is not None else self.own_split
         check_fold(fold, split.folds)
         if limit is not None and limit < split.folds + split.has_test:
@@ -133,6 +145,8 @@ class CatalogData(lightning.LightningDataModule):
                 f"folds={split.folds}: limit={limit} leaves fewer objects than the split has parts. Choose fewer "
                 "folds=…, or a higher limit=…."
             )
+        if train_limit is not None:
+            check_whole("train_limit", train_limit, 1)
         if not 0 <= balance <= 1:
             raise UserError(f"balance={balance}: it must be a number in [0, 1]; 0 is as they come, 1 is all alike.")
         self.source = as_source(source, self.task, self.simulate, cache_dir)
@@ -141,7 +155,7 @@ class CatalogData(lightning.LightningDataModule):
         self.fold, self.split, self.seed = fold, split, seed
         self.balance, self.batch_size = balance, batch_size
         self.workers = workers if workers is not None else 2 * torch.cuda.is_available()
-        self.limit = limit
+        self.limit, self.train_limit = limit, train_limit
         self.steps: list[Step] = []
         self.notes: list[str] = []
         self.artifacts: dict[str, pd.DataFrame] = {}
@@ -259,7 +273,7 @@ class CatalogData(lightning.LightningDataModule):
         return self.kind.stratify_by(catalog)
 
     def assign_folds(self, catalog: pd.DataFrame, column: int, objects: np.ndarray | None = None) -> None:
-        """Splits the labelled objects of a catalog, in place: `fold`, and val and test objects among `split`.
+        """Splits the labelled objects of a catalog, in place: `fold`, and val, test and left-out ones among `split`.
 
         Args:
             catalog: With `split`; objects of `train` are labelled.
@@ -273,3 +287,8 @@ class CatalogData(lightning.LightningDataModule):
         catalog.insert(column, "fold", fold)
         catalog.loc[labelled & (fold == TEST), "split"] = "test"
         catalog.loc[fold == self.fold, "split"] = "val"
+        train = np.flatnonzero(catalog["split"] == "train")
+        if self.train_limit is not None and self.train_limit < len(train):
+            others = np.random.default_rng(derive(self.seed, "train_limit")).permutation(train)[self.train_limit :]
+            catalog.loc[catalog.index[others], "split"] = LEFT_OUT
+            self.notes.append(f"train_limit={self.train_limit}: {self.train_limit:,} of {len(train):,} are trained on.")

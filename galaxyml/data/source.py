@@ -17,6 +17,18 @@ CODE = (".py", ".yaml")
 CACHE = "~/.cache/galaxyml"
 
 
+def without_files(data: str) -> str:
+    """How to go on without a task's files, by the command and in Python, as the end of an error message.
+
+    Args:
+        data: Name of the task's DataModule.
+
+    >>> without_files("GalaxyZoo")
+    'Without them, source=simulated (in Python GalaxyZoo(), no folder given) runs on the simulated sky.'
+    """
+    return f"Without them, source=simulated (in Python {data}(), no folder given) runs on the simulated sky."
+
+
 class Real:
     """Files that the user has, which may be of the simulated sky.
 

@@ -144,7 +144,7 @@ def _sums(values: Tensor, tree: DecisionTree) -> Tensor:
 
 def _leading(values: Tensor, tree: DecisionTree) -> Tensor:
     """Value that leads to each question, shape (N, Q)."""
-    everyone = values.new_ones(len(values))
+    everyone = torch.ones_like(values[:, 0])
     return torch.stack([values[:, leads].sum(1) if leads else everyone for leads in tree.leads], dim=1)
 
 

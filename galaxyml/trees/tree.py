@@ -1,5 +1,7 @@
 """A decision tree: its questions and their order, read from a YAML file."""
 
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -61,12 +63,7 @@ class DecisionTree:
         >>> len(tree.questions), len(tree.columns), tree.columns[:3]
         (11, 37, ['Class1.1', 'Class1.2', 'Class1.3'])
         """
-        names = {name: FOLDER / f"{name}.yaml" for name in tree_names()}
-        path = Path(name) if str(name).endswith((".yaml", ".yml")) else names.get(str(name))
-        if path is None or not path.is_file():
-            raise UserError(
-                f"No decision tree '{name}'. {did_you_mean(str(name), names)} A file of your own ends in .yaml."
-            )
+        path = _path(name)
         return _read(path, path.stat().st_mtime_ns)
 
     @classmethod
@@ -136,6 +133,17 @@ def tree_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "ontology")
 
 
+def _path(name: str | Path) -> Path:
+    """The file of a tree; raises UserError if there is none."""
+    names = {name: FOLDER / f"{name}.yaml" for name in tree_names()}
+    path = Path(name) if str(name).endswith((".yaml", ".yml")) else names.get(str(name))
+    if path is None or not path.is_file():
+        raise UserError(
+            f"No decision tree '{name}'. {did_you_mean(str(name), names)} A file of your own ends in .yaml."
+        )
+    return path
+
+
 @lru_cache
 def _read(path: Path, changed: int) -> DecisionTree:
     """The tree of a file, read once for each time that it changed."""
@@ -152,6 +160,40 @@ def _question(entry: dict[str, Any], pattern: str) -> Question:
     after = entry.get("after", ())
     after = (after,) if isinstance(after, str) else tuple(after)
     return Question(entry["name"], entry.get("text", entry["name"]), answers, columns, labels, after)
+
+
+def tree_text(title: str, column: str, questions: Sequence[Mapping[str, Any]]) -> str:
+    """What a file of a tree holds, in one line.
+
+    Args:
+        title: As for `DecisionTree.parse`, like the others.
+        column: How a column is called.
+        questions: Name, answers and so on of each.
+
+    >>> tree_text("Mine", "{answer}", [{"name": "shape", "answers": ["smooth", "disk"]}])
+    "{title: Mine, column: '{answer}', questions: [{name: shape, answers: [smooth, disk]}]}"
+    """
+    content = {"title": title, "column": column, "questions": [dict(question) for question in questions]}
+    return yaml.safe_dump(content, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf).strip()
+
+
+def part_text(name: str | Path, questions: Collection[str]) -> str:
+    """What a file of some of a tree's questions holds; one whose leading question is left out is asked of everyone.
+
+    Args:
+        name: As for `DecisionTree.load`.
+        questions: Names of those that are kept.
+    """
+    content = yaml.safe_load(_path(name).read_text(encoding="utf-8"))
+    tree = DecisionTree.load(name)
+    kept = {column for question in tree.questions if question.name in questions for column in question.columns}
+    entries = []
+    for entry, question in zip(content["questions"], tree.questions, strict=True):
+        if question.name in questions:
+            after = [column for column in question.after if column in kept]
+            others = {key: value for key, value in entry.items() if key != "after"}
+            entries.append(others | ({"after": after} if after else {}))
+    return tree_text(f"{tree.title}, in part", content["column"], entries)
 
 
 def count(tree: str) -> int:

@@ -11,6 +11,7 @@ from galaxyml.trees import DecisionTree
 from galaxyml.trees.ontology import FILE, Ontology
 
 CAMPAIGNS = ["gz2", "gzd12", "gzd5", "ukidss"]
+LATER = ["gz2_hub", "gz_hubble", "gz_candels", "gz_desi", "gz_euclid", "gz_jwst", "gz_h2o"]
 # The published comparison's mapping, column by column (its own file; suffix _fraction left out).
 MAPPING = """
 smooth_or_features_smooth t01_smooth_or_features_a01_smooth smooth-or-featured_smooth smooth-or-featured-ukidss_smooth
@@ -61,7 +62,7 @@ def test_features_are_the_published_mapping() -> None:
 
 def test_each_answer_belongs_to_one_feature_of_its_own_question() -> None:
     ontology = Ontology.load()
-    for campaign in CAMPAIGNS:
+    for campaign in (*CAMPAIGNS, *LATER):
         matrix = ontology.matrix(campaign, ontology.features)
         assert (matrix.sum(axis=1) == 1).all()
         tree = DecisionTree.load(campaign)
@@ -75,6 +76,22 @@ def test_the_published_lists_have_their_lengths_and_the_intersection_has_26() ->
     assert lengths == {"9": 9, "11": 11, "26": 26, "52": 52, "74": 74}
     assert set(ontology.common(["gz2", "gzd12", "ukidss"])) == set(ontology.lists["26"].features)
     assert {"odd_yes", "odd_no"} <= set(ontology.common(["gz2", "ukidss"])) - set(ontology.common(["gzd12"]))
+
+
+def test_later_campaigns_share_what_they_ask_alike() -> None:
+    ontology = Ontology.load()
+    assert ontology.has("gz2_hub") == ontology.has("ukidss")
+    assert ontology.has("gz_desi") == ontology.has("gzd5")
+    assert set(ontology.has("gz_euclid")) - set(ontology.has("gz_h2o")) == {"artifact_kind_ghost"}
+    published = set(ontology.lists["26"].features)
+    for campaign in set(LATER) - {"gz_candels"}:
+        assert published <= set(ontology.has(campaign)), campaign
+    assert published - set(ontology.has("gz_candels")) == {
+        f"bulge_shape_{shape}" for shape in ("rounded", "boxy", "no_bulge")
+    }
+    for campaign in LATER:
+        labels = [ontology.label(feature) for feature in ontology.has(campaign)]
+        assert len(set(labels)) == len(labels), campaign  # figures tell them apart
 
 
 def test_an_answer_that_belongs_nowhere_or_is_unknown_is_refused(tmp_path: Path) -> None:

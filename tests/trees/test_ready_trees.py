@@ -56,12 +56,14 @@ clumps: yes no < smooth-or-featured_smooth smooth-or-featured_featured-or-disk
 problem: star artifact bad-zoom < smooth-or-featured_star-artifact-zoom
 """,
 }
-COUNTS = {"gz_hubble": 34, "gz_candels": 32, "gz_desi": 34, "gz_euclid": 46, "gz_jwst": 39}
+FACTS["gz_h2o"] = FACTS["gz_euclid"].replace(" ghost", "")
+COUNTS = {"gz_hubble": 34, "gz_candels": 32, "gz_desi": 34, "gz_euclid": 46, "gz_jwst": 39, "gz_h2o": 45}
+SUFFIXES = {"gz_desi": "", "gz_h2o": "-cd"}
 
 
 def facts(name: str) -> dict[str, tuple[list[str], set[str]]]:
     """Columns of each question, and those that lead to it, with the campaign's suffix."""
-    suffix = "" if name == "gz_desi" else "-" + name.removeprefix("gz_")
+    suffix = SUFFIXES.get(name, "-" + name.removeprefix("gz_"))
     found = {}
     for line in filter(None, FACTS[name].splitlines()):
         question, rest = line.split(":")
@@ -80,5 +82,7 @@ def test_a_ready_tree_asks_what_its_campaign_asks(name: str) -> None:
 
 
 def test_all_trees_are_named() -> None:
-    assert set(tree_names()) == {*FACTS, "kaggle", "gz2", "gzd12", "gzd5", "ukidss"}
+    assert set(tree_names()) == {*FACTS, "kaggle", "gz2", "gz2_hub", "gzd12", "gzd5", "ukidss"}
     assert DecisionTree.load("gz_desi").columns == DecisionTree.load("gzd5").columns  # the same campaign's questions
+    names = [name.replace("-ukidss", "-gz2") for name in DecisionTree.load("ukidss").columns]
+    assert DecisionTree.load("gz2_hub").columns == names  # those of Galaxy Zoo 2 on infrared images

@@ -98,6 +98,13 @@ def test_head_keeps_its_sums_in_half_precision(shares: str) -> None:
     assert violation(TreeHead("kaggle", shares)(torch.randn(50, 37).bfloat16()), TREE) < 1e-6
 
 
+def test_a_head_is_exported_for_any_number_of_galaxies() -> None:
+    head = TreeHead("kaggle")
+    exported = torch.export.export(head, (torch.rand(2, 37),), dynamic_shapes=({0: torch.export.Dim("galaxies")},))
+    scores = torch.rand(5, 37)
+    torch.testing.assert_close(exported.module()(scores), head(scores), atol=0, rtol=0)
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-6, 1.0, 1e6])
 def test_divisive_head_obeys_the_tree_and_agrees_with_the_rule_written_out(scale: float) -> None:
     scores = scale * torch.randn(50, 37, generator=torch.Generator().manual_seed(2))

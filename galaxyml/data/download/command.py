@@ -1,14 +1,13 @@
 """Public data, fetched, checked and put where the tasks read them: `python -m galaxyml fetch NAME…`."""
 
-import argparse
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from galaxyml.data.download import manifest
+from galaxyml.data.download import hub, manifest
 from galaxyml.data.download.download import Remote, file_digest
 from galaxyml.data.download.manifest import Dataset, File
 from galaxyml.data.download.remotes import Remotes
@@ -16,7 +15,11 @@ from galaxyml.data.download.server import RetryPolicy, open_session
 from galaxyml.data.download.store import State, Store, holding
 from galaxyml.runs.errors import DataError
 from galaxyml.runs.files import check_space, file_lock, free_space
+from galaxyml.runs.options import Parser
 from galaxyml.runs.progress import heartbeat
+
+if TYPE_CHECKING:
+    from requests import Session
 
 EXAMPLES = """\
 examples:
@@ -24,6 +27,8 @@ examples:
   python -m galaxyml fetch galaxy10
   python -m galaxyml fetch spirals surveys-sdss --to /big/data
   python -m galaxyml fetch galaxyzoo                  (needs a Kaggle account and galaxyml[kaggle])
+  python -m galaxyml fetch gz_ukidss-tiny             (of the Hugging Face hub; HF_TOKEN where it asks for one)
+  python -m galaxyml fetch gz_evo --shards 2
   python -m galaxyml fetch --check
 
 Run the same command again after a break: it goes on where it was."""
@@ -36,11 +41,10 @@ THERE = (State.WHOLE, State.OWN)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line, and fetches, lists or checks."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="galaxyml fetch",
         description="Fetches public data into the folder that tasks read as data_dir.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch, or to check; --list has the names")
     parser.add_argument("--to", type=Path, default=Path("data"), help="folder of all data (default: data)")
@@ -50,11 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="URL",
         help=f"address where an institute keeps the files under their own names (default: ${MIRROR})",
     )
+    parser.add_argument(
+        "--shards", type=int, metavar="N", help="of a data set of the hub the first N parts to train on and to test on"
+    )
     parser.add_argument("--list", action="store_true", help="what there is, and what of it is here")
     parser.add_argument("--check", action="store_true", help="read all that is here and name what is damaged")
     given = parser.parse_args(arguments)
     if not (given.names or given.list or given.check):
         parser.error("give a NAME, --list or --check")
+    if given.shards is not None and given.shards < 1:
+        parser.error("--shards: it must be 1 or more")
     store = Store(given.to.expanduser())
     try:
         datasets = manifest.load()
@@ -65,13 +74,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             check(store, chosen)
         else:
             with heartbeat(lambda: f"fetching {', '.join(given.names)}"):
-                fetch(store, chosen, datasets, given.mirror)
+                fetch(store, chosen, datasets, given.mirror, given.shards)
     except KeyboardInterrupt:
         print("Interrupted; what was downloaded is kept, and the same command goes on from there.", file=sys.stderr)
         sys.exit(130)
 
 
-def fetch(store: Store, chosen: Sequence[Dataset], datasets: dict[str, Dataset], mirror: str | None) -> None:
+def fetch(
+    store: Store,
+    chosen: Sequence[Dataset],
+    datasets: dict[str, Dataset],
+    mirror: str | None,
+    shards: int | None = None,
+) -> None:
     """Fetches what is missing of some datasets, and says which command comes next.
 
     Args:
@@ -79,15 +94,17 @@ def fetch(store: Store, chosen: Sequence[Dataset], datasets: dict[str, Dataset],
         chosen: What is wanted.
         datasets: All there is: what another of them has fetched is not fetched again.
         mirror: Address of a mirror, or None.
+        shards: How many parts of each split are wanted of data sets of the hub; None for all.
 
     Raises:
         UserError: If a file cannot be had, is not what was published, or does not fit the disk.
     """
-    lacking = _lacking(store, chosen)
-    everywhere = manifest.places(datasets.values())
-    if lacking:
-        with open_session() as session:
-            remotes = Remotes(session, RETRIES, mirror)
+    with open_session() as session, hub.open_session() as hub_session:
+        chosen, licences = _resolved(store, chosen, hub_session, shards)
+        lacking = _lacking(store, chosen)
+        everywhere = manifest.places([*datasets.values(), *chosen])
+        if lacking:
+            remotes = Remotes(session, RETRIES, mirror, hub_session, licences)
             wanted = [file for file in lacking if holding(store, file, everywhere[file]) is None]
             remote_of = {file: remotes.find(file) for file in wanted}
             if remote_of:
@@ -99,19 +116,27 @@ def fetch(store: Store, chosen: Sequence[Dataset], datasets: dict[str, Dataset],
                         origin = _bring(store, remotes, remote_of.get(file) or remotes.find(file), file, places[0])
                     _share(store, file, origin, places)
     for dataset in chosen:
-        print(f"{dataset.name} is all there." + (f" {dataset.note}" if dataset.note else ""))
+        some = (
+            f": the first {shards} of the parts of each split are there."
+            if dataset.hub and shards
+            else " is all there."
+        )
+        print(dataset.name + some + (f" {dataset.note}" if dataset.note else ""))
         if dataset.next:
-            print(f"Next: python -m galaxyml {dataset.next} {shlex.quote(f'data_dir={store.root}')}")
+            data_dir = shlex.quote(f"data_dir={store.root / dataset.data_dir}")
+            print(f"Next: python -m galaxyml {dataset.next} {data_dir}")
 
 
 def show(store: Store, datasets: Sequence[Dataset]) -> None:
     """Prints what there is: name, task, size, licence, and what of it is here."""
     rows = [("name", "task", "download", "state", "licence", "what")]
-    for dataset in datasets:
+    for dataset in _known(store, datasets):
         files = set(dataset.places.values())
-        sizes = [file.roughly for file in files]
+        about = dataset.hub.about if dataset.hub is not None else None
+        sizes = [file.roughly for file in files] or [int(about) if about else None]
         size = _bytes(sum(count for count in sizes if count)) if any(sizes) else "?"
-        licences = sorted({file.source.licence for file in files})
+        sources = {dataset.hub.source} if dataset.hub is not None else {file.source for file in files}
+        licences = sorted({source.licence for source in sources})
         rows.append(
             (
                 dataset.name,
@@ -134,7 +159,7 @@ def check(store: Store, datasets: Sequence[Dataset]) -> None:
         DataError: If something is damaged; it is named.
     """
     damaged, seen = [], 0
-    for file, places in manifest.places(datasets).items():
+    for file, places in manifest.places(_known(store, datasets)).items():
         for place in places:
             state = store.state(place, file)
             if state in (State.MISSING, State.PART):
@@ -150,6 +175,28 @@ def check(store: Store, datasets: Sequence[Dataset]) -> None:
         _refuse_changed(store, damaged)
     if not seen:
         print(f"Nothing of that is in {store.root}.")
+
+
+def _known(store: Store, datasets: Sequence[Dataset]) -> list[Dataset]:
+    """Data sets with those of the hub as they were when it was asked for them, without asking it."""
+    known = []
+    for dataset in datasets:
+        found = hub.listing(store.root, dataset.hub, None, RETRIES) if dataset.hub is not None else None
+        known.append(hub.resolved(dataset, found) if found is not None else dataset)
+    return known
+
+
+def _resolved(
+    store: Store, chosen: Sequence[Dataset], session: "Session", shards: int | None
+) -> tuple[list[Dataset], dict[str, str | None]]:
+    """Data sets with those of the hub as it has them, and what it says of the licence of each of its repositories."""
+    resolved, licences = [], {}
+    for dataset in chosen:
+        found = hub.listing(store.root, dataset.hub, session, RETRIES) if dataset.hub is not None else None
+        if dataset.hub is not None and found is not None:
+            licences[dataset.hub.repo] = found.licence
+        resolved.append(hub.resolved(dataset, found, shards) if found is not None else dataset)
+    return resolved, licences
 
 
 def _lacking(store: Store, chosen: Sequence[Dataset]) -> dict[File, list[str]]:
@@ -210,7 +257,10 @@ def _announce(store: Store, chosen: Sequence[Dataset], remote_of: dict[File, Rem
             peak = max(peak, final + size - partial + becomes)
             final += becomes or size
         licence = next(iter(files.values())).licence
-        print(f"    licence: {f'{licence} (says Zenodo)' if licence else source.licence}")
+        if source.hub is not None:
+            print(f"    licence: {source.licence}{f' (the hub says {licence})' if licence else ''}")
+        else:
+            print(f"    licence: {f'{licence} (says Zenodo)' if licence else source.licence}")
         print(f"    to cite: {source.cite}")
     free = _bytes(free_space(store.root / ".fetch"))
     print(f"  {_bytes(final)} in the end, at most {_bytes(peak)} on the way; {free} are free.", flush=True)
@@ -222,7 +272,7 @@ def _state(store: Store, dataset: Dataset) -> str:
     if State.CHANGED in states:
         return "changed"
     complete = sum(state in THERE for state in states)
-    if complete == len(states):
+    if states and complete == len(states):
         return "whole"
     return f"part ({complete} of {len(states)})" if complete or State.PART in states else "missing"
 

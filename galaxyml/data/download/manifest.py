@@ -1,6 +1,6 @@
 """Data that can be fetched: the datasets of `datasets.yaml` and the files that they are made of."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class Source:
         zenodo: Number of its record on Zenodo, or None.
         address: Address that names of files are joined to, or None.
         kaggle: Name of its competition on Kaggle, or None.
+        hub: Name of its data set on the Hugging Face hub, or None.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Source:
     zenodo: int | None = None
     address: str | None = None
     kaggle: str | None = None
+    hub: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class File:
         unpacked: Bytes of what becomes of it, roughly.
         members: How many files the folder has.
         starts: How the file that a task reads begins.
+        commit: Of the hub's repository that it is of, where it is the hub's.
     """
 
     name: str
@@ -60,6 +63,7 @@ class File:
     unpacked: float | None = None
     members: int | None = None
     starts: str = ""
+    commit: str | None = None
 
     @property
     def roughly(self) -> int | None:
@@ -68,6 +72,28 @@ class File:
             self.unpacked if self.source.kaggle else None
         )  # which Kaggle's own packing hardly changes
         return self.size or (int(about) if about else None)
+
+
+@dataclass(frozen=True)
+class HubPart:
+    """What is wanted of a data set of the hub; which files that are, the hub tells.
+
+    Attributes:
+        source: Who publishes it.
+        config: Name of its configuration.
+        folders: Where it belongs, in the folder of all data.
+        about: Bytes, where they are known roughly.
+    """
+
+    source: Source
+    config: str
+    folders: tuple[str, ...]
+    about: float | None = None
+
+    @property
+    def repo(self) -> str:
+        """Its name on the hub."""
+        return str(self.source.hub)
 
 
 @dataclass(frozen=True)
@@ -81,6 +107,8 @@ class Dataset:
         places: Where which file belongs, relative to the folder of all data.
         next: Arguments of the command that comes next, or None.
         note: What else a user should know, or None.
+        data_dir: What that command is given as `data_dir`, in the folder of all data; '' for that folder itself.
+        hub: What it is of the hub, or None; its places are then those that the hub was asked for.
     """
 
     name: str
@@ -89,6 +117,8 @@ class Dataset:
     places: dict[str, File]
     next: str | None = None
     note: str | None = None
+    data_dir: str = ""
+    hub: HubPart | None = None
 
 
 def load() -> dict[str, Dataset]:
@@ -99,7 +129,11 @@ def load() -> dict[str, Dataset]:
         name: File(name, **(about | {"source": sources[about["source"]]})) for name, about in content["files"].items()
     }
     given = content["datasets"]
-    return {name: _dataset(name, given, files) for name in given}
+    datasets = {name: _dataset(name, given, files) for name in given}
+    for name, about in content.get("hub", {}).items():
+        for dataset in _of_hub(name, about, sources[about.get("source", name)]):
+            datasets[dataset.name] = dataset
+    return datasets
 
 
 def select(datasets: dict[str, Dataset], names: Iterable[str]) -> list[Dataset]:
@@ -136,3 +170,21 @@ def _dataset(name: str, given: dict[str, Any], files: dict[str, File]) -> Datase
     places = {place: file for part in parts for place, file in _dataset(part, given, files).places.items()}
     places |= {place: files[file] for place, file in about.pop("places", {}).items()}
     return Dataset(name, places=places, **about)
+
+
+def _of_hub(name: str, about: dict[str, Any], source: Source) -> Iterator[Dataset]:
+    """A data set of the hub, which is its first configuration, and the others as `NAME-CONFIGURATION`."""
+    folders = tuple(about.get("folders", [name]))
+    first = next(iter(about["configs"]))
+    for config, described in about["configs"].items():
+        given: dict[str, Any] = {"what": described} if isinstance(described, str) else described
+        yield Dataset(
+            name if config == first else f"{name}-{config}",
+            about.get("task", "images"),
+            given["what"],
+            {},
+            about.get("next", "task=images"),
+            about.get("note"),
+            about.get("data_dir", folders[0]),
+            HubPart(source, config, folders, given.get("about")),
+        )

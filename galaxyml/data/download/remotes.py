@@ -1,11 +1,11 @@
-"""Addresses, sizes and digests of files: on Zenodo, in a bucket, on a mirror, or with Kaggle."""
+"""Addresses, sizes and digests of files: on Zenodo, in a bucket, on a mirror, with Kaggle, or on the hub."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from galaxyml.data.download import kaggle
+from galaxyml.data.download import hub, kaggle
 from galaxyml.data.download.download import Remote, download, file_digest
 from galaxyml.data.download.manifest import File
 from galaxyml.data.download.server import RetryPolicy, answer, content_length, retried, transient_errors
@@ -25,12 +25,16 @@ class Remotes:
         session: From `open_session`.
         policy: How long servers are waited for.
         mirror: Address that the files' names are joined to, or None. It is asked for all files but Kaggle's, as each
-            user has to accept their rules.
+            user has to accept their rules, and the hub's, which has mirrors of its own.
+        hub_session: From `hub.open_session`, for the hub's files.
+        licences: What the hub says of the licence of each of its data sets.
     """
 
     session: "Session"
     policy: RetryPolicy
     mirror: str | None = None
+    hub_session: "Session | None" = None
+    licences: dict[str, str | None] = field(default_factory=dict)
     _records: dict[int, dict[str, Any] | None] = field(default_factory=dict, init=False)
 
     def find(self, file: File) -> Remote:
@@ -43,6 +47,9 @@ class Remotes:
         if source.kaggle is not None:
             kaggle.check_credentials()
             return Remote(file.name, lambda: source.page, about=file.roughly)
+        if source.hub is not None:
+            path = hub.address(source.hub, str(file.commit), file.name.removeprefix(f"{source.hub}/"))
+            return Remote(file.name, lambda: path, file.size, file.digest, licence=self.licences.get(source.hub))
         if self.mirror is not None:
             return self._at(file, f"{self.mirror.rstrip('/')}/{quote(file.name)}")
         if source.zenodo is not None:
@@ -97,6 +104,9 @@ class Remotes:
 
     def download(self, remote: Remote, file: File, path: Path) -> str:
         """Downloads a file, and gives its digest; see `galaxyml.data.download.download.download`."""
+        if file.source.hub is not None and self.hub_session is not None:
+            with hub.refusals(file.source):
+                return download(self.hub_session, remote, path, self.policy)
         if file.source.kaggle is None:
             return download(self.session, remote, path, self.policy)
         kaggle.download(file.source.kaggle, path, self.policy)

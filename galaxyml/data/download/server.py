@@ -57,6 +57,19 @@ class TransientError(UserError):
         self.wait, self.unreached = wait, unreached
 
 
+class Refused(UserError):
+    """A server's answer that the file is not given.
+
+    Args:
+        what: It, in words.
+        status: Its number.
+    """
+
+    def __init__(self, what: str, status: int) -> None:
+        super().__init__(what)
+        self.status = status
+
+
 def open_session() -> "Session":
     """A session that says who it is; proxies are those of the environment."""
     import requests
@@ -119,9 +132,11 @@ def answer(session: "Session", address: str, policy: RetryPolicy, method: str = 
             raise UserError(f"{reply} and asks to retry in {wait / 60:.0f} minutes. Run the same command then.")
         raise TransientError(reply, wait)
     if status in (404, 410):
-        raise UserError(f"There is no {plain(address)}: {reply}. The file was moved, or the mirror does not have it.")
-    raise UserError(
-        f"{plain(address)}: {reply}. It does not give the file to this computer: it may block it, or ask for a login."
+        missing = f"There is no {plain(address)}: {reply}. The file was moved, or the mirror does not have it."
+        raise Refused(missing, status)
+    raise Refused(
+        f"{plain(address)}: {reply}. It does not give the file to this computer: it may block it, or ask for a login.",
+        status,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,9 @@ from galaxyml.data.batches import FeatureBatches, ImageBatches, rows_of_all
 from galaxyml.data.catalog import CatalogData
 from galaxyml.data.images.decode import choice
 from galaxyml.data.images.decoding import as_decoding
-from galaxyml.data.images.store import Framing, open_store
-from galaxyml.data.images.views import Augment, plain
+from galaxyml.data.images.store import Framing, by_reason, open_store
+from galaxyml.data.images.views import Augment, RandomViews, plain
+from galaxyml.runs.errors import DataError, shorten
 
 VIEWS = Augment(zoom=1.1, shift=0.04, colour=0.1)  # random views that suit most surveys
 RGB = 3  # channels that need no word
@@ -31,7 +32,7 @@ class ImageData(CatalogData):
         size: Side in pixels of what a model sees.
         crop: Central part of each image that is seen, as a fraction of its side.
         margin: What is stored around it, relative to `size`, so that turned views show true sky.
-        augment: Random views for training; None for plain ones.
+        augment: Random views for training: an `Augment`, or a function as it is; None or False for plain ones.
         separation: Objects closer to each other on the sky, in arcseconds, come into one part of the split, where the
             catalog has `ra` and `dec` (degrees); None to compare images alone.
         channels: Channels of an image, C: 1 is grey, 3 is RGB, any other number bands in their order.
@@ -49,6 +50,7 @@ class ImageData(CatalogData):
     """
 
     noun = "galaxies"
+    needs_all_tests: ClassVar[bool] = False  # whether predictions are wanted for each test object
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class ImageData(CatalogData):
         size: int = 128,
         crop: float = 1.0,
         margin: float = 1.0,
-        augment: Augment | None = VIEWS,
+        augment: RandomViews = VIEWS,
         separation: float | None = 3.0,
         channels: int = 3,
         stretch: str = "asinh",
@@ -67,7 +69,7 @@ class ImageData(CatalogData):
     ) -> None:
         super().__init__(source, **options)
         self.framing = Framing(size, crop, margin, as_decoding(channels, stretch, hdu, bands))
-        self.augment = augment
+        self.augment = augment or None
         self.separation = separation
 
     def load_tables(self, root: Path) -> pd.DataFrame:
@@ -101,6 +103,7 @@ class ImageData(CatalogData):
         root = self.source.folder()
         catalog = self.limited(self.load_tables(root))
         self.store = open_store(root, catalog["image"].tolist(), self.framing, self.cache)
+        catalog = self._readable(catalog)
         if read_as := choice(root / catalog["image"].iloc[0], self.framing.decoding):
             self.notes.append(f"Of its first image: {read_as}")
         if (channels := self.framing.decoding.channels) != RGB:
@@ -156,6 +159,24 @@ class ImageData(CatalogData):
         seen = {**batch, "image": image}
         predicting = self.trainer is not None and self.trainer.predicting
         return {**seen, "pixels": batch["image"]} if predicting else seen
+
+    def _readable(self, catalog: pd.DataFrame) -> pd.DataFrame:
+        """The catalog without objects whose images cannot be read, which are named.
+
+        Raises:
+            DataError: If one of them must not be missing.
+        """
+        bad = self.store.bad
+        if not bad:
+            return catalog
+        images, rows = catalog["image"].tolist(), sorted(bad)
+        if self.needs_all_tests and (needed := [row for row in rows if catalog["split"].iloc[row] == "test"]):
+            found = shorten(by_reason(images, [bad[row] for row in needed]), "; ")
+            raise DataError(f"{self.source.path}: {found}. No test object may be left out: fetch the images again.")
+        self.log_step("its image can be read", len(catalog), len(catalog) - len(bad))
+        found = shorten(by_reason(images, [bad[row] for row in rows]), "; ")
+        self.notes.append(f"{len(bad):,} of {len(catalog):,} left out, as their images cannot be read: {found}.")
+        return catalog.drop(index=catalog.index[rows]).reset_index(drop=True)
 
     def _objects(self, catalog: pd.DataFrame) -> np.ndarray:
         """A number an object, the same for those that are one object under several names; notes what it finds."""

@@ -1,7 +1,7 @@
-"""Images of any kind as pixels: pictures, FITS, arrays of numbers, rows of an HDF5 file, by a `Decoding`."""
+"""Images of any kind as pixels: pictures, FITS, arrays of numbers, rows of HDF5 and parquet, by a `Decoding`."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby, islice
@@ -14,20 +14,20 @@ from PIL import Image
 
 from galaxyml.data.images.arrays import of_array
 from galaxyml.data.images.decoding import Decoding
-from galaxyml.data.images.file_types import HDF5, PICTURES, NoImageError, unpacked
+from galaxyml.data.images.file_types import HDF5, PICTURES, TAR, NoImageError, has_suffix, unpacked
 from galaxyml.data.images.fits import read_fits
+from galaxyml.data.images.inside import PARQUET, images_in, read_contents, read_tar
 from galaxyml.data.images.pictures import channels_of_picture, eight_bits, from_pillow, read_picture
 from galaxyml.data.images.stretch import Bands, pixels
 from galaxyml.runs.errors import DataError
 
-KEY = "images"  # of an HDF5 file
 _SLICE = 64e6  # bytes of an HDF5 file that are read at a time
-_AT_ONCE = 256  # images of an HDF5 file that are handed on together
+_AT_ONCE = 256  # images that are handed on together
 _AS_THEY_ARE = Decoding()
 
 
 def address(file: str, row: int) -> str:
-    """How a catalog names an image inside an HDF5 file.
+    """How a catalog names an image inside an HDF5, a parquet or a tar file.
 
     >>> address("Galaxy10_DECals.h5", 7)
     'Galaxy10_DECals.h5#7'
@@ -42,7 +42,22 @@ def file_of(image: str) -> str:
     ('Galaxy10_DECals.h5', 'images/3.jpg')
     """
     name, mark, row = image.rpartition("#")
-    return name if mark and row.isdigit() and name.lower().endswith(HDF5) else image
+    return name if mark and row.isdigit() and name.lower().endswith((*HDF5, *PARQUET, *TAR)) else image
+
+
+def _file_around(image: str) -> str | None:
+    """The file that holds an image beside others; None of a file of its own."""
+    file = file_of(image)
+    return file if file != image else None
+
+
+def row_of(image: str) -> int:
+    """The row of an image inside a file; 0 of a file of its own.
+
+    >>> row_of("Galaxy10_DECals.h5#7"), row_of("images/3.jpg")
+    (7, 0)
+    """
+    return int(image.rpartition("#")[2]) if file_of(image) != image else 0
 
 
 def open_image(path: Path, decoding: Decoding = _AS_THEY_ARE) -> np.ndarray:
@@ -53,7 +68,7 @@ def open_image(path: Path, decoding: Decoding = _AS_THEY_ARE) -> np.ndarray:
     and FITS are brightness, which gets the stretch (`stretch.pixels`).
 
     Args:
-        path: A file, or a row of an HDF5 file (`address`).
+        path: A file, or a row of an HDF5, parquet or tar file (`address`).
         decoding: How.
 
     Returns:
@@ -63,13 +78,30 @@ def open_image(path: Path, decoding: Decoding = _AS_THEY_ARE) -> np.ndarray:
         DataError: If it is no image, cannot be read, shows one value alone, or has another number of channels; the
             message begins with its name.
     """
-    if (file := file_of(str(path))) != str(path):
-        (image,) = read_rows(Path(file), [int(str(path).rpartition("#")[2])], decoding)
+    return np.asarray(open_picture(path, decoding))
+
+
+def open_picture(path: Path, decoding: Decoding = _AS_THEY_ARE) -> np.ndarray | Image.Image:
+    """As `open_image`; a picture in RGB stays one of Pillow's images, which saves two copies."""
+    if (file := file_of(str(path))) != str(path) and has_suffix(Path(file), HDF5):
+        (image,) = read_rows(Path(file), [row_of(str(path))], decoding)
         if isinstance(image, str):
             raise DataError(image)
         return image
     with _naming(path):
         return _rendered(_contents(path, decoding), decoding)
+
+
+def decoded(name: str, content: bytes, decoding: Decoding = _AS_THEY_ARE) -> np.ndarray | Image.Image:
+    """The content of an image's file as `open_picture` gives the file.
+
+    Args:
+        name: What errors call it.
+        content: Its bytes.
+        decoding: How.
+    """
+    with _naming(Path(name)):
+        return _rendered(_contents_of(content, decoding), decoding)
 
 
 def channels_of(path: Path, decoding: Decoding = _AS_THEY_ARE) -> int:
@@ -118,21 +150,21 @@ def from_array(values: np.ndarray, decoding: Decoding = _AS_THEY_ARE) -> np.ndar
     Raises:
         DataError: If they are none of these.
     """
-    return _rendered(of_array(values, decoding.channels), decoding)
+    return np.asarray(_rendered(of_array(values, decoding.channels), decoding))
 
 
 def from_image(image: Image.Image, decoding: Decoding = _AS_THEY_ARE) -> np.ndarray:
     """One of Pillow's images as `open_image` gives one that it has read."""
-    return _rendered(from_pillow(image), decoding)
+    return np.asarray(_rendered(from_pillow(image), decoding))
 
 
 def read_images(
     root: Path, images: Sequence[str], decoding: Decoding = _AS_THEY_ARE
-) -> Iterator[list[tuple[str, np.ndarray | str | None]]]:
-    """Parts of a list of images, in its order: files by their names alone, rows of HDF5 files decoded.
+) -> Iterator[list[tuple[str, np.ndarray | bytes | str | None]]]:
+    """Parts of a list of images, in its order: files by their names alone, rows of files with what they hold.
 
-    Rows of one file that follow each other are read in contiguous slices that respect its chunks: a file whose chunks
-    hold parts of many images is then decompressed once, not once an image.
+    Rows of one HDF5 file that follow each other are read in contiguous slices that respect its chunks: a file whose
+    chunks hold parts of many images is then decompressed once, not once an image. Of a parquet file few are held.
 
     Args:
         root: Folder of the images.
@@ -140,21 +172,24 @@ def read_images(
         decoding: How.
 
     Yields:
-        Names, with the image where it lies in an HDF5 file, or the reason why it cannot be read.
+        Names, with the image where it lies in an HDF5 file, its file's bytes where it lies in a parquet or tar file, or
+        the reason why it cannot be read.
     """
-    for file, group in groupby(images, file_of):
-        names = list(group)
-        if names[0] == file:
-            yield [(name, None) for name in names]
+    for file, group in groupby(images, _file_around):
+        if file is None:
+            while some := list(islice(group, _AT_ONCE)):
+                yield [(name, None) for name in some]
             continue
-        decoded = read_rows(root / file, [int(name.rpartition("#")[2]) for name in names], decoding)
+        names = list(group)
+        path, rows = root / file, [row_of(name) for name in names]
+        contents: Iterator[Any] = read_rows(path, rows, decoding) if has_suffix(path, HDF5) else _files_in(path, rows)
         for start in range(0, len(names), _AT_ONCE):
             batch = names[start : start + _AT_ONCE]
-            yield list(zip(batch, islice(decoded, len(batch)), strict=True))
+            yield list(zip(batch, islice(contents, len(batch)), strict=True))
 
 
 def read_rows(path: Path, rows: Sequence[int], decoding: Decoding = _AS_THEY_ARE) -> Iterator[np.ndarray | str]:
-    """Images of an HDF5 file (`images`, shape (N, H, W) or (N, H, W, C)), in the order of `rows`; as `from_array`.
+    """Images of an HDF5 file (`images_in`), in the order of `rows`; as `from_array`.
 
     Yields:
         Each image, uint8 of shape (H, W, channels), or the reason why it cannot be read.
@@ -162,7 +197,7 @@ def read_rows(path: Path, rows: Sequence[int], decoding: Decoding = _AS_THEY_ARE
     done = 0
     try:
         with h5py.File(path) as file:
-            values = file[KEY]
+            values = images_in(file)
             for start, stop in _slices(rows, values):
                 wanted = rows[start:stop]
                 present = [row for row in wanted if row < len(values)]
@@ -179,6 +214,11 @@ def read_rows(path: Path, rows: Sequence[int], decoding: Decoding = _AS_THEY_ARE
     except (OSError, KeyError, RuntimeError) as error:
         reason = f"{path.name} cannot be read ({str(error).splitlines()[0]}); fetch it again"
     yield from (reason for _ in rows[done:])
+
+
+def _files_in(path: Path, rows: Sequence[int]) -> Iterator[bytes | str]:
+    """Contents of image files inside a parquet or tar file, or the reasons why there are none."""
+    return read_tar(path, rows) if has_suffix(path, TAR) else read_contents(path, rows)
 
 
 def _row(name: str, values: np.ndarray, decoding: Decoding) -> np.ndarray | str:
@@ -221,9 +261,19 @@ def _naming(path: Path) -> Iterator[None]:
 def _contents(path: Path, decoding: Decoding) -> Image.Image | Bands:
     """What a file, or a row of one, holds, before it becomes pixels."""
     if (name := file_of(str(path))) != str(path):
-        with h5py.File(name) as file:
-            return of_array(file[KEY][int(str(path).rpartition("#")[2])], decoding.channels)
-    with unpacked(path) as (kind, file):
+        if has_suffix(Path(name), HDF5):
+            with h5py.File(name) as file:
+                return of_array(images_in(file)[row_of(str(path))], decoding.channels)
+        (content,) = _files_in(Path(name), [row_of(str(path))])
+        if isinstance(content, str):
+            raise DataError(content.removeprefix(f"{path.name}: "))
+        return _contents_of(content, decoding)
+    return _contents_of(path, decoding)
+
+
+def _contents_of(image: Path | bytes, decoding: Decoding) -> Image.Image | Bands:
+    """What a file or its content holds, before it becomes pixels."""
+    with unpacked(image) as (kind, file):
         if kind in PICTURES:
             return _with_bands(read_picture(file, kind), decoding)
         if kind == "FITS":
@@ -233,13 +283,22 @@ def _contents(path: Path, decoding: Decoding) -> Image.Image | Bands:
     raise DataError(f"it holds many images ({kind}): let its name end in {' or '.join(HDF5)}, and give the file itself")
 
 
-def _rendered(contents: Image.Image | Bands, decoding: Decoding) -> np.ndarray:
+def _rendered(contents: Image.Image | Bands, decoding: Decoding) -> np.ndarray | Image.Image:
     if isinstance(contents, Bands):
         return pixels(contents, decoding)
+    if contents.mode == "RGB" and decoding.channels == 3:
+        extrema: Any = contents.getextrema()
+        if all(lowest == highest for lowest, highest in extrema):
+            raise _one_value([lowest for lowest, _ in extrema])
+        return contents
     image = eight_bits(contents, decoding.channels)
     if (image[0] == image[0, 0]).all() and (image == image[0, 0]).all():
-        raise DataError(f"all its pixels have one value ({', '.join(map(str, image[0, 0]))})")
+        raise _one_value(image[0, 0])
     return image
+
+
+def _one_value(values: Iterable[int]) -> DataError:
+    return DataError(f"all its pixels have one value ({', '.join(map(str, values))})")
 
 
 def _with_bands(contents: Image.Image | Bands, decoding: Decoding) -> Image.Image | Bands:

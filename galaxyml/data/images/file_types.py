@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 HDF5 = (".h5", ".hdf5")
+TAR = (".tar",)
 FITS = (*(name + end for name in (".fits", ".fit", ".fts") for end in ("", ".gz", ".bz2", ".xz", ".fz")), ".ftz", ".fz")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".npy", *FITS)
 PICTURES = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # as Pillow calls them; it is never asked for others
@@ -66,13 +68,13 @@ def file_type(path: Path) -> str | None:
 
 
 @contextmanager
-def unpacked(path: Path) -> Iterator[tuple[str, BinaryIO]]:
-    """Opens an image file, unpacked, with its type.
+def unpacked(image: Path | bytes) -> Iterator[tuple[str, BinaryIO]]:
+    """Opens an image file, or the content of one, unpacked, with its type.
 
     Raises:
         ValueError: If it is no image; the message says what it is.
     """
-    with path.open("rb") as file:
+    with image.open("rb") if isinstance(image, Path) else io.BytesIO(image) as file:
         stream: BinaryIO = _unpacking(file)
         start = stream.read(_LONGEST)
         stream.seek(0)

@@ -1,12 +1,15 @@
 """Images decoded once: a store of uint8 pixels on disk, mapped into memory, that all folds and sweeps share."""
 
 import hashlib
+import json
 import math
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass, field
 from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +17,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from galaxyml.data.images.decode import file_of, open_image, read_images
+from galaxyml.data.images.decode import decoded, file_of, open_picture, read_images, row_of
 from galaxyml.data.images.decoding import Decoding
+from galaxyml.data.images.quiet import quiet
 from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.runs.files import atomic_write, check_space, digest, file_lock, write_json
 from galaxyml.runs.progress import track
 
 VERSION = 2  # of what a store holds; raise it when the pixels of the same images would change
+MOST_BAD = 0.1  # share of images that may be left out; more of them are a mistake of another kind
+ASKED = ("channels", "bands", "hdu", "stretch")  # keys that an image of another kind is refused by
 _AHEAD = 256  # images decoded before the first of them is written
+_TOGETHER = 8  # images that a thread takes at a time
 
 
 @dataclass(frozen=True)
@@ -67,10 +74,16 @@ class Framing:
         Raises:
             DataError: If it is no image or cannot be read.
         """
-        return self.frame(open_image(path, self.decoding))
+        return self.frame(open_picture(path, self.decoding))
 
-    def frame(self, image: np.ndarray) -> np.ndarray:
-        """Crops an image's centre and resizes that, each channel by itself; uint8, (H, W, C) -> (side, side, C)."""
+    def frame(self, image: np.ndarray | Image.Image) -> np.ndarray:
+        """Crops an image's centre and resizes that, each channel by itself; uint8, (H, W, C) -> (side, side, C).
+
+        Args:
+            image: An array, or one of Pillow's images in RGB.
+        """
+        if isinstance(image, Image.Image):
+            return np.asarray(image.resize((self.side, self.side), Image.Resampling.BICUBIC, box=self.box(*image.size)))
         pixels = np.asarray(image)
         box = self.box(pixels.shape[1], pixels.shape[0])
         # Pillow resizes three channels at once as it does each alone; it knows no images of two, or of five.
@@ -89,12 +102,14 @@ class Framing:
 
 
 class ImageStore:
-    """Images as one array of pixels.
+    """Images as one array of pixels, but for a few that cannot be read.
 
     Attributes:
         name: Digest of its images and framing.
-        pixels: uint8, shape (N, side, side, C), mapped from disk.
-        digests: One number an image; equal numbers mean equal pixels. Shape (N,), uint64.
+        pixels: uint8, shape (M, side, side, C), mapped from disk; black where an image cannot be read.
+        bad: Why images cannot be read, by their place among all M.
+        rows: Places of the others, N of them.
+        digests: One number for each of these; equal numbers mean equal pixels. Shape (N,), uint64.
     """
 
     def __init__(self, folder: Path, count: int, framing: Framing) -> None:
@@ -103,11 +118,17 @@ class ImageStore:
         self.pixels = torch.from_file(
             str(folder / "pixels.u8"), shared=False, size=count * math.prod(framing.shape), dtype=torch.uint8
         ).view(count, *framing.shape)
-        self.digests: np.ndarray = np.load(folder / "digests.npy")
+        about = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        self.bad = {int(row): str(reason) for row, reason in about.get("bad", {}).items()}
+        self.rows = torch.tensor([row for row in range(count) if row not in self.bad])
+        self.digests: np.ndarray = np.load(folder / "digests.npy")[self.rows.numpy()]
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Pixels of some images, one copy; rows (B,) -> uint8 (B, side, side, C)."""
-        return self.pixels.index_select(0, rows)
+        """Pixels of some images that can be read, one copy; rows (B,) -> uint8 (B, side, side, C)."""
+        return self.pixels.index_select(0, self.rows[rows] if self.bad else rows)
 
 
 def open_store(root: Path, images: Sequence[str], framing: Framing, cache: Path) -> ImageStore:
@@ -118,13 +139,13 @@ def open_store(root: Path, images: Sequence[str], framing: Framing, cache: Path)
 
     Args:
         root: Folder of the images.
-        images: Their paths in it, or addresses of rows of an HDF5 file there, in the order wanted; N of them.
+        images: Their paths in it, or addresses of rows of files there, in the order wanted; N of them.
         framing: What is kept of each.
         cache: Folder of all stores.
 
     Raises:
-        DataError: If images are missing, are no images or are cut off (all are tried, and the first few named), or
-            if the store cannot be written.
+        DataError: If images are missing, if more than a tenth are no images or are cut off (all are tried, and the
+            first few named) or any is not what the settings say, or if the store cannot be written.
     """
     stats = _stats(root, images)
     name = digest([VERSION, root.resolve(), *astuple(framing), *zip(images, stats, strict=True)])
@@ -157,31 +178,47 @@ def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) ->
     advice = "Free some space, or choose another folder with cache_dir=..., then run the same command."
     count = len(images)
     check_space(folder, count * math.prod(framing.shape), advice)
-    bad: list[str] = []
+    bad: dict[int, str] = {}
     with atomic_write(folder, advice) as draft:
         draft.mkdir()
         digests = np.zeros(count, np.uint64)
+        order = _reading_order(images)
+        framed = frame_all(root, [images[row] for row in order], framing)
         with (draft / "pixels.u8").open("wb") as file:
-            for row, pixels in enumerate(track(frame_all(root, images, framing), "Decoding images", count)):
+            for row, pixels in zip(order, track(framed, "Decoding images", count), strict=True):
                 if isinstance(pixels, str):
-                    bad.append(pixels)
+                    bad[row] = pixels
                 else:
                     content = pixels.tobytes()
+                    file.seek(row * len(content))
                     file.write(content)
                     digests[row] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
-        if bad:
-            found = _by_reason(images, bad)
-            asked = any(f"{key}=" in reason for key in ("channels", "bands", "hdu", "stretch") for reason in found)
+            file.truncate(count * math.prod(framing.shape))
+        asked = any(f"{key}=" in reason for key in ASKED for reason in bad.values())
+        if asked or len(bad) > MOST_BAD * count:
+            found = shorten(by_reason(images, list(bad.values())), "; ")
             cure = "" if asked else " Fetch them again, or take them and their rows out."
-            raise DataError(f"{root}: images cannot be read ({len(bad)} of {count}): {shorten(found, '; ')}.{cure}")
+            raise DataError(f"{root}: images cannot be read ({len(bad)} of {count}): {found}.{cure}")
         np.save(draft / "digests.npy", digests)
-        write_json(draft / "store.json", {"root": str(root), "images": count, "side": framing.side, **asdict(framing)})
+        about = {"root": str(root), "images": count, "side": framing.side, **asdict(framing)}
+        write_json(draft / "store.json", about | {"bad": {str(row): reason for row, reason in bad.items()}})
 
 
-def _by_reason(images: Sequence[str], bad: Sequence[str]) -> list[str]:
+def _reading_order(images: Sequence[str]) -> list[int]:
+    """Numbers of images, those inside one file after another, as they lie there.
+
+    >>> _reading_order(["a.parquet#7", "b.jpg", "a.parquet#2"])
+    [2, 0, 1]
+    """
+    numbers: dict[str, int] = {}  # of files, as they come
+    files = [numbers.setdefault(file_of(image), len(numbers)) for image in images]
+    return sorted(range(len(images)), key=lambda row: (files[row], row_of(images[row])))
+
+
+def by_reason(images: Sequence[str], bad: Sequence[str]) -> list[str]:
     """Sentences that begin with an image's name, those of images that have the same reason made one.
 
-    >>> _by_reason(["a.png", "b.png", "c.png"], ["a.png: cut off", "b.png is not an image", "c.png: cut off"])
+    >>> by_reason(["a.png", "b.png", "c.png"], ["a.png: cut off", "b.png is not an image", "c.png: cut off"])
     ['a.png, c.png: cut off', 'b.png is not an image']
     """
     names: dict[str, list[str]] = {}
@@ -192,28 +229,49 @@ def _by_reason(images: Sequence[str], bad: Sequence[str]) -> list[str]:
     return [f"{shorten(of)}: {reason}" if reason not in bad else reason for reason, of in names.items()]
 
 
-def frame_all(root: Path, images: Sequence[str], framing: Framing) -> Iterator[np.ndarray | str]:
+def frame_all(
+    root: Path, images: Sequence[str], framing: Framing, threads: int | None = None
+) -> Iterator[np.ndarray | str]:
     """Decodes and frames images in threads (Pillow works outside Python's lock), a bounded number ahead.
 
     Args:
         root: Folder of the images.
-        images: Their paths in it, or addresses of rows of an HDF5 file there.
+        images: Their paths in it, or addresses of rows of files there.
         framing: What is kept of each.
+        threads: How many; None for as many as cores, 1 to stay in this one.
 
     Yields:
         For each image its pixels, uint8 of shape (side, side, C), or the reason why it cannot be read.
     """
 
-    def read(named: tuple[str, np.ndarray | str | None]) -> np.ndarray | str:
+    def read(named: tuple[str, np.ndarray | bytes | str | None]) -> np.ndarray | str:
         name, image = named
-        if isinstance(image, str):
-            return image
         try:
-            return framing.frame(image) if image is not None else framing.read(root / name)
+            if isinstance(image, bytes):
+                return framing.frame(decoded(name, image, framing.decoding))
+            if isinstance(image, np.ndarray):
+                return framing.frame(image)
+            if image is None:
+                return framing.read(root / name)
+            reason = image
         except DataError as error:
-            return name.removesuffix(Path(name).name) + str(error)
+            reason = str(error)
+        return name.removesuffix(Path(name).name) + reason
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for batch in read_images(root, images, framing.decoding):
-            for start in range(0, len(batch), _AHEAD):
-                yield from pool.map(read, batch[start : start + _AHEAD])
+    named = chain.from_iterable(read_images(root, images, framing.decoding))
+    if threads == 1:
+        with quiet():  # once, and not for each
+            yield from map(read, named)
+        return
+
+    def read_some(some: Sequence[tuple[str, np.ndarray | bytes | str | None]]) -> list[np.ndarray | str]:
+        return [read(one) for one in some]
+
+    with quiet(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        waiting: deque[Future[list[np.ndarray | str]]] = deque()
+        while some := list(islice(named, _TOGETHER)):
+            waiting.append(pool.submit(read_some, some))
+            if len(waiting) * _TOGETHER >= _AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()

@@ -1,15 +1,18 @@
 """Views of stored images for a model: a plain central one, or a random one, for a whole batch in one resampling."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from galaxyml.runs import ranks
+
+# Stored images, side of the views, images of the batch in all processes -> views, as `Augment`; or none.
+RandomViews = Callable[[Tensor, int, int], Tensor] | Literal[False] | None
 
 _CHUNK = 4  # images worked on at a time on a CPU, so that what lies between stays in its cache
 
@@ -114,6 +117,12 @@ def symmetric(images: Tensor, symmetry: int) -> Tensor:
     axes = [axis for axis, bit in ((2, 1), (3, 2)) if symmetry & bit]
     turned = images.flip(axes) if axes else images
     return turned.transpose(2, 3) if symmetry & 4 else turned
+
+
+def central_pixels(pixels: Tensor, size: int) -> Tensor:
+    """Central squares of stored images, uint8; (N, S, S, C) -> (N, size, size, C), as `central`."""
+    rim = (pixels.shape[1] - size) // 2
+    return pixels[:, rim : rim + size, rim : rim + size]
 
 
 def central(images: Tensor, size: int) -> Tensor:

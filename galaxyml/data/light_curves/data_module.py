@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -109,7 +109,7 @@ class CurveData(CatalogData):
     Args:
         source: As for CatalogData.
         balance: As for CatalogData, over classes.
-        augment: Random changes for training; None for none.
+        augment: Random changes for training; None or False for none.
         **options: As for CatalogData.
 
     Attributes:
@@ -131,11 +131,11 @@ class CurveData(CatalogData):
         source: Any = None,
         *,
         balance: float = 0.5,
-        augment: CurveAugment | None = VIEWS,
+        augment: CurveAugment | Literal[False] | None = VIEWS,
         **options: Any,
     ) -> None:
         super().__init__(source, balance=balance, **options)
-        self.augment = augment
+        self.augment = augment or None
 
     def load(self, root: Path) -> tuple[pd.DataFrame, list[LightCurves]]:
         """Reads and checks a task's files.

@@ -9,8 +9,9 @@ from typing import Any
 import h5py
 import yaml
 
-from galaxyml.data.images.decode import KEY
 from galaxyml.data.images.file_types import HDF5, has_suffix
+from galaxyml.data.images.inside import KEY, PARQUET
+from galaxyml.data.tables.data_set import DataSet, find_data_set
 from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
 
 LABELS = "ans"
@@ -79,6 +80,12 @@ def find_file(root: Path) -> Path | None:
     return others[0] if others else None
 
 
+def find_parts(root: Path) -> DataSet | None:
+    """The parts of a data set of the hub in a folder, parquet with images and labels; None if there are none."""
+    data_set = find_data_set(root)
+    return data_set if data_set is not None and all(has_suffix(path, PARQUET) for path in data_set.paths()) else None
+
+
 def release_of_file(path: Path) -> str | None:
     """The release that a file is of; None if it is of neither, or cannot be read, which reading it tells."""
     try:
@@ -114,19 +121,26 @@ def _letters(name: str) -> str:
 
 
 def settings(given: Mapping[str, Any]) -> dict[str, str | list[str]]:
-    """Settings that a command leaves to the file: classes, and the part of an image that is seen, of Galaxy10 SDSS.
+    """Settings that a command leaves to the files.
+
+    Of Galaxy10 SDSS these are the classes and the part of an image that is seen; of a data set with a part to test on
+    the split.
 
     Args:
         given: The user's values, by key: text, lists of texts, None where something is left open.
     """
     release = given.get("release")
-    if release is None and given.get("source") != "simulated":
+    answers: dict[str, str | list[str]] = {}
+    if given.get("source") != "simulated":
         root = Path(given.get("data_dir") or "data").expanduser() / "galaxy10"
         path = find_file(root)
-        release = release_of_file(path) if path is not None else None
+        if release is None and path is not None:
+            release = release_of_file(path)
+        parts = find_parts(root) if path is None and root.is_dir() else None
+        if parts is not None and "test" in parts.parts.values():
+            answers["split"] = "folds"
     chosen = named(release or DEFAULT)
-    if chosen is RELEASES[DEFAULT]:
-        return {}
-    answers: dict[str, str | list[str]] = {"classes": list(chosen.classes)}
-    answers |= {"crop": str(chosen.crop), "margin": str(chosen.margin)}
+    if chosen is not RELEASES[DEFAULT]:
+        answers["classes"] = list(chosen.classes)
+        answers |= {"crop": str(chosen.crop), "margin": str(chosen.margin)}
     return {key: value for key, value in answers.items() if given.get(key) is None}

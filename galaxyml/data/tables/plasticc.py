@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from galaxyml.data.source import without_files
 from galaxyml.data.tables.reading import Rows, check_columns, header, read_csv
 from galaxyml.runs.errors import DataError, shorten
 
@@ -15,7 +16,7 @@ WHERE = (
     "The files come from https://www.kaggle.com/c/PLAsTiCC-2018/data or, with all true classes, from "
     "https://doi.org/10.5281/zenodo.2539456: `python -m galaxyml fetch plasticc` fetches the latter (7.7 GB; "
     "plasticc-train the training set alone, plasticc-kaggle the former); or put them into a folder plasticc/ and give "
-    "the folder above it as data_dir=… Without them, source=simulated runs on the simulated sky."
+    f"the folder above it as data_dir=… {without_files('Plasticc')}"
 )
 # Codes and names: the challenge's data note (arXiv 1810.00001) and, for the classes that only the test set has, the
 # unblinded release (Zenodo 2539456) and Kessler et al. 2019 (PASP 131, 094501), table 2.

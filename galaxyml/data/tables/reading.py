@@ -31,6 +31,8 @@ class Rows:
         frame: Its columns; the index counts the file's rows from 0.
         noun: What an object is called in error messages.
         lines: Whether rows are lines of a text below a header; None to tell by the file's name.
+        inside: Where the rows' images lie in the parts of a data set, as `part.parquet#7`, which names the rows; shape
+            (N,); None where rows are named by their numbers.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class Rows:
     frame: pd.DataFrame
     noun: str = "galaxy"
     lines: bool | None = None
+    inside: pd.Series | None = None
 
     @property
     def ids(self) -> pd.Series:
@@ -50,6 +53,8 @@ class Rows:
 
     def line(self, row: int) -> str:
         """Line of one of the N rows in a CSV file, below a header; or its number, from 1, in FITS and parquet."""
+        if self.inside is not None:
+            return str(self.inside.iloc[row])
         number = int(self.frame.index[row])
         lines = self.lines if self.lines is not None else ".csv" in self.path.name.lower()
         return f"line {number + 2}" if lines else f"row {number + 1}"

@@ -11,7 +11,8 @@ import pandas as pd
 import yaml
 
 from galaxyml.data.images.file_types import HDF5, SUFFIXES
-from galaxyml.data.tables.table_file import TextTable
+from galaxyml.data.images.inside import PARQUET
+from galaxyml.data.tables.text_table import TextTable
 from galaxyml.runs.errors import UserError, shorten
 
 SPLIT, FOLD = "split", "fold"
@@ -25,7 +26,7 @@ _KIND_OF_ID = re.compile(
     r"fiber|star|host|image|img|file|photo|run|tile|field|match|group|cluster)ids?$"
 )
 _CLASS = re.compile(r"class|label|type|kind|categor|morph", re.IGNORECASE)  # such as class_id, which is to be learnt
-_IMAGE = re.compile(rf".*({'|'.join(map(re.escape, (*SUFFIXES, *HDF5)))})(#\d+)?", re.IGNORECASE)
+_IMAGE = re.compile(rf".*({'|'.join(map(re.escape, (*SUFFIXES, *HDF5, *PARQUET)))})(#\d+)?", re.IGNORECASE)
 _LOOKED_AT = 200  # cells that show whether a column holds paths
 FEWEST = 3  # rows from which on values may show that a column numbers or names them
 
@@ -85,24 +86,35 @@ def find_roles(table: TextTable, advice: str, targets: Sequence[str] = ()) -> Ro
 
 
 def path_column(table: TextTable, advice: str = "") -> str:
-    """The column that holds paths of images: by its name, or because all of its cells end as images do.
+    """The column of images that are inside, or of paths: by its name, or because all of its cells end as images do.
 
     Raises:
         UserError: If none does.
     """
+    found = columns_of_paths(table)
+    if len(found) == 1:
+        return found[0]
+    several = f" ({' and '.join(found)} hold paths: call the one that counts path)" if found else ""
+    raise UserError(
+        f"{table.path} has no column {', '.join(PATHS[:-1])} or {PATHS[-1]}{several}; it has "
+        f"{shorten(table.columns, shown=12)}. {advice}".rstrip()
+    )
+
+
+def columns_of_paths(table: TextTable) -> list[str]:
+    """The column of images or paths; several where no name tells which it is, none where there is none."""
+    if table.images is not None:
+        return [table.images]
     for key in _NAMES["paths"]:
         for name in table.columns:
             if _plain(name) == key:
-                return name
-    if len(by_content := [name for name in table.columns if _holds_paths(table.frame[name])]) == 1:
-        return by_content[0]
-    images = [name for name in table.nested if _plain(name) in ("image", "images", "img")]
-    inside = f" Its column {images[0]} holds images themselves: write them as files first." if images else ""
-    several = f" ({' and '.join(by_content)} hold paths: call the one that counts path)" if by_content else ""
-    raise UserError(
-        f"{table.path} has no column {', '.join(PATHS[:-1])} or {PATHS[-1]}{several}; it has "
-        f"{shorten(table.columns, shown=12)}.{inside} {advice}".rstrip()
-    )
+                return [name]
+    return [name for name in table.columns if _holds_paths(table.frame[name])]
+
+
+def columns_of_ids(table: TextTable) -> list[str]:
+    """Columns that name the rows."""
+    return [name for name in table.columns if _reason(name, _plain(name), table.frame[name]) == "names the rows"]
 
 
 def _plain(name: str) -> str:

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.data.images.folders import without_suffix
+from galaxyml.data.source import without_files
 from galaxyml.data.tables.reading import WHOLE, Rows
-from galaxyml.data.tables.vote_catalogue import KINDS, Steps, VoteCatalogue, counted, positions
+from galaxyml.data.tables.vote_catalogue import KINDS, Steps, SurveyTable, VoteCatalogue, counted, positions
 from galaxyml.data.tables.wide import WideTable
 from galaxyml.runs.errors import UserError, did_you_mean
+from galaxyml.trees import DecisionTree
 
 SAMPLES = ("original", "extra")  # of an object with several images the first of these is taken
 LEAST_ASKED = 0.5  # share of volunteers who would be asked a question, for a model's prediction of it to count
@@ -18,7 +20,8 @@ SAME = 0.01  # votes; sums of whole numbers differ by less
 # Questions whose answers changed while the campaign went on: votes for the old ones are in the total and nowhere else.
 # Of the galaxies shown first (upload_group pre_active) one has 32 votes on merging, and one of them for an answer left.
 INCOMPLETE: Mapping[str, tuple[str, ...]] = {"gzd5": ("merging",)}
-_LAST = "and give the folder above surveys/ as data_dir=… Without them, source=simulated runs on the simulated sky."
+GZ2_TABLES = ("sdss/gz2_hart16.fits.gz", "sdss/gz2_hart16.fits", "sdss/gz2_hart16.csv.gz", "sdss/gz2_hart16.csv")
+_LAST = f"and give the folder above surveys/ as data_dir=… {without_files('Surveys')}"
 _DECALS = (
     "The tables gz_decals_volunteers_1_and_2.csv, gz_decals_volunteers_5.csv and gz_decals_auto_posteriors.csv and the "
     "images gz_decals_dr5_png_part1 to part4 (unpacked) are those of https://doi.org/10.5281/zenodo.4573248: "
@@ -127,7 +130,7 @@ class TotalledCatalogue(VoteCatalogue):
         return wanted
 
     def votes(self, table: WideTable, rows: Rows, values: Mapping[str, np.ndarray], notes: list[str]) -> np.ndarray:
-        sums, totals = self._sums(self._counts(rows)), counted(rows, self.totals)
+        sums, totals = self._sums(self._counts(rows)), self._total_votes(rows)
         may_lack = np.array([question.name in self.incomplete for question in self.tree.questions])
         lacking = (sums < totals - SAME) & may_lack
         rows.refuse(
@@ -147,6 +150,10 @@ class TotalledCatalogue(VoteCatalogue):
                     "does not have; the question is masked for them."
                 )
         return np.where(lacking, np.nan, totals)
+
+    def _total_votes(self, rows: Rows) -> np.ndarray:
+        """Votes of each question, shape (N, Q)."""
+        return counted(rows, self.totals)
 
 
 class GalaxyZooDecals(TotalledCatalogue):
@@ -185,15 +192,76 @@ class Posteriors(VoteCatalogue):
         return np.where(shares >= LEAST_ASKED, shares, np.nan)
 
 
+class HubCatalogue(TotalledCatalogue):
+    """A data set of votes of the Hugging Face hub, with its images inside: columns `id_str` and the tree's answers.
+
+    A question whose votes do not sum to `{question}_total-votes`, where the table has it, is masked.
+
+    Args:
+        tree: As for VoteCatalogue.
+        table: The data set's folder.
+        positions_from: Tables of Galaxy Zoo 2, of which the first that is there has positions (`ra`, `dec`) of galaxies
+            of the same id (`dr7objid`); used where the data set has no positions itself.
+    """
+
+    id_column = "id_str"
+    kinds = ("fraction",)
+    where = f"`python -m galaxyml fetch gz_ukidss` fetches that of UKIDSS; or put one there by hand {_LAST}"
+
+    def __init__(self, tree: str, table: str | Sequence[str], positions_from: Sequence[str] = ()) -> None:
+        names = [question.name for question in DecisionTree.load(tree).questions]
+        super().__init__(tree, table, (), incomplete=names)
+        self.positions_from = list(positions_from)
+
+    def vote_columns(self, table: WideTable) -> list[str]:
+        table.check(self.tree.columns, self.column_names())
+        return [*self.tree.columns, *(self.totals if set(self.totals) <= set(table.columns) else ())]
+
+    def votes(self, table: WideTable, rows: Rows, values: Mapping[str, np.ndarray], notes: list[str]) -> np.ndarray:
+        if self.totals[0] in rows.frame:
+            return super().votes(table, rows, values, notes)
+        return self._sums(self._counts(rows))
+
+    def positions(self, root: Path, rows: Rows, notes: list[str]) -> np.ndarray:
+        unknown = super().positions(root, rows, notes)
+        if (name := next((name for name in self.positions_from if (root / name).is_file()), None)) is None:
+            return unknown
+        table = WideTable(root / name).read(GalaxyZoo2.id_column, (), ["ra", "dec"], repeats=True)
+        known = pd.DataFrame(positions(table), index=table.ids.to_numpy(object))
+        found = known[~known.index.duplicated()].reindex(rows.ids.to_numpy(object)).to_numpy()
+        count = int((~np.isnan(found).any(axis=1)).sum())
+        notes.append(
+            f"audit: {rows.path.name} has no positions: those of {count:,} of its {len(found):,} galaxies are those of "
+            f"the same id in {name}."
+        )
+        return found
+
+    def _columns(self, table: WideTable, kind: str) -> dict[int, str]:
+        return {}  # shares follow from the votes
+
+    def _counts(self, rows: Rows) -> np.ndarray:
+        return np.nan_to_num(counted(rows, self.count_columns, empty=True))  # of campaigns that have not seen a galaxy
+
+    def _total_votes(self, rows: Rows) -> np.ndarray:
+        return np.nan_to_num(counted(rows, self.totals, empty=True))
+
+    def _images(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.Series:
+        assert rows.inside is not None
+        folder = rows.path.relative_to(root).as_posix()
+        return pd.Series([f"{folder}/{image}" for image in rows.inside], dtype=object)
+
+
 class GalaxyZooUkidss(TotalledCatalogue):
     """Galaxies of UKIDSS in Galaxy Zoo: UKIDSS.
 
     Args:
-        table: The catalogue, or several names of which the first that is there is read.
+        table: The catalogue, or several names of which the first that is there is read; a folder is that of the hub's
+            data set, which `HubCatalogue` reads.
         positions: A table of `subject_id`, `ra` and `dec` (degrees), which the catalogue lacks; read where it is there.
         images: Folders of images, which lie in them as `{subfolder}/{filename}`, `{filename}` or
             `{subfolder}_{filename}`; the suffix may be another one.
         incomplete: As for TotalledCatalogue.
+        positions_from: As for HubCatalogue.
     """
 
     id_column = "subject_id"
@@ -201,9 +269,9 @@ class GalaxyZooUkidss(TotalledCatalogue):
     by_path = True
     kinds = ("fraction",)
     where = (
-        "The table is the catalogue of Galaxy Zoo: UKIDSS (https://data.galaxyzoo.org) with subject_id, subfolder and "
-        "filename, and the images are those of its subject catalogue: put them into surveys/ukidss/ as "
-        f"ukidss_catalog.csv and images/ {_LAST}"
+        "`python -m galaxyml fetch gz_ukidss` fetches the catalogue of Galaxy Zoo: UKIDSS and its images (7.9 GB; "
+        "gz_ukidss-tiny a hundredth of it). Or put a table with subject_id, subfolder and filename, and its images, "
+        f"into surveys/ukidss/ as ukidss_catalog.csv and images/ {_LAST}"
     )
 
     def __init__(
@@ -212,9 +280,16 @@ class GalaxyZooUkidss(TotalledCatalogue):
         positions: str | None,
         images: str | Sequence[str],
         incomplete: Sequence[str] | None = None,
+        positions_from: Sequence[str] = GZ2_TABLES,
     ) -> None:
         super().__init__("ukidss", table, images, incomplete)
         self.other_table = positions
+        self.positions_from = list(positions_from)
+
+    def read(self, root: Path, kinds: Sequence[str], notes: list[str], steps: Steps) -> SurveyTable:
+        if (root / (name := self.table_name(root))).is_dir():
+            return HubCatalogue(self.campaign, name, self.positions_from).read(root, kinds, notes, steps)
+        return super().read(root, kinds, notes, steps)
 
     def image_names(self, root: Path, rows: Rows, notes: list[str], steps: Steps) -> pd.DataFrame:
         folder, name = rows.frame["subfolder"], rows.frame["filename"].map(without_suffix)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.data.images.folders import ImageFolders, passed_over_notes
+from galaxyml.data.tables.data_set import find_data_set
 from galaxyml.data.tables.reading import NAME, Rows
 from galaxyml.data.tables.wide import WideTable
 from galaxyml.runs.errors import DataError, UserError, did_you_mean, shorten
@@ -41,7 +42,8 @@ class VoteCatalogue:
 
     Args:
         tree: The campaign's decision tree, by name.
-        table: The table in the task's folder, or several names of which the first that is there is read.
+        table: The table in the task's folder, or several names of which the first that is there is read; or a folder of
+            parquet files with images inside, for catalogues that read one.
         images: Folders of images in the task's folder, or patterns of their names such as `part*`.
 
     Attributes:
@@ -78,7 +80,10 @@ class VoteCatalogue:
 
     def files(self, root: Path) -> list[str]:
         """The tables that are read, as paths in the task's folder; those that are there."""
-        present = [name for name in self.tables if (root / name).is_file()]
+        present = [name for name in self.tables if _is_table(root / name)]
+        data_set = find_data_set(root / present[0]) if present and (root / present[0]).is_dir() else None
+        if data_set is not None:
+            return [f"{present[0]}/{part}" for part in data_set.parts]
         other = [self.other_table] if self.other_table and (root / self.other_table).is_file() else []
         return [*present[:1], *other]
 
@@ -90,7 +95,7 @@ class VoteCatalogue:
         """
         if not root.is_dir():
             raise DataError(f"There is no folder {root}. {self.where}")
-        name = next((name for name in self.tables if (root / name).is_file()), None)
+        name = next((name for name in self.tables if _is_table(root / name)), None)
         if name is None:
             raise DataError(f"{root} has no {' and no '.join(self.tables)}. {self.where}")
         return name
@@ -329,6 +334,11 @@ class VoteCatalogue:
         return images.reindex(range(len(rows.frame)))
 
 
+def _is_table(path: Path) -> bool:
+    """Whether there is a table: a file, or a data set's folder."""
+    return path.is_file() or (path.is_dir() and find_data_set(path) is not None)
+
+
 def positions(rows: Rows) -> np.ndarray:
     """Right ascension and declination, in degrees, shape (N, 2); NaN where empty."""
     ra = rows.numbers(["ra"], 0, 360, "right ascensions lie in [0, 360] degrees", empty=True)
@@ -336,6 +346,6 @@ def positions(rows: Rows) -> np.ndarray:
     return np.concatenate([ra, dec], axis=1)
 
 
-def counted(rows: Rows, names: Sequence[str]) -> np.ndarray:
-    """Counts of votes in some columns, shape (N, A)."""
-    return rows.numbers(names, 0, np.inf, "it must be a number of votes, 0 or more")
+def counted(rows: Rows, names: Sequence[str], empty: bool = False) -> np.ndarray:
+    """Counts of votes in some columns, shape (N, A); NaN where a cell is empty, if it may be."""
+    return rows.numbers(names, 0, np.inf, "it must be a number of votes, 0 or more", empty)

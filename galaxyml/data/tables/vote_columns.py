@@ -3,13 +3,14 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from galaxyml.data.tables.reading import Rows
-from galaxyml.runs.errors import shorten
-from galaxyml.trees.tree import DecisionTree, tree_names
+from galaxyml.runs.errors import DataError, shorten
+from galaxyml.trees.tree import DecisionTree, part_text, tree_names
 
 COUNTS, SHARES, PATHS = "numbers of votes", "shares of each question's votes", "fractions of all volunteers"
 _ENDINGS = {COUNTS: ("", "_count"), SHARES: ("_fraction", "_weighted_fraction")}
@@ -69,6 +70,36 @@ def find_votes(tree: DecisionTree, header: Sequence[str]) -> VoteColumns | None:
             is_plain = form == COUNTS and not ending and complete == [""] and not any(totals) and not beside
             return VoteColumns(PATHS if is_plain else form, answers, totals, complete)
     return None
+
+
+def refuse_part(path: Path, name: str, header: Sequence[str]) -> None:
+    """Refuses a table that has some whole questions of a tree, and not all.
+
+    Args:
+        path: The table.
+        name: Of the tree, or its file.
+        header: Names of the table's columns.
+
+    Raises:
+        DataError: If so; the message has the tree of the questions that are there.
+    """
+    tree = DecisionTree.load(name)
+    if find_votes(tree, header) is not None:
+        return
+    present: list[str] = []
+    answered: set[str] = set()
+    for question in tree.questions:
+        alone = DecisionTree(tree.name, tree.title, (replace(question, after=()),))
+        votes = find_votes(alone, header)
+        if votes is not None and (votes.form != PATHS or answered.issuperset(question.after)):
+            present.append(question.name)
+            answered.update(question.columns)
+    if present:
+        raise DataError(
+            f"{path} has the columns of {len(present)} of the {len(tree.questions)} questions of tree={name} "
+            f"({shorten(present)}), and a tree is learnt whole. Put the tree of those that are there into a file, "
+            f"part.yaml, and give tree=part.yaml: {part_text(name, present)}"
+        )
 
 
 def matching_trees(header: Sequence[str]) -> list[str]:

@@ -14,11 +14,13 @@ import pyarrow.parquet
 
 from galaxyml.data.images.file_types import has_suffix
 from galaxyml.data.images.fits import fits_units
+from galaxyml.data.images.inside import PARQUET
+from galaxyml.data.tables.data_set import find_data_set
 from galaxyml.data.tables.reading import WHOLE, Rows, check_columns, more
 from galaxyml.runs.errors import DataError, shorten
 
 FITS = (".fits", ".fits.gz", ".fit", ".fit.gz")
-PARQUET = (".parquet",)
+_INSIDE = "image inside"  # a column that no table has
 _EMPTY = ["", "nan", "NaN", "null", "NULL"]
 
 
@@ -26,12 +28,14 @@ class WideTable:
     """A table with a header, of which some columns are wanted.
 
     Args:
-        path: A file, CSV (`.csv`, `.csv.gz`), FITS (`.fits`, `.fits.gz`; its first table) or parquet (`.parquet`).
+        path: A file, CSV (`.csv`, `.csv.gz`), FITS (`.fits`, `.fits.gz`; its first table) or parquet (`.parquet`); or a
+            data set's folder of parquet files with images inside.
         where: Where it can be had, for error messages.
 
     Attributes:
         format: `FITS`, `parquet` or `CSV`, by the file's name.
         columns: Names of all its columns.
+        parts: Of a data set its parts, as paths in the folder; otherwise none.
 
     Raises:
         DataError: If the file is missing or is no table, or a column occurs twice.
@@ -39,9 +43,15 @@ class WideTable:
 
     def __init__(self, path: Path, where: str = "") -> None:
         self.path, self.where = path, where
+        data_set = find_data_set(path) if path.is_dir() else None
+        self.parts = list(data_set.parts) if data_set is not None else []
+        if any(not has_suffix(Path(part), PARQUET) for part in self.parts):
+            raise DataError(f"{path}: votes are read of CSV, FITS and parquet, not of HDF5. {where}".rstrip())
         self.format = "FITS" if has_suffix(path, FITS) else "parquet" if has_suffix(path, PARQUET) else "CSV"
         with self._one_sentence():
-            if self.format == "FITS":
+            if self.parts:
+                self.format, self.columns = "parquet", list(pa.parquet.read_schema(path / self.parts[0]).names)
+            elif self.format == "FITS":
                 with _fits_table(path) as table:
                     self.columns = list(table.columns.names)
             elif self.format == "parquet":
@@ -96,20 +106,30 @@ class WideTable:
             frame = frame[filled | ~blank.to_numpy()]  # empty lines
         if frame.empty:
             raise DataError(f"{self.path} has a header and no rows. Fetch it again. {self.where}".rstrip())
-        rows = Rows(self.path, id_column, frame)
+        inside = frame.pop(_INSIDE) if self.parts else None
+        rows = Rows(self.path, id_column, frame, inside=inside)
         rows.check_ids(pattern, repeats)
         return rows
 
     def _frame(self, names: list[str], texts: list[str]) -> pd.DataFrame:
+        if self.parts:
+            return pd.concat([self._part(part, names, texts) for part in self.parts], ignore_index=True)
         if self.format == "FITS":
             with _fits_table(self.path) as table:
                 return pd.DataFrame({name: _fits_column(table, name) for name in names})
         if self.format == "parquet":
-            table = pa.parquet.read_table(self.path, columns=names)
-            for name in texts:  # before pandas, which makes floats of whole numbers with gaps
-                table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
-            return table.to_pandas(ignore_metadata=True)[names]
+            return _parquet_columns(self.path, names, texts)
         return self._csv(names, texts)
+
+    def _part(self, part: str, names: list[str], texts: list[str]) -> pd.DataFrame:
+        """Columns of one part of a data set, and where each row's image is."""
+        if missing := sorted({*names} - {*pa.parquet.read_schema(self.path / part).names}):
+            raise DataError(
+                f"{self.path / part}: its columns are not those of {self.parts[0]}: {shorten(missing)} are missing. "
+                "Parts of a data set have the same columns: move what does not belong to it away."
+            )
+        frame = _parquet_columns(self.path / part, names, texts)
+        return frame.assign(**{_INSIDE: [f"{part}#{row}" for row in range(len(frame))]})
 
     def _csv(self, names: list[str], texts: list[str]) -> pd.DataFrame:
         """Columns of a CSV file; arrow's reader, unlike pandas', sees when a line has too many values."""
@@ -163,6 +183,13 @@ class WideTable:
                 f"{self.path} is not a {self.format} table that can be read: {reason}. Fetch it again. "
                 f"{self.where}".rstrip()
             ) from None
+
+
+def _parquet_columns(path: Path, names: list[str], texts: list[str]) -> pd.DataFrame:
+    table = pa.parquet.read_table(path, columns=names)
+    for name in texts:  # before pandas, which makes floats of whole numbers with gaps
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
+    return table.to_pandas(ignore_metadata=True)[names]
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Tables for other programs, such as TOPCAT: CSV, Parquet, FITS, VOTable and ECSV, with what their columns mean."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,11 @@ def _metadata(field: Field) -> dict[str, str]:
 
 
 def _votable(table: pd.DataFrame, path: Path, fields: Mapping[str, Field]) -> list[str]:
-    _astropy(table, fields).write(path, format="votable", overwrite=True)
+    from astropy.io.votable.exceptions import W03
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", W03)  # names with spaces stay as they are; their IDs are made from them
+        _astropy(table, fields).write(path, format="votable", overwrite=True)
     return []
 
 

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from faulty import Server, broken_at, refuses, sends
 from galaxyml.data.download import command, kaggle
 from galaxyml.data.download.server import RetryPolicy
 from galaxyml.data.tables.plasticc import find_files
+from galaxyml.runs import files
 
 pytest.importorskip("kagglehub", reason="needs galaxyml[kaggle]")
 
@@ -61,6 +63,7 @@ def fetching(
 ) -> Callable[..., tuple[int, str]]:
     """The command; data come to `data`."""
     monkeypatch.setattr(command, "RETRIES", HURRIED)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))  # for the real sizes
     monkeypatch.chdir(tmp_path)
     return partial(in_process, command.main)
 

@@ -47,10 +47,23 @@ def test_no_digest_stands_for_two_files() -> None:
 def test_places_lie_in_the_folder_of_their_task_and_hold_one_file_each() -> None:
     held: dict[str, manifest.File] = {}
     for dataset in DATASETS.values():
-        assert dataset.places
+        assert bool(dataset.places) != bool(dataset.hub)
         for place, file in dataset.places.items():
             assert place.split("/")[0] == dataset.task
             assert held.setdefault(place, file) == file
+
+
+def test_data_sets_of_the_hub_are_known_by_name() -> None:
+    of_hub = {name: dataset.hub for name, dataset in DATASETS.items() if dataset.hub is not None}
+    wanted = {"gz_ukidss", "gz_evo", "gz2", "gz_desi", "gz_hubble", "gz_candels", "gz_h2o", "gz_euclid", "gz_rings"}
+    assert wanted | {"is-lsb", "galaxy10_decals", "gz_ukidss-tiny", "gz_rings-classification"} <= set(of_hub)
+    for name, part in of_hub.items():
+        assert part.source.page == f"https://huggingface.co/datasets/{part.repo}", name
+        assert part.source.licence
+        assert part.source.cite
+    assert "surveys/ukidss" in of_hub["gz_ukidss"].folders  # where the task looks for it
+    assert of_hub["gz_ukidss-tiny"].config == "tiny"
+    assert of_hub["gz_rings"].config == "regression"
 
 
 def test_the_task_galaxy10_expects_the_same_file() -> None:
@@ -93,7 +106,8 @@ def test_real_files_begin_as_they_are_said_to(real: Path) -> None:
 
 def test_errors_of_missing_files_name_data_that_can_be_fetched() -> None:
     modules = (galaxy10.WHERE, galaxyzoo.WHERE, spirals.WHERE, plasticc.WHERE)
-    for where in (*modules, survey_catalogues.GalaxyZoo2.where, survey_catalogues.GalaxyZooDecals.where):
+    catalogues = ("GalaxyZoo2", "GalaxyZooDecals", "GalaxyZooUkidss", "HubCatalogue")
+    for where in (*modules, *(getattr(survey_catalogues, name).where for name in catalogues)):
         names = re.findall(r"`(?:python -m )?galaxyml fetch (\S+)`", where)
         assert names
         assert set(names) <= set(DATASETS)

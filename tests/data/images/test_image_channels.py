@@ -135,9 +135,10 @@ def test_each_band_has_a_gain_of_its_own_and_grey_only_its_brightness() -> None:
     assert (grey - 1).abs().max() <= 0.2 + 1e-6
 
 
-def test_people_see_grey_as_it_is_and_the_last_band_as_red() -> None:
+def test_people_see_grey_as_it_is_and_blue_bands_as_blue() -> None:
     cube = np.arange(2 * 2 * 5, dtype=np.uint8).reshape(2, 2, 5)
-    np.testing.assert_array_equal(visible(cube), cube[..., [4, 2, 0]])
+    np.testing.assert_array_equal(visible(cube), cube[..., [3, 2, 1]])  # of u, g, r, i, z: i, r, g
+    np.testing.assert_array_equal(visible(cube[..., :4]), cube[..., [3, 2, 0]])
     np.testing.assert_array_equal(visible(cube[..., :1]), np.repeat(cube[..., :1], 3, axis=-1))
     np.testing.assert_array_equal(visible(cube[..., :3]), cube[..., :3])
     two = np.array([[[10, 30]]], np.uint8)
@@ -147,10 +148,10 @@ def test_people_see_grey_as_it_is_and_the_last_band_as_red() -> None:
 
 @pytest.mark.parametrize(("channels", "numbers"), [(1, 13), (3, 42), (5, 75)])
 def test_looks_of_each_channel_are_looked_at(channels: int, numbers: int) -> None:
-    images = torch.from_numpy(RNG.random((4, channels, 20, 20)))
+    images = torch.from_numpy(RNG.integers(0, 128, (4, 20, 20, channels), np.uint8))
     looks = appearance(images)
     assert looks.shape == (4, numbers)
     assert np.isfinite(looks).all()
     brighter = images.clone()
-    brighter[:, -1] *= 2
+    brighter[..., -1] *= 2
     assert (appearance(brighter) != looks).any(axis=1).all()

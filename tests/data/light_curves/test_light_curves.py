@@ -66,6 +66,13 @@ def agree(curves: LightCurves, table: pd.DataFrame) -> None:
     assert kinds == [np.int64, np.int64, np.float64, np.int8, np.float32, np.float32, np.bool_]
 
 
+@pytest.fixture(autouse=True, params=["pandas", "compiled"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the two ways that files are parsed, by their size."""
+    if request.param == "compiled":
+        monkeypatch.setattr(store, "COMPILED", 0)
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a few lines, checkpoints after some, and a merge of a few objects at once."""
@@ -80,9 +87,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
     parse = store.parse
 
-    def counted(block: Block) -> dict[str, np.ndarray]:
+    def counted(block: Block, compiled: bool) -> dict[str, np.ndarray]:
         found.append((block.path.name, block.line))
-        return parse(block)
+        return parse(block, compiled)
 
     monkeypatch.setattr(store, "parse", counted)
     return found
@@ -145,6 +152,19 @@ def test_rows_in_any_order_are_sorted(seed: int, tmp_path: Path) -> None:
     curves = open_curves(paths, tmp_path)
     agree(curves, table)
     assert curves.notes == ("rows that were not in the order of object and time were sorted: a.csv, b.csv.",)
+
+
+@pytest.mark.parametrize("ids", [[-(2**62), -1, 0, 7, 2**62], list(range(300))])
+@pytest.mark.parametrize("dates", [3, 10**6])
+def test_rows_are_ordered_as_by_three_sorts(ids: list[int], dates: int) -> None:
+    rng = np.random.default_rng(dates)
+    rows = {
+        "object": rng.choice(np.array(ids), 3000),
+        "mjd": np.linspace(15_000, 100_000, dates)[rng.integers(0, dates, 3000)],
+        "band": rng.integers(0, 6, 3000).astype(np.int8),
+    }
+    order = store._order(rows)
+    assert order.tolist() == np.lexsort((rows["band"], rows["mjd"], rows["object"])).tolist()  # copies, too
 
 
 def test_one_file_out_of_order_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from galaxyml.cli import overrides
-from galaxyml.data.tables import labels
+from galaxyml.data.tables import contents, labels
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError
 
@@ -94,7 +94,7 @@ def test_the_simulated_skys_table_is_known(
     monkeypatch.chdir(tmp_path)
     assert settings(None, **given) == expected
     header = (images_sky / "labels.csv").read_text().splitlines()[0].split(",")
-    assert {labels.SIMULATED_CLASS, *labels.SIMULATED_NUMBERS} <= set(header)
+    assert {contents.SIMULATED_CLASS, *contents.SIMULATED_NUMBERS} <= set(header)
     with pytest.raises(UserError, match=r"table has no column mass; it has kind .a class. and r90"):
         settings(None, columns="[mass]")
 
@@ -122,6 +122,19 @@ def test_classes_that_differ_in_their_case_are_asked_about(tmp_path: Path) -> No
         settings(tmp_path)
     assert settings(tmp_path, join_spellings="true")[-1] == "classes=['E','S']"
     assert settings(tmp_path, classes="[E,e,S,s]") == ["kind=classes", "columns=['kind']"]  # they are said to differ
+
+
+def test_a_missing_table_names_those_that_lie_there(tmp_path: Path) -> None:
+    for name in ("votes.parquet", "galaxies.csv", "notes.txt"):
+        (tmp_path / name).write_text("no table yet")
+    advice = r"galaxies\.csv \(or votes\.parquet\): if that is your table, give labels=galaxies\.csv\.$"
+    for given in ({}, {"labels": "other.csv"}):
+        with pytest.raises(UserError, match=rf"(labels|other)\.csv is missing\. .* has {advice}"):
+            settings(tmp_path, **given)
+    (tmp_path / "sub").mkdir()
+    table(tmp_path / "sub", rows("kind:{word}"), "mine.csv")
+    with pytest.raises(UserError, match=r"give labels=sub/mine\.csv\.$"):
+        settings(tmp_path, labels="sub/mien.csv")
 
 
 def test_a_table_elsewhere_is_found_by_its_path(tmp_path: Path) -> None:
@@ -238,7 +251,7 @@ def test_what_numbers_names_or_places_rows_is_no_target(
 
 
 def table_columns(folder: Path, **given: str) -> list[str]:
-    from galaxyml.data.tables.labels import table_contents
+    from galaxyml.data.tables.contents import table_contents
 
     return table_contents(folder / "labels.csv").columns
 
@@ -337,7 +350,7 @@ def test_numbers_that_stand_for_no_value_are_said(values: list[float], sentinel:
     assert note is not None
     assert f"z is {sentinel:.10g} in 5 of 20 rows" in note
     assert f"missing=[{sentinel:.10g}] leaves these rows out" in note
-    left = labels.LabelTable.read(path, [f"{sentinel:.10g}"]).column("z")
+    left = labels.LabelTable.read(path, missing=[f"{sentinel:.10g}"]).column("z")
     assert left.filled == 15
     assert labels.sentinel_note(left) is None
 

@@ -641,7 +641,7 @@ def test_what_is_missing_is_told_with_where_it_can_be_had(tmp_path: Path, sdss: 
         ),
         (GalaxyZooDecals("gzd5", ["a.fits.gz", "b.csv"], "images"), "zenodo.4573248", "source=simulated"),
         (Posteriors("gzd5", ["a.fits.gz", "b.csv"], "images"), "zenodo.4573248", "source=simulated"),
-        (GalaxyZooUkidss(["a.fits.gz", "b.csv"], None, "images"), "Galaxy Zoo: UKIDSS", "subject catalogue"),
+        (GalaxyZooUkidss(["a.fits.gz", "b.csv"], None, "images"), "Galaxy Zoo: UKIDSS", "fetch gz_ukidss"),
     ]
     for catalogue, *said in there:
         for root, what in ((tmp_path / "gone", "There is no folder"), (tmp_path, "has no a.fits.gz and no b.csv")):

@@ -18,7 +18,7 @@ from astropy.table import Table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from galaxyml.data.tables.labels import table_contents
+from galaxyml.data.tables.contents import table_contents
 from galaxyml.data.tables.table_file import read_table_file
 from galaxyml.runs.errors import UserError
 
@@ -91,9 +91,10 @@ def test_images_inside_a_parquet_file_are_left_where_they_are(tmp_path: Path) ->
     images = pa.array([{"bytes": b"\x89PNG", "path": None}] * 12)
     table = pa.table({"image": images, "id_str": pa.array(list("abcdefghijkl")), "n": pa.array(range(12))})
     pq.write_table(table, tmp_path / "train.parquet")
-    assert read_table_file(tmp_path / "train.parquet").nested == ["image"]
-    with pytest.raises(UserError, match=r"has no column path.* Its column image holds images themselves: write them"):
-        table_contents(tmp_path / "train.parquet")
+    found = read_table_file(tmp_path / "train.parquet")
+    assert (found.images, found.nested) == ("image", [])
+    assert found.frame["image"].tolist()[:2] == ["train.parquet#0", "train.parquet#1"]
+    assert found.place(1) == f"{tmp_path / 'train.parquet'}#1"
 
 
 def test_what_had_to_be_interpreted_is_said(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def hdf5(path: Path) -> None:
         (lambda path: path.write_text("<?xml version='1.0'?><VOTABLE>"), "is not a VOTable"),
         (lambda path: path.write_text("# %ECSV 1.0\n# ---\n# {}\na b\n"), "is not a ECSV"),
         (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(50)), "is a zip archive or a workbook of Excel"),
-        (hdf5, "is an HDF5 file. A table must be CSV"),
+        (hdf5, r"is an HDF5 file without images\. A table must be CSV"),
         (lambda path: path.write_bytes(b"\x89PNG\r\n"), "is an image"),
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: path.write_text('path,"z\na,1\n' + "x" * 200_000), "is not a table that can be read"),

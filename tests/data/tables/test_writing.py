@@ -1,5 +1,6 @@
 """Tables for other programs: read back by astropy, pyarrow and pandas."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,14 @@ def test_every_format_gives_back_the_same_values(suffix: str, tmp_path: Path) ->
     assert texts["note"][0] == "a, b"
     assert texts["note"][2] == ("Z\\xfcrich" if suffix == ".fits" else "Zürich")
     assert bool(notes) == (suffix == ".fits")
+
+
+def test_names_with_spaces_are_written_to_votable_without_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "table.vot"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_table(pd.DataFrame({"Edge on, no bulge": [0.5]}), path, {}, ".vot")
+    assert Table.read(path, use_names_over_ids=True).colnames == ["Edge on, no bulge"]
 
 
 @pytest.mark.parametrize("suffix", [".vot", ".ecsv"])
