@@ -19,8 +19,9 @@ def build_model(
     """A net by its name, by its class, or as it is.
 
     Args:
-        spec: Name of a file in conf/model (`tiny`, `resnet50`, `light_curve_vae`) or of any net of timm; a mapping with
-            the class as `_target_` and its arguments; or a net, which is returned unchanged.
+        spec: Name of a file in conf/model (`tiny`, `resnet50`, `light_curve_vae`), of any net of timm, or of an encoder
+            (`hf-hub:OWNER/NAME`, `local-dir:FOLDER`); a mapping with the class as `_target_` and its arguments; or a
+            net, which is returned unchanged.
         outputs: Number of outputs, K; None for the net's own default.
         size: Side of the images in pixels, for nets that must know it; None for the net's own default.
         in_chans: Channels of the images; None for the net's own default.

@@ -1,6 +1,7 @@
 """The contract of nets that can be tuned in phases: `features` of images, and a `head` on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -44,6 +45,24 @@ def hidden_layer(features: int, hidden: int, dropout: float, outputs: int) -> nn
     )
 
 
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU, makes torch compute in one thread while the block runs.
+
+    Libraries split the sums of a product of few rows between threads, so that its last digits depend on how many there
+    are. Convolutions, and products of many rows, do not.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def in_parts(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """Applies a function to chunks of `PART` rows, the last one padded with zeros.
 
@@ -59,8 +78,9 @@ def in_parts(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """
     outputs = []
     for chunk in inputs.split(PART):
-        padded = torch.cat([chunk, chunk.new_zeros(PART - len(chunk), *chunk.shape[1:])])
+        missing = PART - len(chunk)
+        padded = torch.cat([chunk, chunk.new_zeros(missing, *chunk.shape[1:])]) if missing else chunk
         if padded.ndim == 4:
             padded = padded.contiguous(memory_format=torch.channels_last)
         outputs.append(function(padded)[: len(chunk)])
-    return torch.cat(outputs)
+    return torch.cat(outputs) if len(outputs) > 1 else outputs[0]

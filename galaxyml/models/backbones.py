@@ -1,25 +1,21 @@
 """Any net of timm by name, from scratch or from weights (Wightman 2019, doi:10.5281/zenodo.4414861)."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
-from safetensors.torch import load_file
 from timm.layers import PatchEmbed
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from galaxyml.models.backbone_with_head import BackboneWithHead, hidden_layer
-from galaxyml.runs.errors import UserError, did_you_mean, shorten
+from galaxyml.models.hub import commit_of, fetched, in_short, read_encoder, weights_file
+from galaxyml.models.origin import Origin, input_scaling, known_weights
+from galaxyml.models.sources import Source
+from galaxyml.models.weight_files import RGB, load_weights, other_channels
+from galaxyml.runs.errors import UserError, did_you_mean
 
-# Seconds for the hub to answer, asked once; its own client would ask for 47 s before it says that there is no network.
-REQUEST_TIMEOUT = 10
-RGB = 3  # channels that published weights have seen
 SAFE = {"pytorch_model.bin": "model.safetensors", "open_clip_pytorch_model.bin": "open_clip_model.safetensors"}
 
 
@@ -30,10 +26,14 @@ class Normalised(nn.Module):
         net: Takes normalised images.
         mean: Mean of each channel.
         std: Standard deviation of each channel.
+
+    Attributes:
+        origin: Where the weights come from, and which images they expect; None where that is not known.
     """
 
     mean: Tensor
     std: Tensor
+    origin: Origin | None = None
 
     def __init__(self, net: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
@@ -80,11 +80,14 @@ def timm_net(
     name: str,
     outputs: int,
     size: int | None = None,
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     weights: str | None = None,
     hidden: int | None = None,
     dropout: float = 0.5,
     in_chans: int = 3,
+    scaling: str | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     **options: Any,
 ) -> Normalised:
     """A net of timm with a new last layer.
@@ -93,22 +96,36 @@ def timm_net(
         name: Its name in timm, such as `resnet50` or `vit_small_patch14_dinov2`.
         outputs: Number of outputs, K.
         size: Side of the images in pixels, for nets that must know it (ViT, Swin).
-        pretrained: Whether to start from timm's weights, which come from the Hugging Face hub.
-        weights: A file with weights to start from instead: a state dict, `.pth` or `.safetensors`, under timm's names
-            or those of the net's authors, as far as timm knows them (DINOv2's). Its last layer is left out if it has
-            another number of outputs, and position embeddings are resampled to the size of the images.
+        pretrained: Whether to start from timm's weights, which come from the Hugging Face hub; or an encoder's, by name
+            (`galaxyml.models.sources`): `hf-hub:OWNER/NAME[@REVISION]`, `local-dir:FOLDER`.
+        weights: A file with weights to start from instead: a state dict, or a checkpoint that holds one, `.pth`,
+            `.ckpt` or `.safetensors`, under timm's names or those of the net's authors, as far as they are known
+            (DINOv2's). Its last layer is left out if it has another number of outputs, and position embeddings are
+            resampled to the size of the images.
         hidden: Units of a hidden layer before the outputs; None for a single linear layer.
         dropout: Probability of leaving a hidden unit out.
         in_chans: Channels of the images. Weights of a net of three are adapted as timm does: its first convolution's
             weights are repeated channel by channel and scaled by 3 / `in_chans`, or summed for one channel.
+        scaling: What the net sees of images in [0, 1]: `unit` (as they are), `imagenet` (normalised by ImageNet's
+            constants) or `checkpoint` (by those of the weights' own configuration); None for what is known of the
+            weights (`conf/known_weights.yaml`), else `checkpoint`.
+        mean: Mean by which images are normalised, in the place of `scaling`'s: one number, or one a channel.
+        std: Standard deviation, likewise.
         **options: More arguments of the net, such as `drop_path_rate`.
 
     Raises:
         UserError: If timm has no such net, the images cannot be cut into its patches, or the weights cannot be had or
             do not fit.
     """
+    if Source.read(name) is not None:
+        raise UserError(f"model.name={name}: timm has no such net. An encoder is chosen as a whole, by model={name}.")
     if not timm.is_model(name):
         raise UserError(f"model.name={name}: timm has no such net. {did_you_mean(name, timm.list_models())[:300]}")
+    if Source.read(weights) is not None:
+        pretrained, weights = str(weights), None
+    encoder = Source.read(pretrained)
+    if encoder is None and not isinstance(pretrained, bool):
+        raise UserError(f"model.pretrained={pretrained}: give true, false, hf-hub:OWNER/NAME or local-dir:FOLDER.")
     published = timm.get_pretrained_cfg(name)
     if size is not None and published is not None and published.fixed_input_size:
         options = {"img_size": size} | options
@@ -116,11 +133,42 @@ def timm_net(
         options = {"in_chans": in_chans} | options
     net: Any = timm.create_model(name, num_classes=outputs, **options)
     _check_size(net, name, size)  # before anything is fetched
+    begins_with = str(encoder) if encoder is not None else _of_timm(published) if pretrained else None
+    source, known = weights or begins_with, known_weights(weights, begins_with)
+    if known.get("channels", RGB) not in (RGB, in_chans):
+        raise other_channels(str(source), known["channels"], in_chans)
+    config, commit = {key: net.pretrained_cfg[key] for key in ("mean", "std")}, None
     if weights is not None:
-        _load(net, name, Path(weights).expanduser(), in_chans)
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise UserError(f"model.weights={path}: there is no such file.")
+        load_weights(net, name, path, in_chans, f"model.weights={path}")
+    elif encoder is not None:
+        described = read_encoder(encoder)
+        config, commit = config | {"license": "unknown"} | described.pretrained_cfg, described.commit
+        load_weights(net, name, weights_file(encoder, commit), in_chans, str(encoder))
     elif pretrained:
         net = _fetched(name, published, num_classes=outputs, **options)
-    mean, std = (_of_channels(net.pretrained_cfg[name], in_chans) for name in ("mean", "std"))
+        config, commit = net.pretrained_cfg, commit_of(Path(net.pretrained_cfg.get("file") or ""))
+    word, means, stds = input_scaling(config, known.get("scaling"), scaling, mean, std)
+    means, stds = _of_channels(means, in_chans), _of_channels(stds, in_chans)
+    model = _with_head(net, name, means, stds, outputs, hidden, dropout, source is not None)
+    facts: dict[str, Any] = {"licence": config.get("license")} | known | {"scaling": word, "mean": means, "std": stds}
+    model.origin = Origin(source, commit=commit, **facts)
+    return model
+
+
+def _with_head(
+    net: Any,
+    name: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    outputs: int,
+    hidden: int | None,
+    dropout: float,
+    begun: bool,
+) -> Normalised:
+    """A net of timm, normalising its images, with its last layer or a head in its place; `begun` from weights."""
     last = net.get_classifier()
     if not isinstance(last, nn.Linear):  # two heads, a convolution, …
         if hidden:
@@ -131,10 +179,16 @@ def timm_net(
     if hidden:
         net.reset_classifier(0)
         return Backbone(net, mean, std, hidden_layer(last.in_features, hidden, dropout, outputs))
-    if pretrained or weights is not None:
+    if begun:
         # A random last layer would begin far from any fraction, and its first gradients would spoil the features.
         nn.init.zeros_(last.weight)
     return Backbone(net, mean, std)
+
+
+def _of_timm(published: Any) -> str | None:
+    """Where timm has the weights of a net."""
+    hub_id = published.hf_hub_id if published is not None else None
+    return f"hf-hub:{hub_id}" if hub_id else getattr(published, "url", None)
 
 
 def _of_channels(constants: Sequence[float], in_chans: int) -> tuple[float, ...]:
@@ -171,96 +225,21 @@ def _fetched(name: str, published: Any, **options: Any) -> Any:
         return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"model.pretrained=true: the weights of {name} cannot be had ({_reason(error)}). Give a file with "
+            f"model.pretrained=true: the weights of {name} cannot be had ({in_short(error)}). Give a file with "
             "model.weights=FILE."
         ) from error
 
 
 def _hub_file(name: str, published: Any) -> Path:
-    """A net's weights in the hub's cache, fetched first if they are not there."""
+    """The weights that timm has of a net, in the hub's cache, fetched first if they are not there."""
     repository, _, revision = published.hf_hub_id.partition("@")
     given = published.hf_hub_filename or "pytorch_model.bin"
-    files = [SAFE[given], given] if given in SAFE else [given]
-    for file in files:
-        if isinstance(cached := try_to_load_from_cache(repository, file, revision=revision or None), str):
-            return Path(cached)
-    urls = [hf_hub_url(repository, file, revision=revision or None) for file in files]
-    reason = ""
-    for file, url in zip(files, urls, strict=True):
-        try:
-            get_hf_file_metadata(url, timeout=REQUEST_TIMEOUT)
-            return Path(hf_hub_download(repository, file, revision=revision or None))
-        except Exception as error:  # the hub's client raises those of its HTTP library, which has changed
-            offline = isinstance(error, OfflineModeIsEnabled)
-            reason = reason or ("HF_HUB_OFFLINE is set" if offline else _reason(error))
-            if not isinstance(error, EntryNotFoundError):
-                break
+    files = (SAFE[given], given) if given in SAFE else (given,)
     url = str(published.url)
     also = f" (or {url})" if url.startswith("https:") and url.endswith(".pth") else ""
-    folder = f"models--{repository.replace('/', '--')}"
-    raise UserError(
-        f"model.pretrained=true: the weights of {name} cannot be fetched from the hub, nor are they in its cache "
-        f"({reason}). Download {urls[0]}{also} where there is a network, and give it with model.weights=FILE; or run "
-        f"there `hf download {repository}`, and copy {folder} from its cache to {constants.HF_HUB_CACHE}. Nothing else "
-        "has been read or written yet."
+    advice = (
+        f"Download {{url}}{also} where there is a network, and give it with model.weights=FILE; model=tiny tune=all"
     )
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
-
-
-def _converted(state: dict[str, Tensor], net: nn.Module, name: str) -> dict[str, Tensor]:
-    """Weights under timm's names, with position embeddings for the size of the net's images."""
-    module = sys.modules[timm.models.model_entrypoint(name).__module__]
-    convert = getattr(module, "checkpoint_filter_fn", None)
-    if convert is None:
-        return state
-    try:
-        return convert(dict(state), net)
-    except Exception:  # it stumbles over weights of another net, of which is then told what does not fit
-        return state
-
-
-def _with_stem(state: dict[str, Tensor], wanted: dict[str, Tensor], in_chans: int) -> dict[str, Tensor]:
-    """Weights of which those that see three channels are adapted to the net's, as timm does with its own."""
-    adapted = dict(state)
-    for name, weight in state.items():
-        own = wanted.get(name)
-        if own is not None and own.ndim == 4 and own.shape != weight.shape and own.shape[1] == in_chans:
-            sees_three = weight.shape == (own.shape[0], RGB, *own.shape[2:])
-            adapted[name] = adapt_input_conv(in_chans, weight) if sees_three else weight
-    return adapted
-
-
-def _load(net: Any, name: str, path: Path, in_chans: int) -> None:
-    if not path.is_file():
-        raise UserError(f"model.weights={path}: there is no such file.")
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:  # torch.load raises anything from KeyError to UnpicklingError
-        raise UserError(f"model.weights={path} is no state dict of weights: {str(error).splitlines()[0]}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(
-            f"model.weights={path} is no state dict of weights: names and tensors, no more. Save only these."
-        )
-    wanted = net.state_dict()
-    state = _with_stem(_converted(state, net, name), wanted, in_chans)
-    layers = net.pretrained_cfg["classifier"]
-    classifier = tuple(f"{layer}." for layer in ([layers] if isinstance(layers, str) else layers))
-    state = {
-        key: value
-        for key, value in state.items()
-        if not (key.startswith(classifier) and (key not in wanted or wanted[key].shape != value.shape))
-    }
-    missing = [key for key in wanted if key not in state and not key.startswith(classifier)]
-    unknown = [key for key in state if key not in wanted]
-    other = [key for key, value in state.items() if key in wanted and wanted[key].shape != value.shape]
-    if missing or unknown or other:
-        raise UserError(
-            f"model.weights={path} does not fit {name}: {len(missing)} tensors are missing "
-            f"({shorten(missing, shown=2)}), {len(unknown)} are unknown ({shorten(unknown, shown=2)}), {len(other)} "
-            f"have another shape ({shorten(other, shown=2)}). Give weights of {name}."
-        )
-    net.load_state_dict(state, strict=False)
+    advice += " needs none"
+    what = f"model.pretrained=true: the file of the weights of {name}"
+    return fetched(repository, files, revision or None, what=what, advice=advice)

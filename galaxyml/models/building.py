@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
+from galaxyml.models.hub import net_arguments
+from galaxyml.models.sources import Source
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError, did_you_mean
 
@@ -43,11 +45,13 @@ def built(
 
 
 def named(name: str) -> dict[str, Any]:
-    """The configuration of a net: a file of conf/model, or timm's net of that name.
+    """The configuration of a net: a file of conf/model, timm's net of that name, or an encoder (`hf-hub:OWNER/NAME`).
 
     Raises:
-        UserError: If there is neither.
+        UserError: If there is none.
     """
+    if (source := Source.read(name)) is not None:
+        return read("model", "timm") | net_arguments(source)
     if (CONF / "model" / f"{name}.yaml").is_file():
         return read("model", name)
     if timm.is_model(name):

@@ -124,10 +124,10 @@ def test_weights_of_another_transformer_are_refused(tmp_path: Path) -> None:
         timm_net(SMALL, outputs=5, size=56, weights=str(tmp_path / "other.pth"))
 
 
-@pytest.mark.parametrize("content", [{"model": {"a": torch.zeros(1)}}, [1, 2], torch.zeros(3)])
+@pytest.mark.parametrize("content", [{"model": {"a": 1}}, {"a": 1}, [1, 2], torch.zeros(3)])
 def test_checkpoints_that_hold_more_than_weights_are_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "more.pth")
-    with pytest.raises(UserError, match="is no state dict of weights: names and tensors, no more"):
+    with pytest.raises(UserError, match="is no state dict of weights: names and tensors, by themselves"):
         timm_net("test_vit", outputs=5, size=96, weights=str(tmp_path / "more.pth"))
 
 
