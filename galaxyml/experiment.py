@@ -12,9 +12,11 @@ from omegaconf import DictConfig
 from galaxyml.data.catalog import SPLITS
 from galaxyml.kinds import of_config, stages_of
 from galaxyml.models.lora import check_peft
+from galaxyml.models.origin import Origin
 from galaxyml.models.symmetry import view_set
 from galaxyml.reports import run_report, verdict
 from galaxyml.runs import ranks
+from galaxyml.runs.errors import UserError
 from galaxyml.runs.progress import track
 from galaxyml.runs.provenance import host_info
 from galaxyml.runs.run_dir import RunDir
@@ -28,7 +30,10 @@ from galaxyml.training.optimizers import check_optimizer
 from galaxyml.training.phased_fit import PhasedFit
 from galaxyml.training.pruning import Pruned
 from galaxyml.training.quiet import quiet
+from galaxyml.training.start import member
+from galaxyml.training.transfer import Taken, overlap
 
+LARGE = 5_000_000  # parameters
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +54,7 @@ def run(config: DictConfig, folder: Path) -> float:
     quiet()
     keep_memory()
     run = RunDir(folder)
-    module, data = build(config)
+    module, data = build(config, begun=run.has_progress)
     writer = of_config(config).prediction_writer(run)
     if run.finished:
         if hasattr(data, "digests") and data.source.path.is_dir():
@@ -59,14 +64,27 @@ def run(config: DictConfig, folder: Path) -> float:
             log.warning("note: %s", missing)
         return _monitored(config, run, run.metrics())
 
-    run.update_status(state="preparing", began=time.time(), ended=None, reason=None, left=None, **host_info())
+    run.update_status(
+        state="preparing",
+        doing="reading the data",
+        began=time.time(),
+        ended=None,
+        reason=None,
+        left=None,
+        **host_info(),
+    )
     fit = PhasedFit(config, run, module, writer)
     try:
         with ranks.rank_zero_first():
             data.prepare_data()
             data.setup("fit")
         if ranks.is_rank_zero():
-            _write_data(config, run, data, fit.device)
+            _write_data(config, run, data, fit.device, getattr(module, "origin", None))
+            if (taken := getattr(module, "taken", None)) is not None:
+                _write_start(run, data, taken)
+            elif not run.has_progress:
+                _say_net(config, run, module, data)
+            run.update_status(doing="beginning the fit")
         fit.fit(data)
         fit.predict(data)
     except Pruned as pruned:
@@ -100,7 +118,7 @@ def check(config: DictConfig, run: RunDir, on_this_machine: bool = True) -> int:
         UserError: If it cannot; the message names what stands in the way.
     """
     quiet()
-    module, data = build(config)
+    module, data = build(config, begun=run.has_progress)
     if run.finished:  # it stays as it is, whether its files and this device are there or not
         return 0
     if hasattr(data, "check_files"):
@@ -118,8 +136,12 @@ def check(config: DictConfig, run: RunDir, on_this_machine: bool = True) -> int:
     return 2 * (weights + sum(parameter.nbytes for parameter in module.parameters() if parameter.requires_grad))
 
 
-def build(config: DictConfig) -> tuple[Any, Any]:
+def build(config: DictConfig, begun: bool = False) -> tuple[Any, Any]:
     """The module and the data of a configuration, made sure to be possible and to go together.
+
+    Args:
+        config: The composed configuration.
+        begun: Whether the run has weights already, so that what it began with is not needed.
 
     Raises:
         UserError: If they are not.
@@ -133,7 +155,7 @@ def build(config: DictConfig) -> tuple[Any, Any]:
     view_set(config.predict_views)
     if config.symmetry is not None:
         view_set(config.symmetry, "symmetry")
-    module = build_module(config)  # before the data: missing weights show at once
+    module = build_module(config, begun)  # before the data: missing weights show at once
     data = instantiate(config.data)
     if hasattr(module, "check_data"):
         module.check_data(data)
@@ -141,11 +163,16 @@ def build(config: DictConfig) -> tuple[Any, Any]:
     return module, data
 
 
-def build_module(config: DictConfig) -> Any:
-    """The LightningModule of a configuration, its weights as the seed draws them."""
+def build_module(config: DictConfig, begun: bool = False) -> Any:
+    """The LightningModule of a configuration, its weights as the seed draws them, or those of its start."""
     seed_all(config.seed, "weights")
+    start = {}
+    if (path := config.get("start")) is not None:
+        if "start" not in config.module:
+            raise UserError(f"start={path}: the module of task={config.task} takes no weights to begin with.")
+        start = {"start": None if begun else member(path, config.fold)}
     # Its parts stay mappings, so that its checkpoints can be loaded without the configuration.
-    return instantiate(config.module, _recursive_=False)
+    return instantiate(config.module, _recursive_=False, **start)
 
 
 def run_stages(config: DictConfig, run: RunDir) -> dict[str, float]:
@@ -157,7 +184,7 @@ def run_stages(config: DictConfig, run: RunDir) -> dict[str, float]:
     return metrics
 
 
-def _write_data(config: DictConfig, run: RunDir, data: Any, device: str) -> None:
+def _write_data(config: DictConfig, run: RunDir, data: Any, device: str, origin: Origin | None) -> None:
     """Writes what the data are: provenance, the catalog, and tables beside it."""
     for note in getattr(data, "notes", ()):
         log.info("note: %s", note)
@@ -167,11 +194,38 @@ def _write_data(config: DictConfig, run: RunDir, data: Any, device: str) -> None
     else:
         objects = {split: int(counts.get(split, 0)) for split in SPLITS}
         description = {"source": type(data).__name__, "folder": "", "sha256": {}, "objects": objects, "notes": []}
-    run.write_provenance(config.seed, device, description)
+    run.write_provenance(config.seed, device, description, models=[origin.record()] if origin else [])
+    if origin is not None and origin.weights is not None:
+        log.info("%s: %s", run.name, origin.sentence())
     run.write_catalog(data.catalog)
     for name, table in getattr(data, "artifacts", {}).items():
         run.write_table(name, table)
     log.info("%s: %s", run.name, ", ".join(f"{counts[split]:,} {split}" for split in counts.index))
+
+
+def _say_net(config: DictConfig, run: RunDir, module: Any, data: Any) -> None:
+    """Says what net begins with nothing; of a large one on few objects also what would suit them better."""
+    origin = getattr(module, "origin", None)
+    if "model" not in config or (origin is not None and origin.weights is not None):
+        return
+    count = sum(parameter.numel() for parameter in module.parameters())
+    name = config.model.get("name") or str(config.model._target_).rpartition(".")[2]
+    log.info("%s: %s, %.2g million parameters, from scratch", run.name, name, count / 1e6)
+    train = int((data.catalog["split"] == "train").sum())
+    if count > LARGE and train < verdict.FEW and "start" in config.module and not config.smoke:
+        log.warning(
+            "note: a net of that size learns little from %s objects. Try start=sky, model=tiny, or weights of ImageNet "
+            "(model.pretrained=true).",
+            f"{train:,}",
+        )
+
+
+def _write_start(run: RunDir, data: Any, taken: Taken) -> None:
+    """Writes what the net has taken of its start, and says it."""
+    log.info("%s: %s", run.name, taken)
+    run.write_start(taken.record())
+    if note := overlap(taken, data):
+        log.warning("note: %s", note)
 
 
 def _monitored(config: DictConfig, run: RunDir, metrics: dict[str, Any]) -> float:

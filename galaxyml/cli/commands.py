@@ -5,10 +5,20 @@ from importlib import import_module
 # The module whose `main(arguments)` answers, what it takes, and what it does.
 COMMANDS = {
     "predict": ("galaxyml.inference.predict", "RUN IMAGES… --out FILE", "predict new images or light curves"),
+    "summary": (
+        "galaxyml.inference.summary.command",
+        "FOLDER",
+        "what is in a folder of predictions: counts, distributions, the sky, examples",
+    ),
     "report": ("galaxyml.cli.report", "FOLDER…", "write the report of a run or a sweep again, finished or not"),
     "compare": ("galaxyml.reports.compare", "RUN RUN…", "which run is better, on the objects that all predicted"),
     "ensemble": ("galaxyml.inference.ensemble", "RUN… --out FOLDER", "average finished runs: folds and models"),
     "bundle": ("galaxyml.inference.bundle", "RUN FILE.zip", "pack a finished run into one file that predicts anywhere"),
+    "publish": (
+        "galaxyml.inference.publish",
+        "RUN OWNER/NAME",
+        "put a finished run on the Hugging Face hub, with a model card",
+    ),
     "page": ("galaxyml.page.command", "RUN…", "serve a web page on which people try finished runs"),
     "fetch": ("galaxyml.data.download.command", "NAME…", "fetch public data to where tasks read them (--list)"),
     "sky": ("galaxyml.sky.command", "FILE", "draw the simulated sky, or write a folder of labelled images"),

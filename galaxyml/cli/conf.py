@@ -4,9 +4,12 @@ What lies in the folder of `--config-dir` is read with it, see `read_also`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from galaxyml.runs.conf_dir import CONF
 from galaxyml.runs.errors import UserError
@@ -92,13 +95,29 @@ def known_keys() -> set[str]:
     return {*groups(), "hydra", *root_keys()}.union(*map(_own_keys, paths), *map(_keys, choices("task").values()))
 
 
-def nested(key: str) -> str | None:
-    """The key of a group that may be meant by its last part, such as `optim.lr` by `lr`; None if no group has it."""
-    for group in groups():
-        files = map(text, choices(group).values())
-        if any(re.search(rf"^{re.escape(key)}:", file, re.M) for file in files if "@package _global_" not in file):
-            return f"{group}.{key}"
-    return None
+def nested(key: str, tasks: Sequence[str] = ()) -> list[str]:
+    """Keys that may be meant by their last parts, such as `optim.lr` by `lr`; of all that end so, those above others.
+
+    Args:
+        key: The last parts.
+        tasks: Whose keys count; none for those of all.
+    """
+    found = set()
+    for group in {*groups(), *WIRING, *PLUGINS} - {"hparams"}:  # whose keys have other keys' names
+        for name, path in choices(group).items():
+            if group != "task" or not tasks or name in tasks:
+                above = "" if "@package _global_" in text(path) else group.replace("/", ".") + "."
+                found |= {above + inside for inside in _keys_inside(yaml.safe_load(text(path)))}
+    ending = [other for other in found if other.endswith(f".{key}")]
+    fewest = min((other.count(".") for other in ending), default=0)
+    return sorted(other for other in ending if other.count(".") == fewest)
+
+
+def _keys_inside(content: Any) -> Iterator[str]:
+    """Keys of a file, and of what is below them, with dots between."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        yield key
+        yield from (f"{key}.{inside}" for inside in _keys_inside(value))
 
 
 @cache
@@ -120,9 +139,14 @@ def tasks_of(chosen: Mapping[str, list[str]]) -> list[str]:
     Args:
         chosen: Choices of its groups.
     """
-    files = [choices("experiment")[name] for name in chosen.get("experiment", []) if name in choices("experiment")]
-    named = [task for path in files for task in re.findall(r"^ *- override /task: (\w+)", text(path), re.M)]
+    named = [task for name in chosen.get("experiment", []) for task in tasks_of_experiment(name)]
     return chosen.get("task") or named or [root_defaults()["task"]]
+
+
+def tasks_of_experiment(name: str) -> list[str]:
+    """The task that an experiment says that it is of; none if it says none, or is not there."""
+    path = choices("experiment").get(name)
+    return re.findall(r"^ *- override /task: (\w+)", text(path), re.M) if path else []
 
 
 def question(tasks: list[str]) -> list[str]:
@@ -136,7 +160,7 @@ def answered_by(tasks: list[str]) -> str:
     """The function that answers what a command leaves open of the `question`, from the user's files."""
     path = choices("task").get(tasks[0])
     match = re.search(r"^answered_by: ([\w.]+)", text(path), re.M) if path else None
-    return match[1] if match else "galaxyml.data.tables.labels.settings"
+    return match[1] if match else "galaxyml.data.tables.contents.settings"
 
 
 def _keys(path: Path) -> set[str]:
@@ -153,7 +177,7 @@ def _keys(path: Path) -> set[str]:
     ]
     wiring = [file for group in WIRING for file in _with_defaults(group, brought.get(group))]
     files = (path, *merged, *wiring)
-    own = set().union(*map(_own_keys, files)) - {*root_defaults(), *root_keys()}
+    own = set().union(*map(_own_keys, (path, *merged))) - {*root_defaults(), *root_keys()}
     return own.union(*map(_referred, files))
 
 

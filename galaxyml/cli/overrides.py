@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxyml.cli import conf
-from galaxyml.runs.errors import UserError, did_you_mean
+from galaxyml.models.sources import Source
+from galaxyml.runs.errors import UserError, did_you_mean, shorten
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override as Parsed
@@ -28,7 +29,7 @@ HELP = {"-h", "--help"}
 OVERRIDE = re.compile(r"([+~]{0,2})([\w/.@]+)(?:=(.*))?", re.DOTALL)
 _PLAIN = re.compile(r"(?!null$)[\w./-]*", re.ASCII | re.IGNORECASE)  # needs no parser, which takes a while to load
 TEXTS = ("data_dir", "cache_dir", "labels", "name")  # values that are text, as it was typed
-FILES = ("model.weights", "table", "tree")  # that may be swept, too
+FILES = ("model.weights", "start", "table", "tree")  # that may be swept, too
 _WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[^\W\d][\w./-]*", re.ASCII | re.IGNORECASE)  # which is no number
 _AT_COMMAS = re.compile(r"""(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|\[[^\]]*\]|\{[^}]*\}|[^,])+""")
 _FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|extend_list|int|float|str|bool|json_str)\(")
@@ -88,7 +89,11 @@ class Override:
         if self.parsed is None:
             return [self.value] if self.value else []
         if self.parsed.is_choice_sweep():
-            return [str(choice) for choice in self.parsed.sweep_string_iterator() if re.fullmatch(r"[\w.-]+", choice)]
+            # Hydra escapes what stands in the way of reading it again.
+            choices = [
+                choice.replace("\\", "").strip("'\"") for choice in map(str, self.parsed.sweep_string_iterator())
+            ]
+            return [choice for choice in choices if re.fullmatch(r"[\w.-]+", choice) or Source.read(choice)]
         return [] if self.swept or re.search(r"[\[{$]", self.value) else [self.plain or "null"]
 
     @property
@@ -129,6 +134,10 @@ def prepare(args: Sequence[str]) -> list[str]:
         answer = getattr(import_module(module), name)
         answers = answer({key: override.plain for key, override in given.items()})
         overrides += [Override("", key, quoted(answer)) for key, answer in answers.items()]
+    if "start" in given and (path := _first_of(given["start"])):
+        from galaxyml.cli.start import settings
+
+        overrides += [Override("", key, _literal(value)) for key, value in settings(path, given, tasks).items()]
     if "hydra/sweeper" not in given and any(override.searched for override in overrides):
         overrides.append(Override("", "hydra/sweeper", "optuna"))
     if own is not None:
@@ -137,6 +146,20 @@ def prepare(args: Sequence[str]) -> list[str]:
     fixed = [override.key for override in overrides if override.key == "fold" or not override.swept]
     names = ",".join(f"'{key}'" for key in fixed if not key.startswith(("hydra.", "hydra/")))
     return [*flags, *map(str, overrides), f"hydra.job.config.override_dirname.exclude_keys=[{names}]"]
+
+
+def _first_of(override: Override) -> str:
+    """The first file that a key is given, '' for none."""
+    if override.parsed is not None and override.parsed.is_choice_sweep():
+        given = [str(choice) for choice in override.parsed.sweep_iterator()]
+    else:
+        given = [override.plain or ""]
+    return next((text for name in given if (text := name.strip("'\"")) not in ("", "null")), "")
+
+
+def _literal(value: Any) -> str:
+    """A value of a YAML file as Hydra takes it."""
+    return quoted(value) if isinstance(value, str) else "null" if value is None else str(value).replace("'", "").lower()
 
 
 def quoted(value: str | Sequence[str]) -> str:
@@ -155,12 +178,15 @@ def as_typed(key: str, value: str) -> str:
 
     >>> as_typed("name", "sky [z=0.1], 2"), as_typed("model.weights", "a.pth,b.pth"), as_typed("labels", "'a b.csv'")
     ("'sky [z=0.1], 2'", 'a.pth,b.pth', "'a b.csv'")
+    >>> as_typed("start", "null,sky"), as_typed("name", "null,sky")
+    ('null,sky', "'null,sky'")
     """
     own_marks = len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and _parsed(value) is not None
     if value in ("", "null") or own_marks or "${" in value or _FUNCTION.match(value):
         return quoted_where_needed(value)
     parts = value.split(",") if key in FILES and not Path(value).exists() else [value]
-    return ",".join(part if _WORD.fullmatch(part) else _quote(part) for part in parts)
+    plain = {"null"} if len(parts) > 1 else set()  # one of several files may be none
+    return ",".join(part if part in plain or _WORD.fullmatch(part) else _quote(part) for part in parts)
 
 
 def quoted_where_needed(value: str) -> str:
@@ -244,11 +270,12 @@ def _check_names(overrides: Sequence[Override], tasks: Sequence[str]) -> None:
         if key in conf.groups() or (key in conf.PLUGINS and not _has_other_plugins()):
             for choice in override.choices:
                 _check_choice(key, choice)
-                if (having := conf.tasks_for(key, choice)) and not set(tasks) <= set(having):
+                having = conf.tasks_of_experiment(choice) if key == "experiment" else conf.tasks_for(key, choice)
+                if having and not set(tasks) <= set(having):
                     raise UserError(f"{key}={choice} is for task={' or task='.join(having)}, not task={tasks[0]}.")
         elif first not in keys:
-            nested = conf.nested(key)
-            near = f"Did you mean {nested}?" if nested else did_you_mean(first, keys)
+            nested = conf.nested(key, tasks)
+            near = f"Did you mean {shorten(nested, ' or ')}?" if nested else did_you_mean(first, keys)
             raise UserError(f"There is no key '{first}' ({override}). {near} A new one takes a +: +{override}")
         having = conf.tasks_with(first)
         if having and (lacking := [task for task in tasks if task not in having]):
@@ -260,12 +287,17 @@ def _check_choice(group: str, choice: str) -> None:
     if choice in choices or choice == conf.root_defaults().get(group) == "null":
         return
     if group == "model":
+        if (source := Source.read(choice)) is not None:
+            from galaxyml.models.hub import net_arguments  # which asks the hub, and timm
+
+            _add_model(choice, net_arguments(source))
+            return
         nets = timm_names()
         if choice.split(".")[0] in nets:
-            _add_model(choice)
+            _add_model(choice, {"name": choice})
             return
         choices = choices | nets if did_you_mean(choice, choices | nets).startswith("Did") else choices
-    more = " Any net of timm goes by its own name." if group == "model" else ""
+    more = " Any net of timm goes by its own name, and hf-hub:OWNER/NAME by the hub's." if group == "model" else ""
     raise UserError(f"There is no {group} '{choice}'. {did_you_mean(choice, choices)}{more}")
 
 
@@ -285,7 +317,9 @@ def timm_names() -> set[str]:
     return {name for path in files for name in re.findall(r"@register_model\s+def (\w+)\(", path.read_text("utf-8"))}
 
 
-def _add_model(name: str) -> None:
+def _add_model(name: str, arguments: dict[str, Any]) -> None:
+    """Adds a choice to the group of models; a / in its name is for Hydra what it is in a file's."""
     from hydra.core.config_store import ConfigStore
 
-    ConfigStore.instance().store(group="model", name=name, node={"defaults": ["timm", "_self_"], "name": name})
+    folder, _, last = f"model/{name}".rpartition("/")
+    ConfigStore.instance().store(group=folder, name=last, node={"defaults": ["timm", "_self_"], **arguments})

@@ -1,15 +1,15 @@
 """Writes the report of a run or of a sweep again, from what its folder holds."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from galaxyml.runs.options import Parser
 from galaxyml.runs.progress import heartbeat
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the report of each folder."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="galaxyml report",
         description="Writes report.md and report.html of each folder again, of a sweep also sweep.csv; runs that are "
         "not finished are marked so.",
@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from galaxyml.sweeps import finish
 
     for folder in map(RunDir, given.folders):
+        if not folder.children() and not folder.jobs():
+            folder.metrics()  # which there must be, before it is said that a report is written
         with heartbeat(f"{folder.path}: writing the report".format):
             report = finish.report(folder)
         print(report)

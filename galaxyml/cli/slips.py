@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from galaxyml.cli import conf
 from galaxyml.cli.commands import COMMANDS
 from galaxyml.cli.overrides import HELP, NOT_SWEPT, OVERRIDE, QUIET, SWEEP, VALUED, VERSION, WAIT, timm_names
+from galaxyml.models.sources import Source
 from galaxyml.runs.errors import UsageError, did_you_mean, shorten
 
 FLAGS = VALUED | QUIET | WAIT | HELP | NOT_SWEPT | SWEEP | VERSION | {"-r", "--resolve", "--hydra-help"}
@@ -79,8 +80,8 @@ def _key(flag: str) -> str:
     key = flag.lstrip("-").replace("-", "_")
     if key.split(".")[0] in conf.known_keys():
         return key
-    if (nested := conf.nested(key)) is not None:
-        return nested
+    if nested := conf.nested(key):
+        return nested[0]
     long = [name for name in FLAGS if name.startswith("--")]
     near = did_you_mean(flag, long)
     if near.startswith("There are") and (keys := did_you_mean(key, conf.known_keys())).startswith("Did"):
@@ -107,7 +108,7 @@ def _stray(word: str, meant: list[str], left: deque[str]) -> str:
         meant.append(f"{word}={left.popleft()}")
         return f"a value follows its key after =, as in {meant[-1]}"
     group = next((group for group in conf.groups() if word in conf.choices(group)), None)
-    if group is None and word.split(".")[0] in timm_names():
+    if group is None and (Source.read(word) or word.split(".")[0] in timm_names()):
         group = "model"
     if group is not None:
         meant.append(f"{group}={word}")

@@ -58,6 +58,7 @@ def _run(arguments: Sequence[str]) -> None:
     prepared = overrides.prepare(arguments)
 
     import hydra
+    import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -75,6 +76,8 @@ def _run(arguments: Sequence[str]) -> None:
     sys.argv = [argv[0], *prepared]  # where Hydra reads its arguments
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    except yaml.YAMLError as error:
+        raise UsageError(f"A configuration file is no YAML: {' '.join(str(error).split())}.") from error
     except (HydraException, OmegaConfBaseException) as error:
         if full == "1":
             raise

@@ -27,6 +27,7 @@ from galaxyml.runs.errors import UserError, diverged, shorten
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.predictions import PredictionTables
 from galaxyml.training.specs import plain
+from galaxyml.trees.questions import Questions
 
 DESCRIBED = 12  # targets that people colour objects by
 Scored = TypeVar("Scored", bound=ScoredPredictions)
@@ -85,6 +86,11 @@ class Kind(ABC):
 
     def __reduce__(self) -> Any:
         return object.__new__, (type(self),), vars(self)  # copied and pickled as it is; `__new__` asks for arguments
+
+    @property
+    def score_names(self) -> list[str] | None:
+        """What each score of a net means, in their order; None if it depends on the training set."""
+        return self.outputs
 
     def head(self) -> nn.Module | None:
         """Turns a model's scores into outputs, both (N, K); None to take them as they are."""
@@ -221,6 +227,10 @@ class Kind(ABC):
     def output_names(self) -> Mapping[str, str]:
         """Names for people of the outputs that may be explained."""
         return {name: name for name in self.outputs}
+
+    def questions(self) -> Questions | None:
+        """The questions that outputs answer, in the order in which volunteers are asked; None of other outputs."""
+        return None
 
     def known(self, row: Row) -> str:
         """The target of an object in a few words, from its row in a catalog."""

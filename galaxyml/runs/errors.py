@@ -34,6 +34,17 @@ def shorten(items: Sequence[object], separator: str = ", ", shown: int = 5) -> s
     return separator.join(map(str, items[:shown])) + (f" and {rest} more" if rest > 0 else "")
 
 
+def near(name: str, choices: Iterable[str]) -> list[str]:
+    """The choices nearest to a misspelt name, at most three; see `did_you_mean`.
+
+    >>> near("sprial", ["disk", "spiral"]), near("nope", ["disk", "spiral"])
+    (['spiral'], [])
+    """
+    choices = sorted(choices)
+    swapped = {name[:i] + name[i + 1] + name[i] + name[i + 2 :] for i in range(len(name) - 1)}
+    return sorted(swapped.intersection(choices)) or difflib.get_close_matches(name, choices, n=3, cutoff=0.7)
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """The choices nearest to a misspelt name, as the end of an error message.
 
@@ -42,15 +53,18 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
         choices: What there is.
 
     Returns:
-        "Did you mean a or b?", or "There are: a, b, c." where nothing is near.
+        "Did you mean a or b?", or "There are: a, b, c." where nothing is near. Where two letters have changed places,
+        only what they make when they change back.
 
     >>> did_you_mean("kagle", ["decals", "kaggle"])
     'Did you mean kaggle?'
     >>> did_you_mean("nope", ["decals", "kaggle"])
     'There are: decals, kaggle.'
+    >>> did_you_mean("modle", ["mode", "model", "module"])
+    'Did you mean model?'
     """
     choices = sorted(choices)
-    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.7)
+    close = near(name, choices)
     return f"Did you mean {' or '.join(close)}?" if close else f"There are: {', '.join(choices)}."
 
 

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -146,6 +147,15 @@ def _flush(draft: Path) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+
+
+def in_name(text: str) -> str:
+    r"""Overrides as a part of a folder's name: without what separates folders in paths and lists, quotes and escapes.
+
+    >>> in_name(r"model-hf-hub\:mwalmsley/zoobot-encoder-convnext_nano")
+    'model-hf-hub-mwalmsley-zoobot-encoder-convnext_nano'
+    """
+    return re.sub(r"[/:]", "-", re.sub(r"[\\'\"]", "", text))
 
 
 def write_text(path: Path, text: str) -> None:

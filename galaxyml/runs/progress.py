@@ -209,6 +209,45 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
 
 
 @contextmanager
+def advancing(description: str, total: int, start: int = 0) -> Iterator[Callable[[int], None]]:
+    """Shows how many of some items are done, as `track` does, where they are not done one by one.
+
+    Args:
+        description: What is done.
+        total: How many there are.
+        start: How many are done already.
+
+    Yields:
+        Takes how many are done now.
+    """
+
+    def line(done: int, seconds: float, running: float) -> str:
+        return f"{done:,} of {total:,}"
+
+    with _shown(description, total, line, start) as update:
+        yield update
+
+
+@contextmanager
+def counted(description: str) -> Iterator[Callable[[int], None]]:
+    """Shows how many items are done, and how fast, where nobody knows how many there are.
+
+    Args:
+        description: What is done, such as `Listing images`.
+
+    Yields:
+        Takes how many are done now.
+    """
+
+    def line(done: int, seconds: float, running: float) -> str:
+        seconds += running
+        return f"{done:,}, {rate(done / seconds if seconds else None)}"
+
+    with _shown(description, None, line) as update:
+        yield update
+
+
+@contextmanager
 def transfer(description: str, total: int | None, start: int = 0) -> Iterator[Callable[[int], None]]:
     """Shows how many bytes of a file are done, how fast, and how long the rest takes.
 

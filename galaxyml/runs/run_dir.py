@@ -35,6 +35,19 @@ TableWriter = Callable[[pd.DataFrame], None]
 STATES = ("waiting", "preparing", "training", "predicting", "finished", "failed", "stopped", "pruned")
 
 
+def state_in_words(status: Mapping[str, Any]) -> str:
+    """The state of a run, with what it is doing while it is preparing.
+
+    Args:
+        status: As `RunDir.status` has it.
+
+    >>> state_in_words({"state": "preparing", "doing": "reading the data"}), state_in_words({"state": "training"})
+    ('preparing (reading the data)', 'training')
+    """
+    state = str(status["state"])
+    return f"{state} ({doing})" if state == "preparing" and (doing := status.get("doing")) else state
+
+
 @dataclass(frozen=True)
 class PlannedJob:
     """One run that a sweep consists of.
@@ -95,7 +108,7 @@ class RunDir:
     def config(self) -> DictConfig:
         """The configuration that the run began with."""
         if not self.started:
-            raise UsageError(f"{self.path} is not the folder of a run: it has no .hydra/config.yaml.")
+            raise UsageError(self._no_run())
         return read_config(self._config_file)
 
     @property
@@ -131,6 +144,24 @@ class RunDir:
         path = self.path / ".hydra" / "overrides.yaml"
         return yaml.safe_load(path.read_text(encoding="utf-8")) or [] if path.is_file() else []
 
+    def _no_run(self) -> str:
+        """That the folder is not a run's, and which may be meant."""
+        if not self.path.exists():
+            return f"{self.path} is not there. Give the folder of a run or of a sweep, such as multirun/galaxyzoo/demo."
+        joined = sorted(path.parents[1] for path in self.path.glob("joined/*/.hydra/config.yaml"))
+        if joined:
+            return f"{self.path} is a sweep over more than the fold. Give one of what it has joined: {shorten(joined)}."
+        if runs := sorted(path.parents[1] for path in self.path.glob("*/.hydra/config.yaml")):
+            if not any(RunDir(run).finished for run in runs):
+                return f"{self.path} is not finished. {next_time(self.name, map(RunDir, runs))}"
+            return (
+                f"{self.path} is not the folder of a run, nor of a sweep that was joined; it holds runs. Give one of "
+                f"them: {shorten(runs)}."
+            )
+        if sweeps := sorted({path.parents[2] for path in self.path.glob("*/*/.hydra/config.yaml")}):
+            return f"{self.path} is not the folder of a run; it holds sweeps. Give one of them: {shorten(sweeps)}."
+        return f"{self.path} is not the folder of a run: it has no .hydra/config.yaml. Runs are in multirun/TASK/NAME."
+
     @property
     def _config_file(self) -> Path:
         return self.path / ".hydra" / "config.yaml"
@@ -145,9 +176,10 @@ class RunDir:
         """Updates `status.json`, for whoever looks on.
 
         Args:
-            **changes: `state`; `phase` and `phases` (names), `epoch` (finished ones) and `epochs` of it; `monitor` (a
-                metric's name) and `value` (its last one); `left` (seconds until the end of the phase); `place` (such as
-                `GPU 1`), `host`, `pid`; `began` and `ended` (seconds since 1970); `reason` (of a failure).
+            **changes: `state`, and what it is `doing` while it is preparing; `phase` and `phases` (names), `epoch`
+                (finished ones) and `epochs` of it; `monitor` (a metric's name) and `value` (its last one); `left`
+                (seconds until the end of the phase); `place` (such as `GPU 1`), `host`, `pid`; `began` and `ended`
+                (seconds since 1970); `reason` (of a failure).
         """
         write_json(self.path / "status.json", {**self.status(), **changes})
 
@@ -179,18 +211,35 @@ class RunDir:
         """Seed, versions, commit, device, fold and group, and the data's folder, digests and notes."""
         return self._json("provenance.json")
 
-    def write_provenance(self, seed: int, device: str, data: dict[str, Any], joined: Sequence["RunDir"] = ()) -> None:
+    def write_provenance(
+        self,
+        seed: int,
+        device: str,
+        data: dict[str, Any],
+        joined: Sequence["RunDir"] = (),
+        models: Sequence[dict[str, Any]] = (),
+    ) -> None:
         """Writes what is needed to repeat the run; of a sweep also which runs were joined.
+
+        Args:
+            seed: The run's seed.
+            device: What it ran on, in words.
+            data: What it learnt from.
+            joined: Runs that were joined.
+            models: Where the model's first weights come from; of joined runs, what these have.
 
         Raises:
             UserError: If the run was begun on tables that have changed since.
         """
-        hardware = {}
+        kept = {}
         if self.has_progress:
             self.check_data(data["source"], data["sha256"])
-            hardware = {key: value for key, value in self.provenance().items() if key == "hardware"}
+            kept = {key: value for key, value in self.provenance().items() if key in ("hardware", "start")}
         config = self.config if self.started else OmegaConf.create()
-        content = origin(seed, device) | hardware | {"data": data, "group": str(config.get("group") or "")}
+        content = origin(seed, device) | kept | {"data": data, "group": str(config.get("group") or "")}
+        for model in (*models, *(model for run in joined for model in run.provenance().get("models", []))):
+            if model not in content.setdefault("models", []):
+                content["models"].append(model)
         content["fold"] = None if joined else config.get("fold")
         content["joined"] = [os.path.relpath(run.path, self.path) for run in joined]
         write_json(self.path / "provenance.json", content)
@@ -200,6 +249,10 @@ class RunDir:
         content = self.provenance()
         content["hardware"] = {**content.get("hardware", {}), phase: record}
         write_json(self.path / "provenance.json", content)
+
+    def write_start(self, record: dict[str, Any]) -> None:
+        """Adds what the net began with to the provenance."""
+        write_json(self.path / "provenance.json", self.provenance() | {"start": record})
 
     def check_data(self, source: str, digests: dict[str, str]) -> None:
         """Raises UserError if the run was made from other tables."""
@@ -465,8 +518,14 @@ class RunDir:
         return self.path / "predictions" / by / f"{split}.parquet"
 
     def _required(self, name: str) -> Path:
+        if not self.path.exists():
+            raise UsageError(self._no_run())
         if not (self.path / name).is_file():
-            raise UsageError(f"{self.path} has no {name}: the run is not finished, or this is not a run's folder.")
+            if not self._config_file.is_file():
+                raise UsageError(self._no_run())
+            state = self.status().get("state", "not begun")
+            how = f" ({state})" if state != "finished" else ""  # as where somebody has deleted the file
+            raise UsageError(f"{self.path} is not finished{how}: it has no {name}. The command of the run finishes it.")
         return self.path / name
 
 

@@ -1,4 +1,4 @@
-"""Galaxy10, DECaLS or SDSS: its HDF5 file, or a folder a class, read and checked."""
+"""Galaxy10, DECaLS or SDSS: its HDF5 file, a data set of the hub, or a folder a class, read and checked."""
 
 import re
 from collections import Counter
@@ -12,31 +12,37 @@ import pandas as pd
 
 from galaxyml.data.catalog import check_counts
 from galaxyml.data.images.data_module import ImageData
-from galaxyml.data.images.decode import KEY, address
+from galaxyml.data.images.decode import address
 from galaxyml.data.images.folders import images_below, passed_over_notes
-from galaxyml.data.source import Real
+from galaxyml.data.images.inside import KEY
+from galaxyml.data.source import Real, without_files
+from galaxyml.data.splits import Folds, Split
 from galaxyml.data.tables.galaxy10 import (
     DEFAULT,
     LABELS,
     PIXEL_SCALE,
     RELEASES,
     find_file,
+    find_parts,
     named,
     release_of_file,
     release_of_folders,
 )
+from galaxyml.data.tables.reading import Rows, degrees
+from galaxyml.data.tables.table_file import read_table_file
 from galaxyml.kinds.classes import Classes
 from galaxyml.runs.errors import DataError, shorten
 from galaxyml.runs.files import known_digest
 
 DECALS = RELEASES[DEFAULT]
 FILE = DECALS.file
+PARTS_LABELS = ("label", LABELS, "gz10_label")
 EXTRAS = ("ra", "dec", "redshift", PIXEL_SCALE)
 WHERE = (
     f"The file is {FILE} of https://doi.org/10.5281/zenodo.10845026: `python -m galaxyml fetch galaxy10` fetches it "
     "(2.7 GB); or put it, or Galaxy10.h5 of Galaxy10 SDSS, into a folder galaxy10/ and give the folder above it as "
-    "data_dir=… A folder a class, such as 0_Disturbed/, serves as well. Without them, source=simulated runs on the "
-    "simulated sky."
+    "data_dir=… Parquet with images and labels (`fetch galaxy10_decals`) or a folder a class, such as 0_Disturbed/, "
+    f"serves as well. {without_files('Galaxy10')}"
 )
 
 
@@ -44,12 +50,13 @@ class Galaxy10(ImageData):
     """The ten classes of Galaxy10 DECaLS, or those of Galaxy10 SDSS.
 
     Args:
-        source: The folder with the HDF5 file, or a folder a class; see CatalogData.
+        source: The folder with the HDF5 file, parquet with images and labels, or a folder a class; see CatalogData.
         classes: Names of the classes, in the order of the labels; None for those of the release.
         release: `decals` or `sdss`; None to tell by the file.
         kind: The kind of target; None for these classes.
         crop: As for ImageData; None for what holds most galaxies of the release.
         margin: As for ImageData; None for what suits the release.
+        split: As for CatalogData; None for folds where parts of a data set say which rows are to test on.
         **options: As for ImageData and CatalogData.
 
     Raises:
@@ -74,35 +81,46 @@ class Galaxy10(ImageData):
         kind: Classes | None = None,
         crop: float | None = None,
         margin: float | None = None,
+        split: Split | None = None,
         **options: Any,
     ) -> None:
         chosen = named(release or _release_in(source) or DEFAULT)
         classes = list(chosen.classes) if classes is None else [str(name) for name in classes]
         kind = kind if kind is not None else Classes(classes)
         crop, margin = chosen.crop if crop is None else crop, chosen.margin if margin is None else margin
-        super().__init__(source, kind=kind, crop=crop, margin=margin, **options)
+        root = _root_of(source)
+        parts = find_parts(root) if root is not None and find_file(root) is None else None
+        if split is None and parts is not None and "test" in parts.parts.values():
+            split = Folds()
+        super().__init__(source, kind=kind, crop=crop, margin=margin, split=split, **options)
         self.classes, self.release = classes, release
 
     def digests(self) -> dict[str, str]:
-        path = find_file(self.source.path)
-        return {path.name: known_digest(path, self.cache)} if path is not None else {}
+        root = self.source.path
+        path, parts = find_file(root), find_parts(root)
+        names = [path.name] if path is not None else list(parts.parts) if parts is not None else []
+        return {name: known_digest(root / name, self.cache) for name in names}
 
     def check_folder(self, root: Path) -> None:
         """Reads the labels, too, so that a file of other classes shows before a folder is made."""
         path = find_file(root)
         if path is None:
-            class_folders(root, self.classes)
+            parts = find_parts(root)
+            class_folders(root, self.classes) if parts is None else read_parts(root, self.classes)
         else:
             self._check_classes(path)
             read_file(path, self.classes)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
-        """One row an image of the HDF5 file, in its order; or of the class folders."""
+        """One row an image of the HDF5 file, or of the parts of a data set, in its order; or of the class folders."""
         path = find_file(root)
         if path is not None:
             self._check_classes(path)
             catalog = read_file(path, self.classes)
             self._note_release(path, len(catalog))
+        elif (parts := find_parts(root)) is not None:
+            catalog = read_parts(root, self.classes)
+            self.notes += parts.notes
         else:
             catalog = read_folders(root, self.classes, self.notes)
         self.notes += check_counts(catalog["label"], self.classes, str(root), "Fetch the files again.")
@@ -145,14 +163,19 @@ class Galaxy10(ImageData):
 
 def _release_in(source: Any) -> str | None:
     """The release of the files of a source; None if it is not known."""
+    if (root := _root_of(source)) is None:
+        return None
+    path = find_file(root)
+    return release_of_file(path) if path is not None else release_of_folders(_numbered(root))
+
+
+def _root_of(source: Any) -> Path | None:
+    """The folder of a source; None if it is not there, or is the simulated sky's."""
     given = getattr(source, "chosen", source) if source is not None else Path("data/galaxy10")
     root = (
         Path(given).expanduser() if isinstance(given, str | Path) else given.path if isinstance(given, Real) else None
     )
-    if root is None or not root.is_dir():
-        return None
-    path = find_file(root)
-    return release_of_file(path) if path is not None else release_of_folders(_numbered(root))
+    return root if root is not None and root.is_dir() else None
 
 
 def _holds_images(path: Path) -> bool:
@@ -219,6 +242,35 @@ def read_file(path: Path, classes: list[str]) -> pd.DataFrame:
             )
     catalog = pd.DataFrame({"id": np.arange(count), "image": [address(path.name, row) for row in range(count)]})
     return catalog.assign(split="train", label=labels.astype(np.int64), **columns)
+
+
+def read_parts(root: Path, classes: list[str]) -> pd.DataFrame:
+    """Reads all of the parts of a data set but their images: `id`, `image`, `split`, `label` and what else there is.
+
+    Args:
+        root: Folder of parquet files with images and `label` (or `ans`, `gz10_label`); `ra`, `dec` (degrees),
+            `redshift` and `pxscale` (arcsec) where they have them.
+        classes: Names of the classes; labels are 0 to K - 1.
+
+    Raises:
+        DataError: If a column is missing or a cell is out of range.
+    """
+    table = read_table_file(root)
+    assert table.images is not None
+    frame, column = table.frame, next((name for name in PARTS_LABELS if name in table.columns), None)
+    if column is None:
+        raise DataError(f"{root} has no column {' or '.join(PARTS_LABELS)}; it has {shorten(table.columns)}. {WHERE}")
+    images = frame[table.images]
+    rows = Rows(root, table.images, frame, "image", inside=images)
+    allowed = f"labels are whole numbers from 0 to {len(classes) - 1}"
+    labels = rows.numbers([column], 0, len(classes) - 1, allowed)[:, 0]
+    rows.refuse_cells((labels % 1 != 0)[:, None], [column], allowed)
+    catalog = pd.DataFrame({"id": images, "image": images, "split": frame.get("split", "train")})
+    catalog["label"] = labels.astype(np.int64)
+    if {"ra", "dec"} <= set(table.columns):
+        catalog["ra"], catalog["dec"] = degrees(rows, "ra", "dec", empty=True)
+    others = {name: pd.to_numeric(frame[name], errors="coerce") for name in EXTRAS[2:] if name in frame}
+    return catalog.assign(**others)
 
 
 def class_folders(root: Path, classes: list[str]) -> dict[Path, int]:

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from galaxyml.data.images.data_module import ImageData
-from galaxyml.data.images.views import Augment
-from galaxyml.data.source import Simulated
+from galaxyml.data.images.views import Augment, RandomViews
+from galaxyml.data.source import Simulated, without_files
 from galaxyml.data.splits import Folds
 from galaxyml.data.tables.fractions import check_fractions
 from galaxyml.data.tables.reading import read_table
@@ -26,8 +26,7 @@ SIMULATED = "kaggle"  # the tree whose questions the simulated volunteers of thi
 WHERE = (
     "The files are those of https://www.kaggle.com/c/galaxy-zoo-the-galaxy-challenge/data (free account): "
     f"`python -m galaxyml fetch galaxyzoo` fetches them; or put {TRAINING}/, {TEST}/, {SOLUTIONS} and {BENCHMARK} into "
-    "a folder galaxyzoo/ and give the folder above it as data_dir=… Without them, source=simulated runs on the "
-    "simulated sky."
+    f"a folder galaxyzoo/ and give the folder above it as data_dir=… {without_files('GalaxyZoo')}"
 )
 
 
@@ -48,9 +47,13 @@ class GalaxyZoo(ImageData):
         UserError: If an argument is impossible; of the files, in `setup`, a DataError that names file and line.
 
     Example:
-        The first of five folds of the challenge's galaxies, seen in 128 px::
+        The first of five folds of the challenge's galaxies, seen in 128 px, or of 300 simulated ones in the same files;
+        `GalaxyZoo()` draws the whole simulated sky once, 4,800 galaxies in about a minute::
 
             data = GalaxyZoo("data/galaxyzoo", size=128, fold=0)
+
+            galaxyml.sky.write_galaxyzoo("galaxies", count=300, seed=0)
+            data = GalaxyZoo("galaxies", size=64, fold=0)
             trainer.fit(SupervisedModule.for_data(data, net="resnet50"), datamodule=data)
     """
 
@@ -58,6 +61,7 @@ class GalaxyZoo(ImageData):
     simulated: ClassVar = {"count": 4000, "size": 424}
     tables = (SOLUTIONS, BENCHMARK, TEST_SOLUTIONS)
     own_split = Folds()
+    needs_all_tests = True  # a submission has a row for each
 
     def __init__(
         self,
@@ -67,7 +71,7 @@ class GalaxyZoo(ImageData):
         kind: Fractions | None = None,
         crop: float = 0.5,
         margin: float = 1.42,
-        augment: Augment | None = VIEWS,
+        augment: RandomViews = VIEWS,
         separation: float | None = None,
         **options: Any,
     ) -> None:

@@ -1,6 +1,6 @@
 """Images and a table of one's own: a class, numbers, or votes of a decision tree, read and checked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,21 +12,21 @@ from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.decode import file_of
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Split
+from galaxyml.data.tables.contents import RGB, described, first_channels, table_contents
+from galaxyml.data.tables.data_set import find_data_set
+from galaxyml.data.tables.label_column import LabelColumn, class_names
 from galaxyml.data.tables.labels import (
-    RGB,
-    Column,
     LabelTable,
-    class_names,
-    described,
-    first_channels,
     missing_note,
+    no_folder,
+    rare_notes,
     refuse_repeats,
     sentinel_note,
-    table_contents,
     table_path,
 )
 from galaxyml.data.tables.reading import Rows, check_columns, degrees
-from galaxyml.data.tables.vote_columns import find_votes, matching_trees
+from galaxyml.data.tables.shares import shares_note
+from galaxyml.data.tables.vote_columns import find_votes, matching_trees, refuse_part
 from galaxyml.kinds.classes import Classes
 from galaxyml.kinds.fractions import Fractions
 from galaxyml.kinds.kind import Kind
@@ -46,12 +46,13 @@ class Images(ImageData):
     The table (CSV, parquet, FITS, VOTable or ECSV) has `path` (from the folder on, or absolute) and the columns that
     are to be predicted; where it has them also `id` (else the path is it), `ra` and `dec` (degrees, or hours and
     degrees), so that one galaxy does not come into two parts, and `split` (train or test). Other usual names of these
-    are known, too. Rows that lack something that is to be predicted are left out, and so are rows whose image is not
-    there; both are counted.
+    are known, too. Parquet and HDF5 may hold the images themselves, in one file or in the parts of a data set's folder.
+    Rows that lack something that is to be predicted are left out, and so are rows whose image is not there; both are
+    counted.
 
     Args:
         source: The folder of images; see CatalogData.
-        labels: The table, in the folder of images, or a path.
+        labels: The table, in the folder of images, or a path; or a configuration of a data set, such as `tiny`.
         columns: What of it is to be predicted; None for all but what numbers or names rows or tells where they are.
         classes: Names of the classes, in the order of the labels; None for all values of the column.
         tree: Of votes: the decision tree whose answers the columns are; None for the one that they fit.
@@ -120,18 +121,20 @@ class Images(ImageData):
 
     def digests(self) -> dict[str, str]:
         path = table_path(self.source.path, self.labels)
+        if (data_set := find_data_set(path)) is not None:
+            return {part: known_digest(data_set.root / part, self.cache) for part in data_set.parts}
         return {path.name: known_digest(path, self.cache)} if path.is_file() else {}
 
     def check_folder(self, root: Path) -> None:
         """Reads the table too, whose last state is remembered, so that a bad cell shows before a folder is made."""
         if not root.is_dir():
-            raise DataError(f"There is no folder {root}. Give that of your images by data_dir=…")
+            raise no_folder(root)
         catalog, _, _ = self._read(root)
         self._check_some_image(root, catalog)
 
     def load_tables(self, root: Path) -> pd.DataFrame:
         if not root.is_dir():
-            raise DataError(f"There is no folder {root}. Give that of your images by data_dir=…")
+            raise no_folder(root)
         catalog, steps, notes = self._read(root)
         for step in steps:
             self.log_step(step.what, step.before, step.after)
@@ -141,28 +144,34 @@ class Images(ImageData):
     def _read(self, root: Path) -> tuple[pd.DataFrame, list[Step], list[str]]:
         """The catalog whether its images are there or not, how it came about, and what a user should know."""
         path = table_path(root, self.labels)
-        labels = LabelTable.read(path, self.missing, self.wanted)
+        labels = LabelTable.read(path, root, self.missing, self.wanted)
         classes = self.kind.classes if isinstance(self.kind, Classes) else ()
         header, frame, roles = labels.table.columns, labels.table.frame, labels.roles
         needed = self.kind.source_columns(self.wanted, header)
+        if isinstance(self.kind, Fractions):
+            refuse_part(path, self.kind.tree_name, header)
         check_columns(path, header, needed, "columns=[…] says what is to be predicted, tree=FILE.yaml of which tree.")
         refuse_repeats(labels)
-        notes = [*labels.table.notes, self._learnt(labels)]
+        counts = self._class_counts(labels, needed)
+        notes = [*labels.table.notes, self._learnt(labels, counts), *rare_notes(path, self.wanted[0], counts)]
         notes += [note] if (note := missing_note(labels, needed, classes)) else []
         if isinstance(self.kind, Numbers):
             notes += [note for name in needed if (note := sentinel_note(labels.column(name)))]
+            numbers = pd.DataFrame({name: labels.column(name).numbers for name in needed}).dropna()
+            notes += [note] if (note := shares_note(path, numbers)) else []
         used = {*needed, *self.properties, *(roles.sky or ()), *self._votes(header)} & set(header)
         frame = frame.assign(**{name: labels.cells(name, classes) for name in used})
-        frame = frame.assign(id=frame[roles.id or roles.path], image=frame[roles.path])
+        frame = frame.assign(id=frame[roles.id or roles.path], image=labels.images(root))
         complete = frame[(frame[needed] != "").all(axis=1)]
         steps = [Step(f"rows of {path.name}", len(frame), len(frame))]
         steps.append(Step(f"{shorten(needed or self.wanted)} given", len(frame), len(complete)))
         if isinstance(self.kind, Classes):
             (name,) = needed
-            cells, _ = class_names(Column(name, labels.table, complete[name]), classes, self.join_spellings)
+            cells, _ = class_names(LabelColumn(name, labels.table, complete[name]), classes, self.join_spellings)
             complete = complete.assign(**{name: cells})
         self._check_enough(path, complete, len(frame))
-        rows = Rows(path, "id", complete, lines=labels.table.has_lines)
+        inside = complete["image"] if labels.table.images is not None else None
+        rows = Rows(path, "id", complete, lines=labels.table.has_lines, inside=inside)
         targets = self.kind.read_targets(rows, self.wanted, notes)
         known = targets.notna().any(axis=1).to_numpy()
         if not known.all():
@@ -182,14 +191,23 @@ class Images(ImageData):
         votes = find_votes(self.kind.tree, header) if isinstance(self.kind, Fractions) else None
         return votes.names + [name for names in votes.totals for name in names] if votes is not None else []
 
-    def _learnt(self, labels: LabelTable) -> str:
+    def _class_counts(self, labels: LabelTable, needed: Sequence[str]) -> dict[str, int]:
+        """Rows of each class that the table has, in the order of the classes; none where no class is predicted."""
+        if not isinstance(self.kind, Classes):
+            return {}
+        cells, _ = class_names(labels.column(needed[0], self.kind.classes), self.kind.classes, self.join_spellings)
+        counts = cells.value_counts()
+        return {name: int(counts[name]) for name in self.kind.classes if name in counts}
+
+    def _learnt(self, labels: LabelTable, counts: Mapping[str, int]) -> str:
         """A sentence on what is learnt, and on what is left aside and why."""
         if isinstance(self.kind, Fractions):
             what = f"{len(self.wanted)} answers of tree={self.kind.tree_name}"
             fitting = [name for name in matching_trees(labels.table.columns) if name != self.kind.tree_name]
             what += f" (its columns fit tree={' and tree='.join(fitting)}, too)" if fitting else ""
         elif isinstance(self.kind, Classes):
-            what = f"{self.wanted[0]}, a class ({shorten(self.kind.classes)})"
+            rows = [f"{name}: {counts.get(name, 0):,}" for name in self.kind.classes]
+            what = f"{self.wanted[0]}, a class ({shorten(rows)})"
         else:
             what = f"{shorten(self.wanted)} ({'a number' if len(self.wanted) == 1 else 'numbers'})"
         roles, reasons = labels.roles, {**labels.roles.aside}
@@ -215,7 +233,7 @@ class Images(ImageData):
         """Makes sure that an image is there; usually the first is."""
         images = catalog["image"].tolist()
         if not any(_is_there(root, image) for image in images):
-            labels = LabelTable.read(table_path(root, self.labels), self.missing, self.wanted)
+            labels = LabelTable.read(table_path(root, self.labels), root, self.missing, self.wanted)
             place = labels.table.place(int(catalog.index[0]))
             raise DataError(
                 f"{place}: there is no image {root / images[0]}, and none of the other {len(images) - 1:,} rows' "
@@ -260,7 +278,7 @@ def _kind_of(
             return Classes([str(name) for name in classes or SIMULATED_CLASSES]), names, None
         return Numbers(names), names, None
     given = [str(name) for name in classes] if classes is not None else None
-    contents = table_contents(table_path(folder, labels), columns, None, given, **options)
+    contents = table_contents(table_path(folder, labels), columns, None, given, root=folder, **options)
     split = Folds() if contents.has_test else None
     if contents.tree is not None:
         return Fractions(contents.tree), None, split
@@ -284,7 +302,8 @@ def _channels_of(source: Any, labels: str, hdu: str | int | None, bands: str | i
         write = getattr(getattr(source, "chosen", source), "write", None)
         return int(write.keywords.get("bands", RGB)) if write is not None else RGB
     path = table_path(folder, labels)
-    return first_channels(folder, path, hdu) if path.is_file() else RGB  # what is missing is told in `setup`
+    is_there = path.is_file() or find_data_set(path) is not None
+    return first_channels(folder, path, hdu) if is_there else RGB  # what is missing is told in `setup`
 
 
 def _check_names(key: str, names: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from galaxyml.data.catalog import UNKNOWN, check_counts
 from galaxyml.data.images.data_module import ImageData
 from galaxyml.data.images.folders import images_below, passed_over_notes
+from galaxyml.data.source import without_files
 from galaxyml.data.tables.reading import Rows, check_range, degrees, header, read_table
 from galaxyml.data.tables.survey_catalogues import SAMPLES
 from galaxyml.kinds.classes import Classes
@@ -23,7 +24,7 @@ WHERE = (
     "The files are GalaxyZoo1_DR_table2.csv of https://data.galaxyzoo.org (Lintott et al. 2011), and "
     "gz2_filename_mapping.csv and images_gz2.zip (unpacked as images/) of https://doi.org/10.5281/zenodo.3565489: "
     "`python -m galaxyml fetch spirals` fetches them (3.4 GB); or put them into a folder spirals/ and give the folder "
-    "above it as data_dir=… Without them, source=simulated runs on the simulated sky."
+    f"above it as data_dir=… {without_files('Spirals')}"
 )
 
 

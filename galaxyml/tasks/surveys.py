@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from galaxyml.data import duplicates
+from galaxyml.data.catalog import LEFT_OUT
 from galaxyml.data.images.data_module import ImageData
-from galaxyml.data.images.views import Augment
+from galaxyml.data.images.views import Augment, RandomViews
 from galaxyml.data.splits import Folds
 from galaxyml.data.tables.vote_catalogue import VoteCatalogue
 from galaxyml.kinds.votes import Votes
@@ -26,7 +27,6 @@ from galaxyml.trees.vocabulary import KIND, Vocabulary, check_names
 
 VIEWS = Augment(zoom=1.2, shift=0.04, colour=0.1)
 STRATIFIED = "smooth_or_features"  # the question whose answers all parts of the split should share alike
-LEFT_OUT = "left out"  # the split of a galaxy to train on that is one to be judged
 ADVICE = "Lower least_votes, choose other surveys or features, or give a larger separation."
 
 
@@ -106,7 +106,7 @@ class Surveys(ImageData):
         size: int = 224,
         crop: float = 0.5,
         margin: float = 1.42,
-        augment: Augment | None = VIEWS,
+        augment: RandomViews = VIEWS,
         **options: Any,
     ) -> None:
         surveys = surveys if surveys is not None else published_surveys()
@@ -296,7 +296,7 @@ class Surveys(ImageData):
         if self.leakage == "error":
             raise DataError(
                 f"leakage=error: {what}. Give their positions (UKIDSS's in ukidss_positions.csv, with subject_id, ra "
-                "and dec), or go on unchecked with leakage=remove."
+                "and dec, beside ukidss_catalog.csv), or go on unchecked with leakage=remove."
             )
         self.notes.append(f"audit: {what}.")
 

@@ -42,7 +42,7 @@ def open_features(
     net.eval()
     name = digest([VERSION, store.name, size, views, device.type, precision, _weights(net)])
     path = cache / "features" / f"{name}.f32"
-    count = len(store.pixels)
+    count = len(store)
     if not path.is_file():
         net.to(device)
         advice = "Free some space, or choose another folder with cache_dir=..., then run the same command."

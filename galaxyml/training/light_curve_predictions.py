@@ -204,7 +204,9 @@ def _show_latents(trainer: lightning.Trainer, module: Any, data: Any) -> None:
             board.add_features(projector.principal(latents), metadata, projector.sparks(batch), trainer.global_step)
 
 
-def encoded_tables(trainer: lightning.Trainer, module: Any, data: CurveData, run: RunDir) -> Iterator[pd.DataFrame]:
+def encoded_tables(
+    trainer: lightning.Trainer, module: Any, data: CurveData, run: RunDir, rows: Tensor | None = None
+) -> Iterator[pd.DataFrame]:
     """The same tables of the objects of the survey, 20,000 objects at a time.
 
     Args:
@@ -212,10 +214,12 @@ def encoded_tables(trainer: lightning.Trainer, module: Any, data: CurveData, run
         module: A fitted VAEModule.
         data: Set up.
         run: The module's, for the progress bar and errors.
+        rows: Of the catalog, without a progress bar; None for all.
     """
-    chunks = data.rows("survey").split(AT_ONCE)
-    for rows in track(chunks, f"{run.name}: predicting survey", len(chunks)):
-        yield with_features(gather(trainer.predict(module, data.plain_batches(rows))), data, run)
+    chunks = (data.rows("survey") if rows is None else rows).split(AT_ONCE)
+    tracked = track(chunks, f"{run.name}: predicting survey", len(chunks)) if rows is None else chunks
+    for some in tracked:
+        yield with_features(gather(trainer.predict(module, data.plain_batches(some))), data, run)
 
 
 def as_table(prediction: dict[str, Tensor], ids: np.ndarray) -> pd.DataFrame:

@@ -167,6 +167,6 @@ class PhasedFit:
 
     def _warn_of_random_backbone(self) -> None:
         model = self.config.get("model") or {}
-        if not (model.get("weights") or model.get("pretrained")):
+        if not (self.config.get("start") or model.get("weights") or model.get("pretrained")):
             advice = "give model.weights=FILE or model.pretrained=true" if "weights" in model else "tune=all trains it"
             log.info("note: the frozen backbone has random weights; %s.", advice)

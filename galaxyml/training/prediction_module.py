@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from galaxyml.data.images.views import plain, scaled
-from galaxyml.models.backbone_with_head import PART, BackboneWithHead, in_parts
+from galaxyml.models.backbone_with_head import PART, BackboneWithHead, in_parts, one_thread
 from galaxyml.models.symmetry import Symmetric, Symmetries, view_set
 
 TRAINING = 1  # which of the loaders of predictions has the training objects
@@ -29,6 +29,9 @@ class PredictionModule(lightning.LightningModule):
         embedded: Test objects of each survey whose features are written; 0 for none.
         channels_last: Whether convolutions see channels last, which is faster on CPUs and on tensor cores.
         size: Side in pixels of what the net sees, with which stored images can be given as they are.
+
+    Attributes:
+        gives_features: Whether predictions have `features`, the mean over the views.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class PredictionModule(lightning.LightningModule):
         self.predict_views = view_set(predict_views)
         self.embedded = embedded
         self.size = size
+        self.gives_features = False
 
     def forward(self, images: Tensor | dict[str, Tensor]) -> Tensor:
         """Outputs in single precision, shape (N, K).
@@ -64,9 +68,13 @@ class PredictionModule(lightning.LightningModule):
         return self.final(self.net(images).float())  # a sigmoid in half precision would be 1 from 9 on
 
     def classify(self, features: Tensor) -> Tensor:
-        """Outputs in single precision, shape (N, K), of what the net's head sees, shape (N, F)."""
+        """Outputs in single precision, shape (N, K), of what the net's head sees, shape (N, F).
+
+        They are the same to the last bit on however many threads of a CPU.
+        """
         assert isinstance(self.net, BackboneWithHead)
-        return self.final(self.net.head(features).float())
+        with one_thread(features.device):
+            return self.final(self.net.head(features).float())
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Row by row the same, to the last bit, whichever rows share a batch.
@@ -79,12 +87,14 @@ class PredictionModule(lightning.LightningModule):
 
         Returns:
             `index` (B,); `output` (B, K), the mean over the views; with several views `spread` (B, K), their standard
-            deviation; and of nets that have them `feature` (B, F), what the head sees of the plain view. Of training
+            deviation; and of nets that have them `feature` (B, F), what the head sees of the plain view, and `features`
+            (B, F), its mean over the views, if they are asked for (`gives_features`). Of training
             objects the plain view alone is predicted, and of test objects, which may be many, features are given only
             for `embedded`.
         """
         views = Symmetries(1) if dataloader_idx == TRAINING else self.predict_views
         feature = None
+        of_views: list[Tensor] = []
         if "features" in batch:
             features = [batch["features"][:, view] for view in range(len(views))]
             outputs, feature = [in_parts(self.classify, view) for view in features], features[0]
@@ -98,6 +108,8 @@ class PredictionModule(lightning.LightningModule):
                     continue
                 features_seen = in_parts(self.net.features, seen).float()
                 outputs += in_parts(self.classify, features_seen).split(len(images))
+                if self.gives_features:
+                    of_views += features_seen.split(len(images))
                 if feature is None:
                     first = features_seen[: len(images)]
                     feature = first if views.begins_plain else in_parts(self.net.features, batch["image"]).float()
@@ -105,6 +117,8 @@ class PredictionModule(lightning.LightningModule):
         predicted = {"index": batch["index"], "output": mean}
         if len(views) > 1:
             predicted["spread"] = _mean([(output - mean).square() for output in outputs]).sqrt()
+        if of_views:
+            predicted["features"] = _mean(of_views)
         if feature is not None and (dataloader_idx != TEST or self.embedded):
             predicted["feature"] = feature
         return predicted

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from galaxyml.data.images.data_module import ImageData
-from galaxyml.data.images.views import plain
+from galaxyml.data.images.views import central_pixels
 from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError, diverged, shorten
@@ -142,5 +142,5 @@ def gather(batches: Any) -> dict[str, torch.Tensor]:
 
 def _looks(data: ImageData, rows: torch.Tensor) -> np.ndarray:
     """Appearance of some rows' images, shape (N, A)."""
-    batches = rows.split(AT_ONCE)
-    return np.concatenate([appearance(plain(data.store.gather(batch), data.framing.size)) for batch in batches])
+    batches = (central_pixels(data.store.gather(batch), data.framing.size) for batch in rows.split(AT_ONCE))
+    return np.concatenate([appearance(batch) for batch in batches])

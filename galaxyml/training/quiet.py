@@ -13,6 +13,7 @@ MESSAGES = (
     ".*was already called earlier.*",
     ".*GPU available but not used.*",
     ".*`srun` command is available.*",
+    ".*smaller than the logging interval.*",  # what an epoch sums up is logged all the same
     ".*infer the batch indices.*",  # which predictions have as `index`
     ".*sync_dist=True.*",  # what is logged is the same in all processes
     ".*IProgress not found.*",  # of tqdm in a notebook, which draws no bars here

@@ -1,8 +1,10 @@
 """Fits a model to known targets; knows no task."""
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import lightning.pytorch as lightning
@@ -17,14 +19,19 @@ from galaxyml.data.batches import rows_of_all
 from galaxyml.evaluation.plots import image_grid
 from galaxyml.models import build_model
 from galaxyml.models.backbone_with_head import BackboneWithHead
-from galaxyml.models.symmetry import Symmetries
+from galaxyml.models.backbones import Normalised
+from galaxyml.models.origin import Origin
+from galaxyml.models.symmetry import Symmetric, Symmetries
 from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
 from galaxyml.training.optimizers import optimization
 from galaxyml.training.phases import Tuning, phases, start_phase
 from galaxyml.training.prediction_module import PredictionModule
-from galaxyml.training.specs import ADAMW, COSINE, arguments, build, own_weights
+from galaxyml.training.specs import ADAMW, COSINE, adamw, arguments, build, check_parts, own_weights
+from galaxyml.training.start import read_start
+from galaxyml.training.transfer import take
 
+UNFILLED = {"weights": None, "pretrained": False}  # of a net whose weights come from elsewhere
 SHOWN = 8  # images in a figure
 UNSUITABLE = (RuntimeError, AssertionError, ValueError, TypeError, IndexError)  # what torch says of wrong shapes
 
@@ -40,7 +47,7 @@ class SupervisedModule(PredictionModule):
         loss: (outputs, targets) -> scalar; None for the kind's.
         metrics: Any torchmetrics metric or collection, which collects outputs and targets of the validation split;
             it may have `figures()`. None for the kind's.
-        optimizer: Takes parameter groups.
+        optimizer: Takes parameter groups, such as `functools.partial(torch.optim.SGD, lr=0.05)`.
         schedule: Takes the optimizer and `total_steps`, and is stepped every step; None for a constant learning rate.
         kind: The kind of target (`galaxyml.kinds`); None if loss and metrics are given.
         final: What makes outputs of the net's scores; None for the kind's.
@@ -51,9 +58,12 @@ class SupervisedModule(PredictionModule):
         tuning: How the phases go.
         size: As for PredictionModule.
         channels: Channels of the images, C.
+        start: What the net begins with: a run, a sweep, a bundle, a checkpoint or a file of weights, as for
+            `galaxyml.training.start.read_start`; None for weights of its own.
         **options: As for PredictionModule.
 
     Attributes:
+        taken: What the net has taken of the start.
         phases: What is tuned, one after the other.
         phase: The one that the module is in.
 
@@ -84,16 +94,31 @@ class SupervisedModule(PredictionModule):
         tuning: Tuning | Mapping[str, Any] | None = None,
         size: int | None = None,
         channels: int = 3,
+        start: Path | str | None = None,
         **options: Any,
     ) -> None:
-        given = arguments(locals()) | {"net": own_weights(net)}
+        given = arguments(locals()) | {"start": None}
+        known = [name for name in inspect.signature(PredictionModule.__init__).parameters if name != "self"]
+        check_parts("SupervisedModule", options, known, loss=loss, optimizer=optimizer, schedule=schedule)
         kind = build(kind)
         if kind is None and (loss is None or metrics is None):
             raise UserError("SupervisedModule: give loss and metrics, or kind, which has both; or use for_data(data).")
         outputs = len(kind.outputs) if kind else None
+        if start is not None and not isinstance(net, str | nn.Module):
+            net = {**net, **{key: value for key, value in UNFILLED.items() if key in net}}  # which the start replaces
+        if net is None:  # as checkpoints have it that hold a net of the user's own
+            raise UserError(
+                "This checkpoint is of a net of your own, which is no part of it: give the net, as in "
+                "SupervisedModule.load_from_checkpoint(FILE, net=net)."
+            )
         built = net if isinstance(net, nn.Module) else build_model(net, outputs, size, channels)
+        given["net"] = own_weights(net, built)
         head = build(final) if final is not None else kind.head() if kind is not None else None
         options = {name: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v for name, v in options.items()}
+        self.taken = None
+        if start is not None:
+            inner = built.net if isinstance(built, Symmetric) else built
+            self.taken = take(inner, read_start(start, type(inner).__name__), kind and kind.score_names, head)
         super().__init__(built, head, size=size, **options)
         self.save_hyperparameters(given, logger=False)
         self.kind = kind
@@ -110,16 +135,21 @@ class SupervisedModule(PredictionModule):
         self.start_phase(self.phases[0])
 
     @classmethod
-    def for_data(cls, data: Any, net: nn.Module | Mapping[str, Any] | str = "resnet50", **options: Any) -> Self:
+    def for_data(
+        cls, data: Any, net: nn.Module | Mapping[str, Any] | str = "resnet50", lr: float | None = None, **options: Any
+    ) -> Self:
         """A module whose loss, outputs and metrics suit the kind of target of a DataModule.
 
         Args:
             data: Such as `galaxyml.GalaxyZoo("data/galaxyzoo")`.
             net: As for SupervisedModule.
+            lr: Learning rate of AdamW; None for 1e-3. `optimizer=` takes any other.
             **options: As for SupervisedModule.
         """
         framing = data.framing
-        return cls(net, kind=data.kind, **{"size": framing.size, "channels": framing.decoding.channels, **options})
+        own: dict[str, Any] = {"size": framing.size, "channels": framing.decoding.channels}
+        own |= {} if lr is None else {"optimizer": adamw(lr)}
+        return cls(net, kind=data.kind, **{**own, **options})
 
     def setup(self, stage: str) -> None:
         if stage != "fit":
@@ -196,6 +226,12 @@ class SupervisedModule(PredictionModule):
         if outputs.shape[1] != len(self.kind.outputs):
             raise UserError(f"outputs={outputs.shape[1]}: this task predicts {len(self.kind.outputs)} columns.")
         return outputs
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where the net's first weights come from, and which images they expect; None where that is not known."""
+        found = (module.origin for module in self.net.modules() if isinstance(module, Normalised))
+        return next(found, None)
 
     @torch.no_grad()
     def logged_names(self) -> set[str]:
@@ -277,7 +313,7 @@ class SupervisedModule(PredictionModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         of = rows_of_all(batch)
         loss = self._loss(self.outputs(batch), batch)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=of)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=of)
         return ranks.scale_for_mean(loss, of)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -291,7 +327,7 @@ class SupervisedModule(PredictionModule):
         outputs = self.outputs(batch)
         counted = ranks.counted(of)
         metrics.update(outputs[counted], batch["target"][counted])
-        self.log(name, self._loss(outputs, batch), batch_size=of)
+        self.log(name, self._loss(outputs, batch), prog_bar=name == "val/loss", batch_size=of)
 
     def _loss(self, outputs: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """The loss of a whole batch, of which other processes may have their share: a loss need not be a mean."""

@@ -1,6 +1,7 @@
 """Fits a variational autoencoder of light curves to objects of known classes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import lightning.pytorch as lightning
@@ -19,7 +20,9 @@ from galaxyml.runs import ranks
 from galaxyml.runs.errors import UserError
 from galaxyml.training.light_curve_predictions import encode_light_curves, reconstructed
 from galaxyml.training.optimizers import optimization
-from galaxyml.training.specs import ADAMW, COSINE, arguments, build
+from galaxyml.training.specs import ADAMW, COSINE, adamw, arguments, build
+from galaxyml.training.start import read_start
+from galaxyml.training.transfer import take
 
 SHOWN = 8  # light curves in a figure
 
@@ -46,6 +49,11 @@ class VAEModule(lightning.LightningModule):
         decoded: Observations of each object that a step decodes, drawn at random; None for all. Most of a step's
             time goes there.
         outputs: Number of classes, for a net that is given by name.
+        class_names: Of these classes.
+        start: What the net begins with, as for SupervisedModule.
+
+    Attributes:
+        taken: What the net has taken of the start.
 
     Raises:
         UserError: If the net is no autoencoder of light curves, or a weight is negative.
@@ -69,8 +77,10 @@ class VAEModule(lightning.LightningModule):
         classes: float = 0.2,
         decoded: int | None = 96,
         outputs: int | None = None,
+        class_names: Sequence[str] | None = None,
+        start: Path | str | None = None,
     ) -> None:
-        given = arguments(locals())
+        given = arguments(locals()) | {"start": None}
         super().__init__()
         self.save_hyperparameters(given, logger=False)
         net = net if isinstance(net, nn.Module) else build_model(net, outputs)
@@ -85,6 +95,7 @@ class VAEModule(lightning.LightningModule):
                 raise UserError(f"module.{name}={weight}: it must be 0 or more.")
         if not (reconstruction or classes):
             raise UserError("module.reconstruction=0 and module.classes=0 leave nothing to learn. Set one of them.")
+        self.taken = take(net, read_start(start, type(net).__name__), class_names) if start is not None else None
         self.net = net
         self.optimizer, self.schedule = build(optimizer), build(schedule)
         self.beta, self.beta_warmup, self.capacity = beta, beta_warmup, capacity
@@ -94,10 +105,15 @@ class VAEModule(lightning.LightningModule):
 
     @classmethod
     def for_data(
-        cls, data: CurveData, net: nn.Module | Mapping[str, Any] | str = "light_curve_vae", **options: Any
+        cls,
+        data: CurveData,
+        net: nn.Module | Mapping[str, Any] | str = "light_curve_vae",
+        lr: float | None = None,
+        **options: Any,
     ) -> Self:
-        """A module for the classes of a DataModule; arguments as for VAEModule."""
-        return cls(net, outputs=len(data.classes), **options)
+        """A module for the classes of a DataModule; arguments as for VAEModule, and `lr`, AdamW's learning rate."""
+        own = {"class_names": data.classes} | ({} if lr is None else {"optimizer": adamw(lr)})
+        return cls(net, outputs=len(data.classes), **{**own, **options})
 
     def setup(self, stage: str) -> None:
         if stage != "fit":
@@ -166,8 +182,11 @@ class VAEModule(lightning.LightningModule):
     def _log_loss(self, batch: dict[str, Tensor], split: str) -> Tensor:
         """The loss of a batch, logged with its terms; in training with a sample of the latent."""
         loss, terms = self._loss(batch, sample=split == "train")
-        logged = {f"{split}/{name}": value for name, value in {"loss": loss, **terms}.items()}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=rows_of_all(batch))
+        of = rows_of_all(batch)
+        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, prog_bar=split != "test", batch_size=of)
+        self.log_dict(
+            {f"{split}/{name}": value for name, value in terms.items()}, on_step=False, on_epoch=True, batch_size=of
+        )
         return loss
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:

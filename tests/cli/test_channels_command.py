@@ -13,7 +13,7 @@ from PIL import Image
 
 from galaxyml.cli.overrides import prepare
 from galaxyml.data.images.decoding import Decoding
-from galaxyml.data.tables.labels import settings
+from galaxyml.data.tables.contents import settings
 from galaxyml.inference import bundle, load
 from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.runs.errors import UserError
@@ -83,7 +83,7 @@ def test_images_of_any_channels_are_learnt_and_predicted_as_in_the_run(
     pd.testing.assert_frame_equal(again, found)
     if kind == "arrays":  # what is there already counts as the file that holds it
         given = predictor.predict([np.load(folder / path) for path in paths])
-        pd.testing.assert_frame_equal(given.drop(columns="path"), found.drop(columns=["id", "path"]))
+        pd.testing.assert_frame_equal(given.drop(columns=["id", "path"]), found.drop(columns=["id", "path"]))
     if kind == "cubes":
         assert (run / "report.html").is_file()
         assert list((run / "figures").glob("*.png"))

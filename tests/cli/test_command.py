@@ -1,5 +1,6 @@
 """The command as users type it."""
 
+import itertools
 import json
 import os
 import shutil
@@ -7,7 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +20,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from galaxyml.kinds.fractions.metrics import rmse
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, violation
 
 Command = Callable[..., tuple[int, str]]
@@ -131,6 +135,7 @@ def test_figures_can_be_left_out_and_change_no_number(command: Command, tmp_path
     for name, drawn in (("plain", False), ("drawn", True)):
         status, said = command(f"name={name}", f"figures={drawn}")
         assert status == 0, said
+        assert ("\nfigures     " in said) == drawn
     runs = [tmp_path / "multirun" / "galaxyzoo" / name / "fold-0" for name in ("plain", "drawn")]
     assert [(run / "figures" / "3_loss_curves.png").exists() for run in runs] == [False, True]
     assert [(run / "figures" / "6_intervals.png").exists() for run in runs] == [False, True]
@@ -348,6 +353,18 @@ def test_tensorboard_shows_what_is_trivial_and_what_the_net_sees(command: Comman
     assert len((folder / "tensors.tsv").read_text().splitlines()) == len(val)
     with Image.open(folder / "sprite.png") as sprite:
         assert sprite.size == (4 * 48, 4 * 48)  # 12 images in a square
+
+
+def test_a_sweep_without_a_name_has_one_folder_however_long_it_takes_to_begin(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = (datetime(2026, 1, 1) + timedelta(seconds=second) for second in itertools.count())
+    monkeypatch.setattr("hydra.core.utils.datetime", SimpleNamespace(now=lambda: next(clock)))  # of ${now:…}
+    status, said = command("epochs=1", "-m", "fold=0,1")
+    assert status == 0, said
+    (sweep,) = (tmp_path / "multirun" / "galaxyzoo").iterdir()
+    assert sorted(path.name for path in sweep.glob("fold-*")) == ["fold-0", "fold-1"]
+    assert len({RunDir(sweep / fold).config.name for fold in ("fold-0", "fold-1")}) == 1
 
 
 def test_pretrained_weights_from_a_file(command: Command, real: Path) -> None:

@@ -55,6 +55,13 @@ def test_only_what_is_swept_names_the_folder(line: str, fixed: str) -> None:
         ("model=resnet5", "There is no model 'resnet5'. Did you mean .*resnet50"),
         ("model=nothing_like_it", "There is no model 'nothing_like_it'. There are: astrocnn, .*Any net of timm"),
         ("modle=resnet50", "There is no key 'modle' .*Did you mean .*model"),
+        ("lr=1e-3", r"There is no key 'lr' .*Did you mean optim\.lr\? A new one"),
+        ("augment=false", r"There is no key 'augment' .*Did you mean data\.augment\? A new one"),
+        ("augment.rotate=false", r"There is no key 'augment' .*Did you mean data\.augment\.rotate\?"),
+        ("rotate=false", r"Did you mean data\.augment\.rotate\?"),
+        ("task=plasticc renoise=2", r"Did you mean data\.augment\.renoise\?"),
+        ("workers=4", r"Did you mean data\.workers\?"),
+        ("gpus_per_job=2", r"Did you mean hydra\.launcher\.gpus_per_job\?"),
         (
             "task=galaxyzoo balance=1",
             r"task=galaxyzoo has no .balance.; these tasks have it: galaxy10, images, pl.*spirals",

@@ -1,6 +1,7 @@
 """What a command cannot do is answered before anything is written, in a sentence and with status 2."""
 
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -197,9 +198,10 @@ def test_a_gpu_that_is_not_there_is_refused(refused: Callable[[list[str]], str])
         (["task=surveys", "tune=all", "data_dir=/nowhere"], "There is no folder /nowhere/surveys. "),
         (["task=plasticc", "data_dir=/nowhere"], "There is no folder /nowhere/plasticc. "),
         (["folds=300", "scale=smoke"], "folds=300: limit=200 leaves fewer objects than the split has parts. Choose"),
+        (["task=galaxyzoo", "experiment=galaxy10_small"], "experiment=galaxy10_small is for task=galaxy10, not task="),
         (["task=galaxy10", "loss=mse", "source=simulated"], "This loss compares numbers, but outputs"),
         (["task=plasticc", "monitor=val/rmse", "source=simulated"], "monitor=val/rmse: no epoch logs that."),
-        (["task=images", "data_dir=/nowhere"], "/nowhere/labels.csv is missing. "),
+        (["task=images", "data_dir=/nowhere"], "There is no folder /nowhere. "),
         (["hydra/sweeper=basic", "optim.lr=interval(1,2)"], "BasicSweeper does not support sweep type"),
         (["optim.lr=interval(-1,1)"], "optim.lr=-1"),
         (["hydra/launcher=pool", "hydra.launcher.processes=0"], "hydra.launcher.processes=0: it must be auto, or "),
@@ -224,6 +226,16 @@ def test_a_sweep_in_processes_of_its_own_is_looked_at_in_one_of_them(
     said = refused(["hydra/launcher=pool", "-m", "folds=5,100", "size=32,2"])
     assert said.startswith("size=2: this model cannot take it (")
     assert len(asked) == 2  # which GPUs there are, and whether the runs can begin
+
+
+def test_a_file_of_ones_own_that_is_no_yaml_is_named(command: Command, tmp_path: Path) -> None:
+    own = tmp_path / "conf" / "loss" / "ugly.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("_target_: [torch\n")
+    status, said = command("--config-dir", str(tmp_path / "conf"), "loss=ugly")
+    assert (status, said.count("\n")) == (2, 1), said
+    assert "ugly.yaml" in said
+    assert "line 1" in said
 
 
 @pytest.mark.skipif(shutil.which("squeue") is not None, reason="there is a cluster")
@@ -271,7 +283,7 @@ def test_a_finished_run_needs_its_data_no_more(command: Command, files: Path) ->
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["report", "nowhere"], 2, "nowhere has no metrics.json"),
+        (["report", "nowhere"], 2, "nowhere is not there. "),
         (
             ["predict", "nowhere", "a.jpg", "--out", "a.csv"],
             2,
@@ -279,10 +291,13 @@ def test_a_finished_run_needs_its_data_no_more(command: Command, files: Path) ->
         ),
         (["predict", "nowhere", "a.jpg", "--out", "a.txt"], 2, "--out a.txt: it must end in .csv, .parquet, "),
         (["compare", "nowhere"], 2, "nowhere alone cannot be compared"),
-        (["ensemble", "nowhere", "here", "--out", "mean"], 2, "nowhere is not finished, or not a run's folder"),
-        (["bundle", "nowhere", "a.tar"], 2, "a.tar: it must end in .zip."),
+        (["ensemble", "nowhere", "here", "--out", "mean"], 2, "nowhere is not there. Give the folder of a run"),
+        (["bundle", "nowhere", "a.tar"], 2, "a.tar: it must end in .zip "),
+        (["predict", "a", "b", "--otu", "c.csv"], 2, "galaxyml predict has no option --otu. Did you mean --out?"),
+        (["fetch", "--too", "here"], 2, "galaxyml fetch has no option --too. Did you mean --to?"),
+        (["page", "--prot=80"], 2, "galaxyml page has no option --prot. Did you mean --port?"),
         (["fetch", "galaxyzo"], 2, "There is no data named 'galaxyzo'. Did you mean galaxyzoo"),
-        (["job", "nowhere"], 2, "nowhere is not the folder of a run"),
+        (["job", "nowhere"], 2, "nowhere is not there. Give the folder of a run or of a sweep"),
         (["sky", "sheet.txt"], 2, "A contact sheet is a .jpg or a .png, not 'sheet.txt'."),
     ],
 )
@@ -293,6 +308,16 @@ def test_a_subcommand_with_wrong_arguments_has_status_2(
     assert found == status, said
     assert message in said
     assert "Traceback" not in said
+
+
+def test_a_reader_that_has_enough_ends_it_in_peace() -> None:
+    line = [sys.executable, "-m", "galaxyml", "fetch", "--list"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (128 + signal.SIGPIPE, b"")
 
 
 def test_the_status_reaches_the_shell(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_no_stage_of_a_sweep_is_silent(command: Command, monkeypatch: pytest.Mon
     assert status == 0, printed
     sweep, time = r"; 2 runs: .*", r"[\d:]+( s)?"
     for line in (
-        rf"fold-0: preparing, {time} so far" + sweep,
+        rf"fold-0: preparing \((loading|reading|beginning) .*\), {time} so far" + sweep,
         rf"fold-0: epoch [12] of 2, step \d+ of \d+(, val/rmse [\d.]+)?(, .*/s|, .* s each), about {time} left" + sweep,
         r"fold-0: epoch [12] of 2, step \d+ of \d+, validating batch \d of \d.*" + sweep,
         r"fold-0: predicting, batch \d+ of \d+.*" + sweep,

@@ -6,14 +6,17 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+from galaxyml.data.catalog import Step
 from galaxyml.data.source import Auto, Real
 from galaxyml.data.splits import Folds
 from galaxyml.runs.errors import DataError, UserError
 from galaxyml.tasks.galaxyzoo import GalaxyZoo, read_votes
 from galaxyml.trees import DecisionTree
 
+Command = Callable[..., tuple[int, str]]
 TREE = DecisionTree.load("kaggle")
 SOLUTIONS = "training_solutions_rev1.csv"
 
@@ -92,6 +95,35 @@ def test_limit_keeps_some_and_says_so(sky: Path) -> None:
     assert found.catalog is not None
     assert (found.catalog["split"] != "test").sum() == 20
     assert "limit=20: 32 of 72 objects used." in found.notes
+
+
+def test_fewer_training_objects_are_a_part_of_more_and_judged_by_the_same(sky: Path) -> None:
+    catalogs = {}
+    for count in (5, 20, None):
+        found = data(sky, train_limit=count)
+        found.setup()
+        assert found.catalog is not None
+        catalogs[count] = found.catalog
+    parts = {count: set(catalog.loc[catalog["split"] == "train", "id"]) for count, catalog in catalogs.items()}
+    assert [len(parts[count]) for count in (5, 20)] == [5, 20]
+    assert parts[5] < parts[20] < parts[None]
+    for split in ("val", "test"):
+        ids = [set(catalog.loc[catalog["split"] == split, "id"]) for catalog in catalogs.values()]
+        assert ids[0] == ids[1] == ids[2]
+    with pytest.raises(UserError, match="train_limit=0: it must be a whole number, 1 or more"):
+        data(sky, train_limit=0)
+
+
+def test_a_sweep_over_their_number_is_a_learning_curve(command: Command, tmp_path: Path) -> None:
+    status, said = command("epochs=1", "name=curve", "-m", "train_limit=8,40", "fold=0,1")
+    assert status == 0, said
+    assert "train_limit=8: 8 of " in said
+    sweep = tmp_path / "multirun" / "galaxyzoo" / "curve"
+    table = pd.read_csv(sweep / "sweep.csv")
+    assert sorted(table["train_limit"]) == [8, 8, 40, 40]
+    report = (sweep / "fold-0_train_limit-8" / "report.md").read_text()
+    assert "| trained on | 8 |" in report
+    assert "| left out | " in report
 
 
 def test_without_a_benchmark_there_is_no_test_split(files: Path) -> None:
@@ -236,13 +268,24 @@ def test_an_id_that_is_trained_on_and_tested_is_refused(files: Path) -> None:
         data(files).setup()
 
 
-def test_a_cut_off_image_is_named(files: Path) -> None:
-    path = sorted((files / "images_training_rev1").iterdir())[0]
+def test_a_galaxy_whose_image_is_cut_off_is_named_and_left_out(files: Path) -> None:
+    whole = data(files)
+    whole.setup()
+    path = sorted((files / "images_training_rev1").iterdir())[3]
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(
-        DataError, match=rf"cannot be read \(1 of 72\): images_training_rev1/{path.name}: .*[Tt]runcated"
-    ):
-        data(files).setup()
+    for _ in range(2):  # decoded, and from the store
+        left = data(files)
+        left.setup()
+        (note,) = (note for note in left.notes if "left out" in note)
+        assert note.startswith(f"1 of 72 left out, as their images cannot be read: images_training_rev1/{path.name}: ")
+        assert whole.catalog is not None
+        assert left.catalog is not None
+        assert left.steps[-1] == Step("its image can be read", 72, 71)
+        kept = whole.catalog["id"].astype(str) != path.stem
+        assert left.catalog["id"].tolist() == whole.catalog["id"][kept].tolist()
+        rows = torch.from_numpy(np.flatnonzero(kept))
+        assert torch.equal(left.images[torch.arange(71)]["image"], whole.images[rows]["image"])
+        assert torch.equal(left.targets, whole.targets[rows])
 
 
 def test_an_image_that_is_none_is_named(files: Path) -> None:

@@ -1,5 +1,6 @@
 import hashlib
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from galaxyml.data.source import Real
 from galaxyml.data.splits import Folds, Holdout
+from galaxyml.data.tables.labels import LabelTable, rare_notes
 from galaxyml.kinds.classes import Classes
 from galaxyml.kinds.numbers import Numbers
 from galaxyml.runs.errors import DataError, UserError
@@ -130,6 +132,58 @@ def test_the_path_serves_where_there_is_no_id(own: Path) -> None:
     found = classes(own)
     found.setup()
     assert set(found.catalog["id"]) == set(table["path"])
+
+
+def test_images_are_found_by_id_where_a_table_has_no_paths(own: Path) -> None:
+    table = pd.read_csv(own / "labels.csv").rename(columns={"id": "GalaxyID"}).drop(columns="path")
+    table.loc[3, "GalaxyID"] = "G99999"
+    table.to_csv(own / "labels.csv", index=False)
+    found = classes(own)
+    found.setup()
+    first = str(table["GalaxyID"][0])
+    assert f"labels.csv: images are found by GalaxyID: images/{first}.jpg." in found.notes
+    assert "labels.csv: images that are not there (1): G99999." in found.notes
+    assert (found.catalog["image"] == "images/" + found.catalog["id"] + ".jpg").all()
+    assert len(found.catalog) == len(table) - 1
+    (own / "labels.csv").write_text("GalaxyID,kind\n1,smooth\n2,spiral\n")
+    for first, advice in (
+        ("1", "give a column path, or ids"),
+        ("5.877e17", r"lost the last digits .* \(pandas: dtype=str\)"),
+    ):
+        (own / "labels.csv").write_text(f"GalaxyID,kind\n{first},smooth\n2,spiral\n")
+        words = rf"no image is called by its GalaxyID: the first is '{first}', an image is images/.*\.jpg; .*{advice}"
+        with pytest.raises(DataError, match=words):
+            classes(own).setup()
+
+
+def test_classes_of_few_rows_are_told(own: Path) -> None:
+    kinds = pd.read_csv(own / "labels.csv")["kind"]
+    kinds[kinds[kinds == "spiral"].index[0]] = "sprial"
+    changed(own, kind=kinds)
+    found = classes(own, classes=[*KINDS, "sprial"])
+    found.setup()
+    (note,) = (note for note in found.notes if "too few" in note)
+    assert note == (
+        f"labels.csv: class sprial of kind has 1 row (of {len(kinds):,}), too few to learn and to judge; is it a "
+        "misspelling of spiral?"
+    )
+    assert any(f"a class ({KINDS[0]}: {(kinds == KINDS[0]).sum()}, " in note for note in found.notes)
+    notes = rare_notes(own / "a.csv", "kind", {"E": 2, "merger": 90})
+    assert notes == [
+        "a.csv: class E of kind has 2 rows (of 92), too few to learn and to judge; take such rows out, or add more."
+    ]
+    (note,) = rare_notes(own / "a.csv", "kind", {**dict.fromkeys("abcd", 1), "merger": 90})
+    assert note == "a.csv: 4 of 5 classes of kind have fewer than 3 rows, too few to learn and to judge: a, b, c, d."
+
+
+def test_a_folder_that_is_not_there_is_told_with_those_called_nearly_so(own: Path) -> None:
+    with pytest.raises(DataError, match=rf"There is no folder {own.parent}/onw\. Did you mean {own}\? Give that of"):
+        LabelTable.read(own.parent / "onw" / "labels.csv", own.parent / "onw")
+
+
+def test_an_argument_that_there_is_not_is_told_with_the_nearest(own: Path) -> None:
+    with pytest.raises(UserError, match=r"^Images has no argument 'label'\. Did you mean labels\?$"):
+        Images(str(own), columns=["kind"], label="labels.csv")
 
 
 def test_whole_numbers_that_are_taken_for_classes_are_told(own: Path) -> None:
@@ -282,6 +336,51 @@ def test_joined_spellings_are_one_class(own: Path) -> None:
     expected = table.sort_values("path")["kind"].to_numpy()
     assert [names[label].lower() for label in found["label"]] == expected.tolist()
     assert [KINDS[label] for label in catalog(own, **known)["label"]] == expected.tolist()
+
+
+def test_a_part_of_a_trees_columns_is_refused_in_words(command: Callable[..., tuple[int, str]], own: Path) -> None:
+    status, said = command("task=images", f"data_dir={own}", "tree=kaggle", "columns=[Class1.1,Class1.2]", "name=part")
+    assert status == 2
+    assert "columns=[Class1.1,Class1.2] tree=kaggle: a tree has its own columns, which are all learnt. Leave" in said
+
+
+SHARES = np.array([[0.7, 0.25, 0.05], [0.1, 0.9, 0.0], [0.333, 0.333, 0.333]])[np.arange(120) % 3]
+
+
+def test_numbers_that_look_like_shares_are_pointed_out_with_their_tree(own: Path) -> None:
+    changed(own, **dict(zip(("Smooth", "features", "artifact"), SHARES.T, strict=True)))
+    for columns, is_said in ((["Smooth", "features", "artifact"], True), (["Smooth", "features"], False)):
+        found = data(own, columns=columns)
+        found.setup()
+        notes = [note for note in found.notes if "sum to 1" in note]
+        assert len(notes) == is_said
+        if notes:
+            (own / "tree.yaml").write_text(notes[0].partition("give tree=tree.yaml: ")[2])
+    assert notes == []
+    found = data(own, tree=str(own / "tree.yaml"))
+    found.setup()
+    assert found.kind.outputs == ["Smooth", "features", "artifact"]
+    assert not [note for note in found.notes if "sum to 1" in note]
+
+
+@pytest.mark.parametrize("ending", ["_fraction", "_count"])
+def test_a_part_of_a_trees_questions_is_answered_with_their_tree(own: Path, ending: str) -> None:
+    from galaxyml.trees import DecisionTree
+
+    tree = DecisionTree.load("gz2")
+    columns = {f"{name}{ending}": share for name, share in zip(tree.questions[0].columns, SHARES.T, strict=True)}
+    others = {name + ending: 0.5 for name in tree.questions[2].columns}  # a bar, without what leads there
+    table = changed(own, **columns, **others)
+    table[[*columns, *others]] *= 1000 if ending == "_count" else 1
+    table.to_csv(own / "labels.csv", index=False)
+    with pytest.raises(DataError, match=r"labels\.csv has the columns of 2 of the 11 questions of tree=gz2") as told:
+        data(own, tree="gz2").setup()
+    (own / "part.yaml").write_text(str(told.value).partition("give tree=part.yaml: ")[2])
+    found = data(own, tree=str(own / "part.yaml"))
+    found.setup()
+    assert found.kind.outputs == [*tree.questions[0].columns, *tree.questions[2].columns]
+    assert len(found.catalog) == 120
+    np.testing.assert_allclose(found.catalog[found.kind.outputs[3:]], 0.5)
 
 
 def test_counts_of_votes_become_fractions_of_a_ready_tree(own: Path) -> None:

@@ -73,6 +73,10 @@ class Anomalies(Kind):
         self.ks, self.false_alarms, self.resamples = list(ks), false_alarms, resamples
         self.top, self.embedded, self.seed = top, embedded, seed
 
+    @property
+    def score_names(self) -> list[str]:
+        return self.classes
+
     def loss(self, chosen: nn.Module | None = None) -> NoReturn:
         raise TypeError("Anomalies are found by detectors after the fit; a model of them brings a loss of its own.")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.evaluation import calibration
+from galaxyml.evaluation.conformal import fewest
 from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.scored import under
 from galaxyml.kinds.classes.score import ScoredClasses
@@ -62,6 +63,8 @@ class Calibrate:
             log.info("note: %s: probabilities stay the model's own: temperature scaling %s.", run.name, fitted.harm)
         threshold = self._threshold(scaled, target)
         written = threshold if np.isfinite(threshold) else None  # JSON has no infinity
+        if run.members():  # at the end of a command
+            self._say_few(target, part_of)
         values = {"temperature": temperature, "set_threshold": written, "objects": len(target)}
         run.write_fitted(FITTED, values | ({"not_scaled": fitted.harm} if fitted.harm else {}))
 
@@ -117,6 +120,19 @@ class Calibrate:
             for table, temperature, share in zip(outputs, temperatures, shares, strict=True)
         )
         return outputs[0].assign(**dict(zip(self.classes, np.transpose(values), strict=True)))
+
+    def _say_few(self, target: np.ndarray, part_of: np.ndarray) -> None:
+        """Says it where prediction sets hold all classes, as too few objects fit them."""
+        needed, count = fewest(self.coverage), int((target >= 0).sum())
+        others = min(int((target[part_of != part] >= 0).sum()) for part in np.unique(part_of))
+        if others >= needed:
+            return
+        sets, few = ("prediction sets", count) if count < needed else ("prediction sets of validation objects", others)
+        which = "validation objects" if count < needed else "others of them, as no object fits its own set"
+        log.warning(
+            f"note: {sets} take {needed} {which}, of which there are {few}: they hold all classes. split=folds -m "
+            "fold=0,1,2,3,4 validates on all."
+        )
 
     def _threshold(self, probabilities: np.ndarray, labels: np.ndarray) -> float:
         return calibration.conformal_threshold(probabilities, labels, self.coverage, self.method)

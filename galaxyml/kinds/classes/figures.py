@@ -26,6 +26,7 @@ from galaxyml.runs.run_dir import NAMED, RunDir
 MOST = 12  # classes whose surest galaxy is shown
 PAIRS, EACH = 4, 4  # pairs of classes that are confused most, and galaxies of each
 RESAMPLES = 300
+SAME = 0.005  # temperatures that are nearer to 1, and probabilities nearer to each other, look the same in a figure
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,15 @@ class ClassFigures:
         run.write_figure(
             f"4_precision_recall_{split}",
             precision_recall_figure(target, predicted, self.classes),
-            f"Each class against all others on {noun}: purity of what is called the class against completeness.{apart}",
+            f"Each class against all others on {noun}: purity of what is called the class against completeness. The "
+            f"short tick at the right edge is the purity of chance: the share of all that the class has.{apart}",
         )
-        outputs = softmax(scored.logits)
-        curves = {"model output": reliability(outputs, target)}
-        if calibrated := not np.allclose(outputs, predicted):
-            curves["calibrated"] = reliability(predicted, target)
-        harm = run.fitted_values(FITTED).get("not_scaled")
-        why = f"temperature scaling {harm}" if harm else "the best temperature is 1"
-        how = "before and after calibration" if calibrated else f"as the model says it: {why}"
+        outputs, unscaled = softmax(scored.logits), why_unscaled(run, split, scored)
+        if unscaled:
+            curves, how = {"model output": reliability(predicted, target)}, f"as the model says it: {unscaled}"
+        else:
+            curves = {"model output": reliability(outputs, target), "calibrated": reliability(predicted, target)}
+            how = "before and after calibration"
         run.write_figure(
             f"5_reliability_{split}",
             reliability_figure(curves),
@@ -151,3 +152,23 @@ class ClassFigures:
             captions,
             self.crop,
         )
+
+
+def why_unscaled(run: RunDir, split: str, scored: ScoredClasses) -> str:
+    """Why the probabilities of a split are the nets' own, in words; "" where a temperature has changed them.
+
+    Those of validation objects are scaled by what was fitted for the run, or for its joined folds; those of test
+    objects net by net, by what was fitted for each.
+    """
+    fitted = {own.name: own.fitted_values(FITTED) for own in ([run] if split == "val" else run.nets())}
+    if split == "val":
+        same = np.allclose(softmax(scored.logits), scored.predicted, atol=SAME)
+    else:
+        same = np.allclose([values["temperature"] for values in fitted.values()], 1, atol=SAME)
+    if not same:
+        return ""
+    harm = {name: values["not_scaled"] for name, values in fitted.items() if "not_scaled" in values}
+    if not harm:
+        return "the best temperature is 1"
+    name, how = next(iter(harm.items()))
+    return f"temperature scaling {how}" + (f" ({name})" if len(fitted) > 1 else "")

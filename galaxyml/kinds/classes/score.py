@@ -47,6 +47,12 @@ WORDS = Words(
     variants={"net_": "model output", "majority_": "majority class", "random_": "random"},
     baselines=("majority_", "random_"),
     counts=("support",),
+    notes={
+        "net_": "Model output: probabilities before temperature scaling.",
+        "temperature": "Temperature: 1 leaves probabilities as they are. Of joined folds it is fitted on all their "
+        "validation galaxies and scales these alone; test galaxies and new images have each net scaled by its own "
+        "fold's.",
+    },
 )
 
 

@@ -22,7 +22,7 @@ from galaxyml.kinds.losses import MSELoss
 from galaxyml.kinds.view import Row, View, output_names, tree_view
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree, TreeHead
-from galaxyml.trees.questions import in_words, labelled, questions_of_tree
+from galaxyml.trees.questions import Questions, in_words, labelled, questions_of_tree
 
 
 class Fractions(Kind):
@@ -101,19 +101,22 @@ class Fractions(Kind):
         return with_column_means(scored, run)
 
     def in_words(self, column: str) -> tuple[str, str]:
-        return labelled(questions_of_tree(self.tree))[column]
+        return labelled(self.questions())[column]
 
     def targets_like_outputs(self, catalog: pd.DataFrame) -> np.ndarray:
         return catalog[self.outputs].to_numpy(np.float64)
 
+    def questions(self) -> Questions:
+        return questions_of_tree(self.tree)
+
     def view(self, row: Row) -> View:
-        return tree_view(row, questions_of_tree(self.tree), self.outputs)
+        return tree_view(row, self.questions(), self.outputs)
 
     def output_names(self) -> Mapping[str, str]:
-        return output_names(questions_of_tree(self.tree), self.outputs)
+        return output_names(self.questions(), self.outputs)
 
     def known(self, row: Row) -> str:
-        return in_words(questions_of_tree(self.tree), row)
+        return in_words(self.questions(), row)
 
     def caption(self, output: np.ndarray, target: np.ndarray) -> str:
         return caption(output, target, self.tree)

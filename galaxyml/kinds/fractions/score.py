@@ -46,6 +46,11 @@ WORDS = Words(
     },
     baselines=("mean_",),
     wide=("normalised_", "projected_"),
+    notes={
+        "net_": "Model output: the fractions as the net says them.",
+        "normalised_": "After normalising: the answers of each question scaled to sum to the answer that leads to it.",
+        "projected_": "After projecting: the nearest fractions that agree with the whole decision tree.",
+    },
 )
 
 

@@ -42,6 +42,11 @@ class Numbers(Kind):
         self.outputs = list(columns)
         self.resamples, self.crop = resamples, crop
 
+    @property
+    def score_names(self) -> None:
+        """None: scores are numbers in units of their spread over the training set."""
+        return None
+
     def head(self) -> TargetScaler:
         return TargetScaler(len(self.outputs))
 

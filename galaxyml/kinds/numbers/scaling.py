@@ -45,23 +45,27 @@ class ScaledLoss(nn.Module):
     So that what is large in the units of its table does not count for more.
 
     Args:
-        loss: One of the differences of outputs and targets alone: MSELoss, RMSELoss or SmoothL1Loss, whose beta then is
-            in standard deviations.
+        loss: One of the differences of outputs and targets alone, MSELoss, RMSELoss or SmoothL1Loss, whose beta then is
+            in standard deviations; or any other module, such as torch's, that compares numbers of any size.
         count: How many numbers, K.
 
     Attributes:
         deviation: Standard deviations, shape (K,); positive.
 
     Raises:
-        UserError: If the loss is another.
+        UserError: If the loss is one of classes, fractions or votes.
     """
 
     deviation: Tensor
 
     def __init__(self, loss: nn.Module, count: int) -> None:
         super().__init__()
-        if not isinstance(loss, MSELoss | RMSELoss | SmoothL1Loss):
-            raise UserError("kind=numbers takes loss=mse, rmse or smooth_l1, which compare numbers of any size.")
+        self.skips_unknown = isinstance(loss, MSELoss | RMSELoss | SmoothL1Loss)
+        if not self.skips_unknown and type(loss).__module__.startswith("galaxyml."):
+            raise UserError(
+                "kind=numbers takes loss=mse, rmse or smooth_l1, which compare numbers of any size; in Python "
+                "galaxyml.kinds.losses has them, and torch's, such as torch.nn.HuberLoss(), will do."
+            )
         self.loss = loss
         self.register_buffer("deviation", torch.ones(count))
 
@@ -71,7 +75,11 @@ class ScaledLoss(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Outputs and targets of shape (N, K)."""
-        return self.loss(outputs / self.deviation, targets / self.deviation)
+        outputs, targets = outputs / self.deviation, targets / self.deviation
+        known = ~targets.isnan()
+        if self.skips_unknown or known.all():
+            return self.loss(outputs, targets)
+        return self.loss(outputs[known], targets[known])
 
 
 def moments(targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -94,16 +94,15 @@ class Votes(Kind):
         return catalog[self.outputs].to_numpy(np.float64) if known else None
 
     def view(self, row: Row) -> View:
-        return tree_view(row, self._questions, self.outputs)
+        return tree_view(row, self.questions(), self.outputs)
 
     def output_names(self) -> Mapping[str, str]:
-        return output_names(self._questions, self.outputs)
+        return output_names(self.questions(), self.outputs)
 
     def known(self, row: Row) -> str:
-        return in_words(self._questions, row)
+        return in_words(self.questions(), row)
 
-    @property
-    def _questions(self) -> Questions:
+    def questions(self) -> Questions:
         """As the volunteers of the campaign are asked who speak of new images."""
         return questions_of_campaign(self.vocabulary, Answers(self.vocabulary).campaign)
 

@@ -40,6 +40,13 @@ WORDS = Words(
     variants={"mean_": "baseline (column mean)", "untrained_": "untrained", "head_": "head alone"},
     baselines=("mean_",),
     counts=("common_features",),
+    notes={
+        "untrained_": "Untrained: the net before its training.",
+        "head_": "Head alone: the net when its head was trained and the rest was not yet.",
+        "common_features": "Common features: those that enough galaxies of every survey were asked for, over which "
+        "the other rows are means. Joined folds may have fewer than one fold, as surveys count that have too few "
+        "galaxies in it.",
+    },
 )
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from galaxyml.evaluation.calibration import softmax
 from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.kinds.classes import WORDS, Classes
 from galaxyml.kinds.classes.calibrate import Calibrate
-from galaxyml.kinds.classes.figures import ClassFigures
-from galaxyml.kinds.classes.score import ScoreClasses
+from galaxyml.kinds.classes.figures import ClassFigures, why_unscaled
+from galaxyml.kinds.classes.score import ScoreClasses, ScoredClasses
 from galaxyml.reports import run_report
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir, caption
@@ -71,6 +72,30 @@ def test_sets_hold_the_truth_as_often_as_asked(tmp_path: Path) -> None:
         assert 1 <= found[f"{split}/set_size"] < 2
 
 
+def test_sets_that_hold_all_classes_for_want_of_objects_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for count, note in (
+        (8, r"note: prediction sets take 9 validation objects, of which there are \d: they hold all classes\. split="),
+        (
+            16,
+            r"note: prediction sets of validation objects take 9 others of them, .*, of which there are \d: they hold",
+        ),
+        (300, ""),
+    ):
+        run = made_up(tmp_path / str(count), folds=1, count=count)
+        caplog.clear()
+        Calibrate(CLASSES)(run)  # of a run by itself, whose sweep says it
+        assert not [record for record in caplog.records if "prediction sets" in record.getMessage()]
+        caplog.clear()
+        run.write_provenance(0, "CPU", run.provenance()["data"], joined=[run])
+        run.write_fitted("calibration", {"temperature": 1.0})
+        Calibrate(CLASSES)(run)
+        said = [message for record in caplog.records if "prediction sets" in (message := record.getMessage())]
+        assert len(said) == bool(note)
+        assert not note or re.match(note, said[0]), said
+
+
 def test_no_object_calibrates_itself(tmp_path: Path) -> None:
     run = made_up(tmp_path)
     Calibrate(CLASSES)(run)
@@ -108,6 +133,37 @@ def test_calibration_that_would_lower_an_auc_is_left_out_and_told(
     ClassFigures(CLASSES)(run)
     (figure,) = (path for path in run.figures() if "reliability" in path.name)
     assert "as the model says it: temperature scaling would lower" in caption(figure)
+
+
+def test_why_probabilities_are_the_nets_own_is_told_of_the_nets_that_made_them(tmp_path: Path) -> None:
+    """Test objects of joined folds are scaled net by net, whatever the temperature of all validation objects is."""
+
+    class Joined(RunDir):
+        def nets(self) -> list[RunDir]:
+            return [RunDir(tmp_path / name) for name in ("fold-0", "fold-1")]
+
+    made_up(tmp_path)
+    run = Joined(tmp_path)
+    for net in run.nets():
+        for split in ("val", "test"):
+            table = run.predictions(split, by="net")
+            assert table is not None
+            net.write_predictions(split, table, by="net")
+        harm = "would lower the AUC of merger from 0.9 to 0.6"
+        net.write_fitted("calibration", {"temperature": 1.0, "not_scaled": harm})
+    assert Calibrate(CLASSES)(run)["val/temperature"] == pytest.approx(TRUE_TEMPERATURE, rel=0.1)
+    of = {split: ScoredClasses.load(run, split, CLASSES, run.catalog()) for split in ("val", "test")}
+    assert of["val"] is not None
+    assert of["test"] is not None
+    assert why_unscaled(run, "val", of["val"]) == ""
+    assert why_unscaled(run, "test", of["test"]) == f"temperature scaling {harm} (fold-0)"
+    ScoreClasses(CLASSES)(run)
+    run.write_catalog(run.catalog().drop(columns="image"))
+    ClassFigures(CLASSES)(run)
+    (figure,) = (path for path in run.figures() if "reliability" in path.name)
+    assert f"as the model says it: temperature scaling {harm} (fold-0)." in caption(figure)
+    run.nets()[1].write_fitted("calibration", {"temperature": 1.5})
+    assert why_unscaled(run, "test", of["test"]) == ""
     assert "after calibration" not in caption(figure)
 
 

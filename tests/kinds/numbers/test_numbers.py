@@ -35,6 +35,19 @@ def test_a_loss_that_compares_no_numbers_is_refused() -> None:
         ScaledLoss(BinaryCrossEntropyLoss(), 2)
 
 
+def test_torchs_losses_compare_the_numbers_that_are_known() -> None:
+    targets, outputs = torch.randn(64, 3) * 1e5 + 7, torch.randn(64, 3) * 1e5
+    loss = ScaledLoss(torch.nn.HuberLoss(delta=0.5), 3)
+    loss.fit_targets(targets)
+    deviation = targets.std(0, correction=0)
+    expected = torch.nn.functional.huber_loss(outputs / deviation, targets / deviation, delta=0.5)
+    torch.testing.assert_close(loss(outputs, targets), expected)
+    targets[3, 1] = targets[60, 2] = float("nan")
+    known = ~targets.isnan()
+    scaled = (outputs / deviation)[known], (targets / deviation)[known]
+    torch.testing.assert_close(loss(outputs, targets), torch.nn.functional.huber_loss(*scaled, delta=0.5))
+
+
 def test_a_scaled_loss_is_that_of_standardised_numbers() -> None:
     targets, outputs = torch.randn(64, 3) * 1e5 + 7, torch.randn(64, 3) * 1e5
     loss = ScaledLoss(MSELoss(), 3)
