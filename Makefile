@@ -8,7 +8,7 @@ LOCK = $(UV) pip compile -q --upgrade --universal --python-version 3.11 --genera
 RUN := $(PYTHON) -m galaxyml
 DOCS := $(UV) run -q --no-project --python ">=3.11,<3.14" --with-requirements docs/requirements.txt
 
-.PHONY: help setup demo page docs demo-classes demo-surveys demo-curves test test-all test-extras test-lowest coverage lint check dist train sweep report tensorboard bench clean lock
+.PHONY: help setup demo page docs demo-classes demo-surveys demo-curves test test-all test-extras test-lowest coverage lint check dist train sweep report tensorboard weights bench clean lock
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -16,7 +16,7 @@ help:            ## this list
 
 setup: .venv/.ready  ## make .venv from requirements.lock; then .venv/bin/python -m galaxyml is the command
 
-demo: setup      ## a five-fold sweep on the simulated sky: table, report, figures, submission (2 to 4 minutes)
+demo: setup      ## a five-fold sweep on the simulated sky: table, report, figures, submission (2 to 5 minutes on 2 cores)
 	$(RUN) task=galaxyzoo model=tiny source=simulated scale=demo name=demo -m fold=0,1,2,3,4
 
 test: setup      ## the tests (minutes)
@@ -80,10 +80,17 @@ tensorboard: setup  ## curves, figures and galaxies of all runs, at http://local
 	@echo "Metrics beside the baseline's: http://localhost:6006/#custom_scalars"
 	$(PYTHON) -m tensorboard.main --logdir multirun --load_fast=false
 
-docs: setup | $(UV)  ## the documentation: site/index.html; with its search: python3 -m http.server -d site
+docs: setup | $(UV)  ## the documentation (4 minutes, as it runs the notebooks once): site/index.html; with its search: python3 -m http.server -d site
 	$(PYTHON) docs/notebooks.py
 	$(DOCS) python docs/layers.py
 	NO_MKDOCS_2_WARNING=1 $(DOCS) mkdocs build
+
+weights: setup   ## the nets that come with the package, from the simulated sky (1.5 hours): galaxyml/weights
+	$(RUN) experiment=sky name=sky
+	$(RUN) bundle multirun/galaxyzoo/sky galaxyml/weights/sky.zip --force
+	for task in galaxyzoo/sky_tiny galaxy10/sky_galaxy10 plasticc/sky_plasticc; do name=$$(basename $$task); \
+	  $(RUN) experiment=$$name name=$$name && \
+	  $(RUN) bundle multirun/$$task galaxyml/weights/$$name.safetensors --half --force || exit 1; done
 
 bench: setup     ## measure the data path and the sky
 	for script in benchmarks/*.py; do $(PYTHON) $$script || exit 1; done

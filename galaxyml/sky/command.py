@@ -1,17 +1,17 @@
 """Shows the simulated sky: `python -m galaxyml sky FILE [--survey decals|surveys|lsst]`, or `FOLDER --labels 1500`."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from galaxyml.runs.errors import UsageError
+from galaxyml.runs.options import Parser
 from galaxyml.sky.images import write_images
 from galaxyml.sky.sheet import SHEETS, contact_sheet, light_curve_sheet
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the sheet, or the folder."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="galaxyml sky",
         description="Writes an image with galaxies of every kind, or light curves of every class; or a folder of "
         "images with a table of labels, as task=images takes it.",

@@ -29,7 +29,7 @@ FAINTEST = 17.77  # magnitude in r of the galaxies that SDSS has spectra of (Str
 SOUTH, NORTH = -18.0, 34.0  # declinations of DECaLS, degrees
 
 
-def write_galaxy10(folder: Path, count: int, seed: int, size: int = DECALS.cutout) -> None:
+def write_galaxy10(folder: Path | str, count: int, seed: int, size: int = DECALS.cutout) -> None:
     """Writes `Galaxy10_DECals.h5` as the original is, and `truth.csv`.
 
     Datasets: `images` (N, size, size, 3) uint8; `ans` (N,) uint8, labels in the order of `CLASSES`; `ra` and `dec`
@@ -48,7 +48,7 @@ def write_galaxy10(folder: Path, count: int, seed: int, size: int = DECALS.cutou
     """
     check(count=(count, 1), seed=(seed, 0), size=(size, 8))
     drawn = objects(count, seed)
-    with atomic_write(folder) as draft:
+    with atomic_write(Path(folder)) as draft:
         begin(draft)
         drawn.to_csv(draft / "truth.csv", index=False)
         with h5py.File(draft / FILE, "w") as file:

@@ -26,7 +26,7 @@ SIDES = {3: 212, 5: 86}  # side of an image in pixels by its bands; that of cube
 SPARE = 1.3  # galaxies that are drawn for one of these kinds
 
 
-def write_images(folder: Path, count: int, seed: int, size: int | None = None, bands: int = 3) -> None:
+def write_images(folder: Path | str, count: int, seed: int, size: int | None = None, bands: int = 3) -> None:
     """Writes `images/{id}.jpg` and `labels.csv`, with a class, numbers and vote fractions of each galaxy.
 
     The table has `id`, `path`, `ra` and `dec` (degrees), `redshift`, `kind` (one of `KINDS`), `r90` (radius of 90 % of
@@ -53,7 +53,7 @@ def write_images(folder: Path, count: int, seed: int, size: int | None = None, b
     suffix, survey = ("jpg", SURVEY) if bands == SURVEY.bands else ("fits", IN_BANDS)
     drawn = galaxies(count, seed, suffix)
     table = labels(drawn, seed)
-    with atomic_write(folder) as draft:
+    with atomic_write(Path(folder)) as draft:
         begin(draft)
         seen = drawn.assign(redshift=table.redshift)
         draw_to_files(seen, [draft / path for path in drawn.path], seed, size, survey)

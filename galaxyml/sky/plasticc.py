@@ -42,7 +42,9 @@ PHOTOZ, PHOTOZ_SPREAD, OFF, OFF_TO, OFF_ERROR = 0.018, 0.5, 0.1, 3.0, 0.6
 SPECTRA = 0.03  # share of the test objects' hosts with a spectrum
 
 
-def write_plasticc(folder: Path, count: int, seed: int, test_count: int | None = None, unknown: float = 0.05) -> None:
+def write_plasticc(
+    folder: Path | str, count: int, seed: int, test_count: int | None = None, unknown: float = 0.05
+) -> None:
     """Writes a folder with light curves and metadata as the challenge has them, and the truth.
 
     Files: `training_set.csv`, `training_set_metadata.csv`, `test_set.csv`, `test_set_metadata.csv`; beyond these
@@ -67,7 +69,7 @@ def write_plasticc(folder: Path, count: int, seed: int, test_count: int | None =
     if not 0 <= unknown <= 1:
         raise UserError(f"simulate.unknown={unknown}: it must be a share, 0 to 1.")
     plan = catalogue(count, wanted, unknown, seed)
-    with atomic_write(folder) as draft:
+    with atomic_write(Path(folder)) as draft:
         begin(draft)
         drawn = _write_curves(draft, plan, seed)
         truth = plan.drop(columns="number").join(drawn.drop(columns=POSITION))

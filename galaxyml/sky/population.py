@@ -1,6 +1,6 @@
 """Populations of galaxies: kinds, sizes, brightness, colours and the anatomy of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ def population(n: int, seed: int, kind: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def farther(galaxies: pd.DataFrame, factor: float) -> pd.DataFrame:
+def farther(galaxies: pd.DataFrame, factor: float | Column) -> pd.DataFrame:
     """The same galaxies at `factor` times the distance: smaller and fainter, and as bright a square arcsec."""
     changed = {name: galaxies[name] / factor for name in LENGTHS}
     return galaxies.assign(**changed, magnitude=galaxies.magnitude + 5 * np.log10(factor))
@@ -106,7 +106,7 @@ class RandomColumns:
     The first m numbers of a column do not depend on n; the k-th call of any method has the k-th stream of the seed.
     """
 
-    def __init__(self, n: int, seed: int) -> None:
+    def __init__(self, n: int, seed: int | Sequence[int]) -> None:
         self.n = n
         self._source = np.random.SeedSequence(seed)
 

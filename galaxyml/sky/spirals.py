@@ -40,7 +40,7 @@ ELLIPTICAL_FLAG = ((0.6, 0.65, 0.725, 0.775, 0.825, 0.875, 0.925, 0.975), (0, 0.
 USUAL, TWICE, NOT_ON_DISK, NOT_IN_TABLE = "", "two images", "image missing", "not in the table"
 
 
-def write_spirals(folder: Path, count: int, seed: int, size: int = SDSS.cutout) -> None:
+def write_spirals(folder: Path | str, count: int, seed: int, size: int = SDSS.cutout) -> None:
     """Writes a folder with the table of Galaxy Zoo 1, images of Galaxy Zoo 2, and the mapping between the two.
 
     Files: `GalaxyZoo1_DR_table2.csv` (Lintott et al. 2011, MNRAS 410, 166), sorted by right ascension, with about as
@@ -67,7 +67,7 @@ def write_spirals(folder: Path, count: int, seed: int, size: int = SDSS.cutout) 
     shown_objects = objects.set_index("OBJID").loc[shown.objid].reset_index()
     # The second image of an object is another exposure.
     shown_objects["depth"] = np.where(shown.objid.duplicated(), 0.8, 1.0) * shown_objects.depth
-    with atomic_write(folder) as draft:
+    with atomic_write(Path(folder)) as draft:
         begin(draft)
         paths = [draft / "images" / f"{number}.jpg" for number in shown.asset_id]
         draw_to_files(shown_objects, paths, seed, size)

@@ -76,7 +76,7 @@ class Sample:
 
 
 def write_surveys(
-    folder: Path, count: int, seed: int, overlap: float = 0.3, size: int = SDSS.cutout, causes: bool = False
+    folder: Path | str, count: int, seed: int, overlap: float = 0.3, size: int = SDSS.cutout, causes: bool = False
 ) -> None:
     """Writes folders of the surveys' votes and images, and what there is known besides.
 
@@ -110,7 +110,7 @@ def write_surveys(
     coordinates = zip(hours(drawn.ra), degrees(drawn.dec), strict=True)
     drawn["iauname"] = [f"J{ra}{dec}".replace(":", "") for ra, dec in coordinates]
     samples = {name: _sample(drawn, rows[name], *seen_by, seed) for name, seen_by in CAMPAIGNS.items()}
-    with atomic_write(folder) as draft:
+    with atomic_write(Path(folder)) as draft:
         begin(draft)
         # A galaxy that is in both tables of DECaLS has one name, and one image.
         decals = pd.concat([samples[name].galaxies for name in ("decals12", "decals5")]).drop_duplicates("iauname")

@@ -95,6 +95,16 @@ def vote(galaxies: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame(fractions, columns=tree.columns)
 
 
+def expected_votes(galaxies: pd.DataFrame) -> pd.DataFrame:
+    """Fractions that infinitely many volunteers would give, as `vote` has them."""
+    tree = DecisionTree.load("kaggle")
+    fractions: Values | float = 0.0
+    for shares, crowd in ((list(answers(galaxies).values()), 1 - CLICKERS), (at_random(tree), CLICKERS)):
+        arriving = reached(shares, tree, crowd)
+        fractions = fractions + np.concatenate([s * a[:, None] for s, a in zip(shares, arriving, strict=True)], axis=1)
+    return pd.DataFrame(fractions, columns=tree.columns, index=galaxies.index)
+
+
 def _crowd(seed: int, texture: int) -> tuple[int, np.random.Generator]:
     """Number of volunteers who look at a galaxy, and the source of their votes."""
     rng = np.random.default_rng([seed, texture, 1])  # the third number keeps votes apart from the noise of the image

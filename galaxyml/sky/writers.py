@@ -15,6 +15,8 @@ from galaxyml.sky.population import Galaxy
 from galaxyml.sky.render import draw_image, in_threads
 from galaxyml.sky.survey import SDSS, Survey
 
+FINE = 95
+
 
 def check(**numbers: tuple[int, int]) -> None:
     """Refuses numbers that are too small: by its name, each number comes with the least that it may be.
@@ -57,6 +59,8 @@ def begin(folder: Path) -> None:
 def draw_to_files(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size: int, survey: Survey = SDSS) -> None:
     """Draws galaxies as a survey sees them and writes each to its path, a JPEG of the survey's quality or a PNG.
 
+    Of a survey that hands out no JPEG it has a quality of `FINE`.
+
     Paths are in the order of the rows, and folders appear where they are missing; seed and size are those of `render`.
     A path that ends in .fits gets a cube of the survey's bands.
     """
@@ -68,7 +72,7 @@ def draw_to_files(galaxies: pd.DataFrame, paths: Sequence[Path], seed: int, size
             return
         drawn = draw_image(galaxy, size, seed, survey)
         if path.suffix == ".jpg":
-            drawn.save(path, quality=survey.quality)
+            drawn.save(path, quality=survey.quality or FINE)
         else:
             drawn.save(path, compress_level=1)  # a quarter of the time for 15 percent more bytes
 

@@ -64,7 +64,7 @@ def test_fractions_read_back_obey_the_tree(written, name):
 def test_the_truth_of_every_galaxy_is_kept(written):
     truth = pd.read_csv(written / "truth.csv", keep_default_na=False)
     parameters = set(population(1, 0).columns)
-    assert parameters | {"GalaxyID", "split", "volunteers"} == set(truth.columns)
+    assert parameters | {"GalaxyID", "split", "survey", "volunteers"} == set(truth.columns)
     assert (truth.split == "training").sum() == 12
     drawn = population(17, 1)
     assert sorted(truth.texture) == sorted(drawn.texture)
