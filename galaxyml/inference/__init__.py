@@ -13,7 +13,7 @@ def load(path: Path | str) -> "Predictor":
     """The predictor of a finished run, of a sweep whose folds were joined, of an ensemble, or of a bundle.
 
     Args:
-        path: Folder of a run, sweep or ensemble, or the `.zip` of a bundle.
+        path: Folder of a run, sweep or ensemble, the `.zip` of a bundle, or `sky`, which comes with the package.
 
     Returns:
         `.predict(inputs)` gives a table, as `galaxyml predict` writes it. Its inputs are paths, arrays, Pillow's images
@@ -39,11 +39,12 @@ def load(path: Path | str) -> "Predictor":
     from galaxyml.inference.description import describe
     from galaxyml.inference.image_predictor import ImagePredictor, weights_of
     from galaxyml.inference.light_curve_predictor import LightCurvePredictor
+    from galaxyml.runs.packaged import packaged
     from galaxyml.runs.run_dir import RunDir
     from galaxyml.training.hardware import keep_memory
 
     keep_memory()
-    path = Path(path)
+    path = packaged(path)
     if path.is_file():
         return bundle.read(path)
     if path.suffix.lower() == ".zip":

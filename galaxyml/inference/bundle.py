@@ -4,7 +4,6 @@ It holds `predictor.json` (see `galaxyml.inference.description`) and safetensors
 one, which may come from anyone, runs no code; that nobody has changed it is not checked.
 """
 
-import argparse
 import json
 import re
 import shlex
@@ -18,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from galaxyml import __version__
+from galaxyml.models.sources import Source
 from galaxyml.runs.errors import UsageError, UserError, shorten
 from galaxyml.runs.files import atomic_write
+from galaxyml.runs.options import Parser
 from galaxyml.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ EXAMPLES = """\
 examples:
   galaxyml bundle multirun/galaxyzoo/mine model.zip
   galaxyml predict model.zip images/ --out predictions.csv
+  galaxyml bundle multirun/plasticc/mine weights.safetensors
 
 A bundle has what predictions need and no more: no images, no tables of galaxies, no paths of this machine. The same
 run gives the same bytes."""
 
-FORMAT, VERSION = "galaxyml predictor", 2
-DESCRIPTION = "predictor.json"
+FORMAT, VERSION = "galaxyml predictor", 3
+DESCRIPTION, WEIGHTS = "predictor.json", ".safetensors"
+CHECKPOINTS = (".ckpt", ".pth", ".pt")
 FILE = r"(nets/(0|[1-9]\d{0,2})/)?(fitted|weights)\.safetensors"
 FIGURES_ONLY = ("embedding",)  # of what was fitted; large, and not needed to predict
 MOST_TEXT = 2**24  # bytes of the JSON
@@ -45,42 +48,70 @@ MADE_BY = "Bundles are made by `galaxyml bundle RUN model.zip`."
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and writes the bundle."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="galaxyml bundle",
-        description="Writes one file by which a finished run, sweep or ensemble predicts on any machine.",
+        description="Writes one file by which a finished run, sweep or ensemble predicts on any machine; or its "
+        "weights.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=Path, help="folder of a run, of a sweep whose folds were joined, or of an ensemble")
-    parser.add_argument("out", type=Path, help="a .zip that will be written")
+    parser.add_argument(
+        "out", type=Path, help="a .zip that will be written, or a .safetensors for weights alone, as start=… takes them"
+    )
     parser.add_argument("--force", action="store_true", help="replace the file if it is there")
+    parser.add_argument(
+        "--half", action="store_true", help="of a .safetensors: numbers of 16 bits, half as large and as good a start"
+    )
     given = parser.parse_args(arguments)
-    write(given.run, given.out, force=given.force)
+    if given.half and given.out.suffix.lower() != WEIGHTS:
+        raise UsageError(f"--half is of weights alone: give a name that ends in {WEIGHTS}, or leave it out.")
+    write(given.run, given.out, given.force, given.half)
 
 
-def write(path: Path, out: Path, force: bool = False) -> None:
-    """Writes a bundle, opens it once, and prints what is in it.
+def write(path: Path, out: Path, force: bool = False, half: bool = False) -> None:
+    """Writes a bundle, opens it once, and prints what is in it; or weights alone.
 
     Args:
         path: Folder of a finished run on images, of a sweep whose folds were joined, or of an ensemble.
-        out: A `.zip`.
+        out: A `.zip`; or a `.safetensors`, which runs of light curves have, too.
         force: Whether a file that is there is replaced.
+        half: Of weights alone: whether they have 16 bits.
 
     Raises:
         UserError: If the run is not finished, is one of light curves, or needs a class that is not galaxyml's own; if
-            `out` is no `.zip`, or there already.
+            `out` ends otherwise, or is there already.
     """
-    if out.suffix.lower() != ".zip":
-        raise UsageError(f"{out}: it must end in .zip.")
+    if out.suffix.lower() not in (".zip", WEIGHTS):
+        raise UsageError(f"{out}: it must end in .zip (all that predicts) or in .safetensors (weights alone).")
     if out.exists() and not (force and out.is_file()):
         raise UsageError(f"{out} is there already. Choose another name, or replace it with --force.")
+    if out.suffix.lower() == WEIGHTS:
+        from galaxyml.inference.weights import write_weights
+
+        write_weights(path, out, half)
+        print(f"{out}: weights, {out.stat().st_size / 1e6:.1f} MB\ngalaxyml … start={shlex.quote(str(out))}")
+        return
 
     from galaxyml.inference import load
     from galaxyml.inference.image_predictor import ImagePredictor
 
     predictor = load(path)
     if not isinstance(predictor, ImagePredictor):
-        raise UsageError(f"{path} is a run of light curves; only runs on images can be bundled.")
+        raise UsageError(f"{path} is a run of light curves, of which there are no bundles: give a name.safetensors.")
+    pack(predictor, out)
+    config, metrics, nets = predictor.run.config, predictor.run.metrics(), len(predictor.members)
+    shown = [name for name in (config.monitor, config.monitor.replace("val/", "test/")) if name in metrics]
+    numbers = "".join(f", {name} {metrics[name]:.4g}" for name in dict.fromkeys(shown))
+    print(f"{out}: {predictor.task}, {nets} net{'s' * (nets > 1)}, {out.stat().st_size / 1e6:.1f} MB{numbers}")
+    print(f"galaxyml predict {shlex.quote(str(out))} IMAGES… --out predictions.csv")
+
+
+def pack(predictor: "ImagePredictor", out: Path) -> None:
+    """Writes the bundle of a predictor, a `.zip`, and opens it once.
+
+    Raises:
+        UserError: If the run needs a class that is not galaxyml's own.
+    """
     with atomic_write(out) as draft:
         with zipfile.ZipFile(draft, "w") as file:
             for name, content in _files(predictor):
@@ -89,11 +120,6 @@ def write(path: Path, out: Path, force: bool = False) -> None:
                 info.create_system, info.external_attr = 3, 0o644 << 16
                 file.writestr(info, content)
         read(draft)
-    config, metrics, nets = predictor.run.config, predictor.run.metrics(), len(predictor.members)
-    shown = [name for name in (config.monitor, config.monitor.replace("val/", "test/")) if name in metrics]
-    numbers = "".join(f", {name} {metrics[name]:.4g}" for name in dict.fromkeys(shown))
-    print(f"{out}: {predictor.task}, {nets} net{'s' * (nets > 1)}, {out.stat().st_size / 1e6:.1f} MB{numbers}")
-    print(f"galaxyml predict {shlex.quote(str(out))} IMAGES… --out predictions.csv")
 
 
 def _files(predictor: "ImagePredictor") -> Iterator[tuple[str, bytes]]:
@@ -107,7 +133,7 @@ def _files(predictor: "ImagePredictor") -> Iterator[tuple[str, bytes]]:
     run = predictor.run
     nets = run.nets()
     for number, net in enumerate(nets):
-        yield f"nets/{number}/weights.safetensors", save_weights(_contiguous(weights_of(net)))
+        yield f"nets/{number}/weights.safetensors", save_weights(contiguous(weights_of(net)))
     fitted = []
     for prefix, part in [("", run), *((f"nets/{number}/", net) for number, net in enumerate(nets))]:
         values, arrays = _fitted(part)
@@ -119,6 +145,8 @@ def _files(predictor: "ImagePredictor") -> Iterator[tuple[str, bytes]]:
         "version": VERSION,
         "galaxyml": __version__,
         "predictor": encode(dict(predictor.description), str(run.path)),
+        "scores": predictor.kind.score_names,
+        "head": type(predictor.members[0].model.final).__name__,
         "fitted": fitted,
         "metrics": run.metrics(),
         "provenance": _provenance(run),
@@ -126,7 +154,7 @@ def _files(predictor: "ImagePredictor") -> Iterator[tuple[str, bytes]]:
     yield DESCRIPTION, (json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
 
-def _contiguous(weights: "dict[str, Tensor]") -> "dict[str, Tensor]":
+def contiguous(weights: "dict[str, Tensor]") -> "dict[str, Tensor]":
     """Weights in memory of their own each, in the order of their names."""
     import torch
 
@@ -151,7 +179,15 @@ def _provenance(run: RunDir) -> dict[str, Any]:
     content = run.provenance()
     data = {key: content["data"][key] for key in ("source", "things") if key in content["data"]}
     data["sha256"] = {Path(name).name: digest for name, digest in content["data"]["sha256"].items()}
-    return {key: content[key] for key in ("seed", "versions", "commit", "dirty", "device")} | {"data": data}
+    models = [model | {"weights": without_folder(model["weights"])} for model in content.get("models", [])]
+    kept = {key: content[key] for key in ("seed", "versions", "commit", "dirty", "device")}
+    return kept | {"data": data, "models": models}
+
+
+def without_folder(weights: str | None) -> str | None:
+    """Where weights come from, without names of this machine's folders."""
+    source = Source.read(weights)
+    return weights if weights is None or (source and not source.is_folder) else Path(weights).name
 
 
 class Bundle(RunDir):
@@ -203,6 +239,12 @@ def read(path: Path) -> "ImagePredictor":
     from galaxyml.inference.description import decode
     from galaxyml.inference.image_predictor import ImagePredictor
 
+    if path.suffix.lower() in CHECKPOINTS:
+        raise UsageError(_of_checkpoint(path))
+    if path.suffix.lower() == WEIGHTS:
+        raise UsageError(
+            f"{path} has weights alone, which start=… takes. To predict, give the run, or its bundle (.zip)."
+        )
     try:
         with zipfile.ZipFile(path) as file:
             content = _content(file, _entries(file, path), path)
@@ -227,6 +269,16 @@ def read(path: Path) -> "ImagePredictor":
             f"{path} does not fit galaxyml {__version__} ({_reason(error)}). Make it anew from its run."
         ) from error
     return predictor
+
+
+def _of_checkpoint(path: Path) -> str:
+    """What to give in the place of a checkpoint."""
+    run = next((folder for folder in path.absolute().parents if (folder / ".hydra" / "config.yaml").is_file()), None)
+    give = f"Give the folder of its run: {run}." if run else "Give the folder of a run that the command has made."
+    return (
+        f"{path} is a checkpoint: start=… begins with it, but how outputs become predictions is not in it. {give} A "
+        "fit by a Trainer of your own predicts by trainer.predict."
+    )
 
 
 def _damaged(path: Path, reason: str) -> UserError:

@@ -47,7 +47,7 @@ CLASSES = {
 NAMES = {target: name for name, target in CLASSES.items()}
 # What is known once it is run.
 NUMBERS = ("builtins.len", "galaxyml.trees.columns", "galaxyml.trees.count", "galaxyml.trees.vocabulary.count")
-NOT_TO_PREDICT = ("benchmark", "pretrained", "weights")  # arguments that name files, or fetch them
+NOT_TO_PREDICT = ("benchmark", "pretrained", "weights", "scaling")  # arguments that are of the first weights alone
 TEXT_OPTIONS = ("name", "global_pool")  # of timm's nets; the other options that are text name files, addresses or code
 MOST_NUMBER, MOST_ITEMS, MOST_CHARACTERS = 65_536, 10_000, 1_000
 SAFE = "A bundle builds nothing but galaxyml's own nets and kinds, and opens no files but its own."
@@ -72,22 +72,24 @@ def describe(run: RunDir) -> dict[str, Any]:
     """The description of a finished run, a sweep whose folds were joined, or an ensemble."""
     config = run.config
     stages = [stage for stage in _plain(config.get("stages") or []) if hasattr(_class(stage), "combine")]
-    nets = zip((net.config for net in run.nets()), run.shares(), strict=True)
+    nets = zip(run.nets(), run.shares(), strict=True)
     return {
         "task": config.task,
         "kind": _plain(config.kind),
         "stages": stages,
         "accelerator": "cpu" if config.trainer.accelerator == "cpu" else "auto",
-        "nets": [_net(own) | {"share": share} for own, share in nets],
+        "nets": [_net(net.config, *net.provenance().get("models", ())) | {"share": share} for net, share in nets],
     }
 
 
-def _net(config: DictConfig) -> dict[str, Any]:
+def _net(config: DictConfig, origin: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A net without where its first weights came from, but with the scaling of images that they brought (`origin`)."""
     module, data = config.module, config.data
     tune = module.get("tune", "all")
     last = tune if isinstance(tune, str) else tune[-1]
     tuning = _plain(module.get("tuning") or {})
-    net = _plain(module.net)
+    scaled = {key: origin[key] for key in ("mean", "std")} if origin else {}
+    net = _plain(module.net) | scaled
     return {
         "fold": config.fold,
         "net": {key: value for key, value in net.items() if key not in NOT_TO_PREDICT},

@@ -1,6 +1,5 @@
 """Finished runs whose outputs are averaged: `python -m galaxyml ensemble RUN RUN… --out FOLDER`."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from galaxyml.runs.errors import UsageError, shorten
+from galaxyml.runs.options import Parser
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +28,10 @@ MODELS = "models"  # the table of what was averaged
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and makes the ensemble."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="galaxyml ensemble",
         description="Averages finished runs: folds and models, uniformly or with weights fitted out of fold.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run or sweep")
     parser.add_argument("--out", type=Path, required=True, help="a folder that will be made")
@@ -112,9 +111,7 @@ def _models(runs: "Sequence[RunDir]") -> "list[list[RunDir]]":
                     f"{run.path} holds several combinations ({shorten(combinations)}): name one or more of them, such "
                     f"as {run.path / 'joined' / combinations[0]}."
                 )
-            raise UsageError(
-                f"{run.path} is not finished, or not a run's folder: it has no metrics.json. Run its command again."
-            )
+            run.metrics()  # which says what is missing
         if run.is_ensemble:
             raise UsageError(f"{run.path} is an ensemble itself: name the runs that it was made of.")
         singles += run.nets()

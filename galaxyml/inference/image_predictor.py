@@ -1,6 +1,7 @@
 """A finished run of images, or a bundle, that can be asked about other images."""
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,16 +13,17 @@ import numpy as np
 import pandas as pd
 import torch
 from hydra.utils import instantiate
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from galaxyml.data.images.decode import choice
 from galaxyml.data.images.decoding import as_decoding
 from galaxyml.data.images.store import Framing, frame_all
-from galaxyml.data.images.views import plain
+from galaxyml.data.images.views import central_pixels, plain
 from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
-from galaxyml.inference.inputs import are_paths, find, image_of, listed, several, with_given
+from galaxyml.inference.inputs import are_paths, find, image_of, listed, names_of, several, with_given
+from galaxyml.inference.interval import ALL, with_interval
 from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import CombiningStage, Kind
 from galaxyml.models import build_model
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 64
 HELD = 1024  # images that are held at a time
+BYTES = 2**25  # of a batch of images in single precision, if it has more than BATCH
 LOOKS = "familiar"  # arrays of what the training set looks like
 PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
 
@@ -105,7 +108,7 @@ class ImagePredictor(Predictor):
             for precision in {member.precision for member in self.members}
         }
 
-    def predict(self, inputs: Any, bad: list[str] | None = None) -> pd.DataFrame:
+    def predict(self, inputs: Any, bad: list[str] | None = None, interval: int | str = ALL) -> pd.DataFrame:
         """Predictions for images.
 
         Args:
@@ -114,37 +117,49 @@ class ImagePredictor(Predictor):
                 arrays and of Pillow's images of any size, of as many channels as the run's own. Values of arrays
                 count as `galaxyml.data.images.decode.from_array` says: uint8 up to 255, floats up to 1.
             bad: Gets a sentence for each image that cannot be read, which is then left out; None to raise.
+            interval: As for `Predictor`.
 
         Returns:
-            One row an image: `id`, a name that does not depend on where this runs, and `path`, or the number of an
-            image that has none, from 0; the other columns of the table that named it, as `<column>_given` where a
-            prediction has that name; the outputs as the run's stages have them; `ood_distance`, how unlike the training
-            set it is, by its looks or to the net (1 is what at most 1 % of validation images exceed; of several models
-            their mean), and `ood`, whether it is above 1.
+            One row an image: `id`, a name that does not depend on where this runs, and `path`; of images that are given
+            as they are both are that of the file that Pillow has opened, or else their number, from 0; the other
+            columns of the table that named it, as `<column>_given` where a prediction has that name; the outputs as the
+            run's stages have them; `ood_distance`, how unlike the training set it is, by its looks or to the net (1 is
+            what at most 1 % of validation images exceed; of several models their mean), and `ood`, whether it is above
+            1.
 
         Raises:
-            UserError: If there are no images, or none can be read.
+            UserError: If there are no images, none can be read, or the run has no such interval.
             DataError: If an image cannot be read and `bad` is None.
         """
         is_table = isinstance(inputs, pd.DataFrame)
         given = [] if is_table else several(inputs, [decoding.channels for decoding in self.decodings])
         listing = listed(inputs) if is_table else find(given) if are_paths(given) else None
         if listing is not None:
-            self._say_choice(Path(next(iter(listing.paths))))
-            names: list[Any] = list(listing.paths.values())
-            batches = frames_in_batches(Path(), list(listing.paths), self.framings, HELD, "Predicting", bad)
+            self.say_choice(Path(next(iter(listing.paths))))
+            self.say_learnt(list(listing.paths))
+            beside, count = listing.beside(), len(listing.paths)
+            parts = self.predict_files(list(listing.paths), list(listing.paths.values()), bad)
         else:
-            names = list(range(len(given)))
-            batches = self._frame_in_batches(given, bad)
+            names, beside = names_of(given)
+            count = len(given)
+            parts = (
+                (rows, self.predict_framed([names[row] for row in rows], pixels))
+                for rows, pixels in self._frame_in_batches(given, bad)
+            )
         readable: list[int] = []
         tables = []
-        for rows, pixels in batches:
+        for rows, part in parts:
             readable += rows
-            tables.append(self.predict_framed([names[row] for row in rows], pixels))
+            tables.append(part)
         if not tables:
-            raise UserError(f"None of the {len(names):,} images can be read: {(bad or [''])[0]}.")
-        table = pd.concat(tables, ignore_index=True)
-        return table if listing is None else with_given(table, listing.beside().iloc[readable])
+            said = f"None of the {count:,} images can be read" if count > 1 else "The image cannot be read"
+            raise UserError(f"{said}: {(bad or [''])[0]}.")
+        table = with_given(pd.concat(tables, ignore_index=True), beside.iloc[readable])
+        return with_interval(table, interval)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        return [member.model for member in self.members]
 
     def summary(self, table: pd.DataFrame) -> str:
         """The number of images, and of those that are out of distribution."""
@@ -153,13 +168,45 @@ class ImagePredictor(Predictor):
             return count
         return f"{count}, {int(table['ood'].sum()):,} of them out of distribution (unlike the training set)"
 
-    def predict_framed(self, names: Sequence[Any], pixels: Sequence[Tensor]) -> pd.DataFrame:
+    def predict_files(
+        self,
+        images: Sequence[str],
+        names: Sequence[str],
+        bad: list[str] | None = None,
+        features: bool = False,
+        title: str | None = "Predicting",
+        threads: int | None = None,
+    ) -> Iterator[tuple[list[int], pd.DataFrame]]:
+        """Predictions for images in files, some at a time; otherwise as `predict`.
+
+        Args:
+            images: Where each of N images is.
+            names: What each is called.
+            bad: Gets a sentence for each image that cannot be read, in their order; None to raise.
+            features: Whether there is a column `features`; see `predict_framed`.
+            title: Of the progress bar; None for none.
+            threads: That decode; None for as many as cores.
+
+        Yields:
+            Positions of at most `HELD` images that can be read, and a row for each.
+        """
+        for rows, pixels in frames_in_batches(Path(), images, self.framings, HELD, title, bad, threads):
+            yield rows, self.predict_framed([names[row] for row in rows], pixels, features)
+
+    def predict_framed(self, names: Sequence[Any], pixels: Sequence[Tensor], features: bool = False) -> pd.DataFrame:
         """Predictions for images that are decoded and framed already; otherwise as `predict`.
 
         Args:
             names: What each of the N images is called.
             pixels: For each of `framings` what it keeps of them, uint8 of shape (N, side, side, C).
+            features: Whether there is a column `features`, arrays of float16: what the heads of the nets see, the mean
+                over the views, one net's behind the other's.
+
+        Raises:
+            UserError: If features are asked for and a net has none.
         """
+        for member in self.members:
+            member.model.gives_features = features
         outputs = [self._outputs(member, pixels[self.framings.index(member.framing)]) for member in self.members]
         spreads = [pd.DataFrame(net["spread"].numpy(), columns=self.columns) for net in outputs if "spread" in net]
         nets = NetOutputs(
@@ -175,19 +222,42 @@ class ImagePredictor(Predictor):
         if distances := list(self._distances(pixels, outputs)):
             table["ood_distance"] = np.mean(distances, axis=0)
             table["ood"] = table["ood_distance"] > 1
+        if features:
+            table["features"] = list(torch.cat([net["features"] for net in outputs], dim=1).numpy().astype(np.float16))
         return table
 
-    def predict_blank(self) -> pd.DataFrame:
+    def predict_blank(self, features: bool = False) -> pd.DataFrame:
         """Predictions for one black image, which show whether all parts fit each other."""
-        return self.predict_framed(
-            ["blank"], [torch.zeros(1, *framing.shape, dtype=torch.uint8) for framing in self.framings]
-        )
+        blank = [torch.zeros(1, *framing.shape, dtype=torch.uint8) for framing in self.framings]
+        return self.predict_framed(["blank"], blank, features)
 
-    def _say_choice(self, path: Path) -> None:
+    def say_choice(self, path: Path) -> None:
         """Says what is read of the first image, where there is a choice."""
         with suppress(DataError):  # which is told when it is read
             if chosen := choice(path, self.framings[0].decoding):
                 log.info("Of the first image: %s", chosen)
+
+    def say_learnt(self, images: Sequence[str]) -> None:
+        """Says how many images the models have learnt from, known by their paths; nothing of a bundle.
+
+        Args:
+            images: Where each is.
+        """
+        if not (self.run.path / "catalog.parquet").is_file():
+            return
+        catalog, folder = self.run.catalog(), self.run.provenance()["data"]["folder"]
+        if not folder or "image" not in catalog:
+            return
+        held_out = {member.fold for member in self.members}
+        trained_on = catalog["split"].isin(["train", "val"])
+        learnt = catalog[trained_on & ((len(held_out) > 1) | ~catalog["fold"].isin(held_out))]
+        known = {os.path.realpath(Path(folder) / image) for image in learnt["image"]}
+        if count := sum(os.path.realpath(image) in known for image in images):
+            log.info(
+                "note: %s has learnt from %s of these %s images, whose predictions are better for it than those of new "
+                "ones; predictions/ in its folder has those of models that have not seen them.",
+                *(self.run.path, f"{count:,}", f"{len(images):,}"),
+            )
 
     def _frame_in_batches(
         self, given: Sequence[Any], bad: list[str] | None
@@ -211,14 +281,17 @@ class ImagePredictor(Predictor):
         def batch(rows: Any) -> dict[str, Tensor]:
             return {"index": rows, "image": plain(pixels[rows], member.framing.size), "pixels": pixels[rows]}
 
-        rows: Any = torch.arange(len(pixels)).split(BATCH)
+        size = max(BATCH, min(HELD, BYTES // max(pixels[0].numel(), 1) // 4))  # of small images more at a time
+        rows: Any = torch.arange(len(pixels)).split(size)
         batches = DataLoader(rows, batch_size=None, collate_fn=batch)
         return gather(self.trainers[member.precision].predict(member.model, batches))
 
     def _distances(self, pixels: Sequence[Tensor], outputs: list[dict[str, Tensor]]) -> Iterator[np.ndarray]:
         """Distance of the images from each net's training set, shape (N,)."""
         looks = {
-            framing: np.concatenate([appearance(plain(batch, framing.size)) for batch in of_framing.split(BATCH)])
+            framing: np.concatenate(
+                [appearance(central_pixels(batch, framing.size)) for batch in of_framing.split(BATCH)]
+            )
             for framing, of_framing in zip(self.framings, pixels, strict=True)
         }
         for member, net in zip(self.members, outputs, strict=True):
@@ -237,18 +310,20 @@ def frames_in_batches(
     images: Sequence[str],
     framings: Sequence[Framing],
     size: int,
-    title: str,
+    title: str | None,
     bad: list[str] | None = None,
+    threads: int | None = None,
 ) -> Iterator[tuple[list[int], list[Tensor]]]:
     """Images decoded and framed, some at a time.
 
     Args:
         folder: Of the images.
-        images: Their paths in it, or addresses of rows of an HDF5 file there.
+        images: Their paths in it, or addresses of rows of files there.
         framings: What is kept of each image.
         size: How many images are held at a time.
-        title: Of the progress bar.
+        title: Of the progress bar; None for none.
         bad: Gets a sentence for each image that cannot be read, which is then left out; None to raise.
+        threads: That decode; None for as many as cores.
 
     Returns:
         Positions of at most `size` images, and for each framing their pixels, uint8 of shape (n, side, side, C).
@@ -258,15 +333,17 @@ def frames_in_batches(
     """
 
     def readable() -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
-        framed = zip(*(frame_all(folder, images, framing) for framing in framings), strict=True)
-        for row, frames in enumerate(track(framed, title, len(images))):
+        framed = zip(*(frame_all(folder, images, framing, threads) for framing in framings), strict=True)
+        for row, frames in enumerate(track(framed, title, len(images)) if title else framed):
             pixels = tuple(frame for frame in frames if not isinstance(frame, str))
             if len(pixels) == len(frames):
                 yield row, pixels
                 continue
             reason = next(frame for frame in frames if isinstance(frame, str))
             if bad is None:
-                raise DataError(f"An image cannot be read: {reason}. --on-error skip leaves such images out.")
+                raise DataError(
+                    f"An image cannot be read: {reason}. --on-error skip, in Python bad=[], leaves such images out."
+                )
             bad.append(reason)
 
     return in_batches(readable(), size)

@@ -1,10 +1,13 @@
-"""Images that files, folders, patterns and tables of paths name, or that are given as they are."""
+"""Images that files, folders, patterns, tables of paths and data sets name, or that are given as they are."""
 
 import glob
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +15,22 @@ import h5py
 import numpy as np
 import pandas as pd
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
-from galaxyml.data.images.decode import KEY, address, from_array, from_image
+from galaxyml.data.images.decode import address, from_array, from_image
 from galaxyml.data.images.decoding import Decoding
-from galaxyml.data.images.file_types import FITS, HDF5, READ, has_suffix
+from galaxyml.data.images.file_types import FITS, HDF5, READ, TAR, has_suffix
 from galaxyml.data.images.folders import images_below, passed_over_notes
-from galaxyml.data.tables.roles import PATHS, find_roles
-from galaxyml.data.tables.table_file import holds_fits_table, read_table_file
+from galaxyml.data.images.inside import KEY, count_in_tar, images_in
+from galaxyml.data.tables.data_set import find_data_set
+from galaxyml.data.tables.images_by_id import images_by_name, with_paths
+from galaxyml.data.tables.roles import PATHS, Roles, find_roles
+from galaxyml.data.tables.table_file import TABLES, holds_fits_table, table_blocks
+from galaxyml.data.tables.table_formats import AT_ONCE
 from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
 
 log = logging.getLogger(__name__)
 
-TABLES = (".csv", ".csv.gz", ".tsv", ".parquet", ".ecsv", ".vot", ".votable")
 FORMS = (
     "files, folders, patterns or a DataFrame with a column path; or the images themselves: arrays (H, W) or (H, W, C), "
     "many of them as (N, H, W, C) or in a list, or Pillow's"
@@ -60,9 +67,7 @@ class Listing:
 
         Ids that several images have are replaced by their paths.
         """
-        ids = pd.Series(self.ids, dtype=object)
-        twice = ids.duplicated(keep=False)
-        ids = ids.where(~twice, pd.Series(self.paths, dtype=object)).infer_objects()
+        ids = _distinct(pd.Series(self.ids, dtype=object), pd.Series(self.paths, dtype=object))
         if not self.tables:
             return pd.DataFrame({"id": ids.to_numpy()})
         table = pd.concat(self.tables)
@@ -122,6 +127,44 @@ def image_of(item: Any, number: int, decoding: Decoding) -> np.ndarray:
         raise DataError(f"Image {number} cannot be used: {error}.") from None
 
 
+def names_of(given: Sequence[Any]) -> tuple[list[str | int], pd.DataFrame]:
+    """What images that are given as they are are called, and what goes beside their predictions: `id`.
+
+    Returns:
+        Of an image that Pillow has opened the path of its file, whose id is the file's name, or the path where several
+        have that name; of any other its number, from 0, which is its id, too.
+    """
+    files = [item.filename if isinstance(item, ImageFile) and isinstance(item.filename, str) else "" for item in given]
+    names = [file or number for number, file in enumerate(files)]
+    ids = pd.Series([Path(name).name if isinstance(name, str) else name for name in names], dtype=object)
+    return names, pd.DataFrame({"id": _distinct(ids, pd.Series(names, dtype=object)).to_numpy()})
+
+
+def _distinct(ids: pd.Series, paths: pd.Series) -> pd.Series:
+    """Ids, but paths in the place of those that several have."""
+    return ids.where(~ids.duplicated(keep=False), paths).infer_objects()
+
+
+@dataclass
+class Block:
+    """Some images that were found, one after the other.
+
+    Attributes:
+        locations: Where each is.
+        paths: What the user called each.
+        ids: A name of each that does not depend on where the command is run.
+        table: What a table says of them, as text, one row an image; None where no table names them.
+    """
+
+    locations: list[str]
+    paths: list[str]
+    ids: list[str]
+    table: pd.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return len(self.locations)
+
+
 def find(paths: Sequence[Path | str]) -> Listing:
     """All images that files, folders, patterns and tables of paths name; each once, in the order given.
 
@@ -129,73 +172,140 @@ def find(paths: Sequence[Path | str]) -> Listing:
         UserError: If something is not there, or holds no images.
     """
     listing = Listing()
-    for path in paths:
-        for image in _images_of(str(path), listing.tables):
+    tables: dict[str, list[pd.DataFrame]] = {}  # of each table its blocks, whose columns are the same
+    for path, block in find_blocks(paths):
+        for image in zip(block.locations, block.paths, block.ids, strict=True):
             listing.add(*image)
+        if block.table is not None:
+            tables.setdefault(path, []).append(block.table.set_axis(block.locations))
+    listing.tables = [typed(pd.concat(blocks)) for blocks in tables.values()]
     return listing
 
 
-def _images_of(given: str, tables: list[pd.DataFrame]) -> Iterator[tuple[str, str, str]]:
-    """Where each image is, what the user called it, and its id; what tables say is added to `tables`."""
+def find_blocks(paths: Sequence[Path | str]) -> Iterator[tuple[str, Block]]:
+    """As `find`, at most some 50,000 images at a time, with what named them; an image that is named twice comes twice.
+
+    Errors come when they are met; those of the lines of a CSV file behind its last block.
+    """
+    for path in paths:
+        yield from _blocks_of(str(path))
+
+
+def _blocks_of(given: str) -> Iterator[tuple[str, Block]]:
     path = Path(given).expanduser()
     if path.is_dir():
-        passed_over: Counter[str] = Counter()
-        inside = sorted(path / name for name in images_below(path, passed_over))
-        notes = passed_over_notes(path, passed_over)
-        if not inside:
-            raise UsageError(" ".join([f"{path}: the folder holds no images ({READ}).", *notes]))
-        for note in notes:
-            log.info("%s", note)
-        yield from ((str(file), str(file), file.relative_to(path).as_posix()) for file in inside)
+        yield from ((given, block) for block in _of_folder(path))
     elif not path.exists() and glob.has_magic(given):
         matches = sorted(glob.glob(str(path), recursive=True))
         if not matches:
             raise UsageError(f"No file matches '{given}'.")
+        files: list[str] = []
         for match in matches:
-            yield from _images_of(match, tables)
+            if _holds_many(Path(match)):
+                yield from _files(given, files)
+                files = []
+                yield from _blocks_of(match)
+            else:
+                files.append(match)
+        yield from _files(given, files)
     elif has_suffix(path, TABLES) or (has_suffix(path, FITS) and holds_fits_table(path)):
-        yield from _listed(path, tables)
-    elif has_suffix(path, HDF5):
-        for row in range(_count(path)):
-            name = address(str(path), row)
-            yield name, name, address(path.name, row)
-    else:
-        yield str(path), given, path.name  # what is missing or no image is told like any other bad image
+        yield from ((given, block) for block in _of_table(path))
+    elif has_suffix(path, (*HDF5, *TAR)):
+        rows = count_in_tar(path) if has_suffix(path, TAR) else _count(path)
+        for start in range(0, rows, AT_ONCE):
+            numbers = range(start, min(start + AT_ONCE, rows))
+            names = [address(str(path), row) for row in numbers]
+            yield given, Block(names, names, [address(path.name, row) for row in numbers])
+    else:  # what is missing or no image is told like any other bad image
+        yield given, Block([str(path)], [given], [path.name])
+
+
+def _holds_many(path: Path) -> bool:
+    """Whether a path is no file of one image."""
+    return (
+        path.is_dir() or has_suffix(path, (*TABLES, *HDF5, *TAR)) or (has_suffix(path, FITS) and holds_fits_table(path))
+    )
+
+
+def _files(given: str, files: Sequence[str]) -> Iterator[tuple[str, Block]]:
+    for some in batched(files, AT_ONCE):
+        yield given, Block(some, some, [Path(file).name for file in some])
+
+
+def _of_folder(path: Path) -> Iterator[Block]:
+    """Images in a folder, by the order of their paths; or inside the parts of a data set there."""
+    passed_over: Counter[str] = Counter()
+    none = True
+    for names in batched(images_below(path, passed_over), AT_ONCE):
+        none = False
+        inside = [str(path / name) for name in names]
+        yield Block(inside, inside, names)
+    notes = passed_over_notes(path, passed_over)
+    if none and find_data_set(path) is not None:
+        yield from _of_table(path)
+        return
+    if none:
+        raise UsageError(" ".join([f"{path}: the folder holds no images ({READ}).", *notes]))
+    for note in notes:
+        log.info("%s", note)
+
+
+def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Items, at most `size` at a time."""
+    iterator = iter(items)
+    while some := list(islice(iterator, size)):
+        yield some
 
 
 def _count(path: Path) -> int:
     """Number of images in an HDF5 file."""
     try:
         with h5py.File(path) as file:
-            pixels = file.get(KEY)
-            if not isinstance(pixels, h5py.Dataset) or pixels.ndim not in (3, 4) or pixels.dtype.kind not in "uif":
-                raise DataError(
-                    f"{path} has no {KEY} of shape (N, H, W, C), of numbers; it has {shorten(sorted(file))}."
-                )
-            return len(pixels)
+            with suppress(KeyError):
+                pixels = images_in(file)
+                if isinstance(pixels, h5py.Dataset) and pixels.ndim in (3, 4) and pixels.dtype.kind in "uif":
+                    return len(pixels)
+            raise DataError(f"{path} has no {KEY} of shape (N, H, W, C), of numbers; it has {shorten(sorted(file))}.")
     except OSError as error:
         raise DataError(f"{path} cannot be read as HDF5 ({str(error).splitlines()[0]}).") from None
 
 
-def _listed(path: Path, tables: list[pd.DataFrame]) -> Iterator[tuple[str, str, str]]:
-    """Images of a table; relative paths begin in its own folder."""
-    if not path.is_file():
+def _of_table(path: Path) -> Iterator[Block]:
+    """Images of a table, or inside one; relative paths begin in its own folder."""
+    if not path.exists() and find_data_set(path) is None:
         raise UsageError(f"{path} is missing.")
-    table = read_table_file(path)
-    roles = find_roles(table, "")
-    frame = table.frame[(table.frame != "").any(axis=1)]
-    if frame.empty:
+    roles: Roles | None = None
+    said: set[str] = set()
+    none = True
+    by_name = cache(lambda: images_by_name(path.parent))
+    for plain in table_blocks(path):
+        table = with_paths(plain, by_name)
+        for note in table.notes if table.images is not None else table.notes[len(plain.notes) :]:
+            if note not in said:
+                log.info("%s", note)
+                said.add(note)
+        if roles is None:
+            roles = find_roles(table, "")
+        elif lost := {roles.path, roles.id} - {*table.columns, None}:
+            raise DataError(f"{table.path}: it has no column {lost.pop()}, which the rows before have. Add it.")
+        frame = table.frame[(table.frame != "").any(axis=1)]
+        if frame.empty:
+            continue
+        paths = frame[roles.path]
+        if (empty := (paths == "").to_numpy()).any():
+            place = table.place(int(frame.index[int(empty.argmax())]))
+            raise UserError(f"{place}: {roles.path} is empty. Give a path or take the row out.")
+        folder = table.folder or path.parent
+        locations = [str(folder / Path(name).expanduser()) for name in paths]
+        called = locations if table.images is not None else list(paths)
+        ids = list(frame[roles.id]) if roles.id is not None else list(paths)
+        yield Block(locations, called, ids, frame.drop(columns=roles.path))
+        none = False
+    if none:
         raise UserError(f"{path} has a header and no rows.")
-    paths = frame[roles.path]
-    if (empty := (paths == "").to_numpy()).any():
-        place = table.place(int(frame.index[int(empty.argmax())]))
-        raise UserError(f"{place}: {roles.path} is empty. Give a path or take the row out.")
-    locations = [str(path.parent / Path(name).expanduser()) for name in paths]
-    tables.append(_typed(frame.drop(columns=roles.path)).set_axis(locations))
-    yield from zip(locations, paths, frame[roles.id] if roles.id is not None else paths, strict=True)
 
 
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
     """Columns of text as numbers where all of their cells are; ids such as 007 stay as they are."""
     return pd.DataFrame({name: _numbers(frame[name]) for name in frame}, index=frame.index)
 
@@ -205,10 +315,12 @@ def _numbers(cells: pd.Series) -> pd.Series:
     if filled.empty:
         return cells
     if filled.str.fullmatch(_WHOLE).all():
-        whole = cells.where(cells != "", None)
-        return pd.to_numeric(whole).astype("int64") if len(filled) == len(cells) else whole.astype("Int64")
+        whole = pd.array(
+            [int(cell) if cell else None for cell in cells], dtype="Int64"
+        )  # not by floats, which lose digits
+        return pd.Series(whole, cells.index).astype("int64" if len(filled) == len(cells) else "Int64")
     if filled.str.fullmatch(_NUMBER, case=False).all():
-        return pd.to_numeric(cells.where(cells != "", "nan")).astype("float64")
+        return pd.Series([float(cell) if cell else float("nan") for cell in cells], cells.index, dtype="float64")
     return cells
 
 

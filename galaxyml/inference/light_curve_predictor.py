@@ -9,12 +9,14 @@ from typing import Any
 import lightning.pytorch as lightning
 import pandas as pd
 from hydra.utils import instantiate
+from torch import Tensor, nn
 
-from galaxyml.data.light_curves.data_module import CurveData
+from galaxyml.data.light_curves.data_module import CurveData, name_column
 from galaxyml.data.light_curves.reader import HEADER
 from galaxyml.data.light_curves.survey_columns import CurveNames, curve_names
 from galaxyml.data.tables.plasticc import is_named_so
 from galaxyml.evaluation.joined import mean_table
+from galaxyml.inference.interval import ALL, with_interval
 from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import of_run
 from galaxyml.kinds.anomalies.detect import Detect, Learnt
@@ -75,7 +77,7 @@ class LightCurvePredictor(Predictor):
             description["accelerator"], run.config.trainer.precision, logger=False, enable_checkpointing=False
         )
 
-    def predict(self, inputs: Any, bad: list[str] | None = None) -> pd.DataFrame:
+    def predict(self, inputs: Any, bad: list[str] | None = None, interval: int | str = ALL) -> pd.DataFrame:
         """The objects of a folder or of tables, the highest score first.
 
         Args:
@@ -83,6 +85,7 @@ class LightCurvePredictor(Predictor):
                 survey: a folder, files or DataFrames; of the task's survey `(curves, metadata)`, or one DataFrame of
                 observations that has the metadata in each row.
             bad: Gets nothing: a table that cannot be read is an error.
+            interval: Scores have no intervals, so that it chooses nothing.
 
         Returns:
             As `galaxyml.kinds.anomalies.rank.in_order` has it; the same objects get the numbers that the run gave them.
@@ -94,7 +97,7 @@ class LightCurvePredictor(Predictor):
         given = [inputs] if isinstance(inputs, Path | str | pd.DataFrame) else list(inputs)
         tables = [item for item in given if isinstance(item, pd.DataFrame)]
         if tables and len(tables) == len(given):
-            return self._predict_tables(tables)
+            return with_interval(self._predict_tables(tables), interval)
         paths = [Path(path).expanduser() for path in given if isinstance(path, Path | str)]
         is_folder = len(paths) == 1 and paths[0].is_dir()
         are_files = bool(paths) and all(path.is_file() and not is_named_so(path) for path in paths)
@@ -103,7 +106,7 @@ class LightCurvePredictor(Predictor):
             raise UsageError(
                 f"{self.run.path} is a run of light curves: give {FORMS}, not {shorten(found) or 'nothing'}."
             )
-        return self._rank(self.open(*paths))
+        return with_interval(self._rank(self.open(*paths)), interval)
 
     def _predict_tables(self, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         """The objects of tables; one or two that are the survey's own are laid out as its files."""
@@ -131,6 +134,10 @@ class LightCurvePredictor(Predictor):
     def say_names(self, curves: Mapping[str, Any]) -> None:
         self.names = curve_names(**curves)
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        return [member.module for member in self.members]
+
     def summary(self, table: pd.DataFrame) -> str:
         """The number of objects, and of those above the threshold."""
         above = int(table["anomaly"].eq(True).sum())  # empty where the run has no threshold
@@ -156,13 +163,25 @@ class LightCurvePredictor(Predictor):
         data.open_survey(*given)
         return data
 
-    def rank(self, data: CurveData) -> pd.DataFrame:
-        """Objects in the order of their scores, as `galaxyml.kinds.anomalies.rank.in_order` has it."""
+    def judge(self, data: CurveData, rows: Tensor) -> pd.DataFrame:
+        """Some rows of the catalog in their order, as `rank` has them but without their rank among all."""
+        assert data.catalog is not None
+        table = self.rank(data, rows).drop(columns="rank")
+        names = data.catalog[name_column(data.catalog)].iloc[rows.numpy()]
+        return table.set_index("object_id").loc[names].reset_index()
+
+    def rank(self, data: CurveData, rows: Tensor | None = None) -> pd.DataFrame:
+        """Objects in the order of their scores, as `galaxyml.kinds.anomalies.rank.in_order` has it.
+
+        Args:
+            data: As `open` gives it.
+            rows: Of its catalog; None for all.
+        """
         assert data.catalog is not None
         scores: list[pd.DataFrame] = []
         reasons: list[pd.DataFrame] = []
         for member in self.members:
-            tables = encoded_tables(self.trainer, member.module, data, member.run)
+            tables = encoded_tables(self.trainer, member.module, data, member.run, rows)
             of_scores, of_reasons = zip(*map(member.detectors.judge, tables), strict=True)
             scores.append(pd.concat(of_scores, ignore_index=True))
             reasons.append(pd.concat(of_reasons, ignore_index=True))
@@ -172,6 +191,7 @@ class LightCurvePredictor(Predictor):
 def load_module(run: RunDir) -> Any:
     """The module of a fitted run, with the weights that it predicts with; errors as for `fitted_weights`."""
     weights = fitted_weights(run)
-    module = instantiate(run.config.module, _recursive_=False)
+    begun = {"start": None} if "start" in run.config.module else {}  # its own weights come below
+    module = instantiate(run.config.module, _recursive_=False, **begun)
     module.load_state_dict(weights)
     return module.eval()

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 
+from galaxyml.inference.interval import ALL
 from galaxyml.kinds import Kind
 from galaxyml.runs.errors import UsageError
 from galaxyml.runs.run_dir import RunDir
@@ -32,19 +33,26 @@ class Predictor(ABC):
         self.task = str(description["task"])
 
     @abstractmethod
-    def predict(self, inputs: Any, bad: list[str] | None = None) -> pd.DataFrame:
-        """Predictions for new objects, one row each, as `galaxyml predict` writes them with `--interval all`.
+    def predict(self, inputs: Any, bad: list[str] | None = None, interval: int | str = ALL) -> pd.DataFrame:
+        """Predictions for new objects, one row each, as `galaxyml predict` writes them.
 
         Args:
             inputs: What `galaxyml predict` takes: files and folders of images, patterns, tables of paths; or one folder
                 of light curves. Also what is there already: arrays, Pillow's images, a DataFrame of paths; or light
                 curves and metadata as DataFrames.
             bad: Gets a sentence for each input that cannot be read, which is then left out; None to raise.
+            interval: Which intervals it has, of a run that has some, as `--interval` of the command: 95, 80 or 50 (per
+                cent), `all` or `none`.
 
         Raises:
-            UserError: If there is nothing there.
+            UserError: If there is nothing there, or the run has no such interval.
             DataError: If an input cannot be read and `bad` is None.
         """
+
+    @property
+    @abstractmethod
+    def networks(self) -> list[nn.Module]:
+        """The nets that predict."""
 
     @abstractmethod
     def summary(self, table: pd.DataFrame) -> str:
@@ -59,6 +67,9 @@ class Predictor(ABC):
         raise UsageError(
             f"{self.run.path} is a run of {self.task}: --columns, --bands and --zero-point are of light curves."
         )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.run.path}: {self.task}, {self.model}>"
 
     @property
     def model(self) -> str:

@@ -221,7 +221,7 @@ def test_what_does_not_belong_together_is_refused(
         ([one, two / "fold-0"], "give the same folds of each model"),
         ([one, one / "fold-1"], "is named twice"),
         ([two / "fold-0", changed], "predicts other columns than .*Class11.6, other"),
-        ([one, "nowhere"], "nowhere is not finished, or not a run's folder"),
+        ([one, "nowhere"], "nowhere is not there"),
     ):
         status, said = in_process(ensemble.main, *args, "--out", tmp_path / "refused")
         assert status == 2

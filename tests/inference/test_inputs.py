@@ -16,7 +16,7 @@ from PIL import Image
 from galaxyml.data.images.decode import from_array, open_image
 from galaxyml.inference import load, predict
 from galaxyml.inference.inputs import find, several
-from galaxyml.runs.errors import UserError
+from galaxyml.runs.errors import UsageError, UserError
 
 Command = Callable[..., tuple[int, str]]
 
@@ -57,15 +57,47 @@ def test_the_same_images_get_the_same_numbers_in_whatever_form(
     }
     for name, form in forms.items():
         found = predictor.predict(form)
-        of_paths = {"a list of paths": table, "a column": table, "a DataFrame": table.assign(id=range(6))}
-        expected = of_paths.get(name, table.drop(columns="id").assign(path=range(6)))
+        of_paths = {
+            "a list of paths": table,
+            "a column": table,
+            "Pillow's images": table,
+            "a DataFrame": table.assign(id=range(6)),
+        }
+        expected = of_paths.get(name, table.assign(id=range(6), path=range(6)))
         pd.testing.assert_frame_equal(found, expected, check_exact=True, obj=name)
     one = predictor.predict(pixels[2])
     pd.testing.assert_frame_equal(
-        one.drop(columns="path"), table.iloc[[2]].drop(columns=["id", "path"]).reset_index(drop=True), check_exact=True
+        one.drop(columns=["id", "path"]),
+        table.iloc[[2]].drop(columns=["id", "path"]).reset_index(drop=True),
+        check_exact=True,
     )
     folder = predictor.predict(paths[0].parent).set_index("path")
     assert folder.loc[str(paths[0])].equals(table.set_index("path").loc[str(paths[0])])
+
+
+def test_images_of_pillow_are_called_by_their_files(predictor: Any, galaxies: list[Path], tmp_path: Path) -> None:
+    same = Path(shutil.copy(galaxies[1], tmp_path / galaxies[0].name))
+    opened = [Image.open(path) for path in galaxies[:2]]
+    found = predictor.predict([*opened, opened[0].convert("RGB")])
+    assert found["id"].tolist() == [galaxies[0].name, galaxies[1].name, 2]
+    assert found["path"].tolist() == [str(galaxies[0]), str(galaxies[1]), 2]
+    twice = predictor.predict([opened[0], Image.open(same)])
+    assert twice["id"].tolist() == twice["path"].tolist() == [str(galaxies[0]), str(same)]
+
+
+def test_the_interval_is_chosen_in_python_as_by_the_command(predictor: Any, galaxies: list[Path]) -> None:
+    output = predictor.columns[0]
+    every = predictor.predict(galaxies[:2])
+    assert {f"{output}_low{level}" for level in (50, 80, 95)} <= set(every.columns)
+    pd.testing.assert_frame_equal(predictor.predict(galaxies[:2], interval="all"), every)
+    for interval in (80, "80"):
+        found = predictor.predict(galaxies[:2], interval=interval)
+        assert [name for name in found if "_low" in name][:1] == [f"{output}_low80"]
+        assert not [name for name in found if name.endswith(("low50", "high95"))]
+        pd.testing.assert_frame_equal(found, every[list(found.columns)])
+    assert not [name for name in predictor.predict(galaxies[:2], interval="none") if "_low" in name]
+    with pytest.raises(UsageError, match=r"in Python interval=70: this run has intervals of 50, 80, 95 %; or give all"):
+        predictor.predict(galaxies[:2], interval=70)
 
 
 def test_the_columns_of_a_table_stay_beside_predictions_in_every_format(
@@ -225,3 +257,12 @@ def test_tables_of_paths_of_any_format_name_the_same_images(tmp_path: Path) -> N
     (tmp_path / "h.csv").write_text("path,z\na.png,1\n,2\n")
     with pytest.raises(UserError, match=r"h\.csv, line 3: path is empty"):
         find([tmp_path / "h.csv"])
+
+
+def test_a_table_of_ids_finds_its_images_beside_it(tmp_path: Path) -> None:
+    for name in ("2.png", "1.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "mine.csv").write_text("GalaxyID,z\n1,0.1\n2,0.2\n")
+    found = find([tmp_path / "mine.csv"])
+    assert list(found.paths.values()) == ["1.jpg", "2.png"]
+    assert found.beside().to_dict("list") == {"id": ["1", "2"], "GalaxyID": [1, 2], "z": [0.1, 0.2]}

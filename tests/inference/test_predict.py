@@ -49,8 +49,12 @@ def test_the_same_images_get_the_same_numbers_to_the_last_bit(
         image_of = pd.read_parquet(run / "catalog.parquet").set_index("id")["image"]
         again = found.loc[[str(spirals_sky / image_of[number]) for number in expected.index]]
         assert (again[["elliptical", "spiral"]].to_numpy() == expected.to_numpy()).all()
+        catalog = pd.read_parquet(run / "catalog.parquet")
+        learnt = catalog["split"].isin(["train", "val"] if run == sweep else ["train"]).sum()
+        assert f"has learnt from {learnt} of these {len(found)} images, whose predictions are better for it" in said
         few = [spirals_sky / image_of[number] for number in expected.index[[3, 1]]]  # whatever else is asked
-        assert ask(run, *few, "--out", tmp_path / "few.parquet")[0] == 0
+        status, said = ask(run, *few, "--out", tmp_path / "few.parquet")
+        assert (status, "has learnt from" in said) == (0, False), said
         one_by_one = pd.read_parquet(tmp_path / "few.parquet").set_index("path")
         pd.testing.assert_frame_equal(one_by_one, found.loc[[str(path) for path in few]], check_exact=True)
 
@@ -166,7 +170,7 @@ def test_what_cannot_be_predicted_is_told(run: Path, ask: Command, tmp_path: Pat
         (["list.csv"], "p.csv", 1, r"list\.csv has no column path, image, file or filename; it has a, b"),
         (["blank.csv"], "p.csv", 1, r"blank\.csv, line 3: path is empty"),
         (["gone.csv"], "p.csv", 2, r"gone\.csv is missing"),
-        (["gone.jpg"], "p.csv", 1, "None of the 1 images can be read: gone.jpg is not there"),
+        (["gone.jpg"], "p.csv", 1, "The image cannot be read: gone.jpg is not there"),
         (["bad.h5"], "p.csv", 1, r"bad\.h5 cannot be read as HDF5"),
         (["other.h5"], "p.csv", 1, r"other\.h5 has no images of shape \(N, H, W, C\), of numbers; it has x"),
         (["gone.jpg"], "p.txt", 2, r"--out p\.txt: it must end in \.csv, \.parquet, \.fits, \.vot or \.ecsv"),

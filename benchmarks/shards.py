@@ -1,0 +1,159 @@
+"""What predictions in shards cost, a stage at a time, and whether the whole is their sum; memory by the number of rows.
+
+    .venv/bin/python benchmarks/shards.py            # 20,000 images a turn, a few minutes
+    .venv/bin/python benchmarks/shards.py 1000000    # and once this many, for memory and rate: half an hour
+
+Images are JPEGs of 64 px of the simulated sky, a few thousand distinct ones inside a parquet file; the net is `tiny`,
+hardly trained, with one view. Stages are timed here with one thread, alternately, medians of three turns; the
+whole is the command `galaxyml predict` with 1 and with 2 workers, its start aside (a run of few rows is subtracted).
+"""
+
+import io
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+
+from galaxyml.data.images.decode import open_image
+from galaxyml.data.images.store import frame_all
+from galaxyml.data.images.views import plain
+from galaxyml.inference import load
+from galaxyml.inference.image_predictor import ImagePredictor
+from galaxyml.inference.shards.manifest import Manifest, write_manifest
+from galaxyml.sky import population, render
+
+SIDE, DISTINCT, ROWS, TURNS, FEW = 64, 3000, 20_000, 3, 1000
+TRAIN = "task=spirals model=tiny source=simulated scale=smoke size=64 crop=1 predict_views=1 figures=false name=tiny"
+
+
+def write_images(path: Path, rows: int) -> None:
+    """Writes a parquet file with images inside."""
+    contents = []
+    for start in range(0, DISTINCT, 500):
+        for pixels in render(population(500, seed=start), SIDE).numpy():
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+            contents.append(buffer.getvalue())
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    with pq.ParquetWriter(path, pa.schema({"id": pa.string(), "image": kind})) as writer:
+        for first in range(0, rows, 10_000):
+            numbers = range(first, min(first + 10_000, rows))
+            images = [{"bytes": contents[number % DISTINCT], "path": None} for number in numbers]
+            ids = pa.array([f"g{number}" for number in numbers])
+            writer.write_table(pa.table({"id": ids, "image": pa.array(images, kind)}))
+
+
+def predict(folder: Path, run: Path, images: Path, workers: int) -> tuple[float, float]:
+    """Seconds of the command, and the peak memory of one of its processes in MB."""
+    out = folder / f"out-{time.monotonic_ns()}"
+    command = [sys.executable, "-m", "galaxyml", "predict", str(run), str(images), "--out", f"{out}/"]
+    began = time.perf_counter()
+    process = subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.DEVNULL, cwd=folder)
+    most = 0.0
+    while process.poll() is None:
+        time.sleep(0.2)
+        most = max([most, *(_peak(path) for path in Path("/proc").glob("[0-9]*/status"))])
+    assert process.returncode == 0
+    return time.perf_counter() - began, most
+
+
+def _peak(path: Path) -> float:
+    """Largest memory of a worker so far, in MB; 0 of any other process."""
+    try:
+        if b"multiprocessing" not in (path.parent / "cmdline").read_bytes():
+            return 0.0
+        found = re.search(r"VmHWM:\s+(\d+) kB", path.read_text())
+    except OSError:
+        return 0.0
+    return int(found.group(1)) / 1024 if found else 0.0
+
+
+def stages(predictor: ImagePredictor, images: Path, rows: int, folder: Path) -> dict[str, Callable[[], object]]:
+    """What is done for each image."""
+    torch.set_num_threads(1)
+    names = [f"{images}#{row}" for row in range(rows)]
+    (framing,) = predictor.framings
+    contents = [value["bytes"] for value in pq.read_table(images, columns=["image"]).column(0).to_pylist()]
+    paths = []
+    for number, content in enumerate(contents[:FEW]):
+        paths.append(folder / f"{number}.jpg")
+        paths[-1].write_bytes(content)
+    framed = torch.from_numpy(np.stack(list(frame_all(Path(), names, framing, 1))))
+    model = predictor.members[0].model
+
+    def net() -> None:
+        with torch.inference_mode():
+            for batch in framed.split(32):
+                model(plain(batch, framing.size).contiguous(memory_format=torch.channels_last))
+
+    return {
+        "list": lambda: write_manifest([str(images)], folder / "manifest.parquet", 20_000),
+        "decode (Pillow alone)": lambda: [np.asarray(Image.open(io.BytesIO(content))) for content in contents[:rows]],
+        "open, decode and check a file": lambda: [open_image(path) for _ in range(rows // FEW) for path in paths],
+        "read, decode and frame": lambda: [None for _ in frame_all(Path(), names, framing, 1)],
+        "net": net,
+        "net, looks, stages and table": lambda: [
+            predictor.predict_framed(names[start : start + 1024], [framed[start : start + 1024]])
+            for start in range(0, rows, 1024)
+        ],
+    }
+
+
+def main() -> None:
+    """Prints the rates."""
+    large = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        environment = os.environ | {"GALAXYML_CACHE": str(folder / "cache")}
+        subprocess.run(
+            [sys.executable, "-m", "galaxyml", *TRAIN.split()],
+            cwd=folder,
+            check=True,
+            env=environment,
+            capture_output=True,
+        )
+        run = folder / "multirun" / "spirals" / "tiny"
+        images, few = folder / "images.parquet", folder / "few.parquet"
+        write_images(images, ROWS)
+        write_images(few, FEW)
+        predictor = load(run)
+        assert isinstance(predictor, ImagePredictor)
+        seconds: dict[str, list[float]] = {}
+        for _ in range(TURNS):
+            for stage, run_stage in stages(predictor, images, ROWS, folder).items():
+                began = time.process_time()
+                run_stage()
+                seconds.setdefault(stage, []).append(time.process_time() - began)
+            for workers in (1, 2):
+                whole = predict(folder, run, images, workers)[0] - predict(folder, run, few, workers)[0]
+                seconds.setdefault(f"whole, {workers} workers", []).append(whole * ROWS / (ROWS - FEW))
+        medians = {stage: statistics.median(turns) / ROWS for stage, turns in seconds.items()}
+        for stage, each in medians.items():
+            print(f"{stage}: {1e6 * each:.0f} us an image, {1 / each:,.0f} images/s")
+        sum_of_both = medians["read, decode and frame"] + medians["net"]
+        for workers in (1, 2):
+            ratio = sum_of_both / workers / medians[f"whole, {workers} workers"]
+            print(f"{workers} workers: {ratio:.2f} of the speed that decoding and the net add up to")
+        if large:
+            for rows in (large // 10, large):
+                write_images(images, rows)
+                took, most = predict(folder, run, images, 2)
+                print(f"{rows:,} rows: {rows / took:,.0f} images/s, {most:.0f} MB in the largest worker")
+                assert len(pd.read_parquet(sorted(folder.glob("out-*"))[-1] / "predictions", columns=["id"])) == rows
+                assert Manifest(sorted(folder.glob("out-*"))[-1] / "manifest.parquet").rows == rows
+
+
+if __name__ == "__main__":
+    main()
