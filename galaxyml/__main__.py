@@ -4,6 +4,7 @@ Nothing heavy is imported before the configuration is composed, so that help and
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except BrokenPipeError:  # of `… | head`, which has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush fails as well
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if (refused := refused_file(error)) is None:
             raise

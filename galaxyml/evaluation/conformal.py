@@ -4,6 +4,7 @@ Fractions lie in [0, 1], N galaxies in rows and K columns. NaN marks a true frac
 nowhere. Every column is calibrated by itself.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
@@ -170,6 +171,15 @@ def conformal_quantiles(scores: np.ndarray, levels: np.ndarray) -> np.ndarray:
     ranks = np.ceil((len(scores) + 1) * levels - 1e-9).astype(int)  # 100 x 0.55 is 55.00000000000001
     index = np.minimum(ranks - 1, len(scores))
     return np.partition(np.append(scores, np.inf), index)[index]
+
+
+def fewest(level: float) -> int:
+    """The least number of scores that has a finite quantile of a level in (0, 1).
+
+    >>> fewest(0.95), fewest(0.5)
+    (19, 1)
+    """
+    return math.ceil(level / (1 - level) - 1e-9)
 
 
 def shrinkage(between: np.ndarray, residuals: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Distance of an image from those that a net was trained on: by its pixels, and by what the net makes of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Self
@@ -12,6 +13,7 @@ from torch import Tensor
 
 MOST = 10_000  # training images that are looked at
 LEVELS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+BLOCK = 32  # rows that are multiplied at once
 RIM = 6  # pixels along the upper and lower edge: mostly sky
 
 
@@ -50,16 +52,20 @@ class MahalanobisFit:
         """Distances of images, shape (N, F) -> (N,); above 1 is more than the threshold, inf what is not finite."""
         finite = np.isfinite(values).all(axis=1)
         away = np.where(finite[:, None], values, 0.0) - self.mean
-        square = np.einsum("nf,nf->n", away @ self.precision, away).clip(min=0)
+        # In blocks of one shape: libraries add up by the shape, and a distance is not to depend on the other rows.
+        blocks = np.pad(away, ((0, -len(away) % BLOCK), (0, 0))).reshape(-1, BLOCK, away.shape[1])
+        products = (blocks @ self.precision).reshape(-1, away.shape[1])[: len(away)]
+        square = np.einsum("nf,nf->n", products, away).clip(min=0)
         return np.where(finite, np.sqrt(square), np.inf) / max(float(self.threshold), 1e-12)
 
 
 def _inverse(covariance: np.ndarray) -> np.ndarray:
     """Inverse of a covariance; the pseudoinverse of one that has none, as that of numbers that are all alike."""
     try:
-        return cho_solve(cho_factor(covariance), np.eye(len(covariance)))
+        inverse = cho_solve(cho_factor(covariance), np.eye(len(covariance)))
     except LinAlgError:
-        return pinvh(covariance)
+        inverse = pinvh(covariance)
+    return np.ascontiguousarray(inverse + inverse.T) / 2  # symmetric to the last bit
 
 
 @dataclass(frozen=True)
@@ -103,9 +109,9 @@ class OutOfDistribution:
         return np.maximum(by_looks, self.features.distance(unit(features)))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that `of_arrays` needs, in single precision."""
+        """All that `of_arrays` needs, in single precision; of what is symmetric the upper half."""
         return {
-            f"{part}_{name}": np.asarray(values, np.float32)
+            f"{part}_{name}": np.asarray(values[_upper(len(values))] if values.ndim == 2 else values, np.float32)
             for part, fit in vars(self).items()
             if fit is not None
             for name, values in vars(fit).items()
@@ -118,34 +124,81 @@ class OutOfDistribution:
             {name.removeprefix(part): values for name, values in arrays.items() if name.startswith(part)}
             for part in ("looks_", "features_")
         )
+        for fitted in filter(None, (looks, features)):
+            fitted["precision"] = _whole(fitted["precision"], len(fitted["mean"]))
         return cls(MahalanobisFit(**looks), MahalanobisFit(**features) if features else None)
 
 
-def appearance(images: Tensor) -> np.ndarray:
+def _upper(side: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.triu_indices(side)
+
+
+def _whole(half: np.ndarray, side: int) -> np.ndarray:
+    """The symmetric matrix of an upper half, shape (side (side + 1) / 2,) -> (side, side)."""
+    whole = np.zeros((side, side), half.dtype)
+    whole[_upper(side)] = half
+    return np.triu(whole) + np.triu(whole, 1).T
+
+
+def appearance(pixels: Tensor) -> np.ndarray:
     """Looks of an image, whatever it shows: levels of brightness, contrast, noise, colours, and its rim.
 
+    They follow from counts of whole numbers, and so are the same on any machine.
+
     Args:
-        images: In [0, 1], shape (N, C, H, W).
+        pixels: uint8 of shape (N, H, W, C).
 
     Returns:
         Float64 of shape (N, 13 C + C (C - 1) / 2), of RGB (N, 42): for each channel 7 quantiles, 3 measures of how
         neighbouring pixels differ, the standard deviation, and the median and standard deviation of the upper and lower
-        rim; and how alike the channels are, two by two.
+        rim; and how alike the channels are, two by two. Brightness goes from 0 to 1.
     """
-    flat = images.float().flatten(2)
-    levels = flat.quantile(torch.tensor(LEVELS, device=flat.device), dim=2).permute(1, 2, 0).flatten(1)
-    next_to = (images[..., 1:] - images[..., :-1]).float().abs().flatten(2)
-    two_away = (images[..., 2:] - images[..., :-2]).float().abs().flatten(2)
-    steps = torch.cat([next_to.median(2).values, two_away.median(2).values, next_to.quantile(0.9, dim=2)], 1)
-    spread, around = flat.std(2), flat - flat.mean(2, keepdim=True)
+    images = np.ascontiguousarray(pixels.cpu().numpy().transpose(0, 3, 1, 2))
+    count, channels = images.shape[:2]
+    rim = np.concatenate([images[:, :, :RIM], images[:, :, -RIM:]], 2)
+    next_to, two_away = (_sorted(_differences(images, step)) for step in (1, 2))
+    levels = _quantiles(_sorted(images), LEVELS).transpose(1, 2, 0).reshape(count, -1)
+    steps = [_lower_median(next_to), _lower_median(two_away), _quantiles(next_to, (0.9,))[0]]
+    covariances = _covariances(images)
+    spread = np.sqrt(np.einsum("ncc->nc", covariances))
+    less = (images[0, 0].size - 1) / images[0, 0].size  # products are divided by N, squares by N - 1
     correlations = [
-        (around[:, i] * around[:, j]).mean(1) / (spread[:, i] * spread[:, j] + 1e-6)
-        for i, j in combinations(range(images.shape[1]), 2)
+        less * covariances[:, i, j] / (spread[:, i] * spread[:, j] + 1e-6) for i, j in combinations(range(channels), 2)
     ]
-    rim = torch.cat([images[:, :, :RIM], images[:, :, -RIM:]], 2).float().flatten(2)
-    alike = torch.stack(correlations, 1) if correlations else spread[:, :0]
-    looks = torch.cat([levels, steps, spread, alike, rim.median(2).values, rim.std(2)], 1)
-    return looks.double().cpu().numpy()
+    alike = np.stack(correlations, 1) if correlations else spread[:, :0]
+    rim_spread = np.sqrt(np.einsum("ncc->nc", _covariances(rim)))
+    return np.concatenate([levels, *steps, spread, alike, _lower_median(_sorted(rim)), rim_spread], 1)
+
+
+def _differences(images: np.ndarray, step: int) -> np.ndarray:
+    """How pixels differ from those `step` to their left, without sign; uint8."""
+    right, left = images[..., step:], images[..., :-step]
+    return np.maximum(right, left) - np.minimum(right, left)
+
+
+def _sorted(images: np.ndarray) -> np.ndarray:
+    """Values of each channel in their order, uint8, (N, C, H, W) -> (N, C, H W)."""
+    return np.sort(images.reshape(*images.shape[:2], -1), axis=2, kind="stable")  # by counting, as bytes can be
+
+
+def _quantiles(ordered: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """Quantiles between neighbouring values, from 0 to 1; (N, C, M) -> (Q, N, C)."""
+    places = np.array(shares) * (ordered.shape[2] - 1)
+    below = np.floor(places).astype(int)
+    lower, upper = (ordered[:, :, numbers].astype(np.float64) for numbers in (below, np.ceil(places).astype(int)))
+    return np.moveaxis(lower + (upper - lower) * (places - below), 2, 0) / 255
+
+
+def _lower_median(ordered: np.ndarray) -> np.ndarray:
+    return ordered[:, :, (ordered.shape[2] - 1) // 2] / 255
+
+
+def _covariances(images: np.ndarray) -> np.ndarray:
+    """Covariances of the channels of each image, (N, C, H, W) -> (N, C, C); sums of whole numbers are exact."""
+    values = torch.from_numpy(images).flatten(2).double()
+    count, totals = values.shape[2], values.sum(2)
+    products = torch.bmm(values, values.transpose(1, 2)) - totals[:, :, None] * totals[:, None] / count
+    return (products / max(count - 1, 1) / 255**2).numpy()
 
 
 def unit(features: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Gives every predicted fraction or number the intervals that hold the truth in 50, 80 and 95 % of cases."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from galaxyml.evaluation.conformal import LEVELS, Intervals, covered, shrinkage, widths
+from galaxyml.evaluation.conformal import LEVELS, Intervals, covered, fewest, shrinkage, widths
 from galaxyml.evaluation.joined import BETWEEN, NET, SPREAD, NetOutputs
 from galaxyml.evaluation.plots import interval_figure
 from galaxyml.runs.errors import UserError, diverged
@@ -16,6 +17,7 @@ from galaxyml.runs.run_dir import NAMED, RunDir
 NAME = "intervals"  # of what is fitted, and of the tables of predictions
 CURVE = np.append(np.arange(5, 100, 5), 99) / 100  # more levels, at which the figure shows what is covered
 ALL_LEVELS = np.concatenate([LEVELS, CURVE])
+log = logging.getLogger(__name__)
 WRITTEN = slice(0, len(LEVELS))  # of these
 
 
@@ -116,6 +118,12 @@ class PredictIntervals:
             spread, shrink = _of_mean(test.spread, test.between, fitted)
             calibrated["test"] = Calibrated(test, [(np.ones(len(test.ids), bool), fit)], spread, shrink)
         run.write_arrays(NAME, fitted)
+        few, needed, level = len(val.ids), fewest(max(LEVELS)), f"{100 * max(LEVELS):.0f} %"
+        if few < needed and run.members():  # at the end of a command
+            log.warning(
+                f"note: {level} intervals take {needed} validation objects, of which there are {few}: they hold "
+                "everything. split=folds -m fold=0,1,2,3,4 validates on all; narrower ones are in --interval all."
+            )
         metrics: dict[str, float] = {}
         for split, own in calibrated.items():
             low, high = own.ends(WRITTEN)
@@ -123,13 +131,17 @@ class PredictIntervals:
             table.insert(0, "id", own.galaxies.ids.to_numpy())
             run.write_predictions(split, table, by=NAME)
             metrics |= self._metrics(split, low, high, own.galaxies.target)
+        second = (
+            " The second curve leaves out fractions predicted as 0 or 1; the two coincide where there are hardly any."
+        )
+        curves = second if self.bounded else ""
         for split in ("test", "val"):
             if f"{split}/coverage_95" in metrics and run.draws:
                 run.write_figure(
                     "6_intervals",
                     self._figure(calibrated[split], split),
                     f"Intervals of {NAMED[split]} galaxies: how often they hold the truth, how wide they are, and what "
-                    "they hold at any level asked. Calibrated intervals lie on the dashed lines.",
+                    f"they hold at any level asked. Calibrated intervals lie on the dashed lines.{curves}",
                 )
                 break
         return metrics

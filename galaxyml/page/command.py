@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from galaxyml.runs.errors import UsageError, UserError
+from galaxyml.runs.options import Parser
+from galaxyml.runs.packaged import packaged
 
 EXAMPLES = """\
 examples:
@@ -20,14 +22,18 @@ NEEDED = ("gradio", "captum")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line, and serves the page or exports it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="galaxyml page",
         description="Serves a web page on which people try finished runs on images or light curves of their own.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run or of a sweep, or a bundle of it (.zip)"
+        "runs",
+        nargs="*",
+        type=packaged,
+        metavar="RUN",
+        default=[packaged("sky")],
+        help="folder of a run or of a sweep, or a bundle of it (.zip); without one sky, which comes with the package",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
     parser.add_argument(

@@ -10,6 +10,7 @@ from galaxyml.page import markup
 from galaxyml.page.controls import TO_ANSWER, TURNS, example_buttons, pressed, refusal, upload_field
 from galaxyml.page.curves import CurveModel
 from galaxyml.page.examples import Example
+from galaxyml.page.provenance import how_sure
 
 LIMITS = (
     "A CSV with the columns object_id, mjd, passband (0 to 5 for ugrizy), flux, flux_err and detected; metadata "
@@ -32,7 +33,7 @@ def curve_tab(model: CurveModel, examples: Sequence[Example]) -> None:
         with gr.Column(scale=7, min_width=300):
             invitation = markup.paragraph("Upload a light curve, or choose an example.", "gx-empty")
             scores = gr.HTML(invitation, elem_classes="gx-answer")
-            gr.HTML(markup.paragraph(SURE, "gx-note"))
+            gr.HTML(markup.paragraph(how_sure(model.predictor, SURE), "gx-note"))
             figures = gr.HTML()
 
     def answer_files(paths: Sequence[Path]) -> Iterator[tuple[Any, ...]]:

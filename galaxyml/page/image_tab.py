@@ -11,6 +11,7 @@ from galaxyml.page import markup
 from galaxyml.page.controls import TO_ANSWER, TURNS, example_buttons, pressed, refusal, upload_field
 from galaxyml.page.examples import Example
 from galaxyml.page.images import ImageAnswer, ImageModel
+from galaxyml.page.provenance import how_sure
 from galaxyml.page.uploads import MOST_BYTES, MOST_PIXELS, read_upload
 
 KEPT = 3600.0  # seconds that a visitor's last image is kept, as small as the net sees it, to be explained further
@@ -24,7 +25,7 @@ def _wanted(decoding: Decoding) -> str:
     """What an image has to have besides, where it is not RGB; shown is a part of it."""
     if decoding.channels in (1, 3):
         return ""
-    return f"It needs {decoding.channels} bands (FITS, npy); the page shows the last, the middle and the first."
+    return f"It needs {decoding.channels} bands (FITS, npy), three of which the page shows."
 
 
 def image_tab(model: ImageModel, examples: Sequence[Example]) -> None:
@@ -38,7 +39,7 @@ def image_tab(model: ImageModel, examples: Sequence[Example]) -> None:
         with gr.Column(scale=7, min_width=300):
             invitation = markup.paragraph("Upload an image, or choose an example.", "gx-empty")
             numbers = gr.HTML(invitation, elem_classes="gx-answer")
-            gr.HTML(markup.paragraph(model.predictor.kind.promise, "gx-note"))
+            gr.HTML(markup.paragraph(how_sure(model.predictor, model.predictor.kind.promise), "gx-note"))
             with gr.Column(visible=False, elem_classes="gx-why") as why:
                 gr.HTML("<h3>Where the net looked</h3>")
                 output = gr.Dropdown(choices, label="for the answer", elem_classes="gx-output")

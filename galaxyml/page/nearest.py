@@ -104,7 +104,7 @@ def compared(member: Member, image: Tensor) -> np.ndarray:
     """
     net = member.model.net
     if not isinstance(net, BackboneWithHead):
-        return appearance(image)
+        return appearance((image * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
     device = next(net.parameters()).device
     with torch.inference_mode():
         return net.features(image.to(device)).float().cpu().numpy().astype(np.float64)

@@ -11,9 +11,10 @@ from galaxyml.data.source import Simulated
 from galaxyml.inference.predictor import Predictor
 from galaxyml.kinds import Kind
 from galaxyml.page import markup
-from galaxyml.reports import references
+from galaxyml.reports import references, verdict
 
 SPLITS = {"survey": "survey", "test": "test", "val": "validation"}  # a run is judged by the first that it has
+SMOKE = "A smoke test, which only tries that everything works: nothing that it says of your data is to be relied on."
 CITE = f"The galaxyml developers, galaxyml {galaxyml.__version__} (CITATION.cff)"
 
 
@@ -54,6 +55,11 @@ def about(predictor: Predictor) -> About:
     task = OmegaConf.create({"task": predictor.task})
     cite = "; ".join(references.of_data(task, source == Simulated.name)) or "the authors of the data"
     return About(references.invitation(task), {name: fact for name, fact in facts.items() if fact}, cite)
+
+
+def how_sure(predictor: Predictor, promise: str) -> str:
+    """A sentence on how far to rely on predictions: the promise of their kind, but of a smoke test none."""
+    return SMOKE if verdict.sentence(predictor.run.metrics()) == verdict.SMOKE else promise
 
 
 def _score(kind: Kind, metrics: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 LOOPBACK = "127.0.0.1"
+TRIES = 3  # of Gradio's to reach its own page, each of some seconds
 WAITING = 500  # visitors; more are asked to come back
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 MONOSPACED = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
@@ -100,26 +101,21 @@ def served(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = Non
 
             page = build(sources)
             page.queue(max_size=WAITING)
-            try:
-                _, address, _ = page.launch(
-                    server_name=host,
-                    server_port=port,
-                    share=False,
-                    quiet=True,
-                    show_error=False,
-                    prevent_thread_lock=True,
-                    max_file_size=MOST_BYTES,
-                    footer_links=[],
-                    ssr_mode=False,
-                    mcp_server=False,
-                    enable_monitoring=False,
-                    theme=gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONOSPACED),
-                    css_paths=Path(__file__).with_name("page.css"),
-                    app_kwargs={"middleware": [Middleware(Guarded)]},
-                )
-            except OSError as error:  # Gradio's, which has tried 100 ports where none was given
-                which = f"--port {port}: another program uses it, or you may not" if port else "no port is free"
-                raise UserError(f"{which} ({str(error).partition('. ')[0]}). Give another one: --port 9000") from None
+            options = {
+                "share": False,
+                "quiet": True,
+                "show_error": False,
+                "prevent_thread_lock": True,
+                "max_file_size": MOST_BYTES,
+                "footer_links": [],
+                "ssr_mode": False,
+                "mcp_server": False,
+                "enable_monitoring": False,
+                "theme": gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONOSPACED),
+                "css_paths": Path(__file__).with_name("page.css"),
+                "app_kwargs": {"middleware": [Middleware(Guarded)]},
+            }
+            address = _launched(page, host, port, options)
             try:
                 yield address
             finally:
@@ -128,6 +124,43 @@ def served(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = Non
             os.environ.pop("GRADIO_TEMP_DIR")
             if before is not None:
                 os.environ["GRADIO_TEMP_DIR"] = before
+
+
+def _launched(page: Any, host: str, port: int | None, options: dict[str, Any]) -> str:
+    """The address of a page that is now served.
+
+    Gradio visits its own page once it is served, and gives up after 3 s, in which a busy machine may not answer.
+
+    Raises:
+        UserError: If the port cannot be had, or the page does not answer.
+    """
+    import httpx
+
+    for _ in range(TRIES):
+        try:
+            return str(page.launch(server_name=host, server_port=port, **options)[1])
+        except OSError as error:  # Gradio's, which has tried 100 ports where none was given
+            which = f"--port {port}: another program uses it, or you may not" if port else "no port is free"
+            raise UserError(f"{which} ({str(error).partition('. ')[0]}). Give another one: --port 9000") from None
+        except Exception as error:  # of Gradio's, which has no type of its own for it
+            page.close(verbose=False)
+            if "localhost" not in str(error) and not isinstance(error, httpx.TransportError):
+                raise
+    raise UserError(
+        f"The page does not answer at {host}: this machine is too busy, or a proxy stands between. "
+        f"Try it again, or with no_proxy={LOOPBACK},localhost in the environment."
+    )
+
+
+def loading(source: Path) -> str:
+    """A line about a run, or a bundle, that is about to be loaded: how many nets it has, where that is seen at once."""
+    from galaxyml.runs.run_dir import RunDir
+
+    try:
+        nets = 0 if source.is_file() else len(RunDir(source).nets())
+    except UserError:  # which is told when it is loaded
+        nets = 0
+    return f"Loading {nets} nets of {source}" if nets > 1 else f"Loading {source}"
 
 
 def serve(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = None, show: bool = False) -> None:
@@ -140,6 +173,8 @@ def serve(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = None
         show: Whether to open a browser, if there is one.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are removed then, too
+    for source in sources:
+        print(loading(source), flush=True)
     with served(sources, host, port) as address:
         print(f"The page is at {address} until you press Ctrl+C.", flush=True)
         if show and not (_has_screen() and webbrowser.open(address)):

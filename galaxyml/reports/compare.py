@@ -1,12 +1,12 @@
 """Finished runs on the objects that all predicted: `python -m galaxyml compare RUN RUN… [--split test]`."""
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxyml.runs.errors import UsageError, did_you_mean
+from galaxyml.runs.options import Parser
 from galaxyml.runs.progress import duration, heartbeat
 
 if TYPE_CHECKING:
@@ -30,12 +30,11 @@ SPLITS_BY_RANK = ("test", "val", "survey")  # the first one whose truth is known
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and prints the tables."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="galaxyml compare",
         description="Says which of some finished runs is better on the objects that all of them predicted: every "
         "metric, and its paired difference to that of the first run with its 95 % interval.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more; the others against the first")
     parser.add_argument(
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _check_several(given.runs)
     began = time.monotonic()
     with heartbeat(lambda: f"comparing {len(given.runs)} runs, {duration(time.monotonic() - began)} so far"):
-        runs = _read(given.runs, given.split, given.survey, given.least)
+        split, runs = _read(given.runs, given.split, given.survey, given.least)
         table = _differences(runs, given.resamples, given.least)
     if given.out is not None:
         from galaxyml.runs.files import atomic_write
@@ -70,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.report is not None:
         from galaxyml.reports import comparison_report
 
-        comparison_report.write(given.report, table, given.runs, runs[0], given.resamples)
-    _show(table, given.runs, runs[0], given.resamples, given.by_column)
+        comparison_report.write(given.report, table, given.runs, runs[0], split, given.resamples)
+    _show(table, given.runs, runs[0], split, given.resamples, given.by_column)
     if given.report is not None:
         print(f"report      {given.report}")
 
@@ -99,7 +98,7 @@ def compare(
         UserError: If a run is not finished or of another kind, or they share no object or column, or differ in the
             truth.
     """
-    return _differences(_read(folders, split, survey, least), resamples, least)
+    return _differences(_read(folders, split, survey, least)[1], resamples, least)
 
 
 def _check_several(folders: Sequence[Path]) -> None:
@@ -107,8 +106,10 @@ def _check_several(folders: Sequence[Path]) -> None:
         raise UsageError(f"{folders[0]} alone cannot be compared: name two runs or more.")
 
 
-def _read(folders: Sequence[Path], split: str | None, survey: str | None, least: int) -> "list[ScoredPredictions]":
-    """The predictions of the runs for the objects that all predicted, in the same order."""
+def _read(
+    folders: Sequence[Path], split: str | None, survey: str | None, least: int
+) -> "tuple[str, list[ScoredPredictions]]":
+    """The split, and the predictions of the runs for its objects that all predicted, in the same order."""
     import numpy as np
 
     from galaxyml.evaluation.scored import aligned
@@ -133,13 +134,13 @@ def _read(folders: Sequence[Path], split: str | None, survey: str | None, least:
         raise UsageError(f"{lacking.path} predicted no {name} {what}. {advice}")
     scored = aligned([run for run in by_split[name] if run], name)
     if survey is None:
-        return scored
+        return name, scored
     if scored[0].words.stratum != "survey":
         raise UsageError(f"--survey {survey}: these runs predict {scored[0].words.targets}, which have no surveys.")
     surveys = sorted(set(scored[0].strata))
     if survey not in surveys:
         raise UsageError(f"All runs predicted no {name} galaxy of '{survey}'. {did_you_mean(survey, surveys)}")
-    return [run.take(np.flatnonzero(run.strata == survey)) for run in scored]
+    return name, [run.take(np.flatnonzero(run.strata == survey)) for run in scored]
 
 
 def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int) -> "pd.DataFrame":
@@ -190,13 +191,18 @@ def _adjusted(table: "pd.DataFrame") -> "pd.Series[float]":
 
 
 def _show(
-    table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredictions", resamples: int, by_column: bool
+    table: "pd.DataFrame",
+    folders: Sequence[Path],
+    example: "ScoredPredictions",
+    split: str,
+    resamples: int,
+    by_column: bool,
 ) -> None:
     """Prints a comparison: the answer, the runs, the tables."""
     from galaxyml.reports.comparison_report import SINGLE, TOGETHER, answer, run_names, tables
     from galaxyml.reports.terminal import print_table
 
-    said = answer(table, folders, example)
+    said = answer(table, folders, example, split)
     print(f"{said}\n")
     for name, folder in zip(run_names(len(folders)), folders, strict=True):
         print(f"{name + ':':<8}{folder}")

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from galaxyml.evaluation.paired import least_p
 from galaxyml.evaluation.plots import MODEL, NARROW
 from galaxyml.evaluation.scored import lower_is_better
-from galaxyml.reports import run_report
+from galaxyml.reports import run_report, verdict
 from galaxyml.reports.compare import MEAN
 from galaxyml.reports.html import web_page
 from galaxyml.runs.files import write_text
-from galaxyml.runs.run_dir import RunDir
+from galaxyml.runs.run_dir import NAMED, RunDir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,12 @@ MOST = 40  # columns that a figure has room for
 
 
 def write(
-    path: Path, table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredictions", resamples: int
+    path: Path,
+    table: "pd.DataFrame",
+    folders: Sequence[Path],
+    example: "ScoredPredictions",
+    split: str,
+    resamples: int,
 ) -> None:
     """Writes the page.
 
@@ -39,10 +44,11 @@ def write(
         table: One row a metric and run, as `galaxyml.reports.compare.compare` has it for three runs or more.
         folders: The runs, the first of which the others are compared with.
         example: The first one's predictions.
+        split: Whose objects they are of.
         resamples: Of the bootstrap.
     """
     first, noun = RunDir(folders[0]), example.words.noun
-    lines = [f"# {len(folders)} runs compared on {len(example.ids):,} {noun}"]
+    lines = [f"# {len(folders)} runs compared on {len(example.ids):,} {NAMED[split]} {noun}"]
     lines += run_report.question(first.config) if first.started else []
     lines += ["", *(f"{number}. `{folder}`" for number, folder in enumerate(folders, start=1)), ""]
     sentence = f"Differences are the later runs' minus the first's, paired over the same {noun}"
@@ -52,7 +58,7 @@ def write(
     shown = tables(table, example, resamples)
     together = [(title, cells) for title, cells in shown if title == TOGETHER]
     apart = [(title, cells) for title, cells in shown if title != TOGETHER]
-    said = re.sub(r"([*_`])", r"\\\1", answer(table, folders, example))
+    said = re.sub(r"([*_`])", r"\\\1", answer(table, folders, example, split))
     lines[1:1] = ["", f"**{said}**", *(line for _, cells in together for line in ["", *run_report.markdown(cells)])]
     lines.append(f"{sentence}.")
     with tempfile.TemporaryDirectory() as aside:
@@ -151,16 +157,34 @@ def tables(table: "pd.DataFrame", example: "ScoredPredictions", resamples: int) 
     return found
 
 
-def answer(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredictions") -> str:
-    """Which run is better in the main metric, by how much, in a sentence; of surveys one each."""
+def answer(table: "pd.DataFrame", folders: Sequence[Path], example: "ScoredPredictions", split: str) -> str:
+    """Which run is better in the main metric, by how much, in a sentence; of surveys one each.
+
+    Of smoke tests it says that they are too small to judge, and what they have.
+    """
     metric = _main(table, example)
     rows = table.assign(target=_targets(table))[(table["metric"] == metric)]
     together = rows[_together(rows)]
     rows = together if len(together) else rows
     names = [f"run {number} ({name})" for number, name in enumerate(short_names(folders), start=1)]
     parts = [own.to_dict("records") for _, own in rows.groupby("target", sort=False)]
-    label, lower, noun = example.words.label(metric), lower_is_better(metric), example.words.noun
+    label, lower, noun = example.words.label(metric), lower_is_better(metric), f"{NAMED[split]} {example.words.noun}"
+    if any(run.started and verdict.is_smoke_test(run.config) for run in map(RunDir, folders)):
+        return " ".join([verdict.SMOKE, *(_values(own, names, label, noun) for own in parts)])
     return " ".join(_sentence(own, names, label, lower, noun) for own in parts)
+
+
+def _where(rows: Sequence[Mapping[Any, Any]], noun: str) -> str:
+    """The objects that runs were compared on."""
+    of_survey = f" of {rows[0]['survey']}" if "survey" in rows[0] else ""
+    return f"on the {rows[0]['objects']:,} {noun}{of_survey} that {'both' if len(rows) == 2 else 'all'} predicted"
+
+
+def _values(rows: Sequence[Mapping[Any, Any]], names: Sequence[str], label: str, noun: str) -> str:
+    """One metric of each run, without any judgement."""
+    of = f"{label} of {rows[0]['column']}" if rows[0].get("column") else label
+    values = (f"{name} {run_report.number(row['value'])}" for name, row in zip(names, rows, strict=True))
+    return f"{_capital(of)} {_where(rows, noun)}: {', '.join(values)}."
 
 
 def _survey(row: Mapping[Any, Any]) -> str:
@@ -172,13 +196,13 @@ def _sentence(rows: Sequence[Mapping[Any, Any]], names: Sequence[str], label: st
     """The answer of one metric, from a row a run and the runs' names."""
     signed = [(-row["value"] if lower else row["value"], -number) for number, row in enumerate(rows)]
     best = -max(signed)[1]
-    of_survey = f" of {rows[0]['survey']}" if "survey" in rows[0] else ""
-    where = f"on the {rows[0]['objects']:,} {noun}{of_survey} that {'both' if len(rows) == 2 else 'all'} predicted"
+    where = _where(rows, noun)
     of = f"{label} of {rows[0]['column']}" if rows[0].get("column") else label
     how = [_standing(row, lower) for row in rows[1:]]
     if len(rows) == 2:
         numbers = f"{of} {run_report.number(rows[1]['value'])} against {run_report.number(rows[0]['value'])}"
         if not how[0]:
+            numbers = f"{of} {run_report.number(rows[0]['value'])} and {run_report.number(rows[1]['value'])}"
             gap = f", a difference of {_gap(rows[1])}" if rows[1]["difference"] == rows[1]["difference"] else ""
             return f"No difference between {names[0]} and {names[1]} is shown {where}: {numbers}{gap}."
         return f"{_capital(names[1])} is {how[0]} than {names[0]} by {_gap(rows[1], size=True)} {where}: {numbers}."

@@ -24,6 +24,13 @@ FIGURE = re.compile(r"<p>(<img [^>]*>)</p>\n(?:<p><em>((?:(?!</?em>|</p>).)*)</e
 TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
 SENTENCE = re.compile(r"<p><strong>(?=(?:(?!</?strong>|</p>).)*</strong></p>)")  # a paragraph that is all bold
 LONGEST = 12  # rows of a table that is not folded
+ROOM = 8  # columns whose intervals may stay in one line; those of more break, too
+
+CELL = re.compile(r"(<t[hd][^>]*>)(.*?)(?=</t[hd]>)", re.DOTALL)
+MARKUP = re.compile(r"(<[^>]*>)")
+JOINT = re.compile(r"(?<=\w)([_/:])(?=\w)")  # where a name may go on in the next line
+# Behind a number: its interval, or its spread.
+SPREAD = re.compile(r" (\[[^\]<]*\]|± [^<]*)")
 
 STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
@@ -76,9 +83,20 @@ def web_page(text: str, folder: Path) -> str:
 
 def _table(match: re.Match[str]) -> str:
     """A table that scrolls where it is wide, and is folded where it is long; paper has all of it."""
-    table = f'<div class="table" tabindex="0">{match.group()}</div>'
     rows = match.group().count("<tr>") - 1
+    wide = match.group().partition("</tr>")[0].count("<th") > ROOM
+    cells = CELL.sub(_cell, match.group())
+    table = f'<div class="table{" wide" if wide else ""}" tabindex="0">{cells}</div>'
     return table if rows <= LONGEST else f"<details><summary>All {rows:,} rows</summary>{table}</details>"
+
+
+def _cell(match: re.Match[str]) -> str:
+    """A cell that can be narrow: names break behind their parts, and what a number is uncertain by goes below it."""
+    tag, content = match.groups()
+    if tag.startswith("<td") and 'class="number"' in tag:
+        return tag + SPREAD.sub(lambda spread: f" <span>{spread[1].replace('± ', '±&nbsp;')}</span>", content)
+    parts = MARKUP.split(content)  # every second one is markup
+    return tag + "".join(part if index % 2 else JOINT.sub(r"\1<wbr>", part) for index, part in enumerate(parts))
 
 
 def _figure(match: re.Match[str]) -> str:

@@ -10,14 +10,18 @@ import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from galaxyml.data.catalog import LEFT_OUT
 from galaxyml.data.source import Simulated
 from galaxyml.evaluation.words import ENDS, Words
 from galaxyml.kinds import Kind, of_run
+from galaxyml.models.origin import Origin
 from galaxyml.reports import references, verdict
 from galaxyml.reports.html import write_report
 from galaxyml.runs.run_dir import NAMED, RunDir, caption
 
 SHOWN = 3  # numbers that a report begins with
+METRICS = "https://github.com/galaxyml/galaxyml/blob/main/docs/numbers.md#metrics"
+IN_NO_FOLD = "in no fold, trained on by all"  # what parts of a fixed share leave over
 EXAMPLES = re.compile(r"(^|_)(best|worst)(_|$)")  # in the names of figures of single objects
 TITLES = {
     "val": "Validation (out of fold)",
@@ -52,7 +56,7 @@ def write(run: RunDir, metrics: dict[str, Any], missing: Sequence[str] = (), mor
         *(line for path in first for line in figure(path)),
         *figures("Figures", [path for path in others if path not in examples]),
         *figures(f"Best and worst {kind.words.noun}", examples),
-        *_summaries(metrics, kind.words, noun),
+        *summaries(metrics, kind.words, noun),
     ]
     if models := run.table_rows("models"):
         rows = [[_cell(value) for value in row.values()] for row in models]
@@ -62,6 +66,7 @@ def write(run: RunDir, metrics: dict[str, Any], missing: Sequence[str] = (), mor
             lines += ["", f"## Per {kind.words.column} ({NAMED[split]})", "", *markdown(columns)]
     files = [f"[{path.stem}](tables/{path.name})" for path in run.tables()]
     lines += ["", "## Tables as files", "", ", ".join([*files, "[metrics.json](metrics.json)"])]
+    lines += ["", f"What each metric is, and whether high or low is better: [the table of metrics]({METRICS})."]
     lines += [*more, *_data(run, noun), *_split(run, noun), *_provenance(run), *cited(run)]
     return write_report(run, "\n".join(lines) + "\n")
 
@@ -91,7 +96,7 @@ def headline(metrics: dict[str, Any], words: Words) -> list[list[str]]:
     return [["", model, *(words.variants[prefix] for prefix in words.baselines)], *rows]
 
 
-def _summaries(metrics: dict[str, Any], words: Words, noun: str) -> list[str]:
+def summaries(metrics: dict[str, Any], words: Words, noun: str) -> list[str]:
     """Lines with a table of each split."""
     lines: list[str] = []
     for split in TITLES:
@@ -99,7 +104,15 @@ def _summaries(metrics: dict[str, Any], words: Words, noun: str) -> list[str]:
             lines += ["", f"## {title(split, noun)}", "", *markdown(table)]
             if any(name.startswith(f"{split}/") and name.endswith(ENDS) for name in metrics):
                 lines += ["", f"In brackets: 95 % of bootstrap resamples of the {noun}."]
+            if notes := _notes(table, words):
+                lines += ["", notes]
     return lines
+
+
+def _notes(table: list[list[str]], words: Words) -> str:
+    """Sentences about the columns and rows of a summary that do not explain themselves."""
+    shown = {*table[0], *(row[0] for row in table)}
+    return " ".join(note for name, note in words.notes.items() if words.variants.get(name, name) in shown)
 
 
 def _data(run: RunDir, noun: str) -> list[str]:
@@ -124,6 +137,7 @@ def _provenance(run: RunDir) -> list[str]:
     lines += ["- " + ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())]
     if commit := provenance["commit"]:
         lines += [f"- commit {commit}{' with uncommitted changes' if provenance['dirty'] else ''}"]
+    lines += [f"- {origin.sentence()}" for origin in origins(run)]
     lines += [f"- `{name}`: SHA-256 `{digest}`" for name, digest in provenance["data"]["sha256"].items()]
     again = ["- again, for the same numbers on the same kind of machine:", "", "```", typed_command, "```"]
     return [*lines, *again]
@@ -138,7 +152,14 @@ def question(config: DictConfig) -> list[str]:
 def cited(run: RunDir) -> list[str]:
     """Lines with the references that belong to a run's numbers."""
     simulated = run.provenance()["data"]["source"] == Simulated.name
-    return ["", "## To cite", "", *(f"- {text}" for text in references.citations(run.config, simulated))]
+    weights = dict.fromkeys(text for origin in origins(run) for text in origin.cite)
+    texts = dict.fromkeys([*weights, *references.citations(run.config, simulated)])
+    return ["", "## To cite", "", *(f"- {text}" for text in texts)]
+
+
+def origins(run: RunDir) -> list[Origin]:
+    """Where the first weights of a run's models come from, of those that had any."""
+    return [Origin(**model) for model in run.provenance().get("models", []) if model["weights"] is not None]
 
 
 def figures(heading: str, paths: Sequence[Path]) -> list[str]:
@@ -157,18 +178,19 @@ def _split(run: RunDir, noun: str) -> list[str]:
     """Lines with how many objects each part of the split has, and how it came about."""
     catalog = run.catalog()
     labels = {"train": "trained on", "val": "validated on", "test": "tested on", "survey": "ranked, or tested on"}
+    labels[LEFT_OUT] = LEFT_OUT
     counts = catalog["split"].value_counts()
-    rows = []
+    split, rows = instantiate(run.config.split), []
     if len(run.members()) > 1 and not run.is_ensemble and "fold" in catalog:
         folds = catalog.loc[catalog["fold"] >= 0, "fold"].value_counts().sort_index()
-        rows = [[f"fold {fold}", f"{count:,}"] for fold, count in folds.items()]
-        labels = {split: labels[split] for split in ("test", "survey")}
-    rows += [[label, f"{counts[split]:,}"] for split, label in labels.items() if split in counts]
+        rows = [[f"fold {fold}" if fold < split.folds else IN_NO_FOLD, f"{n:,}"] for fold, n in folds.items()]
+        labels = {name: labels[name] for name in ("test", "survey")}
+    rows += [[label, f"{counts[name]:,}"] for name, label in labels.items() if name in counts]
     separation = OmegaConf.select(run.config, "data.separation")
     near = f" and neighbours within {separation:g} arcsec" if separation and {"ra", "dec"} <= set(catalog) else ""
     how = f"Stratified split (seed {run.config.seed})"
     how += f"; duplicates of a galaxy{near} stay in one part." if "image" in catalog else "."
-    if not instantiate(run.config.split).has_test and {"test", "survey"} & set(counts.index):
+    if not split.has_test and {"test", "survey"} & set(counts.index):
         how += " The test set is the one supplied with the data."
     return ["", "### Split", "", *markdown([["part", noun], *rows]), "", how]
 
@@ -206,7 +228,7 @@ def summary(
     rows = [[*header, *([f"{runs} folds: mean ± std"] if folds else [])]]
     for name in names:
         values = [number(metrics.get(f"{split}/{prefix}{name}")) for prefix in variants]
-        over_folds = [_over_folds(folds.get(f"{split}/{name}"), runs)] if folds else []
+        over_folds = [_over_folds(folds.get(f"{split}/{name}"), runs, name in words.counts)] if folds else []
         rows.append([name, with_interval(metrics, f"{split}/{name}", words, intervals), *values, *over_folds])
     return rows
 
@@ -271,12 +293,13 @@ def with_interval(metrics: dict[str, Any], key: str, words: Words, intervals: bo
     return text if not ends or None in ends or not text else f"{text} [{number(ends[0])}, {number(ends[1])}]"
 
 
-def _over_folds(spread: dict[str, float] | None, runs: float) -> str:
-    """Mean and standard deviation, and of how many folds where these are not all."""
+def _over_folds(spread: dict[str, float] | None, runs: float, count: bool = False) -> str:
+    """Mean and standard deviation, of a count in whole ones, and of how many folds where these are not all."""
     if not spread:
         return ""
     of = f" ({spread['runs']})" if spread["runs"] != runs else ""
-    return f"{number(spread['mean'])} ± {number(spread['std'])}{of}"
+    mean, std = (f"{value:,.0f}" if count else number(value) for value in (spread["mean"], spread["std"]))
+    return f"{mean} ± {std}{of}"
 
 
 def _name(run: RunDir) -> str:

@@ -309,7 +309,7 @@ def _jobs(jobs: Sequence[Job]) -> list[str]:
     monitor, mode = sweep_table.monitored(jobs) or ("", "")
     columns = sweep_table.swept(jobs)
     times = [_time(job) for job in jobs]
-    header = ["job", *columns, "state", *([monitor] if monitor else []), "epochs", "best"]
+    header = ["job", *columns, "state", *([monitor] if monitor else []), "epochs", "best epoch"]
     rows = [[*header, *(["time"] if any(times) else [])]]
     for index, job in enumerate(jobs):
         name = f"[{job.name}]({job.name}/report.md)" if job.run.finished else job.name

@@ -249,9 +249,9 @@ def seconds(job: Job) -> float | None:
 
 
 def _by_key(overrides: Sequence[str]) -> dict[str, str]:
-    """`+optim.lr=0.1` -> `optim.lr`: `0.1`."""
+    r"""`+optim.lr=0.1` -> `optim.lr`: `0.1`; `model=hf-hub\:A/B`, as Hydra writes it, -> `model`: `hf-hub:A/B`."""
     pairs = (override.lstrip("+~").partition("=") for override in overrides)
-    return {key: value for key, _, value in pairs}
+    return {key: value.replace("\\:", ":").strip("'") for key, _, value in pairs}
 
 
 def _value(job: Job, key: str) -> str:

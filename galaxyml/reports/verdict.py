@@ -191,6 +191,12 @@ def _sentence(run: RunDir, words: Words, metrics: dict[str, Any], metric: str, p
     numbers = f"{words.label(name)} {metrics[metric]:.4f} against {metrics[_of(metric, prefix)]:.4f}"
     if gain.better:
         return f"Better than {against} by {gain} {where}: {numbers}."
+    if gain.value > 0:  # which so few objects cannot tell from none
+        judged = int((run.catalog()["split"] == split).sum())
+        return (
+            f"Not shown to be better than {against} {where}: {numbers}, a gain of {gain}, whose 95 % interval holds 0: "
+            f"only {judged:,} {words.noun} judge it."
+        )
     how = "Worse than" if gain.worse else "Not better than"
     return f"{how} {against} {where} ({numbers}), {_reason(run, words.noun)}."
 

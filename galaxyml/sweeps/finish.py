@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from galaxyml.runs.files import digest, file_digest, write_json
+from galaxyml.runs.files import digest, file_digest, in_name, write_json
 from galaxyml.runs.progress import heartbeat, quiet, say
 from galaxyml.sweeps.run_job import user_error
 
@@ -34,7 +34,7 @@ def run_folder(fold: int, overrides: str, trial: int | None = None) -> str:
     """Name of a run's folder in its sweep: the fold, then whatever else was swept, or a search's trial."""
     if trial is not None:
         return f"fold-{fold}_trial-{trial:03d}"
-    return f"fold-{fold}" + (f"_{overrides.replace('/', '-')}" if overrides else "")
+    return f"fold-{fold}" + (f"_{in_name(overrides)}" if overrides else "")
 
 
 class Finish(Callback):
@@ -43,6 +43,10 @@ class Finish(Callback):
     def __init__(self) -> None:
         self.requested: list[str] = []
         self.failed: list[str] = []
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Reads the clock, of which the name may be made: else the configuration of each run would read it anew."""
+        _ = config.hydra.sweep.dir
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Records the name of a run of this command, and whether it gave no number."""
@@ -253,7 +257,7 @@ def show(run: "RunDir") -> None:
     if said := verdict.sentence(metrics):
         print(f"{said}\n")
     print(f"report      {run.path / 'report.html'}, report.md")
-    if run.figures():
+    if run.draws and run.figures():  # the learning curves alone are in the report
         print(f"figures     {run.path / 'figures'}/")
     if any(member.arrays("familiar") for member in run.nets()):
         print(f"predict new images: galaxyml predict {shlex.quote(str(run.path))} IMAGES… --out predictions.csv")
@@ -281,3 +285,6 @@ def _show_ranking(sweep: "RunDir", jobs: Sequence["Job"], joined: Sequence["RunD
         print(note)
     print(f"report      {sweep.path / 'report.html'}, report.md")
     print(f"joined      {sweep.path / 'joined'}/")
+    if joined:
+        best = joined[0].path
+        print(f"predict     galaxyml predict {shlex.quote(str(best))} …, or another of these, --out predictions.csv")

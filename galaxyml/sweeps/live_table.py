@@ -15,7 +15,7 @@ from rich.text import Text
 
 from galaxyml.reports.sweep_table import RUNNING
 from galaxyml.runs.progress import SECONDS_BETWEEN_LINES, duration, in_notebook, live, say
-from galaxyml.runs.run_dir import RunDir
+from galaxyml.runs.run_dir import RunDir, state_in_words
 
 STYLES = {"finished": "green", "failed": "red", "stopped": "yellow", "pruned": "yellow", "waiting": "dim"}
 
@@ -32,6 +32,7 @@ class _Row:
     seconds: float = 0.0  # that it took, or has taken
     began: float = 0.0  # on the monotonic clock, as the time of its last line
     printed: float = 0.0
+    kept: bool = False  # as it had finished before
 
     @property
     def epoch(self) -> str:
@@ -40,6 +41,16 @@ class _Row:
             return ""
         phase = f"{self.status['phase']} " if len(self.status.get("phases", [])) > 1 else ""
         return f"{phase}{self.status['epoch']}/{self.status['epochs']}"
+
+    @property
+    def progress(self) -> str:
+        """The same in words: `epoch 3 of 30`, or `first of 30 epochs` before the end of that one."""
+        if "epoch" not in self.status:
+            return ""
+        done, all_of_them = self.status["epoch"], self.status["epochs"]
+        words = f"epoch {done} of {all_of_them}" if done else f"first of {all_of_them} epochs"
+        several = len(self.status.get("phases", [])) > 1
+        return f"phase '{self.status['phase']}', {words}" if several else words
 
     @property
     def value(self) -> str:
@@ -98,7 +109,8 @@ class Board:
         """Shows that a job has begun."""
         row, now = self.rows[number], time.monotonic()
         row.state, row.place, row.pid, row.began, row.printed = "preparing", place, pid, now, now
-        if self.live is None:
+        row.kept = row.run.finished
+        if self.live is None and not row.kept:
             self.say(f"{row.run.name}: begins on {place}")
 
     def ended(self, number: int, state: str, reason: str) -> None:
@@ -111,7 +123,8 @@ class Board:
             why = f": {reason}" if reason else ""
             done = sum(other.state not in ("waiting", *RUNNING) for other in self.rows)
             all_of_them = f"({done} of {len(self.rows)}{self._left()})"
-            self.say(f"{row.run.name}: {state} after {duration(row.seconds)}{value}{why} {all_of_them}")
+            ended = "kept, as finished before" if row.kept else f"{state} after {duration(row.seconds)}"
+            self.say(f"{row.run.name}: {ended}{value}{why} {all_of_them}")
 
     def summary(self) -> str:
         """How many jobs are in which state, the time that they have taken, and about what is left."""
@@ -136,8 +149,9 @@ class Board:
                 row.printed = now
                 left = f", about {row.left} left" if row.left else ""
                 value = f", {row.status.get('monitor')} {row.value}" if row.value else ""
-                epoch = f", epoch {row.epoch}" if row.epoch else ""
-                self.say(f"{row.run.name}: {row.state}{epoch}{value}{left}")
+                epoch = f", {row.progress}" if row.progress else ""
+                state = state_in_words({**row.status, "state": row.state})
+                self.say(f"{row.run.name}: {state}{epoch}{value}{left}")
         if now - self.printed > SECONDS_BETWEEN_LINES:
             self.printed = now
             self.say(self.summary())

@@ -3,7 +3,6 @@
 Every launcher starts this command, or calls `run_job`. A failure is one message, which stays with the run.
 """
 
-import argparse
 import logging
 import os
 import signal
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxyml.runs import progress
-from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
 from galaxyml.runs.files import read_only, refused_file
+from galaxyml.runs.options import Parser
 from galaxyml.runs.run_lock import WAIT, folder_lock
 from galaxyml.runs.signals import Stop, watched
 
@@ -59,7 +59,7 @@ class Outcome:
 
 def main(arguments: list[str]) -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="galaxyml job",
         description="Runs or continues the run whose configuration lies in FOLDER/.hydra. Of several processes, each "
         "is started with this command: by torchrun, by srun, or by itself where trainer=ddp asks for them.",
@@ -88,13 +88,18 @@ def run_job(folder: Path) -> Outcome:
 
     Raises:
         Stop: If a signal ended it.
-        UserError: If another process works on it, or nothing can be written there.
+        UserError: If another process works on it, nothing can be written there, or it is a sweep's.
     """
     from galaxyml.runs import ranks
-    from galaxyml.runs.run_dir import RunDir, next_time
+    from galaxyml.runs.run_dir import RunDir, next_time, state_in_words
 
     run = RunDir(folder.absolute())
     config = run.config
+    if runs := run.children():
+        raise UsageError(
+            f"{folder} is a sweep. Give one of its runs: {shorten([folder / child.name for child in runs])}; or the "
+            "command that made the sweep, which carries on with all of them."
+        )
     if not ranks.is_rank_zero():
         return _follow(run, config)
     with folder_lock(run.path), _logged(run):
@@ -102,7 +107,8 @@ def run_job(folder: Path) -> Outcome:
 
         def line() -> str:
             status = run.status()
-            state = status["state"] if status.get("began", 0) >= began else "preparing"
+            is_new = status.get("began", 0) >= began
+            state = state_in_words(status) if is_new else "preparing (loading libraries and the model)"
             return f"{run.name}: {state}, {progress.duration(time.time() - began)} so far"
 
         try:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
-from galaxyml.runs.files import write_text
+from galaxyml.runs.files import in_name, write_text
 from galaxyml.runs.progress import heartbeat
 from galaxyml.runs.provenance import COMMAND, command_line
 from galaxyml.runs.run_lock import LAUNCH, folder_lock
@@ -257,4 +257,4 @@ def trial_of(config: DictConfig) -> int | None:
 def group_of(config: DictConfig) -> str:
     """The swept values besides the fold, such as `seed-1`; runs that differ in the fold alone share it."""
     trial = trial_of(config)
-    return f"trial-{trial:03d}" if trial is not None else str(config.hydra.job.override_dirname).replace("/", "-")
+    return f"trial-{trial:03d}" if trial is not None else in_name(str(config.hydra.job.override_dirname))
