@@ -1,12 +1,13 @@
 """What several tests need: a small simulated sky on disk, real files where there are any, the command in-process."""
 
+import logging
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import pytest
@@ -17,8 +18,12 @@ from PIL import Image
 from galaxyml import sweeps
 from galaxyml.runs.errors import UsageError, UserError
 
+if TYPE_CHECKING:
+    from encoder_hub import EncoderHub
+
 mpl.use("Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched in tests
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # which servers on this machine do not speak
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
 
 sweeps.register()  # of launchers, and of the names of runs' folders, which configurations refer to
@@ -104,6 +109,26 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator["EncoderHub"]:
+    """A server in the hub's place, and an empty cache."""
+    from encoder_hub import EncoderHub
+    from huggingface_hub import constants
+
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    hub = EncoderHub()
+    monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
 def real() -> Path:
     """Folder of small real data sets."""
     if not (path := os.environ.get("GALAXYML_REAL_DATA")):
@@ -147,6 +172,9 @@ def in_process(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, st
 
     def run(main: Callable[[list[str]], None], *args: object) -> tuple[int, str]:
         capfd.readouterr()
+        for handler in list(logging.root.handlers):  # of commands before, which wrote to streams that are closed
+            if type(handler) is logging.StreamHandler:
+                logging.root.removeHandler(handler)
         try:
             main([str(arg) for arg in args])
             status = 0

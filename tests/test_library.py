@@ -1,6 +1,8 @@
 """The parts without the command: each task's pair under a plain `lightning.Trainer`."""
 
 import inspect
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,6 +33,7 @@ from galaxyml.runs.seeds import seed_all
 from galaxyml.training.callbacks import EpochSeeds
 from galaxyml.training.quiet import quiet
 
+ROOT = Path(__file__).parents[1]
 SMALL: dict[str, Any] = {"size": 32, "batch_size": 16}
 
 
@@ -162,6 +165,49 @@ def test_any_torchmetric_judges(galaxy10_sky: Path, tmp_path: Path) -> None:
         assert names <= set(plain.callback_metrics)
 
 
+FITS = {
+    f"{name}-{number}": code
+    for name in ("README.md", "docs/how_to/own_model.md", "docs/how_to/own_task.md")
+    for number, code in enumerate(
+        re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    )
+    if "Trainer(" in code
+}
+OWN_MODEL = (ROOT / "docs" / "how_to" / "own_model.md").read_text(encoding="utf-8")
+PREDICTS = re.findall(
+    r"^```python\n((?:(?!```).*\n)*.*trainer\.predict\(.*\n(?:(?!```).*\n)*)```", OWN_MODEL, re.MULTILINE
+)
+
+NEW = re.findall(r"^```python\n((?:(?!```).*\n)*.*frames_in_batches\(.*\n(?:(?!```).*\n)*)```", OWN_MODEL, re.MULTILINE)
+AS_BEFORE = """
+assert len(table) == len(new) == 12
+new["id"] = [int(Path(path).stem) for path in new["path"]]
+columns = data.kind.outputs
+pd.testing.assert_frame_equal(new.set_index("id")[columns].sort_index(), table.set_index("id")[columns].sort_index())
+"""
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_fit_that_is_described_runs_as_it_is_pasted(name: str, tmp_path: Path) -> None:
+    code = FITS[name].replace("count=300", "count=60").replace("max_epochs=5", "max_epochs=1")
+    code += PREDICTS[0] + NEW[0] + AS_BEFORE if "trainer = " in code else ""  # which go on from that fit
+    assert code.count("=60") == code.count("max_epochs=1") == 1
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed
+    assert "train/loss" in printed  # in Lightning's bar
+    assert "val/loss" in printed
+    if "quiet()" in code:
+        assert not re.search("Tip|LeafSpec|Warning|logging interval", printed), printed
+
+
+def test_the_three_pages_have_a_fit() -> None:
+    assert len(FITS) == 3
+
+
 def test_focal_loss_needs_no_classes() -> None:
     scores, targets = torch.randn(8, 3), torch.randint(3, (8,))
     cross_entropy = torch.nn.functional.cross_entropy(scores, targets)
@@ -220,7 +266,7 @@ def test_a_plain_trainer_gives_the_commands_numbers_to_the_bit(
     if name == "plasticc":
         model: Any = VAEModule.for_data(data)
     else:
-        loss = {"loss": FocalLoss(classes=10)} if name == "galaxy10" else {}
+        loss: dict[str, Any] = {"loss": FocalLoss(classes=10)} if name == "galaxy10" else {}
         model = SupervisedModule.for_data(data, net="tiny", **loss)
     seed_all(3, "phase", "all")
     clip = {"gradient_clip_val": 5.0} if name == "plasticc" else {}

@@ -138,4 +138,7 @@ def test_each_notebook_has_a_page_in_the_list_and_beside_it(notebooks: ModuleTyp
     assert dict(re.findall(r"\[(.*?)\]\((\w+\.md)\)", notebooks.linked(index))) == {
         name: page.name for name, page in beside.items()
     }
+    link = f"[it]({notebooks.ADDRESS}/own_net.ipynb)"
+    assert notebooks.linked(link, "how_to/own_model.md") == "[it](../notebooks/own_net.md)"
+    assert notebooks.linked(link, "questions.md") == "[it](notebooks/own_net.md)"
     assert set(re.findall(r"\((\w+)\.ipynb\)", (ROOT / "examples" / "README.md").read_text(encoding="utf-8"))) == STEMS

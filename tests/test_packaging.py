@@ -10,6 +10,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urldefrag
 
 import pytest
 import yaml
@@ -200,7 +201,7 @@ def test_the_page_on_pypi_leads_to_the_files_of_its_version(dist: Path) -> None:
     for target in targets:
         assert target.startswith(tuple(beginnings)), target
     for beginning, suffixes in beginnings.items():
-        files = [target.removeprefix(beginning) for target in targets if target.startswith(beginning)]
+        files = [urldefrag(target).url.removeprefix(beginning) for target in targets if target.startswith(beginning)]
         assert files
         assert all((ROOT / file).is_file() and file.endswith(suffixes) for file in files)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,13 +13,22 @@ from pathlib import Path
 import grimp
 import pandas as pd
 import pytest
+from encoder_hub import EncoderHub, write_encoder
 from hydra import compose, initialize_config_dir
+from inside import write_parts
 
 import galaxyml
 from galaxyml.cli import overrides
 from galaxyml.cli.commands import COMMANDS
+from galaxyml.evaluation.words import Words
 from galaxyml.kinds import of_config
+from galaxyml.kinds.anomalies.score import WORDS as anomalies
+from galaxyml.kinds.classes.score import WORDS as classes
+from galaxyml.kinds.fractions.score import WORDS as fractions
+from galaxyml.kinds.numbers.score import WORDS as numbers
+from galaxyml.kinds.votes.scored import WORDS as votes
 from galaxyml.runs.conf_dir import CONF
+from galaxyml.trees import DecisionTree
 
 Command = Callable[..., tuple[int, str]]
 
@@ -60,7 +69,7 @@ ASKED = re.findall(r"^\*\*`([^`]+)`.*?\*\*", (ROOT / "docs" / "questions.md").re
 FILLED_IN = re.compile(r"…|'[^']*'|\b[\w.]*\d[\w.]*\b|\b\w+\.csv|: ?|\bkind\b|model\?")  # names, numbers, files
 # Those that `make test` runs from end to end; the others are composed and checked there, as tests of the tasks train
 # the same, and run by `make test-all`.
-TRAINED = ("task=galaxyzoo model=resnet50 -m fold=0,1,2,3,4", "columns=[kind] model=tiny")
+TRAINED = ("task=galaxyzoo model=resnet50 -m fold=0,1,2,3,4", "columns=[kind] model=tiny", "start=sky")
 # What is changed of a command so that it is quick: the rest stays as a user types it.
 SMALLER = {
     "fold=0,1,2,3,4": "fold=0,1",
@@ -68,6 +77,7 @@ SMALLER = {
     "seed=0,1,2": "seed=0",
     "model=resnet50": "model=test_resnet",
     "model=convnext_tiny": "model=test_convnext",
+    "model=zoobot_nano": "model=test_convnext",
     "model.pretrained=true": "model.pretrained=false",
     "model.weights=FILE": "model.weights=null",
     "scale=demo": "scale=smoke",
@@ -174,6 +184,8 @@ def test_every_tool_does_what_is_said(command: Command, folder: Path, in_process
     places = {name: f"multirun/galaxyzoo/{name}" for name in ("RUN", "OTHER", "BOTH")}
     (folder / "images").symlink_to(folder / "mine" / "images")
     (folder / "drawn").mkdir()
+    paths = sorted((folder / "mine" / "images").iterdir())[:6]
+    pd.DataFrame({"path": [str(path) for path in paths]}).to_parquet(folder / "survey.parquet")
     for line in OTHERS:
         _, _, _, name, *words = shlex.split(line)
         words = [places.get(word, word) for word in words]
@@ -181,7 +193,7 @@ def test_every_tool_does_what_is_said(command: Command, folder: Path, in_process
             words = ["drawn/mine", "--labels", "12"]
         if name == "page":
             pytest.importorskip("gradio", reason="galaxyml[demo] is not installed")
-            words += ["--export", "space"]  # what serves a page does not end
+            words += ["--export", f"space{len(words)}"]  # what serves a page does not end
         if name == "fetch" and "--list" not in words:
             continue  # tests/test_fetch.py has a server for it; that the name exists is seen below
         status, said = in_process(import_module(COMMANDS[name][0]).main, *words)
@@ -230,18 +242,31 @@ def test_nothing_that_is_typed_is_left_out() -> None:
 # A folder of one's own (--config-dir) is the reader's to make; tests of examples/ have one.
 @pytest.mark.parametrize("line", [line for line in GUIDED if line.startswith(MAIN) and "--config-dir" not in line])
 def test_what_the_guides_say_can_be_typed(
-    line: str, folder: Path, monkeypatch: pytest.MonkeyPatch, in_process: Command
+    line: str, folder: Path, monkeypatch: pytest.MonkeyPatch, in_process: Command, hub: EncoderHub
 ) -> None:
     monkeypatch.chdir(folder)
+    for repository in re.findall(r"hf-hub:([\w-]+/[\w.-]+)", line):
+        hub.folders[repository] = folder / "encoder"
+        write_encoder(folder / "encoder")
     words = shlex.split(line.removeprefix(MAIN))
     if words[0] in COMMANDS:
         _, told = in_process(import_module(COMMANDS[words[0]][0]).main, "--help")
         assert {word for word in words if word.startswith("-")} <= set(re.findall(r"--?[\w-]+", told))
         return
+    if "data_dir=data/gz_candels" in words:  # which is fetched first
+        _candels(folder)
+        words = [word.replace("data/gz_candels", "candels") for word in words]
     prepared = overrides.prepare([word for word in words if word != "-q"])  # which checks each key
     if not any(word.startswith("-") for word in words):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             compose("config", [word for word in prepared if not word.startswith("hydra")])
+
+
+def _candels(folder: Path) -> None:
+    """Writes `candels/`, a data set of the hub, whose votes are none's."""
+    votes = pd.DataFrame(1, range(20), DecisionTree.load("gz_candels").columns)
+    paths = [f"images/{path.name}" for path in sorted((folder / "mine" / "images").iterdir())[:20]]
+    write_parts(folder / "candels", folder / "mine", votes.assign(id_str=paths, path=paths))
 
 
 def test_nothing_else_is_typed_in_the_guides() -> None:
@@ -255,6 +280,18 @@ def test_names_that_code_imports_are_public(code: str) -> None:
     imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
     named = {name.name for node in imports if node.module == "galaxyml" for name in node.names}
     assert named <= set(galaxyml.__all__)
+
+
+@pytest.mark.parametrize("words", [anomalies, classes, fractions, numbers, votes], ids=lambda words: words.targets)
+def test_each_metric_of_reports_is_explained(words: Words) -> None:
+    table = (
+        (ROOT / "docs" / "numbers.md").read_text(encoding="utf-8").partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    )
+    explained = set(re.findall(r"`([\w<>]+)`", "\n".join(line.split(" | ")[0] for line in table.splitlines())))
+    shown = {words.main, *words.headline, *words.labels, *words.by_column, *words.brief, *words.counts}
+    of_others = (*words.variants, "features_")
+    own = {name for name in shown if not name.startswith(of_others)}
+    assert {re.sub(r"^(purity|recall)_\d+$", r"\1_<k>", name) for name in own} <= explained
 
 
 def test_the_picture_of_the_rooms_has_the_imports_of_the_code() -> None:

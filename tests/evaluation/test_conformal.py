@@ -13,6 +13,7 @@ from galaxyml.evaluation.conformal import (
     conformal_quantiles,
     covered,
     error,
+    fewest,
     fit_variance,
     shrinkage,
     widths,
@@ -314,3 +315,11 @@ def test_without_anything_to_learn_from_an_interval_is_all_numbers() -> None:
     low, high = Intervals.fit(nothing, nothing, nothing, bounded=False)(np.ones((2, 1)), np.zeros((2, 1)))
     assert (low == -np.inf).all()
     assert (high == np.inf).all()
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95])
+def test_fewest_scores_have_a_finite_quantile(level: float) -> None:
+    count = fewest(level)
+    levels = np.array([level])
+    assert np.isfinite(conformal_quantiles(np.arange(count, dtype=float), levels)).all()
+    assert not np.isfinite(conformal_quantiles(np.arange(count - 1, dtype=float), levels)).any()

@@ -268,9 +268,18 @@ def test_figure_is_of_test_galaxies_where_their_truth_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_test: bool
 ) -> None:
     drawn: dict[str, Figure] = {}
-    monkeypatch.setattr(RunDir, "write_figure", lambda run, name, figure, caption: drawn.update({name: figure}))
+    captions: list[str] = []
+
+    def keep(run: RunDir, name: str, figure: Figure, caption: str) -> None:
+        drawn[name] = figure
+        captions.append(caption)
+
+    monkeypatch.setattr(RunDir, "write_figure", keep)
     found = PredictIntervals(COLUMNS)(made_up(tmp_path, known_test=known_test))
     split = "test" if known_test else "val"
+    assert captions[0].endswith(
+        "The second curve leaves out fractions predicted as 0 or 1; the two coincide where there are hardly any."
+    )
     held, _, over_all = drawn["6_intervals"].axes
     dots = np.array([line.get_xdata() for line in held.lines if line.get_marker() == "o"], float)
     expected = [[found[f"{split}/coverage_{level}/{column}"] for column in COLUMNS] for level in (95, 80, 50)]

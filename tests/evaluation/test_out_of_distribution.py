@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from galaxyml.evaluation.out_of_distribution import MahalanobisFit, OutOfDistribution, appearance, unit
+from galaxyml.evaluation.out_of_distribution import LEVELS, RIM, MahalanobisFit, OutOfDistribution, appearance, unit
 from galaxyml.sky import population, render
 from galaxyml.sky.survey import DECALS
 
@@ -39,6 +41,16 @@ def test_distances_are_mahalanobis_ones() -> None:
     np.testing.assert_allclose((known.distance(asked) * known.threshold) ** 2, shrunk, rtol=1e-9)
 
 
+@pytest.mark.parametrize("numbers", [7, 42, 130])
+def test_a_distance_does_not_depend_on_the_other_images_to_the_last_bit(numbers: int) -> None:
+    known = MahalanobisFit.fit(RNG.normal(size=(400, numbers)), RNG.normal(size=(100, numbers)), flagged=0.01)
+    known = replace(known, precision=np.ascontiguousarray(known.precision, np.float32))  # as it is kept
+    asked = RNG.normal(size=(70, numbers))
+    together = known.distance(asked)
+    np.testing.assert_array_equal([known.distance(row[None])[0] for row in asked], together)
+    np.testing.assert_array_equal(known.distance(asked[1:68]), together[1:68])
+
+
 def test_fewer_images_than_numbers_suffice() -> None:
     known = MahalanobisFit.fit(values(12), values(8), flagged=0.01)
     assert np.isfinite(known.distance(values(5))).all()
@@ -69,7 +81,7 @@ def test_it_is_kept_in_single_precision_with_nothing_lost_that_matters() -> None
 
 def views(galaxies: pd.DataFrame, **options: object) -> np.ndarray:
     pixels = render(galaxies, 64, **options)  # type: ignore[arg-type]
-    return appearance(pixels.permute(0, 3, 1, 2) / 255)
+    return appearance(pixels)
 
 
 def test_another_survey_shows_in_the_pixels() -> None:
@@ -82,8 +94,24 @@ def test_another_survey_shows_in_the_pixels() -> None:
 
 
 def test_appearance_is_of_each_image_by_itself() -> None:
-    images = torch.rand(6, 3, 32, 32)
+    images = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8)
     found = appearance(images)
     assert found.shape == (6, 42)
-    np.testing.assert_allclose(appearance(images[2:3])[0], found[2], rtol=1e-6)
-    assert np.isfinite(appearance(torch.zeros(2, 3, 16, 16))).all()
+    np.testing.assert_array_equal(appearance(images[2:3])[0], found[2])
+    assert np.isfinite(appearance(torch.zeros(2, 16, 16, 3, dtype=torch.uint8))).all()
+
+
+def test_appearance_is_what_torch_makes_of_the_same_images() -> None:
+    pixels = torch.randint(0, 256, (5, 24, 20, 3), dtype=torch.uint8)
+    pixels[..., 1] = pixels[..., 0] // 2 + 9
+    images = pixels.permute(0, 3, 1, 2).double() / 255
+    flat = images.flatten(2)
+    levels = flat.quantile(torch.tensor(LEVELS, dtype=torch.float64), dim=2).permute(1, 2, 0).flatten(1)
+    next_to, two_away = ((images[..., step:] - images[..., :-step]).abs().flatten(2) for step in (1, 2))
+    around, spread = flat - flat.mean(2, keepdim=True), flat.std(2)
+    pairs = ((0, 1), (0, 2), (1, 2))
+    alike = [(around[:, i] * around[:, j]).mean(1) / (spread[:, i] * spread[:, j] + 1e-6) for i, j in pairs]
+    rim = torch.cat([images[:, :, :RIM], images[:, :, -RIM:]], 2).flatten(2)
+    steps = [next_to.median(2).values, two_away.median(2).values, next_to.quantile(0.9, dim=2)]
+    expected = [levels, *steps, spread, torch.stack(alike, 1), rim.median(2).values, rim.std(2)]
+    np.testing.assert_allclose(appearance(pixels), torch.cat(expected, 1).numpy(), rtol=1e-9, atol=1e-12)

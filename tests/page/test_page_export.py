@@ -61,6 +61,8 @@ def test_the_folder_serves_its_runs_by_its_own_code(space: Path, tmp_path: Path)
     )
     assert app.stdout is not None
     try:
+        for name in ("1-galaxyzoo-mine", "2-spirals-mine"):
+            assert re.search(rf"^Loading .*{name}.model\.zip$", app.stdout.readline())
         line = app.stdout.readline()
         (address,) = re.findall(r"http://127\.0\.0\.1:\d+/", line)
         with urllib.request.urlopen(address) as page:

@@ -12,7 +12,7 @@ import galaxyml
 from galaxyml.inference import load
 from galaxyml.page import examples
 from galaxyml.page.app import titles
-from galaxyml.page.provenance import about
+from galaxyml.page.provenance import SMOKE, about, how_sure
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.sky.survey import DECALS, SDSS
 
@@ -36,6 +36,15 @@ def test_a_run_is_told_by_its_version_and_by_the_commit_of_a_checkout(
     provenance = RunDir(page_run("galaxyzoo")).provenance() | {"commit": commit}
     monkeypatch.setattr(RunDir, "provenance", lambda run: provenance)
     assert about(load(page_run("galaxyzoo"))).facts["made by"] == f"galaxyml {galaxyml.__version__}{end}"
+
+
+def test_a_smoke_test_promises_nothing(page_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = load(page_run("spirals"))
+    promise = predictor.kind.promise
+    assert how_sure(predictor, promise) == promise
+    metrics = predictor.run.metrics() | {"verdict": {"sentence": "A smoke test: too small to judge.", "better": None}}
+    monkeypatch.setattr(predictor.run, "metrics", lambda: metrics)
+    assert how_sure(predictor, promise) == SMOKE
 
 
 def test_tabs_of_equal_tasks_are_told_apart(page_run: Make, tmp_path: Path) -> None:

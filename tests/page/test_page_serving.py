@@ -296,6 +296,43 @@ def test_old_uploads_are_removed(
         assert left == []
 
 
+def test_what_is_loaded_is_told_before_it_is(page_run: Make, tmp_path: Path) -> None:
+    run = page_run("galaxyzoo")
+    assert serving.loading(run) == f"Loading 2 nets of {run}"
+    assert serving.loading(run / "fold-0") == f"Loading {run / 'fold-0'}"
+    assert serving.loading(tmp_path) == f"Loading {tmp_path}"
+
+
+@pytest.mark.parametrize("failures", [1, serving.TRIES])
+def test_a_page_that_does_not_answer_itself_is_tried_again(failures: int) -> None:
+    class Busy:
+        launched = closed = 0
+
+        def launch(self, **options: Any) -> tuple[None, str, None]:
+            self.launched += 1
+            if self.launched <= failures:
+                raise ValueError("When localhost is not accessible, a shareable link must be created.")
+            return None, "http://127.0.0.1:7860/", None
+
+        def close(self, verbose: bool) -> None:
+            self.closed += 1
+
+    page = Busy()
+    if failures < serving.TRIES:
+        assert serving._launched(page, serving.LOOPBACK, None, {}) == "http://127.0.0.1:7860/"
+    else:
+        with pytest.raises(UserError, match="too busy"):
+            serving._launched(page, serving.LOOPBACK, None, {})
+    assert page.closed == failures
+
+
+def test_a_page_that_did_not_answer_is_served_at_the_next_try(page_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([False])
+    monkeypatch.setattr("gradio.networking.url_ok", lambda url: next(answers, True))
+    with serving.served([page_run("spirals")]) as found, urllib.request.urlopen(found) as answer:
+        assert answer.status == 200
+
+
 def test_a_closed_page_leaves_no_uploads(page_run: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = os.environ.get("GRADIO_TEMP_DIR")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

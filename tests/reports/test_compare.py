@@ -128,12 +128,12 @@ def test_the_command_prints_and_writes_the_table(runs: tuple[Path, Path], ask: C
     files = ("--out", tmp_path / "new" / "table.csv", "--report", tmp_path / "new" / "table.html")
     status, said = ask(*runs, "--survey", "ukidss", *files, "--resamples", "100")
     assert status == 0, said
-    assert "ukidss: bar_yes" in (tmp_path / "new" / "table.html").read_text()
+    assert "ukidss: bar_<wbr>yes" in (tmp_path / "new" / "table.html").read_text()
     table = pd.read_csv(tmp_path / "new" / "table.csv")
     pd.testing.assert_frame_equal(table, compare(*runs, survey="ukidss", resamples=100))
     first, second = of(table, "pearson", "mean")
     assert re.match(
-        r"Run 2 \(second\) is better than run 1 \(first\) by .* on the \d+ galaxies of ukidss that both", said
+        r"Run 2 \(second\) is better than run 1 \(first\) by .* on the \d+ test galaxies of ukidss that both", said
     )
     assert f" {first['value']:.4f} " in said
     assert f"{second['difference']:+.4f} [{second['low']:+.4f}, {second['high']:+.4f}]" in said
@@ -177,8 +177,8 @@ def test_what_cannot_be_compared_is_told(runs: tuple[Path, Path], ask: Command, 
             [finished(tmp_path / "changed", changed, 0.1, 3)],
             r"have different targets for 1 of 217 galaxies: \w+ of ukidss:41",
         ),
-        ([unfinished], r"has no metrics\.json: the run is not finished"),
-        ([tmp_path / "nowhere"], r"has no metrics\.json"),
+        ([unfinished], r"is not finished \(not begun\): it has no metrics\.json"),
+        ([tmp_path / "nowhere"], r"nowhere is not there"),
         ([galaxy10], "is not a run on votes"),
         ([runs[1], "--split", "val"], "predicted no val galaxies with votes. Give --split test"),
         ([runs[1], "--survey", "ukids"], r"no test galaxy of 'ukids'. Did you mean ukidss\?"),
@@ -232,7 +232,7 @@ def test_three_runs_on_classes_stand_side_by_side(tmp_path: Path, ask: Command) 
     assert f"{rows['difference'].iloc[1]:+.4f} [{rows['low'].iloc[1]:+.4f}, {rows['high'].iloc[1]:+.4f}]" in said
     assert "macro F1" in said
     page = (tmp_path / "c.html").read_text()
-    gap = f"{rows['difference'].iloc[1]:+.4f} [{rows['low'].iloc[1]:+.4f}, {rows['high'].iloc[1]:+.4f}]"
+    gap = f"{rows['difference'].iloc[1]:+.4f} <span>[{rows['low'].iloc[1]:+.4f}, {rows['high'].iloc[1]:+.4f}]</span>"
     assert f"<strong>{gap}</strong>" in page
     assert 'src="data:image/png;base64,' in page
     assert all(str(run) in page for run in runs)
@@ -259,8 +259,8 @@ def test_the_answer_comes_first_and_single_columns_only_where_they_are_asked_for
     first, second = table[(table["metric"] == "macro_f1")].to_dict("records")
     better = (
         f"Run 2 (strong) is better than run 1 (weak) by {second['difference']:.4f} [{second['low']:.4f}, "
-        f"{second['high']:.4f}] on the 200 galaxies that both predicted: macro F1 {second['value']:.4f} against "
-        f"{first['value']:.4f}."
+        f"{second['high']:.4f}] on the 200 validation galaxies that both predicted: macro F1 {second['value']:.4f} "
+        f"against {first['value']:.4f}."
     )
     report = tmp_path / "page.html"
     status, said = ask(*runs, "--resamples", "200", "--report", report)
@@ -276,20 +276,41 @@ def test_the_answer_comes_first_and_single_columns_only_where_they_are_asked_for
     assert said.rstrip().endswith(better)  # behind the long tables, too
     assert "edge on" in said
     best = (
-        r"Run 2 \(strong\) has the best macro F1 of 3 runs on the 200 galaxies that all predicted: 0\.\d+, better than "
+        r"Run 2 \(strong\) has the best macro F1 of 3 runs on the 200 validation galaxies that all predicted: 0\.\d+, "
+        r"better than run 1 \(weak\) by .* \(better than run 1 \(weak\): 2; no difference to run 1 \(weak\) is shown: "
+        r"3\)\."
     )
-    best += r"run 1 \(weak\) by .* \(better than run 1 \(weak\): 2; no difference to run 1 \(weak\) is shown: 3\)\."
     for given, words in (
         (runs[::-1], rf"Run 2 \(weak\) is worse than run 1 \(strong\) by {second['difference']:.4f} \["),
         (
             [runs[0], runs[0]],
-            r"No difference between run 1 .* and run 2 .* is shown .*, a difference of 0.0000 \[0.0000",
+            r"No difference between run 1 .* and run 2 .* is shown .*: macro F1 (0\.\d+) and \1, a difference of "
+            r"0.0000 \[0.0000",
         ),
         ([runs[0], runs[1], runs[0]], best),
     ):
         status, said = ask(*given, "--resamples", "200")
         assert status == 0
         assert re.match(words, said), said
+
+
+def test_smoke_tests_are_not_judged(tmp_path: Path, ask: Command) -> None:
+    runs = [classified(tmp_path / name, signal, at) for at, (name, signal) in enumerate((("weak", 1), ("strong", 3)))]
+    config = RunDir(runs[1]).config
+    config.smoke = True
+    OmegaConf.save(config, runs[1] / ".hydra" / "config.yaml")
+    first, second = (
+        row["value"] for row in compare(*runs).to_dict("records") if row["metric"] == "macro_f1" and not row["column"]
+    )
+    status, said = ask(*runs, "--resamples", "200", "--report", tmp_path / "page.html")
+    assert status == 0
+    answer = (
+        "A smoke test: too small to judge. Macro F1 on the 200 validation galaxies that both predicted: run 1 (weak) "
+        f"{first:.4f}, run 2 (strong) {second:.4f}."
+    )
+    assert said.startswith(f"{answer}\n")
+    assert answer in (tmp_path / "page.html").read_text()
+    assert "better" not in said
 
 
 def test_an_error_is_better_the_lower_it_is() -> None:

@@ -5,11 +5,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
+from galaxyml.data.splits import Holdout
 from galaxyml.evaluation.words import Words
+from galaxyml.kinds import fractions
 from galaxyml.reports import run_report
+from galaxyml.runs.run_dir import RunDir
 from galaxyml.trees import DecisionTree
 
 Command = Callable[..., tuple[int, str]]
@@ -52,6 +57,7 @@ def test_a_report_answers_first_and_then_says_how(command: Command, tmp_path: Pa
         "## Validation (out of fold)",
         "## Per column (validation)",
         "## Tables as files",
+        "[the table of metrics](https://github.com/galaxyml/galaxyml/blob/main/docs/numbers.md#metrics)",
         "## Data",
         "### Split",
         "## Provenance",
@@ -104,3 +110,39 @@ def test_folds_are_counted_in_the_heading_and_ends_have_the_digits_of_their_valu
     assert header[-1] == "5 folds: mean ± std"
     assert rows[0] == ["rmse", "0.1926 [0.1900, 0.1953]", "0.1926 ± 0.0075"]
     assert rows[1][-1] == "0.5000 ± 0.1000 (4)"
+
+
+def test_counts_over_folds_are_whole() -> None:
+    words = Words("votes", "pearson", counts=("common_features",))
+    metrics = {"val/common_features": 23.0, "folds": {"val/common_features": {"mean": 27.0, "std": 0.0, "runs": 2}}}
+    assert run_report.summary(metrics, "val", words)[1] == ["common_features", "23", "27 ± 0"]
+
+
+def test_columns_that_do_not_explain_themselves_have_a_note() -> None:
+    metrics = {"val/rmse": 0.1, "val/net_rmse": 0.2, "val/mean_rmse": 0.3, "test/rmse": 0.1, "test/projected_rmse": 0.2}
+    text = "\n".join(run_report.summaries(metrics, fractions.WORDS, "galaxies"))
+    of_val, _, of_test = text.partition("## Test galaxies")
+    assert "Model output: the fractions as the net says them." in of_val
+    assert "After projecting: the nearest fractions" in of_test
+    assert "After" not in of_val
+    assert "Model output" not in of_test
+
+
+def test_what_is_in_no_fold_is_not_called_one(tmp_path: Path) -> None:
+    class Joined(RunDir):
+        def members(self) -> list[RunDir]:
+            return [RunDir(tmp_path / "fold-0"), RunDir(tmp_path / "fold-1")]
+
+    run = Joined(tmp_path)
+    split = {"_target_": "galaxyml.data.splits.Holdout", "val": 0.15, "test": 0.15, "folds": 5}
+    run.start(OmegaConf.create({"split": split, "seed": 0}), [])
+    targets = np.random.default_rng(0).random((100, 2))
+    fold = Holdout(0.15, 0.15, 5)(targets, seed=0)
+    catalog = pd.DataFrame({"id": range(100), "fold": fold, "split": np.where(fold < 0, "test", "train")})
+    run.write_catalog(catalog)
+    text = "\n".join(run_report._split(run, "galaxies"))
+    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")][2:] == [
+        *(f"| fold {number}" for number in range(5)),
+        f"| {run_report.IN_NO_FOLD}",
+        "| tested on",
+    ]

@@ -406,7 +406,7 @@ def test_the_command_reports_runs_and_sweeps(sweep: Path) -> None:
     assert "*A bar.*" in (run.path / "report.md").read_text()
     with Image.open(sweep / "figures" / "learning_curves.png") as image:
         assert image.size[0] > 400
-    with pytest.raises(UserError, match="has no"):
+    with pytest.raises(UserError, match=r"it holds runs\. Give one of them: .*/sweep"):
         report.main([str(sweep.parent)])
 
 

@@ -1,5 +1,6 @@
 """Whether a model is better than the baseline, of runs that were made up."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,21 @@ def test_a_gain_that_chance_explains_is_none(tmp_path: Path) -> None:
     said = judged(nearest)
     assert said["gain_low"] < 0 < said["gain_high"]
     assert said["better"] is False
-    assert said["sentence"].startswith("Not better than the baseline (column mean)")
+    how = "Not shown to be better" if said["gain"] > 0 else "Not better"
+    assert said["sentence"].startswith(f"{how} than the baseline (column mean) on validation galaxies")
+
+
+def test_a_gain_that_so_few_cannot_show_is_said_with_its_interval(tmp_path: Path) -> None:
+    for skill in np.linspace(0.2, 0.5, 31):
+        said = judged(made(tmp_path / f"{skill:.2f}", skill))
+        if said["gain"] > 0 > said["gain_low"]:
+            break
+    assert said["better"] is False
+    assert said["sentence"].startswith(
+        "Not shown to be better than the baseline (column mean) on validation galaxies: RMSE "
+    )
+    assert f"a gain of {said['gain']:.1f} % [{said['gain_low']:.1f}, " in said["sentence"]
+    assert re.search(r"whose 95 % interval holds 0: only \d+ galaxies judge it\.$", said["sentence"])
 
 
 def test_a_smoke_test_gives_no_verdict(tmp_path: Path) -> None:

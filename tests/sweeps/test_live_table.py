@@ -7,7 +7,7 @@ import pytest
 
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.sweeps import live_table
-from galaxyml.sweeps.live_table import Board, time_left
+from galaxyml.sweeps.live_table import Board, _Row, time_left
 
 
 def test_jobs_take_as_long_as_those_that_have_ended() -> None:
@@ -46,3 +46,26 @@ def test_lines_tell_how_long_all_of_a_sweep_takes(
     assert lines[1] == "fold-1: training, about 1:00 left"
     assert lines[2].startswith("4 runs: 1 finished, 1 running, 2 waiting; ")
     assert lines[2].endswith(", about 2:10 left")
+
+
+def test_lines_tell_what_is_being_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(live_table, "SECONDS_BETWEEN_LINES", 0.0)
+    run = RunDir(tmp_path / "fold-0")
+    run.path.mkdir()
+    board = Board([run])
+    with board.shown(1):
+        board.started(0, "CPU 1", os.getpid())
+        run.update_status(state="preparing", doing="reading the data", began=time.time(), pid=os.getpid())
+        board.look()
+    assert "\nfold-0: preparing (reading the data)\n" in capsys.readouterr().out
+
+
+def test_how_far_a_job_is_is_said_in_words(tmp_path: Path) -> None:
+    row = _Row(RunDir(tmp_path))
+    assert row.progress == ""
+    row.status = {"epoch": 0, "epochs": 3, "phase": "all", "phases": ["head", "all"]}
+    assert row.progress == "phase 'all', first of 3 epochs"
+    row.status = {"epoch": 2, "epochs": 30, "phase": "all", "phases": ["all"]}
+    assert row.progress == "epoch 2 of 30"
