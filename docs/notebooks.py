@@ -10,6 +10,7 @@ alone.
 import hashlib
 import json
 import os
+import posixpath
 import re
 import sys
 import tempfile
@@ -68,7 +69,8 @@ def executed(path: Path) -> Notebook:
 
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(notebook, resources={"metadata": {"path": folder}})
+        quiet = ["--log-level=ERROR"]  # the kernel warns that it is reached over TCP, which is on this machine
+        client = NotebookClient(notebook, extra_arguments=quiet, resources={"metadata": {"path": folder}})
         try:
             client.execute(env=os.environ | {"GALAXYML_CACHE": str(Path(folder) / ".cache")})
         except CellExecutionError as error:
@@ -93,13 +95,24 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Leads from the list of notebooks to their pages, which there are here alone: mkdocs calls it."""
-    return linked(markdown) if page.file.src_uri == INDEX else markdown
+    """Leads from where notebooks are named to their pages, which there are here alone: mkdocs calls it."""
+    own = page.file.src_uri.startswith("notebooks/") and page.file.src_uri != INDEX
+    return markdown if own else linked(markdown, page.file.src_uri)
 
 
-def linked(markdown: str) -> str:
-    """The list of notebooks with links to their pages beside it."""
-    return re.sub(rf"{re.escape(ADDRESS)}/(\w+)\.ipynb", r"\1.md", markdown)
+def linked(markdown: str, uri: str = INDEX) -> str:
+    """Text with links to the pages of notebooks.
+
+    Args:
+        markdown: Text of a page, with links to the notebooks in the repository.
+        uri: Of that page, such as `how_to/own_model.md`.
+    """
+    folder = posixpath.relpath(posixpath.dirname(INDEX), posixpath.dirname(uri) or ".")
+    return re.sub(
+        rf"{re.escape(ADDRESS)}/(\w+)\.ipynb",
+        lambda found: posixpath.normpath(posixpath.join(folder, f"{found[1]}.md")),
+        markdown,
+    )
 
 
 def page(notebook: Notebook, name: str) -> tuple[str, dict[str, bytes]]:
