@@ -50,7 +50,7 @@ class EncoderPredictor(ImagePredictor):
         net = build_model(name, 1, size, channels)
         assert isinstance(net, BackboneWithHead)
         framing = Framing(size, crop, decoding=as_decoding(channels))
-        model = PredictionModule(net, predict_views=views).eval()
+        model = PredictionModule(net, predict_views=views, size=framing.size).eval()
         self.run = RunDir(Path(name))
         self.description: Mapping[str, Any] = {
             "task": "features",
@@ -68,7 +68,7 @@ class EncoderPredictor(ImagePredictor):
     def predict_framed(self, names: Sequence[Any], pixels: Sequence[Tensor], features: bool = True) -> pd.DataFrame:
         (member,) = self.members
         member.model.gives_features = True
-        found = self._outputs(member, pixels[0])["features"]
+        found = self._outputs(pixels)[0]["features"]
         return pd.DataFrame({"path": list(names), "features": list(found.numpy().astype(np.float16))})
 
 

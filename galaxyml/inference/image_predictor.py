@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from galaxyml.data.images.decode import choice
 from galaxyml.data.images.decoding import as_decoding
 from galaxyml.data.images.store import Framing, frame_all
-from galaxyml.data.images.views import central_pixels, plain
+from galaxyml.data.images.views import central_pixels
 from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
 from galaxyml.inference.inputs import are_paths, find, image_of, listed, names_of, several, with_given
@@ -32,7 +32,7 @@ from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.runs.progress import track
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.hardware import trainer
-from galaxyml.training.prediction_module import PredictionModule
+from galaxyml.training.prediction_module import PredictionModule, PredictionModules
 from galaxyml.training.predictions import gather
 
 log = logging.getLogger(__name__)
@@ -207,7 +207,7 @@ class ImagePredictor(Predictor):
         """
         for member in self.members:
             member.model.gives_features = features
-        outputs = [self._outputs(member, pixels[self.framings.index(member.framing)]) for member in self.members]
+        outputs = self._outputs(pixels)
         spreads = [pd.DataFrame(net["spread"].numpy(), columns=self.columns) for net in outputs if "spread" in net]
         nets = NetOutputs(
             [pd.DataFrame(net["output"].numpy(), columns=self.columns) for net in outputs],
@@ -277,14 +277,18 @@ class ImagePredictor(Predictor):
 
         return in_batches(readable(), HELD)
 
-    def _outputs(self, member: Member, pixels: Tensor) -> dict[str, Tensor]:
-        def batch(rows: Any) -> dict[str, Tensor]:
-            return {"index": rows, "image": plain(pixels[rows], member.framing.size), "pixels": pixels[rows]}
-
-        size = max(BATCH, min(HELD, BYTES // max(pixels[0].numel(), 1) // 4))  # of small images more at a time
-        rows: Any = torch.arange(len(pixels)).split(size)
-        batches = DataLoader(rows, batch_size=None, collate_fn=batch)
-        return gather(self.trainers[member.precision].predict(member.model, batches))
+    def _outputs(self, pixels: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        """What each member says of images, of which `pixels` has what each of `framings` keeps."""
+        said: list[dict[str, Tensor]] = [{} for _ in self.members]
+        for numbers in _seeing_alike(self.members):
+            first = self.members[numbers[0]]
+            models = PredictionModules([self.members[number].model for number in numbers])
+            batches = _batches(pixels[self.framings.index(first.framing)])
+            for name, values in gather(self.trainers[first.precision].predict(models.eval(), batches)).items():
+                if name != "index":
+                    kind, _, place = name.partition("/")
+                    said[numbers[int(place)]][kind] = values
+        return said
 
     def _distances(self, pixels: Sequence[Tensor], outputs: list[dict[str, Tensor]]) -> Iterator[np.ndarray]:
         """Distance of the images from each net's training set, shape (N,)."""
@@ -298,6 +302,26 @@ class ImagePredictor(Predictor):
             if member.training_set is not None:
                 features = net["feature"].numpy() if "feature" in net else None
                 yield member.training_set.distance(looks[member.framing], features)
+
+
+def _seeing_alike(members: Sequence[Member]) -> list[list[int]]:
+    """Numbers of members, those together that see the same views of an image in the same precision."""
+    alike: dict[Any, list[int]] = {}
+    for number, member in enumerate(members):
+        alike.setdefault((member.framing, member.precision, repr(member.model.predict_views)), []).append(number)
+    return list(alike.values())
+
+
+def _batches(pixels: Tensor) -> DataLoader[Any]:
+    """Stored images in batches, of small ones more at a time."""
+    size = max(BATCH, min(HELD, BYTES // max(pixels[0].numel(), 1) // 4))
+
+    def batch(start: int) -> dict[str, Tensor]:
+        some = pixels[start : start + size]
+        return {"index": torch.arange(start, start + len(some)), "pixels": some}
+
+    starts: Any = range(0, len(pixels), size)
+    return DataLoader(starts, batch_size=None, collate_fn=batch)
 
 
 def weights_of(run: RunDir) -> dict[str, Tensor]:
@@ -364,7 +388,7 @@ def _member(kind: Kind, described: Mapping[str, Any], weights: Mapping[str, Tens
     framing = Framing(**described["framing"], decoding=decoding)
     net = build_model(described["net"], len(kind.outputs), framing.size, decoding.channels)
     head = instantiate(described["head"], _convert_="all") if described["head"] is not None else kind.head()
-    model = PredictionModule(net, head, described["views"], described["symmetry"])
+    model = PredictionModule(net, head, described["views"], described["symmetry"], size=framing.size)
     if described["lora"] is not None:
         from galaxyml.models.lora import lora
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PART = 32  # rows that are computed at once
+PART = 32  # images that are computed at once
 
 
 class BackboneWithHead(nn.Module):
@@ -63,22 +63,23 @@ def one_thread(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def in_parts(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    """Applies a function to chunks of `PART` rows, the last one padded with zeros.
+def in_parts(function: Callable[[Tensor], Tensor], inputs: Tensor, rows: int = PART) -> Tensor:
+    """Applies a function to chunks of so many rows, the last one padded with zeros.
 
     Libraries choose how they add up by the shape of a batch. With one shape, an object's output does not depend on
     which others are in the batch, to the last bit.
 
     Args:
-        function: (PART, …) -> (PART, …), each row by itself.
+        function: (rows, …) -> (rows, …), each row by itself.
         inputs: Shape (N, …).
+        rows: Of a chunk.
 
     Returns:
         The function's value of each row, shape (N, …).
     """
     outputs = []
-    for chunk in inputs.split(PART):
-        missing = PART - len(chunk)
+    for chunk in inputs.split(rows):
+        missing = rows - len(chunk)
         padded = torch.cat([chunk, chunk.new_zeros(missing, *chunk.shape[1:])]) if missing else chunk
         if padded.ndim == 4:
             padded = padded.contiguous(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from galaxyml.data.images.views import affine, central, symmetric
+from galaxyml.data.images.views import affine, central, scaled, symmetric, symmetries
 from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.runs.errors import UserError, did_you_mean
 
@@ -41,6 +41,10 @@ class Symmetries:
         """Central squares of the images under each symmetry: (N, C, S, S) -> (N, C, size, size), size at most S."""
         plain = central(images, size)
         yield from (symmetric(plain, number) for number in range(self.count))
+
+    def see_stored(self, pixels: Tensor, size: int) -> Iterator[Tensor]:
+        """The same of stored images, uint8 of shape (N, S, S, C), which are smaller to turn than views in [0, 1]."""
+        return symmetries(pixels, size, self.count)
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,10 @@ class Views:
             cos, sin = math.cos(math.radians(angle)) / zoom, math.sin(math.radians(angle)) / zoom
             sign = -1 if mirrored else 1
             yield affine(images, [[sign * cos, sin, 2 * x], [-sign * sin, cos, 2 * y]], size)
+
+    def see_stored(self, pixels: Tensor, size: int) -> Iterator[Tensor]:
+        """The same of stored images, uint8 of shape (N, S, S, C)."""
+        return self.see(scaled(pixels), size)
 
 
 ViewSet = Symmetries | Views

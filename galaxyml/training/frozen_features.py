@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from galaxyml.data.images.store import ImageStore
-from galaxyml.data.images.views import dihedral
+from galaxyml.data.images.views import symmetries
 from galaxyml.models.backbone_with_head import BackboneWithHead, in_parts
 from galaxyml.runs import ranks
 from galaxyml.runs.files import atomic_write, check_space, digest
@@ -51,10 +51,7 @@ def open_features(
         with atomic_write(path, advice) as draft, draft.open("wb") as file:
             for start in track(range(0, count, PART), "Features of the frozen backbone", -(-count // PART)):
                 pixels = store.gather(torch.arange(start, min(start + PART, count))).to(device)
-                features = [
-                    in_parts(net.features, dihedral(pixels, size, torch.full((len(pixels),), view)))
-                    for view in range(views)
-                ]
+                features = [in_parts(net.features, seen) for seen in symmetries(pixels, size, views)]
                 file.write(torch.stack(features, dim=1).float().cpu().numpy().tobytes())
     numbers = path.stat().st_size // 4
     flat = torch.from_file(str(path), shared=False, size=numbers, dtype=torch.float32)

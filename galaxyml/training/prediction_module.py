@@ -1,6 +1,6 @@
 """Predictions of a net for images, averaged over views."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import islice
 from typing import Any
@@ -9,12 +9,13 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 
-from galaxyml.data.images.views import plain, scaled
+from galaxyml.data.images.views import plain
 from galaxyml.models.backbone_with_head import PART, BackboneWithHead, in_parts, one_thread
-from galaxyml.models.symmetry import Symmetric, Symmetries, view_set
+from galaxyml.models.symmetry import Symmetric, Symmetries, ViewSet, view_set
 
 TRAINING = 1  # which of the loaders of predictions has the training objects
 TEST = 2
+SCORES = 256  # rows of scores that outputs are made of at once
 
 
 class PredictionModule(lightning.LightningModule):
@@ -80,8 +81,8 @@ class PredictionModule(lightning.LightningModule):
         """Row by row the same, to the last bit, whichever rows share a batch.
 
         Args:
-            batch: `index`, `image` (B, C, size, size), the plain view, and `pixels` (B, S, S, C), the stored images
-                with their rim; or `features` (B, V, F) of the views in their place.
+            batch: `index`, and `pixels` (B, S, S, C), the stored images with their rim, or `image` (B, C, size, size),
+                the plain view, or both; or `features` (B, V, F) of the views in their place.
             batch_idx: Number of the batch.
             dataloader_idx: 0 for validation objects, 1 for training ones, 2 for test ones.
 
@@ -93,35 +94,104 @@ class PredictionModule(lightning.LightningModule):
             for `embedded`.
         """
         views = Symmetries(1) if dataloader_idx == TRAINING else self.predict_views
-        feature = None
-        of_views: list[Tensor] = []
         if "features" in batch:
-            features = [batch["features"][:, view] for view in range(len(views))]
-            outputs, feature = [in_parts(self.classify, view) for view in features], features[0]
+            own = _Predictions(self)
+            for view in range(len(views)):
+                own.add_features(batch["features"][:, view], len(batch["index"]))
         else:
-            outputs = []
-            only_plain = len(views) == 1 and views.begins_plain
-            images = batch["image"] if only_plain else scaled(batch["pixels"])
-            for seen in _grouped(views.see(images, batch["image"].shape[-1]), len(images)):
-                if not isinstance(self.net, BackboneWithHead):
-                    outputs += in_parts(self, seen).split(len(images))
-                    continue
-                features_seen = in_parts(self.net.features, seen).float()
-                outputs += in_parts(self.classify, features_seen).split(len(images))
-                if self.gives_features:
-                    of_views += features_seen.split(len(images))
-                if feature is None:
-                    first = features_seen[: len(images)]
-                    feature = first if views.begins_plain else in_parts(self.net.features, batch["image"]).float()
-        mean = _mean(outputs)
-        predicted = {"index": batch["index"], "output": mean}
-        if len(views) > 1:
-            predicted["spread"] = _mean([(output - mean).square() for output in outputs]).sqrt()
-        if of_views:
-            predicted["features"] = _mean(of_views)
-        if feature is not None and (dataloader_idx != TEST or self.embedded):
-            predicted["feature"] = feature
+            (own,) = _see([self], views, batch)
+        predicted = {"index": batch["index"], **own.joined()}
+        if dataloader_idx == TEST and not self.embedded:
+            predicted.pop("feature", None)
         return predicted
+
+
+class PredictionModules(lightning.LightningModule):
+    """Several models that see the same views of the same images, which are made once for all.
+
+    Args:
+        models: Of one size and one set of views.
+    """
+
+    def __init__(self, models: Sequence[PredictionModule]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """What `PredictionModule.predict_step` gives of each model, as `output/0` for the first."""
+        models: list[Any] = list(self.models)
+        predictions = _see(models, models[0].predict_views, batch)
+        named = {
+            f"{name}/{number}": values
+            for number, own in enumerate(predictions)
+            for name, values in own.joined().items()
+        }
+        return {"index": batch["index"], **named}
+
+
+class _Predictions:
+    """What one model says of some images, of one view after another.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: PredictionModule) -> None:
+        self.model = model
+        self.outputs: list[Tensor] = []  # of the views
+        self.features: list[Tensor] = []
+        self.feature: Tensor | None = None  # of the plain view
+
+    def add(self, images: Tensor, count: int) -> None:
+        """Takes one view of `count` images, or several views one behind the other."""
+        net = self.model.net
+        if isinstance(net, BackboneWithHead):
+            self.add_features(in_parts(net.features, images).float(), count)
+        else:
+            self.outputs += in_parts(self.model, images).split(count)
+
+    def add_features(self, features: Tensor, count: int) -> None:
+        """Takes what the head sees of views of `count` images, one behind the other."""
+        net: Any = self.model.net
+        with one_thread(features.device):
+            scores = in_parts(net.head, features).float()
+            self.outputs += in_parts(self.model.final, scores, SCORES).split(count)
+        if self.model.gives_features:
+            self.features += features.split(count)
+        if self.feature is None:
+            self.feature = features[:count]
+
+    def joined(self) -> dict[str, Tensor]:
+        """`output`, and what else there is; see `PredictionModule.predict_step`."""
+        mean = _mean(self.outputs)
+        predicted = {"output": mean}
+        if len(self.outputs) > 1:
+            predicted["spread"] = _mean([(output - mean).square() for output in self.outputs]).sqrt()
+        if self.features:
+            predicted["features"] = _mean(self.features)
+        if self.feature is not None:
+            predicted["feature"] = self.feature
+        return predicted
+
+
+def _see(models: Sequence[PredictionModule], views: ViewSet, batch: Mapping[str, Tensor]) -> list[_Predictions]:
+    """What models say of images of which they see the same views."""
+    predictions = [_Predictions(model) for model in models]
+    if len(views) == 1 and views.begins_plain and "image" in batch:
+        for own in predictions:
+            own.add(batch["image"], len(batch["image"]))
+        return predictions
+    pixels = batch["pixels"]
+    size = batch["image"].shape[-1] if "image" in batch else models[0].size or pixels.shape[1]
+    for seen in _grouped(views.see_stored(pixels, size), len(pixels)):
+        for own in predictions:
+            own.add(seen, len(pixels))
+    if not views.begins_plain:
+        image = plain(pixels, size)
+        for own in predictions:
+            if own.feature is not None:
+                own.feature = in_parts(own.model.net.features, image).float()  # type: ignore[operator]  # it has them
+    return predictions
 
 
 def _mean(parts: Sequence[Tensor]) -> Tensor:

@@ -119,6 +119,26 @@ def symmetric(images: Tensor, symmetry: int) -> Tensor:
     return turned.transpose(2, 3) if symmetry & 4 else turned
 
 
+def symmetries(pixels: Tensor, size: int, count: int = 8) -> Iterator[Tensor]:
+    """The central view of all images under one symmetry of the square after another; the same as `dihedral` copies.
+
+    Args:
+        pixels: Stored images, uint8 of shape (N, side, side, C).
+        size: Side of the views in pixels.
+        count: How many of the 8 symmetries, numbered as in `dihedral`.
+
+    Yields:
+        Views in [0, 1], shape (N, C, size, size), channels last.
+    """
+    centre = central(pixels.permute(0, 3, 1, 2), size).contiguous(memory_format=torch.channels_last)
+    exchanged = centre.transpose(2, 3).contiguous(memory_format=torch.channels_last) if count > 4 else centre
+    for number in range(count):
+        axes = [axis for axis, bit in ((2, 1), (3, 2)) if number & bit]
+        # What mirrors rows, and then exchanges the axes, is what exchanges the axes, and then mirrors columns.
+        seen, axes = (exchanged, [5 - axis for axis in axes]) if number & 4 else (centre, axes)
+        yield (seen.flip(axes) if axes else seen).float() * (1 / 255)
+
+
 def central_pixels(pixels: Tensor, size: int) -> Tensor:
     """Central squares of stored images, uint8; (N, S, S, C) -> (N, size, size, C), as `central`."""
     rim = (pixels.shape[1] - size) // 2

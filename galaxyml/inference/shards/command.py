@@ -1,5 +1,6 @@
 """`galaxyml predict RUN INPUTS… --out FOLDER/`: begins a folder of predictions, or goes on with it, to its end."""
 
+import hashlib
 import json
 import os
 import platform
@@ -185,7 +186,7 @@ def run_digest(predictor: Predictor) -> str:
     if path.is_file():
         return file_digest(path)[:16]
     weights = (
-        tensor.detach().cpu().contiguous().flatten().numpy().tobytes().hex()
+        hashlib.sha256(tensor.detach().cpu().contiguous().flatten().numpy().data).hexdigest()
         for net in predictor.networks
         for _, tensor in sorted(net.state_dict().items())
     )
