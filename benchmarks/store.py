@@ -203,10 +203,12 @@ def read(folder: Path) -> None:
         pixels = torch.from_numpy(np.memmap(path, np.uint8, "c").reshape(rows, SIDE, SIDE, 3))
         return lambda chosen: pixels.index_select(0, chosen)
 
+    ways: dict[str, Callable[[], Callable[[torch.Tensor], torch.Tensor]]]
+    ways = {"a memory map": plain, "galaxyml": lambda: opened(folder).gather}
     found: dict[str, list[tuple[float, float, float]]] = {}
     for turn in range(TURNS):
         for state in ("cold", "warm"):
-            for name, way in {"a memory map": plain, "galaxyml": lambda: opened(folder).gather}.items():
+            for name, way in ways.items():
                 gather = way()
                 if state == "cold":
                     with path.open("rb") as file:  # nothing of it is mapped yet
@@ -269,7 +271,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.role:
         name, *numbers = given.role
-        print(json.dumps({"open": open_only, "fit": fit}[name](given.folder, *map(int, numbers))), flush=True)
+        roles: dict[str, Callable[..., dict[str, float]]] = {"open": open_only, "fit": fit}
+        print(json.dumps(roles[name](given.folder, *map(int, numbers))), flush=True)
         return
     memory = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE / 1e9
     print(f"{os.cpu_count()} CPUs, {memory:.0f} GB of memory")
