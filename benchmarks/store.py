@@ -6,7 +6,8 @@
 Rows are JPEGs of 64 px inside a parquet file: the simulated sky's, a few thousand, tiled; each row has its own
 quantisation, so that no two have equal pixels. The store is made by a process that is killed after a third of it, and
 then by two at once. Two folds fit the net `tiny` at once, then two DDP ranks one fold, on CPUs, for a fraction of an
-epoch. Memory is the largest that is a process's own (Private of /proc/PID/smaps_rollup), beside its share of all (Pss).
+epoch. Memory is the largest that is a process's own (Private_Dirty of /proc/PID/smaps_rollup: clean pages are the page
+cache's, which one process may be the only one to have mapped), beside its share of all (Pss).
 
 Reading is that of batches in random order from the whole store, alternately by galaxyml and by an ordinary memory map.
 Cold is a store that has left the page cache: of one much larger than memory nearly every row is. Linux only.
@@ -148,7 +149,7 @@ def _watch(most: dict[str, float]) -> None:
         for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]:
             name, size, _ = line.split()
             sizes[name] = int(size) / 1024
-        now = {"private": sizes["Private_Clean:"] + sizes["Private_Dirty:"], "pss": sizes["Pss:"], "rss": sizes["Rss:"]}
+        now = {"private": sizes["Private_Dirty:"], "pss": sizes["Pss:"], "rss": sizes["Rss:"]}
         most |= {name: max(size, most.get(name, 0)) for name, size in now.items()}
         time.sleep(0.1)
 
