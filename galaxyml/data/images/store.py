@@ -64,6 +64,8 @@ class Framing:
         ):
             if not ok:
                 raise UserError(f"{name}={getattr(self, name)}: it must be {allowed}.")
+        for name in ("crop", "margin"):  # 1 and 1.0 are the same store
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def side(self) -> int:

@@ -85,6 +85,11 @@ def test_a_change_makes_another_store(root: Path, tmp_path: Path, change: str) -
         np.testing.assert_array_equal(store.pixels[row].numpy(), framing.read(root / name))
 
 
+def test_whole_numbers_and_floats_are_one_store(root: Path, tmp_path: Path) -> None:
+    stores = [open_store(root, NAMES, Framing(8, crop, crop), tmp_path / "cache") for crop in (1, 1.0)]
+    assert stores[0].name == stores[1].name
+
+
 def test_equal_pixels_have_equal_digests(root: Path, tmp_path: Path) -> None:
     (root / "e.png").write_bytes((root / "a.png").read_bytes())
     digests = open_store(root, [*NAMES, "e.png"], FRAMING, tmp_path / "cache").digests
