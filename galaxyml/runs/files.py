@@ -118,17 +118,21 @@ def refused_file(error: OSError) -> DataError | None:
 
 
 @contextmanager
-def file_lock(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[bool]:
     """Lets one process of this machine at a time make what several need, as runs of a sweep do that begin at once.
 
     Whether it exists now is to be checked within. The lock ends with the process, however that ends.
 
     Args:
         path: Final file or folder; the lock is a file beside it.
+
+    Yields:
+        Whether no other process can be within; it may where the file system has no locks.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(path.with_name(f".{path.name}.lock"))
+    is_alone = True
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,8 +141,8 @@ def file_lock(path: Path) -> Iterator[None]:
             print(f"Another process is making {path}; this one waits for it.", flush=True)
             stack.enter_context(lock.acquire())
         except OSError:  # no locks, or nothing can be written, which what writes it says better
-            pass
-        yield
+            is_alone = False
+        yield is_alone
 
 
 def _flush(draft: Path) -> None:

@@ -1,6 +1,7 @@
 """Images and a table of one's own: a class, numbers, or votes of a decision tree, read and checked."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -243,7 +244,8 @@ class Images(ImageData):
     def _with_images(self, root: Path, catalog: pd.DataFrame) -> pd.DataFrame:
         """Rows whose image is there."""
         self._check_some_image(root, catalog)
-        exists = np.array([_is_there(root, image) for image in catalog["image"]], bool)
+        is_there = lru_cache(maxsize=1)(partial(_is_there, root))  # many images may lie in one file
+        exists = np.array([is_there(file_of(image)) for image in catalog["image"]], bool)
         path = table_path(root, self.labels)
         if missing := catalog["image"][~exists].tolist():
             self.notes.append(f"{path.name}: images that are not there ({len(missing):,}): {shorten(missing)}.")

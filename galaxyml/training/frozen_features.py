@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from galaxyml.data.images.store import ImageStore
 from galaxyml.data.images.views import symmetries
+from galaxyml.data.mapped import map_file
 from galaxyml.models.backbone_with_head import BackboneWithHead, in_parts
 from galaxyml.runs import ranks
 from galaxyml.runs.files import atomic_write, check_space, digest
@@ -53,9 +54,8 @@ def open_features(
                 pixels = store.gather(torch.arange(start, min(start + PART, count))).to(device)
                 features = [in_parts(net.features, seen) for seen in symmetries(pixels, size, views)]
                 file.write(torch.stack(features, dim=1).float().cpu().numpy().tobytes())
-    numbers = path.stat().st_size // 4
-    flat = torch.from_file(str(path), shared=False, size=numbers, dtype=torch.float32)
-    return flat.view(count, views, numbers // (count * views))
+    width = path.stat().st_size // (4 * count * views)
+    return map_file(path, (count, views, width), torch.float32)[1]
 
 
 def _weights(net: BackboneWithHead) -> str:

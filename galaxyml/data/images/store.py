@@ -4,6 +4,8 @@ import hashlib
 import json
 import math
 import os
+import secrets
+import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +13,8 @@ from dataclasses import asdict, astuple, dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,15 +24,18 @@ from torch import Tensor
 from galaxyml.data.images.decode import decoded, file_of, open_picture, read_images, row_of
 from galaxyml.data.images.decoding import Decoding
 from galaxyml.data.images.quiet import quiet
+from galaxyml.data.mapped import MappedRows
 from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.runs.files import atomic_write, check_space, digest, file_lock, write_json
-from galaxyml.runs.progress import track
+from galaxyml.runs.progress import say, track
 
 VERSION = 2  # of what a store holds; raise it when the pixels of the same images would change
 MOST_BAD = 0.1  # share of images that may be left out; more of them are a mistake of another kind
 ASKED = ("channels", "bands", "hdu", "stretch")  # keys that an image of another kind is refused by
 _AHEAD = 256  # images decoded before the first of them is written
 _TOGETHER = 8  # images that a thread takes at a time
+_SECONDS_AT_RISK = 30.0  # of decoding that a process which is killed may have done in vain
+_ADVICE = "Free some space, or choose another folder with cache_dir=..., then run the same command."
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class Framing:
         ):
             if not ok:
                 raise UserError(f"{name}={getattr(self, name)}: it must be {allowed}.")
+        for name in ("crop", "margin"):  # 1 and 1.0 are the same store
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def side(self) -> int:
@@ -104,6 +113,14 @@ class Framing:
 class ImageStore:
     """Images as one array of pixels, but for a few that cannot be read.
 
+    All processes of a machine share its pages. A process that is handed one, as those that gather batches may be, opens
+    it again.
+
+    Args:
+        folder: Where it lies.
+        count: Number of its images, M.
+        framing: What is kept of each.
+
     Attributes:
         name: Digest of its images and framing.
         pixels: uint8, shape (M, side, side, C), mapped from disk; black where an image cannot be read.
@@ -115,27 +132,35 @@ class ImageStore:
     def __init__(self, folder: Path, count: int, framing: Framing) -> None:
         self.name = folder.name
         self.framing = framing
-        self.pixels = torch.from_file(
-            str(folder / "pixels.u8"), shared=False, size=count * math.prod(framing.shape), dtype=torch.uint8
-        ).view(count, *framing.shape)
+        self._arguments = folder, count, framing
+        self._mapped = MappedRows(folder / "pixels.u8", (count, *framing.shape), torch.uint8)
         about = json.loads((folder / "store.json").read_text(encoding="utf-8"))
         self.bad = {int(row): str(reason) for row, reason in about.get("bad", {}).items()}
-        self.rows = torch.tensor([row for row in range(count) if row not in self.bad])
-        self.digests: np.ndarray = np.load(folder / "digests.npy")[self.rows.numpy()]
+        readable = np.delete(np.arange(count), list(self.bad))
+        self.rows = torch.from_numpy(readable)
+        self.digests: np.ndarray = np.load(folder / "digests.npy")[readable]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ImageStore, self._arguments
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def pixels(self) -> Tensor:
+        return self._mapped.values
+
     def gather(self, rows: Tensor) -> Tensor:
         """Pixels of some images that can be read, one copy; rows (B,) -> uint8 (B, side, side, C)."""
-        return self.pixels.index_select(0, self.rows[rows] if self.bad else rows)
+        return self._mapped.gather(self.rows[rows] if self.bad else rows)
 
 
 def open_store(root: Path, images: Sequence[str], framing: Framing, cache: Path) -> ImageStore:
     """Opens the store of some images; decodes them first if that has not been done yet.
 
     A store is known by its images' paths, sizes and times of change, and by the framing. It appears whole or not at
-    all, so a half-written one is never opened.
+    all, so a half-written one is never opened. Of several processes that need it one makes it, and the others wait;
+    one that is stopped or killed leaves what it has decoded to the next.
 
     Args:
         root: Folder of the images.
@@ -148,22 +173,26 @@ def open_store(root: Path, images: Sequence[str], framing: Framing, cache: Path)
             first few named) or any is not what the settings say, or if the store cannot be written.
     """
     stats = _stats(root, images)
-    name = digest([VERSION, root.resolve(), *astuple(framing), *zip(images, stats, strict=True)])
+    name = digest(chain([VERSION, root.resolve(), *astuple(framing)], zip(images, stats, strict=True)))
     folder = cache / "images" / name
     if not (folder / "store.json").is_file():
-        with file_lock(folder):
+        with file_lock(folder) as is_alone:
             if not (folder / "store.json").is_file():
-                _build(root, images, framing, folder)
+                alone = "" if is_alone else f".{secrets.token_hex(4)}"  # others may be decoding the same
+                _build(root, images, framing, folder, folder.with_name(f".{folder.name}.decoding{alone}"))
     return ImageStore(folder, len(images), framing)
 
 
 def _stats(root: Path, images: Sequence[str]) -> list[tuple[int, int]]:
-    sizes, missing = [], []
-    stat_of = lru_cache(maxsize=1)(os.stat)  # many images may lie in one file
+    @lru_cache(maxsize=1)  # many images may lie in one file
+    def stat_of(file: str) -> tuple[int, int]:
+        stat = os.stat(os.path.join(root, file))
+        return stat.st_size, stat.st_mtime_ns
+
+    stats, missing = [], []
     for image in images:
         try:
-            stat = stat_of(root / file_of(image))
-            sizes.append((stat.st_size, stat.st_mtime_ns))
+            stats.append(stat_of(file_of(image)))
         except FileNotFoundError:
             missing.append(image)
     if missing:
@@ -171,37 +200,100 @@ def _stats(root: Path, images: Sequence[str]) -> list[tuple[int, int]]:
             f"{root}: images are missing ({len(missing)} of {len(images)}): {shorten(missing)}. "
             "Put them there, or take their rows out of the table."
         )
-    return sizes
+    return stats
 
 
-def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path) -> None:
-    advice = "Free some space, or choose another folder with cache_dir=..., then run the same command."
-    count = len(images)
-    check_space(folder, count * math.prod(framing.shape), advice)
-    bad: dict[int, str] = {}
-    with atomic_write(folder, advice) as draft:
-        draft.mkdir()
-        digests = np.zeros(count, np.uint64)
-        order = _reading_order(images)
-        framed = frame_all(root, [images[row] for row in order], framing)
-        with (draft / "pixels.u8").open("wb") as file:
-            for row, pixels in zip(order, track(framed, "Decoding images", count), strict=True):
-                if isinstance(pixels, str):
-                    bad[row] = pixels
-                else:
-                    content = pixels.tobytes()
-                    file.seek(row * len(content))
-                    file.write(content)
-                    digests[row] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
-            file.truncate(count * math.prod(framing.shape))
-        asked = any(f"{key}=" in reason for key in ASKED for reason in bad.values())
-        if asked or len(bad) > MOST_BAD * count:
-            found = shorten(by_reason(images, list(bad.values())), "; ")
-            cure = "" if asked else " Fetch them again, or take them and their rows out."
-            raise DataError(f"{root}: images cannot be read ({len(bad)} of {count}): {found}.{cure}")
-        np.save(draft / "digests.npy", digests)
-        about = {"root": str(root), "images": count, "side": framing.side, **asdict(framing)}
-        write_json(draft / "store.json", about | {"bad": {str(row): reason for row, reason in bad.items()}})
+def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path, work: Path) -> None:
+    with atomic_write(folder, _ADVICE) as draft:
+        try:
+            _decode(root, images, framing, work)
+        except Exception:  # what a signal or a kill leaves behind is gone on with
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        os.replace(work, draft)
+
+
+def _decode(root: Path, images: Sequence[str], framing: Framing, work: Path) -> None:
+    """Decodes images into a folder, or goes on there where another process was broken off.
+
+    Raises:
+        DataError: If there is no room, or images cannot be used.
+    """
+    count, image_bytes = len(images), math.prod(framing.shape)
+    done, bad = _decoded_before(work)
+    _check_room(work, count * (image_bytes + np.uint64().nbytes))
+    work.mkdir(exist_ok=True)
+    digests = np.load(work / "digests.npy") if done else np.zeros(count, np.uint64)
+    order = _reading_order(images)[done:]
+    framed = frame_all(root, [images[row] for row in order], framing)
+    if done:
+        say(f"Decoding images: {done:,} of {count:,} are there from a run that was broken off.")
+    with (work / "pixels.u8").open("r+b" if done else "wb") as file:
+
+        def save_state() -> None:
+            file.flush()
+            os.fsync(file.fileno())
+            with atomic_write(work / "digests.npy", _ADVICE) as draft:
+                np.save(draft, digests)
+            write_json(work / "state.json", {"done": done, "bad": {str(row): reason for row, reason in bad.items()}})
+
+        saved = monotonic()
+        for row, pixels in zip(order, track(framed, "Decoding images", len(order)), strict=True):
+            if isinstance(pixels, str):
+                bad[row] = pixels
+            else:
+                content = pixels.tobytes()
+                file.seek(row * image_bytes)
+                file.write(content)
+                digests[row] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
+            done += 1
+            if monotonic() - saved > _SECONDS_AT_RISK:
+                save_state()
+                saved = monotonic()
+        file.truncate(count * image_bytes)
+        save_state()
+    asked = any(f"{key}=" in reason for key in ASKED for reason in bad.values())
+    if asked or len(bad) > MOST_BAD * count:
+        found = shorten(by_reason(images, list(bad.values())), "; ")
+        cure = "" if asked else " Fetch them again, or take them and their rows out."
+        raise DataError(f"{root}: images cannot be read ({len(bad)} of {count}): {found}.{cure}")
+    about = {"root": str(root), "images": count, "side": framing.side, **asdict(framing)}
+    write_json(work / "store.json", about | {"bad": {str(row): reason for row, reason in bad.items()}})
+    (work / "state.json").unlink(missing_ok=True)
+
+
+def _decoded_before(work: Path) -> tuple[int, dict[int, str]]:
+    """How many images, in the order of reading, a run that was broken off has decoded, and which are bad."""
+    try:
+        state = json.loads((work / "state.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return 0, {}
+    return int(state["done"]), {int(row): str(reason) for row, reason in state["bad"].items()}
+
+
+def _check_room(work: Path, whole: int) -> None:
+    """Makes sure that there is room for what is still to be written of a store.
+
+    Args:
+        work: Folder in which it is made, which may hold a part of it.
+        whole: Bytes of all of it.
+
+    Raises:
+        DataError: If there is not; it names what could go.
+    """
+    advice, there = _ADVICE, _disk_bytes(work)
+    if others := _disk_bytes(work.parent) - there:
+        advice = (
+            f"{work.parent} holds {others / 1e9:.1f} GB of images decoded before: what is not needed any more may be "
+            f"deleted, and is made again where it is. {_ADVICE}"
+        )
+    check_space(work, max(whole - there, 0), advice)
+
+
+def _disk_bytes(folder: Path) -> int:
+    """Bytes that the files in a folder take on disk; holes in them take none."""
+    files = (path.stat() for path in folder.rglob("*") if path.is_file())
+    return sum(getattr(stat, "st_blocks", -(-stat.st_size // 512)) * 512 for stat in files)
 
 
 def _reading_order(images: Sequence[str]) -> list[int]:
@@ -211,8 +303,9 @@ def _reading_order(images: Sequence[str]) -> list[int]:
     [2, 0, 1]
     """
     numbers: dict[str, int] = {}  # of files, as they come
-    files = [numbers.setdefault(file_of(image), len(numbers)) for image in images]
-    return sorted(range(len(images)), key=lambda row: (files[row], row_of(images[row])))
+    files = np.fromiter((numbers.setdefault(file_of(image), len(numbers)) for image in images), np.int64, len(images))
+    rows = np.fromiter(map(row_of, images), np.int64, len(images))
+    return np.lexsort((rows, files)).tolist()
 
 
 def by_reason(images: Sequence[str], bad: Sequence[str]) -> list[str]:
