@@ -147,12 +147,13 @@ def test_a_lost_machine_of_ray_loses_nothing(
 ) -> None:
     process = predict(*ray)
     wait_for_first(tmp_path, process)
-    raylets = [node.all_processes["raylet"][0].process.pid for node in nodes.worker_nodes]
+    raylets = [node.all_processes["raylet"][0].process.pid for node in (*nodes.worker_nodes, nodes.head_node)]
     if lost == "node":
         os.kill(raylets[0], signal.SIGKILL)
     else:
-        own = ["pgrep", "-P", str(raylets[0]), "-f", "ray::Actor"]
-        os.kill(int(subprocess.run(own, capture_output=True, text=True, check=True).stdout), signal.SIGKILL)
+        own = ["pgrep", "-P", ",".join(map(str, raylets)), "-f", "ray::Actor"]
+        found = subprocess.run(own, capture_output=True, text=True, check=True).stdout
+        os.kill(int(found.split()[0]), signal.SIGKILL)
     ended(process)
     assert_whole(tmp_path, expected)
 
