@@ -184,7 +184,7 @@ def test_a_cancelled_job_of_slurm_loses_nothing(
     process = predict(*slurm)
     wait_for_first(tmp_path, process)
     for job in json.loads((tmp_path / "mine" / "slurm" / "jobs.json").read_text()):
-        subprocess.run(["scancel", job], check=True)
+        subprocess.run(["scancel", "--full", "--signal=KILL", job], check=True)  # submitit ignores SIGTERM
     assert "The same command goes on" in ended(process, 1)
     ended(predict(*slurm))
     assert_whole(tmp_path, expected)
