@@ -124,4 +124,4 @@ def extra(package: str, name: str) -> Any:
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
-        raise UserError(f"hydra/launcher={name} needs the package {package}: pip install 'galaxyml[{name}]'") from error
+        raise UserError(f"The package {package} is not installed: pip install 'galaxyml[{name}]'") from error

@@ -13,6 +13,11 @@ from galaxyml.sweeps.cluster import ClusterLauncher, extra, run_on_node
 from galaxyml.sweeps.worker import Job
 
 RESOURCES = {"GPU": "num_gpus", "CPU": "num_cpus"}  # what a cluster has, and what a task asks of it
+OPTIONS = {  # of a launcher, as errors call them
+    "address": "hydra.launcher.address",
+    "GPU": "hydra.launcher.gpus_per_job",
+    "CPU": "hydra.launcher.cpus_per_job",
+}
 
 
 def on_node(job: Job, variables: Mapping[str, str]) -> float | None:
@@ -36,7 +41,12 @@ class RayLauncher(ClusterLauncher):
         resources: More that a run asks for, by the names that the cluster gives them.
         environment: Names or patterns of this shell's variables that a run has, too; the others are those of the shell
             that has started Ray.
+
+    Attributes:
+        options: What errors call the options of Ray.
     """
+
+    options: Mapping[str, str] = OPTIONS
 
     def __init__(
         self,
@@ -66,15 +76,21 @@ class RayLauncher(ClusterLauncher):
         wanted = {name: self.requested[key] for name, key in RESOURCES.items() if self.requested[key]}
         return max(1, min(int(available.get(name, 0) / count) for name, count in wanted.items()))
 
-    def submit(self, jobs: dict[int, Job]) -> None:
+    def check_room(self) -> None:
+        """Makes sure that the cluster can take a run.
+
+        Raises:
+            UserError: If there is none, or it has too little.
+        """
         self.connect()
         resources = self.ray.cluster_resources()
         for name, key in RESOURCES.items():
             wanted, available = self.requested[key], resources.get(name, 0)
             if wanted > available:
-                raise UserError(
-                    f"hydra.launcher.{name.lower()}s_per_job={wanted:g}: the cluster has {available:g}. Give less."
-                )
+                raise UserError(f"{self.options[name]}={wanted:g}: the cluster has {available:g}. Give less.")
+
+    def submit(self, jobs: dict[int, Job]) -> None:
+        self.check_room()
         # A fresh process for each run; one that dies counts as failed, and is not tried again.
         remote = self.ray.remote(max_calls=1, max_retries=0, **self.requested)(on_node)
         self.references = {number: remote.remote(job, self.variables) for number, job in jobs.items()}
@@ -104,7 +120,13 @@ class RayLauncher(ClusterLauncher):
                 include_dashboard=False if self.address == "local" else None,
             )
         except ConnectionError as error:
+            option = self.options["address"]
             raise UserError(
-                f"hydra.launcher.address={self.address}: there is no Ray cluster. Start one with `ray start --head`, "
-                "or give hydra.launcher.address=local."
+                f"{option}={self.address}: no Ray cluster answers. Start one with `ray start --head`, or give "
+                f"{option}=local; for a cluster that asks for a token, set RAY_AUTH_MODE=token."
+            ) from error
+        except getattr(self.ray.exceptions, "AuthenticationError", ()) as error:  # older versions have no tokens
+            raise UserError(
+                "RAY_AUTH_MODE=token, and there is no token. Put the Ray cluster's into ~/.ray/auth_token, or into "
+                "RAY_AUTH_TOKEN."
             ) from error

@@ -151,11 +151,9 @@ class SlurmLauncher(ClusterLauncher):
         try:
             shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         except FileNotFoundError as error:
-            raise UserError(
-                "hydra/launcher=slurm: there is no squeue here. Submit from a machine of the cluster, or leave it out."
-            ) from error
+            raise UserError("SLURM has no squeue here. Give this command on a machine of the cluster.") from error
         except subprocess.CalledProcessError as error:
-            raise UserError(f"hydra/launcher=slurm: squeue says: {error.stderr.strip()}") from error
+            raise UserError(f"SLURM's squeue says: {error.stderr.strip()}") from error
         self.queue_read, self.queued = time.monotonic(), set(shown.split())
 
 

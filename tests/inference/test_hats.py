@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -226,22 +227,63 @@ print(json.dumps({"valid": valid, "rows": len(catalog.compute()), "cone": sorted
 """
 
 
-def test_lsdb_opens_it_and_finds_what_is_in_a_cone(predictions: Path, tmp_path: Path) -> None:
-    python = sys.executable if importlib.util.find_spec("lsdb") else os.environ.get("GALAXYML_LSDB")
-    if not python:
-        pytest.skip("set GALAXYML_LSDB to the python of an environment that has lsdb (pip install lsdb)")
-    catalogue = write_hats(predictions, most_rows=150)
-    script = tmp_path / "opened.py"
-    script.write_text(OPENED)
-    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    ended = subprocess.run(
-        [python, str(script), str(predictions / "hats")], env=clean, capture_output=True, text=True, check=False
+IMPORTED = """
+import sys
+from pathlib import Path
+from dask.distributed import Client
+from hats_import.catalog.arguments import ImportArguments
+from hats_import.pipeline import pipeline_with_client
+if __name__ == "__main__":
+    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+    files = sorted(folder.glob("predictions/*.parquet"))
+    arguments = ImportArguments(
+        ra_column="ra", dec_column="dec", sort_columns="id", input_file_list=files, file_reader="parquet",
+        output_path=out, output_artifact_name="imported", progress_bar=False,
     )
-    assert ended.returncode == 0, ended.stderr
-    said = json.loads(ended.stdout.strip().splitlines()[-1])
+    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+        pipeline_with_client(arguments, client)
+"""
+
+
+@pytest.fixture
+def in_lsdb(tmp_path: Path) -> Callable[..., str]:
+    """Runs a script where LSDB and hats-import are, with some arguments; gives its last line."""
+    packages = all(importlib.util.find_spec(name) for name in ("lsdb", "hats_import"))
+    python = sys.executable if packages else os.environ.get("GALAXYML_LSDB")
+    if not python:
+        pytest.skip("set GALAXYML_LSDB to the python of an environment with lsdb (pip install lsdb hats-import)")
+
+    def run(content: str, *args: Path) -> str:
+        script = tmp_path / "script.py"
+        script.write_text(content)
+        clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+        command = [python, str(script), *(str(arg) for arg in args)]
+        ended = subprocess.run(command, env=clean, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout.strip().rpartition("\n")[2]
+
+    return run
+
+
+def test_lsdb_opens_it_and_finds_what_is_in_a_cone(predictions: Path, in_lsdb: Callable[..., str]) -> None:
+    catalogue = write_hats(predictions, most_rows=150)
+    said = json.loads(in_lsdb(OPENED, predictions / "hats"))
     table = classes(2000)
     ra, dec = np.radians(table["ra"] - 120), np.radians(table["dec"])
     cosine = np.sin(dec) * np.sin(np.radians(20)) + np.cos(dec) * np.cos(np.radians(20)) * np.cos(ra)
     inside = sorted(table["id"][np.degrees(np.arccos(np.clip(cosine, -1, 1))) < 20])
     assert inside
     assert said == {"valid": True, "rows": catalogue.rows, "cone": inside}
+
+
+def test_hats_import_makes_the_same_rows_of_the_parts(tmp_path: Path, in_lsdb: Callable[..., str]) -> None:
+    table = classes(2000).dropna(subset=["ra", "dec"])  # hats-import takes no others
+    folder = write_folder(tmp_path / "mine", table, "classes", {"smooth": "", "disk": "", "merger|odd": ""})
+    write_hats(folder)
+    in_lsdb(IMPORTED, folder, tmp_path)
+    ours, theirs = (
+        pd.concat(pq.read_table(path, partitioning=None).to_pandas() for path in catalogue.rglob("Npix=*.parquet"))
+        for catalogue in (folder / "hats", tmp_path / "imported")
+    )
+    theirs = theirs.sort_values("id").reset_index(drop=True)[list(ours)]
+    pd.testing.assert_frame_equal(ours.sort_values("id").reset_index(drop=True), theirs, check_dtype=False)

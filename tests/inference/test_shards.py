@@ -102,6 +102,22 @@ def test_columns_of_a_table_travel_along(run: Path, ask: Command, pictures: Path
     assert json.loads(Path("many/index.json").read_text())["positions"] == ["ra", "dec"]
 
 
+@pytest.mark.parametrize("reader", ["duckdb", "polars"])
+def test_other_programs_read_the_parts_as_one_table(reader: str, run: Path, ask: Command, pictures: Path) -> None:
+    program = pytest.importorskip(reader, reason=f"pip install {reader}")
+    count = [str(number) if number != 2 else "" for number in range(12)]
+    paths = [f"mine/{number:03}.jpg" for number in range(12)]
+    pd.DataFrame({"path": paths, "ra": 1.5, "dec": -1.5, "count": count}).to_csv("list.csv", index=False)
+    assert ask(run, "list.csv", "--out", "many/", "--shard-rows", 5, "--features")[0] == 0
+    expected, parts = predictions(Path("many")), "many/predictions/*.parquet"
+    if reader == "duckdb":
+        found = program.sql(f"SELECT * FROM '{parts}' ORDER BY filename, file_row_number").df()[list(expected)]
+    else:
+        found = program.scan_parquet(parts).collect().to_pandas()
+    np.testing.assert_array_equal(np.stack(list(found.pop("features"))), np.stack(list(expected.pop("features"))))
+    pd.testing.assert_frame_equal(found, expected, check_exact=True, check_dtype=False)
+
+
 def test_a_summary_shows_the_images_of_a_table_from_wherever_it_is_asked(
     run: Path, ask: Command, in_process: Command, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,9 @@ class ShardFolder:
             raise UserError(f"{self.path} was written by another version of galaxyml. Choose another folder.")
         return content
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
-        """All objects that are to be predicted."""
+        """All objects that are to be predicted; read once, when it is there."""
         return Manifest(self.path / MANIFEST)
 
     def begin(self, content: Mapping[str, Any]) -> None:

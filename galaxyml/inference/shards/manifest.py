@@ -164,7 +164,7 @@ class Manifest:
 
     def read(self, shard: int) -> pd.DataFrame:
         """The rows of one shard."""
-        with pq.ParquetFile(self.file) as file:
+        with pq.ParquetFile(self.file, metadata=self._groups) as file:  # the footer grows with the shards
             return nullable(file.read_row_group(shard))
 
     def rows_of(self, shard: int) -> int:

@@ -8,11 +8,13 @@ from typing import Any
 from galaxyml.inference.shards.engine import ADVICE, LOOK_SECONDS, TRIES, Engine
 from galaxyml.inference.shards.folder import Result
 from galaxyml.inference.shards.worker import Order, ShardWorker, worker_of
+from galaxyml.runs import signals
 from galaxyml.runs.errors import UserError
 from galaxyml.sweeps.ray import RayLauncher
 from galaxyml.sweeps.worker import Slot
 
 ENVIRONMENT = ("GALAXYML_*", "HF_*")
+OPTIONS = {"address": "--engine address", "GPU": "--engine gpus", "CPU": "--engine cpus"}  # as errors call them
 
 
 class Actor:
@@ -54,15 +56,18 @@ class OnRay(Engine):
         environment: Sequence[str] = ENVIRONMENT,
     ) -> None:
         self.launcher = RayLauncher(address, gpus, cpus, environment=environment)
+        self.launcher.options = OPTIONS
         self.workers, self.threads = workers, max(1, int(cpus))
         self.waiting: deque[int] = deque()
+        self.stopping = False
         self.running: dict[Any, tuple[Any, int]] = {}  # actors and shards by what they will answer
 
     def make(self, order: Order, shards: Sequence[int]) -> Iterator[Result | None]:
         self.waiting = deque(shards)
         self.tries: Counter[int] = Counter()
+        self.launcher.check_room()
         count = min(self.workers or self.launcher.slots, len(shards))
-        self.launcher.connect()
+        signals.install()  # Ray's own handler of SIGTERM aborts this process
         order = replace(order, slot=Slot("Ray", None, self.threads), environment=self.launcher.variables)
         try:
             for _ in range(count):
@@ -78,6 +83,7 @@ class OnRay(Engine):
             self.kill()
 
     def stop(self) -> None:
+        self.stopping = True
         self.waiting.clear()
 
     def kill(self) -> None:
@@ -99,16 +105,20 @@ class OnRay(Engine):
 
     def _result(self, reference: Any, order: Order) -> Result | None:
         actor, shard = self.running.pop(reference)
+        errors = self.launcher.ray.exceptions
         try:
             result: Result = self.launcher.ray.get(reference)
-        except UserError as error:
-            raise UserError(str(getattr(error, "cause", error))) from None
-        except self.launcher.ray.exceptions.RayActorError as error:
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise UserError(str(error.cause)) from None
+            raise UserError(f"A process that predicts has failed:\n{error}") from None
+        except errors.RayError as error:  # its process or its node is gone
             self.tries[shard] += 1
             if self.tries[shard] >= TRIES:
                 raise UserError(f"The process that makes shard {shard} was lost {TRIES} times. {ADVICE}") from error
-            self.waiting.appendleft(shard)
-            self._hand_out(self._actor(order))
+            if not self.stopping:
+                self.waiting.appendleft(shard)
+                self._hand_out(self._actor(order))
             return None
         self._hand_out(actor)
         return result
