@@ -10,6 +10,7 @@ from torch import Tensor
 
 from galaxyml.runs.errors import DataError
 
+LARGE = 0.25  # share of the memory
 _CAN_ADVISE = hasattr(mmap, "MADV_RANDOM") and hasattr(mmap, "MADV_WILLNEED")  # not on Windows
 
 
@@ -45,9 +46,10 @@ def map_file(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[mm
 
 
 class MappedRows:
-    """Rows of an array on disk in any order, each read by itself.
+    """Rows of an array on disk in any order.
 
-    What lies around a row is not read with it: beyond memory, that is gone before its turn comes.
+    Of an array that takes more than a quarter of the memory each row is read by itself: what lies around it would be
+    gone before its turn comes. A smaller one is soon in memory whole, by what the disk reads ahead.
 
     Args:
         path: The file.
@@ -64,11 +66,12 @@ class MappedRows:
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         self._mapping, self.values = map_file(path, shape, dtype)
         self._row_bytes = len(self._mapping) // shape[0]
-        if _CAN_ADVISE:
+        self._is_large = _CAN_ADVISE and len(self._mapping) > LARGE * _memory()
+        if self._is_large:
             self._mapping.madvise(mmap.MADV_RANDOM)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Some rows, one copy; all that are not in memory are asked of the disk before the first is waited for.
+        """Some rows, one copy; of a large array all are asked of the disk before the first is waited for.
 
         Args:
             rows: Shape (B,).
@@ -76,9 +79,14 @@ class MappedRows:
         Returns:
             Shape (B, ...).
         """
-        if _CAN_ADVISE:
+        if self._is_large:
             for row in rows.tolist():
                 start = row * self._row_bytes
                 page = start - start % mmap.PAGESIZE
                 self._mapping.madvise(mmap.MADV_WILLNEED, page, start + self._row_bytes - page)
         return self.values.index_select(0, rows)
+
+
+def _memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 import torch
 
+from galaxyml.data import mapped
 from galaxyml.data.mapped import MappedRows, map_file
 from galaxyml.runs.errors import DataError
 
 
-def test_rows_are_those_that_numpy_reads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("large", [0.25, 0.0])
+def test_rows_are_those_that_numpy_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: float) -> None:
+    monkeypatch.setattr(mapped, "LARGE", large)
     values = np.random.default_rng(0).integers(0, 256, (300, 7, 11, 3), np.uint8)  # rows end within pages
     values.tofile(tmp_path / "values")
     rows = torch.tensor([299, 0, 17, 17, 18, 150])

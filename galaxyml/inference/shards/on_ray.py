@@ -73,7 +73,7 @@ class OnRay(Engine):
             for _ in range(count):
                 self._hand_out(self._actor(order))
             while self.running:
-                ready, _ = self.launcher.ray.wait([*self.running], timeout=LOOK_SECONDS)
+                ready = self._wait()
                 if not ready:
                     yield None
                 for reference in ready:
@@ -90,6 +90,15 @@ class OnRay(Engine):
         for actor, _ in self.running.values():
             self.launcher.ray.kill(actor)
         self.running.clear()
+
+    def _wait(self) -> list[Any]:
+        """What is answered, after a moment."""
+        try:
+            return list(self.launcher.ray.wait([*self.running], timeout=LOOK_SECONDS)[0])
+        except SystemError as error:  # as which Ray tells of what a handler of signals raises
+            if isinstance(error.__cause__, signals.Stop):
+                raise error.__cause__ from None
+            raise
 
     def _actor(self, order: Order) -> Any:
         requested: Mapping[str, Any] = {**self.launcher.requested, "max_restarts": 0}
