@@ -316,7 +316,7 @@ def _batches(pixels: Tensor) -> DataLoader[Any]:
     """Stored images in batches, of small ones more at a time."""
     size = max(BATCH, min(HELD, BYTES // max(pixels[0].numel(), 1) // 4))
 
-    def batch(start: int) -> dict[str, Tensor]:
+    def batch(start: Any) -> dict[str, Tensor]:
         some = pixels[start : start + size]
         return {"index": torch.arange(start, start + len(some)), "pixels": some}
 

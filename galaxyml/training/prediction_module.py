@@ -189,8 +189,9 @@ def _see(models: Sequence[PredictionModule], views: ViewSet, batch: Mapping[str,
     if not views.begins_plain:
         image = plain(pixels, size)
         for own in predictions:
+            net: Any = own.model.net
             if own.feature is not None:
-                own.feature = in_parts(own.model.net.features, image).float()  # type: ignore[operator]  # it has them
+                own.feature = in_parts(net.features, image).float()
     return predictions
 
 
