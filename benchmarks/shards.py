@@ -1,7 +1,7 @@
 """What predictions in shards cost, a stage at a time, and whether the whole is their sum; memory by the number of rows.
 
-    .venv/bin/python benchmarks/shards.py            # 20,000 images a turn, a few minutes
-    .venv/bin/python benchmarks/shards.py 1000000    # and once this many, for memory and rate: half an hour
+    .venv/bin/python benchmarks/shards.py            # 24,000 images a turn, a few minutes
+    .venv/bin/python benchmarks/shards.py 1000000    # and once this many, killed twice: 15 minutes more
 
 Images are JPEGs of 64 px of the simulated sky, a few thousand distinct ones inside a parquet file; the net is `tiny`,
 hardly trained, with one view. Stages are timed here with one thread, alternately, medians of three turns; the
@@ -11,12 +11,13 @@ whole is the command `galaxyml predict` with 1 and with 2 workers, its start asi
 import io
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,13 @@ from galaxyml.data.images.store import frame_all
 from galaxyml.data.images.views import plain
 from galaxyml.inference import load
 from galaxyml.inference.image_predictor import ImagePredictor
-from galaxyml.inference.shards.manifest import Manifest, write_manifest
+from galaxyml.inference.predict import SHARD_ROWS
+from galaxyml.inference.shards.manifest import write_manifest
 from galaxyml.sky import population, render
 
-SIDE, DISTINCT, ROWS, TURNS, FEW = 64, 3000, 20_000, 3, 1000
+SIDE, DISTINCT, TURNS = 64, 3000, 3
+ROWS, FEW, SHARD = 24_000, 4_000, 2_000  # rows, of those that are subtracted, and of a shard
+FILES = 1_000  # images in files of their own
 TRAIN = "task=spirals model=tiny source=simulated scale=smoke size=64 crop=1 predict_views=1 figures=false name=tiny"
 
 
@@ -55,29 +59,66 @@ def write_images(path: Path, rows: int) -> None:
             writer.write_table(pa.table({"id": ids, "image": pa.array(images, kind)}))
 
 
-def predict(folder: Path, run: Path, images: Path, workers: int) -> tuple[float, float]:
-    """Seconds of the command, and the peak memory of one of its processes in MB."""
-    out = folder / f"out-{time.monotonic_ns()}"
-    command = [sys.executable, "-m", "galaxyml", "predict", str(run), str(images), "--out", f"{out}/"]
+def command(run: Path, images: Path, out: Path, workers: int, rows: int = SHARD_ROWS) -> list[str]:
+    """The command that predicts into a folder, so many rows a shard."""
+    asked = ["predict", str(run), str(images), "--out", f"{out}/", f"--workers={workers}", f"--shard-rows={rows}"]
+    return [sys.executable, "-m", "galaxyml", *asked]
+
+
+def predict(folder: Path, run: Path, images: Path, workers: int) -> float:
+    """Seconds of the command."""
     began = time.perf_counter()
-    process = subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.DEVNULL, cwd=folder)
-    most = 0.0
-    while process.poll() is None:
-        time.sleep(0.2)
-        most = max([most, *(_peak(path) for path in Path("/proc").glob("[0-9]*/status"))])
-    assert process.returncode == 0
+    asked = command(run, images, folder / f"out-{time.monotonic_ns()}", workers, SHARD)
+    subprocess.run(asked, stdout=subprocess.DEVNULL, cwd=folder, check=True)
+    return time.perf_counter() - began
+
+
+def predict_killed(out: Path, run: Path, images: Path, kills: Sequence[int]) -> tuple[float, float]:
+    """Seconds of the command with 2 workers, killed after so many shards; the peak memory of a process in MB."""
+    began, most = time.perf_counter(), 0.0
+    for shards in (*kills, None):
+        process = subprocess.Popen(command(run, images, out, 2), stdout=subprocess.DEVNULL, cwd=out.parent)
+        while process.poll() is None:
+            time.sleep(0.2)
+            most = max(most, *(_peak(number) for number in _descendants(process.pid)))
+            if shards is not None and len([*out.glob("predictions/part-*.parquet")]) >= shards:
+                process.kill()
+                process.wait()
+        assert process.returncode == (0 if shards is None else -signal.SIGKILL)
     return time.perf_counter() - began, most
 
 
-def _peak(path: Path) -> float:
-    """Largest memory of a worker so far, in MB; 0 of any other process."""
+def _descendants(process: int) -> list[int]:
+    """Numbers of a process and of all that it has started, and those have."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found = [process]
+    for number in found:
+        found += [child for child, parent in parents.items() if parent == number]
+    return found
+
+
+def _peak(process: int) -> float:
+    """Largest memory of a process so far, in MB; 0 of one that has gone."""
     try:
-        if b"multiprocessing" not in (path.parent / "cmdline").read_bytes():
-            return 0.0
-        found = re.search(r"VmHWM:\s+(\d+) kB", path.read_text())
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
     except OSError:
         return 0.0
     return int(found.group(1)) / 1024 if found else 0.0
+
+
+def check_tiled(out: Path, rows: int) -> None:
+    """Makes sure that each row is there once, in order, with the numbers of the first row of the same image."""
+    table = pd.read_parquet(out / "predictions")
+    assert table["id"].tolist() == [f"g{number}" for number in range(rows)]
+    numbers = table.select_dtypes("number").to_numpy()
+    for first in range(DISTINCT, rows, DISTINCT):
+        some = numbers[first : first + DISTINCT]
+        np.testing.assert_array_equal(some, numbers[: len(some)])
 
 
 def stages(predictor: ImagePredictor, images: Path, rows: int, folder: Path) -> dict[str, Callable[[], object]]:
@@ -87,7 +128,7 @@ def stages(predictor: ImagePredictor, images: Path, rows: int, folder: Path) -> 
     (framing,) = predictor.framings
     contents = [value["bytes"] for value in pq.read_table(images, columns=["image"]).column(0).to_pylist()]
     paths = []
-    for number, content in enumerate(contents[:FEW]):
+    for number, content in enumerate(contents[:FILES]):
         paths.append(folder / f"{number}.jpg")
         paths[-1].write_bytes(content)
     framed = torch.from_numpy(np.stack(list(frame_all(Path(), names, framing, 1))))
@@ -101,7 +142,7 @@ def stages(predictor: ImagePredictor, images: Path, rows: int, folder: Path) -> 
     return {
         "list": lambda: write_manifest([str(images)], folder / "manifest.parquet", 20_000),
         "decode (Pillow alone)": lambda: [np.asarray(Image.open(io.BytesIO(content))) for content in contents[:rows]],
-        "open, decode and check a file": lambda: [open_image(path) for _ in range(rows // FEW) for path in paths],
+        "open, decode and check a file": lambda: [open_image(path) for _ in range(rows // FILES) for path in paths],
         "read, decode and frame": lambda: [None for _ in frame_all(Path(), names, framing, 1)],
         "net": net,
         "net, looks, stages and table": lambda: [
@@ -137,7 +178,7 @@ def main() -> None:
                 run_stage()
                 seconds.setdefault(stage, []).append(time.process_time() - began)
             for workers in (1, 2):
-                whole = predict(folder, run, images, workers)[0] - predict(folder, run, few, workers)[0]
+                whole = predict(folder, run, images, workers) - predict(folder, run, few, workers)
                 seconds.setdefault(f"whole, {workers} workers", []).append(whole * ROWS / (ROWS - FEW))
         medians = {stage: statistics.median(turns) / ROWS for stage, turns in seconds.items()}
         for stage, each in medians.items():
@@ -149,10 +190,13 @@ def main() -> None:
         if large:
             for rows in (large // 10, large):
                 write_images(images, rows)
-                took, most = predict(folder, run, images, 2)
-                print(f"{rows:,} rows: {rows / took:,.0f} images/s, {most:.0f} MB in the largest worker")
-                assert len(pd.read_parquet(sorted(folder.glob("out-*"))[-1] / "predictions", columns=["id"])) == rows
-                assert Manifest(sorted(folder.glob("out-*"))[-1] / "manifest.parquet").rows == rows
+                out, shards = folder / f"killed-{rows}", -(-rows // SHARD_ROWS)
+                took, most = predict_killed(out, run, images, [shards // 3, 2 * shards // 3])
+                check_tiled(out, rows)
+                print(
+                    f"{rows:,} rows, killed twice: {rows / took:,.0f} images/s with three starts, {most:.0f} MB in the "
+                    "largest process, each row as it should be"
+                )
 
 
 if __name__ == "__main__":
