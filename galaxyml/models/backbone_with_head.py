@@ -22,6 +22,8 @@ class BackboneWithHead(nn.Module):
         features: A module, or a method, that takes images in [0, 1], shape (N, C, H, W), to features (N, F), each row
             by itself. Its parameters are all of the net's but the head's.
         head: A module that takes features (N, F) to scores (N, K) before any activation.
+        known_symmetries: How many of the 8 symmetries of the square the net need not see, as it tells their features
+            from those of the image itself (`symmetric_features`); of most nets only the first, the image.
 
     >>> net = BackboneWithHead()
     >>> net.features = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
@@ -32,10 +34,23 @@ class BackboneWithHead(nn.Module):
 
     features: Any
     head: nn.Module
+    known_symmetries: int = 1
 
     def forward(self, images: Tensor) -> Tensor:
         """Images in [0, 1], shape (N, C, H, W) -> scores (N, K)."""
         return self.head(self.features(images))
+
+    def symmetric_features(self, features: Tensor, symmetry: int) -> Tensor:
+        """Features of images under one of the first `known_symmetries` of the square, from those of the images.
+
+        Args:
+            features: Of the images, shape (N, F).
+            symmetry: Numbered as in `galaxyml.data.images.views.symmetric`.
+
+        Returns:
+            Shape (N, F), what the net would find in these views, to rounding.
+        """
+        return features
 
 
 def hidden_layer(features: int, hidden: int, dropout: float, outputs: int) -> nn.Sequential:

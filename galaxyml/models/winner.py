@@ -14,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from galaxyml.data.images.views import symmetric
 from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.runs.errors import UserError, shorten
 
 CORNERS = 4
+SAME = 1e-3  # difference of pixels in [0, 1] that two cuts of the same part may have
 
 
 def view_side(size: int, angles: Sequence[float]) -> int:
@@ -69,6 +71,8 @@ class Parts(nn.Module):
     Attributes:
         count: Parts of an image, V.
         side: Side of a part in pixels, P.
+        orders: Which parts of an image are those of the image under a symmetry of the square, V numbers; of the first
+            of the 8 symmetries, as far as all are.
 
     Raises:
         UserError: If the angles or the fraction are none of these.
@@ -95,6 +99,7 @@ class Parts(nn.Module):
         for number, angle in enumerate(self.angles):
             grid = turned_grid(size, self.view_side, angle)
             self.register_buffer(f"grid_{number}", grid, persistent=False)
+        self.orders = self._find_orders()
 
     def forward(self, images: Tensor) -> Tensor:
         """Images of shape (N, C, size, size) -> parts (N, V, C, P, P), those of one view together.
@@ -114,6 +119,18 @@ class Parts(nn.Module):
             for seen in (view, view.flip(-1)) if self.mirrored else (view,):
                 parts += [seen.rot90(turns, (-2, -1))[..., : self.side, : self.side] for turns in range(CORNERS)]
         return torch.stack(parts, dim=1)
+
+    @torch.no_grad()
+    def _find_orders(self) -> list[list[int]]:
+        noise = torch.rand(1, 1, self.size, self.size, generator=torch.Generator().manual_seed(0))
+        parts = self(noise)[0].flatten(1)
+        orders: list[list[int]] = []
+        for symmetry in range(8):
+            away = torch.cdist(self(symmetric(noise, symmetry))[0].flatten(1), parts, p=math.inf).min(1)
+            if away.values.max() > SAME:
+                break
+            orders.append(away.indices.tolist())
+        return orders
 
     def _view(self, images: Tensor, number: int) -> Tensor:
         """The square about the centre, turned by one of the angles; shape (N, C, view_side, view_side)."""
@@ -226,6 +243,7 @@ class DielemanNet(BackboneWithHead):
             layers += [*([nn.BatchNorm2d(after)] if batch_norm else []), nn.ReLU(inplace=True)]
         # All parts go through the layers as images of their own; an image's features then stand side by side.
         side_by_side = nn.Unflatten(0, (-1, parts.count)), nn.Flatten()
+        self.known_symmetries = len(parts.orders)
         self.features = nn.Sequential(parts, nn.Flatten(0, 1), *layers, nn.Flatten(), *side_by_side)
         dense: list[nn.Module] = []
         width = parts.count * channels[-1] * side_left(size) ** 2
@@ -237,3 +255,7 @@ class DielemanNet(BackboneWithHead):
         nn.init.normal_(last.weight, std=0.02 * width**-0.5)
         nn.init.constant_(last.bias, 0.1)
         self.head = nn.Sequential(*dense, nn.Dropout(dropout), last)
+
+    def symmetric_features(self, features: Tensor, symmetry: int) -> Tensor:
+        order = self.features[0].orders[symmetry]
+        return features.unflatten(1, (len(order), -1))[:, order].flatten(1)

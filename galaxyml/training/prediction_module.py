@@ -150,6 +150,22 @@ class _Predictions:
         else:
             self.outputs += in_parts(self.model, images).split(count)
 
+    def knows(self, views: ViewSet) -> bool:
+        """Whether the plain view tells the net's features of all others."""
+        net = self.model.net
+        return (
+            isinstance(net, BackboneWithHead)
+            and isinstance(views, Symmetries)
+            and 1 < len(views) <= net.known_symmetries
+        )
+
+    def add_known(self, images: Tensor, views: ViewSet) -> None:
+        """Takes the plain view, and with it all others."""
+        net: Any = self.model.net
+        features = in_parts(net.features, images).float()
+        for number in range(len(views)):
+            self.add_features(net.symmetric_features(features, number), len(images))
+
     def add_features(self, features: Tensor, count: int) -> None:
         """Takes what the head sees of views of `count` images, one behind the other."""
         net: Any = self.model.net
@@ -177,18 +193,22 @@ class _Predictions:
 def _see(models: Sequence[PredictionModule], views: ViewSet, batch: Mapping[str, Tensor]) -> list[_Predictions]:
     """What models say of images of which they see the same views."""
     predictions = [_Predictions(model) for model in models]
-    if len(views) == 1 and views.begins_plain and "image" in batch:
-        for own in predictions:
-            own.add(batch["image"], len(batch["image"]))
+    count = len(batch["index"])
+    size = batch["image"].shape[-1] if "image" in batch else models[0].size or batch["pixels"].shape[1]
+    known = [own for own in predictions if own.knows(views)]
+    seeing = [own for own in predictions if not own.knows(views)]
+    is_plain = len(views) == 1 and views.begins_plain
+    if known or is_plain or not views.begins_plain:
+        image = batch["image"] if "image" in batch else plain(batch["pixels"], size)
+    for own in known:
+        own.add_known(image, views)
+    if not seeing:
         return predictions
-    pixels = batch["pixels"]
-    size = batch["image"].shape[-1] if "image" in batch else models[0].size or pixels.shape[1]
-    for seen in _grouped(views.see_stored(pixels, size), len(pixels)):
-        for own in predictions:
-            own.add(seen, len(pixels))
+    for seen in [image] if is_plain else _grouped(views.see_stored(batch["pixels"], size), count):
+        for own in seeing:
+            own.add(seen, count)
     if not views.begins_plain:
-        image = plain(pixels, size)
-        for own in predictions:
+        for own in seeing:
             net: Any = own.model.net
             if own.feature is not None:
                 own.feature = in_parts(net.features, image).float()

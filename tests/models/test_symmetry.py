@@ -10,11 +10,13 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from galaxyml.data.images.views import Augment, plain, resample, scaled
+from galaxyml.data.images.views import Augment, dihedral, plain, resample, scaled
+from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.models.galaxycnn import GalaxyCNN
-from galaxyml.models.symmetry import Symmetric, Symmetries, Views, view_set
+from galaxyml.models.symmetry import Symmetric, Symmetries, Views, ViewSet, view_set
+from galaxyml.models.winner import DielemanNet
 from galaxyml.runs.errors import UserError
-from galaxyml.training.prediction_module import PredictionModule
+from galaxyml.training.prediction_module import PredictionModule, PredictionModules
 
 SIDE, SIZE = 30, 20
 
@@ -22,6 +24,13 @@ SIDE, SIZE = 30, 20
 @pytest.fixture
 def pixels() -> torch.Tensor:
     return torch.randint(0, 256, (5, SIDE, SIDE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+class AnyNet(nn.Module):
+    """Pixels' sums, weighted so that each view has others."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.stack([images[:, 0].mul(torch.linspace(-1, 1, SIZE)).sum((1, 2)), images.mean((1, 2, 3))], dim=1)
 
 
 def square_group(image: np.ndarray) -> list[np.ndarray]:
@@ -37,6 +46,16 @@ def test_all_eight_symmetries_are_seen_once_as_exact_copies(views: Any, pixels: 
     expected = square_group(plain(pixels, SIZE).numpy())
     for one in expected:
         assert sum(np.array_equal(one, view.numpy()) for view in found) == 1
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("count", [3, 8])
+def test_views_of_stored_images_are_those_of_training_to_the_last_bit(channels: int, count: int) -> None:
+    pixels = torch.randint(0, 256, (4, SIDE, SIDE, channels), dtype=torch.uint8)
+    views = list(Symmetries(count).see_stored(pixels, SIZE))
+    assert len(views) == count
+    for number, view in enumerate(views):
+        assert torch.equal(view, dihedral(pixels, SIZE, torch.full((4,), number)))
 
 
 def test_the_winners_sixty_views() -> None:
@@ -179,3 +198,31 @@ def test_one_turned_view_is_cut_from_the_stored_image_and_features_stay_the_plai
         torch.testing.assert_close(said["output"], predictor(turned), atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(said["feature"], net.features(batch["image"]), atol=1e-6, rtol=1e-5)
     assert "spread" not in said
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("views", [Symmetries(8), Symmetries(3), Views(rotations=3, mirrored=True)])
+def test_models_that_share_their_views_say_the_mean_over_what_each_sees(
+    pixels: torch.Tensor, count: int, views: ViewSet
+) -> None:
+    torch.manual_seed(0)
+    nets = [
+        GalaxyCNN(2, channels=(4, 4, 4, 4), hidden=8),
+        DielemanNet(2, SIZE, channels=[4], kernels=[3], pools=[4], hidden=[8]),  # need not see the symmetries
+        AnyNet(),
+    ]
+    models = [PredictionModule(net, nn.Sigmoid(), predict_views=views, size=SIZE).eval() for net in nets]
+    models[0].gives_features = models[1].gives_features = True
+    pixels = pixels[:count]
+    with torch.no_grad():
+        said = PredictionModules(models).predict_step({"index": torch.arange(count), "pixels": pixels}, 0)
+        for number, net in enumerate(nets):
+            seen = [net(view) for view in views.see(scaled(pixels), SIZE)]
+            outputs = torch.stack(seen).sigmoid()
+            torch.testing.assert_close(said[f"output/{number}"], outputs.mean(0), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(said[f"spread/{number}"], outputs.std(0, correction=0), atol=1e-5, rtol=1e-4)
+            if isinstance(net, BackboneWithHead):
+                features = torch.stack([net.features(view) for view in views.see(scaled(pixels), SIZE)]).mean(0)
+                torch.testing.assert_close(said[f"features/{number}"], features, atol=1e-4, rtol=1e-4)
+                torch.testing.assert_close(said[f"feature/{number}"], net.features(plain(pixels, SIZE)))
+    assert "feature/2" not in said

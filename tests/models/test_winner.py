@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from galaxyml.data.images.views import symmetric
 from galaxyml.models.backbone_with_head import BackboneWithHead, in_parts
 from galaxyml.models.winner import DielemanNet, Maxout, Parts, turned_grid, view_side
 from galaxyml.runs.conf_dir import CONF
@@ -170,6 +171,24 @@ def test_turning_the_image_permutes_the_features() -> None:
     after = net.features(images.rot90(1, (-2, -1))).unflatten(1, (16, -1))
     torch.testing.assert_close(before.sum(1), after.sum(1), atol=1e-4, rtol=1e-4)
     assert not torch.allclose(before, after, atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [35, 36])
+@pytest.mark.parametrize(
+    ("changes", "known"), [({}, 8), ({"angles": [0]}, 8), ({"angles": [0, 30]}, 1), ({"mirrored": False}, 1)]
+)
+def test_features_of_turned_images_are_told_as_far_as_they_are_parts_of_the_image(
+    size: int, changes: dict[str, Any], known: int
+) -> None:
+    net = small(size=size, **changes).double()
+    assert net.known_symmetries == known
+    images = torch.rand(2, 3, size, size, dtype=torch.double)
+    features = net.features(images)
+    for symmetry in range(known):
+        expected = net.features(symmetric(images, symmetry))
+        torch.testing.assert_close(net.symmetric_features(features, symmetry), expected, atol=1e-4, rtol=1e-4)
+        if symmetry:
+            assert not torch.allclose(features, expected, atol=1e-2)
 
 
 def test_scores_are_the_heads_of_the_features() -> None:
