@@ -1,6 +1,6 @@
 """Distance of an image from those that a net was trained on: by its pixels, and by what the net makes of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Self
@@ -140,65 +140,134 @@ def _whole(half: np.ndarray, side: int) -> np.ndarray:
     return np.triu(whole) + np.triu(whole, 1).T
 
 
-def appearance(pixels: Tensor) -> np.ndarray:
+def appearance(pixels: Tensor, many: bool = False) -> np.ndarray:
     """Looks of an image, whatever it shows: levels of brightness, contrast, noise, colours, and its rim.
 
     They follow from counts of whole numbers, and so are the same on any machine.
 
     Args:
         pixels: uint8 of shape (N, H, W, C).
+        many: Whether there are so many images in all that a second of compiling pays; the looks are the same.
 
     Returns:
         Float64 of shape (N, 13 C + C (C - 1) / 2), of RGB (N, 42): for each channel 7 quantiles, 3 measures of how
         neighbouring pixels differ, the standard deviation, and the median and standard deviation of the upper and lower
         rim; and how alike the channels are, two by two. Brightness goes from 0 to 1.
     """
-    images = np.ascontiguousarray(pixels.cpu().numpy().transpose(0, 3, 1, 2))
-    count, channels = images.shape[:2]
-    rim = np.concatenate([images[:, :, :RIM], images[:, :, -RIM:]], 2)
-    next_to, two_away = (_sorted(_differences(images, step)) for step in (1, 2))
-    levels = _quantiles(_sorted(images), LEVELS).transpose(1, 2, 0).reshape(count, -1)
-    steps = [_lower_median(next_to), _lower_median(two_away), _quantiles(next_to, (0.9,))[0]]
-    covariances = _covariances(images)
+    images = np.ascontiguousarray(pixels.cpu().numpy())
+    looked = (_counted if many and images.shape[1] >= 2 * RIM else _sorted)(images)
+    levels = _quantiles(looked.every, LEVELS).transpose(1, 2, 0).reshape(len(images), -1)
+    steps = [_lower_median(looked.next_to), _lower_median(looked.two_away), _quantiles(looked.next_to, (0.9,))[0]]
+    covariances = _covariances(looked.every.size, looked.totals, looked.products)
     spread = np.sqrt(np.einsum("ncc->nc", covariances))
-    less = (images[0, 0].size - 1) / images[0, 0].size  # products are divided by N, squares by N - 1
+    less = (looked.every.size - 1) / looked.every.size  # products are divided by N, squares by N - 1
     correlations = [
-        less * covariances[:, i, j] / (spread[:, i] * spread[:, j] + 1e-6) for i, j in combinations(range(channels), 2)
+        less * covariances[:, i, j] / (spread[:, i] * spread[:, j] + 1e-6)
+        for i, j in combinations(range(spread.shape[1]), 2)
     ]
     alike = np.stack(correlations, 1) if correlations else spread[:, :0]
-    rim_spread = np.sqrt(np.einsum("ncc->nc", _covariances(rim)))
-    return np.concatenate([levels, *steps, spread, alike, _lower_median(_sorted(rim)), rim_spread], 1)
+    rim_spread = np.sqrt(np.einsum("ncc->nc", _covariances(looked.rim.size, looked.rim_totals, looked.rim_products)))
+    return np.concatenate([levels, *steps, spread, alike, _lower_median(looked.rim), rim_spread], 1)
 
 
-def _differences(images: np.ndarray, step: int) -> np.ndarray:
+@dataclass(frozen=True)
+class _Values:
+    """Bytes of each channel of each image, in order.
+
+    Attributes:
+        at: The values at some places; (P,) -> (N, C, P).
+        size: How many there are, M.
+    """
+
+    at: Callable[[np.ndarray], np.ndarray]
+    size: int
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What is taken of N images of C channels.
+
+    Attributes:
+        every: Their values.
+        next_to: How pixels differ, without sign, from those to their left.
+        two_away: From those two to their left.
+        rim: The values of the upper and lower edge.
+        totals: Sums of the values, shape (N, C).
+        products: Sums of the products of channels, shape (N, C, C).
+        rim_totals: The same of the rim.
+        rim_products: Of which the diagonal alone counts.
+    """
+
+    every: _Values
+    next_to: _Values
+    two_away: _Values
+    rim: _Values
+    totals: np.ndarray
+    products: np.ndarray
+    rim_totals: np.ndarray
+    rim_products: np.ndarray
+
+
+def _sorted(images: np.ndarray) -> _Looked:
+    planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    rim = np.concatenate([planes[:, :, :RIM], planes[:, :, -RIM:]], 2)
+    parts = [planes, *(_differences(planes, step) for step in (1, 2)), rim]
+    return _Looked(*map(_in_order, parts), *_sums(planes), *_sums(rim))
+
+
+def _in_order(planes: np.ndarray) -> _Values:
+    ordered = np.sort(planes.reshape(*planes.shape[:2], -1), axis=2, kind="stable")  # by counting, as bytes can be
+    return _Values(lambda places: ordered[:, :, places], ordered.shape[2])
+
+
+def _differences(planes: np.ndarray, step: int) -> np.ndarray:
     """How pixels differ from those `step` to their left, without sign; uint8."""
-    right, left = images[..., step:], images[..., :-step]
+    right, left = planes[..., step:], planes[..., :-step]
     return np.maximum(right, left) - np.minimum(right, left)
 
 
-def _sorted(images: np.ndarray) -> np.ndarray:
-    """Values of each channel in their order, uint8, (N, C, H, W) -> (N, C, H W)."""
-    return np.sort(images.reshape(*images.shape[:2], -1), axis=2, kind="stable")  # by counting, as bytes can be
+def _sums(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the values and of their products, (N, C, H, W) -> (N, C), (N, C, C); of whole numbers, and so exact."""
+    values = torch.from_numpy(planes).flatten(2).double()
+    return values.sum(2).numpy(), torch.bmm(values, values.transpose(1, 2)).numpy()
 
 
-def _quantiles(ordered: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Quantiles between neighbouring values, from 0 to 1; (N, C, M) -> (Q, N, C)."""
-    places = np.array(shares) * (ordered.shape[2] - 1)
+def _counted(images: np.ndarray) -> _Looked:
+    """What `_sorted` gives, by counting."""
+    from galaxyml.evaluation.byte_counts import count_bytes
+
+    counts, products = count_bytes(images, RIM)
+    values = np.arange(counts.shape[3], dtype=np.float64)
+    totals, rim_totals = counts[0] @ values, counts[3] @ values
+    rim_products = (counts[3] @ values**2)[:, :, None] * np.eye(len(products[0]))
+    parts = map(_of_counts, counts)
+    return _Looked(*parts, totals, products.astype(np.float64), rim_totals, rim_products)
+
+
+def _of_counts(counts: np.ndarray) -> _Values:
+    up_to = counts.cumsum(2, dtype=np.int32)
+
+    def at(places: np.ndarray) -> np.ndarray:
+        return np.stack([np.count_nonzero(up_to <= place, axis=2) for place in places.tolist()], axis=2)
+
+    return _Values(at, int(up_to[0, 0, -1]))
+
+
+def _quantiles(values: _Values, shares: Sequence[float]) -> np.ndarray:
+    """Quantiles between neighbouring values, from 0 to 1; shape (Q, N, C)."""
+    places = np.array(shares) * (values.size - 1)
     below = np.floor(places).astype(int)
-    lower, upper = (ordered[:, :, numbers].astype(np.float64) for numbers in (below, np.ceil(places).astype(int)))
+    lower, upper = (values.at(numbers).astype(np.float64) for numbers in (below, np.ceil(places).astype(int)))
     return np.moveaxis(lower + (upper - lower) * (places - below), 2, 0) / 255
 
 
-def _lower_median(ordered: np.ndarray) -> np.ndarray:
-    return ordered[:, :, (ordered.shape[2] - 1) // 2] / 255
+def _lower_median(values: _Values) -> np.ndarray:
+    return values.at(np.array([(values.size - 1) // 2]))[:, :, 0] / 255
 
 
-def _covariances(images: np.ndarray) -> np.ndarray:
-    """Covariances of the channels of each image, (N, C, H, W) -> (N, C, C); sums of whole numbers are exact."""
-    values = torch.from_numpy(images).flatten(2).double()
-    count, totals = values.shape[2], values.sum(2)
-    products = torch.bmm(values, values.transpose(1, 2)) - totals[:, :, None] * totals[:, None] / count
-    return (products / max(count - 1, 1) / 255**2).numpy()
+def _covariances(size: int, totals: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """Covariances of the channels of each image, shape (N, C, C), of the sums of `size` values."""
+    return (products - totals[:, :, None] * totals[:, None] / size) / max(size - 1, 1) / 255**2
 
 
 def unit(features: np.ndarray) -> np.ndarray:

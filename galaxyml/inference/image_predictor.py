@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 BATCH = 64
 HELD = 1024  # images that are held at a time
 BYTES = 2**25  # of a batch of images in single precision, if it has more than BATCH
+MANY = 10_000  # images from which on a compiled loop pays
 LOOKS = "familiar"  # arrays of what the training set looks like
 PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
 
@@ -102,6 +103,7 @@ class ImagePredictor(Predictor):
         self.decodings = list(dict.fromkeys(framing.decoding for framing in self.framings))
         stages = [*kind.stages(), *instantiate(list(description["stages"]), _convert_="all")]
         self.stages = [stage for stage in stages if isinstance(stage, CombiningStage)]
+        self.looked_at = 0  # images so far
         # Of the run's trainer only what changes numbers: it may have run on other hardware, or on much more of it.
         self.trainers = {
             precision: trainer(description["accelerator"], precision, logger=False, enable_checkpointing=False)
@@ -292,9 +294,11 @@ class ImagePredictor(Predictor):
 
     def _distances(self, pixels: Sequence[Tensor], outputs: list[dict[str, Tensor]]) -> Iterator[np.ndarray]:
         """Distance of the images from each net's training set, shape (N,)."""
+        self.looked_at += len(pixels[0])
+        many = self.looked_at > MANY
         looks = {
             framing: np.concatenate(
-                [appearance(central_pixels(batch, framing.size)) for batch in of_framing.split(BATCH)]
+                [appearance(central_pixels(batch, framing.size), many) for batch in of_framing.split(BATCH)]
             )
             for framing, of_framing in zip(self.framings, pixels, strict=True)
         }

@@ -101,6 +101,14 @@ def test_appearance_is_of_each_image_by_itself() -> None:
     assert np.isfinite(appearance(torch.zeros(2, 16, 16, 3, dtype=torch.uint8))).all()
 
 
+@pytest.mark.parametrize("shape", [(9, 64, 64, 3), (4, 12, 17, 1), (3, 31, 12, 5), (2, 7, 9, 3)])
+def test_appearance_of_many_images_is_counted_and_the_same_to_the_last_bit(shape: tuple[int, ...]) -> None:
+    images = torch.randint(0, 256, shape, dtype=torch.uint8)
+    images[0] = 7
+    images[-1, :, :, 0] //= 50
+    np.testing.assert_array_equal(appearance(images, many=True), appearance(images))
+
+
 def test_appearance_is_what_torch_makes_of_the_same_images() -> None:
     pixels = torch.randint(0, 256, (5, 24, 20, 3), dtype=torch.uint8)
     pixels[..., 1] = pixels[..., 0] // 2 + 9

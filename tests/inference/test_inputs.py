@@ -266,3 +266,11 @@ def test_a_table_of_ids_finds_its_images_beside_it(tmp_path: Path) -> None:
     found = find([tmp_path / "mine.csv"])
     assert list(found.paths.values()) == ["1.jpg", "2.png"]
     assert found.beside().to_dict("list") == {"id": ["1", "2"], "GalaxyID": [1, 2], "z": [0.1, 0.2]}
+
+
+def test_of_many_images_each_gets_the_numbers_of_few(
+    predictor: Any, galaxies: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = predictor.predict(galaxies[:3])
+    monkeypatch.setattr("galaxyml.inference.image_predictor.MANY", 0)
+    pd.testing.assert_frame_equal(predictor.predict(galaxies[:3]), expected, check_exact=True)
