@@ -55,4 +55,29 @@ def count_bytes(images, rim):
     return counts, products
 
 
-count_bytes(np.zeros((1, 1, 1, 1), np.uint8), 0)
+@numba.njit(nogil=True)
+def values_at(counts, places):
+    """Values at some places of their order.
+
+    Args:
+        counts: Of each value, shape (N, C, 256).
+        places: From 0 on, the lowest first, shape (P,).
+
+    Returns:
+        Shape (N, C, P).
+    """
+    images, channels, _ = counts.shape
+    found = np.empty((images, channels, len(places)), np.int64)
+    for image in range(images):
+        for channel in range(channels):
+            value = 0
+            up_to = counts[image, channel, 0]
+            for number, place in enumerate(places):
+                while up_to <= place:
+                    value += 1
+                    up_to += counts[image, channel, value]
+                found[image, channel, number] = value
+    return found
+
+
+values_at(count_bytes(np.zeros((1, 1, 1, 1), np.uint8), 0)[0][0], np.zeros(1, np.int64))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from typing import Self
 
@@ -175,7 +176,7 @@ class _Values:
     """Bytes of each channel of each image, in order.
 
     Attributes:
-        at: The values at some places; (P,) -> (N, C, P).
+        at: The values at some places, which rise; (P,) -> (N, C, P).
         size: How many there are, M.
     """
 
@@ -234,23 +235,14 @@ def _sums(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _counted(images: np.ndarray) -> _Looked:
     """What `_sorted` gives, by counting."""
-    from galaxyml.evaluation.byte_counts import count_bytes
+    from galaxyml.evaluation.byte_counts import count_bytes, values_at
 
     counts, products = count_bytes(images, RIM)
     values = np.arange(counts.shape[3], dtype=np.float64)
     totals, rim_totals = counts[0] @ values, counts[3] @ values
     rim_products = (counts[3] @ values**2)[:, :, None] * np.eye(len(products[0]))
-    parts = map(_of_counts, counts)
+    parts = [_Values(partial(values_at, part), int(part[0, 0].sum())) for part in counts]
     return _Looked(*parts, totals, products.astype(np.float64), rim_totals, rim_products)
-
-
-def _of_counts(counts: np.ndarray) -> _Values:
-    up_to = counts.cumsum(2, dtype=np.int32)
-
-    def at(places: np.ndarray) -> np.ndarray:
-        return np.stack([np.count_nonzero(up_to <= place, axis=2) for place in places.tolist()], axis=2)
-
-    return _Values(at, int(up_to[0, 0, -1]))
 
 
 def _quantiles(values: _Values, shares: Sequence[float]) -> np.ndarray:

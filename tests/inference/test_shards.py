@@ -9,6 +9,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ import pytest
 from PIL import Image
 
 from galaxyml.inference import load, predict
+from galaxyml.inference.shards.engine import _shared
 from galaxyml.inference.shards.folder import ShardFolder
 from galaxyml.inference.shards.manifest import Manifest, write_manifest
 from galaxyml.inference.summary import command as summary
 from galaxyml.runs.errors import DataError
+from galaxyml.sweeps.worker import Slot
 
 Command = Callable[..., tuple[int, str]]
 
@@ -347,3 +350,10 @@ def test_a_manifest_has_the_rows_in_their_order_and_types_of_all(tmp_path: Path)
 def test_what_is_no_folder_of_predictions_says_so(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no folder that predictions were written into"):
         ShardFolder(tmp_path).index()
+
+
+def test_more_workers_than_gpus_share_them() -> None:
+    gpus = [Slot("GPU 0", ("0",), 8), Slot("GPU 1", ("1",), 8)]
+    assert _shared(gpus, None) == _shared(gpus, 2) == gpus
+    assert _shared(gpus, 4) == [replace(slot, threads=4) for slot in gpus] * 2
+    assert _shared([Slot("CPU 1", None, 2)], 4) == [Slot("CPU 1", None, 2)]  # as many as are asked for already

@@ -13,7 +13,8 @@ from dataclasses import asdict, astuple, dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from time import monotonic
+from statistics import median
+from time import monotonic, perf_counter
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ MOST_BAD = 0.1  # share of images that may be left out; more of them are a mista
 ASKED = ("channels", "bands", "hdu", "stretch")  # keys that an image of another kind is refused by
 _AHEAD = 256  # images decoded before the first of them is written
 _TOGETHER = 8  # images that a thread takes at a time
+_QUICK = 0.5e-3  # seconds an image, below which threads take longer than one alone
 _SECONDS_AT_RISK = 30.0  # of decoding that a process which is killed may have done in vain
 _ADVICE = "Free some space, or choose another folder with cache_dir=..., then run the same command."
 
@@ -331,7 +333,8 @@ def frame_all(
         root: Folder of the images.
         images: Their paths in it, or addresses of rows of files there.
         framing: What is kept of each.
-        threads: How many; None for as many as cores, 1 to stay in this one.
+        threads: How many; None for as many as cores, 1 to stay in this one, as do images that are decoded so quickly
+            that threads would wait for each other.
 
     Yields:
         For each image its pixels, uint8 of shape (side, side, C), or the reason why it cannot be read.
@@ -352,10 +355,16 @@ def frame_all(
         return name.removesuffix(Path(name).name) + reason
 
     named = chain.from_iterable(read_images(root, images, framing.decoding))
-    if threads == 1:
-        with quiet():  # once, and not for each
+    with quiet():  # once, and not for each
+        seconds = []
+        for one in islice(named, _TOGETHER):
+            began = perf_counter()
+            image = read(one)
+            seconds.append(perf_counter() - began)
+            yield image
+        if threads == 1 or (seconds and median(seconds) < _QUICK):
             yield from map(read, named)
-        return
+            return
 
     def read_some(some: Sequence[tuple[str, np.ndarray | bytes | str | None]]) -> list[np.ndarray | str]:
         return [read(one) for one in some]

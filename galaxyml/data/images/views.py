@@ -79,7 +79,7 @@ class Augment:
 
 def plain(pixels: Tensor, size: int) -> Tensor:
     """The central view: uint8 (N, side, side, C) -> [0, 1] (N, C, size, size), channels last."""
-    return dihedral(pixels, size, torch.zeros(len(pixels), dtype=torch.long))
+    return next(symmetries(pixels, size, 1))
 
 
 def dihedral(pixels: Tensor, size: int, symmetries: Tensor, gains: Tensor | None = None) -> Tensor:

@@ -67,7 +67,7 @@ class Here(Engine):
     """The processes of this machine: one a GPU, or without one as many as cores, each with one thread.
 
     Args:
-        workers: How many; None for as many.
+        workers: How many; None for as many. Several may share a GPU, so that images are decoded by several processes.
     """
 
     def __init__(self, workers: int | None = None) -> None:
@@ -78,7 +78,7 @@ class Here(Engine):
     def make(self, order: Order, shards: Sequence[int]) -> Iterator[Result | None]:
         self.waiting = deque(shards)
         self.tries: Counter[int] = Counter()
-        slots = PoolLauncher(processes=self.workers or "auto").slots_for(len(shards))
+        slots = _shared(PoolLauncher(processes=self.workers or "auto").slots_for(len(shards)), self.workers)
         try:
             for slot in slots:
                 self._start(order, slot)
@@ -145,6 +145,16 @@ class Here(Engine):
         if not self.stopping:
             self.waiting.appendleft(own.shard)
             self._start(order, own.slot)
+
+
+def _shared(slots: list[Slot], workers: int | None) -> list[Slot]:
+    """Slots for so many processes, where there are fewer GPUs than that."""
+    if workers is None or workers <= len(slots) or slots[0].gpus is None:
+        return slots
+    return [
+        replace(slots[number % len(slots)], threads=max(1, (slots[0].threads or 1) * len(slots) // workers))
+        for number in range(workers)
+    ]
 
 
 ADVICE = "There may be too little memory: give --workers fewer, then the same command goes on."
