@@ -32,7 +32,7 @@ def count_bytes(images, rim):
                 in_rim = y < rim or y >= height - rim
                 before = two_before = 0
                 for x in range(width):
-                    value = np.int64(row[x, channel])
+                    value = int(row[x, channel])
                     every[value] += 1
                     if x >= 1:
                         next_to[abs(value - before)] += 1
@@ -46,11 +46,11 @@ def count_bytes(images, rim):
                 for y in range(height):
                     row = images[image, y]
                     for x in range(width):
-                        total += np.int64(row[x, channel]) * np.int64(row[x, other])
+                        total += int(row[x, channel]) * int(row[x, other])
                 products[image, channel, other] = products[image, other, channel] = total
             total = 0
             for value in range(VALUES):
-                total += np.int64(every[value]) * value * value
+                total += int(every[value]) * value * value
             products[image, channel, channel] = total
     return counts, products
 

@@ -213,7 +213,8 @@ def _sorted(images: np.ndarray) -> _Looked:
     planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     rim = np.concatenate([planes[:, :, :RIM], planes[:, :, -RIM:]], 2)
     parts = [planes, *(_differences(planes, step) for step in (1, 2)), rim]
-    return _Looked(*map(_in_order, parts), *_sums(planes), *_sums(rim))
+    every, next_to, two_away, of_rim = map(_in_order, parts)
+    return _Looked(every, next_to, two_away, of_rim, *_sums(planes), *_sums(rim))
 
 
 def _in_order(planes: np.ndarray) -> _Values:
@@ -241,8 +242,8 @@ def _counted(images: np.ndarray) -> _Looked:
     values = np.arange(counts.shape[3], dtype=np.float64)
     totals, rim_totals = counts[0] @ values, counts[3] @ values
     rim_products = (counts[3] @ values**2)[:, :, None] * np.eye(len(products[0]))
-    parts = [_Values(partial(values_at, part), int(part[0, 0].sum())) for part in counts]
-    return _Looked(*parts, totals, products.astype(np.float64), rim_totals, rim_products)
+    every, next_to, two_away, rim = (_Values(partial(values_at, part), int(part[0, 0].sum())) for part in counts)
+    return _Looked(every, next_to, two_away, rim, totals, products.astype(np.float64), rim_totals, rim_products)
 
 
 def _quantiles(values: _Values, shares: Sequence[float]) -> np.ndarray:
