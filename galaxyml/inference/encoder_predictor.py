@@ -17,12 +17,13 @@ from galaxyml.models import build_model
 from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.models.hub import read_encoder
 from galaxyml.models.sources import Source
-from galaxyml.runs.errors import UsageError
+from galaxyml.runs.errors import UsageError, UserError
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.hardware import trainer
 from galaxyml.training.prediction_module import PredictionModule
 
 SIZE = 224  # where the encoder does not say
+EXAMPLES = {"size": 224, "crop": 0.5, "views": 8, "channels": 3}  # settings
 
 
 class EncoderPredictor(ImagePredictor):
@@ -48,7 +49,8 @@ class EncoderPredictor(ImagePredictor):
             said = read_encoder(source).pretrained_cfg.get("input_size") or [channels, SIZE, SIZE]
             size = int(said[-1])
         net = build_model(name, 1, size, channels)
-        assert isinstance(net, BackboneWithHead)
+        if not isinstance(net, BackboneWithHead):
+            raise UserError(f"{name} has no separate head, and so no features that could be given.")
         framing = Framing(size, crop, decoding=as_decoding(channels))
         model = PredictionModule(net, predict_views=views, size=framing.size).eval()
         self.run = RunDir(Path(name))
@@ -82,8 +84,10 @@ def open_encoder(name: str, settings: Mapping[str, Any]) -> EncoderPredictor:
     Raises:
         UsageError: If there is no such setting.
     """
-    known = ("size", "crop", "views", "channels")
-    if wrong := [key for key in settings if key not in known]:
-        raise UsageError(f"--encoder {wrong[0]}=…: encoders have {', '.join(known)}.")
+    if wrong := [key for key in settings if key not in EXAMPLES]:
+        raise UsageError(f"--encoder {wrong[0]}=…: encoders have {', '.join(EXAMPLES)}.")
+    for key, value in settings.items():
+        if not isinstance(value, int | float if key == "crop" else int) or isinstance(value, bool):
+            raise UsageError(f"--encoder {key}={value}: it must be a number, such as {key}={EXAMPLES[key]}.")
     torch.manual_seed(0)  # of a head that nothing asks
     return EncoderPredictor(name, **settings)

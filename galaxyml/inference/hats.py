@@ -23,6 +23,10 @@ from galaxyml.runs.errors import UsageError
 from galaxyml.runs.files import atomic_write, check_space, file_lock
 from galaxyml.runs.progress import track
 
+NO_POSITIONS = (
+    "A HATS catalogue needs right ascension and declination, and there are none. Predict from a table that has columns "
+    "ra and dec, in degrees."
+)
 NAME, COLUMN, ORDER = "hats", "_healpix_29", 29
 FINE = 9  # order of the smallest partitions, 7 arcminutes wide
 _FINER = 2 * (ORDER - FINE)  # bits; both passes cut the same number, so that no row changes its pixel by rounding
@@ -81,10 +85,7 @@ def write_hats(
         )
     names = positions or opened.positions
     if names is None:
-        raise UsageError(
-            f"{folder} has no positions: a HATS catalogue needs right ascension and declination. Predict from a table "
-            "that has columns ra and dec, in degrees."
-        )
+        raise UsageError(f"{folder}: {NO_POSITIONS}")
     if missing := [name for name in names if name not in opened.columns]:
         raise UsageError(f"{folder} has no column {missing[0]}; its positions are to be in {' and '.join(names)}.")
     with file_lock(out):

@@ -208,6 +208,11 @@ class ImagePredictor(Predictor):
             UserError: If features are asked for and a net has none.
         """
         for member in self.members:
+            if features and not isinstance(member.model.net, BackboneWithHead):
+                raise UserError(
+                    f"{self.run.path}: its net, {type(member.model.net).__name__}, has no separate head, and so no "
+                    "features. Leave --features out."
+                )
             member.model.gives_features = features
         outputs = self._outputs(pixels)
         spreads = [pd.DataFrame(net["spread"].numpy(), columns=self.columns) for net in outputs if "spread" in net]

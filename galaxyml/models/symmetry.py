@@ -177,13 +177,13 @@ class Symmetric(BackboneWithHead):
         views: The views.
 
     Raises:
-        UserError: If the net does not say what its head is.
+        UserError: If the net has no separate head.
     """
 
     def __init__(self, net: nn.Module, views: ViewSet) -> None:
         super().__init__()
         if not isinstance(net, BackboneWithHead):
-            raise UserError(f"symmetry: {type(net).__name__} does not say what its head is. Set symmetry=null.")
+            raise UserError(f"symmetry: {type(net).__name__} has no separate head. Set symmetry=null.")
         self.net = net
         self.views = views
 

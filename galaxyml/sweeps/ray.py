@@ -74,7 +74,7 @@ class RayLauncher(ClusterLauncher):
         self.connect()
         available = self.ray.cluster_resources()
         wanted = {name: self.requested[key] for name, key in RESOURCES.items() if self.requested[key]}
-        return max(1, min(int(available.get(name, 0) / count) for name, count in wanted.items()))
+        return max(1, min((int(available.get(name, 0) / count) for name, count in wanted.items()), default=1))
 
     def check_room(self) -> None:
         """Makes sure that the cluster can take a run.

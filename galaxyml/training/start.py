@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def read_start(path: Path | str, net: str = "") -> Start:
         return _of_run(RunDir(path))
     if not path.is_file():
         raise UserError(f"start={path}: there is no such file or folder. {TAKES}")
-    if path.suffix == ".zip":
+    if path.suffix.lower() == ".zip":
         return _of_bundle(path)
     content = read_content(path, f"start={path}")
     state = state_of(content, f"start={path}")
@@ -77,11 +77,38 @@ def read_start(path: Path | str, net: str = "") -> Start:
     if path.suffix != ".ckpt":
         return Start(path, state, None, "", file_digest(path))
     hyper = content.get("hyper_parameters") or {}
-    kind = build(hyper.get("kind"))
+    kind = build(hyper["kind"]) if _is_known(hyper.get("kind")) else None
     names = hyper.get("class_names") if kind is None else kind.score_names
     head, net = _head(hyper.get("final"), kind), _class_name(hyper.get("net"))
     weights = merged(_of_net(state), hyper.get("tuning"))
     return Start(path, weights, tuple(names) if names else None, net, file_digest(path), head)
+
+
+KNOWN = {  # what a checkpoint may name: it comes from anywhere, and any other name could be any code
+    "builtins.len",
+    "galaxyml.kinds.anomalies.Anomalies",
+    "galaxyml.kinds.classes.Classes",
+    "galaxyml.kinds.fractions.Fractions",
+    "galaxyml.kinds.numbers.Numbers",
+    "galaxyml.kinds.votes.Votes",
+    "galaxyml.trees.columns",
+    "galaxyml.trees.count",
+    "galaxyml.trees.vocabulary.Vocabulary",
+    "galaxyml.trees.vocabulary.count",
+}
+
+
+def _is_known(kind: Any) -> bool:
+    """Whether a kind of target is described by parts of this package alone."""
+
+    def targets(spec: Any) -> Iterator[Any]:
+        if isinstance(spec, Mapping):
+            yield from ([spec["_target_"]] if "_target_" in spec else [])
+            spec = list(spec.values())
+        for part in spec if isinstance(spec, list | tuple) else []:
+            yield from targets(part)
+
+    return isinstance(kind, Mapping) and "_target_" in kind and {*map(str, targets(kind))} <= KNOWN
 
 
 def member(path: Path | str, fold: int | None = None) -> Path:
@@ -133,6 +160,8 @@ def _of_bundle(path: Path) -> Start:
             weights = load_safetensors(file.read("nets/0/weights.safetensors"))
     except (zipfile.BadZipFile, KeyError, ValueError, SafetensorError) as error:
         raise UserError(f"start={path} is no bundle of galaxyml, or a damaged one ({error}). {TAKES}") from error
+    if not {"scores", "head", "predictor"} <= {*content}:
+        raise UserError(f"start={path} is a bundle of another version of galaxyml. Make it anew from its run.")
     described, names = content["predictor"]["nets"][0], content["scores"]
     whole, net = merged(_of_net(weights), described["lora"]), _class_name(described["net"])
     return Start(path, whole, tuple(names) if names else None, net, file_digest(path), content["head"])

@@ -207,7 +207,7 @@ def test_what_cannot_be_a_catalogue_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"half is not finished: 3 of 4 parts are there\. The same predict command"):
         write_hats(unfinished)
     nowhere = write_folder(tmp_path / "nowhere", table.drop(columns=["ra", "dec"]), "classes", {"smooth": ""})
-    with pytest.raises(UsageError, match=r"nowhere has no positions: .* columns ra and dec"):
+    with pytest.raises(UsageError, match=r"nowhere: A HATS catalogue needs .* columns ra and dec"):
         write_hats(nowhere)
     with pytest.raises(UsageError, match=r"has no column alpha; its positions are to be in alpha and delta\."):
         write_hats(nowhere, ("alpha", "delta"))

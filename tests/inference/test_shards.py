@@ -1,5 +1,6 @@
 """Predictions in shards: the same numbers as in one table, nothing lost to a kill, and nothing mixed up."""
 
+import errno
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from galaxyml.inference.shards.engine import _shared
 from galaxyml.inference.shards.folder import ShardFolder
 from galaxyml.inference.shards.manifest import Manifest, write_manifest
 from galaxyml.inference.summary import command as summary
-from galaxyml.runs.errors import DataError
+from galaxyml.runs.errors import DataError, UserError
 from galaxyml.sweeps.worker import Slot
 
 Command = Callable[..., tuple[int, str]]
@@ -76,6 +77,7 @@ def test_a_folder_has_the_numbers_of_one_table(run: Path, ask: Command, pictures
     reasons = zip(("it is a web page", "it is empty"), failed["reason"], strict=True)
     assert all(expected in reason for expected, reason in reasons)
     assert sorted(path.name for path in Path("many").iterdir()) == [
+        "failed",
         "failed.parquet",
         "index.json",
         "manifest.parquet",
@@ -168,9 +170,11 @@ def test_the_same_command_carries_on_and_others_are_refused(
     first, whole = Path("many/predictions/part-00000.parquet"), predictions(Path("many"))
     kept = Path("many/predictions/part-00002.parquet").stat().st_mtime_ns
     first.unlink()
+    Path("many/predictions/part-00001.parquet").unlink()  # which has one of the two that cannot be read
     status, said = ask(*command)
     assert status == 0, said
-    assert "3 of 4 shards are done" in said
+    assert "2 of 4 shards are done" in said
+    assert "2 could not be read" in said
     pd.testing.assert_frame_equal(predictions(Path("many")), whole, check_exact=True)
     assert Path("many/predictions/part-00002.parquet").stat().st_mtime_ns == kept
     assert len(pd.read_parquet("many/failed.parquet")) == 2
@@ -189,15 +193,48 @@ def test_the_same_command_carries_on_and_others_are_refused(
     assert "other things" in said
     Path("many/index.json").unlink()
     shutil.rmtree("many/predictions")
+    shutil.rmtree("many/failed")
     Path("many/failed.parquet").unlink()
     assert ask(*command)[0] == 0  # as where a command was killed right behind its listing
     pd.testing.assert_frame_equal(predictions(Path("many")), whole, check_exact=True)
+
+
+def test_relative_paths_are_those_of_the_folder_where_it_began(
+    run: Path, ask: Command, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (run, "mine", "--out", f"{tmp_path}/many/", "--shard-rows", 8)
+    assert ask(*command)[0] == 0
+    whole = predictions(Path("many"))
+    Path("many/predictions/part-00002.parquet").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    status, said = ask(*command)
+    assert status == 0, said
+    pd.testing.assert_frame_equal(predictions(tmp_path / "many"), whole, check_exact=True)
+
+
+def test_a_column_of_ones_own_may_be_called_features(run: Path, ask: Command, pictures: Path) -> None:
+    pd.DataFrame({"path": ["mine/000.jpg", "mine/001.jpg"], "features": ["a", "b"]}).to_csv("list.csv", index=False)
+    assert ask(run, "list.csv", "--out", "many/")[0] == 0
+    assert predictions(Path("many"))["features"].tolist() == ["a", "b"]
+
+
+def test_what_is_the_machines_fault_does_not_count_as_a_broken_image(
+    run: Path, ask: Command, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(*_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr("galaxyml.data.images.decode._contents", stale)
+    with pytest.raises(UserError, match=r"000\.jpg could not be read: Stale file handle\. Run the same command again"):
+        load(run).predict(str(pictures), bad=[])
 
 
 def test_features_are_means_over_the_views(run: Path, ask: Command, pictures: Path) -> None:
     assert ask(run, pictures, "--out", "both/", "--features")[0] == 0
     assert ask(run, pictures, "--out", "only/", "--features-only")[0] == 0
     both, only = predictions(Path("both")), predictions(Path("only"))
+    assert summary.summarise(Path("only")).is_file()
     assert list(only) == ["id", "path", "features"]
     assert only["features"].iloc[0].dtype == np.float16
     np.testing.assert_array_equal(np.stack(list(only["features"])), np.stack(list(both["features"])))

@@ -143,7 +143,7 @@ def test_a_frame_leaves_room_for_turns() -> None:
 
 
 def test_only_a_net_that_has_a_head_can_be_symmetric() -> None:
-    with pytest.raises(UserError, match="symmetry: Linear does not say what its head is"):
+    with pytest.raises(UserError, match="symmetry: Linear has no separate head"):
         Symmetric(nn.Linear(2, 2), Symmetries(8))
 
 

@@ -232,3 +232,12 @@ def test_a_checkpoint_of_ones_own_net_asks_for_it(tmp_path: Path) -> None:
         SupervisedModule.load_from_checkpoint(tmp_path / "mine.ckpt", weights_only=True)
     again = SupervisedModule.load_from_checkpoint(tmp_path / "mine.ckpt", weights_only=True, net=net)
     assert same(again.net.state_dict(), net.state_dict())
+
+
+def test_a_checkpoint_from_anywhere_runs_no_code(tmp_path: Path) -> None:
+    code = {"_target_": "os.mkdir", "path": str(tmp_path / "made")}
+    for kind in (code, {"_target_": "galaxyml.kinds.numbers.Numbers", "columns": code}):
+        content = {"state_dict": {"net.weight": torch.zeros(1, 1)}, "hyper_parameters": {"kind": kind}}
+        torch.save(content, tmp_path / "theirs.ckpt")
+        assert read_start(tmp_path / "theirs.ckpt").outputs is None
+        assert not (tmp_path / "made").exists()

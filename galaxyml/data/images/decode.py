@@ -1,5 +1,7 @@
 """Images of any kind as pixels: pictures, FITS, arrays of numbers, rows of HDF5 and parquet, by a `Decoding`."""
 
+import errno
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from galaxyml.data.images.fits import read_fits
 from galaxyml.data.images.inside import PARQUET, images_in, read_contents, read_tar
 from galaxyml.data.images.pictures import channels_of_picture, eight_bits, from_pillow, read_picture
 from galaxyml.data.images.stretch import Bands, pixels
-from galaxyml.runs.errors import DataError
+from galaxyml.runs.errors import DataError, UserError
 
 _SLICE = 64e6  # bytes of an HDF5 file that are read at a time
 _AT_ONCE = 256  # images that are handed on together
@@ -240,6 +242,10 @@ def _slices(rows: Sequence[int], pixels: Any) -> Iterator[tuple[int, int]]:
             start = stop
 
 
+# Errors of a disk, a network or a process, which are no fault of the file.
+MACHINE = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
+
+
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Turns whatever decoders raise into a sentence that begins with the file's name."""
@@ -253,6 +259,13 @@ def _naming(path: Path) -> Iterator[None]:
         raise DataError(f"{path.name}: {error}") from None
     except MemoryError:
         raise
+    except OSError as error:
+        if error.errno in MACHINE:  # another time the same file can be read
+            raise UserError(
+                f"{path} could not be read: {os.strerror(error.errno)}. Run the same command again."
+            ) from error
+        text = " ".join(str(error).split())
+        raise DataError(f"{path.name}: {text} ({type(error).__name__})") from None
     except Exception as error:  # decoders raise anything on broken files: KeyError, zlib.error, …
         text = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path.name}: {text} ({type(error).__name__})") from None

@@ -9,6 +9,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
@@ -206,10 +207,11 @@ def _stats(root: Path, images: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _build(root: Path, images: Sequence[str], framing: Framing, folder: Path, work: Path) -> None:
+    _check_room(work, len(images) * (math.prod(framing.shape) + np.uint64().nbytes))
     with atomic_write(folder, _ADVICE) as draft:
         try:
             _decode(root, images, framing, work)
-        except Exception:  # what a signal or a kill leaves behind is gone on with
+        except (DataError, OSError):  # what anything else leaves behind is gone on with
             shutil.rmtree(work, ignore_errors=True)
             raise
         os.replace(work, draft)
@@ -219,11 +221,10 @@ def _decode(root: Path, images: Sequence[str], framing: Framing, work: Path) -> 
     """Decodes images into a folder, or goes on there where another process was broken off.
 
     Raises:
-        DataError: If there is no room, or images cannot be used.
+        DataError: If images cannot be used.
     """
     count, image_bytes = len(images), math.prod(framing.shape)
     done, bad = _decoded_before(work)
-    _check_room(work, count * (image_bytes + np.uint64().nbytes))
     work.mkdir(exist_ok=True)
     digests = np.load(work / "digests.npy") if done else np.zeros(count, np.uint64)
     order = _reading_order(images)[done:]
@@ -294,8 +295,12 @@ def _check_room(work: Path, whole: int) -> None:
 
 def _disk_bytes(folder: Path) -> int:
     """Bytes that the files in a folder take on disk; holes in them take none."""
-    files = (path.stat() for path in folder.rglob("*") if path.is_file())
-    return sum(getattr(stat, "st_blocks", -(-stat.st_size // 512)) * 512 for stat in files)
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a draft of another process
+            stat = path.stat()
+            size += getattr(stat, "st_blocks", -(-stat.st_size // 512)) * 512
+    return size
 
 
 def _reading_order(images: Sequence[str]) -> list[int]:
@@ -360,7 +365,8 @@ def frame_all(
         for one in islice(named, _TOGETHER):
             began = perf_counter()
             image = read(one)
-            seconds.append(perf_counter() - began)
+            if isinstance(image, np.ndarray):
+                seconds.append(perf_counter() - began)
             yield image
         if threads == 1 or (seconds and median(seconds) < _QUICK):
             yield from map(read, named)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from galaxyml.inference.columns import fields_of
 from galaxyml.inference.encoder_predictor import EncoderPredictor
-from galaxyml.inference.hats import write_hats
+from galaxyml.inference.hats import NO_POSITIONS, write_hats
 from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.inference.interval import with_interval
 from galaxyml.inference.light_curve_predictor import LightCurvePredictor
@@ -27,7 +27,7 @@ from galaxyml.inference.shards.curves import curve_schema, open_curves, write_ob
 from galaxyml.inference.shards.engine import Engine
 from galaxyml.inference.shards.folder import REASON, Result, ShardFolder, fingerprints
 from galaxyml.inference.shards.manifest import Manifest, write_manifest
-from galaxyml.inference.shards.worker import FEATURES, Order, schema_of
+from galaxyml.inference.shards.worker import Order, schema_of
 from galaxyml.runs import signals
 from galaxyml.runs.errors import UsageError, UserError, shorten
 from galaxyml.runs.files import check_space, digest, file_digest
@@ -80,10 +80,14 @@ def predict_in_shards(
             check_space(out / PARTS, size, "Free some space, or choose another --out.")
             fields = fields_of(predictor.kind, schema.names)
             sky = [name for ucd in ("pos.eq.ra", "pos.eq.dec") for name in schema.names if _is(fields, name, ucd)]
+            if partition is not None and len(sky) != 2:
+                raise UsageError(NO_POSITIONS)
             folder.begin(content | {"positions": sky if len(sky) == 2 else None})
         if isinstance(predictor, ImagePredictor):
             predictor.say_choice(Path(_first_image(folder.manifest)))
-        _make(folder, Order(out.absolute(), str(run), options, os.getcwd(), list(inputs)), engine)
+        name = str(run.absolute()) if run.exists() else str(run)
+        # Relative paths are those of the folder in which the predictions were begun.
+        _make(folder, Order(out.absolute(), name, options, folder.index()["folder"], list(inputs)), engine)
         failed = folder.finish()
     manifest = folder.manifest
     if failed == manifest.rows:
@@ -166,7 +170,8 @@ def _progress(manifest: Manifest, before: int) -> Iterator[Show]:
 
 def _content(run: Path, predictor: Predictor, inputs: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
     kind = predictor.kind
-    questions = kind.questions()
+    only_features = options["features"] == "only"
+    questions = None if only_features else kind.questions()
     return {
         "task": predictor.task,
         "kind": kind.name,
@@ -174,7 +179,7 @@ def _content(run: Path, predictor: Predictor, inputs: Sequence[str], options: Ma
         "inputs": fingerprints(inputs),
         "options": dict(options),
         "folder": os.getcwd(),
-        "outputs": dict(kind.output_names()),
+        "outputs": {} if only_features else dict(kind.output_names()),
         "questions": None if questions is None else asdict(questions),
         "software": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
     }
@@ -209,7 +214,7 @@ def _say_software(folder: ShardFolder, content: Mapping[str, Any]) -> None:
 
 def _bytes(schema: pa.Schema) -> int:
     """About how many bytes a row takes, before it is packed, in numbers alone."""
-    sizes = [column.type.list_size * 2 if column.name == FEATURES else 4 for column in schema]
+    sizes = [column.type.list_size * 2 if pa.types.is_fixed_size_list(column.type) else 4 for column in schema]
     return sum(sizes)
 
 

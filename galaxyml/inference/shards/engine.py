@@ -124,12 +124,15 @@ class Here(Engine):
             if isinstance(answer, Result):
                 yield answer
             own.shard = self.waiting.popleft() if self.waiting else None
-            if own.shard is not None:
+            try:
                 own.connection.send(own.shard)
-                continue
-            own.connection.send(None)
-            own.process.join()
-            self.running.remove(own)
+            except OSError:
+                if own.shard is not None:
+                    self._lost(own, order)
+                    continue
+            if own.shard is None:
+                own.process.join()
+                self.running.remove(own)
 
     def _lost(self, own: _Process, order: Order) -> None:
         """A process has died: its shard goes to a new one."""

@@ -118,7 +118,7 @@ class ShardFolder:
                     f"{self.path} was begun with {what}: {_difference(known, asked)}. Choose another --out, or delete "
                     "that folder."
                 )
-        if index["manifest"] != file_digest(self.path / MANIFEST):
+        if self.manifest.rows != index["rows"] or index["manifest"] != file_digest(self.path / MANIFEST):
             raise UserError(f"{self.path / MANIFEST} was changed. Choose another --out, or delete {self.path}.")
 
     def part(self, shard: int) -> Path:
@@ -139,12 +139,18 @@ class ShardFolder:
 
     def write_failed(self, shard: int, rows: pd.DataFrame) -> None:
         """Writes the rows of a shard that could not be read, before its predictions appear."""
+        if not len(rows):  # all can be read, perhaps this time
+            self._failed_part(shard).unlink(missing_ok=True)
+            return
         schema = self.manifest.schema.append(pa.field(REASON, pa.string()))
         with atomic_write(self._failed_part(shard)) as draft:
             pq.write_table(pa.Table.from_pandas(rows, schema, preserve_index=False), draft)
 
     def finish(self) -> int:
-        """Joins what could not be read, and marks the folder as finished; gives the number of these rows."""
+        """Joins what could not be read, and marks the folder as finished; gives the number of these rows.
+
+        The parts stay: where a shard is made anew, those of the others are joined again.
+        """
         parts = [path for shard in range(self.manifest.shards) if (path := self._failed_part(shard)).is_file()]
         count = 0
         if parts:
@@ -154,16 +160,13 @@ class ShardFolder:
                     table = pq.read_table(path)
                     writer.write_table(table)
                     count += len(table)
-        elif (self.path / FAILED).is_file():
-            count = int(pq.read_metadata(self.path / FAILED).num_rows)
+        else:
+            (self.path / FAILED).unlink(missing_ok=True)
         if (index := self.index())["finished"] is None:
             write_json(self.path / INDEX, index | {"finished": _now()})
-        for path in parts:
-            path.unlink()
-        if (folder := self._failed_part(0).parent).is_dir():
-            folder.rmdir()
-        for draft in (self.path / PARTS).glob(".part-*"):  # of processes that were killed
-            shutil.rmtree(draft, ignore_errors=True)
+        for folder in (self.path / PARTS, self._failed_part(0).parent):
+            for draft in folder.glob(".part-*"):  # of processes that were killed
+                shutil.rmtree(draft, ignore_errors=True)
         return count
 
     def rows_done(self) -> tuple[int, int]:

@@ -103,6 +103,7 @@ class OnSlurm(Engine):
 
     def stop(self) -> None:
         (self.folder / STOP).touch()
+        subprocess.run(["scancel", "--state=PENDING", *self.ids], check=False)
 
     def kill(self) -> None:
         subprocess.run(["scancel", *self.ids], check=False)

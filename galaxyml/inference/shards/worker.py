@@ -128,8 +128,7 @@ class ImageWorker(ShardWorker):
                 readable += numbers
                 whole = shard_table(table, beside.iloc[numbers], self.order.options)
                 writer.write_table(pa.Table.from_pandas(whole, self.schema, preserve_index=False))
-            if bad:
-                self.folder.write_failed(shard, rows.drop(index=readable).assign(**{REASON: bad}))
+            self.folder.write_failed(shard, rows.drop(index=readable).assign(**{REASON: bad}))
         return Result(shard, len(readable), len(bad), time.monotonic() - began)
 
 
@@ -152,8 +151,9 @@ def schema_of(predictor: ImagePredictor, beside: pd.DataFrame, options: Mapping[
     blank = predictor.predict_blank(features=options["features"] != "none")
     own = beside.drop(columns=[PATH, LOCATION])
     table = shard_table(blank, own.reindex(range(1)).astype(own.dtypes), options)
-    schema = pa.Schema.from_pandas(table.drop(columns=FEATURES, errors="ignore"), preserve_index=False)
-    if FEATURES in table:
+    has_features = options["features"] != "none"  # else a column of that name is the user's
+    schema = pa.Schema.from_pandas(table.drop(columns=[FEATURES] if has_features else []), preserve_index=False)
+    if has_features:
         length = len(table[FEATURES].iloc[0])
         schema = schema.append(pa.field(FEATURES, pa.list_(pa.float16(), length)))
     return described(pa.schema([_text(column) for column in schema]), predictor.kind)
