@@ -9,6 +9,7 @@ lies at the lower right of all. One net sees all of these parts, and dense layer
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -71,8 +72,6 @@ class Parts(nn.Module):
     Attributes:
         count: Parts of an image, V.
         side: Side of a part in pixels, P.
-        orders: Which parts of an image are those of the image under a symmetry of the square, V numbers; of the first
-            of the 8 symmetries, as far as all are.
 
     Raises:
         UserError: If the angles or the fraction are none of these.
@@ -99,7 +98,6 @@ class Parts(nn.Module):
         for number, angle in enumerate(self.angles):
             grid = turned_grid(size, self.view_side, angle)
             self.register_buffer(f"grid_{number}", grid, persistent=False)
-        self.orders = self._find_orders()
 
     def forward(self, images: Tensor) -> Tensor:
         """Images of shape (N, C, size, size) -> parts (N, V, C, P, P), those of one view together.
@@ -120,16 +118,23 @@ class Parts(nn.Module):
                 parts += [seen.rot90(turns, (-2, -1))[..., : self.side, : self.side] for turns in range(CORNERS)]
         return torch.stack(parts, dim=1)
 
-    @torch.no_grad()
-    def _find_orders(self) -> list[list[int]]:
-        noise = torch.rand(1, 1, self.size, self.size, generator=torch.Generator().manual_seed(0))
-        parts = self(noise)[0].flatten(1)
+    @cached_property
+    def orders(self) -> list[list[int]]:
+        """Which parts of an image are those of the image under a symmetry of the square, V numbers.
+
+        Of the first of the 8 symmetries, as far as all parts are.
+        """
+        grid = self.get_buffer("grid_0")  # whose device and type images have
+        noise = torch.rand(1, 1, self.size, self.size, generator=torch.Generator().manual_seed(0), device="cpu")
         orders: list[list[int]] = []
-        for symmetry in range(8):
-            away = torch.cdist(self(symmetric(noise, symmetry))[0].flatten(1), parts, p=math.inf).min(1)
-            if away.values.max() > SAME:
-                break
-            orders.append(away.indices.tolist())
+        with torch.no_grad(), torch.autocast(grid.device.type, enabled=False):
+            parts = self(noise.to(grid))[0].flatten(1)
+            for symmetry in range(8):
+                seen = self(symmetric(noise, symmetry).to(grid))[0].flatten(1)
+                away = torch.cdist(seen, parts, p=math.inf).min(1)
+                if away.values.max() > SAME:
+                    break
+                orders.append(away.indices.tolist())
         return orders
 
     def _view(self, images: Tensor, number: int) -> Tensor:
@@ -243,7 +248,6 @@ class DielemanNet(BackboneWithHead):
             layers += [*([nn.BatchNorm2d(after)] if batch_norm else []), nn.ReLU(inplace=True)]
         # All parts go through the layers as images of their own; an image's features then stand side by side.
         side_by_side = nn.Unflatten(0, (-1, parts.count)), nn.Flatten()
-        self.known_symmetries = len(parts.orders)
         self.features = nn.Sequential(parts, nn.Flatten(0, 1), *layers, nn.Flatten(), *side_by_side)
         dense: list[nn.Module] = []
         width = parts.count * channels[-1] * side_left(size) ** 2
@@ -255,6 +259,11 @@ class DielemanNet(BackboneWithHead):
         nn.init.normal_(last.weight, std=0.02 * width**-0.5)
         nn.init.constant_(last.bias, 0.1)
         self.head = nn.Sequential(*dense, nn.Dropout(dropout), last)
+
+    @property
+    def known_symmetries(self) -> int:  # type: ignore[override]  # read-only, as it follows from the parts
+        """How many of the 8 symmetries only exchange the parts."""
+        return len(self.features[0].orders)
 
     def symmetric_features(self, features: Tensor, symmetry: int) -> Tensor:
         order = self.features[0].orders[symmetry]
