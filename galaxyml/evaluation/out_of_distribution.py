@@ -148,7 +148,7 @@ def appearance(pixels: Tensor, many: bool = False) -> np.ndarray:
 
     Args:
         pixels: uint8 of shape (N, H, W, C).
-        many: Whether there are so many images in all that a second of compiling pays; the looks are the same.
+        many: Whether there are so many images in all that two seconds of compiling pay; the looks are the same.
 
     Returns:
         Float64 of shape (N, 13 C + C (C - 1) / 2), of RGB (N, 42): for each channel 7 quantiles, 3 measures of how

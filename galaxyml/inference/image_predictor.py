@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 BATCH = 64
 HELD = 1024  # images that are held at a time
 BYTES = 2**25  # of a batch of images in single precision, if it has more than BATCH
-MANY = 10_000  # images from which on a compiled loop pays
+MANY = 100_000  # images from which on a compiled loop pays, which takes two seconds to be there
 LOOKS = "familiar"  # arrays of what the training set looks like
 PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
 
