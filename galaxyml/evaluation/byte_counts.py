@@ -1,6 +1,6 @@
 """How often each value of a byte is in images, by a compiled loop: what sorting says, in a fraction of its time.
 
-numba compiles it when this module is imported: about two seconds with its own import, which some ten thousand images repay.
+numba compiles it when this module is imported: two seconds with its own import, which some ten thousand images repay.
 """
 
 import numba
