@@ -1,11 +1,11 @@
 """What predictions in shards cost, a stage at a time, and whether the whole is their sum; memory by the number of rows.
 
-    .venv/bin/python benchmarks/shards.py            # 24,000 images a turn, a few minutes
+    .venv/bin/python benchmarks/shards.py            # 200,000 images a turn, ten minutes
     .venv/bin/python benchmarks/shards.py 1000000    # and once this many, killed twice: 15 minutes more
 
 Images are JPEGs of 64 px of the simulated sky, a few thousand distinct ones inside a parquet file; the net is `tiny`,
 hardly trained, with one view. Stages are timed here with one thread, alternately, medians of three turns; the
-whole is the command `galaxyml predict` with 1 and with 2 workers, its start aside (a run of few rows is subtracted).
+whole is the command `galaxyml predict` with 1 and with 2 workers, its start aside (a run of fewer rows is subtracted).
 """
 
 import io
@@ -31,13 +31,15 @@ from galaxyml.data.images.decode import open_image
 from galaxyml.data.images.store import frame_all
 from galaxyml.data.images.views import plain
 from galaxyml.inference import load
-from galaxyml.inference.image_predictor import ImagePredictor
+from galaxyml.inference.image_predictor import MANY, ImagePredictor
 from galaxyml.inference.predict import SHARD_ROWS
 from galaxyml.inference.shards.manifest import write_manifest
 from galaxyml.sky import population, render
 
 SIDE, DISTINCT, TURNS = 64, 3000, 3
-ROWS, FEW, SHARD = 24_000, 4_000, 2_000  # rows, of those that are subtracted, and of a shard
+ROWS, FEW, SHARD = 200_000, 50_000, 5_000  # rows, of those that are subtracted, and of a shard
+STAGED = 24_000  # rows of a stage, but for
+LIST = "list"
 FILES = 1_000  # images in files of their own
 TRAIN = "task=spirals model=tiny source=simulated scale=smoke size=64 crop=1 predict_views=1 figures=false name=tiny"
 
@@ -126,7 +128,7 @@ def stages(predictor: ImagePredictor, images: Path, rows: int, folder: Path) -> 
     torch.set_num_threads(1)
     names = [f"{images}#{row}" for row in range(rows)]
     (framing,) = predictor.framings
-    contents = [value["bytes"] for value in pq.read_table(images, columns=["image"]).column(0).to_pylist()]
+    contents = [value["bytes"] for value in pq.read_table(images, columns=["image"]).column(0)[:rows].to_pylist()]
     paths = []
     for number, content in enumerate(contents[:FILES]):
         paths.append(folder / f"{number}.jpg")
@@ -140,14 +142,14 @@ def stages(predictor: ImagePredictor, images: Path, rows: int, folder: Path) -> 
                 model(plain(batch, framing.size).contiguous(memory_format=torch.channels_last))
 
     return {
-        "list": lambda: write_manifest([str(images)], folder / "manifest.parquet", 20_000),
-        "decode (Pillow alone)": lambda: [np.asarray(Image.open(io.BytesIO(content))) for content in contents[:rows]],
+        LIST: lambda: write_manifest([str(images)], folder / "manifest.parquet", 20_000),
+        "decode (Pillow alone)": lambda: [np.asarray(Image.open(io.BytesIO(content))) for content in contents],
         "open, decode and check a file": lambda: [open_image(path) for _ in range(rows // FILES) for path in paths],
         "read, decode and frame": lambda: [None for _ in frame_all(Path(), names, framing, 1)],
         "net": net,
         "net, looks, stages and table": lambda: [
-            predictor.predict_framed(names[start : start + 1024], [framed[start : start + 1024]])
-            for start in range(0, rows, 1024)
+            predictor.predict_framed(names[start : start + 4096], [framed[start : start + 4096]])
+            for start in range(0, rows, 4096)
         ],
     }
 
@@ -171,16 +173,18 @@ def main() -> None:
         write_images(few, FEW)
         predictor = load(run)
         assert isinstance(predictor, ImagePredictor)
+        predictor.looked_at = MANY  # as in each process of the command before long
         seconds: dict[str, list[float]] = {}
         for _ in range(TURNS):
-            for stage, run_stage in stages(predictor, images, ROWS, folder).items():
+            for stage, run_stage in stages(predictor, images, STAGED, folder).items():
                 began = time.process_time()
                 run_stage()
-                seconds.setdefault(stage, []).append(time.process_time() - began)
+                rows = ROWS if stage == LIST else STAGED
+                seconds.setdefault(stage, []).append((time.process_time() - began) / rows)
             for workers in (1, 2):
                 whole = predict(folder, run, images, workers) - predict(folder, run, few, workers)
-                seconds.setdefault(f"whole, {workers} workers", []).append(whole * ROWS / (ROWS - FEW))
-        medians = {stage: statistics.median(turns) / ROWS for stage, turns in seconds.items()}
+                seconds.setdefault(f"whole, {workers} workers", []).append(whole / (ROWS - FEW))
+        medians = {stage: statistics.median(turns) for stage, turns in seconds.items()}
         for stage, each in medians.items():
             print(f"{stage}: {1e6 * each:.0f} us an image, {1 / each:,.0f} images/s")
         sum_of_both = medians["read, decode and frame"] + medians["net"]

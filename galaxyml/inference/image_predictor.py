@@ -1,6 +1,7 @@
 """A finished run of images, or a bundle, that can be asked about other images."""
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -38,9 +39,10 @@ from galaxyml.training.predictions import gather
 log = logging.getLogger(__name__)
 
 BATCH = 64
-HELD = 1024  # images that are held at a time
-BYTES = 2**25  # of a batch of images in single precision, if it has more than BATCH
-MANY = 100_000  # images from which on a compiled loop pays, which takes two seconds to be there
+HELD = 4096  # images that are held at a time
+BYTES = 2**26  # of these, if they are more than a batch
+SEEN = 2**23  # bytes of a batch of images in single precision, if it has more than BATCH
+MANY = 20_000  # images from which on a compiled loop pays, which takes two seconds to be there
 LOOKS = "familiar"  # arrays of what the training set looks like
 PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
 
@@ -160,6 +162,12 @@ class ImagePredictor(Predictor):
         return with_interval(table, interval)
 
     @property
+    def _held(self) -> int:
+        """How many images are held at a time."""
+        size = sum(math.prod(framing.shape) for framing in self.framings)
+        return max(BATCH, min(HELD, BYTES // size))
+
+    @property
     def networks(self) -> list[nn.Module]:
         return [member.model for member in self.members]
 
@@ -190,9 +198,9 @@ class ImagePredictor(Predictor):
             threads: That decode; None for as many as cores.
 
         Yields:
-            Positions of at most `HELD` images that can be read, and a row for each.
+            Positions of some images that can be read, and a row for each.
         """
-        for rows, pixels in frames_in_batches(Path(), images, self.framings, HELD, title, bad, threads):
+        for rows, pixels in frames_in_batches(Path(), images, self.framings, self._held, title, bad, threads):
             yield rows, self.predict_framed([names[row] for row in rows], pixels, features)
 
     def predict_framed(self, names: Sequence[Any], pixels: Sequence[Tensor], features: bool = False) -> pd.DataFrame:
@@ -282,7 +290,7 @@ class ImagePredictor(Predictor):
                 else:
                     yield row, [framing.frame(images[framing.decoding]) for framing in self.framings]
 
-        return in_batches(readable(), HELD)
+        return in_batches(readable(), self._held)
 
     def _outputs(self, pixels: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """What each member says of images, of which `pixels` has what each of `framings` keeps."""
@@ -323,7 +331,7 @@ def _seeing_alike(members: Sequence[Member]) -> list[list[int]]:
 
 def _batches(pixels: Tensor) -> DataLoader[Any]:
     """Stored images in batches, of small ones more at a time."""
-    size = max(BATCH, min(HELD, BYTES // max(pixels[0].numel(), 1) // 4))
+    size = max(BATCH, SEEN // max(pixels[0].numel(), 1) // 4)
 
     def batch(start: Any) -> dict[str, Tensor]:
         some = pixels[start : start + size]

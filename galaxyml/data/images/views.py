@@ -136,7 +136,7 @@ def symmetries(pixels: Tensor, size: int, count: int = 8) -> Iterator[Tensor]:
         axes = [axis for axis, bit in ((2, 1), (3, 2)) if number & bit]
         # What mirrors rows, and then exchanges the axes, is what exchanges the axes, and then mirrors columns.
         seen, axes = (exchanged, [5 - axis for axis in axes]) if number & 4 else (centre, axes)
-        yield (seen.flip(axes) if axes else seen).float() * (1 / 255)
+        yield (seen.flip(axes) if axes else seen).float().mul_(1 / 255)
 
 
 def central_pixels(pixels: Tensor, size: int) -> Tensor:
