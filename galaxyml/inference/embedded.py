@@ -4,6 +4,7 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from galaxyml.data.images.views import central_pixels
 from galaxyml.data.images.visible import visible
 from galaxyml.data.light_curves.data_module import CurveData, name_column
 from galaxyml.evaluation.curve_plots import Curve, draw_curve
+from galaxyml.evaluation.morphology import asymmetry, concentration, thumbnail
 from galaxyml.evaluation.out_of_distribution import appearance
+from galaxyml.evaluation.unusual import Unusual, unusual
 from galaxyml.inference.image_predictor import ImagePredictor, frames_in_batches
-from galaxyml.inference.inputs import Listing, find, typed, with_given
+from galaxyml.inference.inputs import Listing, find, with_given
 from galaxyml.inference.light_curve_predictor import LightCurvePredictor
 from galaxyml.inference.prediction_folder import PredictionFolder
 from galaxyml.inference.predictor import Predictor
@@ -57,6 +60,10 @@ class Embedded:
             (`object_id` of light curves).
         by: What the features are, in words.
         gallery: Shows them.
+        odds: What the run itself says of how odd each is, in nats, shape (N,); None where it says nothing of it.
+        asymmetry: Of images, shape (N,); see `galaxyml.evaluation.morphology`.
+        concentration: Of images, shape (N,).
+        thumbnails: Of images, float16 of shape (N, P).
     """
 
     ids: list[str]
@@ -64,6 +71,15 @@ class Embedded:
     table: pd.DataFrame
     by: str
     gallery: Gallery
+    odds: np.ndarray | None = None
+    asymmetry: np.ndarray | None = None
+    concentration: np.ndarray | None = None
+    thumbnails: np.ndarray | None = None
+
+    @cached_property
+    def unusual(self) -> Unusual:
+        """How unusual they are among each other."""
+        return unusual(self.features, self.odds, self.asymmetry, self.thumbnails)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -210,26 +226,27 @@ def has_features(predictor: ImagePredictor) -> bool:
 
 def _of_images(predictor: ImagePredictor, listing: Listing, bad: list[str] | None) -> Embedded:
     where, names = list(listing.paths), list(listing.paths.values())
-    title = "Looking at images"
     rows: list[int] = []
     tables: list[pd.DataFrame] = []
     features: list[np.ndarray] = []
-    if has_features(predictor):
-        for numbers, table in predictor.predict_files(where, names, bad, features=True, title=title):
-            rows += numbers
-            features.append(np.stack(table[FEATURES]).astype(np.float32))
-            tables.append(table.drop(columns=FEATURES))
-    else:
-        for numbers, pixels in frames_in_batches(Path(), where, predictor.framings, HELD, title, bad):
-            rows += numbers
-            tables.append(predictor.predict_framed([names[number] for number in numbers], pixels))
-            looks = appearance(central_pixels(pixels[0], predictor.framings[0].size))
-            features.append(looks.astype(np.float32))
+    shapes: list[tuple[np.ndarray, ...]] = []
+    by_features = has_features(predictor)
+    for numbers, pixels in frames_in_batches(Path(), where, predictor.framings, HELD, "Looking at images", bad):
+        rows += numbers
+        table = predictor.predict_framed([names[number] for number in numbers], pixels, by_features)
+        middle = central_pixels(pixels[0], predictor.framings[0].size)
+        looks = np.stack(table.pop(FEATURES)) if by_features else appearance(middle)
+        features.append(looks.astype(np.float32))
+        tables.append(table)
+        shapes.append((asymmetry(middle), concentration(middle), thumbnail(middle).astype(np.float16)))
     if not tables:
         raise UserError(f"None of the {len(names):,} images can be read: {(bad or [''])[0]}.")
     table = with_given(pd.concat(tables, ignore_index=True), listing.beside().iloc[rows])
     shown = Images([where[row] for row in rows], predictor.decodings[0], predictor.framings[0].crop)
-    return Embedded(_names(table["id"]), np.concatenate(features), table, _seen_by(predictor), shown)
+    whole = np.concatenate(features)
+    ordered = [np.concatenate(values) for values in zip(*shapes, strict=True)]
+    odds = predictor.kind.odds_of_odd(table)
+    return Embedded(_names(table["id"]), whole, table, _seen_by(predictor), shown, odds, *ordered)
 
 
 def _of_curves(predictor: LightCurvePredictor, inputs: Sequence[str]) -> Embedded:

@@ -1,0 +1,1 @@
+"""Labels by hand: what a person is asked next, and where the answers go."""
