@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
+from scipy.special import logsumexp
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.neighbors import NearestNeighbors
@@ -43,6 +44,7 @@ class Chooser:
 
     Attributes:
         probabilities: Of the answers, shape (N, K); None before the first label.
+        ranking: How probable the target is, as a number that is higher for more, shape (N,).
 
     Raises:
         UserError: If there is no such strategy or answer.
@@ -73,6 +75,7 @@ class Chooser:
         self.novelty = objects.unusual.score
         self.columns = _columns(objects.features, seed)
         self.probabilities: np.ndarray | None = None
+        self.ranking = self.novelty
         self._random = np.random.default_rng(derive(seed, "order")).permutation(len(objects))
         self._scores = self.novelty
 
@@ -83,12 +86,14 @@ class Chooser:
             labels: The answer to each object that has one, by its row.
         """
         if not labels:
-            self.probabilities, self._scores = None, self.novelty
+            self.probabilities, self.ranking, self._scores = None, self.novelty, self.novelty
             return
         rows = np.array(sorted(labels))
         given = np.array([self.answers.index(labels[row]) for row in rows.tolist()])
         posterior = self._fit(rows, given)
         self.probabilities = posterior.probabilities(self.columns, self.novelty)
+        odds = posterior.odds(self.columns, self.novelty)
+        self.ranking = odds[:, self.target] - logsumexp(np.delete(odds, self.target, axis=1), axis=1)
         if self.by == "uncertainty":
             ordered = np.sort(self.probabilities, axis=1)
             self._scores = ordered[:, -2] - ordered[:, -1]
@@ -97,7 +102,7 @@ class Chooser:
         elif self.by == "relevance":
             self._scores = self._relevance(rows, given)
         elif self.by == "likely":
-            self._scores = posterior.odds(self.columns, self.novelty)[:, self.target]
+            self._scores = self.ranking
 
     def order(self, without: Collection[int] = ()) -> np.ndarray:
         """Rows of the objects, the one to be asked about first; those of `without` are left out."""
