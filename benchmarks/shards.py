@@ -44,8 +44,8 @@ from galaxyml.inference.shards.worker import ImageWorker, Order
 from galaxyml.sky import population, render
 from galaxyml.sweeps.worker import Slot
 
-SIDE, DISTINCT, TURNS = 64, 3000, 5
-ROWS, FEW, SHARD = 200_000, 50_000, 5_000  # rows, of those that are subtracted, and of a shard
+SIDE, DISTINCT, TURNS, RAY_TURNS = 64, 3000, 5, 3
+ROWS, FEW, SHARD = 100_000, 50_000, 5_000  # rows, of those that are subtracted, and of a shard
 STAGED = 5_000  # rows of a stage, and of a shard that is timed
 BOTH = ("read, decode and frame", "net")  # what a shard should take no longer than
 WHOLE = "a shard as a whole"
@@ -91,7 +91,7 @@ def compare_with_ray(folder: Path, run: Path, images: Path, few: Path) -> None:
     """Prints what an image and a shard cost on Ray and in processes, by turns."""
     engines = {"here": [], "ray": ["--on", "ray", "--engine", "address=local"]}
     seconds: dict[str, list[float]] = {}
-    for _ in range(TURNS):
+    for _ in range(RAY_TURNS):
         for name, on in engines.items():
             whole = predict(folder, run, images, 2, on=on) - predict(folder, run, few, 2, on=on)
             seconds.setdefault(f"an image {name}", []).append(whole / (ROWS - FEW))
