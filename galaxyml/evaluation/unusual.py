@@ -28,9 +28,9 @@ class Unusual:
 
     @property
     def reasons(self) -> np.ndarray:
-        """The family that adds most to each object's score, shape (N,)."""
-        names = np.array(list(self.families))
-        return names[np.argmax(np.stack(list(self.families.values())), axis=0)]
+        """The family that adds most to each object's score, beyond what it adds to half of the objects; shape (N,)."""
+        names, added = np.array(list(self.families)), np.stack(list(self.families.values()))
+        return names[np.argmax(added - np.median(added, axis=1, keepdims=True), axis=0)]
 
 
 def unusual(

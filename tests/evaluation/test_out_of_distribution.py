@@ -88,13 +88,15 @@ def test_it_is_kept_in_single_precision_with_nothing_lost_that_matters() -> None
         np.testing.assert_allclose(again.distance(*asked), known.distance(*asked), rtol=2e-2)
 
 
-WIDE = RNG.normal(size=(6, 3000))
+OTHER = np.random.default_rng(1)
+WIDE = OTHER.normal(size=(6, 3000))
+ASIDE = OTHER.choice([-1.0, 1.0], 3000)
 
 
 def wide(count: int, away: float = 0.0) -> np.ndarray:
-    """3,000 features that vary in 6 directions, besides a little noise; away is along a seventh."""
-    noise = RNG.normal(size=(count, 3000))
-    return 20 + RNG.normal(size=(count, 6)) @ WIDE + 0.05 * noise + away * np.sign(np.eye(3000)[0] - 0.5)
+    """3,000 features that vary in 6 directions, besides a little noise, and away along a seventh."""
+    noise = OTHER.normal(size=(count, 3000))
+    return 20 + OTHER.normal(size=(count, 6)) @ WIDE + 0.05 * noise + away * ASIDE
 
 
 def test_of_very_many_features_what_is_beside_the_components_counts() -> None:
