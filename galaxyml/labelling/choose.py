@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from galaxyml.evaluation.unusual import REFERENCES, normal_scores
 from galaxyml.inference.embedded import Embedded
-from galaxyml.labelling.posterior import Posterior, fit_posterior
+from galaxyml.labelling.posterior import PENALTY, Posterior, fit_posterior
 from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.seeds import derive
 
@@ -22,7 +22,9 @@ STRATEGIES = {
     "likely": "what is most probably the target",
     "random": "in random order",
 }
+SEEKING = ("novelty", "relevance", "likely")
 COMPONENTS = 30  # of the features that a fit sees
+SOUGHT = 30.0  # precision of the weights' prior where there is a belief that few labels should not overrule
 FITS = 8  # that may disagree
 TREES = 100
 CERTAIN, LEAST = 0.95, 0.1  # relevance of an object that is surely the target, and of one that is surely not
@@ -32,14 +34,16 @@ REACH = 1.0  # of a label, in mean distances between neighbours
 class Chooser:
     """Orders the objects of a set by what a label of theirs would tell.
 
-    Answers are predicted by a regression on the features of the objects, fitted to the labels so far, which begins with
-    how unusual an object is: before any label, the most unusual one is the most probable target.
+    Answers are predicted by a regression on the features of the objects, fitted to the labels so far. Where a target is
+    looked for, it begins with how unusual an object is: before any label, the most unusual one is the most probable
+    target, and labels have to speak against that.
 
     Args:
         objects: The set.
         answers: That a person may give, K of them.
         by: One of `STRATEGIES`.
-        target: The answer that novelty, relevance and likely look for; None for the last one.
+        target: The answer that is looked for, as unusual; None for the last one of the orders that look for one
+            (`SEEKING`), and for none of the others.
         seed: Of what is drawn.
 
     Attributes:
@@ -68,11 +72,14 @@ class Chooser:
         if by not in STRATEGIES:
             raise UserError(f"by={by}: there is no such order. {did_you_mean(by, STRATEGIES)}")
         self.answers = list(answers)
-        target = self.answers[-1] if target is None else target
-        if target not in self.answers:
+        if target is not None and target not in self.answers:
             raise UserError(f"target={target}: it is none of the answers. {did_you_mean(target, self.answers)}")
-        self.by, self.seed, self.target = by, seed, self.answers.index(target)
+        seeks = target is not None or by in SEEKING
+        self.by, self.seed = by, seed
+        self.target = self.answers.index(target) if target is not None else len(self.answers) - 1
         self.novelty = objects.unusual.score
+        self.belief = self.novelty if seeks else np.zeros(len(objects))
+        self.penalty = SOUGHT if seeks else PENALTY
         self.columns = _columns(objects.features, seed)
         self.probabilities: np.ndarray | None = None
         self.ranking = self.novelty
@@ -91,8 +98,8 @@ class Chooser:
         rows = np.array(sorted(labels))
         given = np.array([self.answers.index(labels[row]) for row in rows.tolist()])
         posterior = self._fit(rows, given)
-        self.probabilities = posterior.probabilities(self.columns, self.novelty)
-        odds = posterior.odds(self.columns, self.novelty)
+        self.probabilities = posterior.probabilities(self.columns, self.belief)
+        odds = posterior.odds(self.columns, self.belief)
         self.ranking = odds[:, self.target] - logsumexp(np.delete(odds, self.target, axis=1), axis=1)
         if self.by == "uncertainty":
             ordered = np.sort(self.probabilities, axis=1)
@@ -113,7 +120,8 @@ class Chooser:
         return order[~np.isin(order, list(without))]
 
     def _fit(self, rows: np.ndarray, given: np.ndarray) -> Posterior:
-        return fit_posterior(self.columns[rows], self.novelty[rows], given, len(self.answers), self.target)
+        several = len(self.answers)
+        return fit_posterior(self.columns[rows], self.belief[rows], given, several, self.target, self.penalty)
 
     def _disagreement(self, rows: np.ndarray, given: np.ndarray) -> np.ndarray:
         """How far the probabilities of fits to bootstrap resamples of the labels are from their mean, shape (N,).
@@ -124,7 +132,7 @@ class Chooser:
         fits = []
         for _ in range(FITS):
             some = rng.integers(len(rows), size=len(rows))
-            fits.append(self._fit(rows[some], given[some]).probabilities(self.columns, self.novelty))
+            fits.append(self._fit(rows[some], given[some]).probabilities(self.columns, self.belief))
         probabilities = np.stack(fits).clip(1e-9)
         return (probabilities * np.log(probabilities / probabilities.mean(axis=0))).sum(axis=2).mean(axis=0)
 

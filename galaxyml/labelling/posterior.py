@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 PENALTY = 3.0  # precision of the weights' prior
-SPREAD = 0.5  # standard deviation of the prior of the slope of what is believed
+SPREAD = 0.2  # standard deviation of the prior of the slope of what is believed
 FEW = 4.0  # standard deviation of the prior of the answers' frequencies, in nats
 
 

@@ -51,7 +51,7 @@ def simulate(
         seed: Of the halves and of what the strategy draws.
     """
     judged = _half(odd, seed)
-    chooser = Chooser(objects, ANSWERS, by, seed=seed)
+    chooser = Chooser(objects, ANSWERS, by, ANSWERS[-1], seed)
     given: dict[int, str] = {}
     aside = set(np.flatnonzero(judged).tolist())
     rows: list[tuple[float, float, float, float]] = []

@@ -101,6 +101,19 @@ def test_before_any_label_the_most_unusual_is_asked_first(rng):
         np.testing.assert_array_equal(order, np.argsort(-odds))
 
 
+def test_without_a_target_what_is_unusual_is_no_answer(sky):
+    """Two answers that have nothing to do with what is odd are learnt as fast as if nothing were."""
+    objects, _ = sky
+    side = objects.features[:, 5] > 0
+    labels = {row: ANSWERS[int(side[row])] for row in range(0, 2000, 10)}
+    numbers = {}
+    for target in (None, "odd"):
+        chooser = Chooser(objects, ANSWERS, "uncertainty", target)
+        chooser.learn(labels)
+        numbers[target] = ((chooser.probabilities[:, 1] > 0.5) == side).mean()
+    assert numbers[None] > max(numbers["odd"], 0.8)
+
+
 def test_undone_labels_leave_no_trace(sky):
     objects, _ = sky
     chooser = Chooser(objects, ANSWERS, "likely")
@@ -136,7 +149,7 @@ def test_the_posterior_is_where_its_slope_is_zero(rng):
         weights, constants, slope = values[:4].reshape(2, 2), values[4:6], values[6]
         odds = columns @ weights + constants + np.outer(slope * belief, [0, 1])
         likelihood = sum(np.log(np.exp(row).sum()) - row[answer] for row, answer in zip(odds, given, strict=True))
-        return likelihood + 3 * (weights**2).sum() / 2 + (constants**2).sum() / 32 + 2 * (slope - 1) ** 2
+        return likelihood + 3 * (weights**2).sum() / 2 + (constants**2).sum() / 32 + 12.5 * (slope - 1) ** 2
 
     plain = minimize(loss, np.zeros(7), method="BFGS").x
     fitted = fit_posterior(columns, belief, given, 2, 1)
