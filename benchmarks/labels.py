@@ -39,8 +39,7 @@ ORDINARY = ("smooth", "disk", "spiral", "edge-on")
 def trivial(objects: Embedded) -> dict[str, np.ndarray]:
     """Scores that need no net."""
     assert isinstance(objects.gallery, Images)
-    assert objects.asymmetry is not None
-    assert objects.concentration is not None
+    assert objects.shapes is not None
     means, middles, sizes = [], [], []
     for path in objects.gallery.paths:
         grey = open_image(Path(path)).mean(axis=2)
@@ -55,8 +54,8 @@ def trivial(objects: Embedded) -> dict[str, np.ndarray]:
         "mean brightness": np.array(means),
         "brightness of the central tenth": np.array(middles),
         "bytes of the file": np.array(sizes, float),
-        "asymmetry": objects.asymmetry,
-        "concentration": objects.concentration,
+        "asymmetry": objects.shapes.asymmetry,
+        "concentration": objects.shapes.concentration,
     }
 
 
