@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -46,6 +47,7 @@ VERSION = 2  # of the file that is kept; raise it when the same objects would ge
 MOST = 1_000_000  # images that are looked at and held
 LOOKS = "brightness, colours and noise"
 LATENTS = "latents"
+LABELLED = 200  # pixels from which on there is room for the names of axes
 BAD = b"galaxyml.bad"  # key of the kept file's metadata: why images cannot be read
 
 
@@ -166,15 +168,18 @@ class LightCurves(Gallery):
     def picture(self, row: int, side: int) -> Image.Image:
         batch = self.data.batches[torch.tensor([int(self.rows[row])])]
         observed = {name: batch[name][0][batch["mask"][0]].numpy() for name in ("time", "band", "flux", "error")}
-        figure = Figure(figsize=(4, 4), layout="constrained")
+        figure = Figure(figsize=(side / 100, side / 100), layout="constrained")
         axes = figure.add_subplot()
         draw_curve(axes, Curve(**observed, title=""))
-        axes.tick_params(labelsize=9, length=2)
-        axes.set_xlabel("time (days)", fontsize=9)
-        axes.set_ylabel("flux (FLUXCAL units)", fontsize=9)
+        axes.tick_params(labelsize=6, length=2, pad=1)
+        axes.xaxis.set_major_locator(MaxNLocator(2))
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        if side >= LABELLED:
+            axes.set_xlabel("time (days)", fontsize=8)
+            axes.set_ylabel("flux (FLUXCAL units)", fontsize=8)
         file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=max(side / 4, 20))
-        return Image.open(file).convert("RGB").resize((side, side))
+        figure.savefig(file, format="png", dpi=200)
+        return Image.open(file).convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
 
 
 def missing(side: int) -> Image.Image:

@@ -17,7 +17,7 @@ from galaxyml.runs.progress import say
 
 VERSION = 1  # of the files; raise it when the same features would get another index
 EACH = 64  # rows a list that the lists are found by
-SEARCHED = 32  # one in so many lists is searched
+SEARCHED = 8  # one in so many lists is searched
 FEWEST = 16  # lists that are searched at least
 SUFFIX, ABOUT = ".faiss", ".npz"
 Answer = TypeVar("Answer")
@@ -116,6 +116,7 @@ def _build(file: Path, blocks: Blocks) -> None:
     number = lists(standard.count)
     width = len(standard.mean)
     index = faiss.index_factory(width, f"IVF{number},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid = 1  # which it warns of, where rows are few
     step = max(standard.count // (number * EACH), 1)
     start, some = 0, []
     for block in blocks():
