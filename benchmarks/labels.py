@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from galaxyml.data.images.decode import open_image
-from galaxyml.evaluation.plots import COLOURS, with_legend
+from galaxyml.evaluation.plots import COLOURS
 from galaxyml.inference import load
 from galaxyml.inference.embedded import Embedded, Images, embed
 from galaxyml.inference.image_predictor import ImagePredictor
@@ -88,7 +88,7 @@ def measure(name: str, objects: Embedded, odd: np.ndarray) -> dict[str, list[Cou
 
 def drawn(by_set: dict[str, dict[str, list[Course]]]) -> Figure:
     """AUROC and the share found by the number of labels, with the spread over seeds."""
-    figure = Figure(figsize=(4.2 * len(by_set), 6.4), layout="constrained")
+    figure = Figure(figsize=(3.2 * len(by_set), 5.6), layout="constrained")
     panels = figure.subplots(2, len(by_set), sharex=True, squeeze=False)
     for column, (name, courses) in enumerate(by_set.items()):
         for row, (key, label) in enumerate((("roc_auc", "AUROC, of others"), ("found", "share of the odd found"))):
@@ -103,7 +103,9 @@ def drawn(by_set: dict[str, dict[str, list[Course]]]) -> Figure:
             if not row:
                 axes.set_title(name, fontsize=10)
         panels[1, column].set_xlabel("labels")
-    return with_legend(figure)
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    return figure
 
 
 def simulated(folder: Path) -> tuple[list[str], np.ndarray]:

@@ -1,6 +1,7 @@
 """The runs of a sweep as tasks of a Ray cluster."""
 
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -12,6 +13,7 @@ from galaxyml.runs.errors import UserError
 from galaxyml.sweeps.cluster import ClusterLauncher, extra, run_on_node
 from galaxyml.sweeps.worker import Job
 
+CONNECT_SECONDS = 10
 RESOURCES = {"GPU": "num_gpus", "CPU": "num_cpus"}  # what a cluster has, and what a task asks of it
 OPTIONS = {  # of a launcher, as errors call them
     "address": "hydra.launcher.address",
@@ -113,13 +115,14 @@ class RayLauncher(ClusterLauncher):
         if self.ray.is_initialized():
             return
         try:
+            _reach(self.address)
             self.ray.init(
                 None if self.address == "local" else self.address,
                 log_to_driver=False,
                 logging_level="error",
                 include_dashboard=False if self.address == "local" else None,
             )
-        except ConnectionError as error:
+        except OSError as error:  # a ConnectionError, or that no such machine is known
             option = self.options["address"]
             raise UserError(
                 f"{option}={self.address}: no Ray cluster answers. Start one with `ray start --head`, or give "
@@ -130,3 +133,17 @@ class RayLauncher(ClusterLauncher):
                 "RAY_AUTH_MODE=token, and there is no token. Put the Ray cluster's into ~/.ray/auth_token, or into "
                 "RAY_AUTH_TOKEN."
             ) from error
+
+
+def _reach(address: str) -> None:
+    """Makes sure that something listens where a cluster should, for which Ray itself waits a quarter of an hour.
+
+    Args:
+        address: Such as `10.0.0.1:6379`; anything without a port is Ray's to find.
+
+    Raises:
+        OSError: If nothing does.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
