@@ -167,7 +167,9 @@ class LightCurves(Gallery):
 
     def picture(self, row: int, side: int) -> Image.Image:
         batch = self.data.batches[torch.tensor([int(self.rows[row])])]
-        observed = {name: batch[name][0][batch["mask"][0]].numpy() for name in ("time", "band", "flux", "error")}
+        observed: dict[str, Any] = {
+            name: batch[name][0][batch["mask"][0]].numpy() for name in ("time", "band", "flux", "error")
+        }
         figure = Figure(figsize=(side / 100, side / 100), layout="constrained")
         axes = figure.add_subplot()
         draw_curve(axes, Curve(**observed, title=""))
@@ -403,7 +405,7 @@ def _see_all(predictor: ImagePredictor, where: list[str], names: list[str], bad:
     tables: list[pd.DataFrame] = []
     features: list[np.ndarray] = []
     shapes: list[Shapes] = []
-    own = [] if bad is not None else None
+    own: list[str] | None = [] if bad is not None else None
     title = "Looking at images"
     for numbers, pixels in frames_in_batches(Path(), where, predictor.framings, predictor.held, title, own):
         table, compared = see(predictor, [names[number] for number in numbers], pixels)
