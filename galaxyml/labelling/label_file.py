@@ -90,12 +90,6 @@ class LabelFile:
         Raises:
             DataError: If it does not.
         """
-        questions = Counter(record["question"] for record in self._labels.records.values())
-        if others := [text for text in questions if not self.question.allows(text)]:
-            raise DataError(
-                f"{self.path} has answers to another question, '{others[0]}', and this one is '{self.question.text}'. "
-                f"Go on with it by --question '{others[0]}', or give the labels another file: --labels other.csv."
-            )
         answers = list(dict.fromkeys(self.labels().values()))
         if others := [answer for answer in answers if answer not in self.question.answers]:
             every = ",".join([*self.question.answers, *others])
@@ -103,6 +97,12 @@ class LabelFile:
                 f"{self.path} has the answers {shorten(answers)}, and those here are "
                 f"{', '.join(self.question.answers)}. Give them all (--answers {every}), or the labels another file: "
                 "--labels other.csv."
+            )
+        questions = Counter(record["question"] for record in self._labels.records.values())
+        if others := [text for text in questions if not self.question.allows(text)]:
+            raise DataError(
+                f"{self.path} has answers to another question, '{others[0]}', and this one is '{self.question.text}'. "
+                f"Go on with it by --question '{others[0]}', or give the labels another file: --labels other.csv."
             )
 
     @property
