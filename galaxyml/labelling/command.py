@@ -37,6 +37,7 @@ examples:
 Each answer is on the disk before the next one is written. The same command goes on where it was stopped."""
 LABELS = "labels.csv"
 FEWEST = 10  # labels that task=images learns from
+SEEKING = ("novelty", "relevance", "likely")  # strategies that look for one answer
 EVERY = 10  # labels after which the order is learnt again
 
 
@@ -150,13 +151,18 @@ def label(run: Path, table: Path, given: Any) -> None:
         chooser = Chooser(objects, question.answers, given.by, target, given.seed)
         named = Named.of(objects, table.parent)
         labeller = stack.enter_context(closing(Labeller(objects, predictor.kind, named, file, chooser, given.every)))
-        server = stack.enter_context(served(labeller, f"{given.by}: {STRATEGIES[given.by]}", given.port))
+        server = stack.enter_context(served(labeller, _strategy(given.by, target), given.port))
         print(f"{len(objects):,} objects, {labeller.state()['labelled']:,} of them labelled; labels go to {table}.")
         try:
             _show(server.address, given.open)
         finally:
             labeller.close()
             print(f"\n{_summary(table, file.labels(), given.run if is_of_images else None)}", flush=True)
+
+
+def _strategy(by: str, target: str) -> str:
+    """What is asked next, in words."""
+    return f"{by}: {STRATEGIES[by]}{f' (here: {target})' if by in SEEKING else ''}"
 
 
 def _show(address: str, in_browser: bool) -> None:
