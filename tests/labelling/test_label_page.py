@@ -11,6 +11,7 @@ from label_pages import ANSWERS, COUNT, serving, some_objects
 from galaxyml.inference.embedded import Embedded
 from galaxyml.labelling.server import LabelServer
 
+SHOWS = "name => document.querySelector('#caption span').innerText === name"
 READY = "#answers button:enabled"
 
 
@@ -124,9 +125,9 @@ def test_undo_and_skip_by_keys_and_by_buttons(visit: Callable[..., Any], table: 
     page.keyboard.press("2")
     labelled(page, 2)
     page.keyboard.press("u")
-    page.wait_for_function(f"document.querySelector('#caption span').innerText === '{second}'")
+    page.wait_for_function(SHOWS, arg=second)
     page.get_by_role("button", name="Undo").click()
-    page.wait_for_function(f"document.querySelector('#caption span').innerText === '{first}'")
+    page.wait_for_function(SHOWS, arg=first)
     assert pd.read_csv(table).empty
     page.keyboard.press("Space")
     assert shown(page) == second
@@ -135,7 +136,7 @@ def test_undo_and_skip_by_keys_and_by_buttons(visit: Callable[..., Any], table: 
     page.wait_for_function("sending.length === 0")
     assert "2 skipped" in page.locator("#progress-text").inner_text()
     page.keyboard.press("Backspace")
-    page.wait_for_function(f"document.querySelector('#caption span').innerText === '{second}'")
+    page.wait_for_function(SHOWS, arg=second)
     page.get_by_role("button", name="spiral").click()
     labelled(page, 1)
     assert pd.read_csv(table)[["path", "label"]].values.tolist() == [[second, "spiral"]]
@@ -168,7 +169,7 @@ def test_a_sheet_is_answered_by_arrows_and_keys_and_answered_again(visit: Callab
     page.wait_for_selector(".tile:not(.done)")
     assert not set(names) & {text.get_attribute("aria-label") for text in page.locator(".tile").all()}
     page.keyboard.press("u")  # the last of the sheet before
-    page.wait_for_function("document.querySelector('.tile').getAttribute('aria-label') === '%s'" % names[15])
+    page.wait_for_function("name => document.querySelector('.tile').getAttribute('aria-label') === name", arg=names[15])
     page.reload()
     page.wait_for_selector(".tile")  # as it was left
 
