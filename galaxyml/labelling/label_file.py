@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -144,21 +144,24 @@ class LabelFile:
         self._skipped.add({**self._record(name, self._skipped), "skipped_at": _now()})
         self._remember(name[-1], False)
 
-    def undo(self) -> str | None:
+    def undo(self, among: Container[str] | None = None) -> str | None:
         """Takes the last answer or skip back; gives the object, or None if there is nothing to take back.
+
+        Args:
+            among: Objects that it may be about, as the file may have others; None for all.
 
         Raises:
             DataError: As `label`.
         """
-        while self._history:
-            key, is_label = self._history[-1]
-            lines = self._labels if is_label else self._skipped
-            lines.read()
-            is_there = key in lines.records
-            lines.remove(key)
-            self._history.pop()
-            if is_there:
-                return key
+        for key, is_label in reversed(self._history.copy()):
+            if among is None or key in among:
+                lines = self._labels if is_label else self._skipped
+                lines.read()
+                is_there = key in lines.records
+                lines.remove(key)
+                self._history.remove((key, is_label))
+                if is_there:
+                    return key
         return None
 
     def _record(self, name: Sequence[str], lines: Lines) -> Mapping[str, str]:

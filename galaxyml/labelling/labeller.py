@@ -103,12 +103,13 @@ class Labeller:
         """
         with self._change:
             self._check_open()
-            while (key := self._file.undo()) is not None:
-                if (row := self._row_of.get(key)) is not None:
-                    self._forget(row)
-                    self._front.append(row)
-                    return row
-            return None
+            key = self._file.undo(self._row_of)
+            if key is None:
+                return None
+            row = self._row_of[key]
+            self._forget(row)
+            self._front.append(row)
+            return row
 
     def upcoming(self, count: int) -> list[int]:
         """The rows that are asked about next: in the chooser's order, skipped ones behind all others."""
@@ -118,14 +119,12 @@ class Labeller:
     def state(self) -> dict[str, Any]:
         """Progress, as plain data."""
         with self._change:
-            labels = self._file.labels()
+            labels = self._labels()
             counts = Counter(labels.values())
-            here = sum(key in self._row_of for key in labels)
-            skipped = sum(key in self._row_of for key in self._file.skipped())
             return {
                 "counts": [counts[answer] for answer in self.question.answers],
-                "labelled": here,
-                "skipped": skipped,
+                "labelled": len(labels),
+                "skipped": len(self._skipped()),
                 "total": len(self.objects),
                 "session": self._answered,
                 "per_minute": 60 * (self._answered - 1) / self._seconds if self._seconds else None,
@@ -163,9 +162,13 @@ class Labeller:
         """Answers by row, of objects that are here."""
         return {self._row_of[key]: label for key, label in self._file.labels().items() if key in self._row_of}
 
+    def _skipped(self) -> list[int]:
+        """Rows that were skipped, in the order in which they were."""
+        return [self._row_of[key] for key in self._file.skipped() if key in self._row_of]
+
     def _waiting(self) -> Iterator[int]:
         labelled = self._labels()
-        skipped = [self._row_of[key] for key in self._file.skipped() if key in self._row_of]
+        skipped = self._skipped()
         front = [row for row in reversed(self._front) if row not in labelled]
         yield from front
         aside = labelled.keys() | set(skipped) | set(front)

@@ -74,6 +74,15 @@ def test_undo_takes_back_answers_and_skips_in_their_order_also_of_a_command_befo
     assert path.read_text() == HEADER
 
 
+def test_undo_leaves_what_is_about_other_objects(path: Path) -> None:
+    file = labels(path)
+    file.label(name(1), "smooth")
+    file.label(name(2), "odd")
+    assert file.undo({"images/1.png"}) == "images/1.png"
+    assert file.undo({"images/1.png"}) is None
+    assert file.labels() == {"images/2.png": "odd"}
+
+
 def test_an_answer_replaces_an_earlier_one_and_is_taken_back_whole(path: Path) -> None:
     file = labels(path)
     file.label(name(1), "smooth")
