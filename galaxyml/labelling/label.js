@@ -31,7 +31,7 @@ async function post(path, given) {
     response = await fetch(path, {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-Galaxyml-Token": TOKEN },
-      body: JSON.stringify({ window: names.at(-1), ...given }),
+      body: JSON.stringify({ window: names.at(-1), shown: onDisplay().map((item) => item.row), ...given }),
     });
   } catch {
     throw { error: "The command does not answer. Is it still running? What it has answered is on the disk." };
@@ -39,6 +39,10 @@ async function post(path, given) {
   const content = await response.json().catch(() => ({ error: `The command answered ${response.status}.` }));
   if (!response.ok) throw content;
   return content;
+}
+
+function onDisplay() {
+  return inSheet ? sheet.map((entry) => entry.item) : shown ? [shown] : [];
 }
 
 // A new name each time that the page is loaded, so that a copy of a window is told from it; the ones before are known too,
@@ -104,10 +108,12 @@ function takeBack() {
 
 function takeIn(content, isUndone = false) {
   state = content;
-  const pending = new Set(sending.map((operation) => operation.given.row));
-  const onSheet = new Set(inSheet ? sheet.map((entry) => entry.item.row) : []);
+  for (const news of content.shown) { // what is shown stays, with what is known of it now
+    Object.assign(onDisplay().find((item) => item.row === news.row) ?? {}, news);
+  }
   if (isUndone) putBack(content.undone);
-  const here = inSheet ? onSheet : new Set(shown ? [shown.row] : []);
+  const pending = new Set(sending.map((operation) => operation.given.row));
+  const here = new Set(onDisplay().map((item) => item.row));
   queue = content.items.filter((item) => !pending.has(item.row) && !here.has(item.row));
   if (inSheet && !sheet.length) fillSheet();
   if (!inSheet && !shown) shown = queue.shift() ?? null;

@@ -5,15 +5,16 @@ import io
 import json
 import re
 import secrets
+import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from galaxyml.inference.embedded import Images
 from galaxyml.labelling.labeller import Labeller
@@ -21,6 +22,7 @@ from galaxyml.runs.errors import UsageError, UserError
 from galaxyml.runs.files import refused_file
 
 LOOPBACK = "127.0.0.1"
+POLL = 0.1  # seconds until the end is noticed
 FIRST_PORT, PORTS = 7870, 100  # that are tried where none is given
 SHOWN = 24  # objects that the page knows beforehand: a sheet and some of the next
 SIDES = range(16, 1025)  # pixels of an image
@@ -42,6 +44,7 @@ FILES = {
     "/label.js": ("label.js", "text/javascript"),
     "/label.css": ("label.css", "text/css"),
 }
+Value = TypeVar("Value")
 _IMAGE = re.compile(r"/image/(\d{1,9})/(\d{1,4})")
 _ENDED = "This page is of a command that has ended. Load it again."
 _STALE = "Labelling goes on in another window."
@@ -82,6 +85,7 @@ class LabelServer(ThreadingHTTPServer):
 
     def __init__(self, port: int, labeller: Labeller, strategy: str) -> None:
         super().__init__((LOOPBACK, port), Handler)
+        self._connections: set[socket.socket] = set()
         self.labeller = labeller
         self.token = secrets.token_urlsafe(24)
         self.hosts = {f"{name}:{self.server_port}" for name in (LOOPBACK, "localhost")}
@@ -101,14 +105,32 @@ class LabelServer(ThreadingHTTPServer):
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
+    def get_request(self) -> tuple[Any, Any]:
+        """Remembers a connection, to end it with the server."""
+        connection, address = super().get_request()
+        self._connections.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forgets a connection that has ended."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Ends the connections that browsers keep, too."""
+        super().server_close()
+        for connection in self._connections.copy():
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def answer(self, path: str, given: dict[str, Any]) -> dict[str, Any]:
         """Answers what the page asks for.
 
         Args:
-            path: `/open` with `window` and `before` (names of the window, this time and the times before) and `take`;
-                all others with `window`: `/state`, `/label` with `row` and `answer`, `/skip` with `row`, `/undo`,
-                `/close`.
-            given: The values.
+            path: `/open` with `window` and `before` (names of the window, this time and the times before) and `take`
+                (whether from another one); all others with `window`: `/state`, `/label` with `row` and `answer`,
+                `/skip` with `row`, `/undo`, `/close`.
+            given: The values, beside these `shown`: rows that the window shows.
 
         Raises:
             Refusal: If it is none of these, or of another window.
@@ -119,11 +141,11 @@ class LabelServer(ThreadingHTTPServer):
             raise Refusal(HTTPStatus.BAD_REQUEST, "It does not say of which window it is.")
         with self._lock:
             if path == "/open":
-                known = (None, window, *_texts(given.get("before")))
+                known = (None, window, *_list(given.get("before"), str))
                 if self._window not in known and given.get("take") is not True:
                     raise Refusal(HTTPStatus.CONFLICT, _STALE, stale=True)
                 self._window = window
-                return self._begun() | self._state()
+                return self._begun() | self._state(given)
             if path == "/close":
                 self._window = None if self._window == window else self._window
                 return {}
@@ -135,10 +157,10 @@ class LabelServer(ThreadingHTTPServer):
                 self.labeller.skip(self._row(given))
             elif path == "/undo":
                 row = self.labeller.undo()
-                return self._state() | {"undone": None if row is None else self.labeller.describe(row)}
+                return self._state(given) | {"undone": None if row is None else self.labeller.describe(row)}
             elif path != "/state":
                 raise Refusal(HTTPStatus.NOT_FOUND, f"There is no {path}.")
-            return self._state()
+            return self._state(given)
 
     def picture(self, row: int, side: int) -> tuple[bytes, str]:
         """An object as a file that browsers show, and its type."""
@@ -163,9 +185,15 @@ class LabelServer(ThreadingHTTPServer):
             "version": self._version,
         }
 
-    def _state(self) -> dict[str, Any]:
-        items = [self.labeller.describe(row) for row in self.labeller.upcoming(SHOWN)]
-        return {**self.labeller.state(), "items": items}
+    def _state(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Progress, what is asked next, and what is known now of the objects that are shown."""
+        describe, count = self.labeller.describe, len(self.labeller.objects)
+        shown = [row for row in _list(given.get("shown"), int)[:SHOWN] if 0 <= row < count]
+        return {
+            **self.labeller.state(),
+            "items": [describe(row) for row in self.labeller.upcoming(SHOWN)],
+            "shown": [describe(row) for row in shown],
+        }
 
     def _row(self, given: dict[str, Any]) -> int:
         return _number(given.get("row"), len(self.labeller.objects), "row")
@@ -272,7 +300,7 @@ def served(labeller: Labeller, strategy: str, port: int | None = None) -> Iterat
         UsageError: If the port cannot be had.
     """
     server = _listening(labeller, strategy, port)
-    thread = threading.Thread(target=server.serve_forever, name="page", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(POLL,), name="page", daemon=True)
     thread.start()
     try:
         yield server
@@ -299,5 +327,6 @@ def _number(value: Any, below: int, name: str) -> int:
     return value
 
 
-def _texts(values: Any) -> list[str]:
-    return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
+def _list(values: Any, kind: type[Value]) -> list[Value]:
+    """What of a list is of one kind."""
+    return [value for value in values if isinstance(value, kind)] if isinstance(values, list) else []
