@@ -19,6 +19,8 @@ let cursor = 0;
 let inSheet = sessionStorage.getItem("sheet") === "true";
 let sending = []; // what the command has not answered yet, in order
 let isSending = false;
+let isLeaving = false; // the page, which ends what is on its way
+let operations = 0; // since the page was loaded
 let isStopped = false; // by a notice that wants to be answered
 let names = []; // of this window, as the command knows it: the last one is its present one
 let poll = 0;
@@ -30,6 +32,7 @@ async function post(path, given) {
   try {
     response = await fetch(path, {
       method: "POST",
+      keepalive: true, // also when the page is left
       headers: { "Content-Type": "application/json", "X-Galaxyml-Token": TOKEN },
       body: JSON.stringify({ window: names.at(-1), shown: onDisplay().map((item) => item.row), ...given }),
     });
@@ -59,23 +62,37 @@ async function enter(take = false) {
     hideNotice();
     shown = null;
     sheet = [];
+    sending = JSON.parse(sessionStorage.getItem("sending") ?? "[]");
     takeIn(content);
+    sendAll();
   } catch (problem) {
     tell(problem, () => enter());
   }
 }
 
+function send(path, given, item) {
+  sending.push({ path, given: { ...given, operation: `${names.at(-1)} ${++operations}` }, item });
+  keep();
+  sendAll();
+}
+
+// What was not answered when the page was left is sent again when it is loaded; the command knows what it has done.
+function keep() {
+  sessionStorage.setItem("sending", JSON.stringify(sending));
+}
+
 // One at a time, so that answers are written in the order in which they were given.
-async function send(operation) {
-  sending.push(operation);
+async function sendAll() {
   if (isSending) return;
   isSending = true;
   while (sending.length && !isStopped) {
     try {
       const content = await post(sending[0].path, sending[0].given);
       const done = sending.shift();
+      keep();
       takeIn(content, done.path === "/undo");
     } catch (problem) {
+      if (isLeaving) break;
       takeBack();
       tell(problem, () => refresh());
     }
@@ -95,6 +112,7 @@ async function refresh() {
 function takeBack() {
   const items = sending.map((operation) => operation.item).filter(Boolean);
   sending = [];
+  keep();
   if (inSheet) {
     for (const entry of sheet) if (items.includes(entry.item)) entry.answer = entry.before ?? null;
   } else if (items.length) {
@@ -178,11 +196,11 @@ function give(path, value, name) {
   }
   speak(`${item.id}: ${name}.`);
   draw();
-  send({ path, given, item });
+  send(path, given, item);
 }
 
 function undo() {
-  if (!isStopped) send({ path: "/undo", given: {} });
+  if (!isStopped) send("/undo", {});
 }
 
 function nextSheet() {
@@ -195,7 +213,7 @@ function nextSheet() {
 function newSheet() {
   sheet = [];
   if (queue.length >= Math.min(SHEET, state.total - state.labelled)) fillSheet();
-  else send({ path: "/state", given: {} });
+  else send("/state", {});
 }
 
 function toggle() {
@@ -452,9 +470,11 @@ for (const [id, act] of Object.entries({ undo, skip, toggle, next: nextSheet, "h
 // A button that was pressed by a mouse or a finger gives the keys back.
 document.addEventListener("click", (event) => event.detail && document.activeElement?.matches("button") && document.activeElement.blur());
 addEventListener("pagehide", () => {
-  if (!begun) return;
-  const body = JSON.stringify({ window: names.at(-1) });
-  fetch("/close", { method: "POST", keepalive: true, headers: { "Content-Type": "application/json", "X-Galaxyml-Token": TOKEN }, body });
+  isLeaving = true;
+  if (begun && !isStopped) post("/close", {}).catch(() => {});
 });
-addEventListener("pageshow", (event) => event.persisted && enter());
+addEventListener("pageshow", (event) => {
+  isLeaving = false;
+  if (event.persisted) enter();
+});
 enter();

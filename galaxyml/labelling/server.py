@@ -8,6 +8,7 @@ import secrets
 import socket
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -26,6 +27,7 @@ POLL = 0.1  # seconds until the end is noticed
 FIRST_PORT, PORTS = 7870, 100  # that are tried where none is given
 SHOWN = 24  # objects that the page knows beforehand: a sheet and some of the next
 SIDES = range(16, 1025)  # pixels of an image
+REMEMBERED = 1000  # operations that are not done again
 LONGEST = 2**14  # bytes that a page sends
 TOKEN = "X-Galaxyml-Token"
 # What the browser may do with the page: nothing from elsewhere, no script or style but the files of here, no frame.
@@ -84,13 +86,14 @@ class LabelServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, port: int, labeller: Labeller, strategy: str) -> None:
-        super().__init__((LOOPBACK, port), Handler)
         self._connections: set[socket.socket] = set()
+        super().__init__((LOOPBACK, port), Handler)
         self.labeller = labeller
         self.token = secrets.token_urlsafe(24)
         self.hosts = {f"{name}:{self.server_port}" for name in (LOOPBACK, "localhost")}
         self._strategy, self._version = strategy, secrets.token_hex(4)  # so that no image of another command is shown
         self._window: str | None = None
+        self._done: deque[Any] = deque(maxlen=REMEMBERED)
         self._lock = threading.Lock()
         self._drawing = threading.Lock()  # matplotlib's figures are drawn one at a time
         self._cached_picture = lru_cache(maxsize=128)(self._encoded)
@@ -130,7 +133,8 @@ class LabelServer(ThreadingHTTPServer):
             path: `/open` with `window` and `before` (names of the window, this time and the times before) and `take`
                 (whether from another one); all others with `window`: `/state`, `/label` with `row` and `answer`,
                 `/skip` with `row`, `/undo`, `/close`.
-            given: The values, beside these `shown`: rows that the window shows.
+            given: The values, beside these `shown`, rows that the window shows, and `operation`, a name: what is asked
+                for a second time under one name is not done again.
 
         Raises:
             Refusal: If it is none of these, or of another window.
@@ -151,16 +155,19 @@ class LabelServer(ThreadingHTTPServer):
                 return {}
             if self._window != window:
                 raise Refusal(HTTPStatus.CONFLICT, _STALE, stale=True)
+            operation, undone = given.get("operation"), None
+            if operation is not None and operation in self._done:
+                return self._state(given)
             if path == "/label":
                 self.labeller.label(self._row(given), self._answer(given))
             elif path == "/skip":
                 self.labeller.skip(self._row(given))
             elif path == "/undo":
-                row = self.labeller.undo()
-                return self._state(given) | {"undone": None if row is None else self.labeller.describe(row)}
+                undone = self.labeller.undo()
             elif path != "/state":
                 raise Refusal(HTTPStatus.NOT_FOUND, f"There is no {path}.")
-            return self._state(given)
+            self._done.append(operation)
+            return self._state(given) | {"undone": None if undone is None else self.labeller.describe(undone)}
 
     def picture(self, row: int, side: int) -> tuple[bytes, str]:
         """An object as a file that browsers show, and its type."""

@@ -274,6 +274,21 @@ def test_a_window_that_is_loaded_again_goes_on_and_a_copy_of_it_is_told(serve: S
         page.ask("/open", before=["load 2", "load 3"])
 
 
+def test_what_is_sent_again_is_done_once(serve: Serve) -> None:
+    with serve() as server:
+        page = page_of(server)
+        order = rows(page.ask("/open"))
+        for number, row in enumerate(order[:3]):
+            page.ask("/label", row=row, answer=0, operation=f"label {number}")
+        for _ in range(2):
+            state = page.ask("/undo", operation="undo")
+        assert (state["labelled"], rows(state)[0]) == (2, order[2])
+        page.ask("/label", row=order[2], answer=1, operation="label 2")
+        assert page.ask("/state")["labelled"] == 2
+        page.ask("/undo")
+        assert page.ask("/undo")["labelled"] == 0
+
+
 def test_a_closed_window_makes_room(serve: Serve) -> None:
     with serve() as server:
         first, second = page_of(server, "first"), page_of(server, "second")
