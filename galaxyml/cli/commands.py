@@ -10,6 +10,11 @@ COMMANDS = {
         "FOLDER",
         "what is in a folder of predictions: counts, distributions, the sky, examples",
     ),
+    "alike": (
+        "galaxyml.inference.alike.command",
+        "RUN IMAGE… --among SET",
+        "the objects of any set that are most like some",
+    ),
     "report": ("galaxyml.cli.report", "FOLDER…", "write the report of a run or a sweep again, finished or not"),
     "compare": ("galaxyml.reports.compare", "RUN RUN…", "which run is better, on the objects that all predicted"),
     "ensemble": ("galaxyml.inference.ensemble", "RUN… --out FOLDER", "average finished runs: folds and models"),

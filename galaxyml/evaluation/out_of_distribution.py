@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, pinvh
 from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
 from torch import Tensor
 
 MOST = 10_000  # training images that are looked at
 LEVELS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 BLOCK = 32  # rows that are multiplied at once
+WIDEST = 2048  # features whose covariance is kept whole; of more than these
+COMPONENTS = 256  # are kept, and what is left beside them
 RIM = 6  # pixels along the upper and lower edge: mostly sky
 
 
@@ -53,11 +56,18 @@ class MahalanobisFit:
         """Distances of images, shape (N, F) -> (N,); above 1 is more than the threshold, inf what is not finite."""
         finite = np.isfinite(values).all(axis=1)
         away = np.where(finite[:, None], values, 0.0) - self.mean
-        # In blocks of one shape: libraries add up by the shape, and a distance is not to depend on the other rows.
-        blocks = np.pad(away, ((0, -len(away) % BLOCK), (0, 0))).reshape(-1, BLOCK, away.shape[1])
-        products = (blocks @ self.precision).reshape(-1, away.shape[1])[: len(away)]
+        products = _in_blocks(away, self.precision)
         square = np.einsum("nf,nf->n", products, away).clip(min=0)
         return np.where(finite, np.sqrt(square), np.inf) / max(float(self.threshold), 1e-12)
+
+
+def _in_blocks(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """A product, (N, F) and (F, K) -> (N, K).
+
+    In blocks of one shape: libraries add up by the shape, and a row is not to depend on the others.
+    """
+    blocks = np.pad(values, ((0, -len(values) % BLOCK), (0, 0))).reshape(-1, BLOCK, values.shape[1])
+    return (blocks @ matrix).reshape(-1, matrix.shape[1])[: len(values)]
 
 
 def _inverse(covariance: np.ndarray) -> np.ndarray:
@@ -70,6 +80,35 @@ def _inverse(covariance: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Reduction:
+    """The first principal components of very many numbers, and the length of what is left beside them.
+
+    A covariance of 10,000 numbers would take 800 MB, which some thousand training images do not tell anyway.
+
+    Attributes:
+        center: Mean of the training images' numbers, shape (F,).
+        axes: The components' directions, shape (F, R).
+    """
+
+    center: np.ndarray
+    axes: np.ndarray
+
+    @classmethod
+    def fit(cls, train: np.ndarray) -> Self:
+        """Learns from the numbers of training images, shape (M, F)."""
+        count = min(COMPONENTS, *train.shape)
+        pca = PCA(count, svd_solver="randomized", random_state=0).fit(train)
+        return cls(pca.mean_, np.ascontiguousarray(pca.components_.T))
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """The components and the length of the rest, (N, F) -> (N, R + 1); NaN where a number is not finite."""
+        away = values - self.center
+        components = _in_blocks(np.where(np.isfinite(away), away, 0.0), self.axes)
+        rest = np.einsum("nf,nf->n", away, away) - np.einsum("nr,nr->n", components, components)
+        return np.column_stack([components, np.sqrt(np.maximum(rest, 0))])
+
+
+@dataclass(frozen=True)
 class OutOfDistribution:
     """The training set by its looks and, for nets that have features, as the net sees it.
 
@@ -79,10 +118,12 @@ class OutOfDistribution:
     Attributes:
         looks: Of `appearance`.
         features: Of what the head of the net sees, scaled to length 1; None for nets without.
+        reduced: What is taken of more than `WIDEST` features; None for all of fewer.
     """
 
     looks: MahalanobisFit
     features: MahalanobisFit | None
+    reduced: Reduction | None = None
 
     @classmethod
     def fit(
@@ -100,19 +141,26 @@ class OutOfDistribution:
         """
         share = flagged / 2 if features else flagged
         by_looks = MahalanobisFit.fit(*looks, share)
-        return cls(by_looks, MahalanobisFit.fit(unit(features[0]), unit(features[1]), share) if features else None)
+        if features is None:
+            return cls(by_looks, None)
+        train, val = unit(features[0]), unit(features[1])
+        if train.shape[1] <= WIDEST:
+            return cls(by_looks, MahalanobisFit.fit(train, val, share))
+        reduced = Reduction.fit(train)
+        return cls(by_looks, MahalanobisFit.fit(reduced(train), reduced(val), share), reduced)
 
     def distance(self, looks: np.ndarray, features: np.ndarray | None) -> np.ndarray:
         """Distances of images, (N, A) and (N, F) -> (N,); 1 is what at most the share of validation exceeds."""
         by_looks = self.looks.distance(looks)
         if self.features is None or features is None:
             return by_looks
-        return np.maximum(by_looks, self.features.distance(unit(features)))
+        seen = unit(features)
+        return np.maximum(by_looks, self.features.distance(seen if self.reduced is None else self.reduced(seen)))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that `of_arrays` needs, in single precision; of what is symmetric the upper half."""
         return {
-            f"{part}_{name}": np.asarray(values[_upper(len(values))] if values.ndim == 2 else values, np.float32)
+            f"{part}_{name}": np.asarray(values[_upper(len(values))] if name == "precision" else values, np.float32)
             for part, fit in vars(self).items()
             if fit is not None
             for name, values in vars(fit).items()
@@ -121,13 +169,14 @@ class OutOfDistribution:
     @classmethod
     def of_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
         """The counterpart of `arrays`."""
-        looks, features = (
+        looks, features, reduced = (
             {name.removeprefix(part): values for name, values in arrays.items() if name.startswith(part)}
-            for part in ("looks_", "features_")
+            for part in ("looks_", "features_", "reduced_")
         )
         for fitted in filter(None, (looks, features)):
             fitted["precision"] = _whole(fitted["precision"], len(fitted["mean"]))
-        return cls(MahalanobisFit(**looks), MahalanobisFit(**features) if features else None)
+        by_features = MahalanobisFit(**features) if features else None
+        return cls(MahalanobisFit(**looks), by_features, Reduction(**reduced) if reduced else None)
 
 
 def _upper(side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,41 +1,80 @@
 """Objects of any set with the numbers that they are compared by: what a finished run's nets make of them."""
 
 import io
+import json
+import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from galaxyml.data.images.decode import file_of, open_image
 from galaxyml.data.images.decoding import Decoding
 from galaxyml.data.images.views import central_pixels
 from galaxyml.data.images.visible import visible
 from galaxyml.data.light_curves.data_module import CurveData, name_column
+from galaxyml.data.source import CACHE
 from galaxyml.evaluation.curve_plots import Curve, draw_curve
+from galaxyml.evaluation.morphology import asymmetry, concentration, thumbnail
 from galaxyml.evaluation.out_of_distribution import appearance
+from galaxyml.evaluation.unusual import Unusual, unusual
 from galaxyml.inference.image_predictor import ImagePredictor, frames_in_batches
-from galaxyml.inference.inputs import Listing, find, typed, with_given
+from galaxyml.inference.inputs import Listing, find, with_given
 from galaxyml.inference.light_curve_predictor import LightCurvePredictor
-from galaxyml.inference.prediction_folder import PredictionFolder
+from galaxyml.inference.prediction_features import FEATURES, PredictionFeatures
+from galaxyml.inference.prediction_folder import INDEX
 from galaxyml.inference.predictor import Predictor
-from galaxyml.kinds.anomalies.detect import seen
 from galaxyml.models.backbone_with_head import BackboneWithHead
 from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
 from galaxyml.runs.files import atomic_write, digest
-from galaxyml.training.light_curve_predictions import encoded_tables
 
-VERSION = 1  # of the file that is kept; raise it when the same objects would get other numbers
-HELD = 1024  # images at a time
+log = logging.getLogger(__name__)
+
+VERSION = 2  # of the file that is kept; raise it when the same objects would get other numbers
+MOST = 1_000_000  # images that are looked at and held
 LOOKS = "brightness, colours and noise"
-FEATURES = "features"
+LATENTS = "latents"
+LABELLED = 200  # pixels from which on there is room for the names of axes
+BAD = b"galaxyml.bad"  # key of the kept file's metadata: why images cannot be read
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What N images look like without a net; see `galaxyml.evaluation.morphology`.
+
+    Attributes:
+        asymmetry: Shape (N,).
+        concentration: Shape (N,).
+        thumbnails: Float16 of shape (N, P).
+    """
+
+    asymmetry: np.ndarray
+    concentration: np.ndarray
+    thumbnails: np.ndarray
+
+    @classmethod
+    def of(cls, pixels: Tensor) -> Self:
+        """Of what a net sees of images, uint8 of shape (N, H, W, C)."""
+        return cls(asymmetry(pixels), concentration(pixels), thumbnail(pixels).astype(np.float16))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Of all images of several parts."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 class Gallery(ABC):
@@ -57,6 +96,8 @@ class Embedded:
             (`object_id` of light curves).
         by: What the features are, in words.
         gallery: Shows them.
+        odds: What the run itself says of how odd each is, in nats, shape (N,); None where it says nothing of it.
+        shapes: What images look like without a net; None of what is no image, or of predictions alone.
     """
 
     ids: list[str]
@@ -64,6 +105,15 @@ class Embedded:
     table: pd.DataFrame
     by: str
     gallery: Gallery
+    odds: np.ndarray | None = None
+    shapes: "Shapes | None" = None
+
+    @cached_property
+    def unusual(self) -> Unusual:
+        """How unusual they are among each other."""
+        if self.shapes is None:
+            return unusual(self.features, self.odds)
+        return unusual(self.features, self.odds, self.shapes.asymmetry, self.shapes.thumbnails)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,12 +122,12 @@ class Embedded:
         """Where an object is, by its id.
 
         Raises:
-            UserError: If it is not there.
+            UsageError: If it is not there.
         """
         try:
             return self.ids.index(name)
         except ValueError:
-            raise UserError(f"There is no object {name}; there are {shorten(self.ids)}.") from None
+            raise UsageError(f"There is no object {name}; there are {shorten(self.ids)}.") from None
 
 
 class Images(Gallery):
@@ -116,17 +166,20 @@ class LightCurves(Gallery):
         self.data, self.rows = data, rows
 
     def picture(self, row: int, side: int) -> Image.Image:
-        batch = self.data.batches[np.array([self.rows[row]])]
+        batch = self.data.batches[torch.tensor([int(self.rows[row])])]
         observed = {name: batch[name][0][batch["mask"][0]].numpy() for name in ("time", "band", "flux", "error")}
-        figure = Figure(figsize=(4, 4), layout="constrained")
+        figure = Figure(figsize=(side / 100, side / 100), layout="constrained")
         axes = figure.add_subplot()
         draw_curve(axes, Curve(**observed, title=""))
-        axes.tick_params(labelsize=9, length=2)
-        axes.set_xlabel("time (days)", fontsize=9)
-        axes.set_ylabel("flux (FLUXCAL units)", fontsize=9)
+        axes.tick_params(labelsize=6, length=2, pad=1)
+        axes.xaxis.set_major_locator(MaxNLocator(2))
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        if side >= LABELLED:
+            axes.set_xlabel("time (days)", fontsize=8)
+            axes.set_ylabel("flux (FLUXCAL units)", fontsize=8)
         file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=max(side / 4, 20))
-        return Image.open(file).convert("RGB").resize((side, side))
+        figure.savefig(file, format="png", dpi=200)
+        return Image.open(file).convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
 
 
 def missing(side: int) -> Image.Image:
@@ -141,7 +194,7 @@ def embed(
 ) -> Embedded:
     """Objects that files, folders, patterns and tables name, with what a run makes of them.
 
-    What is found is kept in the cache folder, by the run and by the files' names, sizes and times.
+    What is made of images is kept in the cache folder, by the run and by the files' names, sizes and times.
 
     Args:
         predictor: The run's.
@@ -154,53 +207,61 @@ def embed(
         UserError: If there is nothing there, or nothing can be read.
         DataError: If an image cannot be read and `bad` is None.
     """
-    if len(inputs) == 1 and (Path(inputs[0]).expanduser() / "index.json").is_file():
+    if is_prediction_folder(inputs):
         return of_predictions(predictor, source, Path(inputs[0]).expanduser())
     if isinstance(predictor, ImagePredictor):
-        listing = find(inputs)
-        kept = _kept_in(cache, source, list(listing.paths))
-        if kept is not None and kept.is_file() and (read := _read(kept, predictor, source)) is not None:
-            return read
-        found = _of_images(predictor, listing, bad)
-        if kept is not None:
-            _keep(kept, found)
-        return found
+        return of_images(predictor, source, find(inputs), cache, bad)
     assert isinstance(predictor, LightCurvePredictor)
-    return _of_curves(predictor, inputs)
+    data = predictor.open_files(inputs)
+    for note in data.notes:
+        print(f"note: {note}")
+    return of_curves(predictor, data, data.rows("survey"))
+
+
+def is_prediction_folder(inputs: Sequence[str]) -> bool:
+    """Whether inputs are one folder of predictions."""
+    return len(inputs) == 1 and (Path(inputs[0]).expanduser() / INDEX).is_file()
+
+
+def cache_of(predictor: Predictor) -> Path:
+    """The folder in which a run, or whoever has a bundle, keeps what is made once."""
+    if predictor.run.path.is_dir():
+        return Path(str(predictor.run.config.cache_dir)).expanduser()
+    return Path(os.environ.get("GALAXYML_CACHE", CACHE)).expanduser()
+
+
+def open_features(predictor: Predictor, source: Path, folder: Path) -> PredictionFeatures:
+    """A folder of a run's predictions that has their features.
+
+    Raises:
+        UserError: If it is none, has no features, or is another run's.
+    """
+    from galaxyml.inference.shards.command import run_digest
+
+    if not isinstance(predictor, ImagePredictor):
+        raise UsageError(f"{source} is a run of light curves, whose predictions have no features: give their tables.")
+    opened = PredictionFeatures.open(folder, source)
+    if opened.run.get("digest") != run_digest(predictor):
+        raise UsageError(
+            f"{folder} has features of another run, {opened.run.get('path')}, or of the same before it was fitted "
+            f"anew. Give that run; or predict into another folder: galaxyml predict {source} IMAGES --out FOLDER/ "
+            "--features"
+        )
+    if not opened.folder.finished:
+        parts, shards = len(opened.folder.parts), opened.folder.shards
+        log.info("note: %s is not finished: %s of its %s parts are there.", folder, f"{parts:,}", f"{shards:,}")
+    return opened
 
 
 def of_predictions(predictor: Predictor, source: Path, folder: Path) -> Embedded:
-    """Objects of a folder of predictions that has their features.
-
-    Raises:
-        UsageError: If it is none, has no features, or is another run's.
-    """
-    opened = PredictionFolder.open(folder)
-    if FEATURES not in opened.columns:
-        raise UsageError(
-            f"{folder} has predictions without features, by which objects are compared. Make it by galaxyml predict "
-            f"{source} … --out FOLDER/ --features."
-        )
-    if not isinstance(predictor, ImagePredictor):
-        raise UsageError(f"{folder} has features of images; {source} is a run of light curves.")
-    tables, features = [], []
-    for part in opened.parts:
-        for batch in opened.batches(part):
-            column = batch.column(FEATURES)
-            width = column.type.list_size
-            features.append(column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width).astype(np.float32))
-            tables.append(batch.drop_columns([FEATURES]).to_pandas())
-    if not tables:
-        raise UserError(f"{folder} has no object that could be read.")
-    table = pd.concat(tables, ignore_index=True)
-    width = len(predictor.predict_blank(features=True)[FEATURES].iloc[0])
-    if features[0].shape[1] != width:
-        raise UsageError(
-            f"{folder} has {features[0].shape[1]} features an object, and {source} has {width}: it is of another run."
-        )
-    where = [str(opened.begun_in / path) for path in table["path"]]
-    shown = Images(where, predictor.decodings[0], predictor.framings[0].crop)
-    return Embedded(_names(table["id"]), np.concatenate(features), table, _seen_by(predictor), shown)
+    """All objects of a folder of predictions that has their features, in memory; errors as of `open_features`."""
+    opened = open_features(predictor, source, folder)
+    assert isinstance(predictor, ImagePredictor)
+    table = opened.table()
+    shown = images_of(predictor, opened.locations())
+    odds = predictor.kind.odds_of_odd(table) if set(predictor.columns) <= set(table) else None  # of features alone
+    features = np.concatenate(list(opened.blocks()))
+    return Embedded(_names(table["id"]), features, table, seen_by(predictor), shown, odds)
 
 
 def has_features(predictor: ImagePredictor) -> bool:
@@ -208,46 +269,155 @@ def has_features(predictor: ImagePredictor) -> bool:
     return all(isinstance(member.model.net, BackboneWithHead) for member in predictor.members)
 
 
-def _of_images(predictor: ImagePredictor, listing: Listing, bad: list[str] | None) -> Embedded:
+def see(predictor: ImagePredictor, names: Sequence[str], pixels: Sequence[Tensor]) -> tuple[pd.DataFrame, np.ndarray]:
+    """What a run predicts for images that are framed already, and what they are compared by.
+
+    Args:
+        predictor: The run's.
+        names: What each of N images is called.
+        pixels: As of `ImagePredictor.predict_framed`.
+
+    Returns:
+        The predictions, and float32 of shape (N, F).
+    """
+    if has_features(predictor):
+        table = predictor.predict_framed(names, pixels, features=True)
+        return table.drop(columns=FEATURES), np.stack(list(table[FEATURES])).astype(np.float32)
+    looks = appearance(central_pixels(pixels[0], predictor.framings[0].size))
+    return predictor.predict_framed(names, pixels), looks.astype(np.float32)
+
+
+def of_images(
+    predictor: ImagePredictor, source: Path, listing: Listing, cache: Path | None = None, bad: list[str] | None = None
+) -> Embedded:
+    """Images that are listed, with what a run makes of them; otherwise as `embed`."""
     where, names = list(listing.paths), list(listing.paths.values())
-    title = "Looking at images"
+    if len(where) > MOST:
+        raise UsageError(
+            f"{len(where):,} images are too many at once. Predict them into a folder, which carries on where it was "
+            f"stopped, and give that folder: galaxyml predict {source} IMAGES --out FOLDER/ --features"
+        )
+    kept = _kept_in(cache, source, where)
+    seen = _read(kept) if kept is not None else None
+    if seen is None or (seen.bad and bad is None):
+        seen = _see_all(predictor, where, names, bad)
+        if kept is not None:
+            seen.write(kept)
+    elif bad is not None:
+        bad += seen.bad
+    predicted = seen.predicted.copy()
+    predicted["path"] = [names[row] for row in seen.rows]
+    table = with_given(predicted, listing.beside().iloc[seen.rows])
+    shown = images_of(predictor, [where[row] for row in seen.rows])
+    odds = predictor.kind.odds_of_odd(table)
+    return Embedded(_names(table["id"]), seen.features, table, seen_by(predictor), shown, odds, seen.shapes)
+
+
+def of_curves(predictor: LightCurvePredictor, data: CurveData, rows: Tensor) -> Embedded:
+    """Light curves by their latents, in units of their spread over the run's training objects.
+
+    Args:
+        predictor: The run's.
+        data: Has them.
+        rows: Of its catalog, of one split.
+    """
+    assert data.catalog is not None
+    latents: list[np.ndarray] = []
+    ranked = predictor.rank(data, rows, latents)
+    names = data.catalog[name_column(data.catalog)].iloc[rows.numpy()].to_numpy()
+    table = ranked.set_index("object_id").loc[names].reset_index()
+    features = np.concatenate(latents, axis=1).astype(np.float32)
+    score = table["score"].to_numpy(np.float64)
+    return Embedded(_names(names), features, table, LATENTS, LightCurves(data, rows.numpy()), score)
+
+
+def images_of(predictor: ImagePredictor, where: Sequence[str]) -> Images:
+    """Images in files, shown as far as the first net sees them."""
+    return Images(where, predictor.decodings[0], predictor.framings[0].crop)
+
+
+def seen_by(predictor: ImagePredictor) -> str:
+    """What images are compared by, in words."""
+    if not has_features(predictor):
+        return LOOKS
+    count = len(predictor.members)
+    return "what the last layer of its net sees" if count == 1 else f"what the last layers of its {count} nets see"
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a run makes of images.
+
+    Attributes:
+        rows: Which of the images can be read.
+        predicted: Predictions for these.
+        features: Float32 of shape (N, F).
+        shapes: What they look like.
+        bad: Why the others cannot be read.
+    """
+
+    rows: list[int]
+    predicted: pd.DataFrame
+    features: np.ndarray
+    shapes: Shapes
+    bad: list[str]
+
+    def write(self, path: Path) -> None:
+        """Writes it to a file, whole or not at all."""
+        table = pa.Table.from_pandas(self.predicted, preserve_index=False)
+        for name, values in {"features": self.features, **vars(self.shapes)}.items():
+            column = pa.array(np.ascontiguousarray(values).ravel())
+            wide = pa.FixedSizeListArray.from_arrays(column, values.shape[1]) if values.ndim > 1 else column
+            table = table.append_column(f"_{name}", wide)
+        table = table.append_column("_row", pa.array(self.rows, pa.int64()))
+        table = table.replace_schema_metadata({**table.schema.metadata, BAD: json.dumps(self.bad).encode()})
+        with atomic_write(path) as draft:
+            pq.write_table(table, draft)
+
+
+def _read(path: Path) -> _Seen | None:
+    """The counterpart of `_Seen.write`; None if it is not there or cannot be read, so that it is made anew."""
+    if not path.is_file():
+        return None
+    try:
+        table = pq.read_table(path)
+        names = ["features", *(field.name for field in fields(Shapes))]
+        features, *shapes = (_numbers(table[f"_{name}"]) for name in names)
+        predicted = table.drop_columns(["_row", *(f"_{name}" for name in names)]).to_pandas()
+        bad = json.loads(table.schema.metadata[BAD])
+        return _Seen(table["_row"].to_pylist(), predicted, features, Shapes(*shapes), bad)
+    except (pa.ArrowException, OSError, KeyError, ValueError):
+        return None
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """A column as an array of shape (N,), or (N, F) where it has lists."""
+    values = column.combine_chunks()
+    if not pa.types.is_fixed_size_list(values.type):
+        return values.to_numpy()
+    return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
+
+
+def _see_all(predictor: ImagePredictor, where: list[str], names: list[str], bad: list[str] | None) -> _Seen:
     rows: list[int] = []
     tables: list[pd.DataFrame] = []
     features: list[np.ndarray] = []
-    if has_features(predictor):
-        for numbers, table in predictor.predict_files(where, names, bad, features=True, title=title):
-            rows += numbers
-            features.append(np.stack(table[FEATURES]).astype(np.float32))
-            tables.append(table.drop(columns=FEATURES))
-    else:
-        for numbers, pixels in frames_in_batches(Path(), where, predictor.framings, HELD, title, bad):
-            rows += numbers
-            tables.append(predictor.predict_framed([names[number] for number in numbers], pixels))
-            looks = appearance(central_pixels(pixels[0], predictor.framings[0].size))
-            features.append(looks.astype(np.float32))
+    shapes: list[Shapes] = []
+    own = [] if bad is not None else None
+    title = "Looking at images"
+    for numbers, pixels in frames_in_batches(Path(), where, predictor.framings, predictor.held, title, own):
+        table, compared = see(predictor, [names[number] for number in numbers], pixels)
+        rows += numbers
+        tables.append(table)
+        features.append(compared)
+        shapes.append(Shapes.of(central_pixels(pixels[0], predictor.framings[0].size)))
+    if bad is not None and own is not None:
+        bad += own
     if not tables:
-        raise UserError(f"None of the {len(names):,} images can be read: {(bad or [''])[0]}.")
-    table = with_given(pd.concat(tables, ignore_index=True), listing.beside().iloc[rows])
-    shown = Images([where[row] for row in rows], predictor.decodings[0], predictor.framings[0].crop)
-    return Embedded(_names(table["id"]), np.concatenate(features), table, _seen_by(predictor), shown)
-
-
-def _of_curves(predictor: LightCurvePredictor, inputs: Sequence[str]) -> Embedded:
-    """Light curves by their latents, in units of their spread over the run's training objects."""
-    data = predictor.open(*[Path(path).expanduser() for path in inputs])
-    assert data.catalog is not None
-    ranked = predictor.rank(data)
-    parts = []
-    for member in predictor.members:
-        tables = encoded_tables(predictor.trainer, member.module, data, member.run, data.rows("survey"))
-        latents = np.concatenate([seen(table, ["latent"]) for table in tables])
-        parts.append(member.detectors.standard(latents).astype(np.float32))
-    rows = data.rows("survey").numpy()
-    names = data.catalog[name_column(data.catalog)].iloc[rows].to_numpy()
-    table = ranked.set_index("object_id").loc[names].reset_index()
-    return Embedded(
-        _names(table["object_id"]), np.concatenate(parts, axis=1), table, "latents", LightCurves(data, rows)
-    )
+        said = f"None of the {len(names):,} images can be read" if len(names) > 1 else "The image cannot be read"
+        raise UserError(f"{said}: {(own or [''])[0]}.")
+    predicted = pd.concat(tables, ignore_index=True)
+    return _Seen(rows, predicted, np.concatenate(features), Shapes.joined(shapes), own or [])
 
 
 def _names(ids: Any) -> list[str]:
@@ -255,12 +425,6 @@ def _names(ids: Any) -> list[str]:
     text = pd.Series(ids).astype(str)
     number = text.groupby(text).cumcount()
     return [name if not again else f"{name} ({again + 1})" for name, again in zip(text, number, strict=True)]
-
-
-def _seen_by(predictor: ImagePredictor) -> str:
-    if not has_features(predictor):
-        return LOOKS
-    return f"what the last layer{'s' * (len(predictor.members) > 1)} of its net{'s' * (len(predictor.members) > 1)} see"
 
 
 def _kept_in(cache: Path | None, source: Path, where: Sequence[str]) -> Path | None:
@@ -273,7 +437,7 @@ def _kept_in(cache: Path | None, source: Path, where: Sequence[str]) -> Path | N
     for path in where:
         if (file := file_of(path)) != before:
             before, state = file, _state(Path(file))
-        states.append((path, state))
+        states.append((os.path.abspath(path), state))
     return cache.expanduser() / "embedded" / f"{digest(states)}.parquet"
 
 
@@ -284,27 +448,3 @@ def _state(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns
-
-
-def _keep(path: Path, found: Embedded) -> None:
-    assert isinstance(found.gallery, Images)
-    table = pa.Table.from_pandas(found.table, preserve_index=False)
-    values = pa.array(np.ascontiguousarray(found.features).ravel())
-    table = table.append_column("_features", pa.FixedSizeListArray.from_arrays(values, found.features.shape[1]))
-    table = table.append_column("_where", pa.array(found.gallery.paths))
-    with atomic_write(path) as draft:
-        pq.write_table(table, draft)
-
-
-def _read(path: Path, predictor: ImagePredictor, source: Path) -> Embedded | None:
-    """The counterpart of `_keep`; None if it cannot be read, so that it is made anew."""
-    try:
-        table = pq.read_table(path)
-        column = table["_features"].combine_chunks()
-        features = column.flatten().to_numpy().reshape(len(table), -1)
-        where = table["_where"].to_pylist()
-        frame = table.drop_columns(["_features", "_where"]).to_pandas()
-    except (pa.ArrowException, OSError, KeyError):
-        return None
-    shown = Images(where, predictor.decodings[0], predictor.framings[0].crop)
-    return Embedded(_names(frame["id"]), features, frame, _seen_by(predictor), shown)

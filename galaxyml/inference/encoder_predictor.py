@@ -59,7 +59,8 @@ class EncoderPredictor(ImagePredictor):
             "nets": [{"net": {"name": name, "size": size, "crop": crop, "views": views, "channels": channels}}],
         }
         # Of kinds of targets what a folder of predictions says of one.
-        self.kind: Any = SimpleNamespace(name="features", output_names=dict, questions=lambda: None)
+        nothing = {"questions": lambda: None, "odds_of_odd": lambda table: None}
+        self.kind: Any = SimpleNamespace(name="features", output_names=dict, **nothing)
         self.task = "features"
         self.columns = []
         self.members = [Member(model, framing, 0, "32-true", None)]

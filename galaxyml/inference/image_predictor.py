@@ -162,7 +162,7 @@ class ImagePredictor(Predictor):
         return with_interval(table, interval)
 
     @property
-    def _held(self) -> int:
+    def held(self) -> int:
         """How many images are held at a time."""
         size = sum(math.prod(framing.shape) for framing in self.framings)
         return max(BATCH, min(HELD, BYTES // size))
@@ -200,7 +200,7 @@ class ImagePredictor(Predictor):
         Yields:
             Positions of some images that can be read, and a row for each.
         """
-        for rows, pixels in frames_in_batches(Path(), images, self.framings, self._held, title, bad, threads):
+        for rows, pixels in frames_in_batches(Path(), images, self.framings, self.held, title, bad, threads):
             yield rows, self.predict_framed([names[row] for row in rows], pixels, features)
 
     def predict_framed(self, names: Sequence[Any], pixels: Sequence[Tensor], features: bool = False) -> pd.DataFrame:
@@ -290,7 +290,7 @@ class ImagePredictor(Predictor):
                 else:
                     yield row, [framing.frame(images[framing.decoding]) for framing in self.framings]
 
-        return in_batches(readable(), self._held)
+        return in_batches(readable(), self.held)
 
     def _outputs(self, pixels: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """What each member says of images, of which `pixels` has what each of `framings` keeps."""

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
+import numpy as np
 import pandas as pd
+import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ from galaxyml.evaluation.joined import mean_table
 from galaxyml.inference.interval import ALL, with_interval
 from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import of_run
-from galaxyml.kinds.anomalies.detect import Detect, Learnt
+from galaxyml.kinds.anomalies.detect import Detect, Learnt, seen
 from galaxyml.kinds.anomalies.rank import in_order
 from galaxyml.runs.errors import DataError, UsageError, shorten
 from galaxyml.runs.run_dir import RunDir
@@ -98,6 +100,15 @@ class LightCurvePredictor(Predictor):
         tables = [item for item in given if isinstance(item, pd.DataFrame)]
         if tables and len(tables) == len(given):
             return with_interval(self._predict_tables(tables), interval)
+        return with_interval(self._rank(self.open_files(given)), interval)
+
+    def open_files(self, given: Sequence[Any]) -> CurveData:
+        """The objects of one folder, or of tables in files, as `open` gives them.
+
+        Raises:
+            UsageError: If they are neither.
+            DataError: If a file cannot be used.
+        """
         paths = [Path(path).expanduser() for path in given if isinstance(path, Path | str)]
         is_folder = len(paths) == 1 and paths[0].is_dir()
         are_files = bool(paths) and all(path.is_file() and not is_named_so(path) for path in paths)
@@ -106,7 +117,24 @@ class LightCurvePredictor(Predictor):
             raise UsageError(
                 f"{self.run.path} is a run of light curves: give {FORMS}, not {shorten(found) or 'nothing'}."
             )
-        return with_interval(self._rank(self.open(*paths)), interval)
+        return self.open(*paths)
+
+    def open_training(self, net: RunDir, folder: Path) -> tuple[CurveData, Tensor]:
+        """The objects that a net has learnt from: all of its folder, and the rows of those in the catalog.
+
+        Args:
+            net: The run, or one of a sweep's.
+            folder: Where its files are.
+
+        Raises:
+            DataError: If a file cannot be used.
+        """
+        data = self._data()
+        data.open_labelled(folder)
+        assert data.catalog is not None
+        catalog = net.catalog()
+        learnt = catalog.loc[catalog["split"] == "train", "id"]
+        return data, torch.from_numpy(np.flatnonzero(data.catalog["id"].isin(learnt)))
 
     def _predict_tables(self, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         """The objects of tables; one or two that are the survey's own are laid out as its files."""
@@ -153,6 +181,12 @@ class LightCurvePredictor(Predictor):
         Raises:
             DataError: If a file cannot be used.
         """
+        data = self._data(cache)
+        data.open_survey(*given)
+        return data
+
+    def _data(self, cache: Path | None = None) -> CurveData:
+        """The run's data, not read yet; arguments as for `open`."""
         config = self.run.config
         config.data.augment = None  # which training alone needs
         if cache is not None:
@@ -160,7 +194,6 @@ class LightCurvePredictor(Predictor):
         data: CurveData = instantiate(config.data)
         if self.names is not None:
             data.curves = self.names
-        data.open_survey(*given)
         return data
 
     def judge(self, data: CurveData, rows: Tensor) -> pd.DataFrame:
@@ -170,21 +203,31 @@ class LightCurvePredictor(Predictor):
         names = data.catalog[name_column(data.catalog)].iloc[rows.numpy()]
         return table.set_index("object_id").loc[names].reset_index()
 
-    def rank(self, data: CurveData, rows: Tensor | None = None) -> pd.DataFrame:
+    def rank(
+        self, data: CurveData, rows: Tensor | None = None, latents: list[np.ndarray] | None = None
+    ) -> pd.DataFrame:
         """Objects in the order of their scores, as `galaxyml.kinds.anomalies.rank.in_order` has it.
 
         Args:
             data: As `open` gives it.
             rows: Of its catalog; None for all.
+            latents: Gets the standardised latents of each model, in the order of the rows, arrays of shape (N, Z).
         """
         assert data.catalog is not None
         scores: list[pd.DataFrame] = []
         reasons: list[pd.DataFrame] = []
         for member in self.members:
-            tables = encoded_tables(self.trainer, member.module, data, member.run, rows)
-            of_scores, of_reasons = zip(*map(member.detectors.judge, tables), strict=True)
+            of_scores, of_reasons, of_latents = [], [], []
+            for table in encoded_tables(self.trainer, member.module, data, member.run, rows):
+                judged = member.detectors.judge(table)
+                of_scores.append(judged[0])
+                of_reasons.append(judged[1])
+                if latents is not None:
+                    of_latents.append(member.detectors.standard(seen(table, ["latent"])))
             scores.append(pd.concat(of_scores, ignore_index=True))
             reasons.append(pd.concat(of_reasons, ignore_index=True))
+            if latents is not None:
+                latents.append(np.concatenate(of_latents))
         return in_order(mean_table(scores), reasons[0], self.threshold, data.catalog)
 
 

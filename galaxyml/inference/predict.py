@@ -138,7 +138,7 @@ def into_folder(given: Any, curves: Mapping[str, Any]) -> None:
         raise UsageError(f"{given.run} is an encoder, which has features and no predictions: give --features-only.")
     if encoder is None and settings:
         raise UsageError("--encoder is of encoders by name (hf-hub:OWNER/NAME); a run has settings of its own.")
-    predictor = open_encoder(str(given.run), settings) if encoder is not None else _load(given.run, given.paths)
+    predictor = open_encoder(str(given.run), settings) if encoder is not None else load_run(given.run, given.paths)
     if curves:
         predictor.say_names(curves)
     if not isinstance(predictor, ImagePredictor) and (given.features or given.features_only):
@@ -156,8 +156,16 @@ def into_folder(given: Any, curves: Mapping[str, Any]) -> None:
     )
 
 
-def _load(run: Path, paths: Sequence[str]) -> "Predictor":
-    """The predictor of a run as the command names it, with what is to be known of one that comes with the package."""
+def load_run(run: Path, paths: Sequence[str]) -> "Predictor":
+    """The predictor of a run as the command names it; says what is to be known of one that comes with the package.
+
+    Args:
+        run: As the command names it.
+        paths: What is given behind it.
+
+    Raises:
+        UserError: If it is not there, or as `galaxyml.inference.load`.
+    """
     from galaxyml.inference import load
     from galaxyml.runs.packaged import note, packaged
     from galaxyml.runs.run_dir import RunDir
@@ -166,7 +174,7 @@ def _load(run: Path, paths: Sequence[str]) -> "Predictor":
     if said := note(run):
         print(f"note: {said}", file=sys.stderr)
     if not run.exists():
-        turned = f" The order is RUN IMAGES: is the run {paths[0]}?" if RunDir(paths[0]).finished else ""
+        turned = f" The order is RUN IMAGES: is the run {paths[0]}?" if paths and RunDir(paths[0]).finished else ""
         raise UsageError(f"{run} is not there. Give the folder of a finished run, or a bundle (.zip).{turned}")
     return load(run)
 
@@ -218,7 +226,7 @@ def predict(
     from galaxyml.runs.files import atomic_write
 
     check_format(out)
-    predictor = _load(run, paths)
+    predictor = load_run(run, paths)
     if curves:
         predictor.say_names(curves)
     bad: list[str] = []

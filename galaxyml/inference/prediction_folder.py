@@ -129,12 +129,15 @@ class PredictionFolder:
         with readable(part):
             return pq.read_schema(part)
 
-    def batches(self, part: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, part: Path, columns: Sequence[str] | None = None, rows: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Rows of a part, some at a time.
 
         Args:
             part: One of `parts`, or `failed.parquet`.
             columns: Those that are read; None for all.
+            rows: How many at a time; None for `ROWS_AT_ONCE`.
 
         Raises:
             DataError: If the file is broken, or lacks a column.
@@ -145,7 +148,8 @@ class PredictionFolder:
                     f"{part} has no column {missing[0]}; it has {shorten(file.schema_arrow.names)}. Delete it; the "
                     "same predict command makes it again."
                 )
-            yield from file.iter_batches(ROWS_AT_ONCE, columns=list(columns) if columns is not None else None)
+            wanted = list(columns) if columns is not None else None
+            yield from file.iter_batches(rows or ROWS_AT_ONCE, columns=wanted)
 
 
 @contextmanager

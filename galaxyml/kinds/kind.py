@@ -27,8 +27,9 @@ from galaxyml.runs.errors import UserError, diverged, shorten
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.predictions import PredictionTables
 from galaxyml.training.specs import plain
-from galaxyml.trees.questions import Questions
+from galaxyml.trees.questions import Questions, odd_columns
 
+LEAST = 1e-4  # fraction from which on odds are told
 DESCRIBED = 12  # targets that people colour objects by
 Scored = TypeVar("Scored", bound=ScoredPredictions)
 
@@ -219,6 +220,20 @@ class Kind(ABC):
     def unit(self, targets: np.ndarray) -> np.ndarray:
         """Units of the columns' errors where columns are put together, shape (K,)."""
         return np.ones(targets.shape[1])
+
+    def odds_of_odd(self, table: pd.DataFrame) -> np.ndarray | None:
+        """How odd predictions say that objects are, from their table.
+
+        Returns:
+            Logarithms of the odds that something is odd, or no galaxy at all, as if one were asked after the other;
+            shape (N,). None where they do not say it.
+        """
+        questions = self.questions()
+        columns = odd_columns(questions) if questions is not None else []
+        if not columns:
+            return None
+        ordinary = (1 - table[columns].to_numpy(np.float64).clip(LEAST, 1 - LEAST)).prod(axis=1)
+        return np.log((1 - ordinary) / ordinary)
 
     def view(self, row: Row) -> View:
         """View of one object for a page, from its row in a table of predictions."""

@@ -1,1 +1,1 @@
-"""Labels by a person, one object after the other, in the order in which they teach most."""
+"""Labels by hand: what a person is asked next, and where the answers go."""

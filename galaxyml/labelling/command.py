@@ -3,7 +3,6 @@
 import getpass
 import glob
 import logging
-import os
 import shlex
 import signal
 import sys
@@ -14,7 +13,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from galaxyml.labelling.choose import STRATEGIES
+from galaxyml.labelling.strategies import SEEKING, STRATEGIES
 from galaxyml.runs.browser import open_browser, port
 from galaxyml.runs.errors import UsageError, did_you_mean, shorten
 from galaxyml.runs.options import Parser
@@ -37,7 +36,6 @@ examples:
 Each answer is on the disk before the next one is written. The same command goes on where it was stopped."""
 LABELS = "labels.csv"
 FEWEST = 10  # labels that task=images learns from
-SEEKING = ("novelty", "relevance", "likely")  # strategies that look for one answer
 EVERY = 10  # labels after which the order is learnt again
 
 
@@ -88,7 +86,9 @@ def _parser() -> Parser:
     every = f"labels until the order is learnt again (default: {EVERY})"
     parser.add_argument("--by", default="uncertainty", metavar="STRATEGY", help=by)
     parser.add_argument(
-        "--target", metavar="ANSWER", help="the answer that novelty, relevance and likely seek (default: the last one)"
+        "--target",
+        metavar="ANSWER",
+        help="the answer that is looked for, as unusual (default: the last one for novelty, relevance and likely)",
     )
     parser.add_argument("--every", type=int, default=EVERY, metavar="N", help=every)
     parser.add_argument("--seed", type=int, default=0, help="of what is random in the order (default: 0)")
@@ -141,17 +141,17 @@ def label(run: Path, table: Path, given: Any) -> None:
     if not is_of_images and given.labels is None:
         raise UsageError(f"{run} is a run of light curves: say by --labels FILE.csv where labels go.")
     question = _question(predictor, given)
-    target = _check_target(given.target, question)
+    _check_target(given.target, question)
     with ExitStack() as stack:
         columns = OF_IMAGES if is_of_images else OF_CURVES
         file = stack.enter_context(opened(table, columns, question, _name(given.name)))
         for sentence in file.notes:
             print(f"note: {sentence}")
         objects = _objects(predictor, run, given.inputs)
-        chooser = Chooser(objects, question.answers, given.by, target, given.seed)
+        chooser = Chooser(objects, question.answers, given.by, given.target, given.seed)
         named = Named.of(objects, table.parent)
         labeller = stack.enter_context(closing(Labeller(objects, predictor.kind, named, file, chooser, given.every)))
-        server = stack.enter_context(served(labeller, _strategy(given.by, target), given.port))
+        server = stack.enter_context(served(labeller, _strategy(given.by, given.target, question), given.port))
         print(f"{len(objects):,} objects, {labeller.state()['labelled']:,} of them labelled; labels go to {table}.")
         try:
             _show(server.address, given.open)
@@ -160,9 +160,10 @@ def label(run: Path, table: Path, given: Any) -> None:
             print(f"\n{_summary(table, file.labels(), given.run if is_of_images else None)}", flush=True)
 
 
-def _strategy(by: str, target: str) -> str:
+def _strategy(by: str, target: str | None, question: "Question") -> str:
     """What is asked next, in words."""
-    return f"{by}: {STRATEGIES[by]}{f' (here: {target})' if by in SEEKING else ''}"
+    sought = target if target is not None or by not in SEEKING else question.answers[-1]
+    return f"{by}: {STRATEGIES[by]}{f' (target: {sought})' if sought is not None else ''}"
 
 
 def _show(address: str, in_browser: bool) -> None:
@@ -188,24 +189,22 @@ def _question(predictor: "Predictor | None", given: Any) -> "Question":
     return Question.of(predictor.kind if predictor is not None else None, given.answers, given.question)
 
 
-def _check_target(target: str | None, question: "Question") -> str:
-    """The answer that is sought.
+def _check_target(target: str | None, question: "Question") -> None:
+    """Makes sure that what is sought is one of the answers.
 
     Raises:
         UsageError: If it is none of the answers.
     """
     if target is not None and target not in question.answers:
         raise UsageError(f"--target {target}: it is none of the answers. {did_you_mean(target, question.answers)}")
-    return target if target is not None else question.answers[-1]
 
 
 def _objects(predictor: "Predictor", run: Path, inputs: Sequence[str]) -> "Embedded":
     """The objects with what the run makes of them; those that cannot be read are named and left out."""
-    from galaxyml.data.source import CACHE
-    from galaxyml.inference.embedded import embed
+    from galaxyml.inference.embedded import cache_of, embed
 
     bad: list[str] = []
-    objects = embed(predictor, run, inputs, Path(os.environ.get("GALAXYML_CACHE", CACHE)), bad)
+    objects = embed(predictor, run, inputs, cache_of(predictor), bad)
     if bad:
         count = len(objects) + len(bad)
         print(

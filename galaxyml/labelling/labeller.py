@@ -56,9 +56,9 @@ class Labeller:
         self._failure = ""
         self._probabilities: np.ndarray | None = None
         self._learnt_from = 0
-        if labels := self._labels():
+        if labels := self._learnable():
             chooser.learn(labels)
-        self._take(len(labels), chooser.order(labels.keys()))
+        self._take(len(labels), chooser.order(labels))
         self._thread = threading.Thread(target=self._learn_on, name="chooser", daemon=True)
         self._thread.start()
 
@@ -162,6 +162,10 @@ class Labeller:
         """Answers by row, of objects that are here."""
         return {self._row_of[key]: label for key, label in self._file.labels().items() if key in self._row_of}
 
+    def _learnable(self) -> dict[int, str]:
+        """The same without what somebody else has written that is no answer."""
+        return {row: label for row, label in self._labels().items() if label in self.question.answers}
+
     def _skipped(self) -> list[int]:
         """Rows that were skipped, in the order in which they were."""
         return [self._row_of[key] for key in self._file.skipped() if key in self._row_of]
@@ -196,10 +200,10 @@ class Labeller:
                 if self._has_ended:
                     return
                 self._is_due, self._is_learning = False, True
-                labels = self._labels()
+                labels = self._learnable()
             try:
                 self._chooser.learn(labels)
-                order = self._chooser.order(labels.keys())
+                order = self._chooser.order(labels)
             except Exception as error:  # labels go on in the order before, whatever it is
                 log.exception("The order could not be learnt again.")
                 self._failure = f"The order is not learnt again: {error}"

@@ -14,6 +14,7 @@ examples:
   python -m galaxyml page multirun/galaxyzoo/demo
   python -m galaxyml page multirun/galaxy10/mine multirun/plasticc/mine --open
   python -m galaxyml page model.zip --host 0.0.0.0 --port 8000
+  python -m galaxyml page multirun/galaxyzoo/demo --among images/
   python -m galaxyml page multirun/galaxyzoo/demo --export space/
 
 The page is for this machine alone unless --host says otherwise, and it fetches nothing from elsewhere."""
@@ -39,6 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--port", type=port, help="port to listen on, from 1 to 65535 (default: the next free one from 7860)"
     )
+    parser.add_argument(
+        "--among",
+        action="append",
+        metavar="SET",
+        default=[],
+        help="a set whose most alike objects are shown, too, as galaxyml alike finds them; its images are shown to "
+        "whoever can open the page",
+    )
     parser.add_argument("--open", action="store_true", help="open a browser, if there is one")
     parser.add_argument(
         "--export", type=Path, metavar="FOLDER", help="write a folder that a Hugging Face Space can serve, and end"
@@ -46,13 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     _check(given.runs)
     if given.export is not None:
+        if given.among:
+            raise UsageError("--among is of a page that is served here; leave it out of --export.")
         from galaxyml.page.export import export
 
         export(given.runs, given.export)
     else:
         from galaxyml.page.serving import serve
 
-        serve(given.runs, given.host, given.port, given.open)
+        serve(given.runs, given.host, given.port, given.open, given.among)
 
 
 def _check(runs: Sequence[Path]) -> None:

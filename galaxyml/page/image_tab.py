@@ -46,20 +46,24 @@ def image_tab(model: ImageModel, examples: Sequence[Example]) -> None:
                 attribution = gr.HTML()
                 gr.HTML("<h3>The most alike galaxies of the training set</h3>")
                 neighbours = gr.HTML()
+                searched = model.among is not None
+                gr.HTML("<h3>The most alike of other objects</h3>", visible=searched)
+                found = gr.HTML(visible=searched)
     last = gr.State(time_to_live=KEPT)
-    results = [numbers, why, output, attribution, neighbours, last]
+    results = [numbers, why, output, attribution, neighbours, found, last]
 
     def answer_file(path: Path) -> Iterator[tuple[Any, ...]]:
         """The numbers first, then where the net looked, then the neighbours."""
         try:
             answer = model.ask(read_upload(path, model.predictor.decodings))
             column, wait = model.explained(answer), markup.waiting("A moment …")
-            yield model.numbers_html(answer), gr.Column(visible=True), gr.Dropdown(value=column), wait, wait, answer
+            shown = gr.Column(visible=True), gr.Dropdown(value=column)
+            yield model.numbers_html(answer), *shown, wait, wait, wait, answer
             same = (gr.skip(), gr.skip(), gr.skip())
-            yield *same, model.attribution_html(answer, column), gr.skip(), gr.skip()
-            yield *same, gr.skip(), model.neighbours_html(answer), gr.skip()
+            yield *same, model.attribution_html(answer, column), gr.skip(), gr.skip(), gr.skip()
+            yield *same, gr.skip(), model.neighbours_html(answer), model.found_html(answer), gr.skip()
         except Exception as error:  # a visitor gets a sentence, whatever it is
-            yield refusal(error, path), gr.Column(visible=False), gr.skip(), "", "", None
+            yield refusal(error, path), gr.Column(visible=False), gr.skip(), "", "", "", None
 
     def ask(path: str | None) -> Iterator[tuple[Any, ...]]:
         if path is not None:

@@ -1,19 +1,23 @@
 """A run's answers about an uploaded image, and their reasons, as HTML."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from galaxyml.data.images.views import plain
+from galaxyml.inference.alike.searched import SearchedSet
+from galaxyml.inference.alike.sheet import similarity
+from galaxyml.inference.embedded import see
 from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.kinds.view import LEVEL, Bar, Chart, Number, View
 from galaxyml.page import explain, markup
-from galaxyml.page.nearest import TrainingSet, compared, has_features, training_set
+from galaxyml.page.nearest import THUMBNAIL, TrainingSet, compared, has_features, training_set
 from galaxyml.page.uploads import Upload
 
 NEIGHBOURS = 8
@@ -27,11 +31,13 @@ class ImageAnswer:
         image: What the first net sees of it, in [0, 1], shape (1, C, H, W).
         table: Its predictions, one row, as `galaxyml.inference.predict` writes it.
         notes: What was made of it on the way, in sentences.
+        features: What it is compared by with a set that is searched, shape (1, F); None where none is.
     """
 
     image: Tensor
     table: pd.DataFrame
     notes: tuple[str, ...]
+    features: np.ndarray | None = None
 
     @property
     def row(self) -> dict[str, Any]:
@@ -45,6 +51,7 @@ class ImageModel:
     Args:
         predictor: The run.
         source: Its folder, or the bundle.
+        among: A set that is searched for what is most like an image, besides what the run has learnt from; or None.
 
     Attributes:
         outputs: Columns that may be explained, and what they are called.
@@ -52,8 +59,8 @@ class ImageModel:
 
     """
 
-    def __init__(self, predictor: ImagePredictor, source: Path) -> None:
-        self.predictor = predictor
+    def __init__(self, predictor: ImagePredictor, source: Path, among: SearchedSet | None = None) -> None:
+        self.predictor, self.among = predictor, among
         self.outputs = predictor.kind.output_names()
         self.training: TrainingSet | str = training_set(predictor, source)
 
@@ -65,7 +72,10 @@ class ImageModel:
         ]
         first = self.predictor.members[0].framing
         image = plain(framed[self.predictor.framings.index(first)], first.size)
-        return ImageAnswer(image, self.predictor.predict_framed([upload.name], framed), upload.notes)
+        if self.among is None:
+            return ImageAnswer(image, self.predictor.predict_framed([upload.name], framed), upload.notes)
+        table, features = see(self.predictor, [upload.name], framed)
+        return ImageAnswer(image, table, upload.notes, features)
 
     def numbers_html(self, answer: ImageAnswer) -> str:
         """The HTML of the predictions."""
@@ -107,14 +117,33 @@ class ImageModel:
             return markup.paragraph(training, "gx-note")
         member = self.predictor.members[0]
         nearest = training.nearest(compared(member, answer.image)[0], NEIGHBOURS)
-        cards = "".join(
-            f"<li>{markup.encoded_image(training.thumbnails[row], training.labels[row])}"
-            f"<span>{markup.text(training.labels[row])}</span></li>"
+        cards = [
+            _card(markup.encoded_image(training.thumbnails[row], training.labels[row]), training.labels[row])
             for row, _ in nearest
-        )
+        ]
         how = "what the last layer of the first net sees" if has_features(member) else "brightness, colours and noise"
         among = f"Of {len(training.labels):,} galaxies that it learnt from, the most alike by {how}, nearest first."
-        return f'<ul class="gx-alike">{cards}</ul>{markup.paragraph(among, "gx-note")}'
+        return _cards(cards, among)
+
+    def found_html(self, answer: ImageAnswer) -> str:
+        """The HTML of the most alike objects of the set that is searched; '' where none is."""
+        if self.among is None or answer.features is None:
+            return ""
+        (rows,), (similarities,) = self.among.nearest(answer.features, NEIGHBOURS)
+        names = self.among.table(rows)["id"].astype(str)
+        cards = [
+            _card(markup.image(self.among.picture(int(row), THUMBNAIL), name), f"{name}: {similarity(value)}")
+            for row, name, value in zip(rows, names, similarities, strict=True)
+        ]
+        return _cards(cards, f"Of {len(self.among):,} objects, the most alike by {self.among.by}, nearest first.")
+
+
+def _card(image: str, label: str) -> str:
+    return f"<li>{image}<span>{markup.text(label)}</span></li>"
+
+
+def _cards(cards: Sequence[str], note: str) -> str:
+    return f'<ul class="gx-alike">{"".join(cards)}</ul>{markup.paragraph(note, "gx-note")}'
 
 
 def _out_of_distribution(row: Mapping[str, Any]) -> str:

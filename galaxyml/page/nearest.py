@@ -15,8 +15,9 @@ from torch import Tensor
 
 from galaxyml.data.images.views import plain
 from galaxyml.data.images.visible import visible
-from galaxyml.evaluation.out_of_distribution import appearance, unit
+from galaxyml.evaluation.out_of_distribution import appearance
 from galaxyml.inference.image_predictor import ImagePredictor, Member, frames_in_batches
+from galaxyml.inference.nearest import Nearest
 from galaxyml.kinds import Kind
 from galaxyml.models.backbone_with_head import PART, BackboneWithHead
 from galaxyml.runs.errors import DataError
@@ -55,17 +56,12 @@ class TrainingSet:
         Returns:
             Row and cosine, in [-1, 1], of each; the most alike first.
         """
-        vectors, mean, spread = self._standardised
-        cosines = vectors @ unit(((features - mean) / spread)[None])[0]
-        order = np.argsort(-cosines, kind="stable")[:count]
-        return [(int(row), float(cosines[row])) for row in order]
+        (rows,), (cosines,) = self._nearest.query(features[None], count)
+        return list(zip(rows.tolist(), cosines.tolist(), strict=True))
 
     @cached_property
-    def _standardised(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Standardised features of length 1, shape (M, F), and the mean and spread that made them so, (F,) each."""
-        mean, spread = self.features.mean(axis=0), self.features.std(axis=0)
-        spread = np.where(spread > 0, spread, 1.0)
-        return unit((self.features - mean) / spread), mean, spread
+    def _nearest(self) -> Nearest:
+        return Nearest(self.features)
 
     def write(self, path: Path) -> None:
         """Writes it to a file, whole or not at all."""

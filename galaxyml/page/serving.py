@@ -74,13 +74,16 @@ class Guarded:
 
 
 @contextmanager
-def served(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = None) -> Iterator[str]:
+def served(
+    sources: Sequence[Path], host: str = LOOPBACK, port: int | None = None, among: Sequence[str] = ()
+) -> Iterator[str]:
     """Serves the page of some runs for as long as the block lasts.
 
     Args:
         sources: Folders of runs or sweeps, or bundles.
         host: Address to listen on.
         port: None for the next free one from 7860, or from the variable GRADIO_SERVER_PORT, on.
+        among: As of `galaxyml.page.app.build`.
 
     Yields:
         Its address.
@@ -99,7 +102,7 @@ def served(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = Non
             from galaxyml.page.app import build
             from galaxyml.page.uploads import MOST_BYTES
 
-            page = build(sources)
+            page = build(sources, among)
             page.queue(max_size=WAITING)
             options = {
                 "share": False,
@@ -163,7 +166,13 @@ def loading(source: Path) -> str:
     return f"Loading {nets} nets of {source}" if nets > 1 else f"Loading {source}"
 
 
-def serve(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = None, show: bool = False) -> None:
+def serve(
+    sources: Sequence[Path],
+    host: str = LOOPBACK,
+    port: int | None = None,
+    show: bool = False,
+    among: Sequence[str] = (),
+) -> None:
     """Serves the page until somebody interrupts it; arguments as for `served`.
 
     Args:
@@ -171,11 +180,12 @@ def serve(sources: Sequence[Path], host: str = LOOPBACK, port: int | None = None
         host: Likewise.
         port: Likewise.
         show: Whether to open a browser, if there is one.
+        among: As for `served`.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are removed then, too
     for source in sources:
         print(loading(source), flush=True)
-    with served(sources, host, port) as address:
+    with served(sources, host, port, among) as address:
         print(f"The page is at {address} until you press Ctrl+C.", flush=True)
         if show and not open_browser(address):
             print("There is no browser to open here; copy the address.", flush=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from galaxyml.trees.tree import DecisionTree, Question
 from galaxyml.trees.vocabulary import Vocabulary
 
+ODD = ("odd", "star or artifact", "artifact")  # labels of answers
+
 
 @dataclass(frozen=True)
 class Questions:
@@ -79,6 +81,20 @@ def labelled(questions: Questions) -> dict[str, tuple[str, str]]:
         for question in questions.asked
         for column, label in zip(question.columns, question.labels, strict=True)
     }
+
+
+def odd_columns(questions: Questions) -> list[str]:
+    """Columns of answers by which something is odd, or no galaxy.
+
+    >>> odd_columns(questions_of_tree(DecisionTree.load("kaggle")))
+    ['Class1.3', 'Class6.1']
+    """
+    return [
+        column
+        for question in questions.asked
+        for column, label in zip(question.columns, question.labels, strict=True)
+        if label in ODD
+    ]
 
 
 def walk(questions: Questions, fractions: Mapping[str, float]) -> list[Step]:

@@ -23,6 +23,7 @@ TRAINING = {
     "wandb": ("wandb", "logger=wandb"),
 }
 TOOLS = {"demo": ("gradio", "page ."), "kaggle": ("kagglehub", "fetch galaxyzoo --to here")}
+ELSEWHERE = {"index"}  # needs a million objects; tests/inference/test_alike.py
 
 
 @pytest.mark.parametrize("extra", TRAINING)
@@ -56,4 +57,4 @@ def test_a_tool_without_an_extra_names_it(
 
 
 def test_each_extra_is_here() -> None:
-    assert {*TRAINING, *TOOLS} == set(metadata("galaxyml").get_all("Provides-Extra") or ()) - {"all"}
+    assert {*TRAINING, *TOOLS, *ELSEWHERE} == set(metadata("galaxyml").get_all("Provides-Extra") or ()) - {"all"}

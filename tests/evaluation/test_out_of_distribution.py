@@ -4,8 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 
-from galaxyml.evaluation.out_of_distribution import LEVELS, RIM, MahalanobisFit, OutOfDistribution, appearance, unit
+from galaxyml.evaluation.out_of_distribution import (
+    LEVELS,
+    RIM,
+    MahalanobisFit,
+    OutOfDistribution,
+    Reduction,
+    appearance,
+    unit,
+)
 from galaxyml.sky import population, render
 from galaxyml.sky.survey import DECALS
 
@@ -77,6 +86,40 @@ def test_it_is_kept_in_single_precision_with_nothing_lost_that_matters() -> None
         again = OutOfDistribution.of_arrays(known.arrays())
         asked = values(50), values(50) if features else None
         np.testing.assert_allclose(again.distance(*asked), known.distance(*asked), rtol=2e-2)
+
+
+OTHER = np.random.default_rng(1)
+WIDE = OTHER.normal(size=(6, 3000))
+ASIDE = OTHER.choice([-1.0, 1.0], 3000)
+
+
+def wide(count: int, away: float = 0.0) -> np.ndarray:
+    """3,000 features that vary in 6 directions, besides a little noise, and away along a seventh."""
+    noise = OTHER.normal(size=(count, 3000))
+    return 20 + OTHER.normal(size=(count, 6)) @ WIDE + 0.05 * noise + away * ASIDE
+
+
+def test_of_very_many_features_what_is_beside_the_components_counts() -> None:
+    looks = values(300), values(200)
+    known = OutOfDistribution.fit(looks, (wide(300), wide(200)), flagged=0.02)
+    assert sum(array.nbytes for array in known.arrays().values()) < 4e6  # all of their covariance has 18 MB
+    assert (known.distance(values(500), wide(500)) > 1).mean() < 0.1
+    assert (known.distance(values(50), wide(50, away=2.0)) > 1).all()
+    assert known.distance(values(1), np.full((1, 3000), np.nan))[0] == np.inf
+    again = OutOfDistribution.of_arrays(known.arrays())
+    asked = values(50), wide(50)
+    np.testing.assert_allclose(again.distance(*asked), known.distance(*asked), rtol=2e-2)
+    alone = [again.distance(*(part[row : row + 1] for part in asked))[0] for row in range(50)]
+    np.testing.assert_array_equal(alone, again.distance(*asked))
+
+
+def test_components_and_the_rest_keep_all_lengths() -> None:
+    """With all components there is no rest, and distances between rows are those of the numbers."""
+    numbers = wide(40)
+    reduced = Reduction.fit(numbers)
+    seen = reduced(numbers)
+    np.testing.assert_allclose(seen[:, -1], 0, atol=1e-3)
+    np.testing.assert_allclose(cdist(seen, seen), cdist(numbers, numbers), rtol=1e-6, atol=1e-3)
 
 
 def views(galaxies: pd.DataFrame, **options: object) -> np.ndarray:

@@ -37,3 +37,19 @@ def test_sharing_with_the_world_is_not_offered(in_process: Command) -> None:
     assert status == 0
     assert "--host" in said
     assert "share" not in said
+
+
+def test_what_cannot_be_searched_is_told(
+    in_process: Command, page_run: Callable[[str], Path], apart: None, tmp_path: Path
+) -> None:
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'galaxyml[demo]'")
+    run = page_run("spirals")
+    status, said = in_process(command.main, run, "--among", tmp_path / "*.jpg")
+    assert status == 2
+    assert "No file matches" in said
+    status, said = in_process(command.main, run, "--among", tmp_path, "--export", tmp_path / "space")
+    assert status == 2
+    assert "--among is of a page that is served here" in said
+    status, said = in_process(command.main, page_run("plasticc"), "--among", tmp_path)
+    assert status == 2
+    assert "--among is of runs of images" in said

@@ -1,6 +1,7 @@
 """What the page says of an image is what the run says; why, and what is alike."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from galaxyml.data.images.decode import open_image
 from galaxyml.data.images.decoding import Decoding
 from galaxyml.data.images.views import plain
 from galaxyml.inference import bundle, load, predict
+from galaxyml.inference.alike.search import alike
+from galaxyml.inference.alike.searched import open_set
 from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.kinds.classes import Classes
 from galaxyml.kinds.view import View
 from galaxyml.page import explain, nearest
-from galaxyml.page.images import ImageModel
+from galaxyml.page.images import NEIGHBOURS, ImageModel
 from galaxyml.page.nearest import TrainingSet
 from galaxyml.page.uploads import Upload, read_upload
 from galaxyml.training.prediction_module import PredictionModule
@@ -211,6 +214,30 @@ def test_a_bundle_says_that_it_has_no_training_images_or_reads_them_from_beside_
     with_them = opened(tmp_path / "model.zip")
     asked = with_them.ask(read_upload(galaxies[0]))
     assert with_them.neighbours_html(asked) == model("spirals").neighbours_html(asked)
+
+
+def test_the_nearest_of_another_set_are_shown_as_the_command_finds_them(
+    page_run: Make, galaxies: list[Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for path in galaxies:
+        shutil.copy(path, folder)
+    run = page_run("galaxyzoo")
+    predictor = load(run)
+    assert isinstance(predictor, ImagePredictor)
+    shown = ImageModel(predictor, run, open_set(predictor, run, [str(folder)]))
+    asked = shown.ask(read_upload(galaxies[2]))
+    assert "features" not in asked.table
+    html = shown.found_html(asked)
+    found = alike(run, [str(galaxies[2])], [str(folder)], count=NEIGHBOURS)
+    labels = re.findall(r"<span>(.*?)</span>", html)
+    assert [label.partition(": ")[0] for label in labels] == found["id"].tolist()
+    assert labels[0] == f"{galaxies[2].name}: 1.00, the same"
+    assert f"Of {len(galaxies):,} objects" in html
+    assert str(tmp_path) not in html
+    without = opened(run)
+    assert without.found_html(without.ask(read_upload(galaxies[2]))) == ""
 
 
 def test_nets_without_features_are_compared_by_looks() -> None:

@@ -170,6 +170,10 @@ class CurveData(CatalogData):
         """Makes the objects of a folder or of tables the whole catalog, all of them to be ranked."""
         self._show(*self.load_survey(given))
 
+    def open_labelled(self, folder: Path) -> None:
+        """Makes all objects of a task's files the catalog, not split, whose labelled ones may have been learnt from."""
+        self._show(*self.load(folder))
+
     def stratify_by(self, catalog: pd.DataFrame) -> np.ndarray:
         """One column a class, 1 for its objects."""
         return np.eye(len(self.classes))[catalog["label"]]

@@ -1,0 +1,1 @@
+"""The objects of any set that are most like others, as a finished run sees them."""
