@@ -24,6 +24,11 @@ COMMANDS = {
         "RUN OWNER/NAME",
         "put a finished run on the Hugging Face hub, with a model card",
     ),
+    "label": (
+        "galaxyml.labelling.command",
+        "RUN FOLDER",
+        "label images in a web page, those first that teach most; a table to train on",
+    ),
     "page": ("galaxyml.page.command", "RUN…", "serve a web page on which people try finished runs"),
     "fetch": ("galaxyml.data.download.command", "NAME…", "fetch public data to where tasks read them (--list)"),
     "sky": ("galaxyml.sky.command", "FILE", "draw the simulated sky, or write a folder of labelled images"),

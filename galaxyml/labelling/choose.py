@@ -11,18 +11,10 @@ from sklearn.neighbors import NearestNeighbors
 from galaxyml.evaluation.unusual import REFERENCES, normal_scores
 from galaxyml.inference.embedded import Embedded
 from galaxyml.labelling.posterior import PENALTY, Posterior, fit_posterior
+from galaxyml.labelling.strategies import SEEKING, STRATEGIES
 from galaxyml.runs.errors import UserError, did_you_mean
 from galaxyml.runs.seeds import derive
 
-STRATEGIES = {
-    "uncertainty": "where the labels so far decide least between two answers",
-    "disagreement": "where fits to different parts of the labels differ most",
-    "novelty": "what is most unusual, whatever the labels say",
-    "relevance": "what is unusual, as far as the labels found its like to be the target (Lochner & Bassett 2021)",
-    "likely": "what is most probably the target",
-    "random": "in random order",
-}
-SEEKING = ("novelty", "relevance", "likely")
 COMPONENTS = 30  # of the features that a fit sees
 SOUGHT = 30.0  # precision of the weights' prior where there is a belief that few labels should not overrule
 FITS = 8  # that may disagree

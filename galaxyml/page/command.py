@@ -1,10 +1,10 @@
 """A web page to try a trained run on: `python -m galaxyml page RUN`."""
 
-import argparse
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from galaxyml.runs.browser import port
 from galaxyml.runs.errors import UsageError, UserError
 from galaxyml.runs.options import Parser
 from galaxyml.runs.packaged import packaged
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
     parser.add_argument(
-        "--port", type=_port, help="port to listen on, from 1 to 65535 (default: the next free one from 7860)"
+        "--port", type=port, help="port to listen on, from 1 to 65535 (default: the next free one from 7860)"
     )
     parser.add_argument(
         "--among",
@@ -64,12 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from galaxyml.page.serving import serve
 
         serve(given.runs, given.host, given.port, given.open, given.among)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 2**16:
-        raise argparse.ArgumentTypeError(f"{text}: it must be a whole number from 1 to 65535.")
-    return int(text)
 
 
 def _check(runs: Sequence[Path]) -> None:

@@ -6,12 +6,12 @@ import socket
 import sys
 import tempfile
 import threading
-import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from galaxyml.runs.browser import open_browser
 from galaxyml.runs.errors import UsageError, UserError
 
 # Before gradio is imported: it would ask its makers for news, and look at where a model hub is.
@@ -187,7 +187,7 @@ def serve(
         print(loading(source), flush=True)
     with served(sources, host, port, among) as address:
         print(f"The page is at {address} until you press Ctrl+C.", flush=True)
-        if show and not (_has_screen() and webbrowser.open(address)):
+        if show and not open_browser(address):
             print("There is no browser to open here; copy the address.", flush=True)
         try:
             threading.Event().wait()
@@ -210,8 +210,3 @@ def serve_folder(folder: Path) -> None:
         serve(bundles, os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if on_space else LOOPBACK))
     except UserError as error:
         sys.exit(f"error: {error}")
-
-
-def _has_screen() -> bool:
-    """Whether a browser would have a window; those of a terminal would take it over."""
-    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -118,16 +118,20 @@ def refused_file(error: OSError) -> DataError | None:
 
 
 @contextmanager
-def file_lock(path: Path) -> Iterator[bool]:
+def file_lock(path: Path, taken: DataError | None = None) -> Iterator[bool]:
     """Lets one process of this machine at a time make what several need, as runs of a sweep do that begin at once.
 
     Whether it exists now is to be checked within. The lock ends with the process, however that ends.
 
     Args:
         path: Final file or folder; the lock is a file beside it.
+        taken: The error if another process is within; None to wait for it.
 
     Yields:
         Whether no other process can be within; it may where the file system has no locks.
+
+    Raises:
+        DataError: `taken`.
     """
     from filelock import FileLock, Timeout
 
@@ -138,6 +142,8 @@ def file_lock(path: Path) -> Iterator[bool]:
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(lock.acquire(blocking=False))
         except Timeout:
+            if taken is not None:
+                raise taken from None
             print(f"Another process is making {path}; this one waits for it.", flush=True)
             stack.enter_context(lock.acquire())
         except OSError:  # no locks, or nothing can be written, which what writes it says better

@@ -129,6 +129,8 @@ def _reason(name: str, key: str, cells: pd.Series) -> str | None:
         return "numbers the rows"
     if key in _POSITIONS:
         return "position"
+    if key in _NAMES["labelling"]:
+        return "how it was labelled"
     if key in _NAMES["paths"] or _holds_paths(cells):
         return "path"
     is_id = _KIND_OF_ID.fullmatch(name) or _KIND_OF_ID.fullmatch(name.lower())
