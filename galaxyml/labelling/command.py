@@ -88,7 +88,8 @@ def _parser() -> Parser:
     parser.add_argument(
         "--target",
         metavar="ANSWER",
-        help="the answer that is looked for, as unusual (default: the last one for novelty, relevance and likely)",
+        help="the answer that is looked for, as unusual (default: odd of ordinary,odd, and the last one for novelty, "
+        "relevance and likely)",
     )
     parser.add_argument("--every", type=int, default=EVERY, metavar="N", help=every)
     parser.add_argument("--seed", type=int, default=0, help="of what is random in the order (default: 0)")
@@ -131,6 +132,7 @@ def label(run: Path, table: Path, given: Any) -> None:
     from galaxyml.labelling.choose import Chooser
     from galaxyml.labelling.label_file import OF_CURVES, OF_IMAGES, Named, opened
     from galaxyml.labelling.labeller import Labeller
+    from galaxyml.labelling.question import USUAL
     from galaxyml.labelling.server import served
 
     if said := note(run):
@@ -148,10 +150,11 @@ def label(run: Path, table: Path, given: Any) -> None:
         for sentence in file.notes:
             print(f"note: {sentence}")
         objects = _objects(predictor, run, given.inputs)
-        chooser = Chooser(objects, question.answers, given.by, given.target, given.seed)
+        target = given.target if given.target is not None or question.answers != USUAL else USUAL[-1]
+        chooser = Chooser(objects, question.answers, given.by, target, given.seed)
         named = Named.of(objects, table.parent)
         labeller = stack.enter_context(closing(Labeller(objects, predictor.kind, named, file, chooser, given.every)))
-        server = stack.enter_context(served(labeller, _strategy(given.by, given.target, question), given.port))
+        server = stack.enter_context(served(labeller, _strategy(given.by, target, question), given.port))
         print(f"{len(objects):,} objects, {labeller.state()['labelled']:,} of them labelled; labels go to {table}.")
         try:
             _show(server.address, given.open)
