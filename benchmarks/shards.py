@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -162,7 +163,7 @@ def stages(predictor: ImagePredictor, images: Path, folder: Path) -> dict[str, C
         path.write_bytes(content)
     out = ShardFolder(folder)
     write_manifest([str(images)], out.path / MANIFEST, STAGED)
-    options = {"interval": "95", "features": "none", "encoder": None, "curves": {}}
+    options: dict[str, Any] = {"interval": "95", "features": "none", "encoder": None, "curves": {}}
     worker = ImageWorker(Order(folder, "", options, str(folder), slot=Slot("", None, 1)), predictor)
     framed = torch.from_numpy(np.stack(list(frame_all(Path(), names, framing, 1))))
     model = predictor.members[0].model

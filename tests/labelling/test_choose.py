@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +18,7 @@ ANSWERS = ["ordinary", "odd"]
 def objects(features: np.ndarray, odds: np.ndarray | None = None) -> Embedded:
     """Objects that nobody looks at."""
     ids = [str(number) for number in range(len(features))]
-    gallery: object = None
+    gallery: Any = None
     return Embedded(ids, features.astype(np.float32), pd.DataFrame({"id": ids}), "features", gallery, odds)
 
 
@@ -63,7 +65,7 @@ def test_the_same_seed_and_labels_give_the_same_order(sky, by):
         chooser = Chooser(objects, ANSWERS, by, seed=3)
         chooser.learn({row: ANSWERS[int(odd[row])] for row in range(30, 90)})
         orders.append(chooser.order([]))
-    np.testing.assert_array_equal(*orders)
+    np.testing.assert_array_equal(orders[0], orders[1])
 
 
 def test_labels_find_more_like_what_was_wanted(sky):
@@ -82,6 +84,7 @@ def test_uncertainty_asks_where_two_answers_are_alike(sky):
     chooser = Chooser(objects, ANSWERS, "uncertainty")
     chooser.learn({row: ANSWERS[int(odd[row])] for row in range(0, 2000, 20)})
     first = chooser.order([])[0]
+    assert chooser.probabilities is not None
     assert np.abs(chooser.probabilities[:, 1] - 0.5).argmin() == first
 
 
@@ -110,6 +113,7 @@ def test_without_a_target_what_is_unusual_is_no_answer(sky):
     for target in (None, "odd"):
         chooser = Chooser(objects, ANSWERS, "uncertainty", target)
         chooser.learn(labels)
+        assert chooser.probabilities is not None
         numbers[target] = ((chooser.probabilities[:, 1] > 0.5) == side).mean()
     assert numbers[None] > max(numbers["odd"], 0.8)
 
