@@ -102,7 +102,7 @@ def test_a_slip_is_answered_with_the_command_that_was_meant(
     [
         (["galaxyzo"], "There is no command 'galaxyzo'. Did you mean task=galaxyzoo or task=galaxy10?"),
         (["predcit", "RUN"], "There is no command 'predcit'. Did you mean predict?"),
-        (["nothing"], "There is no command 'nothing'. There are: bundle, compare"),
+        (["nothing"], "There is no command 'nothing'. There are: alike, bundle"),
         (["task=galaxyzoo", "predict"], "'predict' is a command, and comes first: galaxyml predict RUN"),
         (["task=galaxyzoo", "--multi"], "There is no flag '--multi'. Did you mean --multirun?"),
         (["--epoch", "3"], "There is no flag '--epoch'. Did you mean epochs, which is written key=value?"),
