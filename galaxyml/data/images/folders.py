@@ -16,6 +16,7 @@ _NO_IMAGES = (
     *(".log", ".md", ".parquet", ".pdf", ".pkl", ".pt", ".pth", ".py", ".reg", ".rst", ".sh", ".svg", ".tar", ".tbl"),
     *(".toml", ".tsv", ".txt", ".vot", ".xml", ".yaml", ".yml", ".zip", *HDF5),
 )
+LOCK = ".lock"  # ends hidden files that commands leave, of which nobody needs to know
 _HIDDEN, _WITHOUT = "hidden", "without a suffix"
 _LONGEST_SUFFIX = 8
 
@@ -85,7 +86,8 @@ def images_below(folder: Path, passed_over: Counter[str], deep: bool = True) -> 
         folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
         for entry in entries:
             if entry.name.startswith(".") and entry.is_file():
-                passed_over[_HIDDEN] += 1
+                if not entry.name.endswith(LOCK):
+                    passed_over[_HIDDEN] += 1
             elif entry.is_file():
                 if (kind := _no_image(Path(entry.path))) is None:
                     yield prefix + entry.name

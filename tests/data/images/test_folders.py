@@ -45,6 +45,14 @@ def test_images_are_found_by_name_or_content_and_others_are_counted(mixed: Path)
     assert "below/c.tif" not in list(images_below(mixed, passed_over, deep=False))
 
 
+def test_locks_of_commands_are_nobodys_business(tmp_path: Path) -> None:
+    for name in (".labels.csv.lock", ".DS_Store", "a.png"):
+        (tmp_path / name).touch()
+    passed_over: Counter[str] = Counter()
+    assert list(images_below(tmp_path, passed_over)) == ["a.png"]
+    assert passed_over == {"hidden": 1}
+
+
 def test_known_names_are_not_opened(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(folders, "file_type", lambda path: opened.append(path.name))
