@@ -55,7 +55,6 @@ def trivial(objects: Embedded) -> dict[str, np.ndarray]:
         "brightness of the central tenth": np.array(middles),
         "bytes of the file": np.array(sizes, float),
         "asymmetry": objects.shapes.asymmetry,
-        "concentration": objects.shapes.concentration,
     }
 
 

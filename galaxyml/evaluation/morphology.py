@@ -1,4 +1,4 @@
-"""Numbers of a galaxy's shape that need no net: asymmetry, concentration, and a small grey image."""
+"""Numbers of a galaxy's shape that need no net: asymmetry, and a small grey image."""
 
 import numpy as np
 import torch
@@ -7,7 +7,6 @@ from torch import Tensor
 
 ASYMMETRY_SIDE = 53  # pixels: finer, noise looks like asymmetry
 THUMBNAIL_SIDE = 32
-INNER, OUTER = 0.2, 0.8  # shares of the light whose radii concentration compares
 
 
 def grey(pixels: Tensor, side: int) -> Tensor:
@@ -47,30 +46,6 @@ def asymmetry(pixels: Tensor) -> np.ndarray:
     turned = image.flip(1, 2)
     difference = (image - turned).abs().sum(dim=(1, 2)) / 2
     return (difference / image.abs().sum(dim=(1, 2)).clamp(min=1e-6)).double().numpy()
-
-
-def concentration(pixels: Tensor) -> np.ndarray:
-    """Five times the logarithm (base 10) of the ratio of the radii that hold 80 % and 20 % of the light.
-
-    Conselice 2003, eq. 4, in circles about the middle of the image, up to its edge.
-
-    Args:
-        pixels: uint8 of shape (N, H, W, C), a galaxy in the middle.
-
-    Returns:
-        Shape (N,); about 2.7 of an exponential disk, 5 of an elliptical galaxy.
-    """
-    image = grey(pixels, ASYMMETRY_SIDE).clamp(min=0).double()
-    middle = (ASYMMETRY_SIDE - 1) / 2
-    axis = torch.arange(ASYMMETRY_SIDE) - middle
-    radius = torch.hypot(axis[:, None], axis[None]).flatten()
-    order = torch.argsort(radius)
-    within = radius[order] <= middle
-    growth = image.flatten(1)[:, order[within]].cumsum(dim=1)
-    share = growth / growth[:, -1:].clamp(min=1e-6)
-    radii = radius[order[within]].clamp(min=0.5)
-    inner, outer = (radii[(share < part).sum(dim=1).clamp(max=len(radii) - 1)] for part in (INNER, OUTER))
-    return (5 * torch.log10(outer / inner)).double().numpy()
 
 
 def thumbnail(pixels: Tensor) -> np.ndarray:

@@ -28,7 +28,7 @@ from galaxyml.data.images.visible import visible
 from galaxyml.data.light_curves.data_module import CurveData, name_column
 from galaxyml.data.source import CACHE
 from galaxyml.evaluation.curve_plots import Curve, draw_curve
-from galaxyml.evaluation.morphology import asymmetry, concentration, thumbnail
+from galaxyml.evaluation.morphology import asymmetry, thumbnail
 from galaxyml.evaluation.out_of_distribution import appearance
 from galaxyml.evaluation.unusual import Unusual, unusual
 from galaxyml.inference.image_predictor import ImagePredictor, frames_in_batches
@@ -43,7 +43,7 @@ from galaxyml.runs.files import atomic_write, digest
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of the file that is kept; raise it when the same objects would get other numbers
+VERSION = 3  # of the file that is kept; raise it when the same objects would get other numbers
 MOST = 1_000_000  # images that are looked at and held
 LOOKS = "brightness, colours and noise"
 LATENTS = "latents"
@@ -57,18 +57,16 @@ class Shapes:
 
     Attributes:
         asymmetry: Shape (N,).
-        concentration: Shape (N,).
         thumbnails: Float16 of shape (N, P).
     """
 
     asymmetry: np.ndarray
-    concentration: np.ndarray
     thumbnails: np.ndarray
 
     @classmethod
     def of(cls, pixels: Tensor) -> Self:
         """Of what a net sees of images, uint8 of shape (N, H, W, C)."""
-        return cls(asymmetry(pixels), concentration(pixels), thumbnail(pixels).astype(np.float16))
+        return cls(asymmetry(pixels), thumbnail(pixels).astype(np.float16))
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
