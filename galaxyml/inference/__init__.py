@@ -36,11 +36,11 @@ def load(path: Path | str) -> "Predictor":
 
     from galaxyml.data.light_curves.data_module import CurveData
     from galaxyml.inference import bundle
-    from galaxyml.inference.description import describe
     from galaxyml.inference.image_predictor import ImagePredictor, weights_of
     from galaxyml.inference.light_curve_predictor import LightCurvePredictor
     from galaxyml.runs.packaged import packaged
     from galaxyml.runs.run_dir import RunDir
+    from galaxyml.training.description import describe
     from galaxyml.training.hardware import keep_memory
 
     keep_memory()

@@ -1,6 +1,6 @@
 """A finished run as one file, by which it predicts on any machine: `galaxyml bundle RUN model.zip`.
 
-It holds `predictor.json` (see `galaxyml.inference.description`) and safetensors: weights and fitted arrays. So reading
+It holds `predictor.json` (see `galaxyml.training.description`) and safetensors: weights and fitted arrays. So reading
 one, which may come from anyone, runs no code; that nobody has changed it is not checked.
 """
 
@@ -127,8 +127,8 @@ def _files(predictor: "ImagePredictor") -> Iterator[tuple[str, bytes]]:
     from safetensors.numpy import save
     from safetensors.torch import save as save_weights
 
-    from galaxyml.inference.description import encode
     from galaxyml.inference.image_predictor import weights_of
+    from galaxyml.training.description import encode
 
     run = predictor.run
     nets = run.nets()
@@ -236,8 +236,8 @@ def read(path: Path) -> "ImagePredictor":
         UserError: If it is no bundle, or one of another version of galaxyml, is damaged, names a class or a file that
             it may not, or its weights do not fit its nets.
     """
-    from galaxyml.inference.description import decode
     from galaxyml.inference.image_predictor import ImagePredictor
+    from galaxyml.training.description import decode
 
     if path.suffix.lower() in CHECKPOINTS:
         raise UsageError(_of_checkpoint(path))

@@ -25,6 +25,7 @@ from galaxyml.data.images.decode import file_of, open_image
 from galaxyml.data.images.decoding import Decoding
 from galaxyml.data.images.views import central_pixels
 from galaxyml.data.images.visible import visible
+from galaxyml.data.inputs import Listing, find, with_given
 from galaxyml.data.light_curves.data_module import CurveData, name_column
 from galaxyml.data.source import CACHE
 from galaxyml.evaluation.curve_plots import Curve, draw_curve
@@ -32,7 +33,6 @@ from galaxyml.evaluation.morphology import asymmetry, thumbnail
 from galaxyml.evaluation.out_of_distribution import appearance
 from galaxyml.evaluation.unusual import Unusual, unusual
 from galaxyml.inference.image_predictor import ImagePredictor, frames_in_batches
-from galaxyml.inference.inputs import Listing, find, with_given
 from galaxyml.inference.light_curve_predictor import LightCurvePredictor
 from galaxyml.inference.prediction_features import FEATURES, PredictionFeatures
 from galaxyml.inference.prediction_folder import INDEX

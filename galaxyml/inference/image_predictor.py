@@ -21,9 +21,9 @@ from galaxyml.data.images.decode import choice
 from galaxyml.data.images.decoding import as_decoding
 from galaxyml.data.images.store import Framing, frame_all
 from galaxyml.data.images.views import central_pixels
+from galaxyml.data.inputs import are_paths, find, image_of, listed, names_of, several, with_given
 from galaxyml.evaluation.joined import NetOutputs
 from galaxyml.evaluation.out_of_distribution import OutOfDistribution, appearance
-from galaxyml.inference.inputs import are_paths, find, image_of, listed, names_of, several, with_given
 from galaxyml.inference.interval import ALL, with_interval
 from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import CombiningStage, Kind

@@ -18,7 +18,7 @@ class Predictor(ABC):
 
     Args:
         run: Where it was fitted, or a bundle that is read as such.
-        description: What it is made of, as `galaxyml.inference.description.describe` has it.
+        description: What it is made of, as `galaxyml.training.description.describe` has it.
         kind: The kind of its targets.
 
     Attributes:

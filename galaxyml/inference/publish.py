@@ -124,10 +124,10 @@ def weights_and_config(predictor: "ImagePredictor") -> tuple["dict[str, Tensor]"
         Of a net of timm, timm's names and `config.json`; with a hidden layer before the outputs, those of the net
         without it, as timm has no such layer. Of other nets, their own names. `galaxyml` is in each `config.json`.
     """
-    from galaxyml.inference.description import encode
     from galaxyml.models.backbones import Normalised
     from galaxyml.models.symmetry import Symmetric
     from galaxyml.runs.weights_about import KEY
+    from galaxyml.training.description import encode
     from galaxyml.training.start import merged
 
     member, described = predictor.members[0], predictor.description["nets"][0]

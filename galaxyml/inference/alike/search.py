@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from galaxyml.data.inputs import GIVEN
 from galaxyml.data.tables.writing import Field, check_format, write_table
 from galaxyml.inference.alike.searched import SearchedSet, open_set
 from galaxyml.inference.alike.sheet import Answer, sheet, shown, similarity
 from galaxyml.inference.columns import fields_of
 from galaxyml.inference.embedded import embed
-from galaxyml.inference.inputs import GIVEN
 from galaxyml.inference.light_curve_predictor import LightCurvePredictor
 from galaxyml.inference.predict import load_run
 from galaxyml.inference.predictor import Predictor

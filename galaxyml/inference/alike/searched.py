@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from galaxyml.data.inputs import Listing
 from galaxyml.inference.embedded import (
     Embedded,
     cache_of,
@@ -21,7 +22,6 @@ from galaxyml.inference.embedded import (
     seen_by,
 )
 from galaxyml.inference.image_predictor import ImagePredictor
-from galaxyml.inference.inputs import Listing
 from galaxyml.inference.light_curve_predictor import LightCurvePredictor
 from galaxyml.inference.nearest import Nearest
 from galaxyml.inference.nearest_index import NearestIndex

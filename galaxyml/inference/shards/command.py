@@ -53,7 +53,7 @@ def predict_in_shards(
     Args:
         run: Its name in the command.
         predictor: The run's.
-        inputs: What names the images; see `galaxyml.inference.inputs.find`.
+        inputs: What names the images; see `galaxyml.data.inputs.find`.
         out: The folder.
         engine: Makes the shards.
         options: `interval` as of `predict`; `features`: `none`, `too` or `only`; `encoder`: its settings, or None.

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from galaxyml.inference.inputs import Block, find_blocks, typed
+from galaxyml.data.inputs import Block, find_blocks, typed
 from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.runs.files import atomic_write
 from galaxyml.runs.progress import counted
@@ -23,7 +23,7 @@ def write_manifest(inputs: Sequence[str], file: Path, rows_per_shard: int) -> in
     """Lists all images that inputs name; gives their number. At most some 50,000 are held.
 
     Args:
-        inputs: Files, folders, patterns and tables, as for `galaxyml.inference.inputs.find`.
+        inputs: Files, folders, patterns and tables, as for `galaxyml.data.inputs.find`.
         file: The manifest; it appears whole or not at all.
         rows_per_shard: Rows of a row group.
 

@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from galaxyml.data.inputs import with_given
 from galaxyml.inference import load
 from galaxyml.inference.columns import fields_of
 from galaxyml.inference.encoder_predictor import open_encoder
 from galaxyml.inference.image_predictor import ImagePredictor
-from galaxyml.inference.inputs import with_given
 from galaxyml.inference.interval import with_interval
 from galaxyml.inference.shards.folder import REASON, Result, ShardFolder
 from galaxyml.inference.shards.manifest import LOCATION, PATH

@@ -14,8 +14,8 @@ from astropy.table import Table
 from PIL import Image
 
 from galaxyml.data.images.decode import from_array, open_image
+from galaxyml.data.inputs import find, several
 from galaxyml.inference import load, predict
-from galaxyml.inference.inputs import find, several
 from galaxyml.runs.errors import UsageError, UserError
 
 Command = Callable[..., tuple[int, str]]

@@ -25,7 +25,7 @@ from galaxyml.trees.tree import FOLDER, DecisionTree
 CLASSES = {
     target.rpartition(".")[2]: target
     for target in (
-        "galaxyml.inference.description.Campaign",
+        "galaxyml.training.description.Campaign",
         "galaxyml.kinds.classes.Classes",
         "galaxyml.kinds.fractions.Fractions",
         "galaxyml.kinds.numbers.Numbers",
