@@ -27,13 +27,10 @@ from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.labelling.choose import STRATEGIES
 from galaxyml.labelling.simulate import Course, simulate
 from galaxyml.runs.packaged import packaged
-from galaxyml.sky import population
-from galaxyml.sky.writers import draw_to_files
+from galaxyml.sky import write_anomalies
 
 SEEDS, LABELS = 5, 100
-COUNT, SHARE, SIDE = 6000, 0.01, 212
-ODD = ("merger", "ring", "lensed arc", "artifact")
-ORDINARY = ("smooth", "disk", "spiral", "edge-on")
+COUNT, SHARE = 6000, 0.01
 
 
 def trivial(objects: Embedded) -> dict[str, np.ndarray]:
@@ -109,12 +106,9 @@ def drawn(by_set: dict[str, dict[str, list[Course]]]) -> Figure:
 
 def simulated(folder: Path) -> tuple[list[str], np.ndarray]:
     """Images of the simulated sky, and which are odd."""
-    drawn = population(2 * COUNT, seed=7)
-    odd_ones = drawn[drawn["kind"].isin(ODD)].head(round(SHARE * COUNT))
-    chosen = pd.concat([odd_ones, drawn[drawn["kind"].isin(ORDINARY)].head(COUNT - len(odd_ones))]).sort_index()
-    paths = [folder / "sky" / f"{number}.jpg" for number in chosen.index]
-    draw_to_files(chosen, paths, 7, SIDE)
-    return [str(path) for path in paths], chosen["kind"].isin(ODD).to_numpy()
+    write_anomalies(folder / "sky", COUNT, seed=7, share=SHARE)
+    table = pd.read_csv(folder / "sky" / "labels.csv")
+    return [str(folder / "sky" / path) for path in table["path"]], table["odd"].to_numpy(bool)
 
 
 def main() -> None:

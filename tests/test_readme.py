@@ -237,7 +237,7 @@ def test_errors_that_are_explained_exist(error: str) -> None:
 def test_nothing_that_is_typed_is_left_out() -> None:
     known = ("git clone ", "make ", MAIN, *OTHERS)
     assert all(line.startswith(known) for line in LINES)
-    assert len(ROWS) == 6
+    assert len(ROWS) == 7
     assert not any("…" in line for line in LINES)
 
 

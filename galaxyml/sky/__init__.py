@@ -1,5 +1,6 @@
 """The simulated sky: galaxies whose truth is known, seen through a survey and judged by volunteers."""
 
+from galaxyml.sky.anomalies import write_anomalies
 from galaxyml.sky.galaxy10 import write_galaxy10
 from galaxyml.sky.galaxyzoo import write_galaxyzoo
 from galaxyml.sky.images import write_images
@@ -12,6 +13,7 @@ from galaxyml.sky.surveys import write_surveys
 __all__ = [
     "population",
     "render",
+    "write_anomalies",
     "write_galaxy10",
     "write_galaxyzoo",
     "write_images",
