@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from galaxyml.inference.nearest import Nearest, in_blocks
+from galaxyml.evaluation.nearest import Nearest, in_blocks
 from galaxyml.inference.nearest_index import NearestIndex
 
 ROWS, WIDTH, COUNT, ROUNDS = 1_000_000, 96, 10, 5

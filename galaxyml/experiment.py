@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
 from galaxyml.data.catalog import SPLITS
@@ -170,7 +170,8 @@ def build_module(config: DictConfig, begun: bool = False) -> Any:
     if (path := config.get("start")) is not None:
         if "start" not in config.module:
             raise UserError(f"start={path}: the module of task={config.task} takes no weights to begin with.")
-        start = {"start": None if begun else member(path, config.fold)}
+        keeps_head = getattr(get_class(config.module._target_), "keeps_head", False)
+        start = {"start": None if begun and not keeps_head else member(path, config.fold)}
     # Its parts stay mappings, so that its checkpoints can be loaded without the configuration.
     return instantiate(config.module, _recursive_=False, **start)
 

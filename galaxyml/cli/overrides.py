@@ -133,7 +133,9 @@ def prepare(args: Sequence[str]) -> list[str]:
         module, _, name = conf.answered_by(tasks).rpartition(".")
         answer = getattr(import_module(module), name)
         answers = answer({key: override.plain for key, override in given.items()})
-        overrides += [Override("", key, quoted(answer)) for key, answer in answers.items()]
+        overrides += [
+            Override("", key, "null" if answer is None else quoted(answer)) for key, answer in answers.items()
+        ]
     if "start" in given and (path := _first_of(given["start"])):
         from galaxyml.cli.start import settings
 

@@ -186,7 +186,7 @@ def image_grid(images: list[np.ndarray], captions: list[str], title: str = "") -
     return figure
 
 
-def _central_part(run: RunDir, image: str, fraction: float) -> np.ndarray:
+def central_part(run: RunDir, image: str, fraction: float) -> np.ndarray:
     """The central part of an object's original image, as the run decodes it, uint8 of shape (H, W, C)."""
     data = run.config.data
     decoding = as_decoding(**{key: data[key] for key in ("channels", "stretch", "hdu", "bands") if key in data})
@@ -297,7 +297,7 @@ def write_images(
         crop: Central part that is shown, a fraction of the side.
     """
     if len(images):
-        parts = [_central_part(run, image, crop) for image in images]
+        parts = [central_part(run, image, crop) for image in images]
         run.write_figure(name, image_grid(parts, captions, title), caption)
 
 

@@ -39,6 +39,7 @@ def unusual(
     asymmetry: np.ndarray | None = None,
     thumbnails: np.ndarray | None = None,
     seed: int = 0,
+    known: np.ndarray | None = None,
 ) -> Unusual:
     """Adds up what is unusual about objects.
 
@@ -53,33 +54,37 @@ def unusual(
         asymmetry: Shape (N,), as `galaxyml.evaluation.morphology.asymmetry`.
         thumbnails: Small images, shape (N, P).
         seed: Of the draw of those that others are compared with, where there are very many.
+        known: Which of them others are compared with, bool of shape (N,); None for all.
     """
     families = {}
     if odds is not None:
         families["answers"] = np.asarray(odds, np.float64)
     else:
-        families["features"] = normal_scores(isolation(features, seed))
+        families["features"] = normal_scores(isolation(features, seed, known=known))
     if asymmetry is not None:
         families["asymmetry"] = WEIGHT * normal_scores(asymmetry).clip(min=0)
     if thumbnails is not None:
-        families["pixels"] = WEIGHT * normal_scores(isolation(thumbnails, seed, standardised=False)).clip(min=0)
+        families["pixels"] = WEIGHT * normal_scores(isolation(thumbnails, seed, False, known)).clip(min=0)
     return Unusual(np.sum(list(families.values()), axis=0), families)
 
 
-def isolation(values: np.ndarray, seed: int = 0, standardised: bool = True) -> np.ndarray:
+def isolation(
+    values: np.ndarray, seed: int = 0, standardised: bool = True, known: np.ndarray | None = None
+) -> np.ndarray:
     """Mean distance of objects to their nearest neighbours among each other, in principal components; (N, F) -> (N,).
 
     Args:
         values: Of the objects.
         seed: Of the draw of `REFERENCES` objects that all are compared with, where there are more.
         standardised: Whether each column counts in units of its own spread.
+        known: Which objects all are compared with, bool of shape (N,); None for all of them.
     """
     values = np.asarray(values, np.float32)
-    if len(values) < 3:
+    rows = np.arange(len(values)) if known is None else np.flatnonzero(known)
+    if len(rows) < 3:
         return np.zeros(len(values))
-    rows = np.arange(len(values))
-    if len(values) > REFERENCES:
-        rows = np.sort(np.random.default_rng(seed).choice(len(values), REFERENCES, replace=False))
+    if len(rows) > REFERENCES:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, REFERENCES, replace=False))
     mean, spread = values[rows].mean(axis=0), np.ones(values.shape[1], np.float32)
     if standardised:
         spread = values[rows].std(axis=0)

@@ -23,13 +23,13 @@ from torch import Tensor
 
 from galaxyml.data.images.decode import file_of, open_image
 from galaxyml.data.images.decoding import Decoding
-from galaxyml.data.images.views import central_pixels
+from galaxyml.data.images.views import central_pixels, scaled
 from galaxyml.data.images.visible import visible
 from galaxyml.data.inputs import Listing, find, with_given
 from galaxyml.data.light_curves.data_module import CurveData, name_column
 from galaxyml.data.source import CACHE
 from galaxyml.evaluation.curve_plots import Curve, draw_curve
-from galaxyml.evaluation.morphology import asymmetry, thumbnail
+from galaxyml.evaluation.morphology import asymmetry, thumbnails
 from galaxyml.evaluation.out_of_distribution import appearance
 from galaxyml.evaluation.unusual import Unusual, unusual
 from galaxyml.inference.image_predictor import ImagePredictor, frames_in_batches
@@ -66,7 +66,8 @@ class Shapes:
     @classmethod
     def of(cls, pixels: Tensor) -> Self:
         """Of what a net sees of images, uint8 of shape (N, H, W, C)."""
-        return cls(asymmetry(pixels), thumbnail(pixels).astype(np.float16))
+        images = scaled(pixels)
+        return cls(asymmetry(images).double().numpy(), thumbnails(images).half().numpy())
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:

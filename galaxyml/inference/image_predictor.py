@@ -298,7 +298,7 @@ class ImagePredictor(Predictor):
         for numbers in _seeing_alike(self.members):
             first = self.members[numbers[0]]
             models = PredictionModules([self.members[number].model for number in numbers])
-            batches = _batches(pixels[self.framings.index(first.framing)])
+            batches = batches_of(pixels[self.framings.index(first.framing)])
             for name, values in gather(self.trainers[first.precision].predict(models.eval(), batches)).items():
                 if name != "index":
                     kind, _, place = name.partition("/")
@@ -329,7 +329,7 @@ def _seeing_alike(members: Sequence[Member]) -> list[list[int]]:
     return list(alike.values())
 
 
-def _batches(pixels: Tensor) -> DataLoader[Any]:
+def batches_of(pixels: Tensor) -> DataLoader[Any]:
     """Stored images in batches, of small ones more at a time."""
     size = max(BATCH, SEEN // max(pixels[0].numel(), 1) // 4)
 

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from galaxyml.inference.nearest import Blocks, Standardisation, check_queries
+from galaxyml.evaluation.nearest import Blocks, Standardisation, check_queries
 from galaxyml.runs.errors import UsageError
 from galaxyml.runs.files import atomic_write, file_lock
 from galaxyml.runs.progress import say
@@ -45,7 +45,7 @@ class NearestIndex:
         Args:
             folder: Where it is kept; what was kept there of another state is removed.
             state: A name for the features as they are now.
-            blocks: Gives the features, as of `galaxyml.inference.nearest.Nearest`; it goes to another process.
+            blocks: Gives the features, as of `galaxyml.evaluation.nearest.Nearest`; it goes to another process.
 
         Raises:
             UsageError: If FAISS is not installed.

@@ -156,12 +156,13 @@ def into_folder(given: Any, curves: Mapping[str, Any]) -> None:
     )
 
 
-def load_run(run: Path, paths: Sequence[str]) -> "Predictor":
+def load_run(run: Path, paths: Sequence[str], for_features: bool = False) -> "Predictor":
     """The predictor of a run as the command names it; says what is to be known of one that comes with the package.
 
     Args:
         run: As the command names it.
         paths: What is given behind it.
+        for_features: As for `galaxyml.inference.load`.
 
     Raises:
         UserError: If it is not there, or as `galaxyml.inference.load`.
@@ -176,7 +177,7 @@ def load_run(run: Path, paths: Sequence[str]) -> "Predictor":
     if not run.exists():
         turned = f" The order is RUN IMAGES: is the run {paths[0]}?" if paths and RunDir(paths[0]).finished else ""
         raise UsageError(f"{run} is not there. Give the folder of a finished run, or a bundle (.zip).{turned}")
-    return load(run)
+    return load(run, for_features)
 
 
 def _key(option: str) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from galaxyml.inference.nearest import rows_of_block
+from galaxyml.evaluation.nearest import rows_of_block
 from galaxyml.inference.prediction_folder import MANIFEST, PART, PredictionFolder, readable
 from galaxyml.runs.errors import UsageError, UserError
 from galaxyml.runs.files import digest

@@ -221,6 +221,15 @@ class Kind(ABC):
         """Units of the columns' errors where columns are put together, shape (K,)."""
         return np.ones(targets.shape[1])
 
+    def _odd_columns(self) -> list[str]:
+        questions = self.questions()
+        return odd_columns(questions) if questions is not None else []
+
+    @property
+    def says_odd(self) -> bool:
+        """Whether outputs say that something is odd, or no galaxy at all; see `odds_of_odd`."""
+        return bool(self._odd_columns())
+
     def odds_of_odd(self, table: pd.DataFrame) -> np.ndarray | None:
         """How odd predictions say that objects are, from their table.
 
@@ -228,9 +237,7 @@ class Kind(ABC):
             Logarithms of the odds that something is odd, or no galaxy at all, as if one were asked after the other;
             shape (N,). None where they do not say it.
         """
-        questions = self.questions()
-        columns = odd_columns(questions) if questions is not None else []
-        if not columns:
+        if not (columns := self._odd_columns()):
             return None
         ordinary = (1 - table[columns].to_numpy(np.float64).clip(LEAST, 1 - LEAST)).prod(axis=1)
         return np.log((1 - ordinary) / ordinary)

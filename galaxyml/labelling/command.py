@@ -138,7 +138,7 @@ def label(run: Path, table: Path, given: Any) -> None:
     if said := note(run):
         print(f"note: {said}", file=sys.stderr)
     print(f"Loading {run}", flush=True)
-    predictor = load(run)
+    predictor = load(run, for_features=True)
     is_of_images = isinstance(predictor, ImagePredictor)
     if not is_of_images and given.labels is None:
         raise UsageError(f"{run} is a run of light curves: say by --labels FILE.csv where labels go.")

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from galaxyml.data.images.views import plain
 from galaxyml.data.images.visible import visible
+from galaxyml.evaluation.nearest import Nearest
 from galaxyml.evaluation.out_of_distribution import appearance
 from galaxyml.inference.image_predictor import ImagePredictor, Member, frames_in_batches
-from galaxyml.inference.nearest import Nearest
 from galaxyml.kinds import Kind
 from galaxyml.models.backbone_with_head import PART, BackboneWithHead
 from galaxyml.runs.errors import DataError

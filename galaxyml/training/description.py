@@ -176,7 +176,8 @@ def decode(content: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     Args:
         content: A description as JSON has it, from anyone.
-        folder: An empty folder, which has to stay until the predictor is built.
+        folder: An empty folder, which has to stay until the predictor is built. It gets the trees that are not the
+            package's own.
 
     Raises:
         UserError: If it has anything that `encode` does not write.
@@ -191,6 +192,10 @@ def decode(content: dict[str, Any], folder: Path) -> dict[str, Any]:
             raise UserError(f"it has a tree that is named {name!r}")
         if re.search(r"\{(?!(name|number|answer)\})", str(tree.get("column"))):
             raise UserError(f"the columns of its tree {name} are made of other things than names and numbers")
+        own = FOLDER / f"{name}.yaml"
+        if own.is_file() and yaml.safe_load(own.read_text(encoding="utf-8")) == tree:
+            paths[name] = name
+            continue
         paths[name] = str(folder / f"{name}.yaml")
         write_json(Path(paths[name]), tree)  # JSON is YAML
     return _decoded(content, "", paths)

@@ -95,11 +95,11 @@ class PredictionModule(lightning.LightningModule):
         """
         views = Symmetries(1) if dataloader_idx == TRAINING else self.predict_views
         if "features" in batch:
-            own = _Predictions(self)
+            own = PredictedViews(self)
             for view in range(len(views)):
                 own.add_features(batch["features"][:, view], len(batch["index"]))
         else:
-            (own,) = _see([self], views, batch)
+            (own,) = see([self], views, batch)
         predicted = {"index": batch["index"], **own.joined()}
         if dataloader_idx == TEST and not self.embedded:
             predicted.pop("feature", None)
@@ -120,7 +120,7 @@ class PredictionModules(lightning.LightningModule):
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """What `PredictionModule.predict_step` gives of each model, as `output/0` for the first."""
         models: list[Any] = list(self.models)
-        predictions = _see(models, models[0].predict_views, batch)
+        predictions = see(models, models[0].predict_views, batch)
         named = {
             f"{name}/{number}": values
             for number, own in enumerate(predictions)
@@ -129,18 +129,23 @@ class PredictionModules(lightning.LightningModule):
         return {"index": batch["index"], **named}
 
 
-class _Predictions:
+class PredictedViews:
     """What one model says of some images, of one view after another.
 
     Args:
         model: The model.
+
+    Attributes:
+        outputs: Of each view, shape (N, K).
+        features: What the head sees of each view, shape (N, F), if the model `gives_features`.
+        feature: The same of the plain view; None of a net without a separate head.
     """
 
     def __init__(self, model: PredictionModule) -> None:
         self.model = model
-        self.outputs: list[Tensor] = []  # of the views
+        self.outputs: list[Tensor] = []
         self.features: list[Tensor] = []
-        self.feature: Tensor | None = None  # of the plain view
+        self.feature: Tensor | None = None
 
     def add(self, images: Tensor, count: int) -> None:
         """Takes one view of `count` images, or several views one behind the other."""
@@ -179,20 +184,20 @@ class _Predictions:
 
     def joined(self) -> dict[str, Tensor]:
         """`output`, and what else there is; see `PredictionModule.predict_step`."""
-        mean = _mean(self.outputs)
+        mean = mean_of_views(self.outputs)
         predicted = {"output": mean}
         if len(self.outputs) > 1:
-            predicted["spread"] = _mean([(output - mean).square() for output in self.outputs]).sqrt()
+            predicted["spread"] = mean_of_views([(output - mean).square() for output in self.outputs]).sqrt()
         if self.features:
-            predicted["features"] = _mean(self.features)
+            predicted["features"] = mean_of_views(self.features)
         if self.feature is not None:
             predicted["feature"] = self.feature
         return predicted
 
 
-def _see(models: Sequence[PredictionModule], views: ViewSet, batch: Mapping[str, Tensor]) -> list[_Predictions]:
+def see(models: Sequence[PredictionModule], views: ViewSet, batch: Mapping[str, Tensor]) -> list[PredictedViews]:
     """What models say of images of which they see the same views."""
-    predictions = [_Predictions(model) for model in models]
+    predictions = [PredictedViews(model) for model in models]
     count = len(batch["index"])
     size = batch["image"].shape[-1] if "image" in batch else models[0].size or batch["pixels"].shape[1]
     known = [own for own in predictions if own.knows(views)]
@@ -215,7 +220,7 @@ def _see(models: Sequence[PredictionModule], views: ViewSet, batch: Mapping[str,
     return predictions
 
 
-def _mean(parts: Sequence[Tensor]) -> Tensor:
+def mean_of_views(parts: Sequence[Tensor]) -> Tensor:
     """Mean of tensors, element by element: `Tensor.mean` adds up in an order that depends on the number of rows."""
     return reduce(torch.add, parts) / len(parts)
 

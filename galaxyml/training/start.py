@@ -5,8 +5,10 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from hydra.utils import instantiate
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from galaxyml.runs.files import file_digest
 from galaxyml.runs.packaged import packaged
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.runs.weights_about import about
+from galaxyml.training.description import decode
 from galaxyml.training.specs import build
 
 PUBLISHED_WEIGHTS = "model.safetensors"  # of a folder that was published
@@ -40,6 +43,7 @@ class Start:
         sha256: Of the weights' file.
         objects: Ids of the objects that it learnt from, where they are known.
         data: The `sha256` of the tables that these were in, by file.
+        kind: The kind of target that its outputs are; None where the file does not tell it.
     """
 
     path: Path
@@ -50,6 +54,7 @@ class Start:
     head: str = ""
     objects: frozenset[str] = frozenset()
     data: Mapping[str, str] = field(default_factory=dict)
+    kind: Any = None
 
 
 def read_start(path: Path | str, net: str = "") -> Start:
@@ -81,7 +86,7 @@ def read_start(path: Path | str, net: str = "") -> Start:
     names = hyper.get("class_names") if kind is None else kind.score_names
     head, net = _head(hyper.get("final"), kind), _class_name(hyper.get("net"))
     weights = merged(_of_net(state), hyper.get("tuning"))
-    return Start(path, weights, tuple(names) if names else None, net, file_digest(path), head)
+    return Start(path, weights, tuple(names) if names else None, net, file_digest(path), head, kind=kind)
 
 
 KNOWN = {  # what a checkpoint may name: it comes from anywhere, and any other name could be any code
@@ -150,6 +155,7 @@ def _of_run(run: RunDir) -> Start:
         _head(config.module.get("final"), kind),
         frozenset(map(str, learnt)),
         dict(run.provenance()["data"]["sha256"]),
+        kind,
     )
 
 
@@ -164,7 +170,11 @@ def _of_bundle(path: Path) -> Start:
         raise UserError(f"start={path} is a bundle of another version of galaxyml. Make it anew from its run.")
     described, names = content["predictor"]["nets"][0], content["scores"]
     whole, net = merged(_of_net(weights), described["lora"]), _class_name(described["net"])
-    return Start(path, whole, tuple(names) if names else None, net, file_digest(path), content["head"])
+    with TemporaryDirectory(prefix="galaxyml-start-") as trees:
+        description = decode(content["predictor"], Path(trees))
+        of_own_trees = any(Path(trees).iterdir())  # whose files are gone then
+    kind = None if of_own_trees else instantiate(description["kind"], _convert_="all")
+    return Start(path, whole, tuple(names) if names else None, net, file_digest(path), content["head"], kind=kind)
 
 
 def _of_published(path: Path, weights: Mapping[str, Tensor]) -> Start:

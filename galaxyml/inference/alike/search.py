@@ -78,7 +78,7 @@ def alike(
     """
     if out is not None:
         check_format(out)
-    predictor = load_run(run, queries)
+    predictor = load_run(run, queries, for_features=True)
     source = packaged(run)
     of_curves = isinstance(predictor, LightCurvePredictor)
     paths = [query for query in queries if not of_curves or Path(query).expanduser().exists()]

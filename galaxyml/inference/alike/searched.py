@@ -10,6 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from galaxyml.data.inputs import Listing
+from galaxyml.evaluation.nearest import Nearest
 from galaxyml.inference.embedded import (
     Embedded,
     cache_of,
@@ -23,7 +24,6 @@ from galaxyml.inference.embedded import (
 )
 from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.inference.light_curve_predictor import LightCurvePredictor
-from galaxyml.inference.nearest import Nearest
 from galaxyml.inference.nearest_index import NearestIndex
 from galaxyml.inference.prediction_features import PredictionFeatures
 from galaxyml.inference.predictor import Predictor

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from galaxyml.evaluation.nearest import SAME
 from galaxyml.inference.alike.searched import SearchedSet
-from galaxyml.inference.nearest import SAME
 from galaxyml.inference.summary.sheets import GROUND, INK
 
 SIDE, GAP, CAPTION = 112, 8, 34  # pixels: of an image, between two, and of the two lines below one

@@ -96,6 +96,41 @@ class ScoredAnomalies(ScoredPredictions):
         return f"{self.names[row]} ({'unknown' if self.target[row] else 'known'})"
 
 
+def measured(objects: ScoredAnomalies, ks: Sequence[int], resamples: int) -> dict[str, float]:
+    """How high objects of unknown classes rank, by every score.
+
+    Args:
+        objects: Of known and of unknown classes.
+        ks: How many of the highest scores are looked at.
+        resamples: Bootstrap resamples of the intervals; 0 for none.
+
+    Returns:
+        Numbers of `galaxyml.kinds.anomalies.metrics.score`; those of other scores than the ranking one begin with their
+        names, those of chance with `random_`, and `_low` and `_high` mark the ends of a 95 % bootstrap interval.
+    """
+    scores, unknown, names = objects.predicted[:, 0], objects.target, objects.names
+    metrics = score(scores, unknown, names, ks)
+    if resamples:
+        for key, (low, high) in bootstrap(scores, unknown, names, ks, resamples).items():
+            metrics |= ends(key, low, high)
+    for detector, others in zip(objects.columns[1:], objects.predicted.T[1:], strict=True):
+        for key, value in score(others, unknown, names, ks).items():
+            if not key.startswith(("prevalence", "support")):
+                metrics[f"{detector}_{key}"] = value
+    return metrics | _chance(unknown, ks)
+
+
+def _chance(unknown: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
+    """Numbers that scores drawn at random would get on average."""
+    share = float(unknown.mean())
+    equal = overall(np.zeros(len(unknown)), unknown, ks)
+    metrics = {"roc_auc": 0.5, "pr_auc": share, "pr_gain": 1.0}
+    for k in ks:
+        metrics |= {f"recall_{k}": equal[f"recall_{k}"], f"purity_{k}": share, f"amplification_{k}": 1.0}
+    metrics["recall_n"] = equal["recall_n"]
+    return {f"random_{name}": value for name, value in metrics.items()}
+
+
 class ScoreAnomalies:
     """How high objects of unknown classes rank, by every detector, and a threshold for calling them so.
 
@@ -150,31 +185,13 @@ class ScoreAnomalies:
         return {name: float(value) for name, value in metrics.items() if np.isfinite(value)}
 
     def _measured(self, objects: ScoredAnomalies, level: float) -> dict[str, float]:
-        scores, unknown, names = objects.predicted[:, 0], objects.target, objects.names
+        scores, unknown = objects.predicted[:, 0], objects.target
         metrics = {"false_alarm_rate": false_alarm_rate(scores[~unknown], level)} if np.isfinite(level) else {}
         if not objects.both:
             return metrics
         if np.isfinite(level):
             metrics["found"] = float((scores[unknown] > level).mean())
-        metrics |= score(scores, unknown, names, self.ks)
-        if self.resamples:
-            for key, (low, high) in bootstrap(scores, unknown, names, self.ks, self.resamples).items():
-                metrics |= ends(key, low, high)
-        for detector, others in zip(objects.columns[1:], objects.predicted.T[1:], strict=True):
-            for key, value in score(others, unknown, names, self.ks).items():
-                if not key.startswith(("prevalence", "support")):
-                    metrics[f"{detector}_{key}"] = value
-        return metrics | self._chance(unknown)
-
-    def _chance(self, unknown: np.ndarray) -> dict[str, float]:
-        """Numbers that scores drawn at random would get on average."""
-        share = float(unknown.mean())
-        equal = overall(np.zeros(len(unknown)), unknown, self.ks)
-        metrics = {"roc_auc": 0.5, "pr_auc": share, "pr_gain": 1.0}
-        for k in self.ks:
-            metrics |= {f"recall_{k}": equal[f"recall_{k}"], f"purity_{k}": share, f"amplification_{k}": 1.0}
-        metrics["recall_n"] = equal["recall_n"]
-        return {f"random_{name}": value for name, value in metrics.items()}
+        return metrics | measured(objects, self.ks, self.resamples)
 
     def _read_classes(self, run: RunDir, catalog: pd.DataFrame) -> dict[str, float]:
         """Balanced accuracy of random forests on latents and on plain features, of known objects; joined runs' mean."""
