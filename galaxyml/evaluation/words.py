@@ -26,6 +26,7 @@ class Words:
         counts: Metrics that are counts.
         judged: Splits, the one that counts first, of which those decide whether a model is any good.
         headline: Metrics that a report begins with.
+        learnt: Whether what is measured is learnt, so that more objects or epochs would help.
         notes: Sentences below a table that has one of these: a variant, by the beginning of its name, or a metric.
     """
 
@@ -44,6 +45,7 @@ class Words:
     counts: tuple[str, ...] = ()
     judged: tuple[str, ...] = ("test", "val")
     headline: tuple[str, ...] = ()
+    learnt: bool = True
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property

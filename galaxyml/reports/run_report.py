@@ -121,6 +121,10 @@ def _data(run: RunDir, noun: str) -> list[str]:
     counts = data["objects"]
     tested = f" and {others:,} to test or predict" if (others := counts["test"] + counts.get("survey", 0)) else ""
     learnt_from = f"{counts['train'] + counts['val']:,} {noun} to learn from{tested}"
+    if _ranks_all(run):
+        learnt_from = (
+            f"{counts['survey']:,} {noun}, all ranked, of which {counts['train'] + counts['val']:,} are learnt from"
+        )
     lines = ["", "## Data", "", f"{learnt_from}, from {data['source']} (`{data['folder']}`)."]
     if steps := data.get("steps"):
         rows = [[step["what"], f"{step['after']:,}", f"{step['before'] - step['after']:,}"] for step in steps]
@@ -190,9 +194,19 @@ def _split(run: RunDir, noun: str) -> list[str]:
     near = f" and neighbours within {separation:g} arcsec" if separation and {"ra", "dec"} <= set(catalog) else ""
     how = f"Stratified split (seed {run.config.seed})"
     how += f"; duplicates of a galaxy{near} stay in one part." if "image" in catalog else "."
-    if not split.has_test and {"test", "survey"} & set(counts.index):
+    if _ranks_all(run):
+        how = (
+            f"All are ranked. A net learns from all but one of {split.folds} parts (seed {run.config.seed}), by which "
+        )
+        how += "its loss is watched; duplicates stay in one part."
+    elif not split.has_test and {"test", "survey"} & set(counts.index):
         how += " The test set is the one supplied with the data."
     return ["", "### Split", "", *markdown([["part", noun], *rows]), "", how]
+
+
+def _ranks_all(run: RunDir) -> bool:
+    """Whether a run ranks what it learns from."""
+    return bool((run.catalog()["split"] == "survey").all())
 
 
 def title(split: str, noun: str) -> str:

@@ -198,7 +198,8 @@ def _sentence(run: RunDir, words: Words, metrics: dict[str, Any], metric: str, p
             f"only {judged:,} {words.noun} judge it."
         )
     how = "Worse than" if gain.worse else "Not better than"
-    return f"{how} {against} {where} ({numbers}), {_reason(run, words.noun)}."
+    reason = f", {_reason(run, words.noun)}" if words.learnt else ""
+    return f"{how} {against} {where} ({numbers}){reason}."
 
 
 def _reason(run: RunDir, noun: str) -> str:

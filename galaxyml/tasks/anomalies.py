@@ -109,7 +109,7 @@ class UnlabelledImages(ImageData):
                 f"keep_out=true: {named_by} says of no image that it is odd, so that there is nothing to keep out. Say "
                 "which are by truth.column=… and truth.odd=…."
             )
-        catalog[list(known)] = known.to_numpy()
+        catalog[known.columns] = known.to_numpy()
         catalog["learnt"] = ~(known["unknown"] & self.keep_out).to_numpy()
         return catalog.astype({"unknown": bool, "known": bool, "learnt": bool})
 

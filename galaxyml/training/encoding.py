@@ -68,7 +68,7 @@ class EncodingModule(SupervisedModule):
             )
         self.gives_features = True
         begun = read_start(start, type(_inner(self.net)).__name__) if start is not None else None
-        self.answered = begun.kind if begun is not None else build(answers)
+        self.answered: Any = begun.kind if begun is not None else build(answers)
         self.answers: nn.Module | None = None
         stays = self.phases == HEAD and not isinstance(net, nn.Module)
         if stays and self.answered is not None and self.answered.says_odd:
@@ -87,8 +87,9 @@ class EncodingModule(SupervisedModule):
 
     def train(self, mode: bool = True) -> "EncodingModule":
         super().train(mode)
-        if getattr(self, "answers", None) is not None:
-            self.answers.eval()
+        answers = getattr(self, "answers", None)  # not there yet while the base class is made
+        if answers is not None:
+            answers.eval()
         return self
 
     @torch.no_grad()
@@ -110,7 +111,8 @@ class EncodingModule(SupervisedModule):
         assert seen.feature is not None
         image = batch["image"] if "image" in batch else plain(batch["pixels"], self.size or batch["pixels"].shape[1])
         small = thumbnails(image)
-        decoded = in_parts(self.net.head, seen.feature).float()
+        net: Any = self.net
+        decoded = in_parts(net.head, seen.feature).float()
         predicted = {
             "index": batch["index"],
             "features": mean_of_views(seen.features),

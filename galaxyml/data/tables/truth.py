@@ -21,10 +21,17 @@ class Truth:
     Attributes:
         column: It; None for one called `odd`, where there is one.
         odd: A number above which its numbers are odd, or the classes that are; None where it says yes and no.
+
+    Raises:
+        UserError: If it is said what is odd, and not in which column.
     """
 
     column: str | None = None
     odd: Any = None
+
+    def __post_init__(self) -> None:
+        if self.column is None and self.odd is not None:
+            raise UserError(f"truth.odd={self.odd} needs truth.column=…, the column of the table that tells it.")
 
     def of(self, table: pd.DataFrame, where: str) -> pd.DataFrame:
         """What is known of each row.
@@ -38,14 +45,12 @@ class Truth:
             its class, or `odd` and `ordinary`, '' where not known. One row an image.
 
         Raises:
-            UserError: If there is no such column, or its cells are not what `odd` asks for.
+            DataError: If there is no such column, or its cells are not what `odd` asks for.
         """
-        if self.column is None and self.odd is not None:
-            raise UserError(f"truth.odd={self.odd} needs truth.column=…, the column of the table that tells it.")
         column = self.column if self.column is not None else USUAL
         if column not in table:
             if self.column is not None:
-                others = [name for name in table if name != "id"]
+                others = [str(name) for name in table if name != "id"]
                 has = f" {did_you_mean(column, others)} It has {shorten(others)}." if others else " It has no columns."
                 raise DataError(f"truth.column={column}: {where} has no such column.{has}")
             return self._as_table(np.zeros(len(table), bool), np.zeros(len(table), bool), [""] * len(table))

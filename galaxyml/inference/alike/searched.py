@@ -190,7 +190,8 @@ def _learnt_from(predictor: Predictor, source: Path, bad: list[str] | None) -> E
         return of_curves(predictor, *predictor.open_training(net, folder))
     assert isinstance(predictor, ImagePredictor)
     catalog = net.catalog()
-    train = catalog[catalog["split"] == "train"]
+    ranks_all = (catalog["split"] == "survey").all()
+    train = catalog if ranks_all else catalog[catalog["split"] == "train"]
     where = [str(folder / image) for image in train["image"]]
     known = [
         predictor.kind.known({str(name): value for name, value in row.items()}) for row in train.to_dict("records")

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from galaxyml.data.images.visible import visible
 from galaxyml.evaluation.plots import BASELINE, COLOURS
 
 ACROSS = 8  # images in a line
+PAD = 0.02  # inches, and shares of an image, between them
 RINGED = 20  # of the highest scores, in the figure of features
 LONGEST = 18  # characters of an id in a caption
 
@@ -22,8 +24,10 @@ def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str]) -> Figu
     """
     lines = -(-len(images) // ACROSS)
     across = min(ACROSS, len(images))
-    figure = Figure(figsize=(1.25 * across, 1.6 * lines), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)  # type: ignore[union-attr]
+    figure = Figure(
+        figsize=(1.25 * across, 1.6 * lines),
+        layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD, wspace=PAD, hspace=PAD),
+    )
     panels = figure.subplots(lines, across, squeeze=False).flatten()
     for axes, image, text in zip(panels, images, captions, strict=False):
         axes.imshow(visible(image))
@@ -49,9 +53,11 @@ def features_figure(points: np.ndarray, scores: np.ndarray, title: str) -> Figur
     share = np.empty(len(scores))
     share[order] = (np.arange(len(scores)) + 0.5) / len(scores)
     size = float(np.clip(24_000 / max(len(points), 1), 2.5, 24))
-    drawn = axes.scatter(*points[order].T, c=share[order], s=size, cmap="viridis", vmin=0, vmax=1, linewidths=0)
+    drawn = axes.scatter(
+        points[order, 0], points[order, 1], c=share[order], s=size, cmap="viridis", vmin=0, vmax=1, linewidths=0
+    )
     top = order[-RINGED:]
-    axes.scatter(*points[top].T, s=60, facecolors="none", edgecolors="#d1603d", linewidths=1.2)
+    axes.scatter(points[top, 0], points[top, 1], s=60, facecolors="none", edgecolors="#d1603d", linewidths=1.2)
     figure.colorbar(drawn, ax=axes, label="share of the images that rank lower")
     axes.set(xticks=[], yticks=[], title=title)
     axes.spines[:].set_color(BASELINE)

@@ -10,7 +10,9 @@ from galaxyml.kinds.anomalies.score import ScoredAnomalies, measured
 from galaxyml.kinds.kind import check_whole
 from galaxyml.runs.run_dir import RunDir
 
-WORDS = replace(OF_CURVES, noun="images", judged=("survey",), known="that are known to be odd or ordinary")
+WORDS = replace(
+    OF_CURVES, noun="images", judged=("survey",), known="that are known to be odd or ordinary", learnt=False
+)
 
 
 class ScoreImageAnomalies:
