@@ -18,6 +18,7 @@ from galaxyml.runs.errors import UsageError
 from galaxyml.runs.run_dir import RunDir
 
 Command = Callable[..., tuple[int, str]]
+SKY = ("model=winner_small", "start=sky", "size=64")
 QUICK = ("epochs=1", "predict_views=2", "beside=null", "embedded=0", "top=8")
 
 
@@ -29,7 +30,7 @@ def own(images_sky: Path, tmp_path: Path) -> Path:
 def test_a_folder_is_ranked_judged_searched_and_labelled(
     command: Command, in_process: Command, own: Path, tmp_path: Path
 ) -> None:
-    words = ("task=anomalies", f"data_dir={own}", "truth.column=kind", "truth.odd=[merger]", "name=mine")
+    words = ("task=anomalies", f"data_dir={own}", "truth.column=kind", "truth.odd=[merger]", "name=mine", *SKY)
     status, said = command(*words, *QUICK, "figures=true")
     assert status == 0, said
     assert "Warning" not in said
@@ -75,7 +76,7 @@ def test_a_folder_is_ranked_judged_searched_and_labelled(
 def test_a_run_that_was_broken_off_carries_on_with_the_answers_of_its_start(
     command: Command, own: Path, tmp_path: Path
 ) -> None:
-    words = ("task=anomalies", f"data_dir={own}", "name=mine", "figures=false", "predict_views=1", "beside=null")
+    words = ("task=anomalies", f"data_dir={own}", "name=mine", "figures=false", "predict_views=1", "beside=null", *SKY)
     status, said = command(*words, "epochs=2")
     assert status == 0, said
     run = tmp_path / "multirun" / "anomalies" / "mine" / "fold-0"
