@@ -15,8 +15,11 @@ LEARNT = {
 }
 
 
+OF_RUNS = (".hydra", "jobs.json", "provenance.json", "model.safetensors")  # what a folder of a run has, one of them
+
+
 def packaged(run: Path | str, net: str = "") -> Path:
-    """The file of a run that comes with the package; any other path as it is, and a user's own of that name, too.
+    """The file of a run that comes with the package; any other path as it is, and a user's own run of that name, too.
 
     Args:
         run: A path, or a name of `LEARNT`.
@@ -29,7 +32,7 @@ def packaged(run: Path | str, net: str = "") -> Path:
     """
     given = Path(run).expanduser()
     name = str(given)
-    if name not in LEARNT or given.exists():
+    if name not in LEARNT or given.is_file() or any((given / inside).exists() for inside in OF_RUNS):
         return given
     name = OF_NETS.get(net, name) if name == SKY else name
     return next((path for path in FOLDER.iterdir() if path.stem == name), given)

@@ -51,7 +51,7 @@ class UnlabelledImages(ImageData):
         All images of a folder, by what a net sees of them that knows simulated galaxies::
 
             data = UnlabelledImages("images", size=64)
-            module = EncodingModule.for_data(data, net="winner_small", start="sky", answers="sky", tune="head")
+            module = EncodingModule.for_data(data, net="winner_small", start="sky", tune="head")
             trainer.fit(module, datamodule=data)
             trainer.predict(module, datamodule=data)
     """

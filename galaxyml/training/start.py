@@ -127,7 +127,7 @@ def member(path: Path | str, fold: int | None = None) -> Path:
         UserError: If no run of the sweep has been fitted to its end.
     """
     folder = RunDir(Path(path).expanduser())
-    if not folder.path.is_dir():
+    if not folder.path.is_dir() or packaged(path) != folder.path:
         return folder.path
     if (weights := folder.path / PUBLISHED_WEIGHTS).is_file():
         return weights

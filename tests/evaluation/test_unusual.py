@@ -61,3 +61,23 @@ def test_without_answers_features_count(rng):
     scores = unusual(features)
     assert scores.score.argmax() == 7
     assert scores.reasons[7] == "features"
+
+
+def test_only_known_objects_say_what_is_usual(rng):
+    """Scores of the others do not depend on each other; a cluster of them is far only while none of it is known."""
+    values = rng.normal(size=(120, 4))
+    values[100:] = values[100:] * 0.1 + 5
+    known = np.arange(120) < 100
+    apart = isolation(values, known=known)
+    mean, spread = values[:100].mean(0), values[:100].std(0)
+    scaled = (values - mean) / spread
+    distances = np.sort(cdist(scaled, scaled[:100]), axis=1)
+    nearest = np.where(known[:, None], distances[:, 1 : NEIGHBOURS + 1], distances[:, :NEIGHBOURS])
+    np.testing.assert_allclose(apart, nearest.mean(1), rtol=1e-5)
+    assert apart[100:].min() > apart[:100].max()
+    assert isolation(values)[100:].max() < np.median(isolation(values)[:100])
+    np.testing.assert_allclose(unusual(values, known=known).score, normal_scores(apart))
+
+
+def test_too_few_known_objects_have_no_distances(rng):
+    assert not isolation(rng.normal(size=(10, 3)), known=np.arange(10) < 2).any()

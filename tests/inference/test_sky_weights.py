@@ -19,6 +19,7 @@ from galaxyml.runs.packaged import FOLDER, LEARNT, note, packaged
 from galaxyml.runs.weights_about import about
 from galaxyml.sky import write_galaxyzoo
 from galaxyml.sky.galaxy10 import CLASSES
+from galaxyml.training.start import member
 from galaxyml.training.supervised import SupervisedModule
 from galaxyml.training.vae import VAEModule
 
@@ -96,11 +97,16 @@ def test_weights_alone_do_not_predict(in_process: Command, unseen: Path, tmp_pat
     assert "sky_tiny.safetensors has weights alone, which start=… takes" in said
 
 
-def test_a_folder_of_that_name_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_that_name_is_the_users_own_and_another_folder_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert packaged("sky") == BUNDLE
     assert packaged("skies") == Path("skies")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sky").mkdir()
+    assert packaged("sky") == BUNDLE
+    assert member("sky") == Path("sky")
+    (tmp_path / "sky" / "jobs.json").touch()
     assert packaged("sky") == Path("sky")
 
 
