@@ -22,7 +22,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from galaxyml.data.images.decode import open_image
 from galaxyml.evaluation.plots import COLOURS
 from galaxyml.inference import load
-from galaxyml.inference.embedded import Embedded, Images, embed
+from galaxyml.inference.embedded import Embedded, embed
+from galaxyml.inference.galleries import Images
 from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.labelling.choose import STRATEGIES
 from galaxyml.labelling.simulate import Course, simulate

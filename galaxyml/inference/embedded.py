@@ -1,10 +1,8 @@
 """Objects of any set with the numbers that they are compared by: what a finished run's nets make of them."""
 
-import io
 import json
 import logging
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -15,30 +13,24 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from PIL import Image, ImageDraw
 from torch import Tensor
 
-from galaxyml.data.images.decode import file_of, open_image
-from galaxyml.data.images.decoding import Decoding
+from galaxyml.data.images.decode import file_of
 from galaxyml.data.images.views import central_pixels, scaled
-from galaxyml.data.images.visible import visible
 from galaxyml.data.inputs import Listing, find, with_given
 from galaxyml.data.light_curves.data_module import CurveData, name_column
 from galaxyml.data.source import CACHE
-from galaxyml.evaluation.curve_plots import Curve, draw_curve
 from galaxyml.evaluation.morphology import asymmetry, thumbnails
 from galaxyml.evaluation.out_of_distribution import appearance
 from galaxyml.evaluation.unusual import Unusual, unusual
+from galaxyml.inference.galleries import Gallery, Images, LightCurves
 from galaxyml.inference.image_predictor import ImagePredictor, frames_in_batches
 from galaxyml.inference.light_curve_predictor import LightCurvePredictor
 from galaxyml.inference.prediction_features import FEATURES, PredictionFeatures
 from galaxyml.inference.prediction_folder import INDEX
 from galaxyml.inference.predictor import Predictor
 from galaxyml.models.backbone_with_head import BackboneWithHead
-from galaxyml.runs.errors import DataError, UsageError, UserError, shorten
+from galaxyml.runs.errors import UsageError, UserError, shorten
 from galaxyml.runs.files import atomic_write, digest
 
 log = logging.getLogger(__name__)
@@ -47,7 +39,6 @@ VERSION = 3  # of the file that is kept; raise it when the same objects would ge
 MOST = 1_000_000  # images that are looked at and held
 LOOKS = "brightness, colours and noise"
 LATENTS = "latents"
-LABELLED = 200  # pixels from which on there is room for the names of axes
 BAD = b"galaxyml.bad"  # key of the kept file's metadata: why images cannot be read
 
 
@@ -74,14 +65,6 @@ class Shapes:
         """Of all images of several parts."""
         names = [field.name for field in fields(cls)]
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-
-class Gallery(ABC):
-    """Shows objects to a person."""
-
-    @abstractmethod
-    def picture(self, row: int, side: int) -> Image.Image:
-        """An object as an image of at most so many pixels a side; a grey one if it cannot be shown."""
 
 
 @dataclass(frozen=True)
@@ -127,67 +110,6 @@ class Embedded:
             return self.ids.index(name)
         except ValueError:
             raise UsageError(f"There is no object {name}; there are {shorten(self.ids)}.") from None
-
-
-class Images(Gallery):
-    """Images in files.
-
-    Args:
-        paths: Where each is.
-        decoding: How they are decoded.
-        crop: Central part that is shown, as a share of the shorter side.
-    """
-
-    def __init__(self, paths: Sequence[str], decoding: Decoding, crop: float = 1.0) -> None:
-        self.paths, self.decoding, self.crop = list(paths), decoding, crop
-
-    def picture(self, row: int, side: int) -> Image.Image:
-        try:
-            pixels = visible(open_image(Path(self.paths[row]), self.decoding))
-        except DataError:
-            return missing(side)
-        height, width = pixels.shape[:2]
-        shown = max(round(self.crop * min(height, width)), 1)
-        top, left = (height - shown) // 2, (width - shown) // 2
-        square = Image.fromarray(np.ascontiguousarray(pixels[top : top + shown, left : left + shown])).convert("RGB")
-        return square.resize((side, side), Image.Resampling.LANCZOS)
-
-
-class LightCurves(Gallery):
-    """Light curves, with their passbands and errors.
-
-    Args:
-        data: Has them.
-        rows: Of its catalog.
-    """
-
-    def __init__(self, data: CurveData, rows: np.ndarray) -> None:
-        self.data, self.rows = data, rows
-
-    def picture(self, row: int, side: int) -> Image.Image:
-        batch = self.data.batches[torch.tensor([int(self.rows[row])])]
-        observed: dict[str, Any] = {
-            name: batch[name][0][batch["mask"][0]].numpy() for name in ("time", "band", "flux", "error")
-        }
-        figure = Figure(figsize=(side / 100, side / 100), layout="constrained")
-        axes = figure.add_subplot()
-        draw_curve(axes, Curve(**observed, title=""))
-        axes.tick_params(labelsize=6, length=2, pad=1)
-        axes.xaxis.set_major_locator(MaxNLocator(2))
-        axes.yaxis.set_major_locator(MaxNLocator(3))
-        if side >= LABELLED:
-            axes.set_xlabel("time (days)", fontsize=8)
-            axes.set_ylabel("flux (FLUXCAL units)", fontsize=8)
-        file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=200)
-        return Image.open(file).convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
-
-
-def missing(side: int) -> Image.Image:
-    """What is shown in the place of an image that cannot be read."""
-    blank = Image.new("RGB", (side, side), (160, 166, 176))
-    ImageDraw.Draw(blank).text((side / 2, side / 2), "cannot be shown", (40, 46, 56), anchor="mm")
-    return blank
 
 
 def embed(

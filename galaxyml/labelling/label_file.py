@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from galaxyml.inference.embedded import Embedded, Images
+from galaxyml.inference.embedded import Embedded
+from galaxyml.inference.galleries import Images
 from galaxyml.labelling.lines import Lines
 from galaxyml.labelling.question import Question
 from galaxyml.runs.errors import DataError, shorten

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
-from galaxyml.inference.embedded import Images
+from galaxyml.inference.galleries import Images
 from galaxyml.labelling.labeller import Labeller
 from galaxyml.runs.errors import UsageError, UserError
 from galaxyml.runs.files import refused_file

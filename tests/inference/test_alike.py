@@ -17,7 +17,8 @@ from galaxyml.inference import bundle, load, predict
 from galaxyml.inference.alike import command, searched
 from galaxyml.inference.alike.searched import InFolder, InMemory, open_set
 from galaxyml.inference.alike.sheet import ACROSS, Answer, sheet
-from galaxyml.inference.embedded import Embedded, Gallery, embed
+from galaxyml.inference.embedded import Embedded, embed
+from galaxyml.inference.galleries import Gallery
 from galaxyml.inference.image_predictor import ImagePredictor
 from galaxyml.inference.light_curve_predictor import LightCurvePredictor
 from galaxyml.runs.run_dir import RunDir

@@ -13,7 +13,8 @@ import pandas as pd
 from PIL import Image
 
 from galaxyml.data.images.decoding import Decoding
-from galaxyml.inference.embedded import Embedded, Images
+from galaxyml.inference.embedded import Embedded
+from galaxyml.inference.galleries import Images
 from galaxyml.kinds.classes import Classes
 from galaxyml.labelling.choose import Chooser
 from galaxyml.labelling.label_file import OF_IMAGES, Named, opened
