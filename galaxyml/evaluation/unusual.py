@@ -90,14 +90,28 @@ def isolation(
         spread = values[rows].std(axis=0)
         spread[spread == 0] = 1
     scaled = (values - mean) / spread
-    if (most := min(COMPONENTS, len(rows) - 1)) < scaled.shape[1]:
-        scaled = PCA(most, svd_solver="randomized", random_state=seed).fit(scaled[rows]).transform(scaled)
+    scaled = principal(scaled, rows, seed)
     count = min(NEIGHBOURS, len(rows) - 1)
     neighbours = NearestNeighbors(n_neighbors=count + 1).fit(scaled[rows])
     distances, found = neighbours.kneighbors(scaled)
     is_itself = rows[found] == np.arange(len(values))[:, None]
     own = np.where(is_itself.any(axis=1)[:, None], is_itself, np.arange(count + 1) == count)  # else the farthest
     return distances[~own].reshape(len(values), count).mean(axis=1)
+
+
+def principal(values: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
+    """The first `COMPONENTS` principal components of values that have more columns; (N, F) -> (N, at most F).
+
+    Args:
+        values: Of N objects.
+        rows: Of those whose components they are.
+        seed: Of the randomised decomposition.
+    """
+    most = min(COMPONENTS, len(rows) - 1)
+    if most >= values.shape[1]:
+        return values
+    with np.errstate(invalid="ignore"):  # of what is constant, the share of the variance is 0/0
+        return PCA(most, svd_solver="randomized", random_state=seed).fit(values[rows]).transform(values)
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:

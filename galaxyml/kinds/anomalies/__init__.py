@@ -13,6 +13,7 @@ from galaxyml.kinds.anomalies.metrics import KS
 from galaxyml.kinds.anomalies.rank import rank_anomalies
 from galaxyml.kinds.anomalies.score import WORDS, ScoreAnomalies, ScoredAnomalies
 from galaxyml.kinds.kind import Kind, Stage
+from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.light_curve_predictions import LightCurveTables
 
@@ -61,6 +62,12 @@ class Anomalies(Kind):
         embedded: int = 10_000,
         seed: int = 0,
     ) -> None:
+        for name, sees in [
+            ("detector", detector),
+            *((f"beside.{name}", sees) for name, sees in (beside or {}).items()),
+        ]:
+            if not isinstance(sees, Sees | None):
+                raise UserError(f"{name}: {type(sees).__name__} ranks images alone. Choose another, such as blend.")
         self.classes, self.outputs = list(classes), ["score"]
         self.detector, self.beside = detector if detector is not None else blend(), dict(beside or {})
         self.labels = {name: DETECTORS.get(name, name.replace("_", " ")) for name in self.beside}

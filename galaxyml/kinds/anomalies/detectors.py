@@ -230,7 +230,12 @@ class ClassifierUncertainty(Detector):
 
     columns = "raw"
 
-    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None: ...
+    def _learn(self, z: np.ndarray, labels: np.ndarray) -> None:
+        if z.shape[1] < 2:
+            raise UserError(
+                "ClassifierUncertainty reads the scores of two classes or more; there is one column, which is none. "
+                "Choose another detector=…."
+            )
 
     def _judge(self, z: np.ndarray) -> np.ndarray:
         ordered = np.sort(z, axis=1)
@@ -337,15 +342,39 @@ def cross_fitted_scores(detector: Detector, x: np.ndarray, labels: np.ndarray, p
     Returns:
         Shape (N,).
     """
+    return cross_fitted(detector, x, labels, parts, seed, x[:0])[0]
+
+
+def cross_fitted(
+    detector: Detector, x: np.ndarray, labels: np.ndarray, parts: int, seed: int, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores as of `cross_fitted_scores`, and those of other objects by the same detectors.
+
+    A detector that learnt from more objects has nearer ones to compare with: scores of the two compare only if those of
+    the others are the mean over the detectors of the parts.
+
+    Args:
+        detector: As for `cross_fitted_scores`, as are the next four.
+        x: Known objects, shape (N, F).
+        labels: Their classes, shape (N,).
+        parts: How many.
+        seed: Of the draw of the parts.
+        others: Objects that no detector learns from, shape (M, F).
+
+    Returns:
+        Shapes (N,) and (M,).
+    """
     order = np.random.default_rng(derive(seed, "parts")).permutation(len(x))
     order = order[np.argsort(labels[order], kind="stable")]
     part_of = np.empty(len(x), np.int64)
     part_of[order] = np.arange(len(x)) % parts
-    scores = np.empty(len(x))
+    scores, of_others = np.empty(len(x)), np.zeros(len(others))
     for part in range(parts):
         inside = part_of == part
-        scores[inside] = copy.deepcopy(detector).fit(x[~inside], labels[~inside]).score(x[inside])
-    return scores
+        fitted = copy.deepcopy(detector).fit(x[~inside], labels[~inside])
+        scores[inside] = fitted.score(x[inside])
+        of_others += fitted.score(others) / parts if len(others) else 0
+    return scores, of_others
 
 
 class Blend(Detector):

@@ -17,10 +17,11 @@ from galaxyml.kinds.anomalies.metrics import KS
 from galaxyml.kinds.anomalies.score import ScoredAnomalies
 from galaxyml.kinds.image_anomalies.detect import SIMPLE, DetectImages, Families
 from galaxyml.kinds.image_anomalies.figures import ImageAnomalyFigures
-from galaxyml.kinds.image_anomalies.metrics import PixelLoss, PixelMetrics
+from galaxyml.kinds.image_anomalies.metrics import PixelMetrics
 from galaxyml.kinds.image_anomalies.rank import rank_images
 from galaxyml.kinds.image_anomalies.score import WORDS, ScoreImageAnomalies
 from galaxyml.kinds.kind import Kind, Stage
+from galaxyml.kinds.losses import MSELoss
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training.image_encodings import ImageEncodings
 
@@ -94,7 +95,7 @@ class ImageAnomalies(Kind):
         return []
 
     def loss(self, chosen: nn.Module | None = None) -> nn.Module:
-        return chosen if chosen is not None else PixelLoss()
+        return chosen if chosen is not None else MSELoss()
 
     def metrics(self) -> PixelMetrics:
         return PixelMetrics(len(self.outputs))

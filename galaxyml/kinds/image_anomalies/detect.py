@@ -6,12 +6,11 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-from sklearn.decomposition import PCA
 
 from galaxyml.evaluation.nearest import Nearest, Standardisation
-from galaxyml.evaluation.unusual import COMPONENTS, Unusual, unusual
+from galaxyml.evaluation.unusual import Unusual, principal, unusual
 from galaxyml.kinds.anomalies.detect import Sees, seen
-from galaxyml.kinds.anomalies.detectors import FEWEST, cross_fitted_scores
+from galaxyml.kinds.anomalies.detectors import FEWEST, cross_fitted
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
 
@@ -50,10 +49,8 @@ class Encoded:
         """What detectors may see, by the kinds of `Sees`: principal components of the features are its latents."""
         standard = Standardisation.fit([self.features[learnt]])
         scaled = ((self.features - standard.mean) / standard.spread).astype(np.float32)
-        if (most := min(COMPONENTS, int(learnt.sum()) - 1)) < scaled.shape[1]:
-            fitted = PCA(most, svd_solver="randomized", random_state=0).fit(scaled[learnt])
-            scaled = fitted.transform(scaled)
-        table = {f"latent_{number}": column for number, column in enumerate(scaled.T)}
+        components = principal(scaled, np.flatnonzero(learnt), seed=0)
+        table = {f"latent_{number}": column for number, column in enumerate(components.T)}
         table |= {"reconstruction_residual": self.numbers["residual"].to_numpy()}
         table |= {"class_odds": self.numbers["odds"].to_numpy()} if "odds" in self.numbers else {}
         plain = ("asymmetry", "brightness", "size")
@@ -134,9 +131,8 @@ class DetectImages:
         x = seen(columns, sees.of)
         labels = np.zeros(len(x), np.int64)
         scores = np.empty(len(x))
-        scores[learnt] = cross_fitted_scores(sees.detector, x[learnt], labels[learnt], self.parts, self.seed)
-        if not learnt.all():
-            scores[~learnt] = sees.detector.fit(x[learnt], labels[learnt]).score(x[~learnt])
+        given = (sees.detector, x[learnt], labels[learnt], self.parts, self.seed, x[~learnt])
+        scores[learnt], scores[~learnt] = cross_fitted(*given)
         return scores
 
 

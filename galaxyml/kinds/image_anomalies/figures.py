@@ -112,7 +112,8 @@ class ImageAnomalyFigures:
             "5_families",
             families_figure(names, {str(name): beyond[name].to_numpy() for name in beyond}),
             "What is unusual about the first images: what the net itself answers, or how far its features lie from "
-            "those of other images; how asymmetric the light is; how far the pixels are from those of other images.",
+            "those of other images; how asymmetric the light is; how far the pixels are from those of other images."
+            + (" The list is in the order of another detector." if "unusual" in self.labels else ""),
         )
 
     def _features(self, run: RunDir, ranking: pd.DataFrame, catalog: pd.DataFrame) -> None:

@@ -1,16 +1,10 @@
 """How well small images are decoded, batch by batch."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric
 
-
-class PixelLoss(nn.Module):
-    """Mean squared error of decoded pixels, in single precision. The best value is 0."""
-
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Outputs and targets of shape (N, P)."""
-        return (outputs.float() - targets.float()).square().mean()
+TINY = 1e-12  # variance, below which all images are alike
 
 
 class PixelMetrics(Metric):
@@ -45,9 +39,9 @@ class PixelMetrics(Metric):
         self.count = self.count + len(target)
 
     def compute(self) -> dict[str, Tensor]:
-        """Both numbers; NaN of an epoch without objects."""
-        variance = (self.squares - self.total.square() / self.count).sum()
-        error = self.squared_error.sum()
+        """Both numbers; infinite once a net has diverged."""
+        variance = (self.squares - self.total.square() / self.count).sum().clamp(min=TINY)
+        error = self.squared_error.sum().nan_to_num(nan=torch.inf)
         return {
             "residual": (error / (self.count * len(self.total))).sqrt().float(),
             "explained": (1 - error / variance).float(),

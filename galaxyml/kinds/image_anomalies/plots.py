@@ -65,7 +65,7 @@ def features_figure(points: np.ndarray, scores: np.ndarray, title: str) -> Figur
 
 
 def families_figure(names: Sequence[str], families: Mapping[str, np.ndarray]) -> Figure:
-    """What each family of numbers adds to the scores of some images, beyond what it adds to half of all.
+    """What each family of numbers adds to the sum of some images, beyond what it adds to half of all.
 
     Args:
         names: Of the images, the highest score first.
@@ -80,7 +80,7 @@ def families_figure(names: Sequence[str], families: Mapping[str, np.ndarray]) ->
         axes.barh(rows, added, 0.72, begin, color=colour, label=family)
         right, left = right + added.clip(min=0), left + added.clip(max=0)
     axes.set_yticks(rows, names, fontsize=8)
-    axes.set(ylim=(len(names) - 0.4, -0.6), xlabel="added to the score, beyond the median of all images")
+    axes.set(ylim=(len(names) - 0.4, -0.6), xlabel="added to the sum, beyond the median of all images")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=len(families), frameon=False, fontsize=9)

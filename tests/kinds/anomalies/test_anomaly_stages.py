@@ -11,9 +11,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from galaxyml.evaluation.joined import join
 from galaxyml.kinds.anomalies import Anomalies
 from galaxyml.kinds.anomalies.detect import Detect, Sees, seen
-from galaxyml.kinds.anomalies.detectors import EmpiricalTail, Forest, Neighbours
+from galaxyml.kinds.anomalies.detectors import ClassifierUncertainty, EmpiricalTail, Forest, Neighbours
 from galaxyml.kinds.anomalies.rank import rank_anomalies, ranked
 from galaxyml.kinds.anomalies.score import ScoreAnomalies
+from galaxyml.kinds.image_anomalies.detect import Families
 from galaxyml.reports import run_report
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.run_dir import RunDir
@@ -272,3 +273,13 @@ def test_the_order_of_the_parts_does_not_matter(tmp_path: Path) -> None:
     second = run.predictions("survey")
     assert second is not None
     pd.testing.assert_frame_equal(first, second)
+
+
+def test_a_detector_of_images_is_refused() -> None:
+    with pytest.raises(UserError, match="detector: Families ranks images alone"):
+        Anomalies(CLASSES, Families())  # type: ignore[arg-type]
+
+
+def test_a_classifier_of_one_column_is_refused() -> None:
+    with pytest.raises(UserError, match="reads the scores of two classes or more"):
+        ClassifierUncertainty().fit(np.zeros((10, 1)), np.zeros(10))

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 from galaxyml.evaluation.joined import join
 from galaxyml.evaluation.unusual import unusual
 from galaxyml.kinds.anomalies.detect import Sees
-from galaxyml.kinds.anomalies.detectors import Forest, Neighbours
+from galaxyml.kinds.anomalies.detectors import Detector, Forest, Neighbours, cross_fitted
 from galaxyml.kinds.image_anomalies import ImageAnomalies
 from galaxyml.kinds.image_anomalies.detect import DetectImages, Families
 from galaxyml.kinds.image_anomalies.figures import ImageAnomalyFigures
@@ -132,6 +132,33 @@ def test_what_is_kept_out_stands_out_more_and_is_named_by_none(tmp_path: Path) -
     assert not out & set(" ".join(reasons["nearest"]).split())
 
 
+@pytest.mark.parametrize("detector", [Neighbours(5), Forest(50)])
+def test_what_is_kept_out_and_ordinary_scores_as_the_others_do(detector: Detector) -> None:
+    """Objects of one Gaussian, half of which nothing learns from: 0.5 is fair, to three standard errors."""
+    areas = []
+    for seed in range(3):
+        x = np.random.default_rng(seed).normal(size=(2000, 6))
+        known, others = cross_fitted(detector, x[:1000], np.zeros(1000, np.int64), 5, seed, x[1000:])
+        areas.append(roc_auc_score(np.repeat([0, 1], 1000), np.concatenate([known, others])))
+    assert np.mean(areas) == pytest.approx(0.5, abs=3 * 0.013 / 3**0.5)
+
+
+def test_a_detector_is_left_as_it_is(tmp_path: Path) -> None:
+    stage = detect()
+    stage(run_of(tmp_path / "run", keep_out=True))
+    assert Sees(Forest(20), ["latent"]).like(stage.beside["forest"])
+
+
+def test_images_that_are_all_alike_have_a_list(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", odds=False)
+    encoded = run.predictions("survey", by="encoded")
+    assert encoded is not None
+    alike = {"features": [np.ones(40, np.float32)] * COUNT, "thumbnail": [np.zeros(64, np.float32)] * COUNT}
+    run.write_predictions("survey", encoded.assign(**alike), by="encoded")
+    detect()(run)
+    assert np.isfinite(scores_of(run).drop(columns="id")).all(axis=None)
+
+
 def test_another_detector_ranks_and_the_sum_stands_beside_it(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
     detect(Sees(Forest(20), ["latent"]))(run)
@@ -200,4 +227,9 @@ def test_pixels_are_measured_as_scikit_learn_does() -> None:
         metric.update(torch.from_numpy(predicted[rows]), torch.from_numpy(target[rows]).half().float())
     found = {name: float(value) for name, value in metric.compute().items()}
     assert found["explained"] == pytest.approx(r2_score(target, predicted, multioutput="variance_weighted"), abs=2e-3)
+    alike = PixelMetrics(8)
+    alike.update(torch.ones(3, 8), torch.ones(3, 8))
+    assert alike.compute() == {"residual": 0, "explained": 1}
+    alike.update(torch.full((3, 8), torch.nan), torch.ones(3, 8))
+    assert alike.compute()["residual"] == torch.inf
     assert found["residual"] == pytest.approx(float(np.sqrt(np.square(predicted - target).mean())), abs=2e-3)
