@@ -140,7 +140,7 @@ def test_lists_are_one_value_and_several_lists_are_several(value: str, swept: bo
 
 def test_what_stands_beside_can_be_changed() -> None:
     assert prepared("task=plasticc beside.forest.of=[feature]")[1] == "beside.forest.of=[feature]"
-    with pytest.raises(UserError, match="task=galaxyzoo has no 'beside'; these tasks have it: plasticc"):
+    with pytest.raises(UserError, match="task=galaxyzoo has no 'beside'; these tasks have it: anomalies, plasticc"):
         prepared("beside.forest.of=[feature]")
 
 

@@ -10,8 +10,8 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
+from galaxyml.evaluation import nearest
 from galaxyml.evaluation.nearest import Nearest, Standardisation, in_blocks
-from galaxyml.inference import nearest
 from galaxyml.inference.nearest_index import NearestIndex
 from galaxyml.runs.errors import DataError, UsageError, UserError
 
