@@ -52,11 +52,11 @@ def test_a_decoder_of_a_fixed_net_learns_and_its_residual_is_what_it_leaves(data
     assert all(torch.equal(value, module.net.state_dict()[name]) for name, value in backbone.items())
     found = predicted(module, data)
     assert found["index"].tolist() == list(range(len(data.catalog)))
-    module.eval()
+    net: Any = module.eval().net
     stored = data.store.gather(found["index"])
     with torch.no_grad():
-        views = [module.net.features(seen) for seen in symmetries(stored, 64, 2)]
-        decoded = module.net.head(views[0])
+        views = [net.features(seen) for seen in symmetries(stored, 64, 2)]
+        decoded = net.head(views[0])
     image = next(symmetries(stored, 64, 1))
     residual = (decoded - thumbnails(image)).square().mean(1).sqrt()
     torch.testing.assert_close(found["residual"], residual, atol=1e-5, rtol=1e-4)

@@ -1,6 +1,7 @@
 """From what a net sees of images to a ranking: planted outliers, whose truth is known."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -153,7 +154,7 @@ def test_images_that_are_all_alike_have_a_list(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", odds=False)
     encoded = run.predictions("survey", by="encoded")
     assert encoded is not None
-    alike = {"features": [np.ones(40, np.float32)] * COUNT, "thumbnail": [np.zeros(64, np.float32)] * COUNT}
+    alike: dict[str, Any] = {"features": [np.ones(40, np.float32)] * COUNT, "thumbnail": [np.zeros(64, np.float32)] * COUNT}
     run.write_predictions("survey", encoded.assign(**alike), by="encoded")
     detect()(run)
     assert np.isfinite(scores_of(run).drop(columns="id")).all(axis=None)
