@@ -240,6 +240,7 @@ def test_a_file_of_ones_own_that_is_no_yaml_is_named(command: Command, tmp_path:
 
 @pytest.mark.skipif(shutil.which("squeue") is not None, reason="there is a cluster")
 def test_a_cluster_that_is_not_there_is_named(refused: Callable[[list[str]], str]) -> None:
+    pytest.importorskip("submitit", reason="SLURM needs submitit: pip install 'galaxyml[slurm]'")
     assert refused(["hydra/launcher=slurm", "-m", "fold=0,1"]).startswith("hydra/launcher=slurm")
 
 

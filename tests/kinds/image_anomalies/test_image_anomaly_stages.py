@@ -154,7 +154,8 @@ def test_images_that_are_all_alike_have_a_list(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", odds=False)
     encoded = run.predictions("survey", by="encoded")
     assert encoded is not None
-    alike: dict[str, Any] = {"features": [np.ones(40, np.float32)] * COUNT, "thumbnail": [np.zeros(64, np.float32)] * COUNT}
+    features, small = np.ones(40, np.float32), np.zeros(64, np.float32)
+    alike: dict[str, Any] = {"features": [features] * COUNT, "thumbnail": [small] * COUNT}
     run.write_predictions("survey", encoded.assign(**alike), by="encoded")
     detect()(run)
     assert np.isfinite(scores_of(run).drop(columns="id")).all(axis=None)
