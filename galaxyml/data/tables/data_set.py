@@ -56,6 +56,8 @@ def find_data_set(path: Path) -> DataSet | None:
     if path.is_dir():
         return _in_folder(path, None)
     is_name = not path.exists() and not path.suffix and path.parent.is_dir()
+    # Without a card configurations are folders, which would be there; what lies around a wrong path is not searched.
+    is_name = is_name and (path.name == DEFAULT or (path.parent / CARD).is_file())
     return _in_folder(path.parent, path.name) if is_name else None
 
 
