@@ -3,8 +3,9 @@
 The command asks before anything else is done.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -238,21 +239,28 @@ def first_channels(folder: Path, path: Path, hdu: Any = None) -> int:
         path: The table.
         hdu: Of FITS files: name or number of the HDU with the image; None to find it.
     """
-    from galaxyml.data.images.decode import channels_of, file_of  # here, as it takes a while
+    from galaxyml.data.images.decode import file_of  # here, as it takes a while
+
+    images = (folder / name for name in LabelTable.read(path, folder).images(folder))
+    return channels_of_first((image for image in images if Path(file_of(str(image))).is_file()), hdu)
+
+
+def channels_of_first(images: Iterable[Path], hdu: Any = None) -> int:
+    """Channels that the first image holds which can be read; 3 where none of the first few can.
+
+    Args:
+        images: Where they are.
+        hdu: As for `first_channels`.
+    """
+    from galaxyml.data.images.decode import channels_of  # here, as it takes a while
     from galaxyml.data.images.decoding import Decoding
 
     decoding = Decoding(hdu=int(hdu) if str(hdu).isdecimal() else hdu)
-    labels = LabelTable.read(path, folder)
-    tried = 0
-    for name in labels.images(folder):
-        if not (image := folder / name).is_file() and not Path(file_of(str(image))).is_file():
-            continue
+    for image in islice(images, MOST_TRIED):
         try:
             return channels_of(image, decoding)
         except DataError:
-            tried += 1
-        if tried == MOST_TRIED:
-            break
+            continue
     return RGB
 
 

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from galaxyml.data.tables.contents import RGB
+from galaxyml.data.tables.contents import RGB, channels_of_first
 from galaxyml.data.tables.labels import LABELS, table_path
-from galaxyml.runs.errors import DataError, UserError
+from galaxyml.runs.errors import UserError
 
 FOLDER = Path("data/anomalies")  # where no other is given
 OTHER_SIZE = "128"  # pixels that a net of one's own sees
-MOST_TRIED = 20  # images that are opened to find how many channels they have
 
 
 def settings(given: Mapping[str, Any]) -> dict[str, str | None]:
@@ -36,22 +35,11 @@ def settings(given: Mapping[str, Any]) -> dict[str, str | None]:
 
 def _channels(root: Path, labels: str, hdu: Any) -> int:
     """Channels of the first image that can be read; 3 where none of the first few can, which is told later."""
-    from galaxyml.data.images.decode import channels_of  # here, as it takes a while
-    from galaxyml.data.images.decoding import Decoding
-    from galaxyml.data.inputs import find_blocks
+    from galaxyml.data.inputs import find_blocks  # here, as it takes a while
 
     path = table_path(root, labels) if root.is_dir() else root
-    decoding = Decoding(hdu=int(hdu) if str(hdu).isdecimal() else hdu)
-    tried = 0
+    blocks = find_blocks([path if path.exists() else root])
     try:
-        for _, block in find_blocks([path if path.exists() else root]):
-            for location in block.locations:
-                try:
-                    return channels_of(Path(location), decoding)
-                except DataError:
-                    tried += 1
-                if tried == MOST_TRIED:
-                    return RGB
-    except UserError:
+        return channels_of_first((Path(location) for _, block in blocks for location in block.locations), hdu)
+    except UserError:  # of the blocks, which `setup` tells
         return RGB
-    return RGB
