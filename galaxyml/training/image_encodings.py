@@ -1,6 +1,5 @@
 """What a net sees of images that are ranked, written into the folder of the run."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -8,87 +7,50 @@ import lightning.pytorch as lightning
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from galaxyml.runs import ranks
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training import projector
-from galaxyml.training.predictions import gather
+from galaxyml.training.streamed_tables import StreamedTables
 
-SPLIT, BY = "survey", "encoded"
 AT_ONCE = 4096  # images whose numbers are held before they are written
 LISTS = ("features", "thumbnail")  # columns of which a cell holds several numbers
 
 
-class ImageEncodings(BasePredictionWriter):
+class ImageEncodings(StreamedTables):
     """Writes what `EncodingModule.predict_step` gives of all images as the table `encoded` of the split `survey`.
 
-    One row an image, `id` first, with `bytes` of its file; NaN where a file holds several images. Of several processes
-    the first writes.
+    One row an image, `id` first, with `bytes` of its file; NaN where a file holds several images.
 
     Args:
         run: The run's folder.
-
-    Raises:
-        UserError: If a number is not finite.
     """
 
     def __init__(self, run: RunDir) -> None:
-        super().__init__("batch")
-        self.run = run
-        self.table = ExitStack()
-        self.waiting: list[dict[str, Tensor]] = []
+        super().__init__(run, AT_ONCE)
         self.shown: list[dict[str, Tensor]] = []  # that the projector shows
 
+    def split_of(self, data: Any, dataloader_idx: int) -> str:
+        return "survey"
+
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self.waiting, self.shown = [], []
-        if ranks.is_rank_zero():
-            self.write = self.table.enter_context(self.run.predictions_writer(SPLIT, by=BY))
+        super().on_predict_start(trainer, pl_module)
+        self.shown = []
 
-    def write_on_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: Any,
-        prediction: dict[str, Tensor],
-        batch_indices: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
-        self.waiting.append({name: values.cpu() for name, values in prediction.items()})
-        if sum(len(rows["index"]) for rows in self.waiting) * ranks.world_size() >= AT_ONCE:
-            self._flush(trainer.datamodule)  # type: ignore[attr-defined]  # Lightning sets it without declaring it
-
-    def on_predict_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]  # as above
-        self._flush(data)
-        self.table.close()
-        self._show(trainer, data)
-
-    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        self.table.__exit__(type(exception), exception, exception.__traceback__)  # leaves no half table
-
-    def _flush(self, data: Any) -> None:
-        if not self.waiting:
-            return
-        predicted, self.waiting = gather(self.waiting), []
-        if not ranks.is_rank_zero():
-            return
+    def rows(self, predicted: dict[str, Tensor], data: Any) -> pd.DataFrame:
         rows = data.catalog.iloc[predicted["index"].numpy()]
         if not all(bool(values.isfinite().all()) for values in predicted.values()):
             raise diverged(self.run.path)
+        room = projector.MOST - sum(len(some["index"]) for some in self.shown)
+        self.shown.append({name: predicted[name][:room] for name in ("index", "features")})
         columns: dict[str, Any] = {"id": rows["id"].to_numpy()}
         for name, values in predicted.items():
             if name != "index":
                 columns[name] = list(values.float().numpy()) if name in LISTS else values.float().numpy()
-        columns["bytes"] = [_bytes(data.source.path, image) for image in rows["image"]]
-        self.write(pd.DataFrame(columns))
-        room = projector.MOST - sum(len(some["index"]) for some in self.shown)
-        self.shown.append({name: predicted[name][:room] for name in ("index", "features")})
+        return pd.DataFrame({**columns, "bytes": [_bytes(data.source.path, image) for image in rows["image"]]})
 
-    def _show(self, trainer: lightning.Trainer, data: Any) -> None:
+    def show(self, trainer: lightning.Trainer, module: Any, data: Any) -> None:
         """Shows the first images in TensorBoard's projector, where they lie as the net sees them."""
         if (boards := projector.boards(trainer)) and self.shown:
             rows, features = (torch.cat([some[name] for some in self.shown]) for name in ("index", "features"))

@@ -1,14 +1,12 @@
 """Latents, class scores and reconstruction errors of light curves, written into the folder of a run as they come."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import lightning.pytorch as lightning
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from galaxyml.data.catalog import as_text
@@ -17,12 +15,12 @@ from galaxyml.data.light_curves.features import features
 from galaxyml.data.light_curves.inputs import BANDS
 from galaxyml.evaluation.curve_plots import Curve
 from galaxyml.models.light_curves.vae import LightCurveVAE
-from galaxyml.runs import ranks
 from galaxyml.runs.errors import diverged
 from galaxyml.runs.progress import track
 from galaxyml.runs.run_dir import RunDir
 from galaxyml.training import projector
 from galaxyml.training.predictions import gather
+from galaxyml.training.streamed_tables import StreamedTables
 
 AT_ONCE = 20_000  # objects whose predictions are written together
 MOMENTS = 300  # at which a reconstruction is drawn
@@ -114,66 +112,26 @@ def reconstructed(
     return curves
 
 
-class LightCurveTables(BasePredictionWriter):
+class LightCurveTables(StreamedTables):
     """Writes what `encode_light_curves` gives of every object, and the plain features that it is compared with.
 
-    The tables `predictions/encoded/<split>.parquet` have the objects of the catalog in its order. They are
-    written as they come, so that millions of objects pass through little memory.
+    The tables `predictions/encoded/<split>.parquet` have the objects of the catalog in its order.
 
     Args:
         run: The run's folder.
-
-    Raises:
-        UserError: If a number is not finite.
     """
 
     def __init__(self, run: RunDir) -> None:
-        super().__init__("batch")
-        self.run = run
-        self.table = ExitStack()  # of the split that is predicted
-        self.split = ""
-        self.waiting: list[dict[str, Tensor]] = []
+        super().__init__(run, AT_ONCE)
 
-    def on_predict_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self.split, self.waiting = "", []
+    def split_of(self, data: CurveData, dataloader_idx: int) -> str:
+        return data.predicted[dataloader_idx]
 
-    def write_on_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: Any,
-        prediction: dict[str, Tensor],
-        batch_indices: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
-        split = data.predicted[dataloader_idx]
-        if split != self.split:
-            self._flush(data)
-            self.table.close()
-            self.split = split
-            if ranks.is_rank_zero():
-                self.write = self.table.enter_context(self.run.predictions_writer(split, by="encoded"))
-        self.waiting.append({name: values.cpu() for name, values in prediction.items()})
-        if sum(len(rows["index"]) for rows in self.waiting) * ranks.world_size() >= AT_ONCE:
-            self._flush(data)
+    def rows(self, predicted: dict[str, Tensor], data: CurveData) -> pd.DataFrame:
+        return with_features(predicted, data, self.run)
 
-    def on_predict_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]  # as above
-        self._flush(data)
-        self.table.close()
-        _show_latents(trainer, pl_module, data)
-
-    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        self.table.__exit__(type(exception), exception, exception.__traceback__)  # leaves no half table
-
-    def _flush(self, data: CurveData) -> None:
-        if not self.waiting:
-            return
-        predicted, self.waiting = gather(self.waiting), []
-        if ranks.is_rank_zero():
-            self.write(with_features(predicted, data, self.run))
+    def show(self, trainer: lightning.Trainer, module: Any, data: CurveData) -> None:
+        _show_latents(trainer, module, data)
 
 
 def with_features(predicted: dict[str, Tensor], data: CurveData, run: RunDir) -> pd.DataFrame:
