@@ -271,13 +271,16 @@ def of_config(config: DictConfig) -> Kind:
     return kind
 
 
-def stages_of(config: DictConfig) -> list[Stage]:
+def stages_of(config: DictConfig, draw: bool = True) -> list[Stage]:
     """Stages after the fit: those of the kind of target, then those that a configuration adds by `stages`.
 
-    With `figures=false` those that have an `only_draws` are left out.
+    Args:
+        config: The configuration.
+        draw: Whether with those that have an `only_draws`; with `figures=false` they are left out anyway.
     """
     stages = [*of_config(config).stages(), *instantiate(config.get("stages") or [])]
-    return [stage for stage in stages if config.get("figures", True) or not getattr(stage, "only_draws", False)]
+    draw = draw and config.get("figures", True)
+    return [stage for stage in stages if draw or not getattr(stage, "only_draws", False)]
 
 
 def of_run(run: RunDir) -> Kind:

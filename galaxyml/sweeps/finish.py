@@ -3,6 +3,7 @@
 import json
 import logging
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from galaxyml.runs.files import digest, file_digest, in_name, write_json
+from galaxyml.runs.files import atomic_write, digest, file_digest, in_name, write_json
 from galaxyml.runs.progress import heartbeat, quiet, say
 from galaxyml.sweeps.run_job import user_error
 
@@ -174,7 +175,7 @@ def join(sweep: "RunDir") -> list["RunDir"]:
             (into.path / JOINED).unlink(missing_ok=True)
             into.copy_config(runs)
             joined.join([runs], into)
-            finish(into, {"folds": joined.spread(runs)})
+            finish(into, {"folds": joined.spread(runs)}, drawn=runs[0] if len(runs) == 1 else None)
             write_json(into.path / JOINED, _sources(into, runs))
     return [into for into, _ in groups]
 
@@ -226,17 +227,22 @@ def _sources(into: "RunDir", runs: Sequence["RunDir"]) -> dict[str, Any]:
     }
 
 
-def finish(into: "RunDir", more: dict[str, Any]) -> None:
+def finish(into: "RunDir", more: dict[str, Any], drawn: "RunDir | None" = None) -> None:
     """Runs the stages on joined predictions, and writes the report and the numbers.
 
     Args:
         into: Where runs were joined.
         more: What its metrics have besides those of the stages.
+        drawn: The only run that was joined, if there is one: its figures are taken, as they would be drawn again.
     """
     from galaxyml.experiment import run_stages
     from galaxyml.reports import run_report, verdict
 
-    metrics = {**verdict.judge(into, run_stages(into.config, into)), **more}
+    metrics = run_stages(into.config, into, draw=drawn is None)
+    for figure in drawn.figures() if drawn is not None else []:
+        with atomic_write(into.path / "figures" / figure.name) as draft:
+            shutil.copyfile(figure, draft)
+    metrics = {**verdict.judge(into, metrics), **more}
     run_report.write(into, metrics)
     into.write_metrics(metrics)
 
