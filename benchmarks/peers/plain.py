@@ -19,7 +19,6 @@ from torchvision.transforms import functional
 from turns import BATCH, Way, script_arguments
 
 COLUMNS = ("mjd", "passband", "flux", "flux_err")
-VIEWS = 8  # the symmetries of the square
 
 
 class Plain(Dataset[tuple[Tensor, Tensor]]):
@@ -28,19 +27,18 @@ class Plain(Dataset[tuple[Tensor, Tensor]]):
     Args:
         paths: Of the images.
         size: Side in pixels.
-        view: None for random flips and rotations, or the number of a symmetry of the square.
     """
 
-    def __init__(self, paths: list[Path], size: int, view: int | None = None) -> None:
+    def __init__(self, paths: list[Path], size: int) -> None:
         self.paths = paths
-        random: list[Callable[..., object]] = [
-            transforms.RandomHorizontalFlip(),
-            transforms.RandomVerticalFlip(),
-            transforms.RandomRotation(180, transforms.InterpolationMode.BILINEAR),
-        ]
-        fixed = transforms.Lambda(lambda image: symmetry(image, view or 0))
         self.transform = transforms.Compose(
-            [transforms.Resize((size, size)), *(random if view is None else [fixed]), transforms.ToTensor()]
+            [
+                transforms.Resize((size, size)),
+                transforms.RandomHorizontalFlip(),
+                transforms.RandomVerticalFlip(),
+                transforms.RandomRotation(180, transforms.InterpolationMode.BILINEAR),
+                transforms.ToTensor(),
+            ]
         )
 
     def __len__(self) -> int:
@@ -50,10 +48,27 @@ class Plain(Dataset[tuple[Tensor, Tensor]]):
         return self.transform(Image.open(self.paths[row]).convert("RGB")), torch.zeros(37)
 
 
-def symmetry(image: Image.Image, view: int) -> Image.Image:
-    """One of the eight symmetries of the square; 0 leaves the image as it is."""
-    flipped = functional.hflip(image) if view >= 4 else image
-    return functional.rotate(flipped, 90 * (view % 4)) if view % 4 else flipped
+class PlainViews(Dataset[Tensor]):
+    """All images in one view after the other, each opened and resized every time.
+
+    Args:
+        paths: Of the images.
+        size: Side in pixels.
+        views: How many of the eight symmetries of the square.
+    """
+
+    def __init__(self, paths: list[Path], size: int, views: int) -> None:
+        self.paths, self.views = paths, views
+        self.resize, self.to_tensor = transforms.Resize((size, size)), transforms.ToTensor()
+
+    def __len__(self) -> int:
+        return len(self.paths) * self.views
+
+    def __getitem__(self, row: int) -> Tensor:
+        view, image = divmod(row, len(self.paths))
+        pixels = self.resize(Image.open(self.paths[image]).convert("RGB"))
+        pixels = functional.hflip(pixels) if view >= 4 else pixels
+        return self.to_tensor(functional.rotate(pixels, 90 * (view % 4)) if view % 4 else pixels)
 
 
 def plain_epoch(
@@ -70,16 +85,15 @@ def plain_epoch(
 
 
 def plain_predictions(net: nn.Module, paths: list[Path], size: int, views: int, workers: int) -> Way:
-    """The mean of a net's outputs over views, each a pass over the files."""
+    """The mean of a net's outputs over views, each a pass over the files; workers live on between passes and turns."""
+    dataset = PlainViews(paths, size, views)
+    batches = DataLoader(dataset, BATCH, num_workers=workers, persistent_workers=workers > 0)
 
     @torch.inference_mode()
     def predict() -> None:
         net.eval()
-        passes = []
-        for view in range(views):
-            batches = DataLoader(Plain(paths, size, view), BATCH, num_workers=workers)
-            passes.append(torch.cat([net(images) for images, _ in batches]))
-        torch.stack(passes).mean(0).numpy()
+        outputs = torch.cat([net(images) for images in batches])
+        outputs.unflatten(0, (views, len(paths))).mean(0).numpy()
 
     return predict
 
