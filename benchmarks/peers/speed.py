@@ -282,10 +282,9 @@ def prediction(files: Files) -> Iterator[Comparison]:
                     encoder = copy.deepcopy(net.features) if model == "tiny" else lite_encoder()
                     ways[f"zoobot, {workers} workers"] = zoobot_predictions(encoder, 37, paths, size, workers)
             goals = {(own, "plain, 0 workers"): 4.0} if views == 8 else {}
-            work = (
-                f"predictions by {'EfficientNet-Lite0' if model != 'tiny' else 'a tiny net'}, {views} views, {size} px"
-            )
-            yield Comparison(work, ways, goals, note="galaxyml also gives intervals and what is out of distribution.")
+            net_name = "a tiny net" if model == "tiny" else "EfficientNet-Lite0"
+            note = "galaxyml also gives intervals and what is unlike the training set; zoobot starts workers anew."
+            yield Comparison(f"predictions by {net_name}, {views} views, {size} px", ways, goals, note=note)
 
 
 def predicts(predictor: Any, paths: list[Path]) -> Way:
