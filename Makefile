@@ -8,7 +8,7 @@ LOCK = $(UV) pip compile -q --upgrade --universal --python-version 3.11 --genera
 RUN := $(PYTHON) -m galaxyml
 DOCS := $(UV) run -q --no-project --python ">=3.11,<3.14" --with-requirements docs/requirements.txt
 
-.PHONY: help setup demo page docs demo-classes demo-surveys demo-curves test test-all test-extras test-lowest coverage lint check dist train sweep report tensorboard weights bench clean lock
+.PHONY: help setup demo page docs demo-classes demo-surveys demo-curves test test-all test-extras test-lowest coverage lint check dist train sweep report tensorboard weights bench peers clean lock
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -95,13 +95,23 @@ weights: setup   ## the nets that come with the package, from the simulated sky 
 bench: setup     ## measure the data path and the sky
 	for script in benchmarks/*.py; do $(PYTHON) $$script || exit 1; done
 
+DATA ?=
+peers: $(UV)     ## measure galaxyml beside zoobot, ParSNIP, a Lightning template and plain torch, in .venv-peers; accuracy, too: make peers DATA=data
+	$(UV) venv -q --allow-existing --python "$(PYTHON_VERSION)" .venv-peers
+	$(UV) pip sync -q --require-hashes --compile-bytecode --python .venv-peers benchmarks/peers/requirements.txt
+	$(UV) pip install -q --no-deps --python .venv-peers --editable .
+	.venv-peers/bin/python benchmarks/peers/speed.py
+	$(if $(DATA),.venv-peers/bin/python benchmarks/peers/accuracy.py --data $(DATA))
+	.venv-peers/bin/python benchmarks/peers/table.py
+
 clean:           ## remove what the targets made, but not your runs (multirun/)
-	rm -rf .venv .venv-uv .venv-extras .venv-lowest dist site .cache/notebooks .coverage .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-uv .venv-extras .venv-lowest .venv-peers dist site .cache/notebooks .coverage .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-lock: $(UV)      ## bring requirements.lock up to date with pyproject.toml
+lock: $(UV)      ## bring requirements.lock, and those of docs/ and benchmarks/peers/, up to date
 	$(LOCK) --group dev $(EXTRAS) pyproject.toml -o requirements.lock
 	$(LOCK) --group docs -o docs/requirements.txt
+	$(LOCK) --constraints requirements.lock pyproject.toml benchmarks/peers/requirements.in -o benchmarks/peers/requirements.txt
 
 .venv/.ready: requirements.lock pyproject.toml | $(UV)
 	$(UV) venv -q --allow-existing --python "$(PYTHON_VERSION)" .venv

@@ -10,6 +10,7 @@ All are run alternately in one process, and medians are compared, so that a nois
 
 import os
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -19,10 +20,12 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+
+sys.path.append(str(Path(__file__).parent / "peers"))
+
+from plain import plain_epoch
+from turns import BATCH
 
 from galaxyml.data.batches import ImageBatches, RowSampler, loader
 from galaxyml.data.images.store import Framing, open_store
@@ -32,31 +35,9 @@ from galaxyml.models.galaxycnn import GalaxyCNN
 from galaxyml.sky import write_galaxyzoo
 from galaxyml.training.hardware import keep_memory
 
-IMAGES, BATCH, ROUNDS = 384, 64, 5
+IMAGES, ROUNDS = 384, 5
 VOTES = torch.zeros(IMAGES, 37)
 DIHEDRAL, FREE = Augment(rotate=False), Augment(rotate=True)
-
-
-class Plain(Dataset[tuple[Tensor, Tensor]]):
-    """One image an item, opened, resized and turned every time."""
-
-    def __init__(self, paths: list[Path], size: int) -> None:
-        self.paths = paths
-        self.transform = transforms.Compose(
-            [
-                transforms.Resize((size, size)),
-                transforms.RandomHorizontalFlip(),
-                transforms.RandomVerticalFlip(),
-                transforms.RandomRotation(180, transforms.InterpolationMode.BILINEAR),
-                transforms.ToTensor(),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
-        return self.transform(Image.open(self.paths[row]).convert("RGB")), torch.zeros(37)
 
 
 def alternate(ways: dict[str, Callable[[], None]]) -> dict[str, float]:
@@ -69,19 +50,6 @@ def alternate(ways: dict[str, Callable[[], None]]) -> dict[str, float]:
             if turn:  # the first warms up
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(found) for name, found in times.items()}
-
-
-def plain_epoch(
-    paths: list[Path], size: int, workers: int, step: Callable[[Tensor, Tensor], None]
-) -> Callable[[], None]:
-    """An epoch the plain way; workers live on between epochs."""
-    batches = DataLoader(Plain(paths, size), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
-
-    def epoch() -> None:
-        for images, targets in batches:
-            step(images, targets)
-
-    return epoch
 
 
 def own_epoch(
@@ -106,11 +74,11 @@ def own_epoch(
 
 
 def constant_epoch(size: int, step: Callable[[Tensor, Tensor], None], targets: Tensor = VOTES) -> Callable[[], None]:
-    """An epoch of one batch again and again."""
+    """An epoch of one batch again and again, as many images as there are targets."""
     images = torch.rand(BATCH, 3, size, size).contiguous(memory_format=torch.channels_last)
 
     def epoch() -> None:
-        for _ in range(IMAGES // BATCH):
+        for _ in range(len(targets) // BATCH):
             step(images, targets[:BATCH])
 
     return epoch

@@ -60,30 +60,32 @@ def learning(net: Any) -> Callable[[Tensor, Tensor], None]:
     return step
 
 
-def every_epoch(net: Any, store: ImageStore, targets: Tensor) -> Callable[[], None]:
+def every_epoch(net: Any, store: ImageStore, targets: Tensor, size: int = SIZE) -> Callable[[], None]:
     """The head phase with features computed in every epoch."""
 
     def phase() -> None:
         step = learning(net)
         for _ in range(EPOCHS):
-            for batch in loader(ImageBatches(store, targets), RowSampler(torch.arange(IMAGES), BATCH, 0), workers=0):
+            for batch in loader(
+                ImageBatches(store, targets), RowSampler(torch.arange(len(store)), BATCH, 0), workers=0
+            ):
                 with torch.no_grad():
-                    features = net.features(plain(batch["image"], SIZE))
+                    features = net.features(plain(batch["image"], size))
                 step(features, batch["target"])
 
     return phase
 
 
-def once(net: Any, store: ImageStore, targets: Tensor, folder: Path) -> Callable[[], None]:
+def once(net: Any, store: ImageStore, targets: Tensor, folder: Path, size: int = SIZE) -> Callable[[], None]:
     """The head phase with features computed once, written and read again."""
 
     def phase() -> None:
         step = learning(net)
         with tempfile.TemporaryDirectory(dir=folder) as cache:
-            features = open_features(store, net, SIZE, 1, Path(cache), torch.device("cpu"), "32-true")
+            features = open_features(store, net, size, 1, Path(cache), torch.device("cpu"), "32-true")
             for _ in range(EPOCHS):
                 batches = FeatureBatches(features, targets, None)
-                for batch in loader(batches, RowSampler(torch.arange(IMAGES), BATCH, 0), workers=0):
+                for batch in loader(batches, RowSampler(torch.arange(len(store)), BATCH, 0), workers=0):
                     step(batch["features"][:, 0], batch["target"])
 
     return phase

@@ -59,11 +59,26 @@ def test_the_lock_has_what_is_declared_and_each_file_by_its_hash(locked: dict[st
         requirement = Requirement(line)
         version = locked[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version, prereleases=True), f"{line}, but {version} in requirements.lock"
-    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "docs/requirements.txt", "benchmarks/peers/requirements.txt"])
+def test_locks_have_hashes_and_no_address(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
     blocks = re.split(r"\n(?=\w)", text.strip())
     assert all("--hash=sha256:" in block for block in blocks)
     assert "://" not in text
     assert "--index" not in text
+
+
+def test_peers_are_measured_with_the_versions_of_the_lock() -> None:
+    pinned, peers = (
+        dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE))
+        for name in ("requirements.lock", "benchmarks/peers/requirements.txt")
+    )
+    assert "zoobot" in peers
+    assert {name: peers[name] for name in pinned.keys() & peers} == {
+        name: pinned[name] for name in pinned.keys() & peers
+    }
 
 
 def test_what_only_large_extras_bring_is_not_set_up(locked: dict[str, str]) -> None:
