@@ -13,16 +13,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from galaxyml.evaluation.scored import ScoredPredictions
+    from galaxyml.runs.run_dir import RunDir
 
 EXAMPLES = """\
 examples:
   python -m galaxyml compare multirun/surveys/sdss multirun/surveys/both --survey ukidss
   python -m galaxyml compare multirun/galaxyzoo/small multirun/galaxyzoo/tuned --split val --out table.csv
   python -m galaxyml compare multirun/galaxy10/focal/joined/seed-* multirun/galaxy10/baseline --report compared.html
+  python -m galaxyml compare multirun/galaxyzoo/demo theirs.csv
 
 RUN is the folder of a finished run, or of a sweep whose folds were joined, on fractions of votes, votes of surveys,
-classes, numbers or anomalies. Intervals and p are those of objects: another training may differ by more. Metrics of
-single columns are in --out and --report, and printed with --by-column; their p allows for how many they are."""
+classes, numbers or anomalies; or a table of what another tool predicts for the objects of such a run, with their ids
+and the columns that the run predicts. Intervals and p are those of objects: another training may differ by more.
+Metrics of single columns are in --out and --report, and printed with --by-column; their p allows for how many they
+are."""
 
 MEAN = "mean"  # of the features, in the place of a feature's name
 SPLITS_BY_RANK = ("test", "val", "survey")  # the first one whose truth is known is compared on
@@ -36,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "metric, and its paired difference to that of the first run with its 95 % interval.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more; the others against the first")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="two or more, or tables; the others against the first"
+    )
     parser.add_argument(
         "--split",
         choices=("val", "test", "survey"),
@@ -81,7 +87,8 @@ def compare(
     """The metrics of runs, and their differences to those of the first, on the objects that all predicted.
 
     Args:
-        *folders: Of finished runs, or of sweeps whose folds were joined; two or more, of one kind.
+        *folders: Of finished runs, or of sweeps whose folds were joined; two or more, of one kind. Also tables of
+            predictions of other tools, beside one run or more (`galaxyml.reports.given_predictions`).
         split: `val`, `test` or `survey`; None for the first of test, val and survey whose truth is known.
         survey: Whose galaxies, of votes; None for every survey, each apart.
         resamples: Of the intervals; all runs are measured on the same ones.
@@ -114,10 +121,9 @@ def _read(
 
     from galaxyml.evaluation.scored import aligned
     from galaxyml.kinds import load_scored
-    from galaxyml.runs.run_dir import RunDir
 
     _check_several(folders)
-    runs = [RunDir(folder) for folder in folders]
+    runs = _runs(folders)
     by_split: dict[str, list[ScoredPredictions | None]] = {}
     for name in [split] if split is not None else SPLITS_BY_RANK:
         by_split[name] = [load_scored(run, name, least) for run in runs]
@@ -141,6 +147,17 @@ def _read(
     if survey not in surveys:
         raise UsageError(f"All runs predicted no {name} galaxy of '{survey}'. {did_you_mean(survey, surveys)}")
     return name, [run.take(np.flatnonzero(run.strata == survey)) for run in scored]
+
+
+def _runs(folders: Sequence[Path]) -> "list[RunDir]":
+    """The runs; tables of predictions stand in the place of one, and are of the objects of the first."""
+    from galaxyml.reports.given_predictions import GivenPredictions
+    from galaxyml.runs.run_dir import RunDir
+
+    first = next((RunDir(folder) for folder in folders if not folder.is_file()), None)
+    if first is None:
+        raise UsageError(f"{folders[0]} is a table, as are all others: name a run, too, whose objects they predict.")
+    return [GivenPredictions(folder, first) if folder.is_file() else RunDir(folder) for folder in folders]
 
 
 def _differences(runs: "Sequence[ScoredPredictions]", resamples: int, least: int) -> "pd.DataFrame":
@@ -212,6 +229,9 @@ def _show(
     for title, cells in shown:
         print_table(title, cells)
     print(f"Differences: paired over the same {example.words.noun}, 95 % interval in brackets; bold without 0.")
+    for folder in folders:
+        if folder.is_file():
+            print(f"note: whether what made {folder} has learnt from these {example.words.noun} is not known here.")
     if len(shown) > 1:
         print(f"{SINGLE}\n\n{said}")
     elif apart:
