@@ -25,9 +25,9 @@ Views = Callable[[list[Image.Image], np.random.Generator], Sequence[np.ndarray]]
 
 def load_net(name: str, weights: Path) -> nn.Module:
     """A net of timm's with ImageNet's weights from a file, without its classifier."""
-    net = timm.create_model(name, pretrained=False)
-    net.load_state_dict(torch.load(weights / f"{name}.pth", weights_only=True))
-    net.reset_classifier(0)
+    net = timm.create_model(name, pretrained=False, num_classes=0)
+    learnt = torch.load(weights / f"{name}.pth", weights_only=True)
+    net.load_state_dict({key: learnt[key] for key in net.state_dict()})
     return net
 
 

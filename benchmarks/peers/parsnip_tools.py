@@ -11,7 +11,7 @@ What is mended from outside, so that it runs without network and on so few objec
   rank all, with the spectroscopic redshift of their galaxies, 0 within ours;
 - an epoch of its `fit` repeats a small data set to 25,000 light curves, some 20 minutes on one core, of up to 1,000;
   here its own steps are taken in eight passes over the objects, which is little;
-- galactic objects and faint ones have no luminosity, which its classifier takes as missing and the others as the median;
+- galactic and faint objects have no luminosity, which its classifier takes as missing and the others as the median;
 - `min_child_weight` of its LightGBM is 1,000, meant for hundreds of thousands of objects, and then no tree has a branch
   here; it is 1.
 """
@@ -33,6 +33,7 @@ import parsnip
 import sncosmo
 import torch
 from lesson import Lesson, Peer
+from parsnip.utils import replace_nan_grads
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
@@ -102,9 +103,7 @@ def fit(model: parsnip.ParsnipModel, train: lcdata.Dataset, passes: int) -> None
         for curves in loader:
             model.optimizer.zero_grad()
             model.loss_function(model.forward(curves)).backward()
-            for weights in model.parameters():
-                if weights.grad is not None:
-                    weights.grad.nan_to_num_(0.0)  # as ParSNIP's own replace_nan_grads does
+            replace_nan_grads(model.parameters())
             model.optimizer.step()
 
 
