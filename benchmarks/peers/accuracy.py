@@ -25,7 +25,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -45,12 +45,12 @@ from galaxyml.runs.run_dir import RunDir
 MODULES = {"frozen": "frozen", "recipes": "recipes", "parsnip": "parsnip_tools", "zoobot": "zoobot_tools"}
 PACKAGES = ("galaxyml", "torch", "timm", "scikit-learn", "lightning", "zoobot", "galaxy-datasets", "astro-parsnip")
 FOLDS = 5
-# By task, the first one that by which the best peer is told; of surveys, of SDSS's galaxies.
+# By task, the main one first.
 METRICS = {
     "galaxyzoo": ("rmse", "pearson"),
     "spirals": ("macro_f1", "accuracy", "ece", "nll"),
     "galaxy10": ("accuracy", "macro_f1"),
-    "surveys": ("pearson/sdss", "mae/sdss"),
+    "surveys": ("pearson/sdss", "mae/sdss"),  # means over 37 features
     "plasticc": ("roc_auc", "pr_auc"),
 }
 
@@ -397,31 +397,32 @@ def row(bench: Bench, system: Recipe | Peer, runs: dict[int, RunDir]) -> dict[st
     }
 
 
-def results(bench: Bench, tasks: Iterable[str], done: Sequence[Recipe | Peer]) -> dict[str, Any]:
-    """All that has been measured."""
-    found = {}
-    for task in tasks:
-        ours = [each for each in done if isinstance(each, Recipe) and each.task == task]
-        peers = [each for each in done if isinstance(each, Peer) and each.task == task]
-        if not ours:
-            continue
-        best = {seed: bench.sweep(ours[0], seed) for seed in bench.seeds_of(ours[0])}
-        rows = [row(bench, each, {seed: bench.sweep(each, seed) for seed in bench.seeds_of(each)}) for each in ours]
-        for peer in peers:
-            runs = {seed: RunDir(bench.peer_folder(peer, seed)) for seed in bench.seeds_of(peer)}
-            said = row(bench, peer, runs)
-            for metric, numbers in said["metrics"].items():
-                numbers["difference"] = difference(best, runs, task, metric)
-            rows.append(said)
-        objects = scored(best[bench.seeds[0]], task)
-        found[task] = {
-            "objects": len(objects.ids),
-            "columns": len(objects.columns) if task != "plasticc" else None,
-            "command": " ".join(["python -m galaxyml", *ours[0].words]),
-            "best_peer": {metric: best_of(rows[len(ours) :], metric) for metric in METRICS[task]} if peers else None,
-            "rows": rows,
-        }
-    return found
+def add(found: dict[str, Any], bench: Bench, system: Recipe | Peer, first: Recipe) -> None:
+    """Adds what has been measured of a system to the results of its task.
+
+    Args:
+        found: Results by task.
+        bench: Where its runs are.
+        system: All of its seeds have been run.
+        first: galaxyml's recipe that peers of this task are compared with.
+    """
+    ours = {seed: bench.sweep(first, seed) for seed in bench.seeds_of(first)}
+    if isinstance(system, Recipe):
+        runs = {seed: bench.sweep(system, seed) for seed in bench.seeds_of(system)}
+    else:
+        runs = {seed: RunDir(bench.peer_folder(system, seed)) for seed in bench.seeds_of(system)}
+    measured = row(bench, system, runs)
+    if isinstance(system, Peer):
+        for metric, numbers in measured["metrics"].items():
+            numbers["difference"] = difference(ours, runs, system.task, metric)
+    else:
+        measured["command"] = " ".join(["python -m galaxyml", *system.words])
+    task = found.setdefault(
+        system.task, {"objects": len(scored(ours[bench.seeds[0]], system.task).ids), "best_peer": {}, "rows": []}
+    )
+    task["rows"].append(measured)
+    peers = [each for each in task["rows"] if "command" not in each]
+    task["best_peer"] = {metric: best_of(peers, metric) for metric in METRICS[system.task]} if peers else {}
 
 
 def best_of(rows: Sequence[dict[str, Any]], metric: str) -> str:
@@ -492,7 +493,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--work", type=Path, default=Path("accuracy_work"), help="where pieces are kept")
-    parser.add_argument("--out", type=Path, default=Path("results/accuracy.json"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "accuracy.json")
     parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 2), help="folds of peers at a time")
     parser.add_argument("--quick", action="store_true", help="tiny limits: whether it works")
     given = parser.parse_args()
@@ -504,12 +505,12 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # of each process; there are as many as there are cores
 
     first = {recipe.task: recipe for recipe in reversed(RECIPES) if recipe.task in given.tasks}
-    done: list[Recipe | Peer] = []
+    found: dict[str, Any] = {}
+    about = {"date": f"{datetime.date.today()}", "machine": machine(), "versions": versions(), "quick": given.quick}
 
     def finished(system: Recipe | Peer) -> None:
-        done.append(system)
-        about = {"date": f"{datetime.date.today()}", "machine": machine(), "versions": versions(), "quick": given.quick}
-        write_json(given.out, about | {"tasks": results(bench, given.tasks, done)})
+        add(found, bench, system, first[system.task])
+        write_json(given.out, about | {"tasks": found})
 
     for task in given.tasks:
         for seed in bench.seeds_of(first[task]):
@@ -526,7 +527,7 @@ def main() -> None:
             for seed in bench.seeds_of(recipe):
                 run_recipe(bench, recipe, seed)
             finished(recipe)
-    print(table(results(bench, given.tasks, done)))
+    print(table(found))
     print(f"\nWritten to {given.out}.")
 
 

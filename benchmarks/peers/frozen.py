@@ -74,7 +74,8 @@ PEERS = tuple(
         start="ImageNet",
         size=SIZE,
         epochs=None,
-        about="scikit-learn, penalty by inner cross-validation; mean features of four rotations of the central part",
+        about="scikit-learn, penalty by inner cross-validation; mean features of four rotations of the central part"
+        + ("; the rows above computed them" if len(nets) > 1 else ""),
         predict=partial(fit, nets=nets),
     )
     for task, fit in (("galaxyzoo", ridge), ("spirals", logistic), ("galaxy10", logistic), ("surveys", ridge))

@@ -1,8 +1,8 @@
 """ParSNIP on PLAsTiCC's light curves, judged by what finds novelty in its features and by its own classifier.
 
 Needs `astro-parsnip`, which brings `lcdata`, `sncosmo` and `lightgbm`. Beside a model that learns the fold's objects
-alone stands the one that comes with the package, which has learnt from hundreds of thousands of PLAsTiCC's objects, all
-classes of supernovae among them, and so also from the class 95 that is to be found here.
+alone stands the one that comes with the package, which has learnt from PLAsTiCC itself: from all classes that are like
+supernovae, the class 95 that is to be found here among them, and perhaps from these very objects.
 
 What is mended from outside, so that it runs without network and on so few objects:
 
@@ -189,15 +189,14 @@ PEERS = tuple(
     Peer(
         f"ParSNIP {'as published' if own else 'fitted'} + {title}",
         "plasticc",
-        "its own model of PLAsTiCC, the left-out class 95 included" if own else "nothing",
+        "its own model of PLAsTiCC, which knows class 95" if own else "nothing",
         None,
         None if own else EPOCHS,
-        "eleven features of ParSNIP's classifier"
-        if by != "classifier"
-        else "LightGBM on them, one less the largest probability",
+        ("LightGBM on" if by == "classifier" else "on")
+        + " the eleven features of ParSNIP's classifier; the first of the three rows computes them",
         partial(score, by=by, own_weights=own),
     )
-    for own in (False, True)
+    for own in (True, False)
     for by, title in (
         ("forest", "IsolationForest"),
         ("neighbours", "nearest neighbours"),

@@ -182,9 +182,9 @@ def expected_fractions(concentrations: np.ndarray, columns: tuple[str, ...]) -> 
 PEERS = tuple(
     Peer(f"Zoobot, {model}", task, START, SIZE, epochs, ABOUT, partial(finetune, epochs=epochs), seeds=seeds)
     for task, model, epochs, seeds in (
-        ("galaxyzoo", "a regressor of 37 columns", 15, 1),
-        ("spirals", "FinetuneableZoobotClassifier", 8, 1),
+        ("galaxyzoo", "a regressor of 37 columns", 10, 1),
+        ("spirals", "FinetuneableZoobotClassifier", 6, 1),
         ("galaxy10", "FinetuneableZoobotClassifier", 30, 3),
-        ("surveys", "FinetuneableZoobotTree", 15, 1),
+        ("surveys", "FinetuneableZoobotTree", 10, 1),
     )
 )
