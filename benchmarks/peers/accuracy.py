@@ -477,9 +477,8 @@ def table(found: dict[str, Any]) -> str:
                 cells.append(
                     "" if gap is None else f"{gap['ours_less_peer']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
                 )
-            lines.append(
-                f"| {each['system']} | {each['start']} | {' | '.join(cells)} | {each['seconds']['fold']:.0f} |"
-            )
+            name = each["system"] + (" (one seed)" if len(each["seeds"]) == 1 else "")
+            lines.append(f"| {name} | {each['start']} | {' | '.join(cells)} | {each['seconds']['fold']:.0f} |")
     return "\n".join(lines)
 
 

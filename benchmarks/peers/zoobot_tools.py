@@ -8,7 +8,7 @@ All that can be is Zoobot's default: AdamW with its layer decay of 0.75 and weig
 the head, early stopping with its patience, the epoch of the lowest validation loss, which a tenth of the objects to
 learn from gives, and galaxy-datasets' views. What is set, and why:
 
-- images of 128 px, batches of 16 (of few objects 8), and few epochs, so that a CPU comes to an end in minutes;
+- images of 96 px, batches of 16 (of few objects 8), and few epochs, so that a CPU comes to an end in minutes;
 - a learning rate of 1e-3 (Zoobot's is 1e-4, meant for its own encoders): its loss on that inner tenth is lower;
 - views zoomed by 1.8 to 2.2 (of Galaxy10 1.6 to 2.0) instead of 1.2 to 1.4, as the galaxy is in the central half;
 - ImageNet's mean and standard deviation, which timm's encoder expects.
@@ -46,7 +46,7 @@ from galaxyml.trees.ontology import Ontology
 log = logging.getLogger(__name__)
 
 NET = "tf_efficientnet_lite0"
-SIZE = 128
+SIZE = 96
 RATE = 1e-3
 START = "ImageNet (Zoobot's own encoders need the hub)"
 ABOUT = "Zoobot 2.9 on EfficientNet-Lite0, all of it fine-tuned; early stopping on a tenth of the objects to learn from"
@@ -89,7 +89,7 @@ def question_schema(columns: tuple[str, ...]) -> Schema:
 
 
 def views(lesson: Lesson) -> dict[str, object]:
-    """Zoobot's views of 128 px for training, and its minimal ones."""
+    """Zoobot's views for training, and its minimal ones."""
     mean, deviation = SCALES[NET]
     low, high = (1.6, 2.0) if lesson.task == "galaxy10" else (1.8, 2.2)
     found = {}
@@ -182,9 +182,9 @@ def expected_fractions(concentrations: np.ndarray, columns: tuple[str, ...]) -> 
 PEERS = tuple(
     Peer(f"Zoobot, {model}", task, START, SIZE, epochs, ABOUT, partial(finetune, epochs=epochs), seeds=seeds)
     for task, model, epochs, seeds in (
-        ("galaxyzoo", "a regressor of 37 columns", 10, 1),
-        ("spirals", "FinetuneableZoobotClassifier", 6, 1),
+        ("galaxyzoo", "a regressor of 37 columns", 24, 1),
+        ("spirals", "FinetuneableZoobotClassifier", 12, 1),
         ("galaxy10", "FinetuneableZoobotClassifier", 30, 3),
-        ("surveys", "FinetuneableZoobotTree", 10, 1),
+        ("surveys", "FinetuneableZoobotTree", 24, 1),
     )
 )
