@@ -42,7 +42,7 @@ from galaxyml.kinds import load_scored
 from galaxyml.runs.files import atomic_write, write_json
 from galaxyml.runs.run_dir import RunDir
 
-MODULES = {"frozen": "frozen", "recipes": "recipes", "parsnip": "parsnip_tools", "zoobot": "zoobot_tools"}
+MODULES = {"frozen": "frozen", "zoobot": "zoobot_tools", "parsnip": "parsnip_tools", "recipes": "recipes"}
 PACKAGES = ("galaxyml", "torch", "timm", "scikit-learn", "lightning", "zoobot", "galaxy-datasets", "astro-parsnip")
 FOLDS = 5
 # By task, the main one first.
@@ -482,6 +482,17 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def peers_of(name: str, left_out: dict[str, str]) -> tuple[Peer, ...]:
+    """The peers of a module; none, which `left_out` tells, where the packages that it needs are not installed."""
+    try:
+        peers: tuple[Peer, ...] = importlib.import_module(MODULES[name]).PEERS
+    except ImportError as error:
+        left_out[name] = str(error)
+        say(f"{name} is left out: {error}. Install it, or give --peers without it.")
+        return ()
+    return peers
+
+
 def main() -> None:
     """Runs what has not been run, and writes all results after each system."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -505,11 +516,12 @@ def main() -> None:
 
     first = {recipe.task: recipe for recipe in reversed(RECIPES) if recipe.task in given.tasks}
     found: dict[str, Any] = {}
+    left_out: dict[str, str] = {}
     about = {"date": f"{datetime.date.today()}", "machine": machine(), "versions": versions(), "quick": given.quick}
 
     def finished(system: Recipe | Peer) -> None:
         add(found, bench, system, first[system.task])
-        write_json(given.out, about | {"tasks": found})
+        write_json(given.out, about | {"left_out": left_out, "tasks": found})
 
     for task in given.tasks:
         for seed in bench.seeds_of(first[task]):
@@ -517,15 +529,22 @@ def main() -> None:
         finished(first[task])
     with ProcessPoolExecutor(given.workers, multiprocessing.get_context("spawn")) as pool:
         for name in given.peers:
-            for peer in importlib.import_module(MODULES[name]).PEERS:
-                if peer.task in given.tasks:
+            for peer in peers_of(name, left_out):
+                if peer.task not in given.tasks:
+                    continue
+                try:
                     run_peer(bench, peer, first[peer.task], pool)
+                except Exception as error:  # of another package: the rest of an hour's work goes on
+                    left_out[f"{peer.task}, {peer.name}"] = f"{type(error).__name__}: {error}"
+                    say(f"{peer.task}, {peer.name} is left out: {error}")
+                else:
                     finished(peer)
     for recipe in RECIPES:
         if recipe.task in given.tasks and recipe is not first[recipe.task]:
             for seed in bench.seeds_of(recipe):
                 run_recipe(bench, recipe, seed)
             finished(recipe)
+    write_json(given.out, about | {"left_out": left_out, "tasks": found})
     print(table(found))
     print(f"\nWritten to {given.out}.")
 
