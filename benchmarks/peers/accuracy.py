@@ -9,8 +9,9 @@ galaxyml's own command makes five folds (of plasticc, a part that is held out); 
 of each, and predicts the others, whose targets it is not given. Both are measured by galaxyml's metrics, and their
 differences by its paired bootstrap, over objects and seeds.
 
-No recipe was chosen by objects that are held out here, except as docs/measured.md says. Each piece is kept in the work
-folder, so that the same command carries on. Peers `frozen` and `recipes` need nothing more than galaxyml does; `zoobot`
+Peers' settings were not chosen by objects that are held out here; galaxyml's are those of docs/measured.md, but for
+surveys, whose small net has galaxyzoo_small's, and was tried on the first fold of seed 0 before. Each piece is kept in
+the work folder, so that the same command carries on. Peers `frozen` and `recipes` need nothing more than galaxyml does; `zoobot`
 and `parsnip` need these packages: pip install zoobot galaxy-datasets astro-parsnip lcdata.
 """
 
@@ -143,7 +144,7 @@ RECIPES = (
         SKY,
         64,
         40,
-        "winner_small as of galaxyzoo_small, with surveys_small's votes; mean of 8 views",
+        "winner_small with galaxyzoo_small's settings, tried on one fold before; mean of 8 views",
     ),
     Recipe(
         "galaxyml, from scratch", "plasticc", PLASTICC, "nothing", None, 60, "the same without what the sky teaches"
