@@ -9,10 +9,11 @@ galaxyml's own command makes five folds (of plasticc, a part that is held out); 
 of each, and predicts the others, whose targets it is not given. Both are measured by galaxyml's metrics, and their
 differences by its paired bootstrap, over objects and seeds.
 
-Peers' settings were not chosen by objects that are held out here; galaxyml's are those of docs/measured.md, but for
-surveys, whose small net has galaxyzoo_small's, and was tried on the first fold of seed 0 before. Each piece is kept in
-the work folder, so that the same command carries on. Peers `frozen` and `recipes` need nothing more than galaxyml does;
-`zoobot` and `parsnip` need these packages: pip install zoobot galaxy-datasets astro-parsnip lcdata.
+Peers' settings were not chosen by their scores here, but for Zoobot's (see there); galaxyml's are those of
+docs/measured.md, which were measured on these objects, but for surveys, whose small net has galaxyzoo_small's settings,
+and was tried on the first fold of seed 0 before. Each piece is kept in the work folder, so that the same command
+carries on. Peers `frozen` and `recipes` need nothing more than galaxyml does; `zoobot` and `parsnip` need these
+packages: pip install zoobot galaxy-datasets astro-parsnip lcdata.
 """
 
 import argparse
