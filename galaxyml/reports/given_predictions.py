@@ -32,7 +32,8 @@ class GivenPredictions(RunDir):
     def __init__(self, path: Path, run: RunDir) -> None:
         super().__init__(path)
         self._run = run
-        self._ids = run.catalog()["id"].astype(str)
+        self._catalog = run.catalog()
+        self._ids = self._catalog["id"].astype(str)
         self._kind = of_run(run)
         self._table = self._read(list(self._kind.outputs))
 
@@ -52,13 +53,13 @@ class GivenPredictions(RunDir):
         return self._run.metrics()
 
     def catalog(self) -> pd.DataFrame:
-        return self._run.catalog()
+        return self._catalog
 
     def predictions(self, split: str, by: str = "") -> pd.DataFrame | None:
         own = self._run.predictions(split)
-        if own is None or by not in ("", "net"):
+        if own is None or by not in ("", "net" if self._kind.name == "classes" else ""):
             return None
-        rows = self._table.index.get_indexer(own["id"].astype(str))
+        rows = self._table.index.get_indexer(pd.Index(own["id"].astype(str)))
         if not (rows >= 0).any():
             return None
         table = self._table.iloc[rows[rows >= 0]].reset_index(drop=True)
@@ -77,8 +78,9 @@ class GivenPredictions(RunDir):
         values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
         known = ids.isin(set(self._ids)).to_numpy()
         bad = ~np.isfinite(values) & known[:, None]
-        if self._kind.name == "votes":  # of a question that a survey does not ask nothing may be predicted
-            bad &= (table[columns] != "").to_numpy()
+        if self._kind.name == "votes":  # of a question that was not asked nothing need be predicted
+            asked = self._catalog[columns].notna().set_axis(self._ids).reindex(ids, fill_value=False).to_numpy(bool)
+            bad &= (table[columns] != "").to_numpy() | asked
         if bad.any():
             row, column = np.argwhere(bad)[0]
             cell = table[columns[column]].iloc[row]
