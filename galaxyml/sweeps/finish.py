@@ -175,7 +175,8 @@ def join(sweep: "RunDir") -> list["RunDir"]:
             (into.path / JOINED).unlink(missing_ok=True)
             into.copy_config(runs)
             joined.join([runs], into)
-            finish(into, {"folds": joined.spread(runs)}, drawn=runs[0] if len(runs) == 1 else None)
+            only = runs[0] if len(runs) == 1 else None
+            finish(into, {"folds": joined.spread(runs)}, drawn=only, report=into is not sweep)
             write_json(into.path / JOINED, _sources(into, runs))
     return [into for into, _ in groups]
 
@@ -227,13 +228,14 @@ def _sources(into: "RunDir", runs: Sequence["RunDir"]) -> dict[str, Any]:
     }
 
 
-def finish(into: "RunDir", more: dict[str, Any], drawn: "RunDir | None" = None) -> None:
+def finish(into: "RunDir", more: dict[str, Any], drawn: "RunDir | None" = None, report: bool = True) -> None:
     """Runs the stages on joined predictions, and writes the report and the numbers.
 
     Args:
         into: Where runs were joined.
         more: What its metrics have besides those of the stages.
         drawn: The only run that was joined, if there is one: its figures are taken, as they would be drawn again.
+        report: Whether to write the report; that of a sweep of one combination is written with the table of its jobs.
     """
     from galaxyml.experiment import run_stages
     from galaxyml.reports import run_report, verdict
@@ -243,7 +245,8 @@ def finish(into: "RunDir", more: dict[str, Any], drawn: "RunDir | None" = None) 
         with atomic_write(into.path / "figures" / figure.name) as draft:
             shutil.copyfile(figure, draft)
     metrics = {**verdict.judge(into, metrics), **more}
-    run_report.write(into, metrics)
+    if report:
+        run_report.write(into, metrics)
     into.write_metrics(metrics)
 
 
