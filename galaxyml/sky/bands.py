@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from astropy.io import fits
 from PIL import Image
 
 from galaxyml.sky.population import Galaxy
@@ -64,6 +63,8 @@ def write_cube(galaxy: Galaxy, file: Path | BinaryIO, seed: int, size: int, surv
         size: Side, pixels; the field of view is the same for all sizes.
         survey: That takes the images.
     """
+    from astropy.io import fits
+
     light = expose_galaxy(galaxy, seed, replace(survey, redshift=float(galaxy.redshift))).numpy()
     resized = [np.asarray(Image.fromarray(band).resize((size, size), Image.Resampling.BICUBIC)) for band in light]
     header = fits.Header([("BUNIT", "nanomaggy"), ("BANDS", NAMES)])

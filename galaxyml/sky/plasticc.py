@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from astropy import units
-from astropy.coordinates import SkyCoord
 
 from galaxyml.runs.errors import UserError
 from galaxyml.runs.files import atomic_write
@@ -120,6 +118,9 @@ def metadata(plan: pd.DataFrame, drawn: pd.DataFrame, seed: int) -> pd.DataFrame
         seed: Of the errors of photometric redshifts.
     """
     redshift = drawn.redshift.to_numpy()
+    from astropy import units
+    from astropy.coordinates import SkyCoord
+
     galactic = SkyCoord(drawn.ra.to_numpy() * units.deg, drawn.decl.to_numpy() * units.deg).galactic
     photoz, photoz_err, unseen = photometric(redshift, seed)
     inside = redshift == 0

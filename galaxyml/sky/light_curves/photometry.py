@@ -3,7 +3,6 @@
 import functools
 
 import numpy as np
-from astropy.cosmology import FlatLambdaCDM
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
@@ -37,6 +36,8 @@ def distance_modulus(redshift: float | Values) -> Values:
 
 @functools.cache
 def _table() -> tuple[Values, Values]:
+    from astropy.cosmology import FlatLambdaCDM
+
     redshifts = np.geomspace(NEAREST, FARTHEST, 4000)
     return np.log(redshifts), FlatLambdaCDM(H0, MATTER).distmod(redshifts).value
 
