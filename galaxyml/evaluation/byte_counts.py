@@ -1,7 +1,9 @@
 """How often each value of a byte is in images, by a compiled loop: what sorting says, in a fraction of its time.
 
-numba compiles it when this module is imported: two seconds with its own import, which some ten thousand images repay.
+numba compiles it when this module is imported the first time on a machine, which takes a second, and keeps it.
 """
+
+from contextlib import suppress
 
 import numba
 import numpy as np
@@ -80,4 +82,7 @@ def values_at(counts, places):
     return found
 
 
+for compiled in (count_bytes, values_at):
+    with suppress(RuntimeError):  # there is no folder that numba may keep it in
+        compiled.enable_caching()
 values_at(count_bytes(np.zeros((1, 1, 1, 1), np.uint8), 0)[0][0], np.zeros(1, np.int64))

@@ -69,8 +69,8 @@ class EncoderPredictor(ImagePredictor):
         self.trainers = {precision: trainer("auto", precision, logger=False, enable_checkpointing=False)}
 
     def predict_framed(self, names: Sequence[Any], pixels: Sequence[Tensor], features: bool = True) -> pd.DataFrame:
-        for model in self._models:
-            model.gives_features = True
+        (member,) = self.members
+        member.model.gives_features = True
         found = self._outputs(pixels)[0]["features"]
         return pd.DataFrame({"path": list(names), "features": list(found.numpy().astype(np.float16))})
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ from galaxyml.inference.predictor import Predictor, fitted_weights
 from galaxyml.kinds import CombiningStage, Kind
 from galaxyml.models import build_model
 from galaxyml.models.backbone_with_head import BackboneWithHead
-from galaxyml.models.folding import folded
 from galaxyml.runs.errors import DataError, UserError, shorten
 from galaxyml.runs.progress import track
 from galaxyml.runs.run_dir import RunDir
@@ -44,7 +42,7 @@ BATCH = 64
 HELD = 4096  # images that are held at a time
 BYTES = 2**26  # of these, if they are more than a batch
 SEEN = 2**23  # bytes of a batch of images in single precision, if it has more than BATCH
-MANY = 20_000  # images from which on a compiled loop pays, which takes two seconds to be there
+MANY = 2_000  # images from which on a compiled loop pays, which takes up to a second to be there
 LOOKS = "familiar"  # arrays of what the training set looks like
 PREDICTS = ("net.", "final.")  # beginnings of the names of weights that predict
 
@@ -223,8 +221,7 @@ class ImagePredictor(Predictor):
                     f"{self.run.path}: its net, {type(member.model.net).__name__}, has no separate head, and so no "
                     "features. Leave --features out."
                 )
-        for model in self._models:
-            model.gives_features = features
+            member.model.gives_features = features
         outputs = self._outputs(pixels)
         spreads = [pd.DataFrame(net["spread"].numpy(), columns=self.columns) for net in outputs if "spread" in net]
         nets = NetOutputs(
@@ -295,17 +292,12 @@ class ImagePredictor(Predictor):
 
         return in_batches(readable(), self.held)
 
-    @cached_property
-    def _models(self) -> list[PredictionModule]:
-        """The members' models as they predict."""
-        return [_predicting(member) for member in self.members]
-
     def _outputs(self, pixels: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """What each member says of images, of which `pixels` has what each of `framings` keeps."""
         said: list[dict[str, Tensor]] = [{} for _ in self.members]
         for numbers in _seeing_alike(self.members):
             first = self.members[numbers[0]]
-            models = PredictionModules([self._models[number] for number in numbers])
+            models = PredictionModules([self.members[number].model for number in numbers])
             batches = batches_of(pixels[self.framings.index(first.framing)])
             for name, values in gather(self.trainers[first.precision].predict(models.eval(), batches)).items():
                 if name != "index":
@@ -327,19 +319,6 @@ class ImagePredictor(Predictor):
             if member.training_set is not None:
                 features = net["feature"].numpy() if "feature" in net else None
                 yield member.training_set.distance(looks[member.framing], features)
-
-
-def _predicting(member: Member) -> PredictionModule:
-    """A member's model without batch norms, where it can do without; they cost a quarter of EfficientNet's time."""
-    model = member.model
-    if str(member.precision) not in ("32-true", "32"):
-        return model  # half precision would round other weights
-    net = folded(model.net, member.framing.size, member.framing.decoding.channels)
-    if net is model.net:
-        return model
-    return PredictionModule(
-        net, model.final, model.predict_views, channels_last=model.channels_last, size=model.size
-    ).eval()
 
 
 def _seeing_alike(members: Sequence[Member]) -> list[list[int]]:

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PART = 32  # images that are computed at once
+PART = 32  # images that are computed at once, at most
+FEWEST = 8  # at least, of however large ones
+CACHED = 20_000_000  # bytes of a layer's output that a CPU's caches hold about
 
 
 class BackboneWithHead(nn.Module):
@@ -76,6 +78,37 @@ def one_thread(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def rows_at_once(net: nn.Module, images: Tensor) -> int:
+    """How many images a net computes fastest at once on a CPU: as many as let a layer's output stay in its caches.
+
+    Args:
+        net: In evaluation; it sees one image, by which its largest layer is found.
+        images: Shape (N, C, H, W).
+
+    Returns:
+        A power of two from `FEWEST` to `PART`, which depends on the net and on the shape of an image alone; `PART` on
+        other devices, and for nets that are compiled for one shape.
+    """
+    compiled = any(module._compiled_call_impl is not None for module in net.modules())
+    if images.device.type != "cpu" or compiled or not len(images):
+        return PART
+    largest = 1
+
+    def measure(_: nn.Module, __: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, 4 * output.numel())
+
+    hooks = [module.register_forward_hook(measure) for module in net.modules() if not list(module.children())]
+    try:
+        with torch.inference_mode():
+            net(images[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return min(max(1 << (CACHED // largest).bit_length() - 1, FEWEST), PART)
 
 
 def in_parts(function: Callable[[Tensor], Tensor], inputs: Tensor, rows: int = PART) -> Tensor:

@@ -36,10 +36,10 @@ def folded(net: nn.Module, size: int, channels: int = 3) -> nn.Module:
         before, followed = _pairs(changed, example)
     with torch.no_grad():
         for conv, norm in followed:
-            conv.weight, bias = fuse_conv_bn_weights(
+            weight, conv.bias = fuse_conv_bn_weights(
                 *(conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
             )
-            conv.bias = bias
+            conv.weight.copy_(weight)  # which stays in its order in memory, by which kernels are chosen
             rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
             _replace(changed, norm, rest)
     if not followed:
@@ -76,13 +76,13 @@ def _pairs(net: nn.Module, example: Tensor) -> tuple[Tensor, list[tuple[nn.Conv2
             hook.remove()
     owners: dict[nn.Conv2d, list[nn.Module]] = {}
     for norm, convs in fed.items():
-        for conv in {conv for conv in convs if conv is not None}:
-            owners.setdefault(conv, []).append(norm)
+        for known in {conv for conv in convs if conv is not None}:
+            owners.setdefault(known, []).append(norm)
     pairs = []
     for norm, convs in fed.items():
-        conv = convs[0]
-        if conv is not None and set(convs) == {conv} and owners[conv] == [norm] and calls[conv] == len(convs):
-            pairs.append((conv, norm))
+        first = convs[0]
+        if first is not None and set(convs) == {first} and owners[first] == [norm] and calls[first] == len(convs):
+            pairs.append((first, norm))
     return output, pairs
 
 

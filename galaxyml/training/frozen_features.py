@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from galaxyml.data.images.store import ImageStore
 from galaxyml.data.images.views import symmetries
 from galaxyml.data.mapped import map_file
-from galaxyml.models.backbone_with_head import BackboneWithHead, in_parts
+from galaxyml.models.backbone_with_head import BackboneWithHead, in_parts, rows_at_once
+from galaxyml.models.folding import folded
 from galaxyml.runs import ranks
 from galaxyml.runs.files import atomic_write, check_space, digest
 from galaxyml.runs.progress import track
 
-VERSION = 1  # of the files; raise it when the features of the same images would change
+VERSION = 2  # of the files; raise it when the features of the same images would change
 PART = 256  # images between two steps of the progress bar
 
 
@@ -46,13 +47,16 @@ def open_features(
     count = len(store)
     if not path.is_file():
         net.to(device)
+        channels = store.framing.decoding.channels
+        fast: Any = folded(net, size, channels) if precision in ("32-true", "32") else net
         advice = "Free some space, or choose another folder with cache_dir=..., then run the same command."
-        first = net.features(torch.zeros(1, store.framing.decoding.channels, size, size, device=device))
+        image = torch.zeros(1, channels, size, size, device=device)
+        first, rows = fast.features(image), rows_at_once(fast, image)
         check_space(path, count * views * first.shape[1] * 4, advice)
         with atomic_write(path, advice) as draft, draft.open("wb") as file:
             for start in track(range(0, count, PART), "Features of the frozen backbone", -(-count // PART)):
                 pixels = store.gather(torch.arange(start, min(start + PART, count))).to(device)
-                features = [in_parts(net.features, seen) for seen in symmetries(pixels, size, views)]
+                features = [in_parts(fast.features, seen, rows) for seen in symmetries(pixels, size, views)]
                 file.write(torch.stack(features, dim=1).float().cpu().numpy().tobytes())
     width = path.stat().st_size // (4 * count * views)
     return map_file(path, (count, views, width), torch.float32)[1]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from galaxyml.data.images.views import plain
-from galaxyml.models.backbone_with_head import PART, BackboneWithHead, in_parts, one_thread
+from galaxyml.models.backbone_with_head import PART, BackboneWithHead, in_parts, one_thread, rows_at_once
+from galaxyml.models.folding import folded
 from galaxyml.models.symmetry import Symmetric, Symmetries, ViewSet, view_set
 
 TRAINING = 1  # which of the loaders of predictions has the training objects
@@ -54,6 +55,7 @@ class PredictionModule(lightning.LightningModule):
         self.embedded = embedded
         self.size = size
         self.gives_features = False
+        self._at_rest: dict[Any, tuple[nn.Module, int]] = {}  # the last one; no part of the module's state
 
     def forward(self, images: Tensor | dict[str, Tensor]) -> Tensor:
         """Outputs in single precision, shape (N, K).
@@ -67,6 +69,35 @@ class PredictionModule(lightning.LightningModule):
             images = plain(images, self.size if self.size is not None else images.shape[1])
         images = images if self.channels_last else images.contiguous()
         return self.final(self.net(images).float())  # a sigmoid in half precision would be 1 from 9 on
+
+    def at_rest(self, images: Tensor) -> tuple[Any, int]:
+        """The net as it predicts in single precision, and how many images it computes at once.
+
+        Its batch norms are parts of its convolutions (`galaxyml.models.folding`), which costs EfficientNet a quarter
+        less. With half precision, and where it is compiled, it is the net itself.
+
+        Args:
+            images: Views in [0, 1], shape (N, C, H, W).
+        """
+        state = [*self.net.parameters(), *self.net.buffers()]
+        halved = torch.is_autocast_enabled(images.device.type)
+        key = images.shape[1:], images.device, halved, tuple((value.data_ptr(), value._version) for value in state)
+        if key not in self._at_rest:
+            single = not halved and all(value.dtype == torch.float32 for value in self.net.parameters())
+            compiled = any(module._compiled_call_impl is not None for module in self.net.modules())
+            net = folded(self.net, images.shape[-1], images.shape[1]) if single and not compiled else self.net
+            self._at_rest = {key: (net, rows_at_once(net, images))}
+        return self._at_rest[key]
+
+    def features_of(self, images: Tensor) -> Tensor:
+        """What the net's head sees of views in [0, 1], in single precision, (N, C, size, size) -> (N, F)."""
+        net, rows = self.at_rest(images)
+        return in_parts(net.features, images, rows).float()
+
+    def outputs_of(self, images: Tensor) -> Tensor:
+        """Outputs for views in [0, 1], in single precision, (N, C, size, size) -> (N, K)."""
+        net, rows = self.at_rest(images)
+        return in_parts(lambda some: self.final(net(some).float()), images, rows)
 
     def classify(self, features: Tensor) -> Tensor:
         """Outputs in single precision, shape (N, K), of what the net's head sees, shape (N, F).
@@ -151,9 +182,9 @@ class PredictedViews:
         """Takes one view of `count` images, or several views one behind the other."""
         net = self.model.net
         if isinstance(net, BackboneWithHead):
-            self.add_features(in_parts(net.features, images).float(), count)
+            self.add_features(self.model.features_of(images), count)
         else:
-            self.outputs += in_parts(self.model, images).split(count)
+            self.outputs += self.model.outputs_of(images).split(count)
 
     def knows(self, views: ViewSet) -> bool:
         """Whether the plain view tells the net's features of all others."""
@@ -167,7 +198,7 @@ class PredictedViews:
     def add_known(self, images: Tensor, views: ViewSet) -> None:
         """Takes the plain view, and with it all others."""
         net: Any = self.model.net
-        features = in_parts(net.features, images).float()
+        features = self.model.features_of(images)
         for number in range(len(views)):
             self.add_features(net.symmetric_features(features, number), len(images))
 
@@ -214,9 +245,8 @@ def see(models: Sequence[PredictionModule], views: ViewSet, batch: Mapping[str, 
             own.add(seen, count)
     if not views.begins_plain:
         for own in seeing:
-            net: Any = own.model.net
             if own.feature is not None:
-                own.feature = in_parts(net.features, image).float()
+                own.feature = own.model.features_of(image)
     return predictions
 
 

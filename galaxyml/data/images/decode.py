@@ -300,9 +300,10 @@ def _rendered(contents: Image.Image | Bands, decoding: Decoding) -> np.ndarray |
     if isinstance(contents, Bands):
         return pixels(contents, decoding)
     if contents.mode == "RGB" and decoding.channels == 3:
-        extrema: Any = contents.getextrema()
-        if all(lowest == highest for lowest, highest in extrema):
-            raise _one_value([lowest for lowest, _ in extrema])
+        if contents.getpixel((0, 0)) == contents.getpixel((contents.width // 2, contents.height // 2)):
+            extrema: Any = contents.getextrema()  # which takes as long as to decode the image
+            if all(lowest == highest for lowest, highest in extrema):
+                raise _one_value([lowest for lowest, _ in extrema])
         return contents
     image = eight_bits(contents, decoding.channels)
     if (image[0] == image[0, 0]).all() and (image == image[0, 0]).all():
