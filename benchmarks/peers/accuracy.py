@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from lesson import ALLOWED, Lesson, Peer
+from table import accuracy_tables
 
 from galaxyml.evaluation import paired
 from galaxyml.evaluation.scored import ScoredPredictions, lower_is_better
@@ -459,31 +460,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def table(found: dict[str, Any]) -> str:
-    """The results in Markdown."""
-    lines = []
-    for task, content in found.items():
-        metrics = METRICS[task]
-        lines += ["", f"**{task}**, {content['objects']:,} objects", ""]
-        lines += [
-            f"| | begins from | {' | '.join(f'{metric} | galaxyml less this' for metric in metrics)} | s a fold |"
-        ]
-        lines += ["| --- | --- |" + " --- | --- |" * len(metrics) + " --- |"]
-        for each in content["rows"]:
-            cells = []
-            for metric in metrics:
-                numbers = each["metrics"][metric]
-                spread = numbers["std_over_seeds"]
-                cells.append(f"{numbers['value']:.3f}" + ("" if spread is None else f" ± {spread:.3f}"))
-                gap = numbers.get("difference")
-                cells.append(
-                    "" if gap is None else f"{gap['ours_less_peer']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
-                )
-            name = each["system"] + (" (one seed)" if len(each["seeds"]) == 1 else "")
-            lines.append(f"| {name} | {each['start']} | {' | '.join(cells)} | {each['seconds']['fold']:.0f} |")
-    return "\n".join(lines)
-
-
 def peers_of(name: str, left_out: dict[str, str]) -> tuple[Peer, ...]:
     """The peers of a module; none, which `left_out` tells, where the packages that it needs are not installed."""
     try:
@@ -547,7 +523,7 @@ def main() -> None:
                 run_recipe(bench, recipe, seed)
             finished(recipe)
     write_json(given.out, about | {"left_out": left_out, "tasks": found})
-    print(table(found))
+    print("\n".join(accuracy_tables(found)))
     print(f"\nWritten to {given.out}.")
 
 

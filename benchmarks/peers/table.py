@@ -16,6 +16,7 @@ from turns import number
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 COMMAND = {"speed": "make peers", "accuracy": "make peers DATA=FOLDER"}
+TITLES = {"speed": "How fast", "accuracy": "How well"}
 SPEED = {
     "work": lambda row: row["work"],
     "galaxyml": lambda row: row["way"].removeprefix("galaxyml, "),
@@ -24,40 +25,14 @@ SPEED = {
     "smallest to largest": lambda row: f"{number(row['low'])} to {number(row['high'])}",
     "goal": lambda row: "" if row["goal"] is None else f"{row['goal']:g}",
 }
-ACCURACY = {
-    "task": lambda row: row["task"],
-    "metric": lambda row: f"{row['metric']} ({'lower' if row['lower_is_better'] else 'higher'} is better)",
-    "system": lambda row: f"{row['system']} ({row['tool']})",
-    "begins with": lambda row: row["start"] or "nothing",
-    "mean": lambda row: f"{row['mean']:.4f}",
-    "± folds": lambda row: decimal(row["std_folds"]),
-    "± seeds": lambda row: f"{decimal(row['std_seeds'])} ({len(row['values'])})",
-    "less galaxyml's best": lambda row: difference(row["difference"]),
-    "epochs, px": lambda row: ", ".join(str(row[name]) for name in ("epochs", "size") if row[name] is not None),
-    "minutes": lambda row: "" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}",
-}
-SHORT = {
-    "speed": ("work", "galaxyml", "the other", "ratio", "smallest to largest"),
-    "accuracy": ("task", "metric", "system", "begins with", "mean", "± seeds", "less galaxyml's best"),
-}
+SHORT = ("work", "galaxyml", "the other", "ratio", "smallest to largest")
+LOWER = ("rmse", "ece", "nll", "mae")  # metrics that are better when they are lower
 RATIO = (
     "The ratio is what the other took to what galaxyml took in the same turn, of time or of memory: above 1 galaxyml "
     "takes less, and did in every turn where it is bold. Medians of {rounds} turns."
 )
 
 Rows = list[dict[str, Any]]
-
-
-def decimal(value: float | None) -> str:
-    """Four digits behind the point, or nothing."""
-    return "" if value is None else f"{value:.4f}"
-
-
-def difference(found: dict[str, float] | None) -> str:
-    """A paired difference with its interval."""
-    if found is None:
-        return ""
-    return f"{found['value']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}], p {found['p']:.3f}"
 
 
 def table(rows: Rows, columns: dict[str, Callable[[dict[str, Any]], str]]) -> list[str]:
@@ -76,36 +51,81 @@ def told(found: dict[str, Any], command: str) -> str:
     return f"`{command}`, {found['date']}, {machine['cores']} cores{features}{memory}; {packages}."
 
 
-def short_accuracy(rows: Rows) -> Rows:
-    """The best row of each tool for each task and metric."""
-    best: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in rows:
-        key = (row["task"], row["metric"], row["tool"])
-        sign = 1 if row["lower_is_better"] else -1
-        if key not in best or sign * row["mean"] < sign * best[key]["mean"]:
-            best[key] = row
-    return list(best.values())
-
-
 def short_speed(rows: Rows) -> Rows:
     """Pairs with a goal, and all in which galaxyml is behind."""
     return [row for row in rows if row["goal"] is not None or row["ratio"] < 1]
 
 
-def section(kind: str, found: dict[str, Any], short: bool) -> list[str]:
-    """Lines on one file of results."""
-    columns: dict[str, Any] = SPEED if kind == "speed" else ACCURACY
-    rows: Rows = found["rows"]
-    if short:
-        columns = {name: columns[name] for name in SHORT[kind]}
-        rows = short_accuracy(rows) if kind == "accuracy" else short_speed(rows)
-    lines = table(rows, columns)
-    if kind == "speed":
-        rounds = sorted({row["rounds"] for row in rows})
-        lines += ["", RATIO.format(rounds=" or ".join(map(str, rounds)))]
+def speed_section(found: dict[str, Any], short: bool) -> list[str]:
+    """Lines on how fast."""
+    rows: Rows = short_speed(found["rows"]) if short else found["rows"]
+    lines = table(rows, {name: SPEED[name] for name in SHORT} if short else SPEED)
+    rounds = sorted({row["rounds"] for row in rows})
+    lines += ["", RATIO.format(rounds=" or ".join(map(str, rounds)))]
     if not short:
         lines += ["", *notes(rows), *(f"- `{name}`: {way}" for name, way in found.get("ways", {}).items())]
-    return [*lines, "", told(found, COMMAND[kind])]
+    return [*lines, "", told(found, COMMAND["speed"])]
+
+
+def accuracy_section(found: dict[str, Any], short: bool) -> list[str]:
+    """Lines on how well."""
+    tasks = found["tasks"]
+    lines = best_table(tasks) if short else accuracy_tables(tasks)
+    if not short:
+        for name, why in found.get("left_out", {}).items():
+            lines += ["", f"Left out: {name} ({why})."]
+    return [*lines, "", told(found, COMMAND["accuracy"])]
+
+
+def accuracy_tables(tasks: dict[str, Any]) -> list[str]:
+    """A table a task: every system with every metric, and what galaxyml's first has more on the same objects."""
+    lines: list[str] = []
+    for task, content in tasks.items():
+        metrics = list(content["rows"][0]["metrics"])
+        heads = ["", "begins from", "px, epochs", *(head for name in metrics for head in (name, "galaxyml less this"))]
+        rows = [[*heads, "s a fold"], ["---"] * (len(heads) + 1)]
+        for system in content["rows"]:
+            cells = [text for name in metrics for text in measured(system["metrics"][name])]
+            seeds = len(system["seeds"])
+            name = f"{system['system']} ({seeds} seed{'s' * (seeds > 1)}): {system['about']}"
+            fit = ", ".join(str(system[key] or "–") for key in ("size", "epochs"))
+            rows.append([name, system["start"], fit, *cells, f"{system['seconds']['fold']:.0f}"])
+        lines += ["", f"### {task}, {content['objects']:,} objects", ""]
+        lines += ["| " + " | ".join(text.replace("|", "/") for text in row) + " |" for row in rows]
+    return lines[1:]
+
+
+def best_table(tasks: dict[str, Any]) -> list[str]:
+    """Of each task its first metric: galaxyml's first system beside the best of the others."""
+    rows = [["task", "metric", "galaxyml", "the best of the others", "galaxyml less that"], ["---"] * 5]
+    for task, content in tasks.items():
+        ours, *others = content["rows"]
+        metric = next(iter(ours["metrics"]))
+        sign = -1 if metric.partition("/")[0] in LOWER else 1
+        peers = [system for system in others if "difference" in system["metrics"][metric]]
+        if not peers:
+            continue
+        best = max(peers, key=lambda system: sign * system["metrics"][metric]["value"])
+        (own, _), (value, gap) = (measured(system["metrics"][metric]) for system in (ours, best))
+        rows.append(
+            [task, metric, f"{own} (from: {ours['start']})", f"{value}: {best['system']} (from: {best['start']})", gap]
+        )
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def measured(numbers: dict[str, Any]) -> tuple[str, str]:
+    """A metric with its spread over seeds, or else over folds; and what galaxyml has more, with its interval."""
+    seeds, folds, gap = numbers["std_over_seeds"], numbers["std_over_folds"], numbers.get("difference")
+    value = f"{numbers['value']:.3f}"
+    if seeds is not None:
+        value += f" ± {seeds:.3f}"
+    elif folds is not None:
+        value += f" ± {folds:.3f} (folds)"
+    if gap is None:
+        return value, ""
+    clear = gap["low"] > 0 or gap["high"] < 0
+    text = f"{gap['ours_less_peer']:+.3f}"
+    return value, f"{f'**{text}**' if clear else text} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
 
 
 def notes(rows: Rows) -> Iterable[str]:
@@ -138,9 +158,9 @@ def main() -> None:
     }
     for path, short in ((ROOT / "README.md", True), (ROOT / "docs" / "peers.md", False)):
         lines: list[str] = []
-        for kind, result in found.items():
-            heading = [] if short else ["", f"## {kind.capitalize()}"]
-            lines += [*heading, "", *section(kind, result, short)]
+        for kind, section in (("speed", speed_section), ("accuracy", accuracy_section)):
+            if kind in found:
+                lines += [*([] if short else ["", f"## {TITLES[kind]}"]), "", *section(found[kind], short)]
         write(path, lines[1:])
 
 
