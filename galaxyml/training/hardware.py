@@ -54,7 +54,8 @@ def on_gpu(accelerator: str) -> bool:
 def best_precision(accelerator: str) -> Any:
     """bf16-mixed on GPUs that have it, 16-mixed on older ones, and single precision elsewhere.
 
-    Half precision loses on a CPU: 16.7 s against 3.4 s for the same epochs.
+    On a CPU half precision may win or lose: without matrix units it took 16.7 s against 3.4 s for the same epochs; with
+    them (AMX) a step of GalaxyCNN takes 0.43 of the time, and one of EfficientNet-Lite0 1.5 times as much.
     """
     if on_gpu(accelerator):
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
