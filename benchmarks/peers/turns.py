@@ -29,6 +29,10 @@ PACKAGES = ["torch", "torchvision", "lightning", "timm", "pandas", "scikit-learn
 PACKAGES += ["zoobot", "galaxy-datasets", "astro-parsnip", "lcdata"]
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve")  # that change what a net costs
 
+# Turns that are not timed. Workers that are forked in the first one share memory with this process, whose next turn then
+# copies what it writes to.
+WARM = 2
+
 Way = Callable[[], float | None]
 
 
@@ -51,18 +55,18 @@ class Comparison:
     note: str = ""
 
     def measure(self, rounds: int) -> list[dict[str, Any]]:
-        """Every way of galaxyml beside every other, after as many turns of all as `rounds`, and one to warm up.
+        """Every way of galaxyml beside every other, after as many turns of all as `rounds`, and some to warm up.
 
         Returns:
             Of each pair the median, smallest and largest `ratio` of what the other took to what galaxyml took in the
             same turn: more than 1 where galaxyml takes less.
         """
         found: dict[str, list[float]] = {name: [] for name in self.ways}
-        for turn in range(rounds + 1):
+        for turn in range(rounds + WARM):
             for name, way in self.ways.items():
                 start = time.perf_counter()
                 value = way()
-                if turn:  # the first warms up
+                if turn >= WARM:
                     found[name].append(time.perf_counter() - start if value is None else value)
         others = [name for name in found if not name.startswith("galaxyml")]
         return [self._pair(own, other, found) for own in found if own not in others for other in others]
