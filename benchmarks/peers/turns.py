@@ -29,8 +29,8 @@ PACKAGES = ["torch", "torchvision", "lightning", "timm", "pandas", "scikit-learn
 PACKAGES += ["zoobot", "galaxy-datasets", "astro-parsnip", "lcdata"]
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve")  # that change what a net costs
 
-# Turns that are not timed. Workers that are forked in the first one share memory with this process, whose next turn then
-# copies what it writes to.
+# Turns that are not timed. Workers that are forked in the first one share memory with this process, which copies what
+# it writes to in the next.
 WARM = 2
 
 Way = Callable[[], float | None]
