@@ -284,7 +284,7 @@ def prediction(files: Files) -> Iterator[Comparison]:
             goals = {(own, "plain, 0 workers"): 4.0} if views == 8 else {}
             net_name = "a tiny net" if model == "tiny" else "EfficientNet-Lite0"
             note = "galaxyml also gives intervals and what is unlike the training set; zoobot starts workers anew."
-            yield Comparison(f"predictions by {net_name}, {views} views, {size} px", ways, goals, note=note)
+            yield Comparison(f"predictions by {net_name}, {own.partition(', ')[2]}, {size} px", ways, goals, note=note)
 
 
 def predicts(predictor: Any, paths: list[Path]) -> Way:
