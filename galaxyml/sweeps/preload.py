@@ -4,6 +4,7 @@ Without it a job spends five seconds on imports, with it one on all that is not 
 touch a GPU, or make threads: neither would survive in a forked process.
 """
 
+import gc
 import signal
 import warnings
 from importlib import import_module
@@ -12,6 +13,7 @@ from pkgutil import iter_modules
 for number in (signal.SIGINT, signal.SIGTERM):  # it ends with its launcher; jobs set handlers of their own
     signal.signal(number, signal.SIG_IGN)
 
+gc.set_threshold(10_000)  # as the command has it
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import galaxyml.evaluation.joined
