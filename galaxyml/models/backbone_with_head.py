@@ -89,10 +89,9 @@ def rows_at_once(net: nn.Module, images: Tensor) -> int:
 
     Returns:
         A power of two from `FEWEST` to `PART`, which depends on the net and on the shape of an image alone; `PART` on
-        other devices, and for nets that are compiled for one shape.
+        other devices.
     """
-    compiled = any(module._compiled_call_impl is not None for module in net.modules())
-    if images.device.type != "cpu" or compiled or not len(images):
+    if images.device.type != "cpu" or not len(images):
         return PART
     largest = 1
 

@@ -55,7 +55,8 @@ class PredictionModule(lightning.LightningModule):
         self.embedded = embedded
         self.size = size
         self.gives_features = False
-        self._at_rest: dict[Any, tuple[nn.Module, int]] = {}  # the last one; no part of the module's state
+        # The last one, with the weights that it was made of; no part of the module's own state.
+        self._at_rest: dict[Any, tuple[nn.Module, int, list[Tensor]]] = {}
 
     def forward(self, images: Tensor | dict[str, Tensor]) -> Tensor:
         """Outputs in single precision, shape (N, K).
@@ -74,7 +75,7 @@ class PredictionModule(lightning.LightningModule):
         """The net as it predicts in single precision, and how many images it computes at once.
 
         Its batch norms are parts of its convolutions (`galaxyml.models.folding`), which costs EfficientNet a quarter
-        less. With half precision, and where it is compiled, it is the net itself.
+        less. With half precision it is the net itself.
 
         Args:
             images: Views in [0, 1], shape (N, C, H, W).
@@ -84,10 +85,9 @@ class PredictionModule(lightning.LightningModule):
         key = images.shape[1:], images.device, halved, tuple((value.data_ptr(), value._version) for value in state)
         if key not in self._at_rest:
             single = not halved and all(value.dtype == torch.float32 for value in self.net.parameters())
-            compiled = any(module._compiled_call_impl is not None for module in self.net.modules())
-            net = folded(self.net, images.shape[-1], images.shape[1]) if single and not compiled else self.net
-            self._at_rest = {key: (net, rows_at_once(net, images))}
-        return self._at_rest[key]
+            net = folded(self.net, images.shape[-1], images.shape[1]) if single else self.net
+            self._at_rest = {key: (net, rows_at_once(net, images), state)}  # so that nothing takes their addresses
+        return self._at_rest[key][:2]
 
     def features_of(self, images: Tensor) -> Tensor:
         """What the net's head sees of views in [0, 1], in single precision, (N, C, size, size) -> (N, F)."""

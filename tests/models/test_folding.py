@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from galaxyml.models.astrocnn import AstroCNN
+from galaxyml.models.backbone_with_head import CACHED, rows_at_once
 from galaxyml.models.backbones import timm_net
 from galaxyml.models.folding import folded
 from galaxyml.models.galaxycnn import GalaxyCNN
 from galaxyml.models.symmetry import Symmetric, Symmetries
+from galaxyml.training.prediction_module import PredictionModule
 
 SIZE = 64
 
@@ -100,3 +102,42 @@ def test_other_channels_and_nets_without_batch_norms() -> None:
         assert torch.allclose(folded(net, SIZE, 5)(images), net(images), atol=1e-5)
     plain = GalaxyCNN(3, channels=(8, 8), hidden=8)
     assert folded(plain, SIZE) is plain
+
+
+def test_predictions_are_those_of_the_weights_as_they_are_now() -> None:
+    module = PredictionModule(lived(NETS["normalised"]())).eval()
+    images = torch.rand(3, 3, SIZE, SIZE)
+
+    def close() -> bool:
+        with torch.inference_mode():
+            return torch.allclose(module.outputs_of(images), module(images), rtol=1e-3, atol=1e-4)
+
+    assert close()
+    assert norms(module.at_rest(images)[0]) == 0
+    assert norms(module.net) > 0
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(1.1)
+    assert close()
+    module.load_state_dict(lived(PredictionModule(NETS["normalised"]())).state_dict())
+    assert close()
+    module.net = lived(timm_net("resnet18", outputs=5, size=SIZE))
+    assert close()
+    assert not any("at_rest" in name for name in module.state_dict())
+
+
+def test_in_half_precision_the_net_stays_as_it_is() -> None:
+    module = PredictionModule(lived(NETS["normalised"]())).eval()
+    images = torch.rand(3, 3, SIZE, SIZE)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert module.at_rest(images)[0] is module.net
+
+
+def test_few_large_images_are_computed_at_once_and_many_small_ones() -> None:
+    net = lived(GalaxyCNN(37))
+    rows = [rows_at_once(net, torch.rand(1, 3, size, size)) for size in (32, 64, 128, 256)]
+    assert rows == sorted(rows, reverse=True)
+    assert (rows[0], rows[-1]) == (32, 8)
+    assert all(count & (count - 1) == 0 for count in rows)
+    layer = 4 * 32 * 64 * 64  # bytes of the first one's output, the largest
+    assert rows_at_once(net, torch.rand(1, 3, 64, 64)) * layer <= CACHED < 2 * 32 * 2 * layer
