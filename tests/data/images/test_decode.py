@@ -268,3 +268,18 @@ def test_what_was_chosen_is_said_where_there_was_a_choice(tmp_path: Path) -> Non
     assert not choice(tmp_path / "a.npy", Decoding(5))
     assert not choice(tmp_path / "b.npy")
     assert not choice(tmp_path / "grey.png")
+
+
+@pytest.mark.parametrize("place", [None, (3, 4), (8, 6)])
+def test_a_picture_of_one_value_alone_is_refused_wherever_it_differs(
+    tmp_path: Path, place: tuple[int, int] | None
+) -> None:
+    image = Image.new("RGB", (12, 9), (7, 8, 9))
+    if place is not None:
+        image.putpixel(place, (7, 8, 10))  # its corner and its centre are the same
+    image.save(tmp_path / "a.png")
+    if place is None:
+        with pytest.raises(DataError, match=r"a\.png: all its pixels have one value \(7, 8, 9\)"):
+            open_image(tmp_path / "a.png")
+    else:
+        assert open_image(tmp_path / "a.png")[place[1], place[0]].tolist() == [7, 8, 10]
