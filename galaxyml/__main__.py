@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from galaxyml.cli.commands import subcommand
@@ -21,11 +22,14 @@ NEW_OBJECTS = 10_000  # after which the garbage collector looks through them; Py
 
 
 def command() -> None:
-    """Runs the command line as the whole of this process.
+    """Runs the command line, and ends the process, if it was started for that.
 
-    The process ends at once, instead of taking thousands of modules apart, which takes a second and more.
+    It ends at once, instead of taking thousands of modules apart, which takes a second and more.
     """
     gc.set_threshold(NEW_OBJECTS)
+    if not starts_command(sys.orig_argv):
+        main()
+        return
     status: object = 0
     try:
         main()
@@ -39,6 +43,27 @@ def command() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status if isinstance(status, int) else int(bool(status)))
+
+
+def starts_command(words: Sequence[str]) -> bool:
+    """Whether a command line of Python's starts this command, and not a notebook, a profiler or another that runs it.
+
+    >>> starts_command(["python", "-X", "importtime", "-m", "galaxyml", "--help"])
+    True
+    >>> starts_command(["python", "-m", "cProfile", "-m", "galaxyml", "--help"])
+    False
+    >>> starts_command(["python", "/usr/bin/galaxyml", "--help"])
+    True
+    """
+    rest = iter(words[1:])
+    for word in rest:
+        if word == "-m":
+            return next(rest, "") == "galaxyml"
+        if word in ("-X", "-W"):
+            next(rest, "")
+        elif not word.startswith("-"):
+            return Path(word).stem == "galaxyml"
+    return False
 
 
 def main() -> None:

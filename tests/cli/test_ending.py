@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from galaxyml.__main__ import starts_command
+
+OWN, PROFILED = ["python", "-m", "galaxyml"], ["python", "-m", "cProfile", "-m", "galaxyml"]
 RUN = """
 import atexit, sys, threading
 from galaxyml import __main__
@@ -13,6 +16,7 @@ def main():
     print("printed")
     {does}
 __main__.main = main
+sys.orig_argv = {words}
 __main__.command()
 """
 
@@ -28,7 +32,9 @@ __main__.command()
     ],
 )
 def test_the_process_ends_with_the_commands_status_and_loses_nothing(does: str, status: int, errors: str) -> None:
-    ran = subprocess.run([sys.executable, "-c", RUN.format(does=does)], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN.format(does=does, words=OWN)], capture_output=True, text=True, check=False
+    )
     assert (ran.returncode, ran.stderr) == (status, errors)
     assert ran.stdout.startswith("printed\n")
     assert ran.stdout.endswith("left at the end\n")
@@ -36,8 +42,30 @@ def test_the_process_ends_with_the_commands_status_and_loses_nothing(does: str, 
 
 
 def test_an_error_of_the_programs_own_keeps_its_traceback() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", RUN.format(does="raise KeyError('x')")], capture_output=True, text=True, check=False
-    )
+    line = [sys.executable, "-c", RUN.format(does="raise KeyError('x')", words=OWN)]
+    ran = subprocess.run(line, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert ran.stderr.endswith("KeyError: 'x'\n")
+
+
+def test_where_another_program_runs_the_command_it_goes_on() -> None:
+    code = RUN.format(does="pass", words=PROFILED) + "\nprint('the profile')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "printed\nthe profile\nleft at the end\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "own"),
+    [
+        (["python", "-m", "galaxyml", "task=galaxyzoo", "-m", "fold=0,1"], True),
+        (["python", "-W", "ignore", "-I", "-m", "galaxyml"], True),
+        (["python", ".venv/bin/galaxyml", "-m", "fold=0"], True),
+        (["python.exe", "galaxyml.exe"], True),
+        (["python", "-m", "ipykernel_launcher", "-f", "kernel.json"], False),
+        (["python", "/usr/bin/coverage", "run", "-m", "galaxyml"], False),
+        (["python", "-c", "import galaxyml"], False),
+        (["python"], False),
+    ],
+)
+def test_the_process_is_its_own_if_python_was_started_for_it(words: list[str], own: bool) -> None:
+    assert starts_command(words) == own
