@@ -30,13 +30,13 @@ def command() -> None:
     if not starts_command(sys.orig_argv):
         main()
         return
-    status: object = 0
+    status: str | int | None = 0
     try:
         main()
     except SystemExit as ended:
         status = ended.code
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
-        sys.exit(status)  # type: ignore[arg-type]
+        sys.exit(status)
     if isinstance(status, str):
         print(status, file=sys.stderr)
     atexit._run_exitfuncs()

@@ -22,7 +22,6 @@ import importlib
 import json
 import multiprocessing
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -30,7 +29,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +36,7 @@ import numpy as np
 import pandas as pd
 from lesson import ALLOWED, Lesson, Peer
 from table import accuracy_tables
+from turns import setting
 
 from galaxyml.evaluation import paired
 from galaxyml.evaluation.scored import ScoredPredictions, lower_is_better
@@ -46,7 +45,6 @@ from galaxyml.runs.files import atomic_write, write_json
 from galaxyml.runs.run_dir import RunDir
 
 MODULES = {"frozen": "frozen", "zoobot": "zoobot_tools", "parsnip": "parsnip_tools", "recipes": "recipes"}
-PACKAGES = ("galaxyml", "torch", "timm", "scikit-learn", "lightning", "zoobot", "galaxy-datasets", "astro-parsnip")
 FOLDS = 5
 # By task, the main one first.
 METRICS = {
@@ -434,32 +432,6 @@ def best_of(rows: Sequence[dict[str, Any]], metric: str) -> str:
     return max(rows, key=lambda each: sign * each["metrics"][metric]["value"])["system"]
 
 
-def machine() -> dict[str, Any]:
-    """Where it was measured."""
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return {
-        "processor": model,
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what took part."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def peers_of(name: str, left_out: dict[str, str]) -> tuple[Peer, ...]:
     """The peers of a module; none, which `left_out` tells, where the packages that it needs are not installed."""
     try:
@@ -495,7 +467,7 @@ def main() -> None:
     first = {recipe.task: recipe for recipe in reversed(RECIPES) if recipe.task in given.tasks}
     found: dict[str, Any] = {}
     left_out: dict[str, str] = {}
-    about = {"date": f"{datetime.date.today()}", "machine": machine(), "versions": versions(), "quick": given.quick}
+    about = {**setting(), "quick": given.quick}
 
     def finished(system: Recipe | Peer) -> None:
         add(found, bench, system, first[system.task])
