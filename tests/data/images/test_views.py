@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import ndimage
 
 from galaxyml.data.images.views import Augment, dihedral, plain, resample, symmetric
@@ -77,6 +78,14 @@ def test_any_rotation_is_scipys() -> None:
     found = resample(pixels, 30, matrix(angle=math.radians(30))[:1]).numpy()[0, 0]
     expected = ndimage.rotate(blob, 30, reshape=False, order=1)[7:37, 7:37]
     assert np.abs(found - expected).max() < 0.02
+
+
+def test_resampling_is_pytorchs_to_the_bit(pixels: torch.Tensor) -> None:
+    matrices = torch.randn(9, 2, 3, generator=torch.Generator().manual_seed(1))
+    grid = F.affine_grid(matrices * (SIZE / SIDE), [9, 3, SIZE, SIZE], align_corners=False)
+    images = pixels.permute(0, 3, 1, 2).float()
+    expected = F.grid_sample(images, grid, padding_mode="border", align_corners=False) * (1 / 255)
+    assert torch.equal(resample(pixels, SIZE, matrices), expected)
 
 
 def test_gains_multiply_channels(pixels: torch.Tensor) -> None:
