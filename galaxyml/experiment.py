@@ -176,19 +176,18 @@ def build_module(config: DictConfig, begun: bool = False) -> Any:
     return instantiate(config.module, _recursive_=False, **start)
 
 
-def run_stages(config: DictConfig, run: RunDir, draw: bool = True) -> dict[str, float]:
+def run_stages(config: DictConfig, run: RunDir) -> dict[str, float]:
     """Runs a configuration's stages, one after the other, on the predictions of a run or of a sweep.
 
     Args:
         config: The configuration.
-        run: Whose predictions.
-        draw: Whether those run, too, that only draw.
+        run: Whose predictions; without those that only draw where it does not.
 
     Returns:
         Their metrics.
     """
     metrics: dict[str, float] = {}
-    stages = stages_of(config, draw)
+    stages = stages_of(config, run.draws)
     for stage in track(stages, f"{run.name}: judging and drawing", len(stages)):
         metrics |= stage(run)
     return metrics

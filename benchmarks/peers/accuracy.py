@@ -11,9 +11,9 @@ differences by its paired bootstrap, over objects and seeds.
 
 Peers' settings were not chosen by their scores here, but for Zoobot's (see there); galaxyml's are those of
 docs/measured.md, which were measured on these objects, but for surveys and galaxy10, whose small net has
-galaxyzoo_small's settings, and was tried on the first fold of seed 0, and on two seeds, before. Each piece is kept in the work folder, so that the same command
-carries on. Peers `frozen` and `recipes` need nothing more than galaxyml does; `zoobot` and `parsnip` need these
-packages: pip install zoobot galaxy-datasets astro-parsnip lcdata.
+galaxyzoo_small's settings, and was tried on the first fold of seed 0, and on two seeds, before. Each piece is kept in
+the work folder, so that the same command carries on. Peers `frozen` and `recipes` need nothing more than galaxyml does;
+`zoobot` and `parsnip` need these packages: pip install zoobot galaxy-datasets astro-parsnip lcdata.
 """
 
 import argparse

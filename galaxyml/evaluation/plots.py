@@ -186,14 +186,25 @@ def image_grid(images: list[np.ndarray], captions: list[str], title: str = "") -
     return figure
 
 
-def central_part(run: RunDir, image: str, fraction: float) -> np.ndarray:
-    """The central part of an object's original image, as the run decodes it, uint8 of shape (H, W, C)."""
-    data = run.config.data
-    decoding = as_decoding(**{key: data[key] for key in ("channels", "stretch", "hdu", "bands") if key in data})
-    original = open_image(run.source(image), decoding)
-    height, width = original.shape[:2]
-    left, upper = width * (1 - fraction) / 2, height * (1 - fraction) / 2
-    return original[int(upper) : int(height - upper), int(left) : int(width - left)]
+class CentralParts:
+    """Central parts of objects' original images, as a run decodes them.
+
+    Args:
+        run: Whose images.
+        fraction: Of an image's side that is shown.
+    """
+
+    def __init__(self, run: RunDir, fraction: float) -> None:
+        data, keys = run.config.data, ("channels", "stretch", "hdu", "bands")
+        self.decoding = as_decoding(**{key: data[key] for key in keys if key in data})
+        self.folder, self.fraction = run.source("."), fraction
+
+    def __call__(self, image: str) -> np.ndarray:
+        """That of an image by its path in the data's folder, uint8 of shape (H, W, C)."""
+        original = open_image(self.folder / image, self.decoding)
+        height, width = original.shape[:2]
+        left, upper = width * (1 - self.fraction) / 2, height * (1 - self.fraction) / 2
+        return original[int(upper) : int(height - upper), int(left) : int(width - left)]
 
 
 def interval_figure(
@@ -297,8 +308,8 @@ def write_images(
         crop: Central part that is shown, a fraction of the side.
     """
     if len(images):
-        parts = [central_part(run, image, crop) for image in images]
-        run.write_figure(name, image_grid(parts, captions, title), caption)
+        parts = map(CentralParts(run, crop), images)
+        run.write_figure(name, image_grid(list(parts), captions, title), caption)
 
 
 def unit_axes() -> tuple[Figure, Axes]:

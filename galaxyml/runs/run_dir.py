@@ -70,10 +70,12 @@ class RunDir:
 
     Args:
         path: The folder; it need not exist yet.
+        draws: Whether figures are drawn for it; None for what its configuration says.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, draws: bool | None = None) -> None:
         self.path = Path(path)
+        self._draws = draws
 
     @property
     def name(self) -> str:
@@ -113,7 +115,9 @@ class RunDir:
 
     @property
     def draws(self) -> bool:
-        """Whether the run draws figures, as `figures=false` forbids."""
+        """Whether figures are drawn for the run, as `figures=false` forbids."""
+        if self._draws is not None:
+            return self._draws
         return not self.started or bool(self.config.get("figures", True))
 
     def start(self, config: DictConfig, overrides: list[str]) -> None:

@@ -239,8 +239,9 @@ def finish(into: "RunDir", more: dict[str, Any], drawn: "RunDir | None" = None, 
     """
     from galaxyml.experiment import run_stages
     from galaxyml.reports import run_report, verdict
+    from galaxyml.runs.run_dir import RunDir
 
-    metrics = run_stages(into.config, into, draw=drawn is None)
+    metrics = run_stages(into.config, into if drawn is None else RunDir(into.path, draws=False))
     for figure in drawn.figures() if drawn is not None else []:
         with atomic_write(into.path / "figures" / figure.name) as draft:
             shutil.copyfile(figure, draft)

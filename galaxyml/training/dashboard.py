@@ -64,17 +64,18 @@ class Figures(Callback):
     """Logs figures of validation about 5 times a run, and at its end, of modules that have `figures(trainer)`.
 
     Args:
-        times: How often figures are drawn.
+        times: How often figures are drawn; of a run of fewer epochs once, as drawing would take longer than training.
     """
 
     def __init__(self, times: int = 5) -> None:
         self.times = times
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        interval = max((trainer.max_epochs or 1) // self.times, 1)
-        last = trainer.current_epoch + 1 == trainer.max_epochs
+        epochs, reached = trainer.max_epochs or 1, trainer.current_epoch + 1
+        interval = epochs if 0 < epochs < self.times else max(epochs // self.times, 1)
+        last = reached == epochs
         showing = [logger for logger in trainer.loggers if isinstance(logger, SHOWING)]
-        if not hasattr(pl_module, "figures") or (trainer.current_epoch % interval and not last):
+        if not hasattr(pl_module, "figures") or (reached % interval and not last):
             return
         if not ranks.broadcast(bool(showing)):
             return

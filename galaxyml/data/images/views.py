@@ -205,7 +205,7 @@ def resample(pixels: Tensor, size: int, matrices: Tensor, gains: Tensor | None =
 
 
 def _affine_grid(matrices: Tensor, size: int) -> Tensor:
-    """What `F.affine_grid` computes of matrices, (N, 2, 3) -> (N, size, size, 2), from centres of pixels that are kept."""
+    """What `F.affine_grid` gives for matrices, (N, 2, 3) -> (N, size, size, 2), by centres of pixels that are kept."""
     centres = _pixel_centres(size, matrices.device).expand(len(matrices), -1, -1)
     return torch.bmm(centres, matrices.transpose(1, 2)).view(-1, size, size, 2)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from galaxyml.evaluation.embedding import embedding
-from galaxyml.evaluation.plots import LOSS_CURVES, central_part, loss_curves
+from galaxyml.evaluation.plots import LOSS_CURVES, CentralParts, loss_curves
 from galaxyml.kinds.anomalies.metrics import roc_auc
 from galaxyml.kinds.anomalies.plots import latent_figure, pr_figure, recall_figure, roc_figure
 from galaxyml.kinds.anomalies.score import ScoredAnomalies
@@ -67,10 +67,10 @@ class ImageAnomalyFigures:
         return {}
 
     def _sheet(self, run: RunDir, name: str, shown: pd.DataFrame, caption: str) -> None:
-        images = []
+        images, central_part = [], CentralParts(run, self.crop)
         for path in shown["path"]:
             try:
-                images.append(central_part(run, path, self.crop))
+                images.append(central_part(path))
             except (DataError, OSError):
                 images.append(BLANK)
         rows = zip(shown["rank"], shown["id"], shown["score"], shown["reason"], strict=True)
