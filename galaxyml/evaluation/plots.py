@@ -1,6 +1,7 @@
 """Figures that several tasks, the report and TensorBoard share; drawn without a screen."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from textwrap import fill
 from typing import Any
@@ -22,6 +23,7 @@ from galaxyml.runs.run_dir import RunDir
 LOSS_CURVES = "Loss over the epochs, of what is trained on (left) and of validation objects (right), a line a net."
 MODEL, BASELINE, ACCENT = "#1f5fa8", "#b8b8b8", "#d1603d"
 DECADE = 10.0  # from the lowest to the highest value of an axis that is logarithmic
+PANEL = 2.6  # inches of a panel's side, where several stand in a row
 NARROW = 6.2  # inches of a figure whose letters a phone can still show
 WIDTH = 36  # letters of a line below an image
 SHADES = ("#8fbde8", "#3f84cc", "#123a6b", "#d1603d", "#3a8f5c")  # of levels, the lowest first
@@ -155,30 +157,59 @@ def _target_panels(
     target: np.ndarray, values: np.ndarray, names: Sequence[str], label: str
 ) -> tuple[Figure, list[Axes]]:
     """A figure of values against targets, both of shape (N, K), a panel a name."""
-    figure, panels = _grid(len(names), 3.1, 3.2)
+    written = Margins(left=0.7, right=0.1, bottom=0.3, top=0.27)  # numbers and title of each
+    figure, panels = _grid(len(names), PANEL, written, Margins(left=0.3, right=0.1, bottom=0.3, top=0.05))
     alpha = min(1.0, 300 / max(len(target), 1) + 0.05)  # many points lie over each other
     for k, (axes, name) in enumerate(zip(panels, names, strict=True)):
         axes.scatter(target[:, k], values[:, k], s=6, alpha=alpha, color=MODEL, linewidths=0)
         axes.set_title(name, fontsize=9)
+        axes.locator_params(nbins=5)  # long numbers would touch each other
     figure.supxlabel("true")
     figure.supylabel(label)
     return figure, panels
 
 
-def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels, at most four in a row, each of a size in inches."""
+@dataclass(frozen=True)
+class Margins:
+    """Room around something, in inches."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+
+def _grid(count: int, side: float, each: Margins, whole: Margins) -> tuple[Figure, list[Axes]]:
+    """A figure of square panels, at most four in a row, whose places need not be found by measuring all letters.
+
+    Args:
+        count: How many.
+        side: Of a panel, in inches.
+        each: Around each panel, for what is written beside it.
+        whole: Around all of them.
+    """
     wide = min(4, count)
     high = -(-count // wide)
-    figure = Figure(figsize=(max(width * wide, 4), height * high), layout="constrained")
-    return figure, [figure.add_subplot(high, wide, number) for number in range(1, count + 1)]
+    across, down = each.left + side + each.right, each.bottom + side + each.top
+    width = whole.left + wide * across + whole.right
+    height = whole.bottom + high * down + whole.top
+    figure = Figure(figsize=(width, height))
+    panels = []
+    for number in range(count):
+        row, column = divmod(number, wide)
+        left = whole.left + column * across + each.left
+        bottom = whole.bottom + (high - 1 - row) * down + each.bottom
+        panels.append(figure.add_axes((left / width, bottom / height, side / width, side / height)))
+    return figure, panels
 
 
 def image_grid(images: list[np.ndarray], captions: list[str], title: str = "") -> Figure:
     """Images, each uint8 of shape (H, W, C), with a few lines of text below each."""
     texts = ["\n".join(fill(line, WIDTH, subsequent_indent="  ") for line in text.splitlines()) for text in captions]
     lines = max(text.count("\n") + 1 for text in texts)
-    figure, panels = _grid(len(images), 2.9, 2.9 + 0.2 * lines)
-    figure.suptitle(title)
+    written = Margins(left=0.1, right=0.1, bottom=0.17 * lines + 0.2, top=0.05)  # captions
+    figure, panels = _grid(len(images), PANEL, written, Margins(0, 0, 0, 0.4 if title else 0))
+    figure.suptitle(title, y=1 - 0.12 / figure.get_figheight(), va="top")
     for axes, image, text in zip(panels, images, texts, strict=True):
         axes.imshow(visible(image))
         axes.set_xlabel(text, fontsize=10)
