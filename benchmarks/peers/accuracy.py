@@ -166,6 +166,7 @@ RECIPES = (
         64,
         40,
         "the same without what the sky teaches",
+        seeds=1,
     ),
 )
 

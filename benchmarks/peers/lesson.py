@@ -109,7 +109,7 @@ class Peer:
         about: What it is, in a sentence.
         predict: Learns a lesson and predicts what is held out: fractions or probabilities of shape (N, K), or scores of
             shape (N,), higher for what is more unusual.
-        seeds: How many seeds it is trained with at most: one where three would take more than twelve minutes.
+        seeds: How many seeds it is trained with at most: one where three would take many minutes.
     """
 
     name: str

@@ -323,6 +323,7 @@ PEERS = (
         40,
         "published net, own loop",
         partial(galaxycnn, loss="mse", epochs=40),
+        seeds=1,
     ),
     Peer(
         "GalaxyCNN, cross-entropy",

@@ -107,8 +107,9 @@ class GivenPredictions(RunDir):
         held = {name: int(values.isin(known).sum()) for name, values in texts.items()}
         best = max(held, key=lambda name: (held[name], name == "id"), default=None)
         if best is None or not held[best]:
+            begins = [f"{name} ({values.iloc[0]}, …)" for name, values in texts.items() if len(values)]
             raise UserError(
                 f"{self.path} names none of the objects of {self._run.path}, such as {self._ids.iloc[0]}: its columns "
-                f"besides the predictions are {shorten(others) or 'none'}. Give it a column id with the run's ids."
+                f"besides the predictions are {shorten(begins) or 'none'}. Give it a column id with the run's ids."
             )
         return texts[best].rename(best)

@@ -66,7 +66,10 @@ def test_probabilities_must_be_some(page_run: Callable[[str], Path], tmp_path: P
     ("change", "said"),
     [
         (lambda table: table.drop(columns="Class1.1"), r"has no column 'Class1\.1'\. Did you mean .* name the columns"),
-        (lambda table: table.assign(id=table["id"].astype(str) + "x"), r"names none of the objects of .* column id"),
+        (
+            lambda table: table.assign(id=table["id"].astype(str) + "x"),
+            r"names none of the objects of .*: its .* are id \(\w+x, …\).* column id",
+        ),
         (lambda table: table.drop(columns="id"), r"besides the predictions are none\. Give it a column id"),
         (lambda table: table.assign(**{"Class1.1": "n/a"}), r", id \d+: Class1\.1 is 'n/a'; it must be a number"),
         (lambda table: pd.concat([table, table[:1]]), r"has two rows for \d+\. Take one out"),
