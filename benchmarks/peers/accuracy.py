@@ -4,10 +4,10 @@
     python benchmarks/peers/accuracy.py --data FOLDER --tasks galaxyzoo --peers frozen recipes
     python benchmarks/peers/accuracy.py --data FOLDER --quick               # minutes, only whether it works
 
-`FOLDER` has a folder a task, and `weights/` with `tf_efficientnet_lite0.pth` and `resnet50.pth`. For each task and seed
-galaxyml's own command makes five folds (of plasticc, a part that is held out); each peer learns from the same objects
-of each, and predicts the others, whose targets it is not given. Both are measured by galaxyml's metrics, and their
-differences by its paired bootstrap, over objects and seeds.
+`FOLDER` has a folder a task, and `weights/` with `tf_efficientnet_lite0.pth` and `resnet50.pth` of ImageNet. For each
+task and seed galaxyml's own command makes five folds (of plasticc, a part that is held out); each peer learns from the
+same objects of each, and predicts the others, whose targets it is not given. Both are measured by galaxyml's metrics,
+and their differences by its paired bootstrap, over objects and seeds.
 
 Peers' settings were not chosen by their scores here, but for Zoobot's (see there); galaxyml's are those of
 docs/measured.md, which were measured on these objects, but for surveys and galaxy10, whose small net has
@@ -45,6 +45,7 @@ from galaxyml.runs.files import atomic_write, write_json
 from galaxyml.runs.run_dir import RunDir
 
 MODULES = {"frozen": "frozen", "zoobot": "zoobot_tools", "parsnip": "parsnip_tools", "recipes": "recipes"}
+WEIGHTS = ("tf_efficientnet_lite0.pth", "resnet50.pth")
 FOLDS = 5
 # By task, the main one first.
 METRICS = {
@@ -228,10 +229,8 @@ def split_of(task: str) -> str:
 
 
 def run_recipe(bench: Bench, recipe: Recipe, seed: int) -> None:
-    """Runs a command of galaxyml's, unless it is finished."""
-    sweep = bench.sweep(recipe, seed)
-    if sweep.finished:
-        return
+    """Runs a command of galaxyml's, unless it is finished; the same name for another command is refused by itself."""
+    sweep, about = bench.sweep(recipe, seed), bench.work / "seconds" / f"{recipe.task}_{recipe.key}_{seed}.json"
     folds = ",".join(map(str, bench.folds(recipe.task)))
     smaller = ["epochs=2", *([] if recipe.task in ("galaxy10", "plasticc") else ["limit=80"])] if bench.quick else []
     words = [
@@ -244,13 +243,15 @@ def run_recipe(bench: Bench, recipe: Recipe, seed: int) -> None:
         "-m",
         f"fold={folds}",
     ]
+    if sweep.finished and about.is_file() and json.loads(about.read_text(encoding="utf-8"))["words"] == words:
+        return
     began = time.monotonic()
     command = [sys.executable, "-m", "galaxyml", *words]
     ended = subprocess.run(command, cwd=bench.work, capture_output=True, text=True, check=False)
     if ended.returncode or not sweep.finished:
         raise SystemExit(f"galaxyml {' '.join(words)}\n{ended.stdout}{ended.stderr}")
     seconds = time.monotonic() - began
-    write_json(bench.work / "seconds" / f"{recipe.task}_{recipe.key}_{seed}.json", {"wall": seconds, "words": words})
+    write_json(about, {"wall": seconds, "words": words})
     say(f"{recipe.task}, {recipe.name}, seed {seed}: {seconds:.0f} s")
 
 
@@ -264,12 +265,13 @@ def lesson_of(bench: Bench, recipe: Recipe, seed: int, fold: int) -> Lesson:
     predicted = run.predictions(split)
     assert predicted is not None
     held = held[held["id"].isin(predicted["id"])]
+    learnt = ["train", "val"] if split == "test" else ["train"]  # galaxyml calibrates by the validation objects
     return Lesson(
         task=recipe.task,
         columns=tuple(str(name) for name in predicted if name != "id") if recipe.task != "plasticc" else (),
         seed=seed,
         fold=fold,
-        train=catalog[catalog["split"] == "train"].reset_index(drop=True),
+        train=catalog[catalog["split"].isin(learnt)].reset_index(drop=True),
         held=held[[name for name in ALLOWED if name in held]].reset_index(drop=True),
         data=Path(run.provenance()["data"]["folder"]),
         weights=bench.weights,
@@ -293,8 +295,17 @@ def learn(peer: Peer, lesson: Lesson, file: Path) -> float:
     table.insert(0, "id", lesson.held["id"])
     with atomic_write(file) as draft:
         table.to_parquet(draft, index=False)
-    write_json(file.with_suffix(".json"), seconds)
+    write_json(file.with_suffix(".json"), {"seconds": seconds, "peer": peer.settings})
     return seconds
+
+
+def is_done(peer: Peer, file: Path) -> bool:
+    """Whether a fold's predictions are there, made by the peer as it is now."""
+    about = file.with_suffix(".json")
+    if not (file.is_file() and about.is_file()):
+        return False
+    made_by: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))["peer"]
+    return made_by == peer.settings
 
 
 def run_peer(bench: Bench, peer: Peer, recipe: Recipe, pool: ProcessPoolExecutor) -> None:
@@ -303,7 +314,7 @@ def run_peer(bench: Bench, peer: Peer, recipe: Recipe, pool: ProcessPoolExecutor
     for seed in bench.seeds_of(peer):
         for fold in bench.folds(peer.task):
             file = bench.piece(peer, seed, fold)
-            if not file.is_file():
+            if not is_done(peer, file):
                 jobs[pool.submit(learn, peer, lesson_of(bench, recipe, seed, fold), file)] = (seed, fold)
     for job in as_completed(jobs):
         seed, fold = jobs[job]
@@ -384,14 +395,14 @@ def difference(ours: dict[int, RunDir], theirs: dict[int, RunDir], task: str, me
 
 
 def seconds_of(bench: Bench, system: Recipe | Peer) -> dict[str, float]:
-    """Seconds of a fold on one core, the median and the most; that one may have computed features for all others."""
+    """Seconds of a fold on one core, the mean and the most; that one may have computed features for all others."""
     if isinstance(system, Recipe):
         tables = [pd.read_csv(bench.sweep(system, seed).path / "sweep.csv") for seed in bench.seeds_of(system)]
         each = pd.concat(tables)["seconds"].tolist()
-        return {"fold": float(np.median(each)), "slowest_fold": float(max(each))}
+        return {"fold": float(np.mean(each)), "slowest_fold": float(max(each))}
     files = [bench.piece(system, seed, fold) for seed in bench.seeds_of(system) for fold in bench.folds(system.task)]
-    each = [json.loads(file.with_suffix(".json").read_text(encoding="utf-8")) for file in files]
-    return {"fold": float(np.median(each)), "slowest_fold": float(max(each))}
+    each = [json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["seconds"] for file in files]
+    return {"fold": float(np.mean(each)), "slowest_fold": float(max(each))}
 
 
 def row(bench: Bench, system: Recipe | Peer, runs: dict[int, RunDir]) -> dict[str, Any]:
@@ -442,6 +453,11 @@ def best_of(rows: Sequence[dict[str, Any]], metric: str) -> str:
     return max(rows, key=lambda each: sign * each["metrics"][metric]["value"])["system"]
 
 
+def in_order(found: dict[str, Any]) -> dict[str, Any]:
+    """Results by task, in the order of the tasks."""
+    return {task: found[task] for task in METRICS if task in found}
+
+
 def peers_of(name: str, left_out: dict[str, str]) -> tuple[Peer, ...]:
     """The peers of a module; none, which `left_out` tells, where the packages that it needs are not installed."""
     try:
@@ -463,7 +479,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--work", type=Path, default=Path("accuracy_work"), help="where pieces are kept")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "accuracy.json")
+    parser.add_argument("--out", type=Path, help="results/accuracy.json beside this file; with --quick, in --work")
     parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 2), help="folds of peers at a time")
     parser.add_argument("--quick", action="store_true", help="tiny limits: whether it works")
     given = parser.parse_args()
@@ -472,41 +488,49 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     seeds = tuple(given.seeds[:1] if given.quick else given.seeds)
     bench = Bench(data, data / "weights", work, seeds, given.quick, given.workers)
+    out: Path = given.out or (work if given.quick else Path(__file__).parent / "results") / "accuracy.json"
+    if missing := [name for name in WEIGHTS if not (bench.weights / name).is_file()]:
+        parser.error(
+            f"{bench.weights} has no {' and no '.join(missing)}, timm's weights of ImageNet, by which most peers begin: "
+            "put them there."
+        )
     os.environ["OMP_NUM_THREADS"] = "1"  # of each process; there are as many as there are cores
 
     first = {recipe.task: recipe for recipe in reversed(RECIPES) if recipe.task in given.tasks}
-    found: dict[str, Any] = {}
+    before = json.loads(out.read_text(encoding="utf-8"))["tasks"] if out.is_file() else {}
+    found: dict[str, Any] = {task: content for task, content in before.items() if task not in given.tasks}
     left_out: dict[str, str] = {}
     about = {**setting(), "quick": given.quick}
 
     def finished(system: Recipe | Peer) -> None:
         add(found, bench, system, first[system.task])
-        write_json(given.out, about | {"left_out": left_out, "tasks": found})
+        write_json(out, about | {"left_out": left_out, "tasks": in_order(found)})
 
     for task in given.tasks:
         for seed in bench.seeds_of(first[task]):
             run_recipe(bench, first[task], seed)
         finished(first[task])
-    with ProcessPoolExecutor(given.workers, multiprocessing.get_context("spawn")) as pool:
-        for name in given.peers:
-            for peer in peers_of(name, left_out):
-                if peer.task not in given.tasks:
-                    continue
-                try:
+    for name in given.peers:
+        for peer in peers_of(name, left_out):
+            if peer.task not in given.tasks:
+                continue
+            try:
+                # A pool of its own: where a process is killed, that is the end of its pool.
+                with ProcessPoolExecutor(given.workers, multiprocessing.get_context("spawn")) as pool:
                     run_peer(bench, peer, first[peer.task], pool)
-                except Exception as error:  # of another package: the rest of an hour's work goes on
-                    left_out[f"{peer.task}, {peer.name}"] = f"{type(error).__name__}: {error}"
-                    say(f"{peer.task}, {peer.name} is left out: {error}")
-                else:
-                    finished(peer)
+            except Exception as error:  # of another package: the rest of an hour's work goes on
+                left_out[f"{peer.task}, {peer.name}"] = f"{type(error).__name__}: {error}"
+                say(f"{peer.task}, {peer.name} is left out: {error}")
+            else:
+                finished(peer)
     for recipe in RECIPES:
         if recipe.task in given.tasks and recipe is not first[recipe.task]:
             for seed in bench.seeds_of(recipe):
                 run_recipe(bench, recipe, seed)
             finished(recipe)
-    write_json(given.out, about | {"left_out": left_out, "tasks": found})
-    print("\n".join(accuracy_tables(found)))
-    print(f"\nWritten to {given.out}.")
+    write_json(out, about | {"left_out": left_out, "tasks": in_order(found)})
+    print("\n".join(accuracy_tables(in_order(found))))
+    print(f"\nWritten to {out}.")
 
 
 if __name__ == "__main__":

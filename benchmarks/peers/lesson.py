@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -120,6 +121,12 @@ class Peer:
     about: str
     predict: Callable[[Lesson], np.ndarray]
     seeds: int = 3
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its predictions depend on, as far as it can be told; kept beside them."""
+        named = getattr(self.predict, "keywords", {})
+        return {"start": self.start, "size": self.size, "epochs": self.epochs, "about": self.about, "more": dict(named)}
 
 
 def squares(images: list[Image.Image], crop: float, size: int) -> np.ndarray:

@@ -131,7 +131,7 @@ def predictions(lesson: Lesson, own_weights: bool) -> tuple[astropy.table.Table,
     for table, rows in zip(found, (lesson.train, lesson.held), strict=True):
         order = pd.Index(np.asarray(table["object_id"]).astype(str)).get_indexer(rows["id"].astype(str))
         if (order < 0).any():
-            raise SystemExit(f"ParSNIP left out {(order < 0).sum()} of {len(rows)} light curves.")
+            raise ValueError(f"ParSNIP left out {(order < 0).sum()} of {len(rows)} light curves.")
         found = [table[order] if each is table else each for each in found]
     return found[0], found[1]
 

@@ -42,7 +42,7 @@ from torch import Tensor, nn
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from data_path import DIHEDRAL, FREE, constant_epoch, only_load, own_epoch, tiny, training_step
-from plain import padded_curves, plain_epoch, plain_predictions
+from plain import padded_curves, plain_epoch, plain_predictions, turned_predictions
 from surveys import BATCH as HEAD_BATCH
 from surveys import EPOCHS, SIZES, every_epoch, learning, once
 from surveys import targets as votes_like_ukidss
@@ -79,6 +79,7 @@ WAYS = {
     "galaxyml, first time": "the store of light curves is made and padded batches are gathered from it",
     "galaxyml, later": "padded batches from the store that is there",
     "galaxyml, five parts": "cross-fitted scores, five forests of 500 trees",
+    "plain, batches turned": "images are opened once, and the eight symmetries of each batch pass the net",
     "plain": "a Dataset that opens files by Pillow, resizes, flips, turns by any angle; a pass for each view",
     "template": "as lightning-hydra-template has it: ImageFolder, transforms v2 on tensors, a LightningModule",
     "zoobot, default views": "CatalogDataModule, default_view_config: RandomAffine, resize, flips, erasing",
@@ -276,6 +277,8 @@ def prediction(files: Files) -> Iterator[Comparison]:
             ways: dict[str, Way] = {own: predicts(predictor, paths)}
             for workers in WORKERS:
                 ways[f"plain, {workers} workers"] = plain_predictions(net, paths, size, views, workers)
+                if views > 1:
+                    ways[f"plain, batches turned, {workers} workers"] = turned_predictions(net, paths, size, workers)
                 if HAS_ZOOBOT and views == 1:
                     from zoobot_views import zoobot_predictions
 
@@ -313,10 +316,17 @@ def command(files: Files, words: list[str]) -> None:
 
 
 def finished(files: Files, words: list[str]) -> None:
-    """Waits for a process, and shows what it wrote if it fails."""
-    done = subprocess.run(words, cwd=files.folder, env=environment(files), capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    """Waits for a process, and shows what it wrote if it fails.
+
+    It writes to a file: a pipe is only closed when its workers have noticed, seconds later, that it has ended.
+    """
+    with tempfile.TemporaryFile("w+") as written:
+        done = subprocess.run(
+            words, cwd=files.folder, env=environment(files), stdout=written, stderr=subprocess.STDOUT, check=False
+        )
+        if done.returncode:
+            written.seek(0)
+            sys.exit(f"{' '.join(words)}\n{written.read()[-6000:]}")
 
 
 def environment(files: Files) -> dict[str, str]:
@@ -363,16 +373,8 @@ def peak(files: Files, words: list[str]) -> Way:
 
 
 def start_up(files: Files) -> Iterator[Comparison]:
-    """Seconds until the help is there, and until the first training step is done."""
-    python = [sys.executable, "-c"]
-    words = {
-        "galaxyml --help": [sys.executable, "-m", "galaxyml", "--help"],
-        "import lightning": [*python, "import lightning"],
-    }
-    if HAS_ZOOBOT:
-        words["import zoobot.pytorch.training.finetune"] = [*python, "import zoobot.pytorch.training.finetune"]
-    yield Comparison("start: help, or an import", processes(files, words))
-    words = {"galaxyml, the command": [*python, FIRST_STEP, *SMOKE]}
+    """Seconds until the first training step is done."""
+    words = {"galaxyml, the command": [sys.executable, "-c", FIRST_STEP, *SMOKE]}
     words |= {name: [*each, "--first"] for name, each in scripts(files).items()}
     note = "The simulated sky and its store were there already."
     yield Comparison("start: until the first training step", processes(files, words), note=note)
@@ -490,7 +492,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=", ".join(ROWS))
     parser.add_argument("--rounds", type=int, default=5, help="turns that are timed")
     parser.add_argument("--images", type=int, default=384, help=f"of the simulated sky, a multiple of {BATCH}")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "speed.json")
+    parser.add_argument("--out", type=Path, help="results/speed.json beside this file; with --quick, none")
     parser.add_argument("--quick", action="store_true", help="one turn of as little as there can be: does it run?")
     given = parser.parse_args()
     rounds, images = (1, BATCH) if given.quick else (given.rounds, given.images)
@@ -505,8 +507,10 @@ def main() -> None:
             print(f"{name} are not installed: their ways are left out.")
     print(f"{torch.get_num_threads()} threads, {images} images of 424 px, {rounds} turns")
     print("Ratios of what another way took to what galaxyml took, their smallest and largest, and the goal:")
-    kept = json.loads(given.out.read_text(encoding="utf-8"))["rows"] if given.out.is_file() else []
-    rows = [row for row in kept if row["row"] not in given.rows]
+    out = given.out or (None if given.quick else HERE / "results" / "speed.json")
+    kept = json.loads(out.read_text(encoding="utf-8")) if out and out.is_file() else {"rows": [], "settings": {}}
+    rows = [row for row in kept["rows"] if row["row"] not in given.rows]
+    settings = {row: about for row, about in kept["settings"].items() if row not in given.rows}
     with tempfile.TemporaryDirectory() as name:
         write_galaxyzoo(Path(name) / "sky", count=images, test_galaxies=1, seed=0)
         files = Files(Path(name), sorted((Path(name) / "sky" / "images_training_rev1").glob("*.jpg")), given.quick)
@@ -521,10 +525,11 @@ def main() -> None:
             print(f"  ({row}: {time.perf_counter() - start:.0f} s)", flush=True)
             order = list(ROWS)
             rows.sort(key=lambda row: order.index(row["row"]))
-            given.out.parent.mkdir(parents=True, exist_ok=True)
-            given.out.write_text(
-                json.dumps({**setting(), "ways": WAYS, "rows": rows}, indent=1) + "\n", encoding="utf-8"
-            )
+            settings[row] = setting()
+            if out is not None:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                whole = {"settings": {name: settings[name] for name in order if name in settings}, "ways": WAYS}
+                out.write_text(json.dumps({**whole, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ RATIO = (
 
 ACCURACY = (
     "Held-out objects of real samples, seeds: {seeds}; ± over seeds, or over folds where it says so. The difference is "
-    "paired over the objects, in bold where its 95 % interval leaves out 0."
+    "paired over the objects and the seeds that both have, in bold where its 95 % interval leaves out 0."
 )
 
 Rows = list[dict[str, Any]]
@@ -68,6 +68,14 @@ def table(rows: Rows, columns: dict[str, Callable[[dict[str, Any]], str]]) -> li
     lines = [list(columns), ["---"] * len(columns)]
     lines += [[value(row).replace("|", "/") for value in columns.values()] for row in rows]
     return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def told_all(settings: dict[str, dict[str, Any]], command: str) -> list[str]:
+    """By which command, when, on which machine and with which versions; a paragraph for rows that share it."""
+    lines: dict[str, list[str]] = {}
+    for row, setting in settings.items():
+        lines.setdefault(told(setting, command), []).append(row)
+    return [f"{', '.join(rows)}: {line}" if len(lines) > 1 else line for line, rows in lines.items()]
 
 
 def told(found: dict[str, Any], command: str) -> str:
@@ -97,11 +105,11 @@ def speed_section(found: dict[str, Any], short: bool) -> list[str]:
     """Lines on how fast."""
     rows: Rows = found["rows"]
     if short:
-        return [*short_speed(rows), "", told(found, COMMAND["speed"])]
+        return [*short_speed(rows), *(f"\n{line}" for line in told_all(found["settings"], COMMAND["speed"]))]
     rounds = sorted({row["rounds"] for row in rows})
     lines = [*table(rows, SPEED), "", RATIO.format(rounds=" or ".join(map(str, rounds)))]
     lines += ["", *notes(rows), *(f"- `{name}`: {way}" for name, way in found.get("ways", {}).items())]
-    return [*lines, "", told(found, COMMAND["speed"])]
+    return [*lines, *(f"\n{line}" for line in told_all(found["settings"], COMMAND["speed"]))]
 
 
 def accuracy_section(found: dict[str, Any], short: bool) -> list[str]:
@@ -109,10 +117,11 @@ def accuracy_section(found: dict[str, Any], short: bool) -> list[str]:
     tasks = found["tasks"]
     lines = best_table(tasks) if short else accuracy_tables(tasks)
     if short:
-        lines += ["", ACCURACY.format(seeds=max(len(row["seeds"]) for row in tasks[next(iter(tasks))]["rows"]))]
-    if not short:
-        for name, why in found.get("left_out", {}).items():
-            lines += ["", f"Left out: {name} ({why})."]
+        counts = [len(row["seeds"]) for content in tasks.values() for row in content["rows"]]
+        seeds = f"{min(counts)} to {max(counts)}" if len({*counts}) > 1 else str(counts[0])
+        lines += ["", ACCURACY.format(seeds=seeds)]
+    for name, why in found.get("left_out", {}).items():
+        lines += ["", f"Left out: {name} ({why})."]
     return [*lines, "", told(found, COMMAND["accuracy"])]
 
 
@@ -195,6 +204,8 @@ def main() -> None:
         for kind in COMMAND
         if (path := HERE / "results" / f"{kind}.json").is_file()
     }
+    if found.get("accuracy", {}).get("quick"):
+        raise SystemExit("results/accuracy.json is of --quick, which measures nothing: run accuracy.py without it.")
     for path, short in ((ROOT / "README.md", True), (ROOT / "docs" / "peers.md", False)):
         lines: list[str] = []
         for kind, section in (("speed", speed_section), ("accuracy", accuracy_section)):

@@ -57,5 +57,6 @@ def test_figures_are_drawn_about_five_times_and_of_short_runs_at_the_end(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(module, DataLoader(torch.zeros(2, 1)), DataLoader(torch.zeros(1, 1)))
+    data: Any = torch.zeros(2, 1)
+    trainer.fit(module, DataLoader(data), DataLoader(data))
     assert module.drawn == drawn
