@@ -148,15 +148,6 @@ RECIPES = (
         "winner_small with galaxyzoo_small's settings, tried on one fold before; mean of 8 views",
     ),
     Recipe(
-        "galaxyml, AstroCNN of the sky",
-        "galaxy10",
-        ("experiment=galaxy10_simulated", "source=real", "split=folds", "start=sky"),
-        SKY,
-        64,
-        60,
-        "what the ten classes of the sky teach, without what its vote fractions do",
-    ),
-    Recipe(
         "galaxyml, from scratch", "plasticc", PLASTICC, "nothing", None, 60, "the same without what the sky teaches"
     ),
     Recipe(
@@ -491,8 +482,8 @@ def main() -> None:
     out: Path = given.out or (work if given.quick else Path(__file__).parent / "results") / "accuracy.json"
     if missing := [name for name in WEIGHTS if not (bench.weights / name).is_file()]:
         parser.error(
-            f"{bench.weights} has no {' and no '.join(missing)}, timm's weights of ImageNet, by which most peers begin: "
-            "put them there."
+            f"{bench.weights} has no {' and no '.join(missing)}: put timm's weights of ImageNet there, by which most "
+            "peers begin."
         )
     os.environ["OMP_NUM_THREADS"] = "1"  # of each process; there are as many as there are cores
 
