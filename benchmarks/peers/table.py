@@ -108,7 +108,9 @@ def speed_section(found: dict[str, Any], short: bool) -> list[str]:
         return [*short_speed(rows), *(f"\n{line}" for line in told_all(found["settings"], COMMAND["speed"]))]
     rounds = sorted({row["rounds"] for row in rows})
     lines = [*table(rows, SPEED), "", RATIO.format(rounds=" or ".join(map(str, rounds)))]
-    lines += ["", *notes(rows), *(f"- `{name}`: {way}" for name, way in found.get("ways", {}).items())]
+    measured_ways = [row[side] for row in rows for side in ("way", "against")]
+    ways = {name: way for name, way in found["ways"].items() if any(each.startswith(name) for each in measured_ways)}
+    lines += ["", *notes(rows), *(f"- `{name}`: {way}" for name, way in ways.items())]
     return [*lines, *(f"\n{line}" for line in told_all(found["settings"], COMMAND["speed"]))]
 
 
