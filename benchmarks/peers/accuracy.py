@@ -475,9 +475,9 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # of each process; there are as many as there are cores
 
     first = {recipe.task: recipe for recipe in RECIPES if recipe.task in given.tasks}
-    before = json.loads(out.read_text(encoding="utf-8"))["tasks"] if out.is_file() else {}
-    found: dict[str, Any] = {task: content for task, content in before.items() if task not in given.tasks}
-    left_out: dict[str, str] = {}
+    before = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"tasks": {}, "left_out": {}}
+    found: dict[str, Any] = {task: content for task, content in before["tasks"].items() if task not in given.tasks}
+    left_out = {name: why for name, why in before["left_out"].items() if name.partition(",")[0] in found}
     about = {**setting(), "quick": given.quick}
 
     def finished(system: Recipe | Peer) -> None:

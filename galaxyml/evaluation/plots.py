@@ -158,7 +158,7 @@ def _target_panels(
 ) -> tuple[Figure, list[Axes]]:
     """A figure of values against targets, both of shape (N, K), a panel a name."""
     written = Margins(left=0.7, right=0.1, bottom=0.3, top=0.27)  # numbers and title of each
-    figure, panels = _grid(len(names), PANEL, written, Margins(left=0.3, right=0.1, bottom=0.3, top=0.05))
+    figure, panels = _grid(len(names), written, Margins(left=0.3, right=0.1, bottom=0.3, top=0.05))
     alpha = min(1.0, 300 / max(len(target), 1) + 0.05)  # many points lie over each other
     for k, (axes, name) in enumerate(zip(panels, names, strict=True)):
         axes.scatter(target[:, k], values[:, k], s=6, alpha=alpha, color=MODEL, linewidths=0)
@@ -179,18 +179,17 @@ class Margins:
     top: float
 
 
-def _grid(count: int, side: float, each: Margins, whole: Margins) -> tuple[Figure, list[Axes]]:
+def _grid(count: int, each: Margins, whole: Margins) -> tuple[Figure, list[Axes]]:
     """A figure of square panels, at most four in a row, whose places need not be found by measuring all letters.
 
     Args:
         count: How many.
-        side: Of a panel, in inches.
         each: Around each panel, for what is written beside it.
         whole: Around all of them.
     """
     wide = min(4, count)
     high = -(-count // wide)
-    across, down = each.left + side + each.right, each.bottom + side + each.top
+    across, down = each.left + PANEL + each.right, each.bottom + PANEL + each.top
     width = whole.left + wide * across + whole.right
     height = whole.bottom + high * down + whole.top
     figure = Figure(figsize=(width, height))
@@ -199,7 +198,7 @@ def _grid(count: int, side: float, each: Margins, whole: Margins) -> tuple[Figur
         row, column = divmod(number, wide)
         left = whole.left + column * across + each.left
         bottom = whole.bottom + (high - 1 - row) * down + each.bottom
-        panels.append(figure.add_axes((left / width, bottom / height, side / width, side / height)))
+        panels.append(figure.add_axes((left / width, bottom / height, PANEL / width, PANEL / height)))
     return figure, panels
 
 
@@ -208,7 +207,7 @@ def image_grid(images: list[np.ndarray], captions: list[str], title: str = "") -
     texts = ["\n".join(fill(line, WIDTH, subsequent_indent="  ") for line in text.splitlines()) for text in captions]
     lines = max(text.count("\n") + 1 for text in texts)
     written = Margins(left=0.1, right=0.1, bottom=0.17 * lines + 0.2, top=0.05)  # captions
-    figure, panels = _grid(len(images), PANEL, written, Margins(0, 0, 0, 0.4 if title else 0))
+    figure, panels = _grid(len(images), written, Margins(0, 0, 0, 0.4 if title else 0))
     figure.suptitle(title, y=1 - 0.12 / figure.get_figheight(), va="top")
     for axes, image, text in zip(panels, images, texts, strict=True):
         axes.imshow(visible(image))
