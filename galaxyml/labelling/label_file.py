@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from galaxyml.inference.embedded import Embedded
@@ -77,6 +77,7 @@ class LabelFile:
     def __init__(self, path: Path, columns: Sequence[str], question: Question, by: str) -> None:
         self.path, self.question = path, question
         self._columns, self._by = tuple(columns), by
+        self._last = datetime.min.replace(tzinfo=UTC)
         file = path.resolve()  # so that a link stays one
         self._labels = Lines(file, (*columns, *LABELS), columns[-1])
         self._skipped = Lines(file.with_suffix(".skipped"), (*columns, *SKIPPED), columns[-1])
@@ -134,7 +135,7 @@ class LabelFile:
             DataError: If it cannot be written; then nothing has changed.
         """
         record = self._record(name, self._labels)
-        now = _now()
+        now = self._now()
         self._labels.add(
             {**record, "label": answer, "question": self.question.text, "labelled_by": self._by, "labelled_at": now}
         )
@@ -142,7 +143,7 @@ class LabelFile:
 
     def skip(self, name: Sequence[str]) -> None:
         """Keeps that an object was skipped, behind all that were skipped before; otherwise as `label`."""
-        self._skipped.add({**self._record(name, self._skipped), "skipped_at": _now()})
+        self._skipped.add({**self._record(name, self._skipped), "skipped_at": self._now()})
         self._remember(name[-1], False)
 
     def undo(self, among: Container[str] | None = None) -> str | None:
@@ -174,6 +175,11 @@ class LabelFile:
             record[first] = record[key]
         return record
 
+    def _now(self) -> str:
+        """The time, later than of every answer before: what is undone by another command goes by it."""
+        self._last = max(datetime.now(UTC), self._last + timedelta(milliseconds=1))
+        return self._last.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
     def _remember(self, key: str, is_label: bool) -> None:
         self._history = [earlier for earlier in self._history if earlier != (key, is_label)]
         self._history.append((key, is_label))
@@ -194,7 +200,3 @@ def opened(path: Path, columns: Sequence[str], question: Question, by: str) -> I
         file = LabelFile(path, columns, question, by)
         file.check_writable()
         yield file
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
