@@ -37,6 +37,12 @@ def built(
         key: instantiate(value, _convert_="all") if isinstance(value, Mapping) else value
         for key, value in arguments.items()
     }
+    unknown = [key for key in arguments if key not in parameters]
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        raise UserError(
+            f"{unknown[0]}: {target.__name__} has no such argument. {did_you_mean(unknown[0], parameters)} Where an "
+            f"experiment sets it for another net, ~model.{unknown[0]} takes it out."
+        )
     try:
         inspect.signature(target).bind(**arguments)
     except TypeError as error:

@@ -76,7 +76,7 @@ def test_a_net_is_returned_as_it_is() -> None:
         (
             "tiny",
             {"dropuot": 0.1},
-            r"got an unexpected keyword argument 'dropuot'\. It takes outputs, ch",
+            r"^dropuot: GalaxyCNN has no such argument\. Did you mean dropout\? .* ~model\.dropuot takes it out\.$",
         ),
         ("light_curve_vae", {"encoder": "grit"}, r"There is no encoder 'grit'\. Did you mean grid"),
         ({"hidden": 3}, {}, r"_target_ must be the full name of a class"),
