@@ -287,7 +287,8 @@ def prediction(files: Files) -> Iterator[Comparison]:
             goals = {(own, "plain, 0 workers"): 4.0} if views == 8 else {}
             net_name = "a tiny net" if model == "tiny" else "EfficientNet-Lite0"
             note = "galaxyml also gives intervals and what is unlike the training set; zoobot starts workers anew."
-            yield Comparison(f"predictions by {net_name}, {own.partition(', ')[2]}, {size} px", ways, goals, note=note)
+            work = f"predictions by {net_name}, {own.partition(', ')[2]}, {size} px"
+            yield Comparison(work, ways, goals, note=note, enough=3 if views > 1 else None)
 
 
 def predicts(predictor: Any, paths: list[Path]) -> Way:
@@ -352,7 +353,7 @@ def memory(files: Files) -> Iterator[Comparison]:
     words = {"galaxyml, the command": [sys.executable, "-m", "galaxyml", *SMOKE], **scripts(files)}
     ways = {name: peak(files, each) for name, each in words.items()}
     note = "VmHWM of the process itself, not of its workers: the peers' two come on top. galaxyml also writes a report."
-    yield Comparison("memory of a training run of a tiny net, 112 px", ways, unit="MB", note=note)
+    yield Comparison("memory of a training run of a tiny net, 112 px", ways, unit="MB", note=note, enough=2)
 
 
 def peak(files: Files, words: list[str]) -> Way:
@@ -490,7 +491,7 @@ def main() -> None:
     """Measures some rows, prints their ratios, and writes all numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=", ".join(ROWS))
-    parser.add_argument("--rounds", type=int, default=5, help="turns that are timed")
+    parser.add_argument("--rounds", type=int, default=5, help="turns that are timed, at most")
     parser.add_argument("--images", type=int, default=384, help=f"of the simulated sky, a multiple of {BATCH}")
     parser.add_argument("--out", type=Path, help="results/speed.json beside this file; with --quick, none")
     parser.add_argument("--quick", action="store_true", help="one turn of as little as there can be: does it run?")
@@ -518,7 +519,7 @@ def main() -> None:
             start = time.perf_counter()
             for comparison in ROWS[row](files):
                 found = comparison.measure(rounds)
-                rows += [{"row": row, "rounds": rounds, "images": images, **pair} for pair in found]
+                rows += [{"row": row, "images": images, **pair} for pair in found]
                 print(f"\n{comparison.work}")
                 for pair in found:
                     print(f"  {pair['way']:<26}{told(pair):<44}{pair['against']}", flush=True)

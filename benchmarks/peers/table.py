@@ -106,12 +106,17 @@ def speed_section(found: dict[str, Any], short: bool) -> list[str]:
     rows: Rows = found["rows"]
     if short:
         return [*short_speed(rows), *(f"\n{line}" for line in told_all(found["settings"], COMMAND["speed"]))]
-    rounds = sorted({row["rounds"] for row in rows})
-    lines = [*table(rows, SPEED), "", RATIO.format(rounds=" or ".join(map(str, rounds)))]
+    rounds = [row["rounds"] for row in rows]
+    lines = [*table(rows, SPEED), "", RATIO.format(rounds=spread(rounds))]
     measured_ways = [row[side] for row in rows for side in ("way", "against")]
     ways = {name: way for name, way in found["ways"].items() if any(each.startswith(name) for each in measured_ways)}
     lines += ["", *notes(rows), *(f"- `{name}`: {way}" for name, way in ways.items())]
     return [*lines, *(f"\n{line}" for line in told_all(found["settings"], COMMAND["speed"]))]
+
+
+def spread(counts: list[int]) -> str:
+    """The smallest and the largest of some counts."""
+    return f"{min(counts)} to {max(counts)}" if len({*counts}) > 1 else str(counts[0])
 
 
 def accuracy_section(found: dict[str, Any], short: bool) -> list[str]:
@@ -120,8 +125,7 @@ def accuracy_section(found: dict[str, Any], short: bool) -> list[str]:
     lines = best_table(tasks) if short else accuracy_tables(tasks)
     if short:
         counts = [len(row["seeds"]) for content in tasks.values() for row in content["rows"]]
-        seeds = f"{min(counts)} to {max(counts)}" if len({*counts}) > 1 else str(counts[0])
-        lines += ["", ACCURACY.format(seeds=seeds)]
+        lines += ["", ACCURACY.format(seeds=spread(counts))]
     for name, why in found.get("left_out", {}).items():
         lines += ["", f"Left out: {name} ({why})."]
     return [*lines, "", told(found, COMMAND["accuracy"])]

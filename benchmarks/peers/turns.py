@@ -46,6 +46,7 @@ class Comparison:
         goals: Smallest ratio that is aimed at, by the names of a way of galaxyml and of another.
         unit: Of what is measured, `s` or `MB`.
         note: What the numbers do not say.
+        enough: Turns that are enough, where each takes long or they hardly differ.
     """
 
     work: str
@@ -53,16 +54,20 @@ class Comparison:
     goals: Mapping[tuple[str, str], float] = field(default_factory=dict)
     unit: str = "s"
     note: str = ""
+    enough: int | None = None
 
     def measure(self, rounds: int) -> list[dict[str, Any]]:
         """Every way of galaxyml beside every other, after as many turns of all as `rounds`, and some to warm up.
+
+        Args:
+            rounds: Turns that are timed, unless fewer are enough.
 
         Returns:
             Of each pair the median, smallest and largest `ratio` of what the other took to what galaxyml took in the
             same turn: more than 1 where galaxyml takes less.
         """
         found: dict[str, list[float]] = {name: [] for name in self.ways}
-        for turn in range(rounds + WARM):
+        for turn in range(min(rounds, self.enough or rounds) + WARM):
             for name, way in self.ways.items():
                 start = time.perf_counter()
                 value = way()
@@ -74,6 +79,7 @@ class Comparison:
     def _pair(self, own: str, other: str, found: dict[str, list[float]]) -> dict[str, Any]:
         ratios = [theirs / ours for ours, theirs in zip(found[own], found[other], strict=True)]
         return {
+            "rounds": len(ratios),
             "work": self.work,
             "way": own,
             "against": other,
