@@ -140,9 +140,9 @@ def model_of(lesson: Lesson) -> FinetuneableZoobotAbstract:
 
 def finetune(lesson: Lesson, epochs: int) -> np.ndarray:
     """Fine-tunes a model of Zoobot's and predicts what is held out."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    for name in ("lightning.pytorch", "lightning.fabric", None):  # galaxy-datasets tells the root of having no workers
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore")  # in this process, of the peer alone
     L.seed_everything(lesson.draw, verbose=False)
     train, columns = with_targets(lesson)
     inner = inner_part(len(train), 0.1, lesson.draw)

@@ -74,7 +74,7 @@ class ImageAnomalyFigures:
             except (DataError, OSError):
                 images.append(BLANK)
         rows = zip(shown["rank"], shown["id"], shown["score"], shown["reason"], strict=True)
-        captions = [f"{rank}. {short(str(id))}\n{score:.1f}, {reason}" for rank, id, score, reason in rows]
+        captions = [f"{rank}. {short(str(id))}\n{score:z.1f}, {reason}" for rank, id, score, reason in rows]
         run.write_figure(name, contact_sheet(images, captions), caption)
 
     def _curves(self, run: RunDir, objects: ScoredAnomalies) -> None:
