@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from label_pages import some_objects
 
 from galaxyml.inference.embedded import Embedded
+from galaxyml.labelling import label_file
 from galaxyml.labelling.label_file import OF_CURVES, OF_IMAGES, LabelFile, Named, opened, path_from
 from galaxyml.labelling.question import Question, asked_about
 from galaxyml.runs.errors import DataError, UsageError
@@ -72,6 +74,24 @@ def test_undo_takes_back_answers_and_skips_in_their_order_also_of_a_command_befo
     assert [again.undo() for _ in range(4)] == ["images/3.png", "images/2.png", "images/1.png", None]
     assert (again.labels(), again.skipped()) == ({}, [])
     assert path.read_text() == HEADER
+
+
+class Stopped(datetime):
+    """A clock that does not go on."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Stopped":
+        return cls(2026, 11, 29, 12, tzinfo=tz)
+
+
+def test_answers_of_the_same_moment_keep_their_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_file, "datetime", Stopped)
+    file = labels(path)
+    for number in (1, 3, 5):
+        file.label(name(number), "smooth")
+        file.skip(name(number + 1))
+    again = labels(path)
+    assert [again.undo() for _ in range(7)] == [*(name(number)[1] for number in range(6, 0, -1)), None]
 
 
 def test_undo_leaves_what_is_about_other_objects(path: Path) -> None:
