@@ -311,7 +311,7 @@ NET = ("predictor", "nets", 0, "net")
     [
         ((*NET, "_target_"), "os.system", "_target_ is a key that bundles do not have"),
         ((*NET, "class"), "os.system", "'os.system', which is none of galaxyml's nets and kinds"),
-        ((*NET, "class"), "Classes", "missing a required argument"),
+        ((*NET, "class"), "Classes", "batch_norm: Classes has no such argument"),
         ((*NET, "_args_"), [2], "_args_ is a key"),
         ((*NET, "dropout"), {"class": "os.system"}, "'os.system', which is none"),
         ((*NET, "dropout"), "${oc.env:HOME}", "no plain text"),
